@@ -1,0 +1,184 @@
+"""The text: reading it, numbering its characters, holding a part of it out for validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from configuration import ConfigurationError
+
+IntArray = npt.NDArray[np.int64]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README_NAMES = ("README.md", "README.zh.md")
+
+UNKNOWN = "\ufffd"
+UNKNOWN_ID = 0
+
+# Of every ten blocks of the text one is held out. It is not the last one, so that the end of a
+# short text is trained on as well.
+BLOCKS_PER_HELD_OUT = 10
+HELD_OUT_BLOCK = 5
+LARGEST_BLOCK = 512  # characters
+
+
+def read_text(dataset: str) -> str:
+    """Return the text that ``dataset`` names, with line ends as ``\\n``.
+
+    ``""`` and ``"readme"`` stand for the README files of this repository; anything else is the
+    path of a UTF-8 file, looked for from the repository first and then from the current folder.
+
+    Raises:
+        ConfigurationError: There is no such file, or it is not UTF-8 text.
+    """
+    if dataset in ("", "readme"):
+        paths = [path for name in README_NAMES if (path := REPOSITORY / name).is_file()]
+        if not paths:
+            raise ConfigurationError(f"no {' or '.join(README_NAMES)} in {REPOSITORY}")
+    else:
+        paths = [_find(dataset)]
+    return "\n\n".join(_read(path) for path in paths)
+
+
+def _find(dataset: str) -> Path:
+    # Joining an absolute path gives that path itself.
+    for path in (REPOSITORY / dataset, Path(dataset)):
+        try:
+            if path.is_file():
+                return path
+        except ValueError:  # a NUL character in the name
+            break
+    raise ConfigurationError(f"dataset {dataset!r} is not a file")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"dataset {path} is not UTF-8: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot read dataset {path}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The characters a model knows, sorted by code point; ids count from 1, 0 is any other."""
+
+    characters: str
+
+    def __len__(self) -> int:
+        """Count the ids, that of the unknown character included."""
+        return len(self.characters) + 1
+
+    @classmethod
+    def from_code_points(cls, codes: npt.NDArray[np.uint32]) -> Vocabulary:
+        """Take the characters that occur at least twice.
+
+        Those that occur once train the unknown character instead. Without that its probability
+        would be learned as zero, and the first new character in the validation text would cost
+        more than all the others together. Chinese text has many such characters.
+        """
+        characters, counts = np.unique(codes, return_counts=True)
+        repeated = (chr(code) for code in characters[counts >= 2])
+        return cls("".join(character for character in repeated if character != UNKNOWN))
+
+    def encode(self, text: str) -> IntArray:
+        """Return the id of each character of ``text``: (characters,)."""
+        known = code_points(self.characters)
+        codes = code_points(text)
+        place = np.searchsorted(known, codes)
+        place[place == len(known)] = 0  # any valid place: the comparison below decides
+        return np.where(known[place] == codes, place + 1, UNKNOWN_ID).astype(np.int64)
+
+    def decode(self, ids: IntArray) -> str:
+        """Return the characters of ``ids``, U+FFFD for the unknown one."""
+        return "".join((UNKNOWN + self.characters)[i] for i in ids)
+
+
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    """Return the Unicode code point of each character: (characters,)."""
+    return np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.uint32)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of the text to predict: (training,) and (validation,).
+
+    The ``context_length`` characters before a position always belong to the same part as the
+    position itself, so no character of one part is ever seen with the other.
+    """
+
+    training: IntArray
+    validation: IntArray
+    is_held_out: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, length: int, context_length: int) -> Split:
+        """Hold out every tenth block of a text of ``length`` characters.
+
+        Blocks from all over the text, rather than its last tenth, because a text changes on its
+        way: of a README in two languages the last tenth is in one of them, and its last section
+        is unlike the others. The price is the first ``context_length`` characters of each part
+        at every border, which serve as context only.
+
+        Raises:
+            ConfigurationError: The text has no ten blocks of a useful size.
+        """
+        shortest_block = 4 * context_length
+        shortest = BLOCKS_PER_HELD_OUT * shortest_block
+        if length < shortest:
+            raise ConfigurationError(
+                f"the text is too short: {length} characters, and context_length "
+                f"{context_length} needs at least {shortest}"
+            )
+        block = max(shortest_block, min(LARGEST_BLOCK, length // (4 * BLOCKS_PER_HELD_OUT)))
+        is_held_out = (np.arange(length) // block) % BLOCKS_PER_HELD_OUT == HELD_OUT_BLOCK
+        # A context is shorter than a block: when both its ends are in the same part, all of it is.
+        position = np.arange(context_length, length)
+        position = position[is_held_out[position] == is_held_out[position - context_length]]
+        return cls(
+            training=position[~is_held_out[position]],
+            validation=position[is_held_out[position]],
+            is_held_out=is_held_out,
+        )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text in numbers: its ids (characters,), what they stand for, and its two parts."""
+
+    ids: IntArray
+    vocabulary: Vocabulary
+    split: Split
+    context_length: int
+
+    @classmethod
+    def build(cls, text: str, context_length: int, vocabulary: Vocabulary | None) -> Corpus:
+        """Number and split ``text``; without a ``vocabulary`` its training part makes one.
+
+        Raises:
+            ConfigurationError: The text is too short, or hardly any character occurs twice.
+        """
+        split = Split.of(len(text), context_length)
+        if vocabulary is None:
+            vocabulary = Vocabulary.from_code_points(code_points(text)[~split.is_held_out])
+        if len(vocabulary) < 3:
+            raise ConfigurationError("the text has fewer than two characters that occur twice")
+        return cls(vocabulary.encode(text), vocabulary, split, context_length)
+
+    @property
+    def unknown_share(self) -> float:
+        """How much of the text is outside the vocabulary, from 0 to 1."""
+        return float((self.ids == UNKNOWN_ID).mean())
+
+    def windows(self, positions: IntArray) -> tuple[IntArray, IntArray]:
+        """Return contexts (positions, context_length) and the targets after them (positions,)."""
+        offsets = np.arange(-self.context_length, 0)
+        return self.ids[positions[:, None] + offsets], self.ids[positions]
+
+    def training_batch(self, rng: np.random.Generator, size: int) -> tuple[IntArray, IntArray]:
+        """Draw ``size`` windows of the training part, with replacement."""
+        drawn = rng.integers(0, len(self.split.training), size=size)
+        return self.windows(self.split.training[drawn])
