@@ -1,0 +1,86 @@
+"""Where artifacts' bytes lie: Django's storage API over files or S3."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from django.core.files.base import File
+from django.core.files.storage import FileSystemStorage, Storage, storages
+from storages.backends.s3 import S3Storage
+
+CHUNK_BYTES = 1024 * 1024
+
+if TYPE_CHECKING:
+    BytesFile = File[bytes]  # generic for the type checker alone
+else:
+    BytesFile = File
+
+
+def artifact_storage() -> Storage:
+    return storages["artifacts"]
+
+
+class DurableFileSystemStorage(FileSystemStorage):
+    """Files that are whole or not there: written aside, flushed to disk, then renamed."""
+
+    def _save(self, name: str, content: File[Any]) -> str:
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for chunk in content.chunks(CHUNK_BYTES):
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o640)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return name
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        return name  # a name is an address: storing it again replaces it
+
+
+class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
+    """django-storages' S3; it spools what it reads, and overwrites by name."""
+
+
+class HashingFile(BytesFile):
+    """Hands out the bytes of ``source`` once, keeping their sha256 and count."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        super().__init__(source)
+        self._hash = hashlib.sha256()
+        self.byte_count = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self.file.read(size)
+        self._hash.update(chunk)
+        self.byte_count += len(chunk)
+        return chunk  # type: ignore[no-any-return]
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        while chunk := self.read(chunk_size or CHUNK_BYTES):
+            yield chunk
+
+
+def sha256_of(name: str) -> tuple[str, int]:
+    """The sha256 and size in bytes of what is stored under ``name``. Raises FileNotFoundError."""
+    digest, size = hashlib.sha256(), 0
+    with artifact_storage().open(name, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size

@@ -1,0 +1,195 @@
+"""A project: what is trained, for what, from which defaults; and its numbered versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.postgres.fields import ArrayField
+from django.db import models, transaction
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from simple_history.models import HistoricalRecords
+
+from trainhub.choices import ContractChoices
+from trainhub.exceptions import DomainError
+from trainhub.ids import PublicIdField
+
+
+class ProjectStatus(ContractChoices):
+    DRAFT = "草稿", _("Draft")
+    ACTIVE = "进行中", _("Active")
+    ARCHIVED = "已归档", _("Archived")
+
+
+# A project leaves 草稿 with its first run and never returns to it once it has runs.
+PROJECT_TRANSITIONS: dict[ProjectStatus, frozenset[ProjectStatus]] = {
+    ProjectStatus.DRAFT: frozenset({ProjectStatus.ACTIVE, ProjectStatus.ARCHIVED}),
+    ProjectStatus.ACTIVE: frozenset({ProjectStatus.ARCHIVED}),
+    ProjectStatus.ARCHIVED: frozenset({ProjectStatus.ACTIVE}),
+}
+
+
+class ProjectArchived(DomainError):
+    code = "project_archived"
+
+
+class InvalidProjectTransition(DomainError):
+    code = "invalid_transition"
+
+
+@dataclass(frozen=True)
+class Change:
+    field: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class Version:
+    """One numbered version of a project's configuration and what made it differ."""
+
+    number: int
+    created_at: datetime
+    changed_by: str | None
+    changes: list[Change]
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ProjectQuerySet:
+        """What ``user`` may see. Every member sees every project until there are teams."""
+        return self.all() if user.is_authenticated else self.none()
+
+
+class Project(models.Model):
+    # What a version holds; a change of any of these makes a new one.
+    CONFIGURATION: ClassVar[tuple[str, ...]] = (
+        "name",
+        "description",
+        "objective",
+        "task_type",
+        "base_model",
+        "owner",
+        "tags",
+        "default_hyperparameters",
+    )
+
+    id = PublicIdField(prefix="proj")
+    name = models.CharField(_("name"), max_length=200)
+    description = models.TextField(_("description"), blank=True, max_length=10_000)
+    objective = models.TextField(_("objective"), blank=True, max_length=10_000)
+    task_type = models.CharField(_("task type"), max_length=100, blank=True)
+    base_model = models.CharField(_("base model"), max_length=200, blank=True)
+    owner = models.CharField(_("owner"), max_length=100, blank=True)
+    tags = ArrayField(
+        models.CharField(max_length=64), verbose_name=_("tags"), default=list, blank=True
+    )
+    default_hyperparameters = models.JSONField(
+        _("default hyperparameters"), default=dict, blank=True
+    )
+    status = models.CharField(
+        _("status"), max_length=16, choices=ProjectStatus, default=ProjectStatus.DRAFT
+    )
+    version = models.PositiveIntegerField(_("version"), default=1, editable=False)
+    # Counted as runs are made, so that no list has to count them; it also numbers run-001, run-002 …
+    run_count = models.PositiveIntegerField(_("runs"), default=0, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    history = HistoricalRecords(excluded_fields=["status", "run_count", "created_at", "updated_at"])
+
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("project")
+        verbose_name_plural = _("projects")
+        ordering = ("-created_at", "id")
+        indexes = (
+            # The list of projects, newest first.
+            models.Index(fields=["-created_at", "id"], name="project_newest_first"),
+        )
+        constraints = (
+            models.CheckConstraint(
+                name="project_status_known", condition=models.Q(status__in=ProjectStatus.values)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_archived(self) -> bool:
+        return self.status == ProjectStatus.ARCHIVED
+
+    def revise(self, changes: dict[str, Any], *, by: User | None) -> None:
+        """Change the configuration: one new version, or none if nothing differs.
+
+        ``changes`` maps names in CONFIGURATION to their new values. Two revisions at once are
+        ordered by the row's lock: each becomes a version, none is lost.
+        """
+        with transaction.atomic():
+            current = Project.objects.select_for_update().get(pk=self.pk)
+            differing = {
+                name: value for name, value in changes.items() if getattr(current, name) != value
+            }
+            if differing:
+                for name, value in differing.items():
+                    setattr(current, name, value)
+                current.version += 1
+                current._history_user = by  # type: ignore[attr-defined]
+                current.save(update_fields=[*differing, "version", "updated_at"])
+        self.refresh_from_db()
+
+    def set_status(self, to: ProjectStatus) -> None:
+        """Archive it, or take it up again. Raises InvalidProjectTransition."""
+        if self.status == to:
+            return
+        sources = [source for source, targets in PROJECT_TRANSITIONS.items() if to in targets]
+        changed = Project.objects.filter(pk=self.pk, status__in=sources).update(
+            status=to, updated_at=Now()
+        )
+        self.refresh_from_db()
+        if not changed and self.status != to:
+            raise InvalidProjectTransition(
+                _t("A project that is %(status)s cannot become %(to)s.")
+                % {"status": self.status, "to": to.value}
+            )
+
+    def admit_run(self) -> int:
+        """Count one more run and return its number, from 1.
+
+        Call inside a transaction: the project's row stays locked to its end, so that numbers are
+        neither doubled nor given by a project archived meanwhile. Raises ProjectArchived.
+        """
+        current = Project.objects.select_for_update().get(pk=self.pk)
+        if current.is_archived:
+            raise ProjectArchived(_t("The project is archived and takes no new runs."))
+        Project.objects.filter(pk=self.pk).update(
+            run_count=current.run_count + 1, status=ProjectStatus.ACTIVE, updated_at=Now()
+        )
+        self.refresh_from_db()
+        return self.run_count
+
+    def versions(self) -> list[Version]:
+        """Every version, newest first, each with what it changed (the first: nothing)."""
+        records = list(self.history.select_related("history_user").order_by("version"))
+        versions = []
+        for before, record in zip([None, *records], records, strict=False):
+            changes = [
+                Change(field, getattr(before, field), getattr(record, field))
+                for field in self.CONFIGURATION
+                if before is not None and getattr(before, field) != getattr(record, field)
+            ]
+            user = record.history_user
+            versions.append(
+                Version(
+                    number=record.version,
+                    created_at=record.history_date,
+                    changed_by=user.get_username() if user else None,
+                    changes=changes,
+                )
+            )
+        return versions[::-1]

@@ -1,0 +1,83 @@
+"""The contract between a worker and what does the work.
+
+An executor owns the truth about the work of a run: it asks the outside world (rows, processes, a
+cluster), never its own memory, so that a restarted worker takes up what still runs. A worker calls
+it with runs it holds; every call may be repeated, and a repeated call changes nothing more.
+
+- ``poll`` takes in whatever the work has reported since the last poll (runs/ingestion.py, in one
+  transaction with the note of what has been read) and says how the work stands. ABSENT means that
+  the run's present attempt was never started.
+- ``start`` begins the present attempt: from the latest checkpoint that verifies, or from nothing.
+  What earlier attempts still run on this host is ended first, what they printed is taken in, and
+  the points after the checkpoint are taken back. Raises CannotStart with a reason for people.
+- ``stop`` asks the work to save a checkpoint and end, and returns at once; ``poll`` tells when it
+  has. The worker keeps the deadline and calls ``kill`` after it.
+- ``kill`` ends the work now.
+- ``final_checkpoint`` is the checkpoint that a cancelled run keeps, once the work has ended.
+- ``forget`` frees what the host holds for a run that is over.
+
+Calls that write raise LeaseLost when the run is no longer the worker's: ended, or taken over. All
+executors pass one set of tests (tests/runs/executors/contract.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from runs.models import Run, Worker
+from runs.outputs import latest_sound_checkpoint
+
+if TYPE_CHECKING:
+    from artifacts.models import Artifact
+
+
+class CannotStart(Exception):
+    """The work cannot begin, and would not the next time either."""
+
+
+class Work(enum.Enum):
+    ABSENT = enum.auto()  # the present attempt was never started
+    WORKING = enum.auto()
+    FINISHED = enum.auto()  # it reached its end
+    STOPPED = enum.auto()  # it ended because it was asked to
+    FAILED = enum.auto()  # it gave up and said so: trying again would end the same way
+    DIED = enum.auto()  # killed or vanished: it can go on from its checkpoint
+
+
+@dataclass(frozen=True)
+class Observation:
+    work: Work
+    reason: str = ""
+    exit_code: int | None = None
+
+
+class Executor(ABC):
+    # Whether the work is rows in the database: then whoever holds the row's lock can end it, and
+    # it dies with its worker.
+    in_database: ClassVar[bool] = False
+
+    @abstractmethod
+    def planned_steps(self, hyperparameters: dict[str, Any]) -> int | None:
+        """How many steps a run of these hyperparameters has; None if only the work knows."""
+
+    @abstractmethod
+    def start(self, run: Run, worker: Worker) -> None: ...
+
+    @abstractmethod
+    def poll(self, run: Run, worker: Worker) -> Observation: ...
+
+    @abstractmethod
+    def stop(self, run: Run, worker: Worker) -> None: ...
+
+    @abstractmethod
+    def kill(self, run: Run) -> None: ...
+
+    def final_checkpoint(self, run: Run) -> Artifact | None:
+        """The newest of the run's own checkpoints that verifies. Call with the row locked."""
+        return latest_sound_checkpoint(run, own=True)
+
+    def forget(self, run: Run) -> None:
+        """Nothing to free, unless the executor keeps something."""

@@ -1,0 +1,121 @@
+"""Reading what a process writes: text into log lines, metrics.jsonl into points.
+
+Both readers take in whole lines from an offset and say up to which byte they have read, so that
+the offset can be committed with what was read: nothing is taken in twice or passed over.
+"""
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runs.ingestion import MAX_KEY_LENGTH, MAX_MESSAGE_LENGTH, Line, Point
+from runs.models import LogLevel
+
+CHUNK_BYTES = 256 * 1024  # taken in at once: a transaction of moderate size
+LINE_LIMIT_BYTES = 4 * MAX_MESSAGE_LENGTH  # what prints no newline is cut here
+MAX_INT64 = 2**63 - 1
+
+_LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b")
+_LEVEL_NAMES = {"WARN": "WARNING", "FATAL": "CRITICAL"}
+
+
+def read_whole_lines(path: Path, offset: int, *, ended: bool) -> tuple[list[bytes], int]:
+    """The next whole lines after ``offset`` and the offset behind them.
+
+    A last line without a newline is left for later, unless the process has ``ended`` or the line
+    has grown past LINE_LIMIT_BYTES. A file that is not there has no lines.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            chunk = file.read(CHUNK_BYTES)
+    except FileNotFoundError:
+        return [], offset
+    whole, newline, rest = chunk.rpartition(b"\n")
+    if not newline:
+        whole, rest = b"", chunk
+    lines = whole.split(b"\n") if newline else []
+    at_end = len(chunk) < CHUNK_BYTES
+    if rest and ((ended and at_end) or len(rest) > LINE_LIMIT_BYTES):
+        lines.append(rest)
+        return lines, offset + len(chunk)
+    return lines, offset + len(chunk) - len(rest)
+
+
+def log_lines(raw: list[bytes], source: str) -> list[Line]:
+    """Text lines, blank ones left out; a progress bar drawn with carriage returns is one line,
+    in its last state."""
+    lines = []
+    for item in raw:
+        text = item.decode("utf-8", errors="replace").rstrip("\r")
+        text = text.rpartition("\r")[2].rstrip()
+        if text:
+            lines.append(Line(text, level_of(text), source))
+    return lines
+
+
+def level_of(text: str) -> str:
+    """The level that logging libraries print near a line's beginning; INFO without one."""
+    match = _LEVEL.search(text[:64])
+    if match is None:
+        return LogLevel.INFO
+    return _LEVEL_NAMES.get(match[1], match[1])
+
+
+@dataclass
+class MetricReport:
+    """What some lines of metrics.jsonl said."""
+
+    points: list[Point] = field(default_factory=list)
+    step: int | None = None  # of the last line
+    total_steps: int | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def metric_report(raw: list[bytes]) -> MetricReport:
+    """Points of the lines; a line that is none is a problem, said and passed over.
+
+    A line is a flat object: ``step`` (integer), optionally ``timestamp`` (Unix seconds) and
+    ``total_steps``, and any further numbers, the metrics.
+    """
+    report = MetricReport()
+    for item in raw:
+        if not item.strip():
+            continue
+        try:
+            row = json.loads(item)
+            step, timestamp_ms = _when(row)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            text = item[:200].decode("utf-8", errors="replace")
+            report.problems.append(f"metrics.jsonl: {error!r} in {text}")
+            continue
+        report.step = step
+        total = row.get("total_steps")
+        if type(total) is int and 0 < total <= MAX_INT64:
+            report.total_steps = total
+        report.points += _points(row, step, timestamp_ms)
+    return report
+
+
+def _when(row: dict[str, Any]) -> tuple[int, int]:
+    """Step and time (ms) of a line. Raises ValueError, TypeError or KeyError for a bad one."""
+    step = row["step"]
+    if type(step) is not int or not -MAX_INT64 <= step <= MAX_INT64:
+        raise ValueError("step must be a 64-bit integer")
+    timestamp = float(row.get("timestamp", time.time()))
+    if not math.isfinite(timestamp) or abs(timestamp) > 1e12:
+        raise ValueError("timestamp must be Unix seconds")
+    return step, int(timestamp * 1000)
+
+
+def _points(row: dict[str, Any], step: int, timestamp_ms: int) -> Iterator[Point]:
+    for key, value in row.items():
+        if key in {"step", "timestamp", "total_steps"} or type(value) not in (int, float):
+            continue
+        if 1 <= len(key) <= MAX_KEY_LENGTH and "\x00" not in key:
+            yield Point(key, step, float(value), timestamp_ms)

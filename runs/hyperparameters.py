@@ -1,0 +1,89 @@
+"""What hyperparameters may be: any JSON object within bounds, and sane where the name is known."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from django.utils.translation import gettext as _
+
+from trainhub.exceptions import InvalidInput
+
+MAX_BYTES = 64 * 1024
+MAX_KEYS = 500
+MAX_KEY_LENGTH = 250
+MAX_DEPTH = 20
+MAX_STEPS = 10_000_000
+
+
+def _is_integer(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _is_number(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: (
+        type(value) in (int, float) and math.isfinite(value) and low <= value <= high
+    )
+
+
+# Name -> its test, and the test in words. A rate of 100 is a bad idea, not a wrong type: a run may
+# try it and fail honestly.
+KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "learning_rate": (_is_number(0, 1e6), "0 … 1e6"),
+    "batch_size": (_is_integer(1, 1_000_000), "1 … 1000000"),
+    "num_epochs": (_is_number(1e-6, 100_000), "> 0 … 100000"),
+    "max_steps": (_is_integer(1, MAX_STEPS), f"1 … {MAX_STEPS}"),
+    "seed": (_is_integer(0, 2**63 - 1), "0 … 2^63-1"),
+    "eval_steps": (_is_integer(1, MAX_STEPS), f"1 … {MAX_STEPS}"),
+    "save_steps": (_is_integer(1, MAX_STEPS), f"1 … {MAX_STEPS}"),
+    "logging_steps": (_is_integer(1, MAX_STEPS), f"1 … {MAX_STEPS}"),
+}
+
+
+class InvalidHyperparameters(InvalidInput):
+    code = "invalid_hyperparameters"
+
+
+def check_hyperparameters(value: Any) -> dict[str, Any]:
+    """``value`` if it will do. Raises InvalidHyperparameters with the name and the reason."""
+    if not isinstance(value, dict):
+        raise InvalidHyperparameters(_("Hyperparameters must be a JSON object."))
+    if len(value) > MAX_KEYS or len(orjson.dumps(value)) > MAX_BYTES:
+        raise InvalidHyperparameters(
+            _("Hyperparameters may have %(keys)d names and %(bytes)d bytes at most.")
+            % {"keys": MAX_KEYS, "bytes": MAX_BYTES}
+        )
+    if not _storable(value, depth=0):
+        raise InvalidHyperparameters(
+            _("Hyperparameters must not hold NUL characters, infinities or over %(depth)d levels.")
+            % {"depth": MAX_DEPTH}
+        )
+    for name, item in value.items():
+        if not 1 <= len(name) <= MAX_KEY_LENGTH:
+            raise InvalidHyperparameters(
+                _("A hyperparameter's name has 1 to %(limit)d characters.")
+                % {"limit": MAX_KEY_LENGTH}
+            )
+        if name in KNOWN and not KNOWN[name][0](item):
+            raise InvalidHyperparameters(
+                _("%(name)s must be a number in %(range)s.")
+                % {"name": name, "range": KNOWN[name][1]}
+            )
+    return value
+
+
+def _storable(value: Any, depth: int) -> bool:
+    """Whether PostgreSQL's jsonb can keep ``value``."""
+    if depth > MAX_DEPTH:
+        return False
+    if isinstance(value, str):
+        return "\x00" not in value
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(
+            _storable(name, depth) and _storable(item, depth + 1) for name, item in value.items()
+        )
+    if isinstance(value, list):
+        return all(_storable(item, depth + 1) for item in value)
+    return True

@@ -1,0 +1,25 @@
+"""The nouns of a run's life, one module each."""
+
+from runs.models.event import EventKind, RunEvent
+from runs.models.log import LogLevel, LogLine
+from runs.models.metric import MetricPoint, MetricSeries
+from runs.models.pool import GpuPool
+from runs.models.recipe import ExecutorName, Recipe
+from runs.models.run import Run, RunQuerySet, StopKind
+from runs.models.worker import Worker
+
+__all__ = [
+    "EventKind",
+    "ExecutorName",
+    "GpuPool",
+    "LogLevel",
+    "LogLine",
+    "MetricPoint",
+    "MetricSeries",
+    "Recipe",
+    "Run",
+    "RunEvent",
+    "RunQuerySet",
+    "StopKind",
+    "Worker",
+]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from runs.status import RunStatus
+
+
+class EventKind(models.TextChoices):
+    CREATED = "created", _("created")
+    CLAIMED = "claimed", _("claimed by a worker")
+    STATUS = "status", _("status changed")
+    STOP_REQUESTED = "stop_requested", _("stop requested")
+    RECOVERED = "recovered", _("recovered")
+    READOPTED = "readopted", _("taken up again")
+    RELEASED = "released", _("released by its worker")
+    REWOUND = "rewound", _("rewound to a checkpoint")
+
+
+class RunEvent(models.Model):
+    """One row for every status change of a run and every request to change it. Never edited."""
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey("runs.Run", models.CASCADE, related_name="events")
+    kind = models.CharField(_("kind"), max_length=16, choices=EventKind)
+    from_status = models.CharField(_("from"), max_length=16, choices=RunStatus, blank=True)
+    to_status = models.CharField(_("to"), max_length=16, choices=RunStatus, blank=True)
+    attempt = models.PositiveSmallIntegerField(_("attempt"))
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, verbose_name=_("by")
+    )
+    worker = models.ForeignKey(
+        "runs.Worker", models.SET_NULL, null=True, blank=True, verbose_name=_("worker")
+    )
+    reason = models.TextField(_("reason"), blank=True)
+    created_at = models.DateTimeField(_("when"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("run event")
+        verbose_name_plural = _("run events")
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.kind} {self.to_status}".strip()

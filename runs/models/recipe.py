@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class ExecutorName(models.TextChoices):
+    SIMULATED = "simulated", _("Simulated")
+    PROCESS = "process", _("Process on a worker's host")
+
+
+def validate_environment(value: Any) -> None:
+    """A flat JSON object of strings; the names TRAINHUB_… are ours to set."""
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValidationError(_("The environment must be a JSON object of strings."))
+    if any(name.startswith("TRAINHUB_") for name in value):
+        raise ValidationError(_("Names that begin with TRAINHUB_ are set by TrainHub itself."))
+
+
+class Recipe(models.Model):
+    """What command trains, on which executor, with which defaults.
+
+    Written by operators only (the admin): an API user picks a recipe by name and never sends a
+    command.
+    """
+
+    name = models.SlugField(_("name"), max_length=64, primary_key=True)
+    description = models.CharField(_("description"), max_length=500, blank=True)
+    executor = models.CharField(_("executor"), max_length=16, choices=ExecutorName)
+    command = ArrayField(
+        models.CharField(max_length=1000),
+        verbose_name=_("command"),
+        default=list,
+        blank=True,
+        help_text=_(
+            "Program and arguments, one each, no shell. {python} is TrainHub's own Python, "
+            "{repository} the folder of manage.py."
+        ),
+    )
+    environment = models.JSONField(
+        _("environment"), default=dict, blank=True, validators=[validate_environment]
+    )
+    default_hyperparameters = models.JSONField(
+        _("default hyperparameters"), default=dict, blank=True
+    )
+    gpu_type = models.CharField(
+        _("GPU type"), max_length=64, blank=True, validators=[RegexValidator(r"\A[\w.\- ]*\Z")]
+    )
+    gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
+    stop_grace_seconds = models.PositiveIntegerField(
+        _("grace time (s)"),
+        default=10,
+        help_text=_("How long a stopped process may take to save its checkpoint."),
+    )
+    max_restarts = models.PositiveSmallIntegerField(
+        _("restarts"),
+        default=3,
+        help_text=_("How often a run goes on after its worker or process died."),
+    )
+    is_default = models.BooleanField(_("default"), default=False)
+    enabled = models.BooleanField(_("enabled"), default=True)
+
+    class Meta:
+        verbose_name = _("recipe")
+        verbose_name_plural = _("recipes")
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(
+                name="recipe_one_default",
+                fields=["is_default"],
+                condition=models.Q(is_default=True),
+            ),
+            models.CheckConstraint(
+                name="recipe_executor_known",
+                condition=models.Q(executor__in=ExecutorName.values),
+            ),
+            models.CheckConstraint(
+                name="recipe_process_has_command",
+                condition=~models.Q(executor="process", command=[]),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from trainhub.ids import PublicIdField
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def silent(self) -> WorkerQuerySet:
+        """Workers whose lease has run out (by the database's clock)."""
+        lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
+        return self.filter(models.Q(last_heartbeat__lt=Now() - lease))
+
+    def alive(self) -> WorkerQuerySet:
+        lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
+        return self.filter(stopped_at=None, last_heartbeat__gte=Now() - lease)
+
+
+class Worker(models.Model):
+    """A worker process. Its lease on its runs lasts as long as its heartbeat is fresh."""
+
+    id = PublicIdField(prefix="worker")
+    name = models.CharField(_("name"), max_length=200, unique=True)
+    host = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("process id"))
+    executors = ArrayField(models.CharField(max_length=16), verbose_name=_("executors"))
+    seats = models.PositiveSmallIntegerField(_("seats"))
+    # A fresh one for each start of the process: who holds an older one is a predecessor.
+    incarnation = models.PositiveIntegerField(_("incarnation"), default=1)
+    started_at = models.DateTimeField(_("started at"))
+    last_heartbeat = models.DateTimeField(_("last heartbeat"))
+    stopped_at = models.DateTimeField(_("stopped at"), null=True, blank=True)
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        ordering = ("-last_heartbeat",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_alive(self) -> bool:
+        lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
+        return self.stopped_at is None and timezone.now() - self.last_heartbeat < lease

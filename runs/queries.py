@@ -1,0 +1,168 @@
+"""SQL beyond the ORM: one query a function, and why the ORM could not say it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+INSERT_POINTS = """
+WITH new AS (
+    INSERT INTO runs_metricpoint (series_id, step, timestamp_ms, value)
+    SELECT * FROM unnest(
+        %(series_ids)s::bigint[], %(steps)s::bigint[],
+        %(timestamps_ms)s::bigint[], %(values)s::float8[]
+    )
+    ON CONFLICT DO NOTHING
+    RETURNING series_id, step, timestamp_ms, value
+), summary AS (
+    SELECT
+        series_id,
+        count(*) AS count,
+        min(value) FILTER (WHERE value <> 'NaN') AS minimum,
+        max(value) FILTER (WHERE value <> 'NaN') AS maximum
+    FROM new
+    GROUP BY series_id
+), newest AS (
+    SELECT DISTINCT ON (series_id) series_id, step, timestamp_ms, value
+    FROM new
+    ORDER BY series_id, step DESC, timestamp_ms DESC, value DESC
+), last AS (
+    SELECT
+        newest.*,
+        stored.last_step IS NULL
+        OR (newest.step, newest.timestamp_ms, newest.value)
+            > (stored.last_step, stored.last_timestamp_ms, stored.last_value) AS is_newer
+    FROM newest JOIN runs_metricseries stored ON stored.id = newest.series_id
+)
+UPDATE runs_metricseries series
+SET
+    count = series.count + summary.count,
+    minimum = least(series.minimum, summary.minimum),
+    maximum = greatest(series.maximum, summary.maximum),
+    last_step = CASE WHEN is_newer THEN last.step ELSE series.last_step END,
+    last_timestamp_ms =
+        CASE WHEN is_newer THEN last.timestamp_ms ELSE series.last_timestamp_ms END,
+    last_value = CASE WHEN is_newer THEN last.value ELSE series.last_value END
+FROM summary JOIN last USING (series_id)
+WHERE series.id = summary.series_id
+RETURNING series.key, series.last_value
+"""
+
+
+def insert_points(
+    series_ids: Sequence[int],
+    steps: Sequence[int],
+    timestamps_ms: Sequence[int],
+    values: Sequence[float],
+) -> dict[str, float]:
+    """Insert the points not yet there and fold them into their series' summaries.
+
+    Returns key -> latest value of each series that grew. One statement, because only the rows that
+    were really inserted may be counted, and the ORM cannot read them back from an
+    ON CONFLICT DO NOTHING. Callers hold the run's lock, so summaries are never read stale.
+    """
+    parameters = {
+        "series_ids": list(series_ids),
+        "steps": list(steps),
+        "timestamps_ms": list(timestamps_ms),
+        "values": list(values),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT_POINTS, parameters)
+        return dict(cursor.fetchall())
+
+
+DELETE_POINTS_AFTER = """
+WITH gone AS (
+    DELETE FROM runs_metricpoint point
+    USING runs_metricseries series
+    WHERE series.run_id = %(run_id)s AND point.series_id = series.id AND point.step > %(step)s
+    RETURNING point.series_id
+), affected AS (
+    SELECT DISTINCT series_id FROM gone
+), summary AS (
+    SELECT
+        affected.series_id,
+        count(kept.value) AS count,
+        min(kept.value) FILTER (WHERE kept.value <> 'NaN') AS minimum,
+        max(kept.value) FILTER (WHERE kept.value <> 'NaN') AS maximum
+    FROM affected
+    LEFT JOIN runs_metricpoint kept
+        ON kept.series_id = affected.series_id AND kept.step <= %(step)s
+    GROUP BY affected.series_id
+), updated AS (
+    UPDATE runs_metricseries series
+    SET
+        count = summary.count,
+        minimum = summary.minimum,
+        maximum = summary.maximum,
+        (last_step, last_timestamp_ms, last_value) = (
+            SELECT point.step, point.timestamp_ms, point.value
+            FROM runs_metricpoint point
+            WHERE point.series_id = series.id AND point.step <= %(step)s
+            ORDER BY point.step DESC, point.timestamp_ms DESC, point.value DESC
+            LIMIT 1
+        )
+    FROM summary
+    WHERE series.id = summary.series_id
+)
+SELECT count(*) FROM gone
+"""
+
+
+def delete_points_after(run_id: str, step: int) -> int:
+    """Delete the run's points after ``step``, summarize what is left; how many were deleted.
+
+    One statement, so that no reader sees summaries of points that are gone.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(DELETE_POINTS_AFTER, {"run_id": run_id, "step": step})
+        return int(cursor.fetchone()[0])
+
+
+SERIES_BUCKETS = """
+WITH bounds AS (
+    SELECT min(step) AS first, max(step) AS last
+    FROM runs_metricpoint
+    WHERE series_id = %(series_id)s AND step BETWEEN %(from_step)s AND %(to_step)s
+), bucketed AS (
+    SELECT
+        point.*,
+        floor(
+            (point.step - bounds.first)::numeric * %(buckets)s
+            / (bounds.last - bounds.first + 1)
+        )::bigint AS bucket
+    FROM runs_metricpoint point, bounds
+    WHERE
+        series_id = %(series_id)s AND step BETWEEN %(from_step)s AND %(to_step)s
+)
+SELECT
+    (array_agg(step ORDER BY step, timestamp_ms, value))[1],
+    (array_agg(step ORDER BY step DESC, timestamp_ms DESC, value DESC))[1],
+    min(value) FILTER (WHERE value <> 'NaN'),
+    max(value) FILTER (WHERE value <> 'NaN'),
+    (array_agg(value ORDER BY step, timestamp_ms, value))[1],
+    (array_agg(value ORDER BY step DESC, timestamp_ms DESC, value DESC))[1]
+FROM bucketed
+GROUP BY bucket
+ORDER BY bucket
+"""
+
+
+def series_buckets(
+    series_id: int, *, from_step: int, to_step: int, buckets: int
+) -> list[tuple[Any, ...]]:
+    """At most ``buckets`` rows (first step, last step, minimum, maximum, first, last value).
+
+    Every point lies in one bucket, so no spike is lost. ``minimum`` and ``maximum`` are None for a
+    bucket of NaN alone. In SQL, because a million points need not travel to make a thousand.
+    """
+    parameters = {
+        "series_id": series_id,
+        "from_step": from_step,
+        "to_step": to_step,
+        "buckets": buckets,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(SERIES_BUCKETS, parameters)
+        return cursor.fetchall()

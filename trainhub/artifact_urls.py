@@ -1,0 +1,46 @@
+"""TRAINHUB_ARTIFACTS_URL -> the Django storage that keeps artifacts' bytes."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+# Query parameters of s3://bucket/prefix?… and the django-storages options they set.
+S3_OPTIONS = {"endpoint_url", "region_name", "access_key", "secret_key", "addressing_style"}
+
+
+def artifact_storage_options(url: str, local_directory: Path) -> dict[str, Any]:
+    """The STORAGES entry for ``url``.
+
+    Empty: files under ``local_directory``. ``s3://bucket/prefix?endpoint_url=…&region_name=…``: any
+    S3 (credentials from the query or, better, from AWS_ACCESS_KEY_ID and its kin).
+    Raises ImproperlyConfigured with one sentence for anything else.
+    """
+    if not url:
+        return {
+            "BACKEND": "artifacts.storage.DurableFileSystemStorage",
+            "OPTIONS": {"location": str(local_directory)},
+        }
+    parts = urlsplit(url)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise ImproperlyConfigured(
+            "TRAINHUB_ARTIFACTS_URL must be empty or s3://bucket[/prefix][?endpoint_url=…]."
+        )
+    query = dict(parse_qsl(parts.query))
+    unknown = sorted(query.keys() - S3_OPTIONS)
+    if unknown:
+        raise ImproperlyConfigured(
+            f"TRAINHUB_ARTIFACTS_URL does not know {', '.join(unknown)}; "
+            f"it knows {', '.join(sorted(S3_OPTIONS))}."
+        )
+    return {
+        "BACKEND": "artifacts.storage.ArtifactS3Storage",
+        "OPTIONS": {
+            "bucket_name": parts.netloc,
+            "location": parts.path.strip("/"),
+            "file_overwrite": True,
+            "default_acl": None,
+            **query,
+        },
+    }

@@ -1,0 +1,50 @@
+"""Domain errors, and the one place that turns them into responses.
+
+A domain error is a plain exception with a ``code`` and a sentence for people; it knows nothing of
+HTTP but the status it amounts to. The API answers with one shape for every error:
+
+    {"type": "client_error", "errors": [{"code": "…", "detail": "…", "attr": null}]}
+"""
+
+from typing import ClassVar
+
+from django.utils.functional import Promise
+from drf_standardized_errors.handler import ExceptionHandler as StandardizedExceptionHandler
+from rest_framework.exceptions import APIException, ValidationError
+
+
+class DomainError(Exception):
+    """Something that the rules of TrainHub refuse, told to whoever asked."""
+
+    code: ClassVar[str] = "conflict"
+    status_code: ClassVar[int] = 409
+
+    def __init__(self, message: str | Promise, *, attr: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.attr = attr  # the request's parameter or field at fault, where there is one
+
+
+class InvalidInput(DomainError):
+    """The request names something that cannot be used as it asks."""
+
+    code = "invalid"
+    status_code = 400
+
+
+class ExceptionHandler(StandardizedExceptionHandler):  # type: ignore[misc]
+    """drf-standardized-errors, taught what our domain errors are."""
+
+    def convert_known_exceptions(self, exc: Exception) -> Exception:
+        if isinstance(exc, DomainError):
+            return _as_api_exception(exc)
+        return super().convert_known_exceptions(exc)  # type: ignore[no-any-return]
+
+
+def _as_api_exception(error: DomainError) -> APIException:
+    if error.attr:
+        detail = {error.attr: [str(error.message)]}
+        return ValidationError(detail, code=error.code)
+    exception = APIException(str(error.message), code=error.code)
+    exception.status_code = error.status_code
+    return exception

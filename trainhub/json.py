@@ -1,0 +1,66 @@
+"""JSON in and out of the API: strict, bounded, quick (orjson)."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+import orjson
+from django.conf import settings
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+
+
+class BodyTooLarge(APIException):
+    status_code = 413
+    default_code = "body_too_large"
+
+
+class JSONParser(BaseParser):
+    """Parses RFC 8259 JSON: no NaN or Infinity, no lone surrogates, no bottomless nesting.
+
+    Errors: ParseError (400) for what is not JSON, BodyTooLarge (413) over MAX_JSON_BYTES.
+    """
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        limit = settings.MAX_JSON_BYTES
+        # Read no more than one byte past the limit: a larger body is not held in memory.
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise BodyTooLarge(
+                _("The body is larger than %(limit)d bytes.") % {"limit": limit}
+            )
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise ParseError(_("Not valid JSON: %(why)s") % {"why": error}) from error
+
+
+def _encode_other(value: Any) -> str:
+    if isinstance(value, Promise):  # a lazily translated text
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
+
+
+class JSONRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None  # JSON is UTF-8 by definition (RFC 8259 §8.1)
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        if data is None:
+            return b""
+        return orjson.dumps(data, default=_encode_other, option=orjson.OPT_NON_STR_KEYS)

@@ -1,0 +1,313 @@
+"""Settings, read from the environment (and a ``.env`` beside manage.py). See .env.example.
+
+Nothing here starts a process or opens a connection; contradictions between settings are system
+checks (trainhub/checks.py), reported before anything runs.
+"""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.utils.translation import gettext_lazy as _
+
+from trainhub.artifact_urls import artifact_storage_options
+from trainhub.embedded_postgres import connection_parameters
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+# --- Where it lives and who may reach it -----------------------------------------------------
+
+DATA_DIR = Path(env.str("TRAINHUB_DATA_DIR", default=str(BASE_DIR / "var"))).expanduser().resolve()
+HOST = env.str("TRAINHUB_HOST", default="127.0.0.1")
+PORT = env.int("TRAINHUB_PORT", default=8000)
+
+PRODUCTION = env.bool("TRAINHUB_PRODUCTION", default=False)
+# No sign-in, everybody is the local administrator. Refused off loopback and in production.
+OPEN_MODE = env.bool("TRAINHUB_OPEN_MODE", default=not PRODUCTION)
+
+DEBUG = env.bool("TRAINHUB_DEBUG", default=False)
+LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+# Strict: a page elsewhere that points its own host name at 127.0.0.1 is turned away.
+ALLOWED_HOSTS = env.list("TRAINHUB_ALLOWED_HOSTS", default=LOOPBACK_HOSTS)
+CSRF_TRUSTED_ORIGINS = env.list("TRAINHUB_CSRF_TRUSTED_ORIGINS", default=[])
+# What runs print and link to; by default where the server listens.
+PUBLIC_URL = env.str("TRAINHUB_PUBLIC_URL", default=f"http://{HOST}:{PORT}")
+
+
+def secret_key() -> str:
+    """The key from the environment, or one made once and kept in the data directory (0600)."""
+    from_environment = env.str("TRAINHUB_SECRET_KEY", default="")
+    if from_environment:
+        return from_environment
+    path = DATA_DIR / "secret_key"
+    try:
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(secrets.token_urlsafe(64))
+    except FileExistsError:
+        pass
+    except OSError:
+        # Unusable data directory: a key for this process alone; a system check names the cause.
+        return secrets.token_urlsafe(64)
+    # Another process may be between making the file and writing it: an empty key is no key.
+    return path.read_text() or secrets.token_urlsafe(64)
+
+
+SECRET_KEY = secret_key()
+
+# --- Applications ----------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.staticfiles",
+    "django_filters",
+    "django_htmx",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "drf_standardized_errors",
+    "knox",
+    "rest_framework",
+    "simple_history",
+    "trainhub",
+    "accounts",
+    "projects",
+    "runs",
+    "artifacts",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.OpenModeMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+    "trainhub.middleware.DomainErrorMiddleware",
+]
+
+ROOT_URLCONF = "trainhub.urls"
+WSGI_APPLICATION = "trainhub.wsgi.application"
+APPEND_SLASH = False  # the contract's paths carry none, and a redirect would drop a POST's body
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "accounts.context_processors.open_mode",
+            ],
+        },
+    },
+]
+
+# --- Database --------------------------------------------------------------------------------
+
+# Empty: the embedded PostgreSQL under the data directory, which `manage.py up` starts.
+DATABASE_URL = env.str("DATABASE_URL", default="")
+EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
+
+
+
+def embedded_database() -> dict[str, Any]:
+    """Where the embedded server listens once it runs; nothing is started here."""
+    at = connection_parameters(EMBEDDED_POSTGRES_DIR)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": at["dbname"],
+        "USER": at["user"],
+        "HOST": at["host"],
+        "PORT": str(at["port"]),
+    }
+
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": (
+        env.db_url_config(DATABASE_URL)
+        if DATABASE_URL
+        else embedded_database()
+    )
+}
+DATABASES["default"]["CONN_MAX_AGE"] = 600  # seconds; a connection a thread, kept
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)  # seconds
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Artifacts -------------------------------------------------------------------------------
+
+# The bucket in the address s3://{bucket}/{project}/{run}/{file} that the API shows.
+ARTIFACTS_BUCKET = env.str("TRAINHUB_ARTIFACTS_BUCKET", default="artifacts")
+# Where the bytes lie: empty for the data directory, or s3://bucket?endpoint_url=…
+ARTIFACTS_URL = env.str("TRAINHUB_ARTIFACTS_URL", default="")
+
+# --- Static files ----------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.str("TRAINHUB_STATIC_ROOT", default=str(DATA_DIR / "static")))
+STATICFILES_DIRS: list[Any] = [BASE_DIR / "static"]
+UPLOT_DIR = BASE_DIR / "node_modules" / "uplot" / "dist"
+if UPLOT_DIR.exists():
+    STATICFILES_DIRS.append(("uplot", UPLOT_DIR))
+
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "artifacts": artifact_storage_options(ARTIFACTS_URL, DATA_DIR / "artifacts"),
+}
+
+# --- Language and time -----------------------------------------------------------------------
+
+LANGUAGE_CODE = "zh-hans"
+LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# --- Sign-in ---------------------------------------------------------------------------------
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/dashboard"
+LOGOUT_REDIRECT_URL = "/dashboard"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+# Behind a proxy that ends TLS; off, cookies travel over plain HTTP too (loopback, a trusted net).
+HTTPS = env.bool("TRAINHUB_HTTPS", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+X_FRAME_OPTIONS = "DENY"
+
+REST_KNOX = {
+    "AUTH_HEADER_PREFIX": "Bearer",
+    "TOKEN_TTL": None,  # a token's life is chosen when it is made: manage.py create_token --days
+    "TOKEN_PREFIX": "th_",  # so that secret scanners and people can tell what leaked
+}
+
+# --- API -------------------------------------------------------------------------------------
+
+# Bodies of the JSON endpoints; artifacts' bytes do not pass through this limit.
+MAX_JSON_BYTES = env.int("TRAINHUB_MAX_JSON_BYTES", default=4 * 1024 * 1024)
+
+REST_FRAMEWORK = {
+    "DEFAULT_PARSER_CLASSES": ["trainhub.json.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["trainhub.json.JSONRenderer"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.authentication.BearerTokenAuthentication",
+        "accounts.authentication.OpenModeAuthentication",
+        "accounts.authentication.BrowserSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.MembersOnly"],
+    "DEFAULT_SCHEMA_CLASS": "trainhub.openapi.AutoSchema",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "trainhub.exceptions.ExceptionHandler",
+    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
+    "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "405", "406", "409", "413", "415"],
+}
+
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "TrainHub",
+    "DESCRIPTION": _("The control room for LLM training."),
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["accounts.permissions.MembersOnly"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "ProjectStatus": "projects.models.ProjectStatus",
+        "RunStatus": "runs.status.RunStatus",
+        "LogLevel": "runs.models.LogLevel",
+        "ArtifactType": "artifacts.models.ArtifactType",
+        "ArtifactTagValue": "artifacts.models.TagValue",
+        "ValidationErrorEnum": "drf_standardized_errors.openapi_serializers.ValidationErrorEnum.choices",
+        "ClientErrorEnum": "drf_standardized_errors.openapi_serializers.ClientErrorEnum.choices",
+        "ServerErrorEnum": "drf_standardized_errors.openapi_serializers.ServerErrorEnum.choices",
+        "ErrorCode401Enum": "drf_standardized_errors.openapi_serializers.ErrorCode401Enum.choices",
+        "ErrorCode403Enum": "drf_standardized_errors.openapi_serializers.ErrorCode403Enum.choices",
+        "ErrorCode404Enum": "drf_standardized_errors.openapi_serializers.ErrorCode404Enum.choices",
+        "ErrorCode405Enum": "drf_standardized_errors.openapi_serializers.ErrorCode405Enum.choices",
+        "ErrorCode406Enum": "drf_standardized_errors.openapi_serializers.ErrorCode406Enum.choices",
+        "ErrorCode415Enum": "drf_standardized_errors.openapi_serializers.ErrorCode415Enum.choices",
+        "ErrorCode429Enum": "drf_standardized_errors.openapi_serializers.ErrorCode429Enum.choices",
+        "ErrorCode500Enum": "drf_standardized_errors.openapi_serializers.ErrorCode500Enum.choices",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_standardized_errors.openapi_hooks.postprocess_schema_enums",
+    ],
+    "SORT_OPERATIONS": False,
+}
+
+# --- Runs ------------------------------------------------------------------------------------
+
+SIMULATION_STEPS_PER_SECOND = env.float("TRAINHUB_SIMULATION_STEPS_PER_SECOND", default=10.0)
+# A worker silent for this long has lost its runs to the others.
+WORKER_LEASE_SECONDS = env.float("TRAINHUB_WORKER_LEASE_SECONDS", default=30.0)
+WORKER_TICK_SECONDS = env.float("TRAINHUB_WORKER_TICK_SECONDS", default=0.5)
+WORKER_SEATS = env.int("TRAINHUB_WORKER_SEATS", default=8)
+# How long the cancel endpoint waits for a worker to stop a process before it answers 202.
+CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
+# Where processes run: configuration, output and checkpoints before they are artifacts.
+WORK_DIR = DATA_DIR / "runs"
+
+# --- Serving ---------------------------------------------------------------------------------
+
+WEB_PROCESSES = env.int("TRAINHUB_WEB_PROCESSES", default=2)
+WEB_THREADS = env.int("TRAINHUB_WEB_THREADS", default=8)  # a process; each may hold a connection
+
+# --- Logs ------------------------------------------------------------------------------------
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"context": {"()": "trainhub.log_context.ContextFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s%(context)s"},
+    },
+    "handlers": {
+        "stdout": {
+            "class": "logging.StreamHandler",
+            "stream": "ext://sys.stdout",
+            "formatter": "line",
+            "filters": ["context"],
+        },
+    },
+    "root": {"handlers": ["stdout"], "level": env.str("TRAINHUB_LOG_LEVEL", default="INFO")},
+}
