@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 
 @pytest.fixture(autouse=True)
-def own_files(tmp_path: Path, settings: SettingsWrapper) -> None:
+def own_files(tmp_path: Path, settings: Settings) -> None:
     """Artifacts and work directories of one test are not another's."""
     settings.WORK_DIR = tmp_path / "runs"
     settings.STORAGES = {

@@ -4,12 +4,11 @@ A data directory of their own, and in it one PostgreSQL cluster: all xdist worke
 with a database of its own. With DATABASE_URL set, that server is used instead.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
 from pathlib import Path
-
-import pytest
 
 from trainhub.embedded_postgres import EmbeddedPostgres
 
@@ -31,7 +30,10 @@ if "DATABASE_URL" not in os.environ:
     os.environ["DATABASE_URL"] = cluster.url
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if IS_CONTROLLER:
-        cluster.stop()
-        shutil.rmtree(TEST_DIR, ignore_errors=True)
+def clean_up() -> None:
+    cluster.stop()
+    shutil.rmtree(TEST_DIR, ignore_errors=True)
+
+
+if IS_CONTROLLER:
+    atexit.register(clean_up)  # also when a conftest cannot be imported
