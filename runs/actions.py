@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from projects.models import Project
 from runs.executors.base import Observation, Work
 from runs.executors.registry import EXECUTORS, executor_of
-from runs.hyperparameters import check_hyperparameters
+from projects.hyperparameters import check_hyperparameters
 from runs.models import EventKind, Recipe, Run, StopKind, Worker
 from runs.status import InvalidTransition, RunStatus
 from trainhub.exceptions import InvalidInput

@@ -67,7 +67,7 @@ class Training:
         start_effort: float = 0.0,
     ) -> "Training":
         """Unknown hyperparameters are the business of other recipes; known ones are checked at
-        the door (runs/hyperparameters.py)."""
+        the door (projects/hyperparameters.py)."""
         known = {
             name: hyperparameters[name]
             for name in (
