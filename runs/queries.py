@@ -129,8 +129,9 @@ WITH bounds AS (
     SELECT
         point.*,
         floor(
-            (point.step - bounds.first)::numeric * %(buckets)s
-            / (bounds.last - bounds.first + 1)
+            -- numeric: the span of two bigints need not be one
+            (point.step::numeric - bounds.first) * %(buckets)s
+            / (bounds.last::numeric - bounds.first + 1)
         )::bigint AS bucket
     FROM runs_metricpoint point, bounds
     WHERE
