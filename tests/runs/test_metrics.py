@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 def record(run, key, values, first_step=1):
     points = [
-        Point(key, step, value, timestamp_ms=1_700_000_000_000 + step)
+        Point(key, step, value, timestamp_ms=1_700_000_000_000)
         for step, value in enumerate(values, start=first_step)
     ]
     record_metrics(run, points)
@@ -32,7 +32,7 @@ def test_summaries_tell_last_least_greatest_and_count():
         minimum=1.0,
         maximum=4.0,
         last_step=4,
-        last_timestamp_ms=1_700_000_000_004,
+        last_timestamp_ms=1_700_000_000_000,
         last_value=3.0,
     )
 
