@@ -128,10 +128,10 @@ WITH bounds AS (
 ), bucketed AS (
     SELECT
         point.*,
-        floor(
+        div(
             -- numeric: the span of two bigints need not be one
-            (point.step::numeric - bounds.first) * %(buckets)s
-            / (bounds.last::numeric - bounds.first + 1)
+            (point.step::numeric - bounds.first) * %(buckets)s,
+            bounds.last::numeric - bounds.first + 1
         )::bigint AS bucket
     FROM runs_metricpoint point, bounds
     WHERE
