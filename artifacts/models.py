@@ -55,6 +55,10 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
     def checkpoints(self) -> ArtifactQuerySet:
         return self.filter(type=ArtifactType.CHECKPOINT)
 
+    def kept_at_cancel(self) -> ArtifactQuerySet:
+        """The checkpoint that a cancelled run keeps; none if it had none."""
+        return self.checkpoints().filter(name=FINAL_CHECKPOINT_NAME)
+
     def store_checkpoint(self, run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
         """The state after ``step``; ``suffix`` is the file's ending, e.g. ``.pt``."""
         return self.store(

@@ -33,6 +33,9 @@ PROJECT_TRANSITIONS: dict[ProjectStatus, frozenset[ProjectStatus]] = {
 }
 
 
+NEWEST_RUNS = 100  # in a project's detail; GET /projects/{id}/runs lists them all
+
+
 class ProjectArchived(DomainError):
     code = "project_archived"
 
@@ -124,6 +127,23 @@ class Project(models.Model):
     def is_archived(self) -> bool:
         return self.status == ProjectStatus.ARCHIVED
 
+    @classmethod
+    def create(cls, configuration: dict[str, Any], *, by: User | None) -> Project:
+        """A new project, a draft, its first version made by ``by``."""
+        project = cls(**configuration)
+        project._history_user = by  # type: ignore[attr-defined]
+        project.save(force_insert=True)
+        return project
+
+    def update(
+        self, changes: dict[str, Any], *, status: ProjectStatus | None, by: User | None
+    ) -> None:
+        """Revise and set the status, both or neither. Raises InvalidProjectTransition."""
+        with transaction.atomic():
+            self.revise(changes, by=by)
+            if status is not None:
+                self.set_status(status)
+
     def revise(self, changes: dict[str, Any], *, by: User | None) -> None:
         """Change the configuration: one new version, or none if nothing differs.
 
@@ -172,6 +192,10 @@ class Project(models.Model):
         )
         self.refresh_from_db()
         return self.run_count
+
+    def newest_runs(self) -> Any:
+        """The runs that the project's detail shows."""
+        return self.runs.order_by("-created_at", "id")[:NEWEST_RUNS]
 
     def versions(self) -> list[Version]:
         """Every version, newest first, each with what it changed (the first: nothing)."""

@@ -1,16 +1,34 @@
-"""What our API's schema says beyond what drf-spectacular reads from the code."""
+"""What the schema says beyond what drf-spectacular reads from the code: every error's one shape."""
 
 from typing import Any
 
-from drf_standardized_errors.openapi import AutoSchema as StandardizedAutoSchema
+from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
+from rest_framework import serializers
+
+from trainhub.fields import StrictCharField
 
 
-class AutoSchema(StandardizedAutoSchema):  # type: ignore[misc]
-    def get_operation_id(self) -> str:
-        operation_id: str = super().get_operation_id()
-        return operation_id
+class ErrorDetailSerializer(serializers.Serializer[Any]):
+    code = StrictCharField(help_text="For programs, e.g. `required`, `not_found`.")
+    detail = StrictCharField(help_text="For people, in the language of Accept-Language.")
+    attr = StrictCharField(
+        allow_null=True, help_text="The field or parameter at fault; null if there is none."
+    )
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Every answer of 400 and above has this shape."""
+
+    type = serializers.ChoiceField(choices=["validation_error", "client_error", "server_error"])
+    errors = ErrorDetailSerializer(many=True)
+
+
+class AutoSchema(SpectacularAutoSchema):
+    def _get_response_bodies(self, *args: Any, **kwargs: Any) -> Any:
+        responses = super()._get_response_bodies(*args, **kwargs)
+        responses["4XX"] = self._get_response_for_code(ErrorSerializer, "4XX")
+        return responses
 
     def get_tags(self) -> list[str]:
-        view: Any = self.view
-        tags: list[str] = getattr(view, "schema_tags", None) or super().get_tags()
-        return tags
+        tags: list[str] | None = getattr(self.view, "schema_tags", None)
+        return tags or super().get_tags()  # type: ignore[no-any-return]

@@ -1,0 +1,70 @@
+"""An artifact's bytes over HTTP: streamed, whole or one range (RFC 9110 §14)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.files.base import File
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils.http import content_disposition_header
+
+from artifacts.models import Artifact
+
+CHUNK_BYTES = 256 * 1024
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class Unsatisfiable(Exception):
+    """The range lies beyond the end."""
+
+
+def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | StreamingHttpResponse:
+    """200 with everything, 206 with the range asked for, or 416. Raises FileNotFoundError."""
+    etag = f'"{artifact.sha256}"'
+    size = artifact.size_bytes
+    if_range = request.headers.get("If-Range", etag)
+    try:
+        wanted = parse_range(request.headers.get("Range", ""), size) if if_range == etag else None
+    except Unsatisfiable:
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+    first, end = wanted or (0, size)
+    response = StreamingHttpResponse(
+        _read(artifact.open(), first, end - first),
+        status=206 if wanted else 200,
+        content_type=artifact.content_type,
+    )
+    response["Content-Length"] = str(end - first)
+    response["Accept-Ranges"] = "bytes"
+    response["ETag"] = etag
+    response["Content-Disposition"] = content_disposition_header(True, artifact.file_name) or ""
+    if wanted:
+        response["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
+    return response
+
+
+def parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """First byte and the byte behind the last; None if the header asks for no single byte range
+    (then the whole is the right answer). Raises Unsatisfiable."""
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    if not first:  # the last N bytes
+        if int(last) == 0:
+            raise Unsatisfiable
+        return max(0, size - int(last)), size
+    if last and int(last) < int(first):
+        return None
+    if int(first) >= size:
+        raise Unsatisfiable
+    return int(first), min(size, int(last) + 1) if last else size
+
+
+def _read(file: File[Any], first: int, length: int) -> Iterator[bytes]:
+    with file:
+        file.seek(first)
+        while length > 0 and (chunk := file.read(min(CHUNK_BYTES, length))):
+            length -= len(chunk)
+            yield chunk
