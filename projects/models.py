@@ -25,23 +25,11 @@ class ProjectStatus(ContractChoices):
     ARCHIVED = "已归档", _("Archived")
 
 
-# A project leaves 草稿 with its first run and never returns to it once it has runs.
-PROJECT_TRANSITIONS: dict[ProjectStatus, frozenset[ProjectStatus]] = {
-    ProjectStatus.DRAFT: frozenset({ProjectStatus.ACTIVE, ProjectStatus.ARCHIVED}),
-    ProjectStatus.ACTIVE: frozenset({ProjectStatus.ARCHIVED}),
-    ProjectStatus.ARCHIVED: frozenset({ProjectStatus.ACTIVE}),
-}
-
-
 NEWEST_RUNS = 100  # in a project's detail; GET /projects/{id}/runs lists them all
 
 
 class ProjectArchived(DomainError):
     code = "project_archived"
-
-
-class InvalidProjectTransition(DomainError):
-    code = "invalid_transition"
 
 
 @dataclass(frozen=True)
@@ -138,7 +126,7 @@ class Project(models.Model):
     def update(
         self, changes: dict[str, Any], *, status: ProjectStatus | None, by: User | None
     ) -> None:
-        """Revise and set the status, both or neither. Raises InvalidProjectTransition."""
+        """Revise and set the status, both or neither."""
         with transaction.atomic():
             self.revise(changes, by=by)
             if status is not None:
@@ -164,19 +152,9 @@ class Project(models.Model):
         self.refresh_from_db()
 
     def set_status(self, to: ProjectStatus) -> None:
-        """Archive it, or take it up again. Raises InvalidProjectTransition."""
-        if self.status == to:
-            return
-        sources = [source for source, targets in PROJECT_TRANSITIONS.items() if to in targets]
-        changed = Project.objects.filter(pk=self.pk, status__in=sources).update(
-            status=to, updated_at=Now()
-        )
+        """Take it up, archive it, take it up again: people say so, runs do not change it."""
+        Project.objects.filter(pk=self.pk).update(status=to, updated_at=Now())
         self.refresh_from_db()
-        if not changed and self.status != to:
-            raise InvalidProjectTransition(
-                _t("A project that is %(status)s cannot become %(to)s.")
-                % {"status": self.status, "to": to.value}
-            )
 
     def admit_run(self) -> int:
         """Count one more run and return its number, from 1.
@@ -188,7 +166,7 @@ class Project(models.Model):
         if current.is_archived:
             raise ProjectArchived(_t("The project is archived and takes no new runs."))
         Project.objects.filter(pk=self.pk).update(
-            run_count=current.run_count + 1, status=ProjectStatus.ACTIVE, updated_at=Now()
+            run_count=current.run_count + 1, updated_at=Now()
         )
         self.refresh_from_db()
         return self.run_count

@@ -37,3 +37,6 @@ def clean_up() -> None:
 
 if IS_CONTROLLER:
     atexit.register(clean_up)  # also when a conftest cannot be imported
+
+# WhiteNoise wants its folder to be there; tests serve static files through Django's finders.
+(Path(os.environ["TRAINHUB_DATA_DIR"]) / "static").mkdir(parents=True, exist_ok=True)
