@@ -1,12 +1,41 @@
+"""Whether this server serves (/healthz), and whether it can do its work (/readyz)."""
+
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, JsonResponse
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
 
 
 @login_not_required
-def healthz(request: HttpRequest) -> JsonResponse:
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 as soon as the server can serve; touches nothing else."""
     return JsonResponse({"status": "ok"})
 
 
 @login_not_required
-def readyz(request: HttpRequest) -> JsonResponse:
-    return JsonResponse({"status": "ok"})
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when the database answers and has every migration, else 503 and which of them fails."""
+    database, migrations = look_at_database()
+    ready = database and migrations
+    content = {
+        "status": "ok" if ready else "unavailable",
+        "database": database,
+        "migrations": migrations,
+    }
+    return JsonResponse(content, status=200 if ready else 503)
+
+
+def look_at_database() -> tuple[bool, bool]:
+    """(it answers, it has every migration that this code knows)."""
+    try:
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError:
+        return False, False
+    return True, not pending

@@ -1,0 +1,74 @@
+"""/healthz and /readyz: what a load balancer and `manage.py up` ask."""
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from pytest_django import Settings
+
+from trainhub import health
+
+BOTH = pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+
+
+def refuse(*args: object) -> None:
+    raise OperationalError("the database is away")
+
+
+def test_healthz_answers_without_touching_the_database(client: Client):
+    # No django_db mark: a query would fail the test.
+    response = client.get("/healthz")
+
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok"}
+
+
+@pytest.mark.django_db
+def test_readyz_with_every_migration_is_200(client: Client):
+    response = client.get("/readyz")
+
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "database": True, "migrations": True}
+
+
+@pytest.mark.django_db
+def test_readyz_with_a_migration_missing_is_503_and_says_so(client: Client):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM django_migrations WHERE app = 'runs' AND id ="
+            " (SELECT max(id) FROM django_migrations WHERE app = 'runs')"
+        )
+
+    response = client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "database": True, "migrations": False}
+
+
+def test_readyz_without_a_database_is_503_and_says_so(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(health, "MigrationExecutor", refuse)
+
+    response = client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "database": False, "migrations": False}
+
+
+@BOTH
+@pytest.mark.django_db
+def test_health_in_production_needs_no_sign_in(client: Client, settings: Settings, path: str):
+    settings.OPEN_MODE = False
+
+    assert client.get(path).status_code == 200
+
+
+@BOTH
+def test_health_takes_no_post(client: Client, path: str):
+    assert client.post(path).status_code == 405
+
+
+@BOTH
+@pytest.mark.django_db
+def test_health_is_never_cached(client: Client, path: str):
+    assert "no-store" in client.get(path).headers["Cache-Control"]
