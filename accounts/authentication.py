@@ -2,46 +2,88 @@
 
 import base64
 import binascii
-from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
-from knox.auth import TokenAuthentication
+from django.contrib.auth.models import User
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from knox.crypto import hash_token
+from knox.models import AuthToken
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, UnsupportedMediaType
 from rest_framework.request import Request
 
-from accounts.open_mode import is_open, local_administrator, refuse_foreign_page
+from accounts.open_mode import (
+    carries_form,
+    is_foreign,
+    is_open,
+    local_administrator,
+    objection_to,
+)
 
 
-class BearerTokenAuthentication(TokenAuthentication):  # type: ignore[misc]
+class BearerTokenAuthentication(BaseAuthentication):
     """``Authorization: Bearer th_…``, or the token as the password of HTTP Basic.
 
     Basic is for clients that know nothing else (RFC 7617); the user name is not looked at.
+    Whoever shows credentials is judged by them: what is not a valid token is refused (401) and
+    never falls through to a session or to open mode.
+
+    Tokens are knox's; looking them up is ours, because knox reads all of a user's tokens at every
+    request and fails on a token that is not UTF-8.
     """
 
-    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, Any] | None:
-        token = _basic_password(request.headers.get("Authorization", ""))
-        if token is not None:
-            return self.authenticate_credentials(token)  # type: ignore[no-any-return]
-        return super().authenticate(request)  # type: ignore[no-any-return]
+    def authenticate(self, request: Request) -> tuple[User, AuthToken] | None:
+        header = request.headers.get("Authorization", "")
+        if not header.strip():
+            return None
+        scheme, _space, credentials = header.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            token = credentials.strip()
+        elif scheme.lower() == "basic":
+            token = _basic_password(credentials)
+            # A browser repeats a Basic password by itself, whoever made it send the request.
+            if is_foreign(request._request):
+                raise PermissionDenied(_("Requests from the pages of other sites are refused."))
+        else:
+            raise AuthenticationFailed(_("Authenticate with a token: Authorization: Bearer th_…"))
+        return _owner(token)
+
+    def authenticate_header(self, request: Request) -> str:
+        """The challenge of a 401; not Basic, at which browsers would ask for a password."""
+        return "Bearer"
 
 
-def _basic_password(header: str) -> bytes | None:
-    """The password of a Basic header as bytes; None if the header is not Basic or malformed."""
-    scheme, _space, credentials = header.partition(" ")
-    if scheme.lower() != "basic":
-        return None
+def _basic_password(credentials: str) -> str:
     try:
-        decoded = base64.b64decode(credentials, validate=True)
+        decoded = base64.b64decode(credentials.strip(), validate=True)
     except (binascii.Error, ValueError):
-        return None
-    return decoded.partition(b":")[2]
+        raise AuthenticationFailed(_("The Authorization header is malformed.")) from None
+    return decoded.partition(b":")[2].decode(errors="replace")
+
+
+def _owner(token: str) -> tuple[User, AuthToken]:
+    # The digest is the primary key: one row by its index, whatever was sent.
+    stored = AuthToken.objects.select_related("user").filter(digest=hash_token(token)).first()
+    if stored is None:
+        raise AuthenticationFailed(_("The token is not valid."))
+    if stored.expiry is not None and stored.expiry <= timezone.now():
+        raise AuthenticationFailed(_("The token has expired."))
+    if not stored.user.is_active:
+        raise AuthenticationFailed(_("The token's user is not active."))
+    return stored.user, stored
 
 
 class OpenModeAuthentication(BaseAuthentication):
-    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, None] | None:
+    """In open mode, this machine's own programs are the local administrator."""
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
         if not is_open():
             return None
-        refuse_foreign_page(request._request)
+        objection = objection_to(request._request)
+        if objection is not None:
+            raise PermissionDenied(objection)
+        if carries_form(request._request):
+            raise UnsupportedMediaType(request._request.content_type or "")
         return local_administrator(), None
 
 

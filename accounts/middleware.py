@@ -1,22 +1,26 @@
 from collections.abc import Callable
 
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
-from accounts.open_mode import is_open, local_administrator
+from accounts.open_mode import is_open, local_administrator, objection_to
 
-# Operators' door: recipes are commands that run on this machine, so the admin asks for its
-# password in open mode too. The API's own paths authenticate themselves.
-ADMIN_PREFIX = "/admin"
+# Not the admin: recipes are commands that run on this machine, so it asks for its password in open
+# mode too. Not the API: it authenticates for itself (accounts/authentication.py).
 PAGES_PREFIX = "/dashboard"
 
 
 class OpenModeMiddleware:
-    """In open mode, whoever opens a page is the local administrator."""
+    """In open mode, whoever opens a page on this machine is the local administrator."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if is_open() and request.path.startswith(PAGES_PREFIX) and request.user.is_anonymous:
-            request.user = local_administrator()
+        if is_open() and request.path.startswith(PAGES_PREFIX):
+            objection = objection_to(request)
+            if objection is not None:
+                raise PermissionDenied(objection)
+            if request.user.is_anonymous:
+                request.user = local_administrator()
         return self.get_response(request)

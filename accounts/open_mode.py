@@ -1,48 +1,66 @@
 """Open mode: on loopback, without sign-in, everybody is the local administrator.
 
-Safe because nothing but this machine's own programs reach the server: the host is loopback
-(checked at start), host names are strict (no DNS rebinding), and requests that a page of another
-site made the browser send are refused (``refuse_foreign_page``).
+Safe because nothing but this machine's own programs are let in: the server listens on loopback
+(a system check), the peer's address is loopback (asked of every request, for whoever starts the
+WSGI application by another way), host names are strict (no DNS rebinding), and what a page of
+another site makes a browser send is refused. Whoever makes somebody the local administrator asks
+``objection_to`` first.
 """
-
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from rest_framework.exceptions import PermissionDenied
+
+from trainhub.loopback import is_loopback_address
 
 LOCAL_ADMINISTRATOR = "admin"
-SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-
-
-def local_administrator() -> User:
-    """The administrator that `manage.py up` makes; without a usable password until it does."""
-    try:
-        return User.objects.get(username=LOCAL_ADMINISTRATOR)
-    except User.DoesNotExist:
-        user, _created = User.objects.get_or_create(
-            username=LOCAL_ADMINISTRATOR,
-            defaults={"is_staff": True, "is_superuser": True, "password": "!"},
-        )
-        return user
-
-
-def refuse_foreign_page(request: HttpRequest) -> None:
-    """Raise PermissionDenied for a change that another site's page asks a browser to make.
-
-    Browsers name the origin of every cross-site POST (Fetch standard, "Origin" header) and say
-    ``Sec-Fetch-Site``; programs such as curl send neither.
-    """
-    if request.method in SAFE_METHODS:
-        return
-    origin = request.headers.get("Origin")
-    foreign_origin = origin is not None and urlsplit(origin).netloc != request.get_host()
-    fetched_by = request.headers.get("Sec-Fetch-Site", "none")
-    if foreign_origin or fetched_by not in {"same-origin", "none"}:
-        raise PermissionDenied(_("Requests from the pages of other sites are refused."))
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# What a browser sends across origins without asking first (Fetch standard, "CORS-safelisted
+# request-header"): the types of HTML forms. The API takes JSON, so none of them is meant for it.
+FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 
 def is_open() -> bool:
     return bool(settings.OPEN_MODE)
+
+
+def local_administrator() -> User:
+    """The administrator that `manage.py up` makes; without a usable password until it does."""
+    user, _created = User.objects.get_or_create(
+        username=LOCAL_ADMINISTRATOR,
+        defaults={"is_staff": True, "is_superuser": True, "password": "!"},
+    )
+    return user
+
+
+def objection_to(request: HttpRequest) -> str | None:
+    """Why this request does not come from this machine's own programs; None if it may."""
+    if not is_loopback_address(request.META.get("REMOTE_ADDR", "")):
+        return _("This server is in open mode: it answers programs of its own machine only.")
+    if is_foreign(request):
+        return _("Requests from the pages of other sites are refused.")
+    return None
+
+
+def is_foreign(request: HttpRequest) -> bool:
+    """Whether another origin's page made a browser ask for a change.
+
+    Browsers send ``Origin`` with every POST (Fetch standard) and say ``Sec-Fetch-Site``, whose
+    "same-site" is another port of this host: another program. Programs such as curl send neither.
+    """
+    if request.method in SAFE_METHODS:
+        return False
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
+        return True
+    origin = request.headers.get("Origin")
+    host = request.get_host()
+    return origin is not None and origin.lower() not in {
+        f"http://{host}".lower(),
+        f"https://{host}".lower(),
+    }
+
+
+def carries_form(request: HttpRequest) -> bool:
+    """Whether a request for a change says that its body, even an empty one, is a form's."""
+    return request.method not in SAFE_METHODS and request.content_type in FORM_TYPES

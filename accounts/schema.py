@@ -6,7 +6,7 @@ from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 
-class BearerTokenScheme(OpenApiAuthenticationExtension):
+class BearerTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "accounts.authentication.BearerTokenAuthentication"
     name = "token"
 
@@ -18,7 +18,7 @@ class BearerTokenScheme(OpenApiAuthenticationExtension):
         }
 
 
-class BrowserSessionScheme(OpenApiAuthenticationExtension):
+class BrowserSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "accounts.authentication.BrowserSessionAuthentication"
     name = "session"
 
@@ -26,11 +26,11 @@ class BrowserSessionScheme(OpenApiAuthenticationExtension):
         return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}
 
 
-class OpenModeScheme(OpenApiAuthenticationExtension):
+class OpenModeScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """No credentials: an empty requirement, while the server is in open mode."""
 
     target_class = "accounts.authentication.OpenModeAuthentication"
-    name = ()
+    name = ()  # type: ignore[assignment]
 
     def get_security_definition(self, auto_schema: Any) -> Any:
         return ()

@@ -1,21 +1,20 @@
-"""System checks: contradictions between settings, told before anything runs."""
+"""System checks: contradictions between settings, told before anything runs.
 
-import ipaddress
+They run before every management command, and where the WSGI application is loaded by another way
+(``refuse_contradictions``).
+"""
+
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
 
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+from trainhub.loopback import is_loopback_host
+from trainhub.secret_key import kept_secret_key
 
 
 @register
@@ -32,7 +31,7 @@ def open_mode_stays_on_loopback(
                 id="trainhub.E001",
             )
         ]
-    if not is_loopback(settings.HOST):
+    if not is_loopback_host(settings.HOST):
         return [
             Error(
                 f"Open mode (no sign-in) is refused on {settings.HOST}, which is not loopback: "
@@ -41,6 +40,25 @@ def open_mode_stays_on_loopback(
             )
         ]
     return []
+
+
+@register
+def open_mode_has_loopback_names(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """A name that others may point at this machine lets their pages in (DNS rebinding)."""
+    # "testserver" is what Django's test client calls itself.
+    names = [name for name in settings.ALLOWED_HOSTS if name != "testserver"]
+    others = [name for name in names if not is_loopback_host(name)]
+    if not settings.OPEN_MODE or not others:
+        return []
+    return [
+        Error(
+            f"Open mode (no sign-in) is refused under the name {others[0]}, which is not "
+            "loopback: unset TRAINHUB_ALLOWED_HOSTS, or set TRAINHUB_OPEN_MODE=false.",
+            id="trainhub.E004",
+        )
+    ]
 
 
 @register
@@ -55,3 +73,35 @@ def production_hides_tracebacks(
             )
         ]
     return []
+
+
+@register
+def data_directory_is_usable(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    try:
+        kept_secret_key(settings.DATA_DIR / "secret_key")
+        with tempfile.TemporaryFile(dir=settings.DATA_DIR):
+            return []
+    except OSError as error:
+        return [
+            Error(
+                f"The data directory {settings.DATA_DIR} cannot be used ({error.strerror}): "
+                "set TRAINHUB_DATA_DIR to one that can be written.",
+                id="trainhub.E005",
+            )
+        ]
+
+
+def refuse_contradictions() -> None:
+    """The checks of who may come in, for a server that no management command started.
+
+    Raises ImproperlyConfigured with the first contradiction.
+    """
+    for check in (
+        open_mode_stays_on_loopback,
+        open_mode_has_loopback_names,
+        production_hides_tracebacks,
+    ):
+        for message in check(None):
+            raise ImproperlyConfigured(message.msg)

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from trainhub.artifact_urls import artifact_storage_options
 from trainhub.embedded_postgres import connection_parameters
+from trainhub.secret_key import kept_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -39,22 +40,15 @@ PUBLIC_URL = env.str("TRAINHUB_PUBLIC_URL", default=f"http://{HOST}:{PORT}")
 
 
 def secret_key() -> str:
-    """The key from the environment, or one made once and kept in the data directory (0600)."""
-    from_environment = env.str("TRAINHUB_SECRET_KEY", default="")
+    """The key from the environment, or one made once and kept in the data directory."""
+    from_environment: str = env.str("TRAINHUB_SECRET_KEY", default="")
     if from_environment:
         return from_environment
-    path = DATA_DIR / "secret_key"
     try:
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_text(secrets.token_urlsafe(64))
-    except FileExistsError:
-        pass
+        return kept_secret_key(DATA_DIR / "secret_key")
     except OSError:
         # Unusable data directory: a key for this process alone; a system check names the cause.
         return secrets.token_urlsafe(64)
-    # Another process may be between making the file and writing it: an empty key is no key.
-    return path.read_text() or secrets.token_urlsafe(64)
 
 
 SECRET_KEY = secret_key()

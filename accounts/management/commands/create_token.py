@@ -5,6 +5,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from knox.models import AuthToken
 
+MAX_DAYS = 36_500
+
 
 class Command(BaseCommand):
     help = "Make an API token for a user and print it, once; only its hash is stored."
@@ -14,14 +16,16 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, help="its life in days; without it, no end")
 
     def handle(self, *, username: str, days: int | None, **options: Any) -> None:
-        if days is not None and days < 1:
-            raise CommandError("--days must be 1 or more.")
+        if days is not None and not 1 <= days <= MAX_DAYS:
+            raise CommandError(f"--days must be 1 to {MAX_DAYS}.")
         try:
             user = User.objects.get(username=username)
         except User.DoesNotExist:
             raise CommandError(
                 f"There is no user {username}. Make one: manage.py createsuperuser."
             ) from None
-        expiry = timedelta(days=days) if days else None
+        if not user.is_active:
+            raise CommandError(f"{username} is not active: a token of theirs would be refused.")
+        expiry = timedelta(days=days) if days is not None else None
         _stored, token = AuthToken.objects.create(user, expiry=expiry)
         self.stdout.write(token)
