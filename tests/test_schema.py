@@ -1,0 +1,72 @@
+"""The API against its own description, by Schemathesis: no 5xx, nothing the schema does not say."""
+
+import pytest
+import schemathesis
+from django.core.management import call_command
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+from drf_spectacular.generators import SchemaGenerator
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import load_all_checks
+from schemathesis.specs.openapi.checks import ignored_auth
+
+from artifacts.models import Artifact
+from runs.actions import create_run
+from tests.factories import ProjectFactory
+from trainhub.wsgi import application
+
+load_all_checks()
+schema = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=None, public=True))
+schema.app = application
+
+# The whole test is one transaction over all examples, and rows that one makes the next may use.
+thorough = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+# In open mode nothing is refused for want of credentials (tests/accounts proves the other mode).
+LEFT_OUT = [ignored_auth]
+
+
+@pytest.fixture(autouse=True)
+def keep_connection():
+    """A request's end must not close the connection that holds the test's transaction."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
+@schema.parametrize()
+@thorough
+@pytest.mark.django_db
+def test_every_answer_is_as_described(case):
+    case.call_and_validate(excluded_checks=LEFT_OUT)
+
+
+@pytest.fixture
+def ids(db) -> dict[str, str]:
+    run = create_run(ProjectFactory.create(), by=None, hyperparameters={"max_steps": 30})
+    call_command("advance_runs", steps=10, verbosity=0)
+    call_command("advance_runs", steps=10, verbosity=0)
+    return {"project_id": run.project_id, "run_id": run.pk}
+
+
+@schema.include(path_regex="{").parametrize()
+@thorough
+@pytest.mark.django_db
+def test_every_answer_about_a_real_run_is_as_described(case, ids):
+    artifact = Artifact.objects.filter(run=ids["run_id"]).first()
+    real = {"id": ids["run_id"], **ids}
+    if "/artifacts/" in case.path:
+        real["id"] = artifact.pk
+    elif case.path == "/projects/{id}":
+        real["id"] = ids["project_id"]
+    case.path_parameters = {name: real[name] for name in case.path_parameters}
+    if "source_artifact_id" in (case.query or {}):
+        case.query["source_artifact_id"] = artifact.pk
+    case.call_and_validate(excluded_checks=LEFT_OUT)
