@@ -59,7 +59,7 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
     def list(self, request: Request, project_id: str, run_id: str) -> Response:
         visible = Run.objects.visible_to(request.user).filter(project=project_id)
         get_object_or_404(visible, pk=run_id)
-        query = ArtifactQuerySerializer(data=request.query_params)
+        query = ArtifactQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         artifacts = self.get_queryset().filter(**query.validated_data)
         return Response(ArtifactListSerializer({"items": artifacts}).data)

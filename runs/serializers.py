@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -62,6 +63,15 @@ class RecipeSerializer(StrictModelSerializer):
         read_only_fields = fields
 
 
+@extend_schema_field(OpenApiTypes.STR)
+class RecipeField(serializers.SlugRelatedField[Recipe]):
+    def to_internal_value(self, data: Any) -> Recipe:
+        if not isinstance(data, str) or "\x00" in data:
+            self.fail("invalid")
+        recipe: Recipe = super().to_internal_value(data)
+        return recipe
+
+
 class RunWriteSerializer(serializers.Serializer[Any]):
     """What a request may say of a new run; everything may be left out."""
 
@@ -76,7 +86,7 @@ class RunWriteSerializer(serializers.Serializer[Any]):
         required=False, help_text="Laid over the project's defaults."
     )
     resources = ResourcesSerializer(required=False)
-    recipe = serializers.SlugRelatedField(
+    recipe = RecipeField(
         slug_field="name",
         queryset=Recipe.objects.filter(enabled=True),
         required=False,

@@ -133,7 +133,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSe
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, project_id: str, id: str) -> Response:
         source = self.get_object()
-        query = ResumeQuerySerializer(data=request.query_params)
+        query = ResumeQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         serializer = RunWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -161,7 +161,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSe
     @action(detail=True, methods=["get"], pagination_class=None)
     def logs(self, request: Request, project_id: str, id: str) -> Response:
         run = self.get_object()
-        query = LogQuerySerializer(data=request.query_params)
+        query = LogQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         wanted = dict(query.validated_data)
         page, page_size = wanted.pop("page"), wanted.pop("page_size")

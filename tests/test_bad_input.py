@@ -4,6 +4,7 @@ import json
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from projects.models import Project
 from runs.models import Run, RunEvent
@@ -251,7 +252,7 @@ def test_bad_filter_of_runs_is_named(client, query):
 def test_resume_without_a_source_names_it(client, query):
     run = RunFactory.create()
 
-    response = client.post(f"/projects/{run.project_id}/runs/{run.pk}/resume{query}")
+    response = post(client, f"/projects/{run.project_id}/runs/{run.pk}/resume{query}", {})
 
     assert_error(response, 400, "source_artifact_id")
     assert Run.objects.count() == 1
@@ -270,7 +271,7 @@ def test_resume_from_an_unknown_artifact_is_404(client):
 
 @pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.FAILED])
 def test_cancel_of_what_is_over_is_409_and_notes_nothing(client, status):
-    run = RunFactory.create(status=status)
+    run = RunFactory.create(status=status, finished_at=timezone.now())
 
     response = post(client, f"/projects/{run.project_id}/runs/{run.pk}/cancel", {})
 

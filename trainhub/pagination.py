@@ -32,7 +32,7 @@ class LinkHeaderPagination(BasePagination):
     def paginate_queryset(
         self, queryset: QuerySet[Any], request: Request, view: Any = None
     ) -> list[Any] | None:
-        query = PageQuery(data=request.query_params)
+        query = PageQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         if not query.validated_data and not self.always:
             return None
