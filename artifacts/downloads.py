@@ -31,7 +31,7 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | Streami
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     first, end = wanted or (0, size)
     response = StreamingHttpResponse(
-        _read(artifact.open(), first, end - first),
+        _Slice(artifact.open(), first, end - first),
         status=206 if wanted else 200,
         content_type=artifact.content_type,
     )
@@ -62,9 +62,18 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
     return int(first), min(size, int(last) + 1) if last else size
 
 
-def _read(file: File[Any], first: int, length: int) -> Iterator[bytes]:
-    with file:
+class _Slice:
+    """``length`` bytes of ``file`` from ``first``; closed with the response, read or not."""
+
+    def __init__(self, file: File[Any], first: int, length: int) -> None:
+        self.file = file
+        self.left = length
         file.seek(first)
-        while length > 0 and (chunk := file.read(min(CHUNK_BYTES, length))):
-            length -= len(chunk)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self.left > 0 and (chunk := self.file.read(min(CHUNK_BYTES, self.left))):
+            self.left -= len(chunk)
             yield chunk
+
+    def close(self) -> None:
+        self.file.close()

@@ -1,0 +1,181 @@
+import hashlib
+
+import pytest
+from django.core.management import call_command
+
+from artifacts.models import Artifact
+from runs.actions import create_run
+from runs.models import Run
+from tests.clients import ApiClient
+from tests.factories import ProjectFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client() -> ApiClient:
+    return ApiClient()
+
+
+@pytest.fixture
+def run() -> Run:
+    run = create_run(ProjectFactory.create(), by=None, hyperparameters={"max_steps": 300})
+    call_command("advance_runs", steps=120, verbosity=0)
+    run.refresh_from_db()
+    return run
+
+
+def url(run: Run, rest: str = "") -> str:
+    return f"/projects/{run.project_id}/runs/{run.pk}/artifacts{rest}"
+
+
+def body(response) -> bytes:
+    return b"".join(response.streaming_content)
+
+
+def test_list_holds_every_type_with_real_sizes_and_sums(client, run):
+    items = client.get(url(run)).json()["items"]
+
+    assert {item["type"] for item in items} == {"checkpoint", "event", "evaluation", "config"}
+    for item in items:
+        content = body(client.get(url(run, f"/{item['id']}/download")))
+        assert len(content) == item["size_bytes"]
+        assert hashlib.sha256(content).hexdigest() == item["sha256"]
+
+
+def test_ids_tell_the_type(client, run):
+    prefixes = {
+        item["type"]: item["id"].partition("_")[0] for item in client.get(url(run)).json()["items"]
+    }
+
+    assert prefixes == {
+        "checkpoint": "ckpt",
+        "event": "log",
+        "evaluation": "eval",
+        "config": "conf",
+    }
+
+
+def test_type_filter(client, run):
+    items = client.get(url(run, "?type=config")).json()["items"]
+
+    assert [item["name"] for item in items] == ["配置文件"]
+
+
+def test_unknown_type_is_named(client, run):
+    response = client.get(url(run, "?type=weights"))
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["attr"] == "type"
+
+
+def test_list_takes_few_queries_however_many_artifacts(
+    client, run, django_assert_max_num_queries
+):
+    client.get(url(run))
+
+    with django_assert_max_num_queries(4):  # administrator, run, artifacts, tags
+        client.get(url(run))
+
+
+@pytest.mark.parametrize(
+    ("header", "first", "end"),
+    [("bytes=0-9", 0, 10), ("bytes=10-", 10, None), ("bytes=-5", -5, None)],
+)
+def test_range_is_answered_with_that_part(client, run, header, first, end):
+    checkpoint = run.artifacts.checkpoints().get()
+    whole = body(client.get(url(run, f"/{checkpoint.pk}/download")))
+
+    response = client.get(url(run, f"/{checkpoint.pk}/download"), headers={"Range": header})
+
+    assert response.status_code == 206
+    assert body(response) == whole[first:end]
+    assert response.headers["Content-Range"].endswith(f"/{len(whole)}")
+
+
+def test_range_past_the_end_is_416(client, run):
+    checkpoint = run.artifacts.checkpoints().get()
+
+    response = client.get(
+        url(run, f"/{checkpoint.pk}/download"), headers={"Range": "bytes=99999999-"}
+    )
+
+    assert response.status_code == 416
+    assert response.headers["Content-Range"] == f"bytes */{checkpoint.size_bytes}"
+
+
+@pytest.mark.parametrize("header", ["bytes=5-2", "lines=1-2", "bytes=0-1,4-5", "bytes=x"])
+def test_range_we_do_not_serve_is_answered_with_the_whole(client, run, header):
+    checkpoint = run.artifacts.checkpoints().get()
+
+    response = client.get(url(run, f"/{checkpoint.pk}/download"), headers={"Range": header})
+
+    assert response.status_code == 200
+    assert len(body(response)) == checkpoint.size_bytes
+
+
+def test_range_of_other_bytes_than_the_reader_has_is_the_whole(client, run):
+    checkpoint = run.artifacts.checkpoints().get()
+    headers = {"Range": "bytes=0-9", "If-Range": '"an older sum"'}
+
+    response = client.get(url(run, f"/{checkpoint.pk}/download"), headers=headers)
+
+    assert response.status_code == 200
+    assert len(body(response)) == checkpoint.size_bytes
+
+
+def test_bytes_that_are_gone_are_404(client, run):
+    checkpoint = run.artifacts.checkpoints().get()
+    Artifact.objects.filter(pk=checkpoint.pk).update(file="gone.pt")
+
+    response = client.get(url(run, f"/{checkpoint.pk}/download"))
+
+    assert response.status_code == 404
+
+
+def test_tag_shows_in_the_list(client, run):
+    checkpoint = run.artifacts.checkpoints().get()
+
+    client.post_json(url(run, f"/{checkpoint.pk}/tag"), {"tag": "候选", "notes": "复核中"})
+
+    items = client.get(url(run, "?type=checkpoint")).json()["items"]
+    assert [(tag["value"], tag["notes"]) for tag in items[0]["tags"]] == [("候选", "复核中")]
+
+
+def test_same_tag_again_updates_its_notes(client, run):
+    checkpoint = run.artifacts.checkpoints().get()
+    client.post_json(url(run, f"/{checkpoint.pk}/tag"), {"tag": "发布", "notes": "first"})
+
+    content = client.post_json(
+        url(run, f"/{checkpoint.pk}/tag"), {"tag": "发布", "notes": "second"}
+    ).json()
+
+    assert [(tag["value"], tag["notes"]) for tag in content["tags"]] == [("发布", "second")]
+
+
+def test_only_checkpoints_can_be_tagged(client, run):
+    config = run.artifacts.get(type="config")
+
+    response = client.post_json(url(run, f"/{config.pk}/tag"), {"tag": "发布"})
+
+    assert response.status_code == 400
+    assert not config.tags.exists()
+
+
+@pytest.mark.parametrize("tag", ["best", "", None, 1])
+def test_other_tags_are_refused(client, run, tag):
+    checkpoint = run.artifacts.checkpoints().get()
+
+    response = client.post_json(url(run, f"/{checkpoint.pk}/tag"), {"tag": tag})
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["attr"] == "tag"
+
+
+def test_artifact_of_another_run_is_404(client, run):
+    other = create_run(run.project, by=None)
+    checkpoint = run.artifacts.checkpoints().get()
+
+    response = client.get(url(other, f"/{checkpoint.pk}/download"))
+
+    assert response.status_code == 404
