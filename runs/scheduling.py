@@ -1,4 +1,4 @@
-"""Which run is next: first those that were interrupted, then by priority and age, if GPUs are free."""
+"""Which run is next: interrupted ones first, then by priority and age, if GPUs are free."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.db.models import Q, Sum
 from django.utils.translation import gettext as _
 
 from runs.models import GpuPool, Run, RunQuerySet, Worker
+from runs.status import RunStatus
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,22 @@ def claim(worker: Worker, seats: int) -> list[Run]:
     claimed: list[Run] = []
     with transaction.atomic():
         list(GpuPool.objects.select_for_update().values_list("pk"))
+        free = {pool.gpu_type: pool.free for pool in pool_uses()}
         while len(claimed) < seats:
-            run = _next(worker)
+            run = _next(worker, free)
             if run is None:
                 break
             run.claim(worker)
+            if run.gpu_type in free:
+                free[run.gpu_type] -= run.gpu_count
             claimed.append(run)
     return claimed
 
 
-def _next(worker: Worker) -> Run | None:
+def _next(worker: Worker, free: dict[str, int]) -> Run | None:
     waiting = Run.objects.unclaimed().filter(recipe__executor__in=worker.executors)
-    for pool in pool_uses():
-        waiting = waiting.exclude(gpu_type=pool.gpu_type, gpu_count__gt=max(0, pool.free))
+    for gpu_type, count in free.items():
+        waiting = waiting.exclude(gpu_type=gpu_type, gpu_count__gt=max(0, count))
     return _first(waiting.running().order_by("started_at", "id")) or _first(
         waiting.queued().in_queue_order()
     )
@@ -72,11 +76,48 @@ def _first(runs: RunQuerySet) -> Run | None:
     )
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """An unclaimed run and, in a sentence, why it is not being worked on."""
+
+    run: Run
+    reason: str
+
+
+def queue(limit: int) -> list[Waiting]:
+    """The first ``limit`` unclaimed runs, in the order in which they are claimed."""
+    waiting = Run.objects.unclaimed().select_related("recipe", "project")
+    interrupted = list(waiting.running().order_by("started_at", "id")[:limit])
+    queued = list(waiting.queued().in_queue_order()[: limit - len(interrupted)])
+    executors, pools = _executors_alive(), pool_uses()
+    return [
+        Waiting(run, _reason(run, executors, pools, ahead=ahead))
+        for ahead, run in enumerate(interrupted + queued)
+    ]
+
+
 def why_waiting(run: Run) -> str:
     """In a sentence, why an unclaimed run is not being worked on."""
-    if not Worker.objects.alive().filter(executors__contains=[run.recipe.executor]).exists():
+    interrupted = Run.objects.unclaimed().running()
+    if run.status == RunStatus.QUEUED:
+        before = Run.objects.queued().filter(
+            Q(priority__gt=run.priority) | Q(priority=run.priority, queued_at__lt=run.queued_at)
+        )
+        ahead = interrupted.count() + before.count()
+    else:
+        ahead = interrupted.filter(started_at__lt=run.started_at).count()
+    return _reason(run, _executors_alive(), pool_uses(), ahead=ahead)
+
+
+def _executors_alive() -> set[str]:
+    alive = Worker.objects.alive().values_list("executors", flat=True)
+    return {executor for executors in alive for executor in executors}
+
+
+def _reason(run: Run, executors: set[str], pools: list[PoolUse], *, ahead: int) -> str:
+    if run.recipe.executor not in executors:
         return _("No worker that can execute it is alive.")
-    for pool in pool_uses():
+    for pool in pools:
         if pool.gpu_type == run.gpu_type and run.gpu_count > pool.capacity:
             return _("It asks for %(asked)d %(type)s GPUs, and there are only %(capacity)d.") % {
                 "asked": run.gpu_count,
@@ -89,7 +130,6 @@ def why_waiting(run: Run) -> str:
                 "type": run.gpu_type,
                 "free": max(0, pool.free),
             }
-    ahead = Run.objects.queued().filter(
-        Q(priority__gt=run.priority) | Q(priority=run.priority, queued_at__lt=run.queued_at)
-    )
-    return _("It waits for a free seat; %(ahead)d runs are ahead of it.") % {"ahead": ahead.count()}
+    if ahead == 0:
+        return _("It is next: a worker takes it as soon as it has a free seat.")
+    return _("It waits for a free seat; runs ahead of it: %(ahead)d.") % {"ahead": ahead}

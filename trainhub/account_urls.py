@@ -1,1 +1,9 @@
-urlpatterns: list = []
+"""Sign-in and sign-out, by Django's own views; their templates are in templates/registration."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+urlpatterns = [
+    path("login", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout", LogoutView.as_view(), name="logout"),
+]

@@ -1,0 +1,40 @@
+from datetime import timedelta
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from runs.ingestion import GPU_UTILIZATION
+from runs.models import Run
+from runs.status import RunStatus
+from trainhub.templatetags.pages import badge
+
+register = template.Library()
+
+HEADLINES = 2
+
+
+@register.simple_tag
+def run_badge(run: Run) -> SafeString:
+    return badge(RunStatus(run.status))
+
+
+@register.simple_tag
+def status_badge(status: str) -> SafeString:
+    return badge(RunStatus(status))
+
+
+@register.filter
+def elapsed(run: Run) -> timedelta | None:
+    """From its start to its end, or to now."""
+    if run.started_at is None:
+        return None
+    return (run.finished_at or timezone.now()) - run.started_at
+
+
+@register.filter
+def headlines(run: Run) -> list[tuple[str, Any]]:
+    """The few metrics that a list shows: losses first. From the run's own row."""
+    keys = sorted(run.metrics.keys() - {GPU_UTILIZATION}, key=lambda key: ("loss" not in key, key))
+    return [(key, run.metrics[key]) for key in keys[:HEADLINES]]
