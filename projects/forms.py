@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 from django import forms
@@ -14,6 +14,11 @@ from projects.models import Project, ProjectStatus
 from trainhub.exceptions import InvalidInput
 
 MAX_TAGS = 50
+
+if TYPE_CHECKING:
+    ProjectModelForm = forms.ModelForm[Project]  # generic for the type checker alone
+else:
+    ProjectModelForm = forms.ModelForm
 
 
 def _integer(text: str) -> int:
@@ -157,7 +162,7 @@ class TagListField(forms.CharField):
         return ", ".join(value) if isinstance(value, list) else value
 
 
-class ProjectForm(HyperparametersForm, forms.ModelForm[Project]):
+class ProjectForm(HyperparametersForm, ProjectModelForm):
     """A project's configuration; ``configuration`` is what Project.create and revise take."""
 
     tags = TagListField(

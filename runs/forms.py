@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.validators import ProhibitNullCharactersValidator, RegexValidator
@@ -17,7 +17,13 @@ from runs.status import RunStatus
 MAX_GPUS = 10_000
 
 
-class RecipeField(forms.ModelChoiceField[Recipe]):
+if TYPE_CHECKING:
+    RecipeChoiceField = forms.ModelChoiceField[Recipe]  # generic for the type checker alone
+else:
+    RecipeChoiceField = forms.ModelChoiceField
+
+
+class RecipeField(RecipeChoiceField):
     def to_python(self, value: Any) -> Recipe | None:
         ProhibitNullCharactersValidator()(value)  # the database would refuse to look for one
         return super().to_python(value)
