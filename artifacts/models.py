@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
@@ -60,74 +62,107 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         return self.checkpoints().filter(name=FINAL_CHECKPOINT_NAME)
 
     def store_checkpoint(self, run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
-        """The state after ``step``; ``suffix`` is the file's ending, e.g. ``.pt``."""
-        return self.store(
-            run,
-            content,
-            type=ArtifactType.CHECKPOINT,
-            name=f"第 {step} 步检查点",
-            file=f"step-{step:08d}{suffix}",
-            step=step,
-        )
+        """The state after ``step``; ``suffix`` is the file's ending, e.g. ``.pt``.
 
-    def store_events(self, run: Run, content: IO[bytes]) -> Artifact:
-        return self.store(
-            run, content, type=ArtifactType.EVENT, name="TensorBoard 日志", file="tensorboard"
-        )
+        For small content: it is copied here and now. For large one: ``put_checkpoint`` before the
+        run's row is locked, ``record_checkpoint`` after.
+        """
+        stored = put(run, content, type=ArtifactType.CHECKPOINT, file=f"step-{step:08d}{suffix}")
+        return self.record_checkpoint(run, stored, step=step)
+
+    def put_checkpoint(
+        self, run: Run, content: IO[bytes], *, step: int, version: str, suffix: str
+    ) -> StoredFile:
+        """Copy the bytes to the storage, under a name of this ``version`` of the step's alone: what
+        is recorded of another version stays as it is."""
+        file = f"step-{step:08d}-{version}{suffix}"
+        return put(run, content, type=ArtifactType.CHECKPOINT, file=file)
+
+    def record_checkpoint(self, run: Run, stored: StoredFile, *, step: int) -> Artifact:
+        """Make ``stored`` the run's checkpoint of ``step``. Call with the run's row locked.
+
+        A checkpoint of this step that somebody relies on (a tag, a run resumed from it) never gets
+        other bytes: the new ones become a checkpoint beside it. Any other is replaced.
+        """
+        with transaction.atomic():
+            # Locked, so that nobody comes to rely on one between the question and the answer.
+            same_step = list(
+                self.checkpoints().filter(run=run, step=step).select_for_update().order_by("id")
+            )
+            for artifact in same_step:
+                if artifact.sha256 == stored.sha256 or not artifact.is_relied_on():
+                    artifact._replace_bytes(stored)
+                    return artifact
+            return self._create(
+                run, stored, type=ArtifactType.CHECKPOINT, name=f"第 {step} 步检查点", step=step
+            )
+
+    def put_events(self, run: Run, content: IO[bytes]) -> StoredFile:
+        return put(run, content, type=ArtifactType.EVENT, file="tensorboard")
+
+    def record_events(self, run: Run, stored: StoredFile) -> Artifact:
+        return self._record(run, stored, type=ArtifactType.EVENT, name="TensorBoard 日志")
 
     def store_evaluation(self, run: Run, content: IO[bytes], *, step: int | None) -> Artifact:
-        return self.store(
-            run,
-            content,
-            type=ArtifactType.EVALUATION,
-            name="评估结果",
-            file="evaluation.json",
-            step=step,
-        )
+        type = ArtifactType.EVALUATION
+        stored = put(run, content, type=type, file="evaluation.json")
+        return self._record(run, stored, type=type, name="评估结果", step=step)
 
     def store_config(self, run: Run, content: IO[bytes]) -> Artifact:
-        return self.store(
-            run, content, type=ArtifactType.CONFIG, name="配置文件", file="config.json"
-        )
+        type = ArtifactType.CONFIG
+        stored = put(run, content, type=type, file="config.json")
+        return self._record(run, stored, type=type, name="配置文件")
 
-    def store(
+    def _record(
         self,
         run: Run,
-        content: IO[bytes],
+        stored: StoredFile,
         *,
         type: ArtifactType,
         name: str,
-        file: str,
         step: int | None = None,
     ) -> Artifact:
-        """Keep ``content`` as the run's ``file``, replacing what was there; the bytes come first.
-
-        The row names only bytes that are whole in the storage; a crash in between leaves bytes
-        without a row, which the next try overwrites.
-        """
-        source = HashingFile(content)
-        artifact_storage().save(storage_key(run, type, file), source)
-        artifact, _created = self.update_or_create(
-            run=run,
-            file=file,
-            defaults={
-                "name": name,
-                "type": type,
-                "step": step,
-                "size_bytes": source.byte_count,
-                "sha256": source.sha256,
-                "updated_at": Now(),
-            },
-            create_defaults={
-                "id": new_id(type.id_prefix),
-                "name": name,
-                "type": type,
-                "step": step,
-                "size_bytes": source.byte_count,
-                "sha256": source.sha256,
-            },
-        )
+        """The row of a file that its run writes again and again under one name."""
+        artifact = self.filter(run=run, file=stored.file).first()
+        if artifact is None:
+            return self._create(run, stored, type=type, name=name, step=step)
+        artifact.step = step
+        artifact._replace_bytes(stored)
         return artifact
+
+    def _create(
+        self, run: Run, stored: StoredFile, *, type: ArtifactType, name: str, step: int | None
+    ) -> Artifact:
+        return self.create(
+            id=new_id(type.id_prefix),
+            run=run,
+            type=type,
+            name=name,
+            step=step,
+            file=stored.file,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+        )
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """Bytes that are whole in the storage, and perhaps in no row yet."""
+
+    file: str
+    size_bytes: int
+    sha256: str
+
+
+def put(run: Run, content: IO[bytes], *, type: ArtifactType, file: str) -> StoredFile:
+    """Copy ``content`` to the storage as the run's ``file``, replacing what was there.
+
+    The bytes come first, the row after: it names only bytes that are whole. A crash in between
+    leaves bytes without a row, which the next try overwrites.
+    """
+    source = HashingFile(content)
+    artifact_storage().save(storage_key(run, type, file), source)
+    return StoredFile(file, source.byte_count, source.sha256)
 
 
 def storage_key(run: Run, type: ArtifactType, file: str) -> str:
@@ -210,6 +245,19 @@ class Artifact(models.Model):
     def open(self) -> File[Any]:
         return artifact_storage().open(self.storage_key, "rb")
 
+    def is_relied_on(self) -> bool:
+        return self.tags.exists() or self.resumed_runs.exists()
+
+    def _replace_bytes(self, stored: StoredFile) -> None:
+        """Point to ``stored``; the bytes it pointed to go when that is committed."""
+        superseded = None if self.file == stored.file else self.storage_key
+        self.file = stored.file
+        self.size_bytes = stored.size_bytes
+        self.sha256 = stored.sha256
+        self.save(update_fields=["file", "step", "size_bytes", "sha256", "updated_at"])
+        if superseded is not None:
+            transaction.on_commit(partial(artifact_storage().delete, superseded))
+
     def problem(self) -> str | None:
         """Read the stored bytes again: how they differ from what was recorded, None if not."""
         try:
@@ -230,6 +278,8 @@ class Artifact(models.Model):
         if not self.is_checkpoint:
             raise NotACheckpoint(_t("Only checkpoints can be tagged."))
         with transaction.atomic():
+            # The bytes that are tagged stay: see record_checkpoint.
+            Artifact.objects.select_for_update(no_key=True).get(pk=self.pk)
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from storages.backends.s3 import S3Storage
 
 CHUNK_BYTES = 1024 * 1024
+SPOOL_BYTES = 8 * CHUNK_BYTES  # what is read from S3 stays in memory up to here
+# What a killed process left half written is swept away by the next write beside it.
+ABANDONED_SECONDS = 3600.0
 
 if TYPE_CHECKING:
     BytesFile = File[bytes]  # generic for the type checker alone
@@ -28,10 +32,13 @@ def artifact_storage() -> Storage:
 class DurableFileSystemStorage(FileSystemStorage):
     """Files that are whole or not there: written aside, flushed to disk, then renamed."""
 
+    INCOMING = ".incoming-"
+
     def _save(self, name: str, content: File[Any]) -> str:
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
+        self._sweep(target.parent)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=self.INCOMING)
         try:
             with os.fdopen(handle, "wb") as file:
                 for chunk in content.chunks(CHUNK_BYTES):
@@ -43,21 +50,47 @@ class DurableFileSystemStorage(FileSystemStorage):
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+        _sync_directory(target.parent)
         return name
+
+    def _sweep(self, folder: Path) -> None:
+        for path in folder.glob(f"{self.INCOMING}*"):
+            try:
+                if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # its writer has just finished
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         return name  # a name is an address: storing it again replaces it
 
 
+def _sync_directory(directory: Path) -> None:
+    """The new name lives in the directory, which has to reach the disk as well."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
-    """django-storages' S3; it spools what it reads, and overwrites by name."""
+    """django-storages' S3, its memory bounded; it overwrites by name."""
+
+    def get_default_settings(self) -> dict[str, Any]:
+        return {**super().get_default_settings(), "max_memory_size": SPOOL_BYTES}
 
 
 class HashingFile(BytesFile):
-    """Hands out the bytes of ``source`` once, keeping their sha256 and count."""
+    """Hands out the bytes of ``source`` once, keeping their sha256 and count.
+
+    Once, because a client that reads bytes again (to sign them, to try again) would count them
+    twice: it is told that there is no going back, and keeps what it may need.
+    """
 
     def __init__(self, source: IO[bytes]) -> None:
         super().__init__(source)
+        self._source = source
         self._hash = hashlib.sha256()
         self.byte_count = 0
 
@@ -65,11 +98,14 @@ class HashingFile(BytesFile):
     def sha256(self) -> str:
         return self._hash.hexdigest()
 
-    def read(self, size: int = -1) -> bytes:
-        chunk = self.file.read(size)
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int | None = -1) -> bytes:
+        chunk = self._source.read(-1 if size is None else size)
         self._hash.update(chunk)
         self.byte_count += len(chunk)
-        return chunk  # type: ignore[no-any-return]
+        return chunk
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
         while chunk := self.read(chunk_size or CHUNK_BYTES):

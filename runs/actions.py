@@ -1,4 +1,4 @@
-"""What happens to a run and concerns more than its own row: start, resume, cancel, retry, settle."""
+"""What happens to a run and concerns more than its row: start, resume, cancel, retry, settle."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
+from projects.hyperparameters import check_hyperparameters
 from projects.models import Project
 from runs.executors.base import Observation, Work
 from runs.executors.registry import EXECUTORS, executor_of
-from projects.hyperparameters import check_hyperparameters
 from runs.models import EventKind, Recipe, Run, StopKind, Worker
+from runs.outputs import latest_sound_checkpoint
 from runs.status import InvalidTransition, RunStatus
 from trainhub.exceptions import InvalidInput
 
@@ -92,6 +93,11 @@ def resume_run(
         raise InvalidSource(
             _("%(id)s is not a checkpoint.") % {"id": checkpoint.pk}, attr="source_artifact_id"
         )
+    if checkpoint.run.project_id != source.project_id:
+        raise InvalidSource(
+            _("%(id)s belongs to another project.") % {"id": checkpoint.pk},
+            attr="source_artifact_id",
+        )
     run = _clone(source, hyperparameters=hyperparameters, resources=resources)
     run.name = name
     run.model = model or run.model
@@ -117,11 +123,16 @@ def resume_run(
 
 
 def retry_run(run: Run, *, by: User | None) -> Run:
-    """The same configuration queued once more, from the latest checkpoint if there is one."""
+    """The same configuration queued once more, from the latest sound checkpoint if there is one.
+
+    Raises InvalidTransition, ProjectArchived.
+    """
     if not run.is_terminal:
         raise InvalidTransition(_("The run is not over: there is nothing to retry."))
     clone = _clone(run, hyperparameters=None, resources=None)
-    checkpoint = next(run.checkpoints(), None) if run.status != RunStatus.COMPLETED else None
+    checkpoint = None
+    if run.status != RunStatus.COMPLETED:
+        checkpoint = latest_sound_checkpoint(run) or run.resumed_from
     if checkpoint is not None:
         clone.resumed_from = checkpoint
         clone.start_step = clone.step = checkpoint.step or 0
@@ -184,22 +195,29 @@ def cancel_run(run: Run, *, by: User | None, wait_seconds: float | None = None) 
         current = _wait_until_over(current, wait)
     if current.is_terminal and current.status != RunStatus.CANCELLED:
         raise InvalidTransition(
-            _("The run is over (%(status)s): it cannot be cancelled.")
-            % {"status": current.status}
+            _("The run is over (%(status)s): it cannot be cancelled.") % {"status": current.status}
         )
     return current
 
 
 def _request_cancel(run: Run, by: User | None) -> Run:
-    with transaction.atomic():
-        locked = Run.objects.lock(run.pk)
-        if locked.is_terminal:
+    while True:
+        unclaimed = run.worker_id is None
+        # Reads bytes, so before the lock; with a worker at work it is the worker's business.
+        verified = latest_sound_checkpoint(run) if unclaimed else None
+        with transaction.atomic():
+            locked = Run.objects.lock(run.pk)
+            if locked.is_terminal:
+                return locked
+            locked.request_stop(StopKind.CANCEL, by=by)
+            # With no worker at work, or with work that is rows, the end is ours to make.
+            held = locked.worker_id is not None
+            if executor_of(locked).in_database or (unclaimed and not held):
+                finish_cancel(locked, verified, by=by)
+                return locked
+        if held:
             return locked
-        locked.request_stop(StopKind.CANCEL, by=by)
-        # With no worker at work, or with work that is rows, the end is ours to make here and now.
-        if locked.worker is None or executor_of(locked).in_database:
-            finish_cancel(locked, by=by)
-    return locked
+        run = locked  # given back by its worker this very moment
 
 
 def _wait_until_over(run: Run, seconds: float) -> Run:
@@ -210,12 +228,14 @@ def _wait_until_over(run: Run, seconds: float) -> Run:
     return run
 
 
-def finish_cancel(run: Run, *, by: User | None = None, exit_code: int | None = None) -> None:
-    """The work has ended: keep the last sound checkpoint under its name, and say 已取消.
+def finish_cancel(
+    run: Run, verified: Artifact | None, *, by: User | None = None, exit_code: int | None = None
+) -> None:
+    """The work has ended: keep its last checkpoint under the name for it, and say 已取消.
 
-    Call with the row locked.
+    ``verified``: the run's latest sound checkpoint. Call with the row locked.
     """
-    checkpoint = executor_of(run).final_checkpoint(run)
+    checkpoint = executor_of(run).final_checkpoint(run, verified)
     if checkpoint is None:
         reason = _("Cancelled; there is no checkpoint.")
     else:
@@ -235,29 +255,33 @@ def settle(run: Run, observation: Observation, *, worker: Worker) -> None:
 
     Raises LeaseLost.
     """
+    finished = observation.work is Work.FINISHED
+    verified = None if finished else latest_sound_checkpoint(run)
     with transaction.atomic():
         locked = Run.objects.lock_held_by(worker, run.pk)
         code = observation.exit_code
-        if observation.work is Work.FINISHED:
+        if finished:
             locked.transition(RunStatus.COMPLETED, progress=1.0, exit_code=code)
         elif locked.stop_requested_at is not None:
-            finish_cancel(locked, exit_code=code)
+            finish_cancel(locked, verified, exit_code=code)
         elif observation.work is Work.FAILED:
             locked.transition(RunStatus.FAILED, reason=observation.reason, exit_code=code)
         else:
             locked.recover(observation.reason or _("The training stopped without being asked."))
-    ended = Run.objects.select_related("recipe").get(pk=run.pk)
-    logger.info("run %s is %s", ended.pk, ended.status)
-    if ended.is_terminal:
-        executor_of(ended).forget(ended)
+    logger.info("run %s is %s", locked.pk, locked.status)
+    if locked.is_terminal:
+        executor_of(locked).forget(locked)
 
 
-def reap(run: Run, reason: str) -> None:
+def reap(run: Run, reason: str, *, by: Worker) -> None:
     """The run's worker is gone: let another go on, or end what was being stopped.
 
     Call with the row locked.
     """
-    if run.stop_requested_at is not None:
-        finish_cancel(run)
-    else:
+    if run.stop_requested_at is None:
         run.recover(reason)
+    elif executor_of(run).in_database:
+        finish_cancel(run, None)
+    else:
+        # What is left of the work may still be here, and hold a newer checkpoint.
+        run.take_over(by, reason)

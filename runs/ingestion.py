@@ -74,7 +74,7 @@ def append_log(run: Run, lines: Sequence[Line]) -> None:
     columns = "run_id, seq, timestamp, level, source, message"
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"COPY runs_logline ({columns}) FROM STDIN") as copy,  # type: ignore[attr-defined]
+        cursor.copy(f"COPY runs_logline ({columns}) FROM STDIN") as copy,
     ):
         for seq, line in enumerate(lines, start=run.log_count + 1):
             copy.write_row(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Sum
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
@@ -18,7 +19,7 @@ from tensorboardX.record_writer import RecordWriter
 from runs.models import MetricPoint, Run
 
 if TYPE_CHECKING:
-    from artifacts.models import Artifact
+    from artifacts.models import Artifact, StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,9 @@ def store_configuration(run: Run) -> Artifact:
     return artifact
 
 
-def store_events(run: Run) -> Artifact:
-    """Write the run's metrics so far as a TensorBoard event file.
+def put_events(run: Run) -> StoredFile:
+    """Write the run's metrics so far as a TensorBoard event file; the row that names it is up to
+    the caller, who need not hold the run's lock for this.
 
     https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto
     """
@@ -61,13 +63,32 @@ def store_events(run: Run) -> Artifact:
             writer.write(event.SerializeToString())
         writer.close()
         with path.open("rb") as content:
-            artifact: Artifact = run.artifacts.store_events(run, content)
+            stored: StoredFile = run.artifacts.put_events(run, content)
+    return stored
+
+
+def store_events(run: Run) -> Artifact:
+    """Both at once, the run's row locked: for runs of little to write."""
+    artifact: Artifact = run.artifacts.record_events(run, put_events(run))
     return artifact
+
+
+def events_due(run: Run) -> bool:
+    """Whether the event file lags behind by a quarter: writing it whole at every checkpoint would
+    cost the square of a long run's points."""
+    written: int = run.executor_state.get("event_points", 0)
+    return point_count(run) >= max(1, 1.25 * written)
+
+
+def point_count(run: Run) -> int:
+    total: int | None = run.series.aggregate(total=Sum("count"))["total"]
+    return total or 0
 
 
 def _events(run: Run) -> Iterator[Event]:
     # The reader takes the first event for the file's header; its time is the curve's origin.
-    yield Event(wall_time=(run.started_at or run.created_at).timestamp(), file_version="brain.Event:2")
+    began = run.started_at or run.created_at
+    yield Event(wall_time=began.timestamp(), file_version="brain.Event:2")
     points = (
         MetricPoint.objects.filter(series__run=run)
         .order_by("step", "timestamp_ms", "series__key")
@@ -88,15 +109,13 @@ def _float32(value: float) -> float:
     return value
 
 
-def latest_sound_checkpoint(run: Run, *, own: bool = False) -> Artifact | None:
-    """The newest checkpoint whose stored bytes are what was recorded.
+def latest_sound_checkpoint(run: Run) -> Artifact | None:
+    """The latest of the run's own checkpoints whose stored bytes are what was recorded.
 
-    ``own``: of this run only, not the one it was resumed from. A damaged one is passed over, and
-    said in the log.
+    It reads those bytes, perhaps gigabytes: not with a row locked. A damaged one is passed over,
+    and said in the log.
     """
     for checkpoint in run.checkpoints():
-        if own and checkpoint.run_id != run.pk:
-            continue
         problem = checkpoint.problem()
         if problem is None:
             return checkpoint

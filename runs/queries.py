@@ -61,7 +61,7 @@ def insert_points(
     were really inserted may be counted, and the ORM cannot read them back from an
     ON CONFLICT DO NOTHING. Callers hold the run's lock, so summaries are never read stale.
     """
-    parameters = {
+    parameters: dict[str, list[Any]] = {
         "series_ids": list(series_ids),
         "steps": list(steps),
         "timestamps_ms": list(timestamps_ms),
@@ -166,4 +166,5 @@ def series_buckets(
     }
     with connection.cursor() as cursor:
         cursor.execute(SERIES_BUCKETS, parameters)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -7,12 +7,19 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
-import psutil
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    transaction,
+)
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -29,6 +36,9 @@ from trainhub.log_context import log_context
 logger = logging.getLogger(__name__)
 
 KEEP_STOPPED_WORKERS = timedelta(days=7)
+TIDY_SECONDS = 30.0
+WIND_DOWN_POLL_SECONDS = 0.05
+KILL_SECONDS = 2.0  # what was killed may take so long to be gone before we go without it
 
 
 class Replaced(Exception):
@@ -53,6 +63,8 @@ class WorkerLoop:
         self.executors = EXECUTORS if executors is None else executors
         self.tick_seconds = settings.WORKER_TICK_SECONDS if tick_seconds is None else tick_seconds
         self.stop = threading.Event()
+        self._stopping_since: dict[str, float] = {}  # run -> monotonic seconds
+        self._next_tidy = 0.0
         self._replaced = threading.Event()
 
     # --- the life of the loop ----------------------------------------------------------------
@@ -82,6 +94,7 @@ class WorkerLoop:
     def tick(self) -> None:
         """One pass. A run that fails in our hands is logged and left for the next pass."""
         close_old_connections()
+        self._tidy()
         self.reap()
         for run in self.my_runs():
             self.attend(run)
@@ -106,7 +119,8 @@ class WorkerLoop:
                 "stopped_at": None,
             }
             self.worker, created = Worker.objects.update_or_create(
-                name=self.name, defaults={**row, "incarnation": F("incarnation") + 1},
+                name=self.name,
+                defaults={**row, "incarnation": F("incarnation") + 1},
                 create_defaults=row,
             )
             self.worker.refresh_from_db()
@@ -121,7 +135,8 @@ class WorkerLoop:
             with transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 if self._executor(run).in_database:
-                    actions.reap(locked, _("Its worker %(name)s died.") % {"name": self.name})
+                    reason = _("Its worker %(name)s died.") % {"name": self.name}
+                    actions.reap(locked, reason, by=self.worker)
                 else:
                     locked.note(EventKind.READOPTED, worker=self.worker)
 
@@ -144,40 +159,46 @@ class WorkerLoop:
 
     def leave(self, *, stop_work: bool, stop_seconds: float) -> None:
         """Release the runs for others, end or leave the processes, sign off."""
-        runs = self.my_runs()
-        kept = [run for run in runs if not self._executor(run).in_database]
+        processes = []
+        for run in self.my_runs():
+            if not self._executor(run).in_database:
+                processes.append(run)
+                continue
+            with self._trouble_of(run):
+                run.release(self.worker, next_attempt=False)
         if stop_work:
-            self._stop_all(kept, stop_seconds)
-            kept = []
-        for run in runs:
-            if run not in kept:
-                try:
-                    ended = not self._executor(run).in_database
-                    run.release(self.worker, next_attempt=ended)
-                except LeaseLost:
-                    continue
-        Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now(), last_heartbeat=Now())
-        logger.info("worker %s left, %d processes go on", self.name, len(kept))
+            self._stop_all(processes, stop_seconds)
+        Worker.objects.filter(pk=self.worker.pk, incarnation=self.worker.incarnation).update(
+            stopped_at=Now(), last_heartbeat=Now()
+        )
+        logger.info("worker %s left", self.name)
 
     def _stop_all(self, runs: Sequence[Run], seconds: float) -> None:
         """Ask every process to save and end; take in what they left; kill what is too slow."""
         deadline = time.monotonic() + seconds
         waiting = list(runs)
-        for run in waiting:
-            self._executor(run).stop(run, self.worker)
-        while waiting:
+        while waiting and time.monotonic() < deadline + KILL_SECONDS:
             late = time.monotonic() > deadline
-            for run in list(waiting):
-                if late:
-                    self._executor(run).kill(run)
-                observation = self._executor(run).poll(run, self.worker)
-                if observation.work is Work.FINISHED or (
-                    run.stop_requested_at is not None and observation.work is not Work.WORKING
-                ):
-                    actions.settle(run, observation, worker=self.worker)
-                if late or observation.work is not Work.WORKING:
-                    waiting.remove(run)
-            time.sleep(0.05 if waiting else 0.0)
+            waiting = [run for run in waiting if not self._wind_down(run, late=late)]
+            if waiting:
+                time.sleep(WIND_DOWN_POLL_SECONDS)
+
+    def _wind_down(self, run: Run, *, late: bool) -> bool:
+        """One look at a process that is to end; True once it has, and its run is given back."""
+        with self._trouble_of(run):
+            executor = self._executor(run)
+            observation = executor.poll(run, self.worker)
+            if observation.work is Work.WORKING:
+                (executor.kill if late else executor.stop)(run, self.worker)
+                return False
+            if (
+                observation.work in {Work.FINISHED, Work.FAILED}
+                or run.stop_requested_at is not None
+            ):
+                actions.settle(run, observation, worker=self.worker)
+            else:
+                run.release(self.worker, next_attempt=observation.work is not Work.ABSENT)
+        return True
 
     # --- one pass ----------------------------------------------------------------------------
 
@@ -196,62 +217,79 @@ class WorkerLoop:
         return claimed
 
     def reap(self) -> None:
-        """Let the runs of dead workers go on: silent ones, and those whose process on this host
-        is gone."""
-        for worker in self._dead_workers():
-            reason = _("Its worker %(name)s died.") % {"name": worker.name}
-            for run in Run.objects.running().filter(worker=worker):
-                with transaction.atomic():
-                    locked = (
-                        Run.objects.running()
-                        .filter(worker=worker, worker__incarnation=worker.incarnation)
-                        .select_for_update(skip_locked=True, no_key=True, of=("self",))
-                        .select_related("recipe", "project", "worker")
-                        .filter(pk=run.pk)
-                        .first()
-                    )
-                    if locked is not None:
-                        logger.warning("run %s: %s", run.pk, reason)
-                        actions.reap(locked, reason)
+        """Let the runs of workers whose lease has run out go on."""
+        lost = Run.objects.lost().exclude(worker=self.worker)
+        for pk in lost.filter(recipe__executor__in=self.executors).values_list("pk", flat=True):
+            with transaction.atomic():
+                # Asked again with the row locked: another worker may have been quicker.
+                run = (
+                    Run.objects.lost()
+                    .filter(pk=pk)
+                    .select_for_update(skip_locked=True, no_key=True, of=("self",))
+                    .select_related("recipe", "project", "worker")
+                    .first()
+                )
+                if run is not None:
+                    reason = _("Its worker %(name)s died.") % {"name": run.worker}
+                    logger.warning("run %s is lost: %s", pk, reason)
+                    actions.reap(run, reason, by=self.worker)
 
-    def _dead_workers(self) -> list[Worker]:
-        holding = Worker.objects.exclude(pk=self.worker.pk).filter(runs__in=Run.objects.running())
-        silent = list(holding.silent().distinct())
-        here = holding.filter(host=platform.node(), stopped_at=None).distinct()
-        gone = [worker for worker in here if not psutil.pid_exists(worker.pid)]
-        return list({worker.pk: worker for worker in [*silent, *gone]}.values())
+    def _tidy(self) -> None:
+        if time.monotonic() >= self._next_tidy:
+            self._next_tidy = time.monotonic() + TIDY_SECONDS
+            for executor in self.executors.values():
+                executor.tidy()
 
     def attend(self, run: Run) -> None:
         """Carry one run one step further."""
+        with self._trouble_of(run):
+            self._attend(run)
+
+    @contextmanager
+    def _trouble_of(self, run: Run) -> Iterator[None]:
+        """One run in trouble (a full disk, a storage that is away) must not stop the others: it is
+        tried again at the next pass. A database that is away is the loop's own trouble."""
         with log_context(run=run.pk, worker=self.name):
             try:
-                self._attend(run)
+                yield
             except LeaseLost:
                 logger.info("run %s is no longer this worker's", run.pk)
-            except DatabaseError:
-                raise  # the loop's own trouble, not the run's
+            except (OperationalError, InterfaceError):
+                raise
             except Exception:
-                # One run in trouble (a full disk, a storage that is away) must not stop the others;
-                # it is tried again at the next pass.
                 logger.exception("run %s could not be advanced", run.pk)
 
     def _attend(self, run: Run) -> None:
         executor = self._executor(run)
-        observation = executor.poll(run, self.worker)
-        if observation.work is Work.ABSENT:
-            try:
-                executor.start(run, self.worker)
-            except CannotStart as error:
-                failed = Observation(Work.FAILED, reason=str(error))
-                actions.settle(run, failed, worker=self.worker)
-        elif observation.work is not Work.WORKING:
+        observation = self._started(run, executor)
+        if observation.work is not Work.WORKING:
+            self._stopping_since.pop(run.pk, None)
             actions.settle(run, observation, worker=self.worker)
         elif run.stop_requested_at is not None:
-            grace = timedelta(seconds=run.recipe.stop_grace_seconds)
-            if timezone.now() > run.stop_requested_at + grace:
-                executor.kill(run)
-            else:
-                executor.stop(run, self.worker)
+            self._press(run, executor)
+
+    def _started(self, run: Run, executor: Executor) -> Observation:
+        """How the work stands, begun if it was not."""
+        observation = executor.poll(run, self.worker)
+        if observation.work is not Work.ABSENT:
+            return observation
+        if run.stop_requested_at is not None:
+            executor.stop(run, self.worker)  # takes in what earlier attempts left
+            return Observation(Work.STOPPED)
+        try:
+            executor.start(run, self.worker)
+        except CannotStart as error:
+            return Observation(Work.FAILED, reason=str(error))
+        return executor.poll(run, self.worker)
+
+    def _press(self, run: Run, executor: Executor) -> None:
+        """Ask the work to stop; when its grace is over, end it. The grace counts from our first
+        asking: a worker that was away has not given it any yet."""
+        since = self._stopping_since.setdefault(run.pk, time.monotonic())
+        if time.monotonic() - since > run.recipe.stop_grace_seconds:
+            executor.kill(run, self.worker)
+        else:
+            executor.stop(run, self.worker)
 
     def _executor(self, run: Run) -> Executor:
         return self.executors[run.recipe.executor]

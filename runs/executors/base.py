@@ -4,17 +4,19 @@ An executor owns the truth about the work of a run: it asks the outside world (r
 cluster), never its own memory, so that a restarted worker takes up what still runs. A worker calls
 it with runs it holds; every call may be repeated, and a repeated call changes nothing more.
 
-- ``poll`` takes in whatever the work has reported since the last poll (runs/ingestion.py, in one
-  transaction with the note of what has been read) and says how the work stands. ABSENT means that
-  the run's present attempt was never started.
+- ``poll`` takes in whatever the work has reported since the last poll (runs/ingestion.py, each
+  piece in one transaction with the note that it has been read) and says how the work stands.
+  ABSENT means that the run's present attempt was never started.
 - ``start`` begins the present attempt: from the latest checkpoint that verifies, or from nothing.
-  What earlier attempts still run on this host is ended first, what they printed is taken in, and
-  the points after the checkpoint are taken back. Raises CannotStart with a reason for people.
+  What earlier attempts still run on this host is ended first, what they left is taken in, and the
+  points after the checkpoint are taken back. Raises CannotStart with a reason for people.
 - ``stop`` asks the work to save a checkpoint and end, and returns at once; ``poll`` tells when it
-  has. The worker keeps the deadline and calls ``kill`` after it.
-- ``kill`` ends the work now.
+  has. Of an attempt that was never started there is nothing to ask, but earlier ones are ended and
+  taken in as ``start`` does. The worker keeps the deadline and calls ``kill`` after it.
+- ``kill`` ends the work now, with whatever it has saved; ``poll`` then says STOPPED or DIED.
 - ``final_checkpoint`` is the checkpoint that a cancelled run keeps, once the work has ended.
-- ``forget`` frees what the host holds for a run that is over.
+- ``forget`` frees what this host holds for a run that is over.
+- ``tidy`` does the same for runs that ended or went on while nobody on this host was looking.
 
 Calls that write raise LeaseLost when the run is no longer the worker's: ended, or taken over. All
 executors pass one set of tests (tests/runs/executors/contract.py).
@@ -28,7 +30,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from runs.models import Run, Worker
-from runs.outputs import latest_sound_checkpoint
 
 if TYPE_CHECKING:
     from artifacts.models import Artifact
@@ -73,11 +74,15 @@ class Executor(ABC):
     def stop(self, run: Run, worker: Worker) -> None: ...
 
     @abstractmethod
-    def kill(self, run: Run) -> None: ...
+    def kill(self, run: Run, worker: Worker) -> None: ...
 
-    def final_checkpoint(self, run: Run) -> Artifact | None:
-        """The newest of the run's own checkpoints that verifies. Call with the row locked."""
-        return latest_sound_checkpoint(run, own=True)
+    def final_checkpoint(self, run: Run, verified: Artifact | None) -> Artifact | None:
+        """``verified`` is the newest of the run's own checkpoints whose bytes were found sound,
+        before the run's row was locked, as it is now."""
+        return verified
 
-    def forget(self, run: Run) -> None:
+    def forget(self, run: Run) -> None:  # noqa: B027  most executors keep nothing
         """Nothing to free, unless the executor keeps something."""
+
+    def tidy(self) -> None:  # noqa: B027
+        """Nothing to free either."""

@@ -1,9 +1,10 @@
 """Starts one command, waits for its end and writes both down: the parent that outlives a worker.
 
 Run as a program of its own session: ``python launcher.py ATTEMPT_DIRECTORY``. It reads
-``launch.json`` there ({"command": [...], "environment": {...}}) and writes ``process.json``
-({"pid", "created"}) and at last ``exit.json`` ({"returncode"}: negative for a signal, as
-subprocess has it). Started twice for one directory, the second does nothing.
+``launch.json`` there ({"command": [...], "environment": {...}}), writes ``launcher.json`` and
+``process.json`` ({"pid", "since_boot"}: itself and the command) and at last ``exit.json``
+({"returncode"}: negative for a signal, as subprocess has it). Started twice for one directory, the
+second does nothing; with a file ``killed`` there, it starts nothing.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 
 CANNOT_EXECUTE = 127  # as shells have it
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def write_whole(path: Path, content: object) -> None:
@@ -26,35 +28,50 @@ def write_whole(path: Path, content: object) -> None:
     os.replace(temporary, path)
 
 
+def describe(pid: int) -> dict[str, float]:
+    """What tells this process from a later one of the same number, even if the clock is set."""
+    return {"pid": pid, "since_boot": since_boot(psutil.Process(pid))}
+
+
+def since_boot(process: psutil.Process) -> float:
+    """When the process began, in seconds after the start of the machine."""
+    return process.create_time() - psutil.boot_time()
+
+
 def main(directory: Path) -> None:
     lock = (directory / "launcher.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
-    if (directory / "process.json").exists() or (directory / "exit.json").exists():
+    if (directory / "launcher.json").exists():
         return
     # Signals are for the training; it is told by its own process id.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    # In this order: who kills an attempt writes ``killed`` and then looks for its launcher.
+    write_whole(directory / "launcher.json", describe(os.getpid()))
+    if (directory / "killed").exists():
+        return
     launch = json.loads((directory / "launch.json").read_text())
     try:
-        process = start(launch, directory)
+        process = start(launch["command"], launch["environment"], directory)
     except OSError as error:
         (directory / "stderr.log").write_text(f"ERROR {error}\n")
         write_whole(directory / "exit.json", {"returncode": CANNOT_EXECUTE})
         return
-    created = psutil.Process(process.pid).create_time()
-    write_whole(directory / "process.json", {"pid": process.pid, "created": created})
+    write_whole(directory / "process.json", describe(process.pid))
     write_whole(directory / "exit.json", {"returncode": process.wait()})
 
 
-def start(launch: dict[str, object], directory: Path) -> "subprocess.Popen[bytes]":
-    """The training, in a session of its own so that all of its processes can be ended at once."""
-    command = launch["command"]
-    environment = launch["environment"]
-    assert isinstance(command, list) and isinstance(environment, dict)
-    with (directory / "stdout.log").open("ab") as stdout, (directory / "stderr.log").open("ab") as stderr:
+def start(
+    command: list[str], environment: dict[str, str], directory: Path
+) -> "subprocess.Popen[bytes]":
+    """The training, in a session of its own: a terminal's Ctrl-C does not reach it."""
+    with (
+        (directory / "stdout.log").open("ab") as stdout,
+        (directory / "stderr.log").open("ab") as stderr,
+    ):
         return subprocess.Popen(
             command,
             cwd=directory,
@@ -69,7 +86,7 @@ def start(launch: dict[str, object], directory: Path) -> "subprocess.Popen[bytes
 
 def default_signals() -> None:
     """An ignored signal stays ignored across exec: give the training its own again."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -10,10 +10,11 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runs.ingestion import MAX_KEY_LENGTH, MAX_MESSAGE_LENGTH, Line, Point
+from runs.ingestion import MAX_KEY_LENGTH, MAX_MESSAGE_LENGTH, Line, Point, storable
 from runs.models import LogLevel
 
 CHUNK_BYTES = 256 * 1024  # taken in at once: a transaction of moderate size
@@ -24,8 +25,17 @@ _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b")
 _LEVEL_NAMES = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 
 
-def read_whole_lines(path: Path, offset: int, *, ended: bool) -> tuple[list[bytes], int]:
-    """The next whole lines after ``offset`` and the offset behind them.
+@dataclass(frozen=True)
+class Reading:
+    """Whole lines of a file, the offset behind them, and whether the file's end was seen."""
+
+    lines: list[bytes]
+    offset: int
+    at_end: bool
+
+
+def read_whole_lines(path: Path, offset: int, *, ended: bool) -> Reading:
+    """The next whole lines after ``offset``.
 
     A last line without a newline is left for later, unless the process has ``ended`` or the line
     has grown past LINE_LIMIT_BYTES. A file that is not there has no lines.
@@ -35,19 +45,15 @@ def read_whole_lines(path: Path, offset: int, *, ended: bool) -> tuple[list[byte
             file.seek(offset)
             chunk = file.read(CHUNK_BYTES)
     except FileNotFoundError:
-        return [], offset
-    whole, newline, rest = chunk.rpartition(b"\n")
-    if not newline:
-        whole, rest = b"", chunk
-    lines = whole.split(b"\n") if newline else []
+        return Reading([], offset, at_end=True)
     at_end = len(chunk) < CHUNK_BYTES
+    *lines, rest = chunk.split(b"\n")
     if rest and ((ended and at_end) or len(rest) > LINE_LIMIT_BYTES):
-        lines.append(rest)
-        return lines, offset + len(chunk)
-    return lines, offset + len(chunk) - len(rest)
+        return Reading([*lines, rest], offset + len(chunk), at_end)
+    return Reading(lines, offset + len(chunk) - len(rest), at_end)
 
 
-def log_lines(raw: list[bytes], source: str) -> list[Line]:
+def log_lines(raw: list[bytes], source: str, timestamp: datetime) -> list[Line]:
     """Text lines, blank ones left out; a progress bar drawn with carriage returns is one line,
     in its last state."""
     lines = []
@@ -55,8 +61,18 @@ def log_lines(raw: list[bytes], source: str) -> list[Line]:
         text = item.decode("utf-8", errors="replace").rstrip("\r")
         text = text.rpartition("\r")[2].rstrip()
         if text:
-            lines.append(Line(text, level_of(text), source))
+            lines.append(Line(text, level_of(text), source, timestamp))
     return lines
+
+
+def last_written(path: Path) -> datetime:
+    """When the file was last written to: as near as can be told to when its last lines were
+    printed, also for a worker that comes to read them hours later. Now if there is none."""
+    try:
+        modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return datetime.now(UTC)
+    return min(modified, datetime.now(UTC))
 
 
 def level_of(text: str) -> str:
@@ -90,7 +106,8 @@ def metric_report(raw: list[bytes]) -> MetricReport:
         try:
             row = json.loads(item)
             step, timestamp_ms = _when(row)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            points = list(_points(row, step, timestamp_ms))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             text = item[:200].decode("utf-8", errors="replace")
             report.problems.append(f"metrics.jsonl: {error!r} in {text}")
             continue
@@ -98,7 +115,7 @@ def metric_report(raw: list[bytes]) -> MetricReport:
         total = row.get("total_steps")
         if type(total) is int and 0 < total <= MAX_INT64:
             report.total_steps = total
-        report.points += _points(row, step, timestamp_ms)
+        report.points += points
     return report
 
 
@@ -117,5 +134,5 @@ def _points(row: dict[str, Any], step: int, timestamp_ms: int) -> Iterator[Point
     for key, value in row.items():
         if key in {"step", "timestamp", "total_steps"} or type(value) not in (int, float):
             continue
-        if 1 <= len(key) <= MAX_KEY_LENGTH and "\x00" not in key:
+        if 1 <= len(key) <= MAX_KEY_LENGTH and storable(key) == key:
             yield Point(key, step, float(value), timestamp_ms)

@@ -1,60 +1,50 @@
 """A command on the worker's host.
 
 The training-script contract: a script prints (log lines), appends flat JSON objects to
-``$TRAINHUB_METRICS_FILE`` (metrics), writes whole files into ``$TRAINHUB_CHECKPOINT_DIR``, starts
-from ``$TRAINHUB_RESUME_FROM`` when that is set, and on SIGTERM saves and exits.
+``$TRAINHUB_METRICS_FILE`` (metrics), writes whole files or folders into
+``$TRAINHUB_CHECKPOINT_DIR``, starts from ``$TRAINHUB_RESUME_FROM`` when that is set, and on SIGTERM
+saves and exits.
 
 Each attempt has a directory, ``<data>/runs/<run>/attempt-<n>``, and a launcher (launcher.py) that
-outlives the worker; what is true of the process is read from the files there and from the
-operating system. What has been taken in of them is in the run's ``executor_state``, committed
-together with the lines and points themselves.
+outlives the worker; attempt.py asks them how the work stands. What has been taken in of their files
+is in the run's ``executor_state``, committed together with what was taken in: nothing twice,
+nothing passed over. Large bytes are copied first, without the run's lock.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
+import logging
 import shutil
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from runs import ingestion
-from runs.executors import launcher
+from runs.executors import attempt as attempts
+from runs.executors.attempt import SIGNALLED_CODES, Attempt, Ending
 from runs.executors.base import CannotStart, Executor, Observation, Work
-from runs.executors.output import log_lines, metric_report, read_whole_lines
+from runs.executors.checkpoint_files import CheckpointFile, Damaged, fetch, settled
+from runs.executors.output import last_written, log_lines, metric_report, read_whole_lines
 from runs.ingestion import Line
 from runs.models import EventKind, LogLevel, Run, Worker
 from runs.outputs import (
     configuration_bytes,
-    latest_sound_checkpoint,
+    events_due,
+    point_count,
+    put_events,
     store_configuration,
-    store_events,
 )
 
 if TYPE_CHECKING:
-    from artifacts.models import Artifact
+    from artifacts.models import Artifact, StoredFile
 
-# A checkpoint that is still being written under its final name grows: it is left alone until it
-# has been still for so long, or its process has ended.
-SETTLED_SECONDS = 1.0
-# How long a launcher may take to begin before its attempt counts as dead.
-LAUNCH_SECONDS = 15.0
-# Ours and the database's secrets are not the training's business.
-HIDDEN = re.compile(r"TRAINHUB_|DJANGO_|DATABASE_URL\Z")
-
-FinishedStates = frozenset({Work.FINISHED, Work.FAILED, Work.STOPPED, Work.DIED})
+logger = logging.getLogger(__name__)
 
 
 class ProcessExecutor(Executor):
@@ -64,133 +54,126 @@ class ProcessExecutor(Executor):
     # --- start -------------------------------------------------------------------------------
 
     def start(self, run: Run, worker: Worker) -> None:
-        directory = attempt_directory(run)
-        if (directory / "launch.json").exists():
-            launch(directory)  # a launcher that is already there stays the only one
+        attempt = Attempt.of(run)
+        if attempt.is_launched:
+            attempt.launch()
             return
+        command = command_of(run)
         self._end_earlier_attempts(run, worker)
-        checkpoint = self._go_back_to_checkpoint(run, worker)
-        # Made aside and renamed: an attempt's directory is there whole or not at all.
-        draft = directory.with_name(f".{directory.name}")
+        draft = attempt.directory.with_name(f".{attempt.directory.name}")
         shutil.rmtree(draft, ignore_errors=True)
         (draft / "checkpoints").mkdir(parents=True)
         (draft / "config.json").write_bytes(configuration_bytes(run))
-        if checkpoint is not None:
-            fetch(checkpoint, draft / "resume" / checkpoint.file_name)
-        description = {
-            "command": command_of(run),
-            "environment": environment_of(run, directory, checkpoint),
-        }
-        launcher.write_whole(draft / "launch.json", description)
-        draft.rename(directory)
-        launch(directory)
+        source = source_of(run, draft / "resume")
+        self._go_back(run, worker, source)
+        environment = environment_of(run, attempt)
+        if source.path is not None:
+            inside = source.path.relative_to(draft)
+            environment["TRAINHUB_RESUME_FROM"] = str(attempt.directory / inside)
+        attempt.make(draft, command, environment)
+        attempt.launch()
 
     def _end_earlier_attempts(self, run: Run, worker: Worker) -> None:
         """An attempt of a worker that died may still train here: end it, and take in its rest."""
-        for number in range(1, run.attempt):
-            directory = attempt_directory(run, number)
-            if directory.exists():
-                kill_attempt(directory)
-                while self._take_in(run, worker, number, ended=True):
-                    pass
+        for attempt in Attempt.earlier_than(run):
+            attempt.kill()
+            ending = attempt.ending()
+            if ending is not None:  # None: cannot be killed; what it still writes is not ours
+                self._take_in(run, worker, attempt, ending)
+            shutil.rmtree(attempt.directory, ignore_errors=True)
 
-    def _go_back_to_checkpoint(self, run: Run, worker: Worker) -> Artifact | None:
-        """The checkpoint to start from; the run is taken back to its step, in one transaction."""
-        checkpoint = latest_sound_checkpoint(run)
-        step = checkpoint.step or 0 if checkpoint is not None else 0
+    def _go_back(self, run: Run, worker: Worker, source: Source) -> None:
+        """Take the run back to the step it starts from, if it was further."""
+        events = None if "event_points" in run.executor_state else put_events(run)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            if locked.executor_state.get("attempt") == locked.attempt:
-                return checkpoint
-            if not locked.executor_state:
+            if events is not None:
                 store_configuration(locked)
-                store_events(locked)
-            elif locked.step > step:
-                points = ingestion.rewind(locked, step)
+                locked.artifacts.record_events(locked, events)
+                locked.change(executor_state={**locked.executor_state, "event_points": 0})
+            ingestion.append_log(
+                locked, [Line(text, LogLevel.WARNING, "trainhub") for text in source.passed_over]
+            )
+            if locked.step > source.step:
+                was_at = locked.step
+                points = ingestion.rewind(locked, source.step)
+                reason = _("Back from step %(from)d to %(to)d; %(points)d points taken back.")
                 locked.note(
                     EventKind.REWOUND,
                     worker=worker,
-                    reason=_("Back from step %(from)d to %(to)d; %(points)d points taken back.")
-                    % {"from": locked.step, "to": step, "points": points},
+                    reason=reason % {"from": was_at, "to": source.step, "points": points},
                 )
-            locked.change(executor_state={**locked.executor_state, "attempt": locked.attempt})
-        return checkpoint
 
     # --- poll --------------------------------------------------------------------------------
 
     def poll(self, run: Run, worker: Worker) -> Observation:
-        directory = attempt_directory(run)
-        if not (directory / "launch.json").exists():
+        attempt = Attempt.of(run)
+        if not attempt.is_launched:
+            if _notes(run, attempt):
+                # It ran where this worker was before, and whatever it left is there.
+                return Observation(Work.DIED, reason=_("The files of the attempt are gone."))
             return Observation(Work.ABSENT)
-        # Asked first, read after: what it wrote before it ended is then all there to be read.
-        observation = observe(run, directory)
-        ended = observation.work in FinishedStates
-        while self._take_in(run, worker, run.attempt, ended=ended) and ended:
-            pass
-        if ended:
-            return self._judge(run, observation)
-        return observation
+        ending = attempt.ending()
+        self._take_in(run, worker, attempt, ending)
+        if ending is None:
+            return Observation(Work.WORKING)
+        return self._judge(run, attempt, ending)
 
-    def _take_in(self, run: Run, worker: Worker, attempt: int, *, ended: bool) -> bool:
-        """One transaction's worth of output; True if there may be more to read at once."""
-        directory = attempt_directory(run, attempt)
+    def _take_in(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> None:
+        """Read what there is to read; of an attempt that has ended, all of it."""
+        ended = ending is not None
+        # Listed first: what was reported before a checkpoint was saved is taken in before it too.
+        fresh = self._fresh_checkpoints(run, attempt, ending)
+        at_end = self._take_in_text(run, worker, attempt, ended=ended)
+        while not at_end and (ended or fresh):
+            at_end = self._take_in_text(run, worker, attempt, ended=ended)
+        for checkpoint in fresh:
+            self._take_in_checkpoint(run, worker, attempt, checkpoint)
+        if fresh or ended:
+            self._take_in_events(run, worker, at_end=ended)
+
+    def _fresh_checkpoints(
+        self, run: Run, attempt: Attempt, ending: Ending | None
+    ) -> list[CheckpointFile]:
+        """Those that are new, or have changed since they were taken in."""
+        known = _notes(Run.objects.get(pk=run.pk), attempt).get("checkpoints", {})
+        found = settled(attempt.directory / "checkpoints", ending)
+        return [item for item in found if known.get(item.path.name) != item.stamp]
+
+    def _take_in_text(self, run: Run, worker: Worker, attempt: Attempt, *, ended: bool) -> bool:
+        """One transaction's worth of output; True if the end of each file was seen."""
+        directory = attempt.directory
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            state = locked.executor_state
-            notes: dict[str, Any] = dict(state.get(f"read-{attempt}", {}))
+            before = _notes(locked, attempt)
+            notes = dict(before)
             lines: list[Line] = []
-            more = False
+            at_end = True
             for source in ("stdout", "stderr"):
-                offset = notes.get(source, 0)
-                raw, notes[source] = read_whole_lines(
-                    directory / f"{source}.log", offset, ended=ended
-                )
-                lines += log_lines(raw, source)
-                more = more or notes[source] > offset
-            more = self._take_in_metrics(locked, directory, notes, lines, ended=ended) or more
+                path = directory / f"{source}.log"
+                timestamp = last_written(path)
+                reading = read_whole_lines(path, before.get(source, 0), ended=ended)
+                lines += log_lines(reading.lines, source, timestamp)
+                notes[source] = reading.offset
+                at_end = at_end and reading.at_end
+            path = directory / "metrics.jsonl"
+            reading = read_whole_lines(path, before.get("metrics", 0), ended=ended)
+            lines += self._take_in_metrics(locked, reading.lines)
+            notes["metrics"] = reading.offset
             ingestion.append_log(locked, lines)
-            stored = self._take_in_checkpoints(locked, directory, notes, ended=ended)
             self._take_in_evaluation(locked, directory, notes)
-            if stored or (ended and not more):
-                store_events(locked)
-            if notes != state.get(f"read-{attempt}"):
-                locked.change(executor_state={**state, f"read-{attempt}": notes})
-        return more
+            if notes != before:
+                _write_notes(locked, attempt, notes)
+        return at_end and reading.at_end
 
-    def _take_in_metrics(
-        self, run: Run, directory: Path, notes: dict[str, Any], lines: list[Line], *, ended: bool
-    ) -> bool:
-        offset = notes.get("metrics", 0)
-        raw, notes["metrics"] = read_whole_lines(directory / "metrics.jsonl", offset, ended=ended)
+    def _take_in_metrics(self, run: Run, raw: list[bytes]) -> list[Line]:
+        """Store what the lines say; what is wrong with some of them, as lines of the log."""
         report = metric_report(raw)
         ingestion.record_metrics(run, report.points)
-        lines += [Line(problem, LogLevel.WARNING, "metrics") for problem in report.problems]
         if report.step is not None:
             total = report.total_steps or run.total_steps
             ingestion.report_progress(run, step=max(0, report.step), total_steps=total)
-        return bool(notes["metrics"] > offset)
-
-    def _take_in_checkpoints(
-        self, run: Run, directory: Path, notes: dict[str, Any], *, ended: bool
-    ) -> bool:
-        """Make artifacts of the checkpoint files that are new or have changed."""
-        known: dict[str, list[int]] = dict(notes.get("checkpoints", {}))
-        fresh = False
-        for path, stamp in checkpoint_files(directory / "checkpoints", ended=ended):
-            if known.get(path.name) == stamp:
-                continue
-            step = step_of(path)
-            with path.open("rb") as content:
-                run.artifacts.store_checkpoint(
-                    run,
-                    content,
-                    step=run.step if step is None else step,
-                    suffix="".join(path.suffixes),
-                )
-            known[path.name] = stamp
-            fresh = True
-        notes["checkpoints"] = known
-        return fresh
+        return [Line(problem, LogLevel.WARNING, "metrics") for problem in report.problems]
 
     def _take_in_evaluation(self, run: Run, directory: Path, notes: dict[str, Any]) -> None:
         path = directory / "evaluation.json"
@@ -203,42 +186,130 @@ class ProcessExecutor(Executor):
                 run.artifacts.store_evaluation(run, content, step=run.step)
             notes["evaluation"] = stamp
 
-    def _judge(self, run: Run, observation: Observation) -> Observation:
-        """A script that was asked to stop may well exit with 0: was it done, or did it obey?"""
-        if observation.work is not Work.FINISHED or run.stop_requested_at is None:
-            return observation
+    def _take_in_checkpoint(
+        self, run: Run, worker: Worker, attempt: Attempt, checkpoint: CheckpointFile
+    ) -> None:
+        """Make it an artifact: the bytes first, then, with the run locked, the row and the note."""
+        step = checkpoint.step
+        if step is None:
+            step = Run.objects.values_list("step", flat=True).get(pk=run.pk)
+        try:
+            stored = _copy(run, attempt, checkpoint, step)
+        except FileNotFoundError:
+            return  # pruned by the training meanwhile
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            locked.artifacts.record_checkpoint(locked, stored, step=step)
+            notes = _notes(locked, attempt)
+            known = {**notes.get("checkpoints", {}), checkpoint.path.name: checkpoint.stamp}
+            _write_notes(locked, attempt, {**notes, "checkpoints": known})
+
+    def _take_in_events(self, run: Run, worker: Worker, *, at_end: bool) -> None:
         current = Run.objects.get(pk=run.pk)
-        done = current.total_steps is not None and current.step >= current.total_steps
-        return observation if done else Observation(Work.STOPPED, exit_code=0)
+        points = point_count(current)
+        written = current.executor_state.get("event_points")
+        if points == written or not (at_end or events_due(current)):
+            return
+        stored = put_events(current)
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            locked.artifacts.record_events(locked, stored)
+            locked.change(executor_state={**locked.executor_state, "event_points": points})
+
+    def _judge(self, run: Run, attempt: Attempt, ending: Ending) -> Observation:
+        """What the exit code means, given what was asked of the process."""
+        code = ending.returncode
+        asked = run.stop_requested_at is not None or attempt.was_told_to_stop
+        if code == 0:
+            # A script that was asked to stop may well exit with 0: was it done, or did it obey?
+            done = not asked or _is_done(Run.objects.get(pk=run.pk))
+            return Observation(Work.FINISHED if done else Work.STOPPED, exit_code=0)
+        if asked:
+            return Observation(Work.STOPPED, exit_code=code)
+        if code is None:
+            reason = _("The training process is gone without a trace.")
+            return Observation(Work.DIED, reason=reason)
+        if code < 0:
+            reason = _("The training process was killed by %(signal)s.") % {
+                "signal": _signal_name(-code)
+            }
+            return Observation(Work.DIED, reason=reason, exit_code=code)
+        reason = _("The training process exited with code %(code)d.") % {"code": code}
+        work = Work.DIED if code in SIGNALLED_CODES else Work.FAILED
+        return Observation(work, reason=reason, exit_code=code)
 
     # --- stop --------------------------------------------------------------------------------
 
     def stop(self, run: Run, worker: Worker) -> None:
-        directory = attempt_directory(run)
-        mark = directory / "stop-sent"
-        process = running_process(directory)
-        # Once only: many scripts take a second SIGTERM as "without saving".
-        if process is not None and not mark.exists():
-            mark.touch()
-            process.send_signal(signal.SIGTERM)
+        attempt = Attempt.of(run)
+        if attempt.is_launched:
+            attempt.terminate()
+        else:
+            self._end_earlier_attempts(run, worker)
 
-    def kill(self, run: Run) -> None:
-        kill_attempt(attempt_directory(run))
+    def kill(self, run: Run, worker: Worker) -> None:
+        Attempt.of(run).kill()
 
     def forget(self, run: Run) -> None:
-        shutil.rmtree(settings.WORK_DIR / run.pk, ignore_errors=True)
+        attempts.forget(run.pk)
+
+    def tidy(self) -> None:
+        here = attempts.local_runs()
+        known = Run.objects.only("status", "attempt").in_bulk(list(here))
+        for run_id, its_attempts in here.items():
+            run = known.get(run_id)
+            if run is None or run.is_terminal:
+                logger.info("freeing what was left of run %s", run_id)
+                attempts.forget(run_id)
+                continue
+            for attempt in its_attempts:
+                # It goes on elsewhere. The files stay, should it come back.
+                if attempt.number < run.attempt and attempt.ending() is None:
+                    logger.warning("ending attempt %d of run %s", attempt.number, run_id)
+                    attempt.kill()
 
 
-# --- the attempt's directory and process -----------------------------------------------------
+# --- what is passed to a process, and what is noted of it -------------------------------------
 
 
-def attempt_directory(run: Run, number: int | None = None) -> Path:
-    directory: Path = settings.WORK_DIR / run.pk / f"attempt-{number or run.attempt}"
-    return directory
+@dataclass(frozen=True)
+class Source:
+    """What an attempt starts from; ``path`` is None for nothing."""
+
+    step: int
+    path: Path | None
+    passed_over: list[str]  # for the run's log: checkpoints that could not be used, and why
+
+
+def source_of(run: Run, folder: Path) -> Source:
+    """The latest of the run's checkpoints that is sound, else the one it was resumed from,
+    fetched into ``folder``.
+
+    Raises CannotStart if that one is damaged: to begin from nothing is not what was asked.
+    """
+    passed_over: list[str] = []
+    for checkpoint in run.checkpoints():
+        try:
+            return Source(checkpoint.step or 0, fetch(checkpoint, folder), passed_over)
+        except Damaged as problem:
+            passed_over.append(_damage(checkpoint, problem))
+    if run.resumed_from is None:
+        return Source(0, None, passed_over)
+    try:
+        return Source(run.start_step, fetch(run.resumed_from, folder), passed_over)
+    except Damaged as problem:
+        raise CannotStart(_damage(run.resumed_from, problem)) from None
+
+
+def _damage(checkpoint: Artifact, problem: Damaged) -> str:
+    return _("The checkpoint %(id)s is damaged: %(problem)s.") % {
+        "id": checkpoint.pk,
+        "problem": problem,
+    }
 
 
 def command_of(run: Run) -> list[str]:
-    """The recipe's command with {python} and {repository} filled in."""
+    """The recipe's command with {python} and {repository} filled in. Raises CannotStart."""
     values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
     command = []
     for part in run.recipe.command:
@@ -250,125 +321,51 @@ def command_of(run: Run) -> list[str]:
     return command
 
 
-def environment_of(run: Run, directory: Path, checkpoint: Artifact | None) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not HIDDEN.match(name)}
+def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
+    directory = attempt.directory
     ours = {
         "PYTHONUNBUFFERED": "1",  # so that what it prints is seen when it prints it
         "TRAINHUB_RUN_ID": run.pk,
         "TRAINHUB_PROJECT_ID": run.project_id,
-        "TRAINHUB_ATTEMPT": str(run.attempt),
+        "TRAINHUB_ATTEMPT": str(attempt.number),
         "TRAINHUB_URL": settings.PUBLIC_URL,
         "TRAINHUB_CONFIG": str(directory / "config.json"),
         "TRAINHUB_OUTPUT_DIR": str(directory),
         "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),
         "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
     }
-    if checkpoint is not None:
-        ours["TRAINHUB_RESUME_FROM"] = str(directory / "resume" / checkpoint.file_name)
-    return {**inherited, **run.recipe.environment, **ours}
+    return {**attempts.inherited_environment(), **run.recipe.environment, **ours}
 
 
-def fetch(checkpoint: Artifact, target: Path) -> None:
-    """Copy the checkpoint's bytes to ``target``. Raises CannotStart if they have changed since."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with checkpoint.open() as source, target.open("wb") as copy:
-        for chunk in source.chunks(1024 * 1024):
-            digest.update(chunk)
-            copy.write(chunk)
-    if digest.hexdigest() != checkpoint.sha256:
-        raise CannotStart(_("The checkpoint %(id)s is damaged.") % {"id": checkpoint.pk})
+def _notes(run: Run, attempt: Attempt) -> dict[str, Any]:
+    """How far the attempt's files have been taken in."""
+    notes: dict[str, Any] = run.executor_state.get("read", {}).get(str(attempt.number), {})
+    return notes
 
 
-def launch(directory: Path) -> None:
-    with (directory / "launcher.log").open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-I", launcher.__file__, str(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+def _write_notes(run: Run, attempt: Attempt, notes: dict[str, Any]) -> None:
+    read = {**run.executor_state.get("read", {}), str(attempt.number): notes}
+    run.change(executor_state={**run.executor_state, "read": read})
+
+
+def _copy(run: Run, attempt: Attempt, checkpoint: CheckpointFile, step: int) -> StoredFile:
+    with checkpoint.open() as content:
+        stored: StoredFile = run.artifacts.put_checkpoint(
+            run,
+            content,
+            step=step,
+            version=checkpoint.version(attempt.number),
+            suffix=checkpoint.suffix,
         )
+    return stored
 
 
-def observe(run: Run, directory: Path) -> Observation:
-    """How the attempt's process stands, by what the launcher wrote and the system says."""
-    running = running_process(directory) is not None
-    exit_note = read_json(directory / "exit.json")
-    if exit_note is None:
-        if running or _is_launching(directory):
-            return Observation(Work.WORKING)
-        return Observation(Work.DIED, reason=_("The training process is gone without a trace."))
-    returncode = int(exit_note["returncode"])
-    if returncode == 0:
-        return Observation(Work.FINISHED, exit_code=0)
-    if run.stop_requested_at is not None or (directory / "stop-sent").exists():
-        return Observation(Work.STOPPED, exit_code=returncode)
-    if returncode < 0:
-        name = signal.Signals(-returncode).name
-        reason = _("The training process was killed by %(signal)s.") % {"signal": name}
-        return Observation(Work.DIED, reason=reason, exit_code=returncode)
-    reason = _("The training process exited with code %(code)d.") % {"code": returncode}
-    return Observation(Work.FAILED, reason=reason, exit_code=returncode)
+def _is_done(run: Run) -> bool:
+    return run.total_steps is not None and run.step >= run.total_steps
 
 
-def _is_launching(directory: Path) -> bool:
-    if (directory / "process.json").exists():
-        return False
-    return time.time() - (directory / "launch.json").stat().st_mtime < LAUNCH_SECONDS
-
-
-def running_process(directory: Path) -> psutil.Process | None:
-    """The training process if it lives; a pid that another program has got since is not it."""
-    note = read_json(directory / "process.json")
-    if note is None:
-        return None
+def _signal_name(number: int) -> str:
     try:
-        process = psutil.Process(note["pid"])
-        same = abs(process.create_time() - note["created"]) < 0.05
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
-        return None
-
-
-def kill_attempt(directory: Path) -> None:
-    """End every process of the attempt, and wait until they are gone."""
-    process = running_process(directory)
-    if process is None:
-        return
-    try:
-        os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
-    except ProcessLookupError:
-        return
-    psutil.wait_procs([process], timeout=5)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    return content
-
-
-def checkpoint_files(folder: Path, *, ended: bool) -> Iterator[tuple[Path, list[int]]]:
-    """The whole files in ``folder`` in the order of their steps, each with [size, mtime_ns].
-
-    Names that begin with a dot or end in .tmp or .part are still being written.
-    """
-    try:
-        paths = sorted(folder.iterdir(), key=lambda path: (step_of(path) or 0, path.name))
-    except FileNotFoundError:
-        return
-    for path in paths:
-        if path.name.startswith(".") or path.suffix in {".tmp", ".part"} or not path.is_file():
-            continue
-        stat = path.stat()
-        if ended or time.time() - stat.st_mtime >= SETTLED_SECONDS:
-            yield path, [stat.st_size, stat.st_mtime_ns]
-
-
-def step_of(path: Path) -> int | None:
-    """The step in a checkpoint's name: its last number (``step-00000200.npz`` -> 200)."""
-    numbers = re.findall(r"\d+", path.name.partition(".")[0])
-    return int(numbers[-1]) if numbers else None
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return str(number)

@@ -12,6 +12,8 @@ import json
 import math
 import random
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +22,10 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from runs import ingestion
-from runs.executors.base import Executor, Observation, Work
+from runs.executors.base import CannotStart, Executor, Observation, Work
 from runs.ingestion import Line, Point
 from runs.models import LogLevel, Run, Worker
-from runs.outputs import store_configuration, store_events
+from runs.outputs import events_due, point_count, store_configuration, store_events
 from runs.simulation import Training, planned_steps
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class SimulatedExecutor(Executor):
                 store_configuration(locked)
                 store_events(locked)
             state = {**state, "attempt": locked.attempt, "advanced_at": time.time()}
+            state.pop("ended", None)
             locked.change(executor_state=state)
 
     def poll(self, run: Run, worker: Worker) -> Observation:
@@ -66,13 +69,16 @@ class SimulatedExecutor(Executor):
             state = locked.executor_state
             if state.get("attempt") != locked.attempt:
                 return Observation(Work.ABSENT)
-            if state.get("stopped"):
-                return Observation(Work.STOPPED)
+            if "ended" in state:
+                return _ending(state["ended"])
             training = _training(locked)
             steps, advanced_at = self._due(state["advanced_at"])
             last = min(locked.step + steps, training.total_steps)
             observation = _advance(locked, training, last)
-            locked.change(executor_state={**state, "advanced_at": advanced_at})
+            changes: dict[str, Any] = {"advanced_at": advanced_at}
+            if observation.work is not Work.WORKING:
+                changes["ended"] = _note_of(observation)
+            locked.change(executor_state={**locked.executor_state, **changes})
             return observation
 
     def _due(self, advanced_at: float) -> tuple[int, float]:
@@ -80,7 +86,8 @@ class SimulatedExecutor(Executor):
         now = time.time()
         if self.steps_a_poll is not None:
             return self.steps_a_poll, now
-        since = max(advanced_at, now - MAX_CATCH_UP_SECONDS)
+        # A clock that was set back makes no steps undone.
+        since = min(max(advanced_at, now - MAX_CATCH_UP_SECONDS), now)
         speed = settings.SIMULATION_STEPS_PER_SECOND
         steps = int((now - since) * speed)
         return steps, since + steps / speed
@@ -88,16 +95,39 @@ class SimulatedExecutor(Executor):
     def stop(self, run: Run, worker: Worker) -> None:
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            if not locked.executor_state.get("stopped"):
-                self.final_checkpoint(locked)
-                locked.change(executor_state={**locked.executor_state, "stopped": True})
+            if "ended" not in locked.executor_state:
+                _store_checkpoint(locked, _training(locked), locked.step)
+                _end(locked, Observation(Work.STOPPED))
 
-    def kill(self, run: Run) -> None:
-        """Nothing runs outside the database."""
+    def kill(self, run: Run, worker: Worker) -> None:
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            if "ended" not in locked.executor_state:
+                _end(locked, Observation(Work.DIED))
 
-    def final_checkpoint(self, run: Run) -> Artifact | None:
-        """A checkpoint at the very step the run is at, step 0 if it never started."""
-        return _store_checkpoint(run, _training(run), run.step)
+    def final_checkpoint(self, run: Run, verified: Artifact | None) -> Artifact | None:
+        """A checkpoint at the very step the run is at, step 0 if it never started.
+
+        None if it never started and what it should have gone on from is damaged.
+        """
+        try:
+            training = _training(run)
+        except CannotStart:
+            return None
+        return _store_checkpoint(run, training, run.step)
+
+
+def _end(run: Run, observation: Observation) -> None:
+    run.change(executor_state={**run.executor_state, "ended": _note_of(observation)})
+
+
+def _note_of(observation: Observation) -> dict[str, Any]:
+    """How the attempt ended, for a worker that asks once more."""
+    return {**asdict(observation), "work": observation.work.name}
+
+
+def _ending(note: dict[str, Any]) -> Observation:
+    return Observation(Work[note["work"]], note["reason"], note["exit_code"])
 
 
 def _training(run: Run) -> Training:
@@ -113,9 +143,15 @@ def _training(run: Run) -> Training:
 
 def _effort_of(checkpoint: Artifact | None) -> float:
     """What the training that ``checkpoint`` holds had learned (0.0 from nothing, or from a file
-    that another executor wrote)."""
+    that another executor wrote). Raises CannotStart if it is damaged."""
     if checkpoint is None:
         return 0.0
+    problem = checkpoint.problem()
+    if problem is not None:
+        raise CannotStart(
+            _("The checkpoint %(id)s is damaged: %(problem)s.")
+            % {"id": checkpoint.pk, "problem": problem}
+        )
     with checkpoint.open() as file:
         header = file.readline(4096)
     try:
@@ -126,40 +162,45 @@ def _effort_of(checkpoint: Artifact | None) -> float:
 
 def _advance(run: Run, training: Training, last: int) -> Observation:
     """Make the steps after ``run.step`` up to ``last``, and say how the work then stands."""
-    steps = range(run.step + 1, last + 1)
     points: list[Point] = []
     lines: list[Line] = []
-    for step in steps:
+    made: list[int] = []  # the sound steps
+    burst: int | None = None
+    for step in range(run.step + 1, last + 1):
         loss = training.loss_at(step)
         points += _points(training, step, loss)
         if not math.isfinite(loss):
             lines.append(_line(f"第 {step} 步 - loss=nan，训练发散", LogLevel.ERROR))
-            last = step
+            burst = last = step
             break
-        if step % training.logging_steps == 0 or step == training.total_steps:
-            lines.append(_step_line(training, step, loss))
-        if _evaluates(training, step):
-            scores = " ".join(f"{key}={value:g}" for key, value in training.evaluation_at(step).items())
-            lines.append(_line(f"第 {step} 步评估 - {scores}"))
-        if _saves(training, step):
-            lines.append(_line(f"第 {step} 步 - 已保存检查点"))
-    diverged = bool(points) and math.isnan(points[-1].value)
-    if last >= training.total_steps and not diverged:
+        made.append(step)
+        lines += _lines(training, step, loss)
+    finished = burst is None and last >= training.total_steps
+    if finished:
         lines.append(_line(f"训练完成，共 {training.total_steps} 步"))
 
     ingestion.record_metrics(run, points)
     ingestion.append_log(run, lines)
-    made = range(run.step + 1, last + 1)
     ingestion.report_progress(run, step=last, total_steps=training.total_steps)
     _store_artifacts(run, training, made)
-    if diverged:
+    if burst is not None:
+        _write_events(run)
         reason = _("The loss is not a number after step %(step)d: the training diverged.")
-        store_events(run)
-        return Observation(Work.FAILED, reason=reason % {"step": last}, exit_code=1)
-    if last >= training.total_steps:
-        store_events(run)
+        return Observation(Work.FAILED, reason=reason % {"step": burst}, exit_code=1)
+    if finished:
+        _write_events(run)
         return Observation(Work.FINISHED, exit_code=0)
     return Observation(Work.WORKING)
+
+
+def _lines(training: Training, step: int, loss: float) -> Iterator[Line]:
+    if step % training.logging_steps == 0 or step == training.total_steps:
+        yield _line(f"第 {step} 步 - loss={loss:.2f} lr={training.rate_at(step):.2g}")
+    if _evaluates(training, step):
+        scores = training.evaluation_at(step).items()
+        yield _line(f"第 {step} 步评估 - {' '.join(f'{key}={value:g}' for key, value in scores)}")
+    if _saves(training, step):
+        yield _line(f"第 {step} 步 - 已保存检查点")
 
 
 def _points(training: Training, step: int, loss: float) -> list[Point]:
@@ -182,7 +223,7 @@ def _saves(training: Training, step: int) -> bool:
     return step % training.save_steps == 0 or step == training.total_steps
 
 
-def _store_artifacts(run: Run, training: Training, made: range) -> None:
+def _store_artifacts(run: Run, training: Training, made: list[int]) -> None:
     """The checkpoints and the newest evaluation among the steps just made, and the event file."""
     evaluated = [step for step in made if _evaluates(training, step)]
     if evaluated:
@@ -192,8 +233,13 @@ def _store_artifacts(run: Run, training: Training, made: range) -> None:
     saved = [step for step in made if _saves(training, step)]
     for step in saved:
         _store_checkpoint(run, training, step)
-    if saved:
-        store_events(run)
+    if saved and events_due(run):
+        _write_events(run)
+
+
+def _write_events(run: Run) -> None:
+    store_events(run)
+    run.change(executor_state={**run.executor_state, "event_points": point_count(run)})
 
 
 def _store_checkpoint(run: Run, training: Training, step: int) -> Artifact:
@@ -209,10 +255,6 @@ def _store_checkpoint(run: Run, training: Training, step: int) -> Artifact:
 
 def _line(message: str, level: str = LogLevel.INFO) -> Line:
     return Line(message, level, SOURCE, datetime.now(UTC))
-
-
-def _step_line(training: Training, step: int, loss: float) -> Line:
-    return _line(f"第 {step} 步 - loss={loss:.2f} lr={training.rate_at(step):.2g}")
 
 
 def _starting_line(run: Run) -> Line:

@@ -17,9 +17,7 @@ class LogLine(models.Model):
     range of it, and the run's ``log_count`` is its maximum."""
 
     pk = models.CompositePrimaryKey("run_id", "seq")
-    run = models.ForeignKey(
-        "runs.Run", models.CASCADE, related_name="log_lines", db_index=False
-    )
+    run = models.ForeignKey("runs.Run", models.CASCADE, related_name="log_lines", db_index=False)
     seq = models.BigIntegerField(_("number"))
     timestamp = models.DateTimeField(_("time"))
     level = models.CharField(_("level"), max_length=8, choices=LogLevel)

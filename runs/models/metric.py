@@ -24,9 +24,7 @@ class MetricSeries(models.Model):
     class Meta:
         verbose_name = _("metric")
         verbose_name_plural = _("metrics")
-        constraints = (
-            models.UniqueConstraint(name="metricseries_run_key", fields=["run", "key"]),
-        )
+        constraints = (models.UniqueConstraint(name="metricseries_run_key", fields=["run", "key"]),)
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.key}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +18,7 @@ from runs.status import ACTIVE, TERMINAL, InvalidTransition, RunStatus, sources
 from trainhub.ids import PublicIdField
 
 if TYPE_CHECKING:
-    from artifacts.models import Artifact
+    from artifacts.models import ArtifactQuerySet
 
 
 class StopKind(models.TextChoices):
@@ -228,7 +227,7 @@ class Run(models.Model):
         kind: EventKind = EventKind.STATUS,
         **fields: Any,
     ) -> None:
-        """The only writer of ``status``: one guarded update and its event, in one transaction.
+        """The only writer of ``status``: check, update and event in one transaction, row locked.
 
         ``fields`` change in the same update. Raises InvalidTransition if the run, as it is in the
         database, cannot become ``to``: of two at once, one wins.
@@ -239,14 +238,14 @@ class Run(models.Model):
             fields.update(worker=worker)
         with transaction.atomic():
             before = Run.objects.lock(self.pk)
-            changed = Run.objects.filter(pk=self.pk, status__in=sources(to)).update(
-                status=to, status_reason=reason, updated_at=Now(), **fields
-            )
-            if not changed:
+            if before.status not in sources(to):
                 raise InvalidTransition(
                     _t("A run that is %(status)s cannot become %(to)s.")
                     % {"status": before.status, "to": to.value}
                 )
+            Run.objects.filter(pk=self.pk).update(
+                status=to, status_reason=reason, updated_at=Now(), **fields
+            )
             self.note(
                 kind,
                 from_status=before.status,
@@ -321,7 +320,8 @@ class Run(models.Model):
     def release(self, worker: Worker, *, next_attempt: bool) -> None:
         """Give the run back, in order, for any worker to take up; it costs no restart.
 
-        ``next_attempt``: the present one has ended, the next claim begins another. Raises LeaseLost.
+        ``next_attempt``: the present one has ended, the next claim begins another.
+        Raises LeaseLost.
         """
         with transaction.atomic():
             current = Run.objects.lock_held_by(worker, self.pk)
@@ -340,14 +340,20 @@ class Run(models.Model):
                 % {"reason": reason, "count": self.max_restarts},
             )
             return
+        self._next_attempt(None, reason)
+
+    def take_over(self, worker: Worker, reason: str) -> None:
+        """Make it ``worker``'s, free seat or not: its former one died while the run was to stop,
+        and only what is left of the work has to be ended. Call with the row locked.
+        """
+        self._next_attempt(worker, reason)
+
+    def _next_attempt(self, worker: Worker | None, reason: str) -> None:
         died_under = self.worker
-        self.change(
-            attempt=self.attempt + 1, restart_count=self.restart_count + 1, worker=None
-        )
+        self.change(attempt=self.attempt + 1, restart_count=self.restart_count + 1, worker=worker)
         self.note(EventKind.RECOVERED, reason=reason, worker=died_under)
 
-    def checkpoints(self) -> Iterator[Artifact]:
-        """Where it can go on from, best first: its own, newest first, then what it came from."""
-        yield from self.artifacts.checkpoints().order_by("-step", "-updated_at")
-        if self.resumed_from is not None:
-            yield self.resumed_from
+    def checkpoints(self) -> ArtifactQuerySet:
+        """Its own checkpoints, the latest first."""
+        own: ArtifactQuerySet = self.artifacts.checkpoints()
+        return own.order_by("-step", "-updated_at")

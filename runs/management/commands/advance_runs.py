@@ -30,7 +30,6 @@ class Command(BaseCommand):
         loop.register()
         claimed = loop.claim()
         for run in claimed:
-            loop.attend(run)  # starts its attempt
-            loop.attend(run)  # makes its steps
+            loop.attend(run)
         loop.leave(stop_work=False, stop_seconds=0)
         self.stdout.write(f"{len(claimed)} runs advanced by up to {steps} steps.")

@@ -1,4 +1,5 @@
 import argparse
+import os
 import signal
 import sys
 from types import FrameType
@@ -32,16 +33,14 @@ class Command(BaseCommand):
             "a checkpoint",
         )
 
-    def handle(
-        self, *, name: str, seats: int | None, on_exit: str, **options: Any
-    ) -> None:
+    def handle(self, *, name: str, seats: int | None, on_exit: str, **options: Any) -> None:
         loop = WorkerLoop(name=name, seats=seats)
 
         def leave(number: int, frame: FrameType | None) -> None:
             if loop.stop.is_set():
-                sys.exit(128 + number)
-            self.stderr.write("Leaving in order; once more to exit now.")
+                os._exit(128 + number)  # not even a query in progress is waited for
             loop.stop.set()
+            os.write(sys.stderr.fileno(), b"Leaving in order; once more to exit now.\n")
 
         signal.signal(signal.SIGTERM, leave)
         signal.signal(signal.SIGINT, leave)

@@ -1,0 +1,155 @@
+"""The files and folders that a training leaves in $TRAINHUB_CHECKPOINT_DIR, and back again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from runs.executors.attempt import Ending
+
+if TYPE_CHECKING:
+    from artifacts.models import Artifact
+
+# What is still being written under its final name grows: it is left alone until it has been still
+# for so long. A folder is written file by file, with pauses in between.
+SETTLED_SECONDS = 1.0
+SETTLED_FOLDER_SECONDS = 5.0
+# A folder's checkpoint travels as one file of this ending; no training's own file has it.
+FOLDER_SUFFIX = ".folder.tar"
+MAX_STEP = 2**63 - 1
+
+_STEP = re.compile(r"step[-_=]?(\d{1,19})", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,19}")
+
+
+class Damaged(Exception):
+    """The stored bytes are not those that were recorded."""
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    path: Path
+    size_bytes: int
+    modified_ns: int
+
+    @property
+    def stamp(self) -> list[int]:
+        """Changes when the checkpoint does; kept as JSON."""
+        return [self.size_bytes, self.modified_ns]
+
+    @property
+    def step(self) -> int | None:
+        """What its name says: the number after "step", or the last one (checkpoint-200)."""
+        name = self.path.name if self.path.is_dir() else self.path.stem
+        numbers = _STEP.findall(name) or _NUMBER.findall(name)
+        step = int(numbers[-1]) if numbers else None
+        return step if step is None or step <= MAX_STEP else None
+
+    @property
+    def suffix(self) -> str:
+        if self.path.is_dir():
+            return FOLDER_SUFFIX
+        return self.path.suffix if re.fullmatch(r"\.\w{1,16}", self.path.suffix, re.A) else ""
+
+    def version(self, attempt: int) -> str:
+        """Short, and another one for whatever else may be stored for the same step."""
+        identity = f"{attempt}/{self.path.name}/{self.stamp}"
+        return hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:8]
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Its bytes; those of a folder packed, aside on disk, because it may be large."""
+        if not self.path.is_dir():
+            with self.path.open("rb") as content:
+                yield content
+            return
+        with tempfile.TemporaryFile(dir=self.path.parent.parent) as packed:
+            with tarfile.open(fileobj=packed, mode="w") as tar:
+                tar.add(self.path, arcname=self.path.name)
+            packed.seek(0)
+            yield packed
+
+
+def settled(folder: Path, ending: Ending | None) -> list[CheckpointFile]:
+    """The whole checkpoints in ``folder`` in the order of their steps.
+
+    Names that begin with a dot or end in .tmp or .part are still being written. While the training
+    works, and of what was killed, only what had been still for a while counts as whole; of a
+    training that ended by itself, everything.
+    """
+    at = time.time() if ending is None else ending.trusted_until
+    found = []
+    for path in _visible(folder):
+        checkpoint = _stat(path)
+        still = SETTLED_FOLDER_SECONDS if path.is_dir() else SETTLED_SECONDS
+        if checkpoint is not None and checkpoint.modified_ns / 1e9 <= at - still:
+            found.append(checkpoint)
+    return sorted(found, key=lambda item: (item.step or 0, item.modified_ns, item.path.name))
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
+    for path in paths:
+        hidden = path.name.startswith(".") or path.suffix in {".tmp", ".part"}
+        if not hidden and (path.is_file() or path.is_dir()):
+            yield path
+
+
+def _stat(path: Path) -> CheckpointFile | None:
+    """None for what vanishes meanwhile (trainings prune), and for an empty folder."""
+    try:
+        parts = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
+        stats = [part.stat() for part in parts]
+    except FileNotFoundError:
+        return None
+    if not stats:
+        return None
+    size = sum(stat.st_size for stat in stats)
+    return CheckpointFile(path, size, max(stat.st_mtime_ns for stat in stats))
+
+
+def fetch(checkpoint: Artifact, folder: Path) -> Path:
+    """Put the checkpoint into ``folder``, as the file or folder it was, and return which.
+
+    Raises Damaged, with what is left of it removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / checkpoint.file_name
+    digest = hashlib.sha256()
+    try:
+        with checkpoint.open() as source, target.open("wb") as copy:
+            for chunk in source.chunks(1024 * 1024):
+                digest.update(chunk)
+                copy.write(chunk)
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)
+        raise Damaged("the bytes are gone") from None
+    if digest.hexdigest() != checkpoint.sha256:
+        target.unlink()
+        raise Damaged("its sha256 is not the recorded one")
+    return _unpack(target) if target.name.endswith(FOLDER_SUFFIX) else target
+
+
+def _unpack(packed: Path) -> Path:
+    folder = packed.with_name("unpacked")
+    try:
+        with tarfile.open(packed) as tar:
+            tar.extractall(folder, filter="data")
+    except tarfile.TarError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Damaged(f"it cannot be unpacked: {error}") from None
+    finally:
+        packed.unlink()
+    return next(folder.iterdir())
