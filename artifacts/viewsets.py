@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.users import user_of
 from artifacts import examples
 from artifacts.downloads import download
 from artifacts.models import Artifact, ArtifactQuerySet, TagValue
@@ -35,7 +36,7 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
     schema_tags: ClassVar[list[str]] = ["artifacts"]
     queryset = Artifact.objects.none()
     serializer_class = ArtifactSerializer
-    filter_backends: ClassVar[list[Any]] = []
+    filter_backends = ()
     lookup_url_kwarg = "id"
     lookup_value_regex = ID_PATTERN
 
@@ -81,7 +82,7 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
         serializer = TagWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         value = TagValue(serializer.validated_data["tag"])
-        artifact.tag(value, notes=serializer.validated_data["notes"], by=request.user)
+        artifact.tag(value, notes=serializer.validated_data["notes"], by=user_of(request))
         return Response(ArtifactSerializer(self.get_object()).data)
 
     @extend_schema(
@@ -95,9 +96,7 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
         },
     )
     @action(detail=True, methods=["get"], content_negotiation_class=AnyAccept)
-    def download(
-        self, request: Request, project_id: str, run_id: str, id: str
-    ) -> HttpResponseBase:
+    def download(self, request: Request, project_id: str, run_id: str, id: str) -> HttpResponseBase:
         artifact = self.get_object()
         try:
             return download(request._request, artifact)

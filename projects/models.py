@@ -85,7 +85,7 @@ class Project(models.Model):
         _("status"), max_length=16, choices=ProjectStatus, default=ProjectStatus.DRAFT
     )
     version = models.PositiveIntegerField(_("version"), default=1, editable=False)
-    # Counted as runs are made, so that no list has to count them; it also numbers run-001, run-002 …
+    # Counted as runs are made: no list has to count them, and it numbers run-001, run-002 …
     run_count = models.PositiveIntegerField(_("runs"), default=0, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
@@ -165,9 +165,7 @@ class Project(models.Model):
         current = Project.objects.select_for_update().get(pk=self.pk)
         if current.is_archived:
             raise ProjectArchived(_t("The project is archived and takes no new runs."))
-        Project.objects.filter(pk=self.pk).update(
-            run_count=current.run_count + 1, updated_at=Now()
-        )
+        Project.objects.filter(pk=self.pk).update(run_count=current.run_count + 1, updated_at=Now())
         self.refresh_from_db()
         return self.run_count
 

@@ -6,6 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.users import user_of
 from projects import examples
 from projects.models import Project, ProjectQuerySet, ProjectStatus
 from projects.serializers import (
@@ -41,7 +42,7 @@ class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
     queryset = Project.objects.none()
     serializer_class = ProjectDetailSerializer
     pagination_class = LinkHeaderPagination
-    filter_backends: ClassVar[list[Any]] = []
+    filter_backends = ()
     lookup_url_kwarg = "id"
     lookup_value_regex = ID_PATTERN
 
@@ -68,7 +69,7 @@ class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
     def create(self, request: Request) -> Response:
         serializer = ProjectWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        project = Project.create(serializer.validated_data, by=request.user)
+        project = Project.create(serializer.validated_data, by=user_of(request))
         return Response(ProjectDetailSerializer(project).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(
@@ -83,5 +84,5 @@ class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
         serializer.is_valid(raise_exception=True)
         changes = dict(serializer.validated_data)
         to = changes.pop("status", None)
-        project.update(changes, status=ProjectStatus(to) if to else None, by=request.user)
+        project.update(changes, status=ProjectStatus(to) if to else None, by=user_of(request))
         return Response(ProjectDetailSerializer(project).data)

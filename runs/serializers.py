@@ -32,11 +32,12 @@ class LatestMetricsField(serializers.DictField):
     """Key -> latest value; JSON has no NaN, it comes as text."""
 
 
-class ShareField(serializers.FloatField):
+@extend_schema_field({"type": "number", "minimum": 0, "maximum": 1})
+class ShareField(serializers.Field[float, Any, float, Any]):
     """A share of 1, to four places."""
 
-    def to_representation(self, value: Any) -> float:
-        return round(super().to_representation(value), 4)
+    def to_representation(self, value: float) -> float:
+        return round(value, 4)
 
 
 class ResourcesSerializer(serializers.Serializer[Any]):
@@ -164,7 +165,7 @@ class RunDetailSerializer(RunSummarySerializer):
 
 
 class ArtifactBriefSerializer(serializers.Serializer[Any]):
-    """An artifact as its run lists it. Artifacts stand above runs: this knows their fields alone."""
+    """An artifact as its run shows it. Artifacts stand above runs: this knows fields alone."""
 
     id = StrictCharField()
     name = StrictCharField()
@@ -179,7 +180,9 @@ class RunWithArtifactsSerializer(RunDetailSerializer):
     ``artifacts``: none yet for a new run; for a cancelled one the checkpoint that it kept.
     """
 
-    artifacts = ArtifactBriefSerializer(many=True, source="artifacts.kept_at_cancel", read_only=True)
+    artifacts = ArtifactBriefSerializer(
+        many=True, source="artifacts.kept_at_cancel", read_only=True
+    )
 
     class Meta(RunDetailSerializer.Meta):
         fields = (*RunDetailSerializer.Meta.fields, "artifacts")
@@ -208,7 +211,9 @@ class LogLineSerializer(serializers.Serializer[Any]):
     seq = StrictIntegerField(help_text="The line's number in the run, from 1, without gaps.")
     timestamp = serializers.DateTimeField()
     level = serializers.ChoiceField(choices=LogLevel.choices)
-    source = StrictCharField(help_text="Who printed it, e.g. stdout, stderr.")
+    source = StrictCharField(  # type: ignore[assignment]  # the line's own name for it
+        help_text="Who printed it, e.g. stdout, stderr."
+    )
     message = StrictCharField()
 
 

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.users import user_of
 from projects.models import Project
 from runs import actions, examples, logs
 from runs.filters import RunFilter
@@ -88,7 +89,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSe
         project = self.get_project()
         serializer = RunWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        run = actions.create_run(project, by=request.user, **serializer.validated_data)
+        run = actions.create_run(project, by=user_of(request), **serializer.validated_data)
         return Response(RunWithArtifactsSerializer(run).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(
@@ -109,7 +110,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSe
     )
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, project_id: str, id: str) -> Response:
-        run = actions.cancel_run(self.get_object(), by=request.user)
+        run = actions.cancel_run(self.get_object(), by=user_of(request))
         cancelled = run.status == RunStatus.CANCELLED
         return Response(
             RunWithArtifactsSerializer(run).data,
@@ -138,7 +139,9 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSe
         serializer = RunWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         checkpoint = self._source_artifact(source, query.validated_data["source_artifact_id"])
-        run = actions.resume_run(source, checkpoint, by=request.user, **serializer.validated_data)
+        run = actions.resume_run(
+            source, checkpoint, by=user_of(request), **serializer.validated_data
+        )
         return Response(RunWithArtifactsSerializer(run).data, status=status.HTTP_201_CREATED)
 
     def _source_artifact(self, source: Run, artifact_id: str) -> Any:
@@ -190,4 +193,4 @@ class RecipeViewSet(mixins.ListModelMixin, GenericViewSet[Recipe]):
     schema_tags: ClassVar[list[str]] = ["recipes"]
     queryset = Recipe.objects.filter(enabled=True)
     serializer_class = RecipeSerializer
-    filter_backends: ClassVar[list[Any]] = []
+    filter_backends = ()

@@ -37,7 +37,8 @@ def endpoints() -> dict[str, Endpoint]:
         requests = re.findall(r"```json\n(.*?)```", before, re.S)
         status = re.search(r"`(\d{3}) ", after)
         response = re.search(r"```json\n(.*?)```", after, re.S)
-        assert status is not None and response is not None, title
+        assert status is not None, title
+        assert response is not None, title
         found[title] = Endpoint(
             title=title,
             method=match[1],

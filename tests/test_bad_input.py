@@ -96,7 +96,7 @@ def test_broken_json_makes_no_project(client, body):
     ],
 )
 def test_bad_field_of_a_project_is_named(client, field, value):
-    response = post(client, "/projects", {"name": "ok", **{field: value}})
+    response = post(client, "/projects", {"name": "ok", field: value})
 
     assert response.status_code == 400, response.content
     attrs = [str(error["attr"]) for error in response.json()["errors"]]

@@ -32,13 +32,13 @@ class InvalidInput(DomainError):
     status_code = 400
 
 
-class ExceptionHandler(StandardizedExceptionHandler):  # type: ignore[misc]
+class ExceptionHandler(StandardizedExceptionHandler):
     """drf-standardized-errors, taught what our domain errors are."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         if isinstance(exc, DomainError):
             return _as_api_exception(exc)
-        return super().convert_known_exceptions(exc)  # type: ignore[no-any-return]
+        return super().convert_known_exceptions(exc)
 
 
 def _as_api_exception(error: DomainError) -> APIException:

@@ -35,9 +35,7 @@ class JSONParser(BaseParser):
         # Read no more than one byte past the limit: a larger body is not held in memory.
         body = stream.read(limit + 1)
         if len(body) > limit:
-            raise BodyTooLarge(
-                _("The body is larger than %(limit)d bytes.") % {"limit": limit}
-            )
+            raise BodyTooLarge(_("The body is larger than %(limit)d bytes.") % {"limit": limit})
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.core.paginator import InvalidPage
 from django.core.paginator import Paginator as DjangoPaginator
-from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -30,7 +29,7 @@ class LinkHeaderPagination(BasePagination):
     always = False
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: Any = None
+        self, queryset: Any, request: Request, view: Any = None
     ) -> list[Any] | None:
         query = PageQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)

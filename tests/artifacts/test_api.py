@@ -69,9 +69,7 @@ def test_unknown_type_is_named(client, run):
     assert response.json()["errors"][0]["attr"] == "type"
 
 
-def test_list_takes_few_queries_however_many_artifacts(
-    client, run, django_assert_max_num_queries
-):
+def test_list_takes_few_queries_however_many_artifacts(client, run, django_assert_max_num_queries):
     client.get(url(run))
 
     with django_assert_max_num_queries(4):  # administrator, run, artifacts, tags

@@ -37,7 +37,9 @@ def test_list_pages_and_says_so_in_headers(client):
     assert len(response.json()) == 2
     assert response.headers["X-Total-Count"] == "5"
     links = response.headers["Link"]
-    assert 'page=1&page_size=2>; rel="first"' in links.replace("page_size=2&page=1", "page=1&page_size=2")
+    assert 'page=1&page_size=2>; rel="first"' in links.replace(
+        "page_size=2&page=1", "page=1&page_size=2"
+    )
     for rel in ("first", "prev", "next", "last"):
         assert f'rel="{rel}"' in links
 

@@ -244,7 +244,12 @@ class TestLogs:
         append_log(
             run,
             [
-                Line(f"line {n}", "ERROR" if n == 3 else "INFO", "stdout", NOON + timedelta(minutes=n))
+                Line(
+                    f"line {n}",
+                    "ERROR" if n == 3 else "INFO",
+                    "stdout",
+                    NOON + timedelta(minutes=n),
+                )
                 for n in range(1, 61)
             ],
         )
@@ -259,7 +264,9 @@ class TestLogs:
     def test_last_page_holds_the_rest(self, client, run):
         content = client.get(url(run, "/logs?page=2")).json()
 
-        assert [item["message"] for item in content["items"]] == [f"line {n}" for n in range(51, 61)]
+        assert [item["message"] for item in content["items"]] == [
+            f"line {n}" for n in range(51, 61)
+        ]
 
     def test_start_is_included_and_end_is_not(self, client, run):
         content = client.get(

@@ -1,0 +1,63 @@
+"""What the READMEs tell people to paste works, and both tell the same."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LANGUAGES = ("README.md", "README.zh.md")
+
+
+def code_blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(), re.S)
+
+
+def commands(block: str) -> str:
+    """The block without its comments, which are in the reader's language."""
+    return re.sub(r" *#.*", "", block)
+
+
+def test_both_languages_tell_the_same_commands():
+    english, chinese = (
+        [commands(block) for block in code_blocks(name, "bash")] for name in LANGUAGES
+    )
+
+    assert english == chinese
+
+
+def test_configuration_table_is_complete_in_both_languages():
+    variables = set(re.findall(r"^#? ?((?:TRAINHUB|DATABASE)_\w+)=", _env_example(), re.M))
+
+    for name in LANGUAGES:
+        table = (ROOT / name).read_text()
+        assert {variable for variable in variables if f"`{variable}`" not in table} == set()
+
+
+def test_links_lead_somewhere():
+    for name in LANGUAGES:
+        targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text())
+        assert targets
+        assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_walk_through_the_ten_endpoints_works_when_pasted(up_at_walking_speed):
+    walk = next(block for block in code_blocks("README.md", "bash") if "api=http" in block)
+    script = "set -euo pipefail\n" + walk.replace(
+        "api=http://127.0.0.1:8000", f"api={up_at_walking_speed.base_url}"
+    )
+
+    result = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "no_proxy": "127.0.0.1"},
+    )
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert '"候选"' in result.stdout
+
+
+def _env_example() -> str:
+    return (ROOT / ".env.example").read_text()
