@@ -14,7 +14,6 @@ from tests.factories import ProjectFactory, RunFactory
 
 pytestmark = pytest.mark.django_db
 
-HOST = "localhost:8000"
 PROJECT = b'{"name": "x"}'
 FORM = "application/x-www-form-urlencoded"
 
@@ -54,7 +53,7 @@ OWN = pytest.mark.parametrize(
 def browser(settings: Settings) -> Client:
     settings.OPEN_MODE = True
     settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-    return Client(enforce_csrf_checks=True, SERVER_NAME="localhost", SERVER_PORT="8000")
+    return Client(enforce_csrf_checks=True, headers={"Host": "localhost:8000"})
 
 
 def cancel_path(run: Run) -> str:
@@ -102,7 +101,7 @@ def test_a_foreign_page_cancels_nothing_with_an_empty_post(
 def test_own_programs_cancel_with_an_empty_post(browser: Client, headers: dict[str, str]):
     run = RunFactory()
 
-    response = browser.generic("POST", cancel_path(run), content_type="", headers=headers)
+    response = browser.generic("POST", cancel_path(run), headers=headers)
 
     assert response.status_code == 200
 
@@ -124,11 +123,13 @@ def test_a_foreign_page_is_refused_whatever_the_method(browser: Client, method: 
     assert project.name != "y"
 
 
-@pytest.mark.parametrize("kind", [FORM, "multipart/form-data; boundary=b", "text/plain", "Text/Plain"])
+@pytest.mark.parametrize(
+    "kind", [FORM, "multipart/form-data; boundary=b", "text/plain", "Text/Plain"]
+)
 @pytest.mark.parametrize("body", [PROJECT, b""], ids=["json-in-disguise", "empty"])
 def test_a_body_typed_as_a_form_is_no_request_for_the_api(browser: Client, kind: str, body: bytes):
     """Even without the headers that tell a browser: old ones do not send them."""
-    response = browser.generic("POST", "/projects", body, content_type=kind)
+    response = browser.generic("POST", "/projects", body, CONTENT_TYPE=kind)
 
     assert response.status_code == 415
     assert not Project.objects.exists()
@@ -138,7 +139,7 @@ def test_a_body_typed_as_a_form_is_no_request_for_the_api(browser: Client, kind:
 def test_a_form_cancels_nothing(browser: Client, kind: str):
     run = RunFactory()
 
-    response = browser.generic("POST", cancel_path(run), content_type=kind)
+    response = browser.generic("POST", cancel_path(run), CONTENT_TYPE=kind)
 
     assert response.status_code == 415
     run.refresh_from_db()
@@ -231,9 +232,7 @@ def test_the_administrator_that_is_there_is_taken(browser: Client):
     "header",
     ["Bearer th_wrong", "Bearer", "Basic !!!", "Basic eDp3cm9uZw==", "Digest username=x", "th_x"],
 )
-def test_credentials_that_do_not_hold_are_refused_and_not_passed_over(
-    browser: Client, header: str
-):
+def test_credentials_that_do_not_hold_are_refused_and_not_passed_over(browser: Client, header: str):
     """Whoever sends a token believes that it counts; open mode does not hide that it does not."""
     response = browser.get("/projects", headers={"Authorization": header})
 
