@@ -1,12 +1,18 @@
 """Valid rows by default; a test says only what it is about."""
 
+import hashlib
+import io
+import json
+import sys
+
 import factory
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
+from artifacts.models import Artifact
 from projects.models import Project
-from runs.models import Recipe, Run, Worker
-from runs.status import RunStatus
+from runs.models import GpuPool, Recipe, Run, Worker
+from runs.status import TERMINAL, RunStatus
 
 
 class UserFactory(DjangoModelFactory):
@@ -43,6 +49,29 @@ class WorkerFactory(DjangoModelFactory):
     last_heartbeat = factory.SelfAttribute("started_at")
 
 
+class GpuPoolFactory(DjangoModelFactory):
+    class Meta:
+        model = GpuPool
+
+    gpu_type = "A100"
+    capacity = 8
+
+
+class RecipeFactory(DjangoModelFactory):
+    """A process; ``script`` is Python."""
+
+    class Meta:
+        model = Recipe
+
+    class Params:
+        script = "pass"
+
+    name = factory.Sequence("recipe-{}".format)
+    executor = "process"
+    command = factory.LazyAttribute(lambda recipe: [sys.executable, "-c", recipe.script])
+    stop_grace_seconds = 30
+
+
 class RunFactory(DjangoModelFactory):
     """A queued simulated run. Made directly: for the ways a run really comes to be, see
     runs.actions.create_run."""
@@ -59,3 +88,26 @@ class RunFactory(DjangoModelFactory):
     hyperparameters = factory.LazyFunction(lambda: {"max_steps": 100})
     total_steps = 100
     status = RunStatus.QUEUED
+    queued_at = factory.LazyFunction(timezone.now)
+    started_at = factory.LazyAttribute(
+        lambda run: None if run.status == RunStatus.QUEUED else timezone.now()
+    )
+    finished_at = factory.LazyAttribute(
+        lambda run: timezone.now() if run.status in TERMINAL else None
+    )
+
+
+def running(worker: Worker | None = None, **fields) -> Run:
+    """A run that a worker holds."""
+    return RunFactory(status=RunStatus.RUNNING, worker=worker or WorkerFactory(), **fields)
+
+
+def checkpoint(run: Run, *, step: int = 100, content: bytes | None = None) -> Artifact:
+    """A checkpoint with its bytes, of the kind that the simulated executor writes."""
+    if content is None:
+        content = json.dumps({"step": step, "effort": float(step)}).encode() + b"\nweights"
+    return run.artifacts.store_checkpoint(run, io.BytesIO(content), step=step, suffix=".pt")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,54 @@
+"""Two connections to the database at once, to prove locks. For tests with ``transaction=True``."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connection, transaction
+
+
+def in_parallel(*functions: Callable[[], Any]) -> list[Any]:
+    """Call each in a thread of its own, all at once: their results, or the exceptions they raised."""
+    barrier = threading.Barrier(len(functions))
+
+    def call(function: Callable[[], Any]) -> Any:
+        try:
+            barrier.wait(timeout=30)
+            return function()
+        except Exception as error:
+            return error
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return list(pool.map(call, functions))
+
+
+@contextmanager
+def transaction_elsewhere(function: Callable[[], Any]) -> Iterator[Any]:
+    """Call ``function`` in a transaction of another connection, and keep that open in the block.
+
+    Gives what it returned; commits when the block ends.
+    """
+    result: Future[Any] = Future()
+    over = threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                result.set_result(function())
+                over.wait(timeout=60)
+        except Exception as error:
+            result.set_exception(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        yield result.result(timeout=30)
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,18 @@
+"""Waiting for something to become true, with a deadline: no test sleeps and hopes."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_until(
+    condition: Callable[[], T], *, seconds: float = 60.0, every: float = 0.02, or_say: str = ""
+) -> T:
+    """What ``condition`` returns once that is true. Fails the test after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, or_say or f"not within {seconds} s"
+        time.sleep(every)
+    return result
