@@ -98,7 +98,7 @@ class RunAdmin(ReadOnlyAdmin):
         "created_at",
         "finished_at",
     )
-    list_select_related = ("project", "worker")
+    list_select_related = ("project", "recipe", "worker")
     list_filter = (LifeFilter, "status", "recipe", "created_at")
     ordering = ("-created_at", "id")
     id_lookups: ClassVar[dict[str, str]] = {

@@ -1,0 +1,73 @@
+"""Tokens in the admin: made and shown once, revoked, never read again."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from knox.models import AuthToken
+from pytest_django import Settings
+
+from tests.admin import add_page_of, list_of, rows_in, signed_in, staff, superuser
+from tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+
+FORM = {"expiry_0": "", "expiry_1": ""}
+
+
+def token_in(client: Client) -> str:
+    page = client.get(list_of(AuthToken)).content.decode()
+    found = re.search(r"shown this once: (th_[0-9a-f]+)", page)
+    assert found is not None
+    return found[1]
+
+
+def test_token_is_shown_once_and_works(settings: Settings):
+    settings.OPEN_MODE = False
+    client, user = signed_in(superuser()), UserFactory()
+
+    client.post(add_page_of(AuthToken), {"user": str(user.pk), **FORM})
+
+    token = token_in(client)
+    assert token not in client.get(list_of(AuthToken)).content.decode()
+    headers = {"Authorization": f"Bearer {token}"}
+    assert Client().get("/projects", headers=headers).status_code == 200
+    assert AuthToken.objects.get().user == user
+
+
+def test_token_of_somebody_else_is_made_by_superusers_alone():
+    user = staff("add_authtoken", "view_authtoken")
+    other: User = superuser()
+
+    signed_in(user).post(add_page_of(AuthToken), {"user": str(other.pk), **FORM})
+
+    assert AuthToken.objects.get().user == user
+
+
+def test_tokens_of_others_are_seen_by_superusers_alone():
+    user = staff("view_authtoken")
+    own, _ = AuthToken.objects.create(user)
+    AuthToken.objects.create(UserFactory())
+
+    assert rows_in(signed_in(user), AuthToken) == [own]
+    assert len(rows_in(signed_in(superuser()), AuthToken)) == 2
+
+
+def test_token_is_revoked():
+    client = signed_in(superuser())
+    stored, _ = AuthToken.objects.create(UserFactory())
+
+    client.post(f"{list_of(AuthToken)}{stored.pk}/delete/", {"post": "yes"})
+
+    assert not AuthToken.objects.exists()
+
+
+def test_token_is_not_edited():
+    client = signed_in(superuser())
+    stored, _ = AuthToken.objects.create(UserFactory())
+
+    response = client.post(f"{list_of(AuthToken)}{stored.pk}/change/", {"user": "1"})
+
+    assert response.status_code == 403
+    assert client.get(f"{list_of(AuthToken)}{stored.pk}/change/").status_code == 200

@@ -1,0 +1,419 @@
+import re
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from runs.models import EventKind, GpuPool, MetricSeries, Recipe, Run, RunEvent, Worker
+from runs.status import RunStatus
+from tests.admin import (
+    act,
+    add_page_of,
+    assert_counts_no_whole_table,
+    list_of,
+    page_of,
+    queries_of,
+    rows_in,
+    signed_in,
+    staff,
+    superuser,
+)
+from tests.factories import ProjectFactory, RunFactory, WorkerFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(superuser())
+
+
+def finished_run(**fields: Any) -> Run:
+    return RunFactory(status=RunStatus.COMPLETED, finished_at=timezone.now(), **fields)
+
+
+# --- what may be done to runs ----------------------------------------------------------------
+
+
+def test_cancel_cancels_each_and_says_which_could_not_be(operator: Client):
+    queued = RunFactory.create_batch(2)
+    completed = finished_run()
+
+    messages = act(operator, "cancel", *queued, completed)
+
+    assert messages[0] == "Cancelled, or asked to stop: 2."
+    assert re.fullmatch(rf"1 was refused\. {completed.pk}: The run is over.*", messages[1])
+    assert {run.status for run in Run.objects.filter(pk__in=[run.pk for run in queued])} == {
+        RunStatus.CANCELLED
+    }
+    completed.refresh_from_db()
+    assert completed.status == RunStatus.COMPLETED
+
+
+def test_who_cancelled_is_on_record(operator: Client):
+    run = RunFactory()
+
+    act(operator, "cancel", run)
+
+    requested = run.events.get(kind=EventKind.STOP_REQUESTED)
+    assert requested.actor is not None
+    assert requested.actor.username == "operator"
+
+
+def test_cancel_does_not_wait_for_a_worker(operator: Client):
+    run = RunFactory(
+        recipe=Recipe.objects.get(name="char-lm"),
+        status=RunStatus.RUNNING,
+        started_at=timezone.now(),
+        worker=WorkerFactory(),
+    )
+
+    act(operator, "cancel", run)
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.RUNNING
+    assert run.stop_requested_at is not None
+
+
+def test_retry_queues_the_same_once_more(operator: Client):
+    run = finished_run(project=ProjectFactory())
+
+    messages = act(operator, "retry", run)
+
+    assert messages == ["Queued once more: 1."]
+    again = Run.objects.exclude(pk=run.pk).get()
+    assert again.status == RunStatus.QUEUED
+    assert again.hyperparameters == run.hyperparameters
+    assert again.created_by is not None
+    assert again.created_by.username == "operator"
+
+
+def test_retry_of_what_is_not_over_is_refused(operator: Client):
+    messages = act(operator, "retry", RunFactory())
+
+    assert len(messages) == 1
+    assert "1 was refused" in messages[0]
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry"])
+def test_actions_need_the_permission_to_change(action: str):
+    client = signed_in(staff("view_run"))
+    runs = [RunFactory(), finished_run()]
+
+    act(client, action, *runs)
+
+    assert Run.objects.count() == 2
+    runs[0].refresh_from_db()
+    assert runs[0].status == RunStatus.QUEUED
+
+
+def test_actions_with_the_permission_to_change_need_no_more():
+    client = signed_in(staff("view_run", "change_run"))
+    run = RunFactory()
+
+    act(client, "cancel", run)
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELLED
+
+
+# --- what is seen of them --------------------------------------------------------------------
+
+
+def test_run_is_shown_with_its_history_and_nothing_to_edit(operator: Client):
+    run = RunFactory(status_reason="because", hyperparameters={"学习率": 1})
+    run.note(EventKind.RECOVERED, reason="its worker died")
+
+    page = operator.get(page_of(run)).content.decode()
+
+    assert "because" in page
+    assert "学习率" in page
+    assert "its worker died" in page
+    assert f"/dashboard/projects/{run.project_id}/runs/{run.pk}" in page
+    assert 'name="status"' not in page
+    assert "_save" not in page
+
+
+def test_a_posted_form_changes_no_run(operator: Client):
+    run = RunFactory()
+
+    response = operator.post(page_of(run), {"status": RunStatus.COMPLETED, "name": "x"})
+
+    assert response.status_code == 403
+    run.refresh_from_db()
+    assert run.status == RunStatus.QUEUED
+
+
+def test_search_finds_runs_by_their_ids_and_those_around_them(operator: Client):
+    worker = WorkerFactory()
+    run = RunFactory(
+        name="wanted", status=RunStatus.RUNNING, started_at=timezone.now(), worker=worker
+    )
+    RunFactory(name="another")
+
+    for text in (run.pk, run.pk[:10], run.project_id, worker.pk, "wan", f"{run.project_id} wanted"):
+        assert rows_in(operator, Run, q=text) == [run], text
+    assert rows_in(operator, Run, q=f"{run.project_id} another") == []
+
+
+@pytest.mark.parametrize(
+    ("life", "statuses"),
+    [
+        ("active", {RunStatus.QUEUED}),
+        ("over", {RunStatus.COMPLETED}),
+        ("stopping", set()),
+        ("nonsense", {RunStatus.QUEUED, RunStatus.COMPLETED}),
+    ],
+)
+def test_filter_by_life(operator: Client, life: str, statuses: set[RunStatus]):
+    RunFactory()
+    finished_run()
+
+    assert {run.status for run in rows_in(operator, Run, life=life)} == statuses
+
+
+def test_events_and_metrics_are_found_by_their_run(operator: Client):
+    run, other = RunFactory(), RunFactory()
+    event = run.note(EventKind.CREATED)
+    other.note(EventKind.CREATED)
+    series = MetricSeries.objects.create(run=run, key="loss")
+    MetricSeries.objects.create(run=other, key="loss")
+
+    assert rows_in(operator, RunEvent, q=run.pk) == [event]
+    assert rows_in(operator, MetricSeries, q=run.pk) == [series]
+    assert rows_in(operator, MetricSeries, run__id__exact=run.pk) == [series]
+
+
+# --- quick -----------------------------------------------------------------------------------
+
+
+def make_runs(count: int) -> None:
+    for _ in range(count):
+        run = RunFactory(
+            status=RunStatus.RUNNING, started_at=timezone.now(), worker=WorkerFactory()
+        )
+        run.note(EventKind.CLAIMED, worker=run.worker)
+        MetricSeries.objects.create(run=run, key="loss")
+
+
+@pytest.mark.parametrize("model", [Run, RunEvent, MetricSeries, Worker], ids=lambda m: m.__name__)
+def test_queries_do_not_grow_with_rows(operator: Client, model: Any):
+    make_runs(2)
+    few = len(queries_of(operator, model))
+    make_runs(10)
+
+    assert len(queries_of(operator, model)) == few
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{}, {"status__exact": RunStatus.COMPLETED}, {"q": "proj_4"}, {"life": "over"}],
+    ids=["all", "status", "search", "life"],
+)
+def test_no_list_of_runs_counts_the_table(operator: Client, query: dict[str, str]):
+    assert_counts_no_whole_table(queries_of(operator, Run, **query))
+
+
+def make_many_runs() -> None:
+    """So many that PostgreSQL thinks of its indexes."""
+    project, recipe = ProjectFactory(), Recipe.objects.get(name="simulated")
+    runs = Run.objects.bulk_create(
+        RunFactory.build(pk=f"run_{number:012d}", project=project, recipe=recipe)
+        for number in range(5_000)
+    )
+    RunEvent.objects.bulk_create(
+        RunEvent(run=run, kind=EventKind.CREATED, attempt=1) for run in runs
+    )
+    MetricSeries.objects.bulk_create(MetricSeries(run=run, key="loss") for run in runs)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE runs_run, runs_runevent, runs_metricseries")
+
+
+def explain(sql: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN " + sql)
+        return "\n".join(line for (line,) in cursor.fetchall())
+
+
+@pytest.mark.parametrize(
+    ("model", "query", "index"),
+    [
+        (Run, {}, "run_newest_first"),
+        (Run, {"q": "run_00000000433"}, "runs_run_pkey|runs_run_id_.*"),
+        (Run, {"q": "proj_4k0w"}, "run_of_project|runs_run_project_id_.*"),
+        (RunEvent, {}, "runs_runevent_pkey"),
+        (RunEvent, {"q": "run_00000000433"}, "runs_runevent_run_id_.*"),
+        (
+            MetricSeries,
+            {"q": "run_00000000433"},
+            "metricseries_run_key|runs_metricseries_run_id_.*",
+        ),
+    ],
+)
+def test_lists_and_searches_are_by_an_index(
+    operator: Client, model: Any, query: dict[str, str], index: str
+):
+    make_many_runs()
+
+    selects = [
+        sql
+        for sql in queries_of(operator, model, **query)
+        if sql.startswith("SELECT")
+        and f'FROM "{model._meta.db_table}"' in sql
+        and "COUNT" not in sql
+    ]
+
+    assert selects
+    for sql in selects:
+        plan = explain(sql)
+        assert re.search(rf"Index.* using ({index}) on|Index Scan on ({index})", plan), plan
+        assert "Seq Scan on " + model._meta.db_table not in plan
+
+
+# --- recipes, pools, workers -----------------------------------------------------------------
+
+
+def recipe_form(**fields: Any) -> dict[str, Any]:
+    return {
+        "name": "tune",
+        "description": "",
+        "executor": "process",
+        "command": "{python}\r\ntrain.py\r\n--text=a, b",
+        "environment": "",
+        "default_hyperparameters": "",
+        "gpu_type": "",
+        "gpu_count": "0",
+        "stop_grace_seconds": "10",
+        "max_restarts": "3",
+        "enabled": "on",
+        **fields,
+    }
+
+
+def test_recipe_is_written_one_argument_a_line(operator: Client):
+    operator.post(add_page_of(Recipe), recipe_form(environment='{"A": "1"}'))
+
+    recipe = Recipe.objects.get(name="tune")
+    assert recipe.command == ["{python}", "train.py", "--text=a, b"]
+    assert recipe.environment == {"A": "1"}
+    assert recipe.default_hyperparameters == {}
+
+
+def test_recipe_saved_as_it_is_stays_as_it_is(operator: Client):
+    Recipe.objects.create(
+        name="tune", executor="process", command=["a", " b, c ", "--d"], environment={"A": "é"}
+    )
+    form = operator.get(page_of(Recipe(pk="tune"))).context["adminform"].form
+    shown = {name: form[name].value() for name in form.fields if name != "is_default"}
+
+    response = operator.post(page_of(Recipe(pk="tune")), recipe_form(**shown))
+
+    assert response.status_code == 302, response.context["adminform"].form.errors
+    recipe = Recipe.objects.get(name="tune")
+    assert recipe.command == ["a", " b, c ", "--d"]
+    assert recipe.environment == {"A": "é"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "at_fault"),
+    [
+        ({"command": ""}, "command"),
+        ({"command": "a\r\n\r\nb"}, "command"),
+        ({"environment": "[]"}, "environment"),
+        ({"environment": '{"A": 1}'}, "environment"),
+        ({"environment": '{"TRAINHUB_RUN_ID": "x"}'}, "environment"),
+        ({"environment": '{"A=B": "x"}'}, "environment"),
+        ({"environment": '{"A": "\\u0000"}'}, "environment"),
+        ({"default_hyperparameters": '{"batch_size": -1}'}, "default_hyperparameters"),
+        ({"default_hyperparameters": '{"a": NaN}'}, "default_hyperparameters"),
+        ({"is_default": "on"}, "is_default"),
+        ({"gpu_type": "A100; rm"}, "gpu_type"),
+        ({"gpu_count": "-1"}, "gpu_count"),
+        ({"name": "a b"}, "name"),
+        ({"name": "simulated"}, "name"),
+        ({"executor": "shell"}, "executor"),
+    ],
+)
+def test_recipe_that_will_not_do_is_refused(
+    operator: Client, fields: dict[str, str], at_fault: str
+):
+    before = Recipe.objects.count()
+
+    response = operator.post(add_page_of(Recipe), recipe_form(**fields))
+
+    assert response.status_code == 200
+    assert at_fault in response.context["adminform"].form.errors
+    assert Recipe.objects.count() == before
+
+
+def test_recipes_name_is_its_key_and_stays(operator: Client):
+    operator.post(page_of(Recipe(pk="char-lm")), recipe_form(name="other", command="a"))
+
+    assert set(Recipe.objects.values_list("name", flat=True)) == {"simulated", "char-lm"}
+
+
+def test_default_recipe_is_changed_without_a_word_about_itself(operator: Client):
+    form = recipe_form(executor="simulated", command="", is_default="on", description="new")
+
+    response = operator.post(page_of(Recipe(pk="simulated")), form)
+
+    assert response.status_code == 302
+    assert Recipe.objects.get(name="simulated").description == "new"
+
+
+def test_recipe_of_runs_is_not_deleted(operator: Client):
+    RunFactory(recipe=Recipe.objects.get(name="char-lm"))
+
+    response = operator.post(f"{list_of(Recipe)}char-lm/delete/", {"post": "yes"})
+
+    assert response.status_code == 403
+    assert Recipe.objects.filter(name="char-lm").exists()
+
+
+def test_recipe_of_no_run_is_deleted(operator: Client):
+    operator.post(f"{list_of(Recipe)}char-lm/delete/", {"post": "yes"})
+
+    assert not Recipe.objects.filter(name="char-lm").exists()
+
+
+def test_recipes_are_written_with_the_permission_alone():
+    client = signed_in(staff("view_recipe"))
+
+    assert client.post(add_page_of(Recipe), recipe_form()).status_code == 403
+    assert client.post(page_of(Recipe(pk="char-lm")), recipe_form()).status_code == 403
+    assert (
+        signed_in(staff("add_recipe")).post(add_page_of(Recipe), recipe_form()).status_code == 302
+    )
+
+
+def test_pool_says_what_is_in_use(operator: Client):
+    GpuPool.objects.create(gpu_type="A100", capacity=8)
+    GpuPool.objects.create(gpu_type="H100", capacity=4)
+    RunFactory.create_batch(
+        2, gpu_type="A100", gpu_count=3, status=RunStatus.RUNNING, started_at=timezone.now()
+    )
+    RunFactory(gpu_type="A100", gpu_count=1)  # waits
+
+    assert {pool.pk: pool.used for pool in rows_in(operator, GpuPool)} == {"A100": 6, "H100": 0}
+
+
+def test_pool_is_resized(operator: Client):
+    pool = GpuPool.objects.create(gpu_type="A100", capacity=8)
+
+    operator.post(page_of(pool), {"capacity": "16"})
+
+    pool.refresh_from_db()
+    assert pool.capacity == 16
+
+
+def test_worker_shows_its_life_and_its_runs(operator: Client):
+    worker = WorkerFactory()
+    RunFactory.create_batch(2, worker=worker, status=RunStatus.RUNNING, started_at=timezone.now())
+
+    (shown,) = rows_in(operator, Worker)
+
+    assert shown.running == 2
+    assert operator.get(page_of(worker)).status_code == 200
