@@ -20,6 +20,8 @@ def titles(keys: list[str]) -> dict[str, list[str]]:
     charts: dict[str, list[str]] = {}
     for key in sorted(keys):
         charts.setdefault(MEASURED_ON.sub("", key), []).append(key)
+    for members in charts.values():  # what is trained on comes before what is measured beside it
+        members.sort(key=lambda key: (not key.startswith("train"), key))
     named = {
         title if len(members) > 1 else members[0]: members for title, members in charts.items()
     }

@@ -12,8 +12,6 @@ from trainhub.templatetags.pages import badge
 
 register = template.Library()
 
-HEADLINES = 2
-
 
 @register.simple_tag
 def run_badge(run: Run) -> SafeString:
@@ -34,7 +32,10 @@ def elapsed(run: Run) -> timedelta | None:
 
 
 @register.filter
-def headlines(run: Run) -> list[tuple[str, Any]]:
-    """The few metrics that a list shows: losses first. From the run's own row."""
-    keys = sorted(run.metrics.keys() - {GPU_UTILIZATION}, key=lambda key: ("loss" not in key, key))
-    return [(key, run.metrics[key]) for key in keys[:HEADLINES]]
+def headlines(run: Run, count: int) -> list[tuple[str, Any]]:
+    """The latest of up to ``count`` metrics, losses first. From the run's own row."""
+    keys = sorted(
+        run.metrics.keys() - {GPU_UTILIZATION},
+        key=lambda key: ("loss" not in key, not key.startswith("train"), key),
+    )
+    return [(key, run.metrics[key]) for key in keys[:count]]

@@ -20,7 +20,15 @@
   const seriesColour = (index) => colour(`--series-${(index % 6) + 1}`);
   // NaN and the infinities come as texts: a gap in the curve.
   const numbers = (values) => values.map((value) => (typeof value === "number" ? value : null));
-  const short = (value) => (value == null ? "–" : Number(value.toPrecision(5)).toString());
+  const short = (value) => {
+    if (value == null) return "–";
+    const small = value !== 0 && Math.abs(value) < 1e-3;
+    return small
+      ? value.toExponential(3).replace(/\.?0*e/, "e")
+      : Number(value.toPrecision(5)).toString();
+  };
+  // Under the pointer, its value; without a pointer, the latest.
+  const latest = (column) => column.findLast((value) => value != null);
 
   // A curve is three rows for uPlot: the line, and the extremes of what it stands for when a point
   // is many (a band); exact curves have no band.
@@ -44,21 +52,20 @@
 
   function describe(series, index) {
     const stroke = () => seriesColour(index);
-    const fade = () => `color-mix(in srgb, ${seriesColour(index)} 18%, transparent)`;
-    const bound = { stroke: "transparent", fill: fade, points: { show: false }, label: "", width: 0 };
+    const bound = { stroke: "transparent", width: 0, points: { show: false }, label: "" };
     return [
       {
         label: series.key,
         stroke,
         width: 1.5,
-        value: (_, value) => short(value),
+        value: (u, value, i, at) => short(at == null ? latest(u.data[i]) : value),
         points: {
           size: 5,
           show: (u, i) => u.data[i].reduce((n, value) => n + (value != null), 0) <= SPARSE,
         },
       },
-      { ...bound, fill: undefined },
-      { ...bound, fill: undefined },
+      bound,
+      { ...bound },
     ];
   }
 
@@ -79,7 +86,10 @@
       axes: [{ ...axis, size: 28 }, { ...axis, size: 52, values: (_, ticks) => ticks.map(short) }],
       cursor: { drag: { x: true, y: false } },
       series: [
-        { label: box.dataset.step, value: (_, value) => (value == null ? "–" : String(value)) },
+        {
+          label: box.dataset.step,
+          value: (u, value, _, at) => String(at == null ? latest(u.data[0]) ?? "–" : value),
+        },
         ...chart.series.flatMap(describe),
       ],
       bands: chart.series.map((_, i) => ({
@@ -89,7 +99,7 @@
     }, join(chart.series), figure);
     // The bounds of bands are no series of their own in the legend.
     for (const [i, row] of [...figure.querySelectorAll(".u-legend .u-series")].entries()) {
-      if (i > 0 && (i - 1) % 3 !== 0) row.hidden = true;
+      row.classList.toggle("bound", i > 0 && (i - 1) % 3 !== 0);
     }
     const made = { figure, plot, keys: chart.series.map((one) => one.key).join("\n"), zoomed: false };
     plot.over.addEventListener("dblclick", () => { made.zoomed = false; });

@@ -1,6 +1,7 @@
 """How pages write times, numbers, durations and states."""
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,7 +82,12 @@ def number(value: Any) -> str:
         return value
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
-    return f"{value:.5g}"
+    return _short_exponent(f"{value:.5g}")
+
+
+def _short_exponent(text: str) -> str:
+    """2e-05 -> 2e-5, as people write it."""
+    return re.sub(r"e([+-])0*", lambda match: "e" + match[1].replace("+", ""), text)
 
 
 @register.filter
@@ -99,6 +105,8 @@ def share(value: float) -> str:
 @register.filter
 def as_json(value: Any) -> str:
     """``value`` as it would stand in JSON, on one line; a plain text without its quotes."""
+    if isinstance(value, float):
+        return _short_exponent(repr(value))
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 

@@ -1,0 +1,67 @@
+"""Everything said to people is said in both languages."""
+
+import gettext
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.conf import settings as project_settings
+from django.core.management import call_command
+
+from trainhub.management.commands.makemessages import NOT_OURS
+
+CATALOGUES = sorted(Path(project_settings.BASE_DIR, "locale").glob("*/LC_MESSAGES/django.po"))
+
+needs_gettext = pytest.mark.skipif(
+    shutil.which("xgettext") is None and "CI" not in os.environ,
+    reason="needs GNU gettext (apt install gettext)",
+)
+
+
+def messages(path):
+    with path.open("rb") as file:
+        return gettext.GNUTranslations(file)._catalog
+
+
+def test_there_is_a_catalogue_of_each_language():
+    assert [path.parts[-3] for path in CATALOGUES] == ["en", "zh_Hans"]
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch, settings):
+    """The repository's sources beside a copy of its catalogues: makemessages writes where it is."""
+    for folder in Path(settings.BASE_DIR).iterdir():
+        if folder.is_dir() and folder.name[0] != "." and folder.name not in {*NOT_OURS, "locale"}:
+            (tmp_path / folder.name).symlink_to(folder)
+    shutil.copytree(Path(settings.BASE_DIR, "locale"), tmp_path / "locale")
+    settings.LOCALE_PATHS = [str(tmp_path / "locale")]
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@needs_gettext
+@pytest.mark.parametrize("language", ["en", "zh_Hans"])
+def test_every_text_of_the_code_is_translated(language, sources):
+    catalogue = sources / "locale" / language / "LC_MESSAGES" / "django.po"
+
+    call_command("makemessages", locale=[language], symlinks=True, verbosity=0)
+
+    lacking = [
+        subprocess.run(
+            ["msgattrib", kind, "--no-wrap", str(catalogue)], capture_output=True, text=True
+        ).stdout
+        for kind in ("--untranslated", "--only-fuzzy")
+    ]
+    assert lacking == ["", ""]
+
+
+@needs_gettext
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.parts[-3])
+def test_compiled_catalogue_is_that_of_its_source(catalogue, tmp_path):
+    new = tmp_path / "django.mo"
+
+    subprocess.run(["msgfmt", "--check-format", "-o", str(new), str(catalogue)], check=True)
+
+    assert messages(catalogue.with_suffix(".mo")) == messages(new)
