@@ -51,13 +51,14 @@ def create_run(
     """
     recipe = recipe or _default_recipe()
     resources = resources or {}
-    merged = {
-        **recipe.default_hyperparameters,
-        **project.default_hyperparameters,
-        **(hyperparameters or {}),
-    }
     with transaction.atomic():
         number = project.admit_run()
+        # Read after that, so that they are those of the version that the run pins.
+        merged = {
+            **recipe.default_hyperparameters,
+            **project.default_hyperparameters,
+            **(hyperparameters or {}),
+        }
         run = Run(
             project=project,
             name=name or f"run-{number:03d}",

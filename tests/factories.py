@@ -4,12 +4,14 @@ import hashlib
 import io
 import json
 import sys
+from pathlib import Path
 
 import factory
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from artifacts.models import Artifact
+from artifacts.storage import artifact_storage
 from projects.models import Project
 from runs.models import GpuPool, Recipe, Run, Worker
 from runs.status import TERMINAL, RunStatus
@@ -111,3 +113,16 @@ def checkpoint(run: Run, *, step: int = 100, content: bytes | None = None) -> Ar
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def stored_path(artifact: Artifact) -> Path:
+    """Where the bytes lie."""
+    return Path(artifact_storage().path(artifact.storage_key))
+
+
+def damage(artifact: Artifact) -> None:
+    """Turn one bit of the stored bytes over."""
+    path = stored_path(artifact)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)

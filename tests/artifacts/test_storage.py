@@ -1,0 +1,229 @@
+"""Where the bytes lie: files that are whole or not there, and S3."""
+
+import hashlib
+import io
+import os
+import time
+import tracemalloc
+
+import boto3
+import pytest
+from django.core.exceptions import SuspiciousFileOperation
+from django.core.files.base import ContentFile
+from moto.server import ThreadedMotoServer
+
+from artifacts.storage import CHUNK_BYTES, HashingFile, artifact_storage, sha256_of
+from runs.outputs import latest_sound_checkpoint
+from tests.factories import RunFactory, checkpoint, sha256
+from trainhub.artifact_urls import artifact_storage_options
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Torn(io.BytesIO):
+    """Breaks after its first chunk."""
+
+    def read(self, size=-1):
+        if self.tell():
+            raise Interrupted
+        return super().read(size)
+
+
+def large(chunks=3):
+    return os.urandom(1000) * (chunks * CHUNK_BYTES // 1000)
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "artifacts"
+
+
+def everything_in(root):
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+def save(name, content):
+    source = HashingFile(io.BytesIO(content))
+    artifact_storage().save(name, source)
+    return source
+
+
+def test_what_is_saved_is_there_as_it_was(root):
+    content = large()
+
+    source = save("a/b/step-1.pt", content)
+
+    assert (root / "a/b/step-1.pt").read_bytes() == content
+    assert (source.sha256, source.byte_count) == (sha256(content), len(content))
+
+
+def test_same_name_replaces_what_was_there(root):
+    save("a/x", b"old")
+    save("a/x", b"new")
+
+    assert (root / "a/x").read_bytes() == b"new"
+    assert everything_in(root) == ["x"]
+
+
+def test_interrupted_write_leaves_nothing(root):
+    with pytest.raises(Interrupted):
+        artifact_storage().save("a/x", HashingFile(Torn(large())))
+
+    assert everything_in(root) == []
+
+
+def test_interrupted_write_leaves_what_was_there(root):
+    save("a/x", b"old")
+
+    with pytest.raises(Interrupted):
+        artifact_storage().save("a/x", HashingFile(Torn(large())))
+
+    assert (root / "a/x").read_bytes() == b"old"
+
+
+def test_reader_keeps_the_file_it_opened():
+    save("a/x", b"old")
+
+    with artifact_storage().open("a/x") as file:
+        save("a/x", b"new")
+        assert file.read() == b"old"
+
+
+def test_leavings_of_a_killed_writer_go_with_the_next_write(root):
+    (root / "a").mkdir(parents=True)
+    abandoned, busy = root / "a/.incoming-old", root / "a/.incoming-new"
+    for path in (abandoned, busy):
+        path.write_bytes(b"half")
+    yesterday = time.time() - 86_400
+    os.utime(abandoned, (yesterday, yesterday))
+
+    save("a/x", b"whole")
+
+    assert everything_in(root) == [".incoming-new", "x"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a/./../../x"])
+def test_name_that_leads_outside_is_refused(name, tmp_path):
+    with pytest.raises(SuspiciousFileOperation):
+        save(name, b"x")
+
+    assert everything_in(tmp_path) == []
+
+
+def test_large_file_is_not_held_in_memory(tmp_path):
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        for _ in range(64):
+            file.write(bytes(CHUNK_BYTES))
+
+    with path.open("rb") as content:
+        tracemalloc.start()
+        artifact_storage().save("a/large", HashingFile(content))
+        sha256_of("a/large")
+        _now, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert peak < 8 * CHUNK_BYTES
+
+
+# --- S3 --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def s3_server():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, settings, tmp_path, monkeypatch):
+    """The artifacts' storage is a bucket; gives a client of it."""
+    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    for name, value in credentials.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
+    bucket = hashlib.sha256(str(tmp_path).encode()).hexdigest()[:32]
+    client.create_bucket(Bucket=bucket)
+    url = f"s3://{bucket}/kept/here?endpoint_url={s3_server}&region_name=us-east-1"
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "artifacts": artifact_storage_options(url, tmp_path),
+    }
+    client.bucket = bucket
+    yield client
+    client.close()
+
+
+def objects_in(client):
+    listed = client.list_objects_v2(Bucket=client.bucket)
+    return [item["Key"] for item in listed.get("Contents", [])]
+
+
+@pytest.mark.parametrize("size", [0, 1000, 20 * CHUNK_BYTES], ids=["empty", "small", "in parts"])
+def test_s3_gives_back_what_it_was_given(s3, size):
+    content = os.urandom(size)
+
+    source = save("proj/run/x.pt", content)
+
+    assert (source.sha256, source.byte_count) == (sha256(content), size)
+    assert sha256_of("proj/run/x.pt") == (sha256(content), size)
+    assert objects_in(s3) == ["kept/here/proj/run/x.pt"]
+
+
+def test_s3_same_name_replaces_what_was_there(s3):
+    save("a/x", b"old")
+    save("a/x", b"new")
+
+    assert sha256_of("a/x") == (sha256(b"new"), 3)
+    assert len(objects_in(s3)) == 1
+
+
+def test_s3_interrupted_write_leaves_nothing(s3):
+    with pytest.raises(Interrupted):
+        artifact_storage().save("a/x", HashingFile(Torn(large(20))))
+
+    assert objects_in(s3) == []
+
+
+@pytest.mark.usefixtures("s3")
+def test_s3_says_what_is_not_there():
+    with pytest.raises(FileNotFoundError):
+        sha256_of("a/nothing")
+
+
+@pytest.mark.usefixtures("s3")
+def test_s3_name_that_leads_outside_is_refused():
+    with pytest.raises(SuspiciousFileOperation):
+        artifact_storage().save("../../elsewhere", ContentFile(b"x"))
+
+
+@pytest.mark.django_db
+def test_s3_checkpoint_is_verified_and_a_damaged_one_passed_over(s3):
+    run = RunFactory()
+    sound = checkpoint(run, step=20)
+    damaged = checkpoint(run, step=40)
+    s3.put_object(
+        Bucket=s3.bucket, Key=f"kept/here/{damaged.storage_key}", Body=bytes(damaged.size_bytes)
+    )
+
+    assert sound.problem() is None
+    assert damaged.problem() == "its sha256 is not the recorded one"
+    assert latest_sound_checkpoint(run) == sound
+
+
+@pytest.mark.django_db
+def test_s3_checkpoint_that_was_deleted_is_passed_over(s3):
+    run = RunFactory()
+    sound, gone = checkpoint(run, step=20), checkpoint(run, step=40)
+    s3.delete_object(Bucket=s3.bucket, Key=f"kept/here/{gone.storage_key}")
+
+    assert latest_sound_checkpoint(run) == sound
