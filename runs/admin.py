@@ -273,7 +273,7 @@ class MetricSeriesAdmin(ReadOnlyAdmin):
 # --- what runs are run by --------------------------------------------------------------------
 
 
-class CommandField(SimpleArrayField):  # type: ignore[misc]
+class CommandField(SimpleArrayField):
     """One argument a line, kept as it stands: arguments hold commas and spaces."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -379,7 +379,8 @@ class GpuPoolAdmin(QuickAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[GpuPool]:
         running = Run.objects.running().filter(gpu_type=OuterRef("pk"))
         used = running.order_by().values("gpu_type").annotate(used=Sum("gpu_count")).values("used")
-        return super().get_queryset(request).annotate(used=Coalesce(Subquery(used), 0))
+        pools: QuerySet[GpuPool] = super().get_queryset(request)
+        return pools.annotate(used=Coalesce(Subquery(used), 0))
 
     def get_readonly_fields(self, request: HttpRequest, obj: GpuPool | None = None) -> Any:
         return ("gpu_type",) if obj is not None else ()  # the type is the key
@@ -412,7 +413,8 @@ class WorkerAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         running = Run.objects.filter(worker=OuterRef("pk"), status=RunStatus.RUNNING)
         count = running.order_by().values("worker").annotate(count=Count("pk")).values("count")
-        return super().get_queryset(request).annotate(running=Coalesce(Subquery(count), 0))
+        workers: QuerySet[Worker] = super().get_queryset(request)
+        return workers.annotate(running=Coalesce(Subquery(count), 0))
 
     @admin.display(description=_("alive"), boolean=True)
     def alive(self, worker: Worker) -> bool:

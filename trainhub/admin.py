@@ -76,7 +76,7 @@ class QuickAdmin(AnyModelAdmin):
     show_facets = ShowFacets.NEVER  # each is a count of the whole table
     list_per_page = 50
     list_max_show_all = 200
-    sortable_by: Any = ()
+    sortable_by: ClassVar[Any] = ()
 
     # How a word of the search is looked up: by the prefix of ids that it begins with, else by
     # ``word_lookups``. All words must be found.
