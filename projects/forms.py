@@ -29,7 +29,18 @@ def _integer(text: str) -> int:
     return number
 
 
-class NumberField(forms.CharField):
+class ParsedField(forms.CharField):
+    """A text that means something else; its length and characters are checked as a text's."""
+
+    def clean(self, value: Any) -> Any:
+        return self.parse(super().clean(value) or "")
+
+    def parse(self, text: str) -> Any:
+        """What ``text`` means. Raises ValidationError."""
+        raise NotImplementedError
+
+
+class NumberField(ParsedField):
     """A number as people write it: 3 stays an integer, 3e-5 and 0.5 become floats."""
 
     default_error_messages: ClassVar[dict[str, Any]] = {
@@ -40,8 +51,7 @@ class NumberField(forms.CharField):
         super().__init__(required=False, max_length=64, **kwargs)
         self.widget.attrs["inputmode"] = "decimal"
 
-    def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
+    def parse(self, text: str) -> float | None:
         if not text:
             return None
         for read in (_integer, float):
@@ -52,18 +62,17 @@ class NumberField(forms.CharField):
         raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
 
     def prepare_value(self, value: Any) -> Any:
-        return "" if value is None else str(value)
+        return "" if value is None else str(value).replace("e-0", "e-")
 
 
-class JSONObjectField(forms.CharField):
+class JSONObjectField(ParsedField):
     """A JSON object, strictly: no NaN, nothing but an object."""
 
     def __init__(self, **kwargs: Any) -> None:
         widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false", "class": "code"})
         super().__init__(required=False, max_length=MAX_BYTES, widget=widget, **kwargs)
 
-    def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
+    def parse(self, text: str) -> dict[str, Any]:
         try:
             parsed = orjson.loads(text or "{}")
         except orjson.JSONDecodeError as error:
@@ -73,12 +82,6 @@ class JSONObjectField(forms.CharField):
         if not isinstance(parsed, dict):
             raise forms.ValidationError(_("Enter a JSON object: {…}."), code="invalid")
         return parsed
-
-    def validate(self, value: Any) -> None:
-        """An empty object is as good as none."""
-
-    def run_validators(self, value: Any) -> None:
-        """The text's length was checked as text; the object is checked with its siblings."""
 
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -138,14 +141,16 @@ class HyperparametersForm(forms.Form):
         """Show what holds where a field is left empty."""
         for name in self.FIELDS:
             if name in hyperparameters:
-                self.fields[name].widget.attrs["placeholder"] = str(hyperparameters[name])
+                self.fields[name].widget.attrs["placeholder"] = self.fields[name].prepare_value(
+                    hyperparameters[name]
+                )
 
 
-class TagListField(forms.CharField):
+class TagListField(ParsedField):
     """Words apart by commas (, or ，)."""
 
-    def to_python(self, value: Any) -> Any:
-        words = (super().to_python(value) or "").replace("，", ",").split(",")
+    def parse(self, text: str) -> list[str]:
+        words = text.replace("，", ",").split(",")
         tags = list(dict.fromkeys(word.strip() for word in words if word.strip()))
         if len(tags) > MAX_TAGS:
             raise forms.ValidationError(
@@ -154,9 +159,6 @@ class TagListField(forms.CharField):
         if any(len(tag) > 64 for tag in tags):
             raise forms.ValidationError(_("A tag has 64 characters at most."), code="too_long")
         return tags
-
-    def run_validators(self, value: Any) -> None:
-        super().run_validators(", ".join(value))
 
     def prepare_value(self, value: Any) -> Any:
         return ", ".join(value) if isinstance(value, list) else value
