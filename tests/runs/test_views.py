@@ -1,0 +1,551 @@
+"""The pages of runs, their live parts, and workers with their queue."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.open_mode import local_administrator
+from artifacts.models import Artifact, ArtifactType, TagValue
+from projects.models import ProjectStatus
+from runs import charts
+from runs.ingestion import Line, Point, append_log, record_metrics
+from runs.models import GpuPool, Recipe, Run
+from runs.status import RunStatus
+from tests.factories import ProjectFactory, RunFactory, WorkerFactory
+
+pytestmark = pytest.mark.django_db
+
+# What the lists and the queue must never read: they are as long as the trainings are.
+LONG_TABLES = ("metricpoint", "metricseries", "logline", "artifacts_")
+
+
+@pytest.fixture
+def client(client, settings):
+    settings.LANGUAGE_CODE = "en"
+    local_administrator()  # made at the first request otherwise
+    return client
+
+
+def url_of(run, part=""):
+    return f"/dashboard/projects/{run.project_id}/runs/{run.pk}{part}"
+
+
+def checkpoint(run, step=50):
+    return Artifact.objects.create(
+        id=f"ckpt_{run.pk[4:]}{step}",
+        run=run,
+        type=ArtifactType.CHECKPOINT,
+        name=f"第 {step} 步检查点",
+        file=f"step-{step:08d}.pt",
+        step=step,
+        size_bytes=1024,
+        sha256="0" * 64,
+    )
+
+
+def print_lines(run, count, **fields):
+    start = datetime(2024, 1, 2, 10, 0, tzinfo=UTC)
+    append_log(
+        run,
+        [
+            Line(f"Step {n} of <{run.name}>", timestamp=start + timedelta(seconds=n), **fields)
+            for n in range(1, count + 1)
+        ],
+    )
+
+
+# --- one run ---------------------------------------------------------------------------------
+
+
+def test_run_shows_its_state_configuration_log_and_history(client):
+    run = RunFactory(hyperparameters={"learning_rate": 2e-5}, gpu_type="A100", gpu_count=4)
+    print_lines(run, 2)
+    record_metrics(run, [Point("train_loss", 1, 1.72, 0)])
+    run.transition(RunStatus.FAILED, reason="It burst.")
+
+    page = client.get(url_of(run)).content.decode()
+
+    for text in ("Failed", "It burst.", "2e-5", "4 × A100", "1.72", "Step 2 of &lt;run-"):
+        assert text in page
+
+
+def test_waiting_run_says_why_it_waits(client):
+    run = RunFactory()
+
+    page = client.get(url_of(run)).content.decode()
+
+    assert "No worker that can execute it is alive." in page
+
+
+def test_run_takes_as_many_queries_whatever_it_holds(client, django_assert_num_queries):
+    run = RunFactory(worker=WorkerFactory(), status=RunStatus.RUNNING, started_at=timezone.now())
+    print_lines(run, 50)
+    for step in range(10):
+        checkpoint(run, step).tag(TagValue.CANDIDATE, notes="", by=None)
+        record_metrics(run, [Point(f"key_{step}", step, 1.0, 0)])
+
+    # User, run, 2 for the version, metrics, lines, artifacts, tags, events.
+    with django_assert_num_queries(9):
+        client.get(url_of(run))
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["", "/live", "/actions", "/artifacts", "/events", "/metrics", "/series", "/tail", "/log"],
+)
+def test_parts_of_an_unknown_run_or_of_another_project_are_404(client, part):
+    run = RunFactory()
+    other = ProjectFactory()
+
+    assert client.get(f"/dashboard/projects/{run.project_id}/runs/run_x{part}").status_code == 404
+    assert client.get(f"/dashboard/projects/{other.pk}/runs/{run.pk}{part}").status_code == 404
+
+
+@pytest.mark.parametrize("part", ["", "/live", "/actions", "/artifacts", "/events", "/metrics"])
+def test_parts_of_a_run_that_is_over_ask_for_nothing_more(client, part):
+    run = RunFactory()
+    run.transition(RunStatus.FAILED)
+
+    assert b"hx-trigger" not in client.get(url_of(run, part)).content
+
+
+@pytest.mark.parametrize("part", ["/live", "/metrics", "/tail"])
+def test_polling_ends_with_the_run(client, part):
+    run = RunFactory()
+    print_lines(run, 1)
+
+    goes_on = client.get(url_of(run, part))
+    run.transition(RunStatus.FAILED)
+    ends = client.get(url_of(run, part))
+
+    assert goes_on.status_code == 200
+    assert b"every " in goes_on.content
+    assert ends.status_code == 286
+
+
+def test_live_part_tells_of_news_once(client):
+    run = RunFactory()
+    first = client.get(url_of(run, "/live"))
+    seen = first.context["version"]
+
+    nothing_new = client.get(url_of(run, "/live"), {"seen": seen})
+    checkpoint(run)
+    news = client.get(url_of(run, "/live"), {"seen": seen})
+
+    assert "HX-Trigger-After-Settle" not in nothing_new.headers
+    assert news.headers["HX-Trigger-After-Settle"] == "run-changed"
+
+
+# --- curves ----------------------------------------------------------------------------------
+
+
+def test_series_are_strict_json_of_what_a_chart_draws(client):
+    run = RunFactory()
+    record_metrics(
+        run,
+        [
+            Point("train_loss", 1, 2.5, 0),
+            Point("train_loss", 2, math.nan, 0),
+            Point("eval_loss", 2, 2.6, 0),
+            Point("bleu", 2, math.inf, 0),
+        ],
+    )
+
+    answer = json.loads(
+        client.get(url_of(run, "/series")).content, parse_constant=lambda name: pytest.fail(name)
+    )
+
+    assert answer["over"] is False
+    assert [(chart["title"], len(chart["series"])) for chart in answer["charts"]] == [
+        ("loss", 2),
+        ("bleu", 1),
+    ]
+    assert answer["charts"][0]["series"][0]["values"] == [2.5, "NaN"]
+
+
+def test_series_say_when_they_will_not_grow(client):
+    run = RunFactory()
+    run.transition(RunStatus.CANCELLED)
+
+    assert client.get(url_of(run, "/series")).json()["over"] is True
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["train_loss", "eval_loss"], {"loss": ["train_loss", "eval_loss"]}),
+        (["val/acc", "train/acc"], {"acc": ["train/acc", "val/acc"]}),
+        (["eval_rouge_l"], {"eval_rouge_l": ["eval_rouge_l"]}),
+        (["train_", "training"], {"train_": ["train_"], "training": ["training"]}),
+        (["z", "a", "loss"], {"loss": ["loss"], "a": ["a"], "z": ["z"]}),
+    ],
+)
+def test_metrics_of_one_quantity_share_a_chart(keys, expected):
+    assert charts.titles(keys) == expected
+    assert list(charts.titles(keys)) == list(expected)
+
+
+# --- its log ---------------------------------------------------------------------------------
+
+
+def test_tail_gives_what_is_new_and_where_to_go_on(client):
+    run = RunFactory()
+    print_lines(run, 5)
+
+    page = client.get(url_of(run, "/tail"), {"after": 3, "level": "INFO", "q": "Step"})
+
+    assert [line.seq for line in page.context["lines"]] == [4, 5]
+    assert "after=5&amp;level=INFO&amp;q=Step" in page.content.decode()
+
+
+def test_tail_without_news_changes_nothing(client):
+    run = RunFactory()
+    print_lines(run, 5)
+
+    response = client.get(url_of(run, "/tail"), {"after": 5})
+
+    assert response.status_code == 204
+
+
+def test_tail_of_a_log_that_outruns_the_reader_is_its_end(client):
+    run = RunFactory()
+    print_lines(run, 500)
+
+    page = client.get(url_of(run, "/tail"), {"after": 1})
+
+    assert page.context["lines"][-1].seq == 500
+    assert len(page.context["lines"]) == 200
+    assert 'class="gap"' in page.content.decode()
+
+
+@pytest.mark.parametrize("query", ["after=x", "after=-1", "after=" + "9" * 5000, "q=%00&level=x"])
+def test_tail_takes_nonsense_for_nothing(client, query):
+    run = RunFactory()
+    print_lines(run, 2)
+
+    assert client.get(f"{url_of(run, '/tail')}?{query}").status_code in {200, 204}
+
+
+def test_log_shows_any_page(client):
+    run = RunFactory()
+    print_lines(run, 450)
+
+    page = client.get(url_of(run, "/log"), {"page": 3})
+
+    assert next(line.seq for line in page.context["page"]) == 401
+    assert "Page 3 of 3, 450 in all" in page.content.decode()
+
+
+@pytest.mark.parametrize("number", ["99", "0", "-1", "x", "9" * 30])
+def test_log_page_that_is_not_there_is_the_nearest(client, number):
+    run = RunFactory()
+    print_lines(run, 250)
+
+    response = client.get(url_of(run, "/log"), {"page": number})
+
+    assert response.status_code == 200
+    assert list(response.context["page"])
+
+
+def test_log_is_filtered_and_keeps_the_filter_over_pages(client):
+    run = RunFactory()
+    print_lines(run, 3)
+    print_lines(run, 201, level="ERROR")
+
+    page = client.get(url_of(run, "/log"), {"level": "ERROR"})
+
+    assert page.context["page"].paginator.count == 201
+    assert "level=ERROR&amp;page=2" in page.content.decode()
+
+
+def test_log_is_cut_by_time(client):
+    run = RunFactory()
+    print_lines(run, 10)
+
+    page = client.get(
+        url_of(run, "/log"),
+        {"start_time": "2024-01-02T10:00:03", "end_time": "2024-01-02T10:00:05"},
+    )
+
+    assert [line.seq for line in page.context["page"]] == [3, 4]
+
+
+# --- start, cancel, retry --------------------------------------------------------------------
+
+
+def test_new_run_is_queued_with_what_was_filled_in(client):
+    project = ProjectFactory(default_hyperparameters={"batch_size": 16, "seed": 1})
+
+    response = client.post(
+        f"/dashboard/projects/{project.pk}/runs/new",
+        {
+            "dataset": "papers",
+            "recipe": "simulated",
+            "learning_rate": "2e-5",
+            "batch_size": "32",
+            "other_hyperparameters": '{"warmup": 10}',
+            "gpu_type": "A100",
+            "gpu_count": "4",
+            "priority": "7",
+        },
+    )
+
+    run = Run.objects.get()
+    assert response["Location"] == url_of(run)
+    assert (run.name, run.model, run.dataset, run.priority) == (
+        "run-001",
+        "llama-2-13b",
+        "papers",
+        7,
+    )
+    assert run.resources == {"gpu_type": "A100", "gpu_count": 4}
+    assert run.hyperparameters == {
+        "batch_size": 32,
+        "seed": 1,
+        "learning_rate": 2e-5,
+        "warmup": 10,
+    }
+
+
+def test_new_run_of_an_empty_form_takes_every_default(client):
+    project = ProjectFactory()
+
+    client.post(f"/dashboard/projects/{project.pk}/runs/new", {})
+
+    run = Run.objects.get()
+    assert run.hyperparameters == project.default_hyperparameters
+    assert run.recipe.is_default
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "x" * 201),
+        ("dataset", "\x00"),
+        ("recipe", "none"),
+        ("recipe", "\x00"),
+        ("gpu_type", "<A100>"),
+        ("gpu_count", "-1"),
+        ("gpu_count", "10001"),
+        ("priority", "101"),
+        ("max_steps", "0"),
+        ("other_hyperparameters", "{"),
+    ],
+)
+def test_new_run_says_at_the_field_what_is_wrong(client, field, value):
+    project = ProjectFactory()
+
+    response = client.post(f"/dashboard/projects/{project.pk}/runs/new", {field: value})
+
+    assert response.status_code == 422
+    assert list(response.context["form"].errors) == [field]
+    assert not Run.objects.exists()
+
+
+def test_new_run_of_a_disabled_recipe_is_refused(client):
+    project = ProjectFactory()
+    Recipe.objects.filter(name="char-lm").update(enabled=False)
+
+    response = client.post(f"/dashboard/projects/{project.pk}/runs/new", {"recipe": "char-lm"})
+
+    assert response.status_code == 422
+
+
+def test_new_run_of_an_archived_project_keeps_what_was_typed(client):
+    project = ProjectFactory(status=ProjectStatus.ARCHIVED)
+
+    response = client.post(f"/dashboard/projects/{project.pk}/runs/new", {"name": "typed"})
+
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert "takes no new runs" in page
+    assert 'value="typed"' in page
+
+
+def test_cancel_cancels_and_says_what_was_kept(client):
+    run = RunFactory()
+
+    page = client.post(url_of(run, "/cancel"), follow=True).content.decode()
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELLED
+    assert "Cancelled" in page
+    assert run.status_reason in page
+
+
+def test_cancel_of_a_run_that_is_over_says_why_not(client):
+    run = RunFactory()
+    run.transition(RunStatus.FAILED)
+
+    response = client.post(
+        url_of(run, "/cancel"), follow=True, headers={"Referer": f"http://testserver{url_of(run)}"}
+    )
+
+    assert 'role="alert"' in response.content.decode()
+    assert response.redirect_chain == [(f"http://testserver{url_of(run)}", 302)]
+
+
+def test_retry_queues_the_same_again(client):
+    run = RunFactory()
+    run.transition(RunStatus.FAILED)
+
+    response = client.post(url_of(run, "/retry"))
+
+    again = Run.objects.exclude(pk=run.pk).get()
+    assert response["Location"] == url_of(again)
+    assert again.status == RunStatus.QUEUED
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry"])
+def test_run_actions_are_no_links(client, action):
+    assert client.get(url_of(RunFactory(), f"/{action}")).status_code == 405
+
+
+# --- artifacts -------------------------------------------------------------------------------
+
+
+def test_artifacts_can_be_downloaded_tagged_and_resumed_from(client):
+    run = RunFactory()
+    saved = checkpoint(run)
+
+    page = client.get(url_of(run)).content.decode()
+
+    for name in ("artifact-download", "dashboard:artifact-tag", "dashboard:artifact-resume"):
+        assert reverse(name, args=[run.project_id, run.pk, saved.pk]) in page
+
+
+def test_tag_marks_the_checkpoint_with_who_and_why(client):
+    run = RunFactory()
+    saved = checkpoint(run)
+
+    page = client.post(
+        url_of(run, f"/artifacts/{saved.pk}/tag"),
+        {"tag": "发布", "notes": "BLEU 32.5"},
+        follow=True,
+    ).content.decode()
+
+    tag = saved.tags.get()
+    assert (tag.value, tag.notes, tag.applied_by.username) == ("发布", "BLEU 32.5", "admin")
+    assert "Released" in page
+    assert "BLEU 32.5" in page
+
+
+@pytest.mark.parametrize("form", [{}, {"tag": "best"}, {"tag": "发布", "notes": "\x00"}])
+def test_tag_says_what_is_wrong(client, form):
+    run = RunFactory()
+    saved = checkpoint(run)
+
+    response = client.post(url_of(run, f"/artifacts/{saved.pk}/tag"), form)
+
+    assert response.status_code == 422
+    assert not saved.tags.exists()
+
+
+def test_tag_of_another_runs_checkpoint_is_404(client):
+    saved = checkpoint(RunFactory())
+
+    response = client.post(url_of(RunFactory(), f"/artifacts/{saved.pk}/tag"), {"tag": "发布"})
+
+    assert response.status_code == 404
+
+
+def test_resume_goes_on_from_the_checkpoint_with_what_was_overlaid(client):
+    run = RunFactory(hyperparameters={"max_steps": 100, "batch_size": 16})
+    saved = checkpoint(run, step=50)
+    run.transition(RunStatus.CANCELLED)
+
+    response = client.post(
+        url_of(run, f"/artifacts/{saved.pk}/resume"), {"max_steps": "200", "gpu_count": "2"}
+    )
+
+    resumed = Run.objects.get(resumed_from=saved)
+    assert response["Location"] == url_of(resumed)
+    assert (resumed.start_step, resumed.progress, resumed.gpu_count) == (50, 0.25, 2)
+    assert resumed.hyperparameters == {"max_steps": 200, "batch_size": 16}
+
+
+def test_resume_with_nothing_left_to_train_says_so_in_the_form(client):
+    run = RunFactory(hyperparameters={"max_steps": 100})
+    saved = checkpoint(run, step=100)
+
+    response = client.post(url_of(run, f"/artifacts/{saved.pk}/resume"), {"name": "typed"})
+
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert "nothing is left to train" in page
+    assert 'value="typed"' in page
+
+
+def test_resume_page_shows_what_stays_as_it_was(client):
+    run = RunFactory(hyperparameters={"max_steps": 100}, dataset="papers")
+    saved = checkpoint(run)
+
+    page = client.get(url_of(run, f"/artifacts/{saved.pk}/resume")).content.decode()
+
+    assert 'placeholder="100"' in page
+    assert 'placeholder="papers"' in page
+
+
+# --- workers and the queue -------------------------------------------------------------------
+
+
+def test_workers_page_shows_workers_what_they_hold_pools_and_the_queue(client):
+    alive = WorkerFactory(name="lively")
+    WorkerFactory(name="silent", last_heartbeat=timezone.now() - timedelta(hours=2))
+    held = RunFactory(
+        worker=alive,
+        status=RunStatus.RUNNING,
+        started_at=timezone.now(),
+        gpu_type="A100",
+        gpu_count=3,
+    )
+    GpuPool.objects.create(gpu_type="A100", capacity=4)
+    waiting = RunFactory(queued_at=timezone.now(), gpu_type="A100", gpu_count=2)
+
+    page = client.get("/dashboard/workers").content.decode()
+
+    assert page.index("lively") < page.index("silent")
+    for text in ("Alive", "Silent", held.name, waiting.name, "2 h ago", "3 / 4"):
+        assert text in page
+    assert "It waits for 2 A100 GPUs; 1 are free." in page
+
+
+def test_workers_page_reads_the_queue_at_once_and_no_long_table(client, django_assert_num_queries):
+    worker = WorkerFactory()
+    for _ in range(8):
+        RunFactory(queued_at=timezone.now())
+        RunFactory(worker=worker, status=RunStatus.RUNNING, started_at=timezone.now())
+
+    # User; workers, their runs; pools, their use; interrupted, queued; workers alive; pools, their
+    # use; the queue's length.
+    with django_assert_num_queries(11) as captured:
+        client.get("/dashboard/workers")
+
+    touched = " ".join(query["sql"] for query in captured.captured_queries)
+    assert not any(table in touched for table in LONG_TABLES)
+
+
+def test_queue_is_in_the_order_of_claims_and_says_who_is_next(client):
+    WorkerFactory()
+    now = timezone.now()
+    RunFactory(name="later", queued_at=now)
+    RunFactory(name="sooner", queued_at=now - timedelta(minutes=1))
+    RunFactory(name="urgent", queued_at=now, priority=5)
+    RunFactory(name="interrupted", status=RunStatus.RUNNING, started_at=now)
+
+    queue = client.get("/dashboard/workers").context["operations"].queue
+
+    assert [waiting.run.name for waiting in queue] == ["interrupted", "urgent", "sooner", "later"]
+    assert queue[0].reason == "It is next: a worker takes it as soon as it has a free seat."
+    assert queue[3].reason == "It waits for a free seat; runs ahead of it: 3."
+
+
+def test_workers_part_alone_is_what_htmx_gets(client):
+    page = client.get("/dashboard/workers", headers={"HX-Request": "true"}).content.decode()
+
+    assert "<html" not in page
+    assert 'id="operations"' in page
