@@ -85,7 +85,7 @@ class Attempt:
 
     def launch(self) -> None:
         """Start the launcher; if there has been one already, it does nothing."""
-        _launchers[:] = [process for process in _launchers if process.poll() is None]
+        _wait_for_ended_launchers()
         with (self.directory / "launcher.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-I", launcher.__file__, str(self.directory)],
@@ -158,6 +158,7 @@ class Attempt:
         ending = self._launcher()
         if ending is not None:  # about to write the end down
             psutil.wait_procs([ending], timeout=KILL_SECONDS)
+        _wait_for_ended_launchers()
 
     def _processes(self) -> list[psutil.Process]:
         """What the command started too, its leader dead or not: told by its environment."""
@@ -197,6 +198,10 @@ def forget(run_id: str) -> None:
     for attempt in _attempts_in(folder):
         attempt.kill()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for_ended_launchers() -> None:
+    _launchers[:] = [process for process in _launchers if process.poll() is None]
 
 
 def _living(path: Path) -> psutil.Process | None:

@@ -1,7 +1,7 @@
 """The table of statuses, and the guard on the way from one to the next."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -164,7 +164,7 @@ def test_transition_waits_for_another_and_then_sees_what_it_did():
     [
         {"status": "running"},
         {"status": RunStatus.COMPLETED},
-        {"finished_at": timezone.now()},
+        {"finished_at": datetime(2024, 1, 2, tzinfo=UTC)},
         {"progress": 1.5},
         {"progress": -0.1},
         {"progress": float("nan")},

@@ -1,0 +1,622 @@
+"""The process executor: the contract, and what processes do that rows do not."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from artifacts.models import ArtifactType, TagValue
+from runs.executors.attempt import Attempt
+from runs.executors.base import CannotStart, Work
+from runs.executors.process import ProcessExecutor
+from runs.models import EventKind, StopKind
+from runs.outputs import latest_sound_checkpoint
+from runs.status import RunStatus
+from tests.factories import RecipeFactory, RunFactory, WorkerFactory, checkpoint, damage, running
+from tests.runs.executors.contract import (
+    ExecutorContract,
+    fresh,
+    poll,
+    poll_until,
+    steps_of,
+    work_until_step,
+)
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("quick_to_settle")]
+
+STEPPER = Path(__file__).with_name("stepper.py")
+
+
+def stepper_recipe(**fields):
+    return RecipeFactory(command=[sys.executable, str(STEPPER)], **fields)
+
+
+class TestContract(ExecutorContract):
+    LONG = {"max_steps": 100_000, "pause_seconds": 0.01}
+
+    @pytest.fixture
+    def executor(self):
+        return ProcessExecutor()
+
+    @pytest.fixture
+    def another_executor(self):
+        return ProcessExecutor()
+
+    @pytest.fixture
+    def recipe(self):
+        return stepper_recipe()
+
+
+@pytest.fixture
+def executor():
+    return ProcessExecutor()
+
+
+def started(executor, script, **fields):
+    """A run of a Python script, at work."""
+    recipe = fields.pop("recipe", None) or RecipeFactory(script=script)
+    run = running(recipe=recipe, total_steps=None, **fields)
+    executor.start(run, run.worker)
+    return run
+
+
+def ended(executor, script, work=Work.FINISHED, **fields):
+    """A run of a Python script that came to the end expected, and how."""
+    run = started(executor, script, **fields)
+    observation = poll_until(executor, run, work)
+    return fresh(run), observation
+
+
+def messages(run, source=None):
+    lines = run.log_lines.order_by("seq")
+    return list((lines.filter(source=source) if source else lines).values_list("message", flat=True))
+
+
+# --- how it ends -----------------------------------------------------------------------------
+
+
+def test_exit_code_that_is_not_zero_is_failure(executor):
+    _run, observation = ended(executor, "raise SystemExit(2)", Work.FAILED)
+
+    assert observation.exit_code == 2
+    assert "2" in observation.reason
+
+
+def test_command_that_is_not_there_is_failure_and_the_log_says_why(executor):
+    run = started(executor, "", recipe=RecipeFactory(command=["/no/such/program"]))
+
+    observation = poll_until(executor, run, Work.FAILED)
+
+    assert observation.exit_code == 127
+    assert "/no/such/program" in messages(run)[0]
+    assert run.log_lines.get().level == "ERROR"
+
+
+def test_recipe_without_a_command_cannot_start(executor):
+    recipe = RecipeFactory(executor="simulated", command=[])
+
+    with pytest.raises(CannotStart):
+        started(executor, "", recipe=recipe)
+
+
+def test_process_killed_by_a_signal_has_died_and_says_of_which(executor):
+    _run, observation = ended(
+        executor, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", Work.DIED
+    )
+
+    assert observation.exit_code == -signal.SIGKILL
+    assert "SIGKILL" in observation.reason
+
+
+@pytest.mark.parametrize("code", [137, 143])
+def test_exit_code_that_tells_of_a_signal_nobody_sent_is_death(executor, code):
+    _run, observation = ended(executor, f"raise SystemExit({code})", Work.DIED)
+
+    assert observation.exit_code == code
+
+
+def test_exit_is_never_taken_for_death_however_quickly_it_is_looked_at(executor):
+    run = started(executor, "pass")
+    attempt = Attempt.of(run)
+
+    # A tight loop right across the moment between the process's end and its exit code.
+    ending = wait_until(attempt.ending, every=0)
+
+    assert ending.returncode == 0
+
+
+def test_launcher_and_process_killed_together_are_gone_without_a_trace(executor):
+    run = started(executor, "import time; time.sleep(600)")
+    attempt = Attempt.of(run)
+    process = wait_until(attempt.process)
+    launcher = json.loads((attempt.directory / "launcher.json").read_text())["pid"]
+    os.kill(launcher, signal.SIGKILL)
+    assert poll(executor, run).work is Work.WORKING
+    process.kill()
+
+    observation = poll_until(executor, run, Work.DIED)
+
+    assert observation.exit_code is None
+
+
+def test_number_that_another_process_has_got_is_not_ours(executor):
+    run = started(executor, "import time; time.sleep(600)")
+    attempt = Attempt.of(run)
+    wait_until(attempt.process)
+    note = attempt.directory / "process.json"
+    content = json.loads(note.read_text())
+
+    note.write_text(json.dumps({**content, "since_boot": content["since_boot"] - 3600}))
+
+    assert attempt.process() is None
+
+
+def test_script_that_exits_with_zero_when_stopped_was_not_finished(executor):
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "print('ready')\n"
+        "time.sleep(600)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and messages(run) == ["ready"])
+
+    executor.stop(run, run.worker)
+
+    assert poll_until(executor, run, Work.STOPPED).exit_code == 0
+
+
+def test_script_that_had_reached_its_end_when_stopped_was_finished(executor):
+    script = (
+        "import json, os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "with open(os.environ['TRAINHUB_METRICS_FILE'], 'a') as metrics:\n"
+        "    metrics.write(json.dumps({'step': 5, 'total_steps': 5}) + '\\n')\n"
+        "time.sleep(600)"
+    )
+    run = started(executor, script)
+    work_until_step(executor, run, 5)
+    fresh(run).request_stop(StopKind.CANCEL, by=None)
+
+    executor.stop(fresh(run), run.worker)
+
+    assert poll_until(executor, run, Work.FINISHED).exit_code == 0
+
+
+# --- stopping and killing --------------------------------------------------------------------
+
+
+def test_process_is_told_to_stop_once(executor):
+    script = (
+        "import signal, time\n"
+        "def note(*_):\n"
+        "    print('told')\n"
+        "signal.signal(signal.SIGTERM, note)\n"
+        "print('ready')\n"
+        "while True:\n"
+        "    time.sleep(0.01)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and "ready" in messages(run))
+
+    executor.stop(run, run.worker)
+    wait_until(lambda: poll(executor, run) and "told" in messages(run))
+    executor.stop(run, run.worker)
+    ProcessExecutor().stop(run, run.worker)
+    executor.kill(run, run.worker)
+    poll_until(executor, run, Work.STOPPED)
+
+    assert messages(run) == ["ready", "told"]
+
+
+def test_kill_ends_what_the_process_started_too(executor):
+    child = "import time; print('child', flush=True); time.sleep(600)"
+    script = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and len(messages(run)) == 2)
+    pid = int(next(message for message in messages(run) if message.isdecimal()))
+
+    executor.kill(run, run.worker)
+
+    assert not psutil.pid_exists(pid)
+
+
+def test_attempt_killed_while_its_launcher_begins_never_runs(executor, tmp_path):
+    witness = tmp_path / "ran"
+    run = started(executor, f"open({str(witness)!r}, 'w'); import time; time.sleep(600)")
+
+    executor.kill(run, run.worker)  # at once: the launcher is most likely not there yet
+
+    assert poll_until(executor, run, Work.DIED)
+    assert Attempt.of(run)._processes() == []
+
+
+def test_forgotten_run_has_no_process_and_no_files(executor):
+    run = started(executor, "import time; time.sleep(600)")
+    process = wait_until(Attempt.of(run).process)
+
+    executor.forget(run)
+
+    assert not process.is_running()
+    assert not Attempt.of(run).directory.parent.exists()
+
+
+@pytest.mark.parametrize("fate", ["over", "elsewhere", "deleted"])
+def test_tidying_ends_what_nobody_waits_for(executor, fate):
+    run = started(executor, "import time; time.sleep(600)")
+    process = wait_until(Attempt.of(run).process)
+    if fate == "over":
+        run.transition(RunStatus.CANCELLED)
+    elif fate == "elsewhere":
+        run.recover("Its worker died.")
+    else:
+        run.delete()
+
+    executor.tidy()
+
+    assert not process.is_running()
+
+
+# --- output ----------------------------------------------------------------------------------
+
+
+def test_output_and_errors_become_lines_with_their_source(executor):
+    run, _ = ended(executor, "import sys; print('out'); print('err', file=sys.stderr)")
+
+    assert messages(run, "stdout") == ["out"]
+    assert messages(run, "stderr") == ["err"]
+
+
+def test_progress_bar_collapses_to_its_last_state(executor):
+    script = (
+        "import sys\n"
+        "for n in range(101):\n"
+        "    print(f'\\r{n}%', end='', file=sys.stderr)\n"
+        "print(file=sys.stderr)\n"
+        "print('after', file=sys.stderr)"
+    )
+    run, _ = ended(executor, script)
+
+    assert messages(run) == ["100%", "after"]
+
+
+def test_last_line_without_a_newline_is_taken_in_at_the_end(executor):
+    run, _ = ended(executor, "print('no newline', end='')")
+
+    assert messages(run) == ["no newline"]
+
+
+def test_much_output_is_all_there_once(executor):
+    count = 30_000
+    run, _ = ended(executor, f"for n in range({count}): print('line', n, 'x' * 20)")
+
+    assert messages(run) == [f"line {n} " + "x" * 20 for n in range(count)]
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_run(executor):
+    script = "import sys; sys.stdout.buffer.write(b'a\\x00\\xff\\xfeb\\n'); print('after')"
+    run, _ = ended(executor, script)
+
+    assert messages(run)[1] == "after"
+
+
+def test_bad_metric_lines_are_said_and_passed_over(executor):
+    script = (
+        "import os\n"
+        "lines = ['{\"step\": 1, \"loss\": 2.5}', 'nonsense', '[1]', '{\"step\": \"x\"}',\n"
+        "         '{\"step\": 2, \"loss\": 1' + '0' * 400 + '}', '{\"step\": 3, \"loss\": NaN}']\n"
+        "with open(os.environ['TRAINHUB_METRICS_FILE'], 'w') as metrics:\n"
+        "    metrics.write('\\n'.join(lines) + '\\n')"
+    )
+    run, _ = ended(executor, script)
+
+    assert steps_of(run, "loss") == [1, 3]
+    assert run.metrics == {"loss": "NaN"}
+    assert run.log_lines.filter(source="metrics", level="WARNING").count() == 4
+
+
+def test_evaluation_file_becomes_an_artifact(executor):
+    script = (
+        "import os, pathlib\n"
+        "folder = pathlib.Path(os.environ['TRAINHUB_OUTPUT_DIR'])\n"
+        "(folder / 'evaluation.json').write_text('{\"bleu\": 32.5}')"
+    )
+    run, _ = ended(executor, script)
+
+    with run.artifacts.get(type=ArtifactType.EVALUATION).open() as file:
+        assert json.load(file) == {"bleu": 32.5}
+
+
+# --- environment -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(executor, monkeypatch):
+    """What a process sees, of a worker that has secrets."""
+    monkeypatch.setenv("TRAINHUB_SECRET_KEY", "hunter2")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:hunter2@db/trainhub")
+    monkeypatch.setenv("PGPASSWORD", "hunter2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    script = "import json, os; print(json.dumps(dict(os.environ)))"
+    recipe = RecipeFactory(script=script, environment={"NCCL_DEBUG": "INFO", "HOME": "/other"})
+    run, _ = ended(executor, "", recipe=recipe)
+    return run, json.loads(messages(run)[0])
+
+
+def test_environment_hides_our_secrets(environment):
+    _run, seen = environment
+
+    assert not {"TRAINHUB_SECRET_KEY", "DATABASE_URL", "PGPASSWORD"} & seen.keys()
+    assert not any("hunter2" in value for value in seen.values())
+
+
+def test_environment_is_the_workers_overlaid_by_the_recipes(environment):
+    _run, seen = environment
+
+    assert seen["CUDA_VISIBLE_DEVICES"] == "3"
+    assert (seen["NCCL_DEBUG"], seen["HOME"]) == ("INFO", "/other")
+
+
+def test_environment_tells_the_script_where_everything_is(environment):
+    run, seen = environment
+
+    assert seen["TRAINHUB_RUN_ID"] == run.pk
+    assert seen["TRAINHUB_PROJECT_ID"] == run.project_id
+    assert seen["TRAINHUB_ATTEMPT"] == "1"
+    assert "TRAINHUB_RESUME_FROM" not in seen
+    assert set(seen) >= {
+        "TRAINHUB_CONFIG",
+        "TRAINHUB_METRICS_FILE",
+        "TRAINHUB_CHECKPOINT_DIR",
+        "TRAINHUB_OUTPUT_DIR",
+    }
+
+
+def test_command_knows_python_and_the_repository(executor, settings):
+    recipe = RecipeFactory(command=["{python}", "-c", "print('{repository}')"])
+
+    run, _ = ended(executor, "", recipe=recipe)
+
+    assert messages(run) == [str(settings.BASE_DIR)]
+
+
+# --- checkpoints -----------------------------------------------------------------------------
+
+
+def saving(body):
+    """A script that has ``folder``, and sleeps after ``body``."""
+    return (
+        "import os, pathlib, time\n"
+        "folder = pathlib.Path(os.environ['TRAINHUB_CHECKPOINT_DIR'])\n"
+        f"{body}\n"
+    )
+
+
+def checkpoints_of(run):
+    return {artifact.step: artifact for artifact in run.artifacts.checkpoints()}
+
+
+def read(artifact):
+    with artifact.open() as file:
+        return file.read()
+
+
+def test_what_is_still_being_written_is_no_checkpoint(executor):
+    script = saving(
+        "for name in ('.step-1.pt', 'step-2.pt.tmp', 'step-3.pt.part', 'step-4.pt'):\n"
+        "    (folder / name).write_text(name)"
+    )
+
+    run, _ = ended(executor, script)
+
+    assert list(checkpoints_of(run)) == [4]
+
+
+def test_checkpoint_that_changes_is_taken_in_again(executor):
+    script = saving(
+        "(folder / 'step-5.pt').write_text('first')\n"
+        "while not (folder.parent / 'go').exists():\n"
+        "    time.sleep(0.01)\n"
+        "(folder / 'step-5.pt').write_text('second')"
+    )
+    run = started(executor, script)
+    first = wait_until(lambda: poll(executor, run) and checkpoints_of(run).get(5))
+    assert read(first) == b"first"
+    (Attempt.of(run).directory / "go").touch()
+
+    poll_until(executor, run, Work.FINISHED)
+
+    second = checkpoints_of(run)[5]
+    assert second.pk == first.pk
+    assert read(second) == b"second"
+
+
+def test_checkpoint_that_was_tagged_stays_as_it_was(executor):
+    script = saving(
+        "(folder / 'step-5.pt').write_text('first')\n"
+        "while not (folder.parent / 'go').exists():\n"
+        "    time.sleep(0.01)\n"
+        "(folder / 'step-5.pt').write_text('second')"
+    )
+    run = started(executor, script)
+    tagged = wait_until(lambda: poll(executor, run) and checkpoints_of(run).get(5))
+    tagged.tag(TagValue.RELEASED, notes="", by=None)
+    (Attempt.of(run).directory / "go").touch()
+
+    poll_until(executor, run, Work.FINISHED)
+
+    tagged.refresh_from_db()
+    assert read(tagged) == b"first"
+    assert run.artifacts.checkpoints().count() == 2
+
+
+def test_what_a_killed_process_was_writing_is_no_checkpoint(executor, monkeypatch):
+    monkeypatch.setattr("runs.executors.checkpoint_files.SETTLED_SECONDS", 1.0)
+    script = saving(
+        "(folder / 'step-1.pt').write_text('whole')\n"
+        "os.utime(folder / 'step-1.pt', (time.time() - 60,) * 2)\n"
+        "with (folder / 'step-2.pt').open('w') as file:\n"
+        "    while True:\n"
+        "        file.write('half of it'); file.flush(); time.sleep(0.01)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and checkpoints_of(run))
+
+    executor.kill(run, run.worker)
+    poll_until(executor, run, Work.DIED)
+
+    assert list(checkpoints_of(run)) == [1]
+
+
+def test_folder_is_one_checkpoint_and_a_folder_again_for_whom_goes_on(executor):
+    script = saving(
+        "source = os.environ.get('TRAINHUB_RESUME_FROM')\n"
+        "if source:\n"
+        "    found = {str(p.relative_to(source)): p.read_text()\n"
+        "             for p in sorted(pathlib.Path(source).rglob('*')) if p.is_file()}\n"
+        "    print(pathlib.Path(source).name, found)\n"
+        "else:\n"
+        "    for name in ('model.bin', 'optimizer/state.bin'):\n"
+        "        path = folder / 'checkpoint-500' / name\n"
+        "        path.parent.mkdir(parents=True, exist_ok=True)\n"
+        "        path.write_text(name)"
+    )
+    first, _ = ended(executor, script)
+    kept = checkpoints_of(first)[500]
+    assert kept.problem() is None
+
+    second, _ = ended(
+        executor,
+        script,
+        recipe=first.recipe,
+        project=first.project,
+        resumed_from=kept,
+        start_step=500,
+        step=500,
+    )
+
+    assert messages(second) == [
+        "checkpoint-500 {'model.bin': 'model.bin', 'optimizer/state.bin': 'optimizer/state.bin'}"
+    ]
+
+
+def test_damaged_checkpoint_is_passed_over_and_the_log_says_so(executor):
+    run = running(recipe=stepper_recipe(), hyperparameters={"max_steps": 50}, step=40)
+    checkpoint(run, step=20, content=b'{"step": 20}')
+    damaged = checkpoint(run, step=40)
+    damage(damaged)
+
+    executor.start(run, run.worker)
+    poll_until(executor, run, Work.FINISHED)
+
+    assert steps_of(run) == list(range(21, 51))
+    assert damaged.pk in messages(run, "trainhub")[0]
+    assert run.events.get(kind=EventKind.REWOUND)
+    assert latest_sound_checkpoint(fresh(run)).step == 50
+
+
+def test_damaged_checkpoint_heals_when_its_step_is_made_again(executor):
+    run = running(recipe=stepper_recipe(), hyperparameters={"max_steps": 50}, step=40)
+    damaged = checkpoint(run, step=40)
+    damage(damaged)
+
+    executor.start(run, run.worker)
+    poll_until(executor, run, Work.FINISHED)
+
+    damaged.refresh_from_db()
+    assert damaged.problem() is None
+
+
+def test_attempt_whose_files_are_gone_has_died(executor):
+    run = started(executor, "import time; print('ready'); time.sleep(600)")
+    wait_until(lambda: poll(executor, run) and messages(run))
+
+    executor.forget(run)
+
+    assert poll(executor, run).work is Work.DIED
+
+
+# --- several attempts ------------------------------------------------------------------------
+
+
+def test_next_attempt_ends_the_one_that_still_works_and_takes_in_its_rest(executor):
+    run = running(recipe=stepper_recipe(), hyperparameters=TestContract.LONG, total_steps=100_000)
+    executor.start(run, run.worker)
+    work_until_step(executor, run, 5)
+    process = Attempt.of(run).process()
+    # Not looked at any more: what it goes on to do is taken in by the next attempt.
+    wait_until((Attempt.of(run).directory / "checkpoints" / "step-0020.json").exists)
+    other = WorkerFactory()
+    fresh(run).recover("Its worker died.")
+    fresh(run).claim(other)
+
+    executor.start(fresh(run), other)
+
+    work_until_step(executor, run, 30)
+    done = steps_of(run)
+    assert not process.is_running()
+    assert done == list(range(1, len(done) + 1))
+    pids = run.series.get(key="pid").points.values_list("value", flat=True)
+    assert set(pids) == {process.pid, Attempt.of(fresh(run)).process().pid}
+
+
+def test_lines_of_every_attempt_are_there_once(executor):
+    run = running(
+        recipe=stepper_recipe(),
+        hyperparameters={"max_steps": 60, "pause_seconds": 0.01},
+        total_steps=60,
+    )
+    worker = run.worker
+    executor.start(run, worker)
+    work_until_step(executor, run, 25)
+    executor.kill(run, worker)
+    assert poll(executor, run).work is Work.DIED
+    first = messages(run)
+    fresh(run).recover("It died.")
+    fresh(run).claim(worker)
+
+    executor.start(fresh(run), worker)
+    poll_until(executor, run, Work.FINISHED)
+
+    lines = messages(run, "stdout")
+    second = lines[len(first) :]
+    start = int(second[0].removeprefix("attempt 2 from step "))
+    assert lines[: len(first)] == first
+    assert first == ["attempt 1 from step 0", *(f"step {n}" for n in range(1, len(first)))]
+    assert second[1:] == [f"step {n}" for n in range(start + 1, 61)]
+    assert steps_of(run) == list(range(1, 61))
+
+
+def test_queries_of_a_quiet_poll_do_not_grow_with_what_is_there(
+    executor, django_assert_max_num_queries
+):
+    script = saving(
+        "for n in range(20):\n"
+        "    (folder / f'step-{n}.pt').write_text('x')\n"
+        "time.sleep(600)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and len(checkpoints_of(run)) == 20)
+    run = fresh(run)
+
+    with django_assert_max_num_queries(5):
+        executor.poll(run, run.worker)
+
+
+def test_project_run_of_another_kind_is_left_alone_by_tidying(executor):
+    run = RunFactory(status=RunStatus.COMPLETED)
+
+    executor.tidy()
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.COMPLETED
