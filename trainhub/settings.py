@@ -8,17 +8,17 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.utils.translation import gettext_lazy as _
 
 from trainhub.artifact_urls import artifact_storage_options
 from trainhub.embedded_postgres import connection_parameters
+from trainhub.environment import Env
 from trainhub.secret_key import kept_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+env = Env()
+Env.read_env(BASE_DIR / ".env")
 
 # --- Where it lives and who may reach it -----------------------------------------------------
 
@@ -124,7 +124,6 @@ DATABASE_URL = env.str("DATABASE_URL", default="")
 EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
 
 
-
 def embedded_database() -> dict[str, Any]:
     """Where the embedded server listens once it runs; nothing is started here."""
     at = connection_parameters(EMBEDDED_POSTGRES_DIR)
@@ -138,11 +137,7 @@ def embedded_database() -> dict[str, Any]:
 
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": (
-        env.db_url_config(DATABASE_URL)
-        if DATABASE_URL
-        else embedded_database()
-    )
+    "default": env.postgres(DATABASE_URL) if DATABASE_URL else embedded_database()
 }
 DATABASES["default"]["CONN_MAX_AGE"] = 600  # seconds; a connection a thread, kept
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True

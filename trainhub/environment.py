@@ -1,0 +1,51 @@
+"""The environment as settings read it: what cannot be meant is one sentence, never a guess."""
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number"}
+BOOLEANS: Final = {"true", "on", "ok", "y", "yes", "1", "false", "off", "no", "n", "0"}
+POSTGRES_SCHEMES: Final = {"postgresql", "postgres", "psql", "pgsql"}
+
+
+class Env(environ.Env):  # type: ignore[misc]
+    """django-environ, where a mistyped value is not taken for false and an empty one is not set.
+
+    Raises ImproperlyConfigured, which names the variable.
+    """
+
+    def get_value(
+        self,
+        var: str,
+        cast: Any = None,
+        default: Any = environ.Env.NOTSET,
+        parse_default: bool = False,
+    ) -> Any:
+        text = self.ENVIRON.get(var)
+        # docker-compose hands on `NAME: ${NAME:-}` as an empty text.
+        if text == "" and cast is not str and default is not self.NOTSET:
+            return default
+        if cast is bool and text is not None and text.strip().lower() not in BOOLEANS:
+            raise ImproperlyConfigured(f"{var} must be {KINDS[cast]}, not {text!r}.")
+        try:
+            return super().get_value(var, cast, default, parse_default)
+        except ValueError:
+            kind = KINDS.get(cast, "something else")
+            raise ImproperlyConfigured(f"{var} must be {kind}, not {text!r}.") from None
+
+    def postgres(self, url: str) -> dict[str, Any]:
+        """The entry of DATABASES for ``url``; its password stays out of every message."""
+        try:
+            scheme = urlsplit(url).scheme
+            config: dict[str, Any] = self.db_url_config(url) if scheme in POSTGRES_SCHEMES else {}
+        except ValueError:
+            config = {}
+        if not config.get("NAME"):
+            raise ImproperlyConfigured(
+                "DATABASE_URL must be postgresql://user:password@host:port/name: TrainHub runs on "
+                "PostgreSQL only, and with none set on one of its own."
+            )
+        return config
