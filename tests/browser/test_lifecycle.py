@@ -1,0 +1,204 @@
+"""A training from the project to the tagged checkpoint, as somebody does it in a browser."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from artifacts.models import Artifact
+from runs.models import Run
+from runs.status import RunStatus
+from tests.factories import ProjectFactory, RunFactory
+
+expect.set_options(timeout=15_000)
+
+
+def create_project(page: Page) -> None:
+    page.goto("/dashboard")
+    page.get_by_role("link", name="新建项目").click()
+    page.get_by_label("名称").fill("中文摘要系统")
+    page.get_by_label("任务类型").fill("文本摘要")
+    page.get_by_label("负责人").fill("小李")
+    page.get_by_label("学习率").fill("3e-5")
+    page.get_by_role("button", name="创建项目").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("中文摘要系统")
+
+
+def start_run(page: Page, steps: int) -> None:
+    page.get_by_role("link", name="新建运行").click()
+    page.get_by_label("数据集").fill("中文科技论文语料")
+    page.get_by_label("最大步数").fill(str(steps))
+    page.get_by_role("button", name="开始运行").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("run-001")
+
+
+def cancel_run(page: Page) -> None:
+    page.locator("summary", has_text="取消").click()
+    page.get_by_role("button", name="取消此运行").click()
+    expect(page.locator("#run-live .badge").first).to_have_text("已取消")
+
+
+def last_step_drawn(page: Page) -> int:
+    """The last step that the first chart, the losses', holds: uPlot's legend says it."""
+    text = page.locator(".chart .u-legend .u-value").first.inner_text()
+    return int(text) if text.isdigit() else 0
+
+
+def wait_until_drawn_beyond(page: Page, step: int) -> None:
+    drawn = "document.querySelector('.chart .u-legend .u-value')?.textContent"
+    page.wait_for_function(f"step => Number({drawn}) > step", arg=step)
+
+
+def test_a_training_from_project_to_tag(page, worker):
+    create_project(page)
+    start_run(page, steps=2000)
+
+    # Its curve and its log grow while one looks on.
+    expect(page.locator("#run-live .badge").first).to_have_text("运行中")
+    chart = page.locator(".chart", has_text="loss")
+    expect(chart.locator("canvas")).to_be_visible()
+    before, lines_before = last_step_drawn(page), page.locator("#log .line").count()
+    wait_until_drawn_beyond(page, before)
+    expect(page.locator("#log .line").nth(lines_before)).to_be_attached()
+    expect(page.locator("#run-artifacts")).to_contain_text("第 100 步检查点")
+
+    cancel_run(page)
+    expect(page.locator("#run-artifacts")).to_contain_text("取消前的检查点")
+    kept = page.locator("#run-artifacts tr", has_text="取消前的检查点")
+
+    kept.locator("summary", has_text="打标签").click()
+    kept.get_by_label("标签").select_option("发布")
+    kept.get_by_label("备注").fill("验证集通过复核")
+    kept.get_by_role("button", name="标记检查点").click()
+    expect(kept.locator(".badge")).to_have_text("发布")
+    expect(kept).to_contain_text("验证集通过复核")
+
+    kept.get_by_role("link", name="恢复训练").click()
+    page.get_by_label("名称").fill("second")
+    page.get_by_role("button", name="恢复训练").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("second")
+    expect(page.locator("#run-live .badge").first).to_have_text("运行中")
+    source = Run.objects.get(name="run-001")
+    resumed = Run.objects.get(name="second")
+    assert resumed.start_step == source.step > 0
+    wait_until_drawn_beyond(page, resumed.start_step)
+
+
+def test_polling_stops_when_the_run_is_over(page, worker):
+    run = RunFactory(hyperparameters={"max_steps": 40}, total_steps=40)
+    page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
+
+    expect(page.locator("#run-live .badge").first).to_have_text("已完成")
+    expect(page.locator("#log-next")).to_have_count(0)
+    expect(page.get_by_role("button", name="再次运行")).to_be_visible()
+    # One round may be under way still; after it, silence.
+    page.wait_for_timeout(2500)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(3500)
+
+    assert asked == []
+
+
+def test_charts_are_not_rebuilt_by_new_points(page, worker):
+    run = RunFactory(hyperparameters={"max_steps": 2000}, total_steps=2000)
+    page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
+    rate = page.locator(".chart", has_text="learning_rate")
+    expect(rate.locator("canvas")).to_be_visible()
+
+    rate.locator("canvas").evaluate("canvas => { canvas.dataset.mark = 'same'; }")
+    wait_until_drawn_beyond(page, last_step_drawn(page))
+
+    expect(rate.locator("canvas[data-mark=same]")).to_have_count(1)
+
+
+def test_an_open_form_survives_the_refresh_around_it(page, worker):
+    run = RunFactory(hyperparameters={"max_steps": 2000}, total_steps=2000)
+    page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
+    first = page.locator("#run-artifacts tr", has_text="第 100 步检查点")
+    first.locator("summary", has_text="打标签").click()
+    first.get_by_label("备注").fill("half a sentence")
+
+    expect(page.locator("#run-artifacts")).to_contain_text("第 200 步检查点")
+
+    expect(first.get_by_label("备注")).to_have_value("half a sentence")
+    expect(first.get_by_label("备注")).to_be_visible()
+
+
+def test_the_log_can_be_paused(page, worker):
+    run = RunFactory(hyperparameters={"max_steps": 2000}, total_steps=2000)
+    page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
+    lines = page.locator("#log .line")
+    expect(lines.nth(2)).to_be_attached()
+
+    page.get_by_role("button", name="暂停").click()
+    page.wait_for_timeout(1500)  # a request may be under way
+    paused_at = lines.count()
+    page.wait_for_timeout(2500)
+    still = lines.count()
+    page.get_by_role("button", name="继续").click()
+
+    assert still == paused_at
+    expect(lines.nth(paused_at)).to_be_attached()
+
+
+def test_the_language_is_switched_on_any_page(page):
+    project = ProjectFactory(name="Summaries")
+    page.goto(f"/dashboard/projects/{project.pk}")
+
+    page.get_by_role("button", name="English").click()
+
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.get_by_role("link", name="New run")).to_be_visible()
+    expect(page).to_have_url(re.compile(project.pk))
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_role("link", name="新建运行")).to_be_visible()
+
+
+def test_everything_works_without_javascript(open_page, worker):
+    page = open_page(java_script_enabled=False)
+    create_project(page)
+    start_run(page, steps=2000)
+    run = Run.objects.get()
+
+    expect(page.locator("noscript p")).to_contain_text("曲线需要启用 JavaScript")
+    for _ in range(40):  # without scripts one reloads
+        page.reload()
+        if page.locator("#run-artifacts", has_text="第 100 步检查点").count():
+            break
+        page.wait_for_timeout(500)
+    expect(page.locator("#run-metrics")).to_contain_text("train_loss")
+    expect(page.locator("#log .line").first).to_contain_text("开始训练")
+    cancel_run(page)
+    kept = page.locator("#run-artifacts tr", has_text="取消前的检查点")
+    kept.locator("summary", has_text="打标签").click()
+    kept.get_by_label("标签").select_option("候选")
+    kept.get_by_role("button", name="标记检查点").click()
+    expect(kept.locator(".badge")).to_have_text("候选")
+    kept.get_by_role("link", name="恢复训练").click()
+    page.get_by_role("button", name="恢复训练").click()
+    expect(page.locator("#run-live .badge").first).to_have_text("运行中")
+    page.get_by_role("button", name="English").click()
+    expect(page.locator("#run-live .badge").first).to_have_text("Running")
+
+    assert Run.objects.exclude(pk=run.pk).get().resumed_from == Artifact.objects.get(
+        tags__value="候选"
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_page_is_wider_than_the_screen(open_page, width):
+    page = open_page(viewport={"width": width, "height": 844})
+    run = RunFactory(name="r" * 120, dataset="d" * 300, hyperparameters={"k" * 200: "v" * 300})
+    run.transition(RunStatus.FAILED, reason="x" * 400)
+    project = f"/dashboard/projects/{run.project_id}"
+
+    paths = ["/dashboard", project, f"{project}/edit", f"{project}/runs/new"]
+    paths += [f"{project}/runs/{run.pk}", f"{project}/runs/{run.pk}/log", "/dashboard/workers"]
+    too_wide = []
+    for path in paths:
+        page.goto(path)
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            too_wide.append(path)
+
+    assert too_wide == []
