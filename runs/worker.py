@@ -81,6 +81,7 @@ class WorkerLoop:
         try:
             while not self.stop.is_set():
                 started = time.monotonic()
+                close_old_connections()
                 self.tick()
                 self.stop.wait(max(0.0, self.tick_seconds - (time.monotonic() - started)))
             if not self._replaced.is_set():
@@ -93,7 +94,6 @@ class WorkerLoop:
 
     def tick(self) -> None:
         """One pass. A run that fails in our hands is logged and left for the next pass."""
-        close_old_connections()
         self._tidy()
         self.reap()
         for run in self.my_runs():
