@@ -222,7 +222,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('status__in', ['已完成', '已失败', '已取消'])), models.Q(models.Q(('status__in', ['已完成', '已失败', '已取消']), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='run_finished_iff_terminal'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('status__in', ["已取消", "已失败", "已完成"])), models.Q(models.Q(('status__in', ["已取消", "已失败", "已完成"]), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='run_finished_iff_terminal'),
         ),
         migrations.AddConstraint(
             model_name='run',

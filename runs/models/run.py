@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from artifacts.models import ArtifactQuerySet
 
 
+# In a fixed order: the order of a set would make another migration every time.
+ENDS = sorted(status.value for status in TERMINAL)
+
+
 class StopKind(models.TextChoices):
     CANCEL = "cancel", _("Cancel")
 
@@ -188,13 +192,8 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 name="run_finished_iff_terminal",
-                condition=models.Q(
-                    status__in=[status.value for status in TERMINAL], finished_at__isnull=False
-                )
-                | (
-                    ~models.Q(status__in=[status.value for status in TERMINAL])
-                    & models.Q(finished_at__isnull=True)
-                ),
+                condition=models.Q(status__in=ENDS, finished_at__isnull=False)
+                | (~models.Q(status__in=ENDS) & models.Q(finished_at__isnull=True)),
             ),
             models.CheckConstraint(
                 name="run_progress_is_a_share",
