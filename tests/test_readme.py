@@ -5,6 +5,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from tests.up_process import UpProcess
+
 ROOT = Path(__file__).parent.parent
 LANGUAGES = ("README.md", "README.zh.md")
 
@@ -41,7 +45,8 @@ def test_links_lead_somewhere():
         assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
-def test_walk_through_the_ten_endpoints_works_when_pasted(up_at_walking_speed):
+@pytest.mark.xdist_group("walking")
+def test_walk_through_the_ten_endpoints_works_when_pasted(up_at_walking_speed: UpProcess):
     walk = next(block for block in code_blocks("README.md", "bash") if "api=http" in block)
     script = "set -euo pipefail\n" + walk.replace(
         "api=http://127.0.0.1:8000", f"api={up_at_walking_speed.base_url}"
