@@ -182,13 +182,13 @@ def _advance(run: Run, training: Training, last: int) -> Observation:
     ingestion.record_metrics(run, points)
     ingestion.append_log(run, lines)
     ingestion.report_progress(run, step=last, total_steps=training.total_steps)
-    _store_artifacts(run, training, made)
-    if burst is not None:
+    saved = _store_artifacts(run, training, made)
+    if finished or burst is not None or (saved and events_due(run)):
         _write_events(run)
+    if burst is not None:
         reason = _("The loss is not a number after step %(step)d: the training diverged.")
         return Observation(Work.FAILED, reason=reason % {"step": burst}, exit_code=1)
     if finished:
-        _write_events(run)
         return Observation(Work.FINISHED, exit_code=0)
     return Observation(Work.WORKING)
 
@@ -223,8 +223,9 @@ def _saves(training: Training, step: int) -> bool:
     return step % training.save_steps == 0 or step == training.total_steps
 
 
-def _store_artifacts(run: Run, training: Training, made: list[int]) -> None:
-    """The checkpoints and the newest evaluation among the steps just made, and the event file."""
+def _store_artifacts(run: Run, training: Training, made: list[int]) -> bool:
+    """Store the checkpoints and the newest evaluation among the steps just made; whether there
+    were checkpoints."""
     evaluated = [step for step in made if _evaluates(training, step)]
     if evaluated:
         result = {"step": evaluated[-1], **training.evaluation_at(evaluated[-1])}
@@ -233,8 +234,7 @@ def _store_artifacts(run: Run, training: Training, made: list[int]) -> None:
     saved = [step for step in made if _saves(training, step)]
     for step in saved:
         _store_checkpoint(run, training, step)
-    if saved and events_due(run):
-        _write_events(run)
+    return bool(saved)
 
 
 def _write_events(run: Run) -> None:
