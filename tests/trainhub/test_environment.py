@@ -1,0 +1,84 @@
+"""What the environment says, and sentences for what it cannot mean."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from trainhub.environment import Env
+
+
+@pytest.fixture
+def variable(monkeypatch: pytest.MonkeyPatch):
+    return lambda text: monkeypatch.setenv("TRAINHUB_TEST", text)
+
+
+@pytest.mark.parametrize("text", ["true", "True", "on", "yes", "1"])
+def test_true_has_several_spellings(variable, text: str):
+    variable(text)
+
+    assert Env().bool("TRAINHUB_TEST", default=False) is True
+
+
+@pytest.mark.parametrize("text", ["false", "off", "no", "0"])
+def test_false_has_several_spellings(variable, text: str):
+    variable(text)
+
+    assert Env().bool("TRAINHUB_TEST", default=True) is False
+
+
+def test_mistyped_truth_is_not_taken_for_false(variable):
+    variable("ture")
+
+    with pytest.raises(ImproperlyConfigured, match="must be true or false, not 'ture'"):
+        Env().bool("TRAINHUB_TEST", default=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "named"), [("int", "8e3", "a whole number"), ("float", "fast", "a number")]
+)
+def test_mistyped_number_is_a_sentence(variable, kind: str, text: str, named: str):
+    variable(text)
+
+    with pytest.raises(ImproperlyConfigured, match=f"TRAINHUB_TEST must be {named}, not '{text}'"):
+        getattr(Env(), kind)("TRAINHUB_TEST", default=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"), [("int", 8), ("float", 0.5), ("bool", True), ("list", ["localhost"])]
+)
+def test_empty_is_not_set(variable, kind: str, default: object):
+    variable("")
+
+    assert getattr(Env(), kind)("TRAINHUB_TEST", default=default) == default
+
+
+def test_empty_text_is_a_text(variable):
+    variable("")
+
+    assert Env().str("TRAINHUB_TEST", default="something") == ""
+
+
+def test_database_url_becomes_django_settings():
+    config = Env().postgres("postgresql://me:s3cret@db.example:5433/trainhub")
+
+    assert config["ENGINE"] == "django.db.backends.postgresql"
+    assert (config["USER"], config["PASSWORD"]) == ("me", "s3cret")
+    assert (config["HOST"], config["PORT"], config["NAME"]) == ("db.example", 5433, "trainhub")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://me:s3cret@db/trainhub",
+        "sqlite:///s3cret.db",
+        "postgre://me:s3cret@db/trainhub",
+        "postgresql://me:s3cret@db",
+        "postgresql://me:s3cret@db:port/trainhub",
+        "s3cret",
+    ],
+)
+def test_database_url_that_cannot_be_is_refused_without_its_password(url: str):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        Env().postgres(url)
+
+    assert str(caught.value).startswith("DATABASE_URL must be postgresql://")
+    assert "s3cret" not in str(caught.value)
