@@ -1,0 +1,198 @@
+"""What holds for the repository as a whole, whatever is in it."""
+
+import ast
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from django.core.management import call_command
+
+ROOT = Path(__file__).parents[1]
+REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OWN_SERVICES = ("web", "worker")
+
+
+def tracked_files() -> list[Path]:
+    listing = subprocess.run(
+        # CI's clone may belong to another user than the one that tests.
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    paths = [ROOT / name for name in listing.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+# --- Database --------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing():
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+# --- Configuration ---------------------------------------------------------------------------
+
+
+def variables_read() -> set[str]:
+    """The names in every ``env.<kind>("NAME", …)`` of the settings."""
+    tree = ast.parse((ROOT / "trainhub" / "settings.py").read_text())
+    return {
+        call.args[0].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "env"
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def variables_of_compose() -> set[str]:
+    return set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+
+
+def variables_explained() -> set[str]:
+    return set(re.findall(r"^# (\w+)=", (ROOT / ".env.example").read_text(), re.M))
+
+
+def test_every_variable_that_is_read_is_in_the_example():
+    assert variables_read() | variables_of_compose() == variables_explained()
+
+
+def test_every_variable_in_the_example_is_explained():
+    """Each, or each group of them, stands below a comment of its own."""
+    blocks = (ROOT / ".env.example").read_text().split("\n\n")
+    groups = [block.splitlines() for block in blocks if re.search(r"^# \w+=", block, re.M)]
+
+    assert [lines for lines in groups if re.match(r"# \w+=", lines[0])] == []
+
+
+def test_example_copied_as_it_is_changes_nothing():
+    lines = (ROOT / ".env.example").read_text().splitlines()
+
+    assert [line for line in lines if line and not line.startswith("#")] == []
+
+
+# --- Packages --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+def test_every_package_is_pinned_and_says_what_it_is_for(path: Path):
+    lines = [line for line in path.read_text().splitlines() if line and line[0] not in "#-"]
+
+    assert lines
+    pinned = re.compile(r"[A-Za-z0-9_.-]+(\[[a-z0-9,]+\])?==\S+ +# \S.+")
+    assert [line for line in lines if not pinned.fullmatch(line)] == []
+
+
+def test_packages_for_pages_are_pinned():
+    dependencies = json.loads((ROOT / "package.json").read_text())["dependencies"]
+
+    assert dependencies
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in dependencies.values())
+
+
+def test_lock_file_holds_what_package_json_asks_for():
+    dependencies = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+
+    locked = {name: packages[f"node_modules/{name}"]["version"] for name in dependencies}
+    assert locked == dependencies
+    assert all("integrity" in package for name, package in packages.items() if name)
+
+
+def test_lock_file_names_no_registry():
+    assert '"resolved"' not in (ROOT / "package-lock.json").read_text()
+
+
+def test_no_file_names_a_registry():
+    """Whoever installs has a registry configured, and it may not be the public one."""
+    hosts = [b"pypi." + b"org", b"files.python" + b"hosted.org", b"registry.npm" + b"js.org"]
+    naming = [
+        path.relative_to(ROOT)
+        for path in tracked_files()
+        if any(host in path.read_bytes() for host in hosts)
+    ]
+
+    assert naming == []
+
+
+# --- Deployment ------------------------------------------------------------------------------
+
+
+def test_compose_runs_a_database_that_is_recent_enough_and_kept_to_itself():
+    database = COMPOSE["services"]["db"]
+
+    name, _, tag = database["image"].partition(":")
+    assert name == "postgres"
+    assert int(tag) >= 15
+    assert "ports" not in database
+
+
+def test_compose_starts_again_what_ends():
+    services = COMPOSE["services"]
+
+    assert {name: service["restart"] for name, service in services.items()} == dict.fromkeys(
+        ("db", "web", "worker"), "unless-stopped"
+    )
+
+
+@pytest.mark.parametrize("name", OWN_SERVICES)
+def test_compose_is_production_with_sign_in(name: str):
+    environment = COMPOSE["services"][name]["environment"]
+
+    assert environment["TRAINHUB_PRODUCTION"] == "true"
+    assert environment["TRAINHUB_OPEN_MODE"] == "false"
+
+
+@pytest.mark.parametrize("name", OWN_SERVICES)
+def test_compose_refuses_to_start_without_its_secrets(name: str):
+    environment = COMPOSE["services"][name]["environment"]
+
+    assert "${POSTGRES_PASSWORD:?" in environment["DATABASE_URL"]
+    assert environment["TRAINHUB_SECRET_KEY"].startswith("${TRAINHUB_SECRET_KEY:?")
+
+
+def test_compose_lets_trainings_save_before_the_worker_is_killed():
+    worker = COMPOSE["services"]["worker"]
+
+    assert worker["command"][-2:] == ["--on-exit", "stop"]
+    assert int(worker["stop_grace_period"].removesuffix("s")) > 10
+
+
+def test_compose_volumes_are_declared():
+    used = {
+        volume.partition(":")[0]
+        for service in COMPOSE["services"].values()
+        for volume in service.get("volumes", [])
+    }
+
+    assert used == set(COMPOSE["volumes"])
+
+
+def test_image_does_not_run_as_root():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+
+    users = [line for line in lines if line.startswith("USER ")]
+    assert users == ["USER trainhub"]
+    assert lines.index("USER trainhub") < next(
+        number for number, line in enumerate(lines) if line.startswith("CMD ")
+    )
+
+
+def test_secrets_of_this_machine_do_not_get_into_an_image():
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert {".env", "var", ".git"} <= set(ignored)
+
+
+def test_secrets_of_this_machine_are_not_tracked():
+    assert not {".env", "secret_key"} & {path.name for path in tracked_files()}
