@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Page, Paginator
-from django.db.models import Max
+from django.db.models import F, Max
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import urlencode
@@ -154,7 +154,8 @@ def artifact_list(request: PageRequest, project_id: str, run_id: str) -> HttpRes
 
 
 def _artifacts(run: Run) -> dict[str, Any]:
-    artifacts = run.artifacts.prefetch_related("tags__applied_by")
+    newest_first = (F("step").desc(nulls_last=True), "-created_at", "id")
+    artifacts = run.artifacts.order_by(*newest_first).prefetch_related("tags__applied_by")
     return {"run": run, "project": run.project, "artifacts": artifacts}
 
 

@@ -19,37 +19,33 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 PATIENCE_MS = 15_000
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.parent.name == "browser":
-            item.add_marker(pytest.mark.browser)
-            # Threads of the server and the worker see only what is committed.
-            item.add_marker(pytest.mark.django_db(transaction=True, serialized_rollback=True))
-
-
 def find_chromium():
     configured = os.environ.get("CHROMIUM")
     return configured or next(filter(None, map(shutil.which, CHROMIUMS)), None)
 
 
-@pytest.fixture(scope="session")
-def browser():
+@pytest.fixture
+def browser(live_server, monkeypatch):
+    """A Chromium for one test, started after the test's database is ready and ended before it goes.
+
+    Playwright's synchronous interface keeps an event loop running in this thread, and in such a
+    thread Django has connections of their own: they must neither meet the fixtures of the database
+    nor outlive the loop.
+    """
     executable = find_chromium()
     if executable is None:
         reason = "no Chromium found: apt install chromium, or set CHROMIUM to a browser's path"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    # Playwright's synchronous interface runs an event loop in this thread, in which Django would
-    # otherwise refuse to touch the database.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         yield browser
         browser.close()
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+        connections.close_all()
 
 
 @pytest.fixture

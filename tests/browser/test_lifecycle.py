@@ -10,6 +10,12 @@ from runs.models import Run
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory
 
+pytestmark = [
+    pytest.mark.browser,
+    # The threads of the server and the worker see only what is committed.
+    pytest.mark.django_db(transaction=True, serialized_rollback=True),
+]
+
 expect.set_options(timeout=15_000)
 
 
