@@ -205,7 +205,7 @@ def tail(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
 def _tail(run: Run, form: LogFilterForm, lines: list[LogLine]) -> dict[str, Any]:
     # A line may have come in after the run was read: then it is among ``lines``.
     shown = max(run.log_count, lines[-1].seq) if lines else run.log_count
-    only = {"after": shown, "level": form.filter.level, "q": form.filter.q}
+    only: dict[str, str | int] = {"after": shown, "level": form.filter.level, "q": form.filter.q}
     return {
         "run": run,
         "project": run.project,
@@ -226,7 +226,7 @@ def log(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     if number > paginator.num_pages:
         number = paginator.num_pages
         found = logs.page(run, number, LOG_LINES_A_PAGE, form.filter)
-    page = Page(found.items, number, paginator)
+    page: Page[Any] = Page(found.items, number, paginator)
     context = {"run": run, "project": run.project, "log_form": form, "page": page}
     return render(request, "runs/log.html", context)
 

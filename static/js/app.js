@@ -10,7 +10,9 @@
 
   document.addEventListener("htmx:sendError", () => { offline.hidden = false; });
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.xhr.status > 0) offline.hidden = true;
+    const { status } = event.detail.xhr;
+    if (status > 0) offline.hidden = true;
+    if (status === 404) location.reload(); // what was looked at is gone: say so
   });
 
   // Signed out meanwhile: a fragment was answered with the sign-in page; show it as a page.

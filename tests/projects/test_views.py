@@ -211,6 +211,13 @@ def test_create_says_at_the_field_what_is_wrong(client, field, value):
     assert not Project.objects.exists()
 
 
+def test_create_refuses_a_form_of_many_megabytes(client):
+    response = client.post("/dashboard/projects/new", valid(description="x" * 3_000_000))
+
+    assert response.status_code == 400
+    assert "<h1>" in response.content.decode()
+
+
 def test_edit_makes_a_new_version(client):
     project = ProjectFactory(name="Before", default_hyperparameters={"seed": 1, "warmup": 5})
     url = f"/dashboard/projects/{project.pk}/edit"
