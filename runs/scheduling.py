@@ -62,7 +62,7 @@ def claim(worker: Worker, seats: int) -> list[Run]:
 
 
 def _recipes_for(worker: Worker) -> Iterable[str]:
-    """Asked for apart: joined in, the planner sorts the whole queue instead of reading its index."""
+    """Asked for apart: joined in, the planner sorts the whole queue and does not read its index."""
     return Recipe.objects.filter(executor__in=worker.executors).values_list("pk", flat=True)
 
 

@@ -145,5 +145,5 @@ def planned_steps(hyperparameters: dict[str, Any]) -> int:
     """max_steps, or num_epochs (3) times the steps of an epoch; at least 1."""
     if "max_steps" in hyperparameters:
         return int(hyperparameters["max_steps"])
-    epoch = math.ceil(EXAMPLES_AN_EPOCH / hyperparameters.get("batch_size", 16))
-    return max(1, math.ceil(hyperparameters.get("num_epochs", 3) * epoch))
+    epoch = math.ceil(EXAMPLES_AN_EPOCH / int(hyperparameters.get("batch_size", 16)))
+    return max(1, math.ceil(float(hyperparameters.get("num_epochs", 3)) * epoch))

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 
 def in_parallel(*functions: Callable[[], Any]) -> list[Any]:
-    """Call each in a thread of its own, all at once: their results, or the exceptions they raised."""
+    """Call each in a thread of its own, all at once: their results, or what they raised."""
     barrier = threading.Barrier(len(functions))
 
     def call(function: Callable[[], Any]) -> Any:

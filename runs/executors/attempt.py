@@ -100,13 +100,15 @@ class Attempt:
 
     def ending(self) -> Ending | None:
         """None while it works."""
-        # Asked first, read after: a launcher writes the end down before it ends itself.
+        # In the order in which a launcher does it, so that it cannot slip through in between: it
+        # says that it has begun, it lives, it writes the end down, it ends itself.
+        launching = self._is_launching()
         lives = self._launcher() is not None or self.process() is not None
         path = self.directory / "exit.json"
         note = _read_json(path)
         if note is not None:
             return Ending(int(note["returncode"]), path.stat().st_mtime)
-        if lives or self._is_launching():
+        if launching or lives:
             return None
         return Ending(None, self._last_sign_of_life())
 

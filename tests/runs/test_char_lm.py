@@ -172,7 +172,7 @@ def test_cancelled_training_leaves_a_checkpoint_that_loads(loop, create):
 
 def test_killed_training_gives_the_weights_of_one_that_was_not(loop, create):
     whole, killed = create(max_steps=1500), create(max_steps=1500)
-    work_until(loop, lambda: at_step(killed, 120))
+    work_until(loop, lambda: at_step(killed, 60))
 
     process = Attempt.of(killed).process()
     assert process is not None, "it ended before it could be killed"

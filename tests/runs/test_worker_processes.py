@@ -159,9 +159,7 @@ def test_killed_worker_that_comes_back_takes_up_what_still_runs(worker):
 
 
 def test_training_that_ended_while_its_worker_was_dead_is_completed_when_it_comes_back(worker):
-    run = process_run(
-        hyperparameters={"max_steps": 120, "pause_seconds": 0.01}, total_steps=120
-    )
+    run = process_run(hyperparameters={"max_steps": 120, "pause_seconds": 0.01}, total_steps=120)
     first = worker("one").ready()
     wait_until(at_step(run, 5))
     process = trainer(run)
@@ -203,7 +201,7 @@ def test_another_worker_takes_over_after_the_lease_and_ends_the_old_process(work
 
 
 def test_killed_trainer_goes_on_from_its_last_checkpoint(worker):
-    run = process_run(hyperparameters={"max_steps": 300, "pause_seconds": 0.01}, total_steps=300)
+    run = process_run(hyperparameters={"max_steps": 600, "pause_seconds": 0.01}, total_steps=600)
     worker("one").ready()
     wait_until(lambda: at_step(run, 30)() and run.artifacts.checkpoints().exists())
 
@@ -213,7 +211,7 @@ def test_killed_trainer_goes_on_from_its_last_checkpoint(worker):
     recovered = run.events.get(kind=EventKind.RECOVERED)
     assert (run.status, run.attempt) == (RunStatus.COMPLETED, 2)
     assert "SIGKILL" in recovered.reason
-    assert run.series.get(key="train_loss").count == 300
+    assert run.series.get(key="train_loss").count == 600
     assert_every_step_once(run)
     assert_every_line_once(run)
     steps = list(run.artifacts.checkpoints().order_by("step").values_list("step", flat=True))

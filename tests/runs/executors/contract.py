@@ -5,6 +5,8 @@ A module of an executor's own tests subclasses ``ExecutorContract`` and gives it
 while a test looks at it.
 """
 
+from typing import Any, ClassVar
+
 import pytest
 
 from artifacts.models import ArtifactType
@@ -49,7 +51,7 @@ def work_until_step(executor, run, step):
 
 
 class ExecutorContract:
-    LONG = {"max_steps": 100_000}
+    LONG: ClassVar[dict[str, Any]] = {"max_steps": 100_000}
 
     @pytest.fixture
     def run(self, recipe):
@@ -160,24 +162,23 @@ class ExecutorContract:
         assert fresh(run).status == RunStatus.RUNNING
 
     def test_next_attempt_goes_on_from_the_checkpoint_and_no_step_is_doubled(self, executor, run):
-        run.hyperparameters = self.LONG | {"max_steps": 40}
-        run.total_steps = 40
+        run.hyperparameters = self.LONG
         run.save()
         self.start(executor, run)
         work_until_step(executor, run, 23)
         executor.kill(fresh(run), run.worker)
         assert poll(executor, run).work is Work.DIED
-        worker = run.worker
+        worker, reached = run.worker, fresh(run).step
         fresh(run).recover("It died.")
         fresh(run).claim(worker)
 
         assert poll(executor, run).work is Work.ABSENT
         self.start(executor, run)
-        poll_until(executor, run, Work.FINISHED)
+        work_until_step(executor, run, reached + 10)
 
+        done = steps_of(run)
         assert fresh(run).attempt == 2
-        assert steps_of(run) == list(range(1, 41))
-        assert latest_sound_checkpoint(fresh(run)).step == 40
+        assert done == list(range(1, len(done) + 1))
 
     def test_stop_before_the_next_attempt_keeps_what_the_earlier_one_saved(self, executor, run):
         run.hyperparameters = self.LONG

@@ -23,7 +23,7 @@ def save(step):
 
 source = os.environ.get("TRAINHUB_RESUME_FROM")
 step = json.loads(Path(source).read_text())["step"] if source else 0
-print(f"attempt {os.environ['TRAINHUB_ATTEMPT']} from step {step}")
+print(f"attempt {os.environ['TRAINHUB_ATTEMPT']} from step {step}")  # noqa: T201
 with Path(os.environ["TRAINHUB_METRICS_FILE"]).open("a") as metrics:
     while step < total and not asked_to_stop:
         time.sleep(hyperparameters.get("pause_seconds", 0.002))
@@ -31,7 +31,7 @@ with Path(os.environ["TRAINHUB_METRICS_FILE"]).open("a") as metrics:
         row = {"step": step, "total_steps": total, "train_loss": 1 / step, "pid": os.getpid()}
         metrics.write(json.dumps(row) + "\n")
         metrics.flush()
-        print(f"step {step}")
+        print(f"step {step}")  # noqa: T201
         if step % 10 == 0:
             save(step)
 save(step)
