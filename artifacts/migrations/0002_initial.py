@@ -6,61 +6,89 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('artifacts', '0001_initial'),
-        ('runs', '0001_initial'),
+        ("artifacts", "0001_initial"),
+        ("runs", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='artifact',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='artifacts', to='runs.run', verbose_name='run'),
+            model_name="artifact",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="artifacts",
+                to="runs.run",
+                verbose_name="run",
+            ),
         ),
         migrations.AddField(
-            model_name='artifacttag',
-            name='applied_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL, verbose_name='by'),
+            model_name="artifacttag",
+            name="applied_by",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="by",
+            ),
         ),
         migrations.AddField(
-            model_name='artifacttag',
-            name='artifact',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tags', to='artifacts.artifact'),
+            model_name="artifacttag",
+            name="artifact",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="tags",
+                to="artifacts.artifact",
+            ),
         ),
         migrations.AddIndex(
-            model_name='artifact',
-            index=models.Index(condition=models.Q(('type', 'checkpoint')), fields=['run', '-step'], name='artifact_checkpoints'),
+            model_name="artifact",
+            index=models.Index(
+                condition=models.Q(("type", "checkpoint")),
+                fields=["run", "-step"],
+                name="artifact_checkpoints",
+            ),
         ),
         migrations.AddIndex(
-            model_name='artifact',
-            index=models.Index(fields=['-created_at', 'id'], name='artifact_newest_first'),
+            model_name="artifact",
+            index=models.Index(fields=["-created_at", "id"], name="artifact_newest_first"),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.UniqueConstraint(fields=('run', 'file'), name='artifact_run_file'),
+            model_name="artifact",
+            constraint=models.UniqueConstraint(fields=("run", "file"), name="artifact_run_file"),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.CheckConstraint(condition=models.Q(('type__in', ['checkpoint', 'event', 'evaluation', 'config'])), name='artifact_type_known'),
+            model_name="artifact",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("type__in", ["checkpoint", "event", "evaluation", "config"])),
+                name="artifact_type_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.CheckConstraint(condition=models.Q(('size_bytes__gte', 0)), name='artifact_size_not_negative'),
+            model_name="artifact",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("size_bytes__gte", 0)), name="artifact_size_not_negative"
+            ),
         ),
         migrations.AddIndex(
-            model_name='artifacttag',
-            index=models.Index(fields=['value', 'artifact'], name='artifacttag_by_value'),
+            model_name="artifacttag",
+            index=models.Index(fields=["value", "artifact"], name="artifacttag_by_value"),
         ),
         migrations.AddConstraint(
-            model_name='artifacttag',
-            constraint=models.UniqueConstraint(fields=('artifact', 'value'), name='artifacttag_once'),
+            model_name="artifacttag",
+            constraint=models.UniqueConstraint(
+                fields=("artifact", "value"), name="artifacttag_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='artifacttag',
-            constraint=models.CheckConstraint(condition=models.Q(('value__in', ['候选', '发布', '归档'])), name='artifacttag_value_known'),
+            model_name="artifacttag",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("value__in", ["候选", "发布", "归档"])),
+                name="artifacttag_value_known",
+            ),
         ),
     ]

@@ -3,229 +3,562 @@
 import django.contrib.postgres.fields
 import django.core.validators
 import django.db.models.deletion
-import runs.models.recipe
-import trainhub.ids
 from django.conf import settings
 from django.db import migrations, models
 
+import runs.models.recipe
+import trainhub.ids
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('artifacts', '0001_initial'),
-        ('projects', '0001_initial'),
+        ("artifacts", "0001_initial"),
+        ("projects", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='GpuPool',
+            name="GpuPool",
             fields=[
-                ('gpu_type', models.CharField(max_length=64, primary_key=True, serialize=False, verbose_name='GPU type')),
-                ('capacity', models.PositiveIntegerField(verbose_name='GPUs')),
+                (
+                    "gpu_type",
+                    models.CharField(
+                        max_length=64, primary_key=True, serialize=False, verbose_name="GPU type"
+                    ),
+                ),
+                ("capacity", models.PositiveIntegerField(verbose_name="GPUs")),
             ],
             options={
-                'verbose_name': 'GPU pool',
-                'verbose_name_plural': 'GPU pools',
-                'ordering': ('gpu_type',),
+                "verbose_name": "GPU pool",
+                "verbose_name_plural": "GPU pools",
+                "ordering": ("gpu_type",),
             },
         ),
         migrations.CreateModel(
-            name='MetricSeries',
+            name="MetricSeries",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('key', models.CharField(db_collation='C', max_length=250, verbose_name='key')),
-                ('count', models.BigIntegerField(default=0, verbose_name='points')),
-                ('minimum', models.FloatField(null=True, verbose_name='minimum')),
-                ('maximum', models.FloatField(null=True, verbose_name='maximum')),
-                ('last_step', models.BigIntegerField(null=True, verbose_name='last step')),
-                ('last_timestamp_ms', models.BigIntegerField(null=True)),
-                ('last_value', models.FloatField(null=True, verbose_name='last value')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("key", models.CharField(db_collation="C", max_length=250, verbose_name="key")),
+                ("count", models.BigIntegerField(default=0, verbose_name="points")),
+                ("minimum", models.FloatField(null=True, verbose_name="minimum")),
+                ("maximum", models.FloatField(null=True, verbose_name="maximum")),
+                ("last_step", models.BigIntegerField(null=True, verbose_name="last step")),
+                ("last_timestamp_ms", models.BigIntegerField(null=True)),
+                ("last_value", models.FloatField(null=True, verbose_name="last value")),
             ],
             options={
-                'verbose_name': 'metric',
-                'verbose_name_plural': 'metrics',
+                "verbose_name": "metric",
+                "verbose_name_plural": "metrics",
             },
         ),
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', trainhub.ids.PublicIdField(prefix='worker', serialize=False)),
-                ('name', models.CharField(max_length=200, unique=True, verbose_name='name')),
-                ('host', models.CharField(max_length=255, verbose_name='host')),
-                ('pid', models.PositiveIntegerField(verbose_name='process id')),
-                ('executors', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=16), size=None, verbose_name='executors')),
-                ('seats', models.PositiveSmallIntegerField(verbose_name='seats')),
-                ('incarnation', models.PositiveIntegerField(default=1, verbose_name='incarnation')),
-                ('started_at', models.DateTimeField(verbose_name='started at')),
-                ('last_heartbeat', models.DateTimeField(verbose_name='last heartbeat')),
-                ('stopped_at', models.DateTimeField(blank=True, null=True, verbose_name='stopped at')),
+                ("id", trainhub.ids.PublicIdField(prefix="worker", serialize=False)),
+                ("name", models.CharField(max_length=200, unique=True, verbose_name="name")),
+                ("host", models.CharField(max_length=255, verbose_name="host")),
+                ("pid", models.PositiveIntegerField(verbose_name="process id")),
+                (
+                    "executors",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=16),
+                        size=None,
+                        verbose_name="executors",
+                    ),
+                ),
+                ("seats", models.PositiveSmallIntegerField(verbose_name="seats")),
+                ("incarnation", models.PositiveIntegerField(default=1, verbose_name="incarnation")),
+                ("started_at", models.DateTimeField(verbose_name="started at")),
+                ("last_heartbeat", models.DateTimeField(verbose_name="last heartbeat")),
+                (
+                    "stopped_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="stopped at"),
+                ),
             ],
             options={
-                'verbose_name': 'worker',
-                'verbose_name_plural': 'workers',
-                'ordering': ('-last_heartbeat',),
+                "verbose_name": "worker",
+                "verbose_name_plural": "workers",
+                "ordering": ("-last_heartbeat",),
             },
         ),
         migrations.CreateModel(
-            name='MetricPoint',
+            name="MetricPoint",
             fields=[
-                ('pk', models.CompositePrimaryKey('series_id', 'step', 'timestamp_ms', 'value', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('step', models.BigIntegerField()),
-                ('timestamp_ms', models.BigIntegerField()),
-                ('value', models.FloatField()),
-                ('series', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='points', to='runs.metricseries')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "series_id",
+                        "step",
+                        "timestamp_ms",
+                        "value",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("step", models.BigIntegerField()),
+                ("timestamp_ms", models.BigIntegerField()),
+                ("value", models.FloatField()),
+                (
+                    "series",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="points",
+                        to="runs.metricseries",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'metric point',
-                'verbose_name_plural': 'metric points',
+                "verbose_name": "metric point",
+                "verbose_name_plural": "metric points",
             },
         ),
         migrations.CreateModel(
-            name='Recipe',
+            name="Recipe",
             fields=[
-                ('name', models.SlugField(max_length=64, primary_key=True, serialize=False, verbose_name='name')),
-                ('description', models.CharField(blank=True, max_length=500, verbose_name='description')),
-                ('executor', models.CharField(choices=[('simulated', 'Simulated'), ('process', "Process on a worker's host")], max_length=16, verbose_name='executor')),
-                ('command', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=1000), blank=True, default=list, help_text="Program and arguments, one each, no shell. {python} is TrainHub's own Python, {repository} the folder of manage.py.", size=None, verbose_name='command')),
-                ('environment', models.JSONField(blank=True, default=dict, validators=[runs.models.recipe.validate_environment], verbose_name='environment')),
-                ('default_hyperparameters', models.JSONField(blank=True, default=dict, verbose_name='default hyperparameters')),
-                ('gpu_type', models.CharField(blank=True, max_length=64, validators=[django.core.validators.RegexValidator('\\A[\\w.\\- ]*\\Z')], verbose_name='GPU type')),
-                ('gpu_count', models.PositiveSmallIntegerField(default=0, verbose_name='GPUs')),
-                ('stop_grace_seconds', models.PositiveIntegerField(default=10, help_text='How long a stopped process may take to save its checkpoint.', verbose_name='grace time (s)')),
-                ('max_restarts', models.PositiveSmallIntegerField(default=3, help_text='How often a run goes on after its worker or process died.', verbose_name='restarts')),
-                ('is_default', models.BooleanField(default=False, verbose_name='default')),
-                ('enabled', models.BooleanField(default=True, verbose_name='enabled')),
+                (
+                    "name",
+                    models.SlugField(
+                        max_length=64, primary_key=True, serialize=False, verbose_name="name"
+                    ),
+                ),
+                (
+                    "description",
+                    models.CharField(blank=True, max_length=500, verbose_name="description"),
+                ),
+                (
+                    "executor",
+                    models.CharField(
+                        choices=[
+                            ("simulated", "Simulated"),
+                            ("process", "Process on a worker's host"),
+                        ],
+                        max_length=16,
+                        verbose_name="executor",
+                    ),
+                ),
+                (
+                    "command",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=1000),
+                        blank=True,
+                        default=list,
+                        help_text="Program and arguments, one each, no shell. {python} is TrainHub's own Python, {repository} the folder of manage.py.",
+                        size=None,
+                        verbose_name="command",
+                    ),
+                ),
+                (
+                    "environment",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        validators=[runs.models.recipe.validate_environment],
+                        verbose_name="environment",
+                    ),
+                ),
+                (
+                    "default_hyperparameters",
+                    models.JSONField(
+                        blank=True, default=dict, verbose_name="default hyperparameters"
+                    ),
+                ),
+                (
+                    "gpu_type",
+                    models.CharField(
+                        blank=True,
+                        max_length=64,
+                        validators=[django.core.validators.RegexValidator("\\A[\\w.\\- ]*\\Z")],
+                        verbose_name="GPU type",
+                    ),
+                ),
+                ("gpu_count", models.PositiveSmallIntegerField(default=0, verbose_name="GPUs")),
+                (
+                    "stop_grace_seconds",
+                    models.PositiveIntegerField(
+                        default=10,
+                        help_text="How long a stopped process may take to save its checkpoint.",
+                        verbose_name="grace time (s)",
+                    ),
+                ),
+                (
+                    "max_restarts",
+                    models.PositiveSmallIntegerField(
+                        default=3,
+                        help_text="How often a run goes on after its worker or process died.",
+                        verbose_name="restarts",
+                    ),
+                ),
+                ("is_default", models.BooleanField(default=False, verbose_name="default")),
+                ("enabled", models.BooleanField(default=True, verbose_name="enabled")),
             ],
             options={
-                'verbose_name': 'recipe',
-                'verbose_name_plural': 'recipes',
-                'ordering': ('name',),
-                'constraints': [models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('is_default',), name='recipe_one_default'), models.CheckConstraint(condition=models.Q(('executor__in', ['simulated', 'process'])), name='recipe_executor_known'), models.CheckConstraint(condition=models.Q(('command', []), ('executor', 'process'), _negated=True), name='recipe_process_has_command')],
+                "verbose_name": "recipe",
+                "verbose_name_plural": "recipes",
+                "ordering": ("name",),
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_default", True)),
+                        fields=("is_default",),
+                        name="recipe_one_default",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("executor__in", ["simulated", "process"])),
+                        name="recipe_executor_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("command", []), ("executor", "process"), _negated=True),
+                        name="recipe_process_has_command",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', trainhub.ids.PublicIdField(prefix='run', serialize=False)),
-                ('project_version', models.PositiveIntegerField(verbose_name='project version')),
-                ('name', models.CharField(max_length=200, verbose_name='name')),
-                ('model', models.CharField(blank=True, max_length=200, verbose_name='model')),
-                ('dataset', models.CharField(blank=True, max_length=1000, verbose_name='dataset')),
-                ('hyperparameters', models.JSONField(default=dict, verbose_name='hyperparameters')),
-                ('gpu_type', models.CharField(blank=True, max_length=64, verbose_name='GPU type')),
-                ('gpu_count', models.PositiveSmallIntegerField(default=0, verbose_name='GPUs')),
-                ('priority', models.SmallIntegerField(default=0, verbose_name='priority')),
-                ('status', models.CharField(choices=[('排队中', 'Queued'), ('运行中', 'Running'), ('已完成', 'Completed'), ('已失败', 'Failed'), ('已取消', 'Cancelled')], default='排队中', max_length=16, verbose_name='status')),
-                ('status_reason', models.TextField(blank=True, verbose_name='reason')),
-                ('exit_code', models.IntegerField(blank=True, null=True, verbose_name='exit code')),
-                ('stop_kind', models.CharField(blank=True, choices=[('cancel', 'Cancel')], max_length=16, verbose_name='stop')),
-                ('stop_requested_at', models.DateTimeField(blank=True, null=True, verbose_name='stop requested at')),
-                ('progress', models.FloatField(default=0.0, verbose_name='progress')),
-                ('step', models.BigIntegerField(default=0, verbose_name='step')),
-                ('total_steps', models.BigIntegerField(blank=True, null=True, verbose_name='total steps')),
-                ('metrics', models.JSONField(default=dict, verbose_name='metrics')),
-                ('gpu_utilization', models.FloatField(blank=True, null=True, verbose_name='GPU utilization')),
-                ('log_count', models.BigIntegerField(default=0, verbose_name='log lines')),
-                ('start_step', models.BigIntegerField(default=0, verbose_name='first step after')),
-                ('attempt', models.PositiveSmallIntegerField(default=1, verbose_name='attempt')),
-                ('restart_count', models.PositiveSmallIntegerField(default=0, verbose_name='restarts')),
-                ('max_restarts', models.PositiveSmallIntegerField(default=3, verbose_name='restarts allowed')),
-                ('executor_state', models.JSONField(default=dict, editable=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('queued_at', models.DateTimeField(blank=True, null=True, verbose_name='queued at')),
-                ('started_at', models.DateTimeField(blank=True, null=True, verbose_name='started at')),
-                ('finished_at', models.DateTimeField(blank=True, null=True, verbose_name='finished at')),
-                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated at')),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='created by')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='projects.project', verbose_name='project')),
-                ('recipe', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='runs.recipe', verbose_name='recipe')),
-                ('resumed_from', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='resumed_runs', to='artifacts.artifact', verbose_name='resumed from')),
-                ('worker', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to='runs.worker', verbose_name='worker')),
+                ("id", trainhub.ids.PublicIdField(prefix="run", serialize=False)),
+                ("project_version", models.PositiveIntegerField(verbose_name="project version")),
+                ("name", models.CharField(max_length=200, verbose_name="name")),
+                ("model", models.CharField(blank=True, max_length=200, verbose_name="model")),
+                ("dataset", models.CharField(blank=True, max_length=1000, verbose_name="dataset")),
+                ("hyperparameters", models.JSONField(default=dict, verbose_name="hyperparameters")),
+                ("gpu_type", models.CharField(blank=True, max_length=64, verbose_name="GPU type")),
+                ("gpu_count", models.PositiveSmallIntegerField(default=0, verbose_name="GPUs")),
+                ("priority", models.SmallIntegerField(default=0, verbose_name="priority")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("排队中", "Queued"),
+                            ("运行中", "Running"),
+                            ("已完成", "Completed"),
+                            ("已失败", "Failed"),
+                            ("已取消", "Cancelled"),
+                        ],
+                        default="排队中",
+                        max_length=16,
+                        verbose_name="status",
+                    ),
+                ),
+                ("status_reason", models.TextField(blank=True, verbose_name="reason")),
+                ("exit_code", models.IntegerField(blank=True, null=True, verbose_name="exit code")),
+                (
+                    "stop_kind",
+                    models.CharField(
+                        blank=True,
+                        choices=[("cancel", "Cancel")],
+                        max_length=16,
+                        verbose_name="stop",
+                    ),
+                ),
+                (
+                    "stop_requested_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="stop requested at"),
+                ),
+                ("progress", models.FloatField(default=0.0, verbose_name="progress")),
+                ("step", models.BigIntegerField(default=0, verbose_name="step")),
+                (
+                    "total_steps",
+                    models.BigIntegerField(blank=True, null=True, verbose_name="total steps"),
+                ),
+                ("metrics", models.JSONField(default=dict, verbose_name="metrics")),
+                (
+                    "gpu_utilization",
+                    models.FloatField(blank=True, null=True, verbose_name="GPU utilization"),
+                ),
+                ("log_count", models.BigIntegerField(default=0, verbose_name="log lines")),
+                ("start_step", models.BigIntegerField(default=0, verbose_name="first step after")),
+                ("attempt", models.PositiveSmallIntegerField(default=1, verbose_name="attempt")),
+                (
+                    "restart_count",
+                    models.PositiveSmallIntegerField(default=0, verbose_name="restarts"),
+                ),
+                (
+                    "max_restarts",
+                    models.PositiveSmallIntegerField(default=3, verbose_name="restarts allowed"),
+                ),
+                ("executor_state", models.JSONField(default=dict, editable=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                (
+                    "queued_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="queued at"),
+                ),
+                (
+                    "started_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="started at"),
+                ),
+                (
+                    "finished_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="finished at"),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="updated at")),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="created by",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="runs",
+                        to="projects.project",
+                        verbose_name="project",
+                    ),
+                ),
+                (
+                    "recipe",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="runs.recipe",
+                        verbose_name="recipe",
+                    ),
+                ),
+                (
+                    "resumed_from",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="resumed_runs",
+                        to="artifacts.artifact",
+                        verbose_name="resumed from",
+                    ),
+                ),
+                (
+                    "worker",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="runs",
+                        to="runs.worker",
+                        verbose_name="worker",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'run',
-                'verbose_name_plural': 'runs',
-                'ordering': ('-created_at', 'id'),
+                "verbose_name": "run",
+                "verbose_name_plural": "runs",
+                "ordering": ("-created_at", "id"),
             },
         ),
         migrations.AddField(
-            model_name='metricseries',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='series', to='runs.run'),
+            model_name="metricseries",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="series", to="runs.run"
+            ),
         ),
         migrations.CreateModel(
-            name='LogLine',
+            name="LogLine",
             fields=[
-                ('pk', models.CompositePrimaryKey('run_id', 'seq', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('seq', models.BigIntegerField(verbose_name='number')),
-                ('timestamp', models.DateTimeField(verbose_name='time')),
-                ('level', models.CharField(choices=[('DEBUG', 'DEBUG'), ('INFO', 'INFO'), ('WARNING', 'WARNING'), ('ERROR', 'ERROR'), ('CRITICAL', 'CRITICAL')], max_length=8, verbose_name='level')),
-                ('source', models.CharField(blank=True, max_length=64, verbose_name='source')),
-                ('message', models.TextField(verbose_name='message')),
-                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='log_lines', to='runs.run')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "run_id",
+                        "seq",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("seq", models.BigIntegerField(verbose_name="number")),
+                ("timestamp", models.DateTimeField(verbose_name="time")),
+                (
+                    "level",
+                    models.CharField(
+                        choices=[
+                            ("DEBUG", "DEBUG"),
+                            ("INFO", "INFO"),
+                            ("WARNING", "WARNING"),
+                            ("ERROR", "ERROR"),
+                            ("CRITICAL", "CRITICAL"),
+                        ],
+                        max_length=8,
+                        verbose_name="level",
+                    ),
+                ),
+                ("source", models.CharField(blank=True, max_length=64, verbose_name="source")),
+                ("message", models.TextField(verbose_name="message")),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="log_lines",
+                        to="runs.run",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'log line',
-                'verbose_name_plural': 'log lines',
+                "verbose_name": "log line",
+                "verbose_name_plural": "log lines",
             },
         ),
         migrations.CreateModel(
-            name='RunEvent',
+            name="RunEvent",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('created', 'created'), ('claimed', 'claimed by a worker'), ('status', 'status changed'), ('stop_requested', 'stop requested'), ('recovered', 'recovered'), ('readopted', 'taken up again'), ('released', 'released by its worker'), ('rewound', 'rewound to a checkpoint')], max_length=16, verbose_name='kind')),
-                ('from_status', models.CharField(blank=True, choices=[('排队中', 'Queued'), ('运行中', 'Running'), ('已完成', 'Completed'), ('已失败', 'Failed'), ('已取消', 'Cancelled')], max_length=16, verbose_name='from')),
-                ('to_status', models.CharField(blank=True, choices=[('排队中', 'Queued'), ('运行中', 'Running'), ('已完成', 'Completed'), ('已失败', 'Failed'), ('已取消', 'Cancelled')], max_length=16, verbose_name='to')),
-                ('attempt', models.PositiveSmallIntegerField(verbose_name='attempt')),
-                ('reason', models.TextField(blank=True, verbose_name='reason')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='when')),
-                ('actor', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL, verbose_name='by')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='runs.run')),
-                ('worker', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to='runs.worker', verbose_name='worker')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("created", "created"),
+                            ("claimed", "claimed by a worker"),
+                            ("status", "status changed"),
+                            ("stop_requested", "stop requested"),
+                            ("recovered", "recovered"),
+                            ("readopted", "taken up again"),
+                            ("released", "released by its worker"),
+                            ("rewound", "rewound to a checkpoint"),
+                        ],
+                        max_length=16,
+                        verbose_name="kind",
+                    ),
+                ),
+                (
+                    "from_status",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("排队中", "Queued"),
+                            ("运行中", "Running"),
+                            ("已完成", "Completed"),
+                            ("已失败", "Failed"),
+                            ("已取消", "Cancelled"),
+                        ],
+                        max_length=16,
+                        verbose_name="from",
+                    ),
+                ),
+                (
+                    "to_status",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("排队中", "Queued"),
+                            ("运行中", "Running"),
+                            ("已完成", "Completed"),
+                            ("已失败", "Failed"),
+                            ("已取消", "Cancelled"),
+                        ],
+                        max_length=16,
+                        verbose_name="to",
+                    ),
+                ),
+                ("attempt", models.PositiveSmallIntegerField(verbose_name="attempt")),
+                ("reason", models.TextField(blank=True, verbose_name="reason")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="when")),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="by",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="runs.run",
+                    ),
+                ),
+                (
+                    "worker",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to="runs.worker",
+                        verbose_name="worker",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'run event',
-                'verbose_name_plural': 'run events',
-                'ordering': ('id',),
+                "verbose_name": "run event",
+                "verbose_name_plural": "run events",
+                "ordering": ("id",),
             },
         ),
         migrations.AddConstraint(
-            model_name='metricseries',
-            constraint=models.UniqueConstraint(fields=('run', 'key'), name='metricseries_run_key'),
+            model_name="metricseries",
+            constraint=models.UniqueConstraint(fields=("run", "key"), name="metricseries_run_key"),
         ),
         migrations.AddIndex(
-            model_name='logline',
-            index=models.Index(fields=['run', 'timestamp'], name='logline_run_time'),
+            model_name="logline",
+            index=models.Index(fields=["run", "timestamp"], name="logline_run_time"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['project', '-created_at', 'id'], name='run_of_project'),
+            model_name="run",
+            index=models.Index(fields=["project", "-created_at", "id"], name="run_of_project"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['-created_at', 'id'], name='run_newest_first'),
+            model_name="run",
+            index=models.Index(fields=["-created_at", "id"], name="run_newest_first"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('status', '排队中')), fields=['-priority', 'queued_at', 'id'], name='run_queue'),
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("status", "排队中")),
+                fields=["-priority", "queued_at", "id"],
+                name="run_queue",
+            ),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('status', '运行中')), fields=['worker'], name='run_running'),
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("status", "运行中")), fields=["worker"], name="run_running"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['排队中', '运行中', '已完成', '已失败', '已取消'])), name='run_status_known'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("status__in", ["排队中", "运行中", "已完成", "已失败", "已取消"])
+                ),
+                name="run_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('status__in', ["已取消", "已失败", "已完成"])), models.Q(models.Q(('status__in', ["已取消", "已失败", "已完成"]), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='run_finished_iff_terminal'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("finished_at__isnull", False),
+                        ("status__in", ["已取消", "已失败", "已完成"]),
+                    ),
+                    models.Q(
+                        models.Q(("status__in", ["已取消", "已失败", "已完成"]), _negated=True),
+                        ("finished_at__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="run_finished_iff_terminal",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('progress__gte', 0), ('progress__lte', 1)), name='run_progress_is_a_share'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("progress__gte", 0), ("progress__lte", 1)),
+                name="run_progress_is_a_share",
+            ),
         ),
     ]
