@@ -184,9 +184,9 @@ class UpProcess:
             for process in processes:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            if self.process is not None:
-                self.process.wait(timeout=START_SECONDS)
             psutil.wait_procs(processes, timeout=5)
+        if self.process is not None:
+            self.process.wait(timeout=START_SECONDS)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class ControlRoom:
         )
         self._web = child(_("The web server"), "serve")
         worker = ("run_worker", "--name", worker_name(), "--on-exit", "stop")
-        self._worker = child(_("The worker"), *worker, leaves_last=True)
+        self._worker = child(_("The worker"), *worker)
         self._children = (self._web, self._worker)
 
     def prepare(self) -> None:
@@ -147,13 +147,12 @@ class ControlRoom:
         self._directory.record(records, stopping=stopping)
 
 
-def child(name: str, *command: str, leaves_last: bool = False) -> ChildProcess:
+def child(name: str, *command: str) -> ChildProcess:
     """A manage.py command that leaves by itself should this process be killed.
 
-    ``leaves_last``: it then takes the embedded database with it. System checks have been made.
+    System checks have been made.
     """
-    options = ["--then-stop-database"] if leaves_last else []
-    attached = [sys.executable, "-m", "trainhub.attached", str(os.getpid()), *options]
+    attached = [sys.executable, "-m", "trainhub.attached", str(os.getpid())]
     return ChildProcess(name, [*attached, *command, "--skip-checks"], settings.BASE_DIR)
 
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from trainhub.startup import CannotStart
 
+LOCK_NAME: Final = "up.lock"
 POLL_SECONDS: Final = 0.1
 # An `up` that was killed a moment ago may still be noticed as dead; one that stops, stop.
 HELD_PATIENCE_SECONDS: Final = 2.0
@@ -53,6 +54,28 @@ class ProcessRecord:
             os.killpg(self.pid, signal.SIGKILL)
 
 
+def recorded_processes(directory: Path) -> list[ProcessRecord]:
+    """What the last holder of the data directory has started, in the order of their start."""
+    try:
+        content = (directory / LOCK_NAME).read_bytes()
+    except OSError:
+        return []
+    return _records(_parse(content))
+
+
+def _records(note: dict[str, Any]) -> list[ProcessRecord]:
+    return [ProcessRecord(**entry) for entry in note.get("processes", [])]
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    """{} for what a crash, or a writer at work, has left half written."""
+    try:
+        note = json.loads(content)
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
 class DataDirectory:
     """The hold on a data directory: a lock that the system releases however its holder ends.
 
@@ -60,7 +83,7 @@ class DataDirectory:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "up.lock"
+        self._path = directory / LOCK_NAME
         self._file = -1
         self._orphans: list[ProcessRecord] = []
 
@@ -80,7 +103,7 @@ class DataDirectory:
                     % {"pid": note.get("pid", "?"), "path": self._path.parent}
                 )
             time.sleep(POLL_SECONDS)
-        self._orphans = [ProcessRecord(**entry) for entry in self._read().get("processes", [])]
+        self._orphans = _records(self._read())
         self.record(self._orphans)
 
     def end_orphans(self) -> bool:
@@ -138,9 +161,4 @@ class DataDirectory:
         return True
 
     def _read(self) -> dict[str, Any]:
-        """{} for what a crash, or a writer at work, has left half written."""
-        try:
-            note = json.loads(os.pread(self._file, 1_000_000, 0))
-        except ValueError:
-            return {}
-        return note if isinstance(note, dict) else {}
+        return _parse(os.pread(self._file, 1_000_000, 0))

@@ -18,8 +18,6 @@ from moto.server import ThreadedMotoServer
 
 from tests.up_process import STOP_SECONDS, UpProcess, free_port, up_process, wait_until
 
-pytestmark = pytest.mark.xdist_group("up")
-
 # Processes that have lost their parent look every half second, and the worker has six to leave.
 ORPHAN_SECONDS = 12
 
@@ -160,6 +158,13 @@ def test_killed_up_takes_everything_along_and_starts_again(up: UpProcess):
     assert up.get("/readyz")[0] == 200
     assert up.get("/projects")[1].count("中文摘要系统") == 1
     assert up.password is None
+
+
+def test_killed_up_and_worker_do_not_leave_the_database_behind(up: UpProcess):
+    for process in (*up.find("up"), *up.find("run_worker")):
+        process.kill()
+
+    wait_until(lambda: not up.processes(), ORPHAN_SECONDS, "all have left")
 
 
 def test_start_right_after_up_was_killed_does_not_mind_what_still_runs(up: UpProcess):
