@@ -13,11 +13,6 @@ from trainhub.ids import PublicIdField
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
-    def silent(self) -> WorkerQuerySet:
-        """Workers whose lease has run out (by the database's clock)."""
-        lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
-        return self.filter(models.Q(last_heartbeat__lt=Now() - lease))
-
     def alive(self) -> WorkerQuerySet:
         lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
         return self.filter(stopped_at=None, last_heartbeat__gte=Now() - lease)

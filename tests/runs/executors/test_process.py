@@ -585,12 +585,15 @@ def test_next_attempt_ends_the_one_that_still_works_and_takes_in_its_rest(execut
 
     executor.start(fresh(run), other)
 
-    work_until_step(executor, run, 30)
-    done = steps_of(run)
+    went_back_to = fresh(run).step
+    work_until_step(executor, run, went_back_to + 5)
+    pids = run.series.get(key="pid").points.order_by("step").values_list("value", flat=True)
+    second = Attempt.of(fresh(run)).process().pid
     assert not process.is_running()
-    assert done == list(range(1, len(done) + 1))
-    pids = run.series.get(key="pid").points.values_list("value", flat=True)
-    assert set(pids) == {process.pid, Attempt.of(fresh(run)).process().pid}
+    assert steps_of(run) == list(range(1, len(pids) + 1))
+    assert went_back_to >= 10
+    assert set(pids[:went_back_to]) == {process.pid}
+    assert set(pids[went_back_to:]) == {second}
 
 
 def test_lines_of_every_attempt_are_there_once(executor):
