@@ -12,12 +12,13 @@ from rest_framework.views import APIView
 
 from projects.models import Project
 from tests.factories import ProjectFactory, UserFactory
+from trainhub.health import readyz
 
 pytestmark = pytest.mark.django_db
 
 # What answers without sign-in: the way in, and what asks whether the server is up (orchestrators
-# have no account; the answer is two words). The root leads to the dashboard, which asks.
-OPEN = {"", "login", "admin/login/", "dashboard/language", "healthz", "readyz"}
+# have no account). The root leads to the dashboard, which asks.
+OPEN = {"", "login", "admin/login/", "dashboard/language", "healthz"}
 
 
 def addresses(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -38,7 +39,7 @@ def concrete(route: str) -> str:
 
 def is_api(pattern: URLPattern) -> bool:
     view = getattr(pattern.callback, "cls", None)
-    return isinstance(view, type) and issubclass(view, APIView)
+    return (isinstance(view, type) and issubclass(view, APIView)) or pattern.callback is readyz
 
 
 EVERY = {concrete(route): entry for route, entry in addresses(get_resolver()) if route not in OPEN}

@@ -55,17 +55,24 @@ def test_readyz_without_a_database_is_503_and_says_so(
     assert response.json() == {"status": "unavailable", "database": False, "migrations": False}
 
 
-@BOTH
 @pytest.mark.django_db
-def test_health_in_production_needs_no_sign_in(client: Client, settings: Settings, path: str):
+def test_healthz_in_production_needs_no_sign_in(client: Client, settings: Settings):
     settings.OPEN_MODE = False
 
-    assert client.get(path).status_code == 200
+    assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.django_db
+def test_readyz_in_production_tells_nobody_in_particular(client: Client, settings: Settings):
+    settings.OPEN_MODE = False
+
+    assert client.get("/readyz").status_code == 401
 
 
 @BOTH
+@pytest.mark.django_db
 def test_health_takes_no_post(client: Client, path: str):
-    assert client.post(path).status_code == 405
+    assert client.post(path, content_type="application/json").status_code == 405
 
 
 @BOTH

@@ -58,12 +58,12 @@ def server(
     def is_ready() -> bool:
         assert process.poll() is None, (data_dir / "log").read_text()
         try:
-            return api.get("/readyz").status == 200
+            return api.get("/readyz").status == 401  # ready, but not for nobody
         except OSError:
             return False
 
     try:
-        wait_until(is_ready, 60, "/readyz answers 200")
+        wait_until(is_ready, 60, "/readyz no longer answers 503")
         yield process, api
     finally:
         process.kill()
