@@ -4,9 +4,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test import TransactionTestCase
 from pytest_django import Settings
 
 from tests.up_process import UpProcess, up_process
+
+
+def flush_and_restore(case: TransactionTestCase) -> None:
+    """Leave what the migrations have written, as a test's rollback would.
+
+    Django restores it before the next test that asks for ``serialized_rollback`` only, and tests
+    after one with ``transaction=True`` would find no recipes and no content types.
+    """
+    flush(case)
+    contents = getattr(connection, "_test_serialized_contents", None)
+    if contents is not None:
+        connection.creation.deserialize_db_from_string(contents)
+
+
+flush = TransactionTestCase._fixture_teardown
+TransactionTestCase._fixture_teardown = flush_and_restore
 
 
 @pytest.fixture(autouse=True)
