@@ -17,6 +17,17 @@ from runs.worker import WorkerLoop
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 15_000
+FLAGS = [
+    "--no-sandbox",  # CI tests as root
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    # It talks to the server under test and to nobody else.
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def find_chromium():
@@ -40,9 +51,7 @@ def browser(live_server, monkeypatch):
         pytest.skip(reason)
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
         browser.close()
         connections.close_all()
