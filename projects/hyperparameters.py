@@ -48,15 +48,16 @@ def check_hyperparameters(value: Any) -> dict[str, Any]:
     """``value`` if it will do. Raises InvalidHyperparameters with the name and the reason."""
     if not isinstance(value, dict):
         raise InvalidHyperparameters(_("Hyperparameters must be a JSON object."))
-    if len(value) > MAX_KEYS or len(orjson.dumps(value)) > MAX_BYTES:
-        raise InvalidHyperparameters(
-            _("Hyperparameters may have %(keys)d names and %(bytes)d bytes at most.")
-            % {"keys": MAX_KEYS, "bytes": MAX_BYTES}
-        )
+    # Before it is measured: orjson refuses what is nested too deep.
     if not _storable(value, depth=0):
         raise InvalidHyperparameters(
             _("Hyperparameters must not hold NUL characters, infinities or over %(depth)d levels.")
             % {"depth": MAX_DEPTH}
+        )
+    if len(value) > MAX_KEYS or len(orjson.dumps(value)) > MAX_BYTES:
+        raise InvalidHyperparameters(
+            _("Hyperparameters may have %(keys)d names and %(bytes)d bytes at most.")
+            % {"keys": MAX_KEYS, "bytes": MAX_BYTES}
         )
     for name, item in value.items():
         if not 1 <= len(name) <= MAX_KEY_LENGTH:

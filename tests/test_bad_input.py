@@ -88,6 +88,7 @@ def test_broken_json_makes_no_project(client, body):
         ("default_hyperparameters", {"batch_size": 1.5}),
         ("default_hyperparameters", {"batch_size": True}),
         ("default_hyperparameters", {"max_steps": 10**30}),
+        ("default_hyperparameters", {"a": json.loads("[" * 500 + "]" * 500)}),
         ("default_hyperparameters", {"": 1}),
         ("default_hyperparameters", {"a" * 251: 1}),
         ("default_hyperparameters", {f"a{NUL}": 1}),
