@@ -17,6 +17,7 @@ from simple_history.models import HistoricalRecords
 from trainhub.choices import ContractChoices
 from trainhub.exceptions import DomainError
 from trainhub.ids import PublicIdField
+from trainhub.json_field import JSONField
 
 
 class ProjectStatus(ContractChoices):
@@ -78,9 +79,7 @@ class Project(models.Model):
     tags = ArrayField(
         models.CharField(max_length=64), verbose_name=_("tags"), default=list, blank=True
     )
-    default_hyperparameters = models.JSONField(
-        _("default hyperparameters"), default=dict, blank=True
-    )
+    default_hyperparameters = JSONField(_("default hyperparameters"), default=dict, blank=True)
     status = models.CharField(
         _("status"), max_length=16, choices=ProjectStatus, default=ProjectStatus.DRAFT
     )

@@ -8,6 +8,8 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from trainhub.json_field import JSONField
+
 
 class ExecutorName(models.TextChoices):
     SIMULATED = "simulated", _("Simulated")
@@ -45,9 +47,7 @@ class Recipe(models.Model):
     environment = models.JSONField(
         _("environment"), default=dict, blank=True, validators=[validate_environment]
     )
-    default_hyperparameters = models.JSONField(
-        _("default hyperparameters"), default=dict, blank=True
-    )
+    default_hyperparameters = JSONField(_("default hyperparameters"), default=dict, blank=True)
     gpu_type = models.CharField(
         _("GPU type"), max_length=64, blank=True, validators=[RegexValidator(r"\A[\w.\- ]*\Z")]
     )

@@ -16,6 +16,7 @@ from runs.models.event import EventKind, RunEvent
 from runs.models.worker import Worker
 from runs.status import ACTIVE, TERMINAL, InvalidTransition, RunStatus, sources
 from trainhub.ids import PublicIdField
+from trainhub.json_field import JSONField
 
 if TYPE_CHECKING:
     from artifacts.models import ArtifactQuerySet
@@ -89,8 +90,8 @@ class Run(models.Model):
     recipe = models.ForeignKey("runs.Recipe", models.PROTECT, verbose_name=_("recipe"))
     model = models.CharField(_("model"), max_length=200, blank=True)
     dataset = models.CharField(_("dataset"), max_length=1000, blank=True)
-    # The project's defaults overlaid by the recipe's and the request's, as they were then.
-    hyperparameters = models.JSONField(_("hyperparameters"), default=dict)
+    # The recipe's defaults overlaid by the project's and the request's, as they were then.
+    hyperparameters = JSONField(_("hyperparameters"), default=dict)
     gpu_type = models.CharField(_("GPU type"), max_length=64, blank=True)
     gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
     priority = models.SmallIntegerField(_("priority"), default=0)
@@ -108,7 +109,7 @@ class Run(models.Model):
     progress = models.FloatField(_("progress"), default=0.0)
     step = models.BigIntegerField(_("step"), default=0)
     total_steps = models.BigIntegerField(_("total steps"), null=True, blank=True)
-    metrics = models.JSONField(_("metrics"), default=dict)  # key -> latest value; "NaN" as text
+    metrics = JSONField(_("metrics"), default=dict)  # key -> latest value; "NaN" as text
     gpu_utilization = models.FloatField(_("GPU utilization"), null=True, blank=True)
     log_count = models.BigIntegerField(_("log lines"), default=0)
 
