@@ -36,7 +36,8 @@ LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS = env.list("TRAINHUB_ALLOWED_HOSTS", default=LOOPBACK_HOSTS)
 CSRF_TRUSTED_ORIGINS = env.list("TRAINHUB_CSRF_TRUSTED_ORIGINS", default=[])
 # What runs print and link to; by default where the server listens.
-PUBLIC_URL = env.str("TRAINHUB_PUBLIC_URL", default=f"http://{HOST}:{PORT}")
+URL_HOST = f"[{HOST.strip('[]')}]" if ":" in HOST else HOST  # IPv6
+PUBLIC_URL = env.str("TRAINHUB_PUBLIC_URL", default=f"http://{URL_HOST}:{PORT}")
 
 
 def secret_key() -> str:
