@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from trainhub.json import JSONRenderer
 
-PAGES = ("/dashboard", "/admin", "/login", "/logout", "/i18n")
+PAGES = ("/dashboard", "/admin", "/login", "/logout")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

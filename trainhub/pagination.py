@@ -22,18 +22,17 @@ class PageQuery(Serializer[Any]):
 class LinkHeaderPagination(BasePagination):
     """``page`` and ``page_size`` page the array; Link (RFC 8288) and X-Total-Count tell the rest.
 
-    Without either parameter the whole array is returned, unless ``always`` is set.
+    Without either parameter the whole array is returned.
     """
 
     default_page_size = 50
-    always = False
 
     def paginate_queryset(
         self, queryset: Any, request: Request, view: Any = None
     ) -> list[Any] | None:
         query = PageQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        if not query.validated_data and not self.always:
+        if not query.validated_data:
             return None
         self.request = request
         size = query.validated_data.get("page_size", self.default_page_size)
@@ -70,12 +69,12 @@ class LinkHeaderPagination(BasePagination):
         return schema
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        whole = "" if self.always else " " + _("Without page and page_size the list is whole.")
+        whole = _("Without page and page_size the list is whole.")
         return [
             {
                 "name": "page",
                 "in": "query",
-                "description": _("The page, from 1.") + whole,
+                "description": _("The page, from 1.") + " " + whole,
                 "schema": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
             },
             {
