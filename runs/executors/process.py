@@ -2,8 +2,8 @@
 
 The training-script contract: a script prints (log lines), appends flat JSON objects to
 ``$TRAINHUB_METRICS_FILE`` (metrics), writes whole files or folders into
-``$TRAINHUB_CHECKPOINT_DIR``, starts from ``$TRAINHUB_RESUME_FROM`` when that is set, and on SIGTERM
-saves and exits.
+``$TRAINHUB_CHECKPOINT_DIR`` and its results into ``$TRAINHUB_OUTPUT_DIR/evaluation.json``, starts
+from ``$TRAINHUB_RESUME_FROM`` when that is set, and on SIGTERM saves and exits.
 
 Each attempt has a directory, ``<data>/runs/<run>/attempt-<n>``, and a launcher (launcher.py) that
 outlives the worker; attempt.py asks them how the work stands. What has been taken in of their files
