@@ -90,7 +90,11 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
                 self.checkpoints().filter(run=run, step=step).select_for_update().order_by("id")
             )
             for artifact in same_step:
-                if artifact.sha256 == stored.sha256 or not artifact.is_relied_on():
+                same = artifact.sha256 == stored.sha256
+                if same and artifact.is_relied_on() and artifact.problem() is None:
+                    artifact._discard(stored)  # its address stays as its readers know it
+                    return artifact
+                if same or not artifact.is_relied_on():
                     artifact._replace_bytes(stored)
                     return artifact
             return self._create(
@@ -257,6 +261,12 @@ class Artifact(models.Model):
         self.save(update_fields=["file", "step", "size_bytes", "sha256", "updated_at"])
         if superseded is not None:
             transaction.on_commit(partial(artifact_storage().delete, superseded))
+
+    def _discard(self, stored: StoredFile) -> None:
+        """Drop ``stored``, bytes that are not needed, when that is committed."""
+        if stored.file != self.file:
+            key = storage_key(self.run, ArtifactType(self.type), stored.file)
+            transaction.on_commit(partial(artifact_storage().delete, key))
 
     def problem(self) -> str | None:
         """Read the stored bytes again: how they differ from what was recorded, None if not."""

@@ -117,6 +117,7 @@ def resume_run(
             % {"step": run.start_step, "end": planned},
             attr="hyperparameters",
         )
+    run.total_steps = _length_of(source, run)
     with transaction.atomic():
         number = run.project.admit_run()
         run.name = run.name or f"run-{number:03d}"
@@ -131,6 +132,7 @@ def retry_run(run: Run, *, by: User | None) -> Run:
     if not run.is_terminal:
         raise InvalidTransition(_("The run is not over: there is nothing to retry."))
     clone = _clone(run, hyperparameters=None, resources=None)
+    clone.total_steps = run.total_steps
     checkpoint = None
     if run.status != RunStatus.COMPLETED:
         checkpoint = latest_sound_checkpoint(run) or run.resumed_from
@@ -140,6 +142,15 @@ def retry_run(run: Run, *, by: User | None) -> Run:
     with transaction.atomic():
         clone.name = f"run-{clone.project.admit_run():03d}"
         return _admit(clone, RunStatus.QUEUED, by=by, reason=run.pk)
+
+
+def _length_of(source: Run, run: Run) -> int | None:
+    """What ``source``'s training has said of its length, if ``run``'s will be the same."""
+    decisive = ("max_steps", "num_epochs", "batch_size")
+    same = run.recipe_id == source.recipe_id and run.dataset == source.dataset
+    for name in decisive:
+        same = same and run.hyperparameters.get(name) == source.hyperparameters.get(name)
+    return source.total_steps if same else None
 
 
 def _default_recipe() -> Recipe:
@@ -166,7 +177,8 @@ def _clone(
 def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") -> Run:
     """Save a new run and its first event. Call in the transaction that admitted it."""
     run.project_version = run.project.version
-    run.total_steps = EXECUTORS[run.recipe.executor].planned_steps(run.hyperparameters)
+    planned = EXECUTORS[run.recipe.executor].planned_steps(run.hyperparameters)
+    run.total_steps = run.total_steps if planned is None else planned
     run.progress = min(1.0, run.step / run.total_steps) if run.total_steps else 0.0
     run.status = status
     run.created_by = by

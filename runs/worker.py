@@ -69,7 +69,7 @@ class WorkerLoop:
 
     # --- the life of the loop ----------------------------------------------------------------
 
-    def run(self, *, stop_work: bool = False, stop_seconds: float = 6.0) -> None:
+    def run(self, *, stop_work: bool = False, stop_seconds: float = 4.0) -> None:
         """Work until ``stop`` is set, then leave in order. Raises Replaced.
 
         ``stop_work``: end the processes too, each with a checkpoint, within ``stop_seconds``;

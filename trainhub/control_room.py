@@ -25,7 +25,7 @@ from trainhub.stop_signals import StopSignals
 from trainhub.supervisor import ChildProcess, Database, Supervisor, stop_all
 from trainhub.web_server import address_of
 
-# Together under 10 s: the worker gives processes 6 s, the web server requests 5.
+# Together under 10 s: the worker gives processes 4 s, the web server requests 5.
 CHILDREN_STOP_SECONDS: Final = 7.0
 DATABASE_STOP_SECONDS: Final = 2.0
 # The web server of an `up` that was killed leaves by itself within this.

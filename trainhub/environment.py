@@ -1,5 +1,6 @@
 """The environment as settings read it: what cannot be meant is one sentence, never a guess."""
 
+import logging
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ class Env(environ.Env):  # type: ignore[misc]
     ) -> Any:
         text = self.ENVIRON.get(var)
         # docker-compose hands on `NAME: ${NAME:-}` as an empty text.
-        if text == "" and cast is not str and default is not self.NOTSET:
+        if text == "" and default is not self.NOTSET:
             return default
         if cast is bool and text is not None and text.strip().lower() not in BOOLEANS:
             raise ImproperlyConfigured(f"{var} must be {KINDS[cast]}, not {text!r}.")
@@ -35,6 +36,13 @@ class Env(environ.Env):  # type: ignore[misc]
         except ValueError:
             kind = KINDS.get(cast, "something else")
             raise ImproperlyConfigured(f"{var} must be {kind}, not {text!r}.") from None
+
+    def level(self, name: str, default: str) -> str:
+        """A level of the standard library's logging."""
+        text = str(self.str(name, default=default)).upper()
+        if text not in logging.getLevelNamesMapping():
+            raise ImproperlyConfigured(f"{name} must be DEBUG, INFO, WARNING or ERROR.")
+        return text
 
     def postgres(self, url: str) -> dict[str, Any]:
         """The entry of DATABASES for ``url``; its password stays out of every message."""

@@ -282,5 +282,9 @@ LOGGING: dict[str, Any] = {
             "filters": ["context"],
         },
     },
-    "root": {"handlers": ["stdout"], "level": env.str("TRAINHUB_LOG_LEVEL", default="INFO")},
+    "loggers": {
+        # Somebody asked for a host that is not ours: a line, not a page of traceback.
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+    },
+    "root": {"handlers": ["stdout"], "level": env.level("TRAINHUB_LOG_LEVEL", "INFO")},
 }

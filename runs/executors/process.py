@@ -200,6 +200,8 @@ class ProcessExecutor(Executor):
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
             locked.artifacts.record_checkpoint(locked, stored, step=step)
+            if step > locked.step:  # a stop saves at a step that no metric was reported for
+                ingestion.report_progress(locked, step=step, total_steps=locked.total_steps)
             notes = _notes(locked, attempt)
             known = {**notes.get("checkpoints", {}), checkpoint.path.name: checkpoint.stamp}
             _write_notes(locked, attempt, {**notes, "checkpoints": known})
@@ -258,7 +260,9 @@ class ProcessExecutor(Executor):
         known = Run.objects.only("status", "attempt").in_bulk(list(here))
         for run_id, its_attempts in here.items():
             run = known.get(run_id)
-            if run is None or run.is_terminal:
+            if run is None:
+                continue  # another database's, with this data directory: not ours to end
+            if run.is_terminal:
                 logger.info("freeing what was left of run %s", run_id)
                 attempts.forget(run_id)
                 continue

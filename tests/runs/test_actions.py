@@ -448,3 +448,32 @@ def test_reaped_process_that_was_to_stop_is_taken_over_seat_or_not():
 
     run.refresh_from_db()
     assert (run.status, run.worker, run.attempt) == (RunStatus.RUNNING, reaper, 2)
+
+
+def test_resumed_run_knows_the_length_that_its_source_has_reported():
+    source = RunFactory(
+        recipe=Recipe.objects.get(name="char-lm"),
+        hyperparameters={},
+        total_steps=400,
+        status=RunStatus.RUNNING,
+    )
+    saved = checkpoint(source, step=100)
+
+    resumed = resume_run(source, saved, by=None)
+
+    assert resumed.total_steps == 400
+    assert resumed.progress == 0.25
+
+
+def test_resumed_run_of_another_length_does_not_take_its_sources():
+    source = RunFactory(
+        recipe=Recipe.objects.get(name="char-lm"),
+        hyperparameters={},
+        total_steps=400,
+        status=RunStatus.RUNNING,
+    )
+    saved = checkpoint(source, step=100)
+
+    resumed = resume_run(source, saved, by=None, hyperparameters={"num_epochs": 9})
+
+    assert resumed.total_steps is None

@@ -51,10 +51,17 @@ def test_empty_is_not_set(variable, kind: str, default: object):
     assert getattr(Env(), kind)("TRAINHUB_TEST", default=default) == default
 
 
-def test_empty_text_is_a_text(variable):
+def test_empty_text_is_none_given(variable):
     variable("")
 
-    assert Env().str("TRAINHUB_TEST", default="something") == ""
+    assert Env().str("TRAINHUB_TEST", default="something") == "something"
+
+
+def test_unknown_level_is_one_sentence(variable):
+    variable("loud")
+
+    with pytest.raises(ImproperlyConfigured, match="TRAINHUB_TEST must be DEBUG"):
+        Env().level("TRAINHUB_TEST", "INFO")
 
 
 def test_database_url_becomes_django_settings():

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.up_process import STOP_SECONDS, UpProcess, free_port, up_process, wait_until
 
-# Processes that have lost their parent look every half second, and the worker has six to leave.
+# Processes that have lost their parent look every half second, and the worker has four to leave.
 ORPHAN_SECONDS = 12
 
 

@@ -28,13 +28,14 @@ class Command(BaseCommand):
         parser.add_argument(
             "--on-exit",
             choices=["leave", "stop"],
-            default="leave",
-            help="processes at the end: leave them running for the next start, or stop each with "
-            "a checkpoint",
+            help="processes at the end: leave them running for the next start of this --name (the "
+            "default with one), or stop each with a checkpoint (without one)",
         )
 
-    def handle(self, *, name: str, seats: int | None, on_exit: str, **options: Any) -> None:
+    def handle(self, *, name: str, seats: int | None, on_exit: str | None, **options: Any) -> None:
         loop = WorkerLoop(name=name, seats=seats)
+        # A name of its own never comes back to take its processes up again.
+        stop_work = on_exit == "stop" or (on_exit is None and not name)
 
         def leave(number: int, frame: FrameType | None) -> None:
             if loop.stop.is_set():
@@ -45,7 +46,7 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, leave)
         signal.signal(signal.SIGINT, leave)
         try:
-            loop.run(stop_work=on_exit == "stop")
+            loop.run(stop_work=stop_work)
         except Replaced:
             raise CommandError(
                 f"Another worker has registered as {loop.name}: this one has left it its runs."

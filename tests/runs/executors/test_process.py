@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from artifacts.models import ArtifactType, TagValue
+from runs.executors import attempt as attempts
 from runs.executors import process
 from runs.executors.attempt import Attempt
 from runs.executors.base import CannotStart, Work
@@ -256,20 +257,30 @@ def test_forgotten_run_has_no_process_and_no_files(executor):
     assert not Attempt.of(run).directory.parent.exists()
 
 
-@pytest.mark.parametrize("fate", ["over", "elsewhere", "deleted"])
+@pytest.mark.parametrize("fate", ["over", "elsewhere"])
 def test_tidying_ends_what_nobody_waits_for(executor, fate):
     run = started(executor, "import time; time.sleep(600)")
     process = wait_until(Attempt.of(run).process)
     if fate == "over":
         run.transition(RunStatus.CANCELLED)
-    elif fate == "elsewhere":
-        run.recover("Its worker died.")
     else:
-        run.delete()
+        run.recover("Its worker died.")
 
     executor.tidy()
 
     assert not process.is_running()
+
+
+def test_tidying_leaves_what_another_database_may_know(executor):
+    run = started(executor, "import time; time.sleep(600)")
+    process = wait_until(Attempt.of(run).process)
+    run_id = run.pk
+    run.delete()
+
+    executor.tidy()
+
+    assert process.is_running()
+    attempts.forget(run_id)
 
 
 # --- output ----------------------------------------------------------------------------------
