@@ -15,7 +15,7 @@ up: $(VENV)/.runtime node_modules/.installed
 	@exec $(IN_VENV) manage.py up --parent $$PPID
 
 test: lint
-	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 15
+	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
 
 lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) -m ruff check .

@@ -1,5 +1,6 @@
 """Fixtures for every test."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def flush_and_restore(case: TransactionTestCase) -> None:
 
 flush = TransactionTestCase._fixture_teardown
 TransactionTestCase._fixture_teardown = flush_and_restore
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests with the same id xdist runs one and says nothing of the others."""
+    doubled = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if doubled:
+        raise pytest.UsageError(f"Several tests have the same id: {', '.join(doubled)}")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,8 @@ import pytest
 from tests.http import Api
 from tests.up_process import REPOSITORY, free_port, wait_until
 
+pytestmark = pytest.mark.xdist_group("serve")  # one server for all
+
 
 @pytest.fixture(scope="module")
 def database_url() -> Iterator[str]:

@@ -18,6 +18,8 @@ from moto.server import ThreadedMotoServer
 
 from tests.up_process import STOP_SECONDS, UpProcess, free_port, up_process, wait_until
 
+pytestmark = pytest.mark.xdist_group("up")  # one instance for all
+
 # Processes that have lost their parent look every half second, and the worker has four to leave.
 ORPHAN_SECONDS = 12
 
