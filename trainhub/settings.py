@@ -245,7 +245,6 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ArtifactType": "artifacts.models.ArtifactType",
         "ArtifactTagValue": "artifacts.models.TagValue",
     },
-    "SORT_OPERATIONS": False,
 }
 
 # --- Runs ------------------------------------------------------------------------------------
