@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -56,6 +57,15 @@ def stored_password(up: UpProcess) -> str:
     return row[0]
 
 
+def files_with(text: str, directory: Path) -> list[Path]:
+    found = []
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # a run has ended meanwhile
+            if path.is_file() and text.encode() in path.read_bytes():
+                found.append(path)
+    return found
+
+
 # --- The first start -------------------------------------------------------------------------
 # In this order: the tests below start it again.
 
@@ -74,10 +84,9 @@ def test_first_start_says_where_everything_is(up: UpProcess):
 def test_first_start_prints_a_password_that_is_stored_as_a_hash_only(up: UpProcess):
     password = up.password
     assert password is not None
-    files = [path for path in up.data_dir.rglob("*") if path.is_file()]
 
     assert check_password(password, stored_password(up))
-    assert [path for path in files if password.encode() in path.read_bytes()] == []
+    assert files_with(password, up.data_dir) == []
 
 
 def test_first_start_loads_the_demo_project(up: UpProcess):
