@@ -58,9 +58,11 @@ def stored_password(up: UpProcess) -> str:
 
 
 def files_with(text: str, directory: Path) -> list[Path]:
+    """Files and directories of a run that ends meanwhile may vanish."""
+    paths = [Path(folder, name) for folder, _, names in os.walk(directory) for name in names]
     found = []
-    for path in directory.rglob("*"):
-        with suppress(FileNotFoundError):  # a run has ended meanwhile
+    for path in paths:
+        with suppress(FileNotFoundError):
             if path.is_file() and text.encode() in path.read_bytes():
                 found.append(path)
     return found
