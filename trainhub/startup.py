@@ -30,6 +30,7 @@ class CannotStart(Exception):
 def check_configuration() -> None:
     """Django's system checks and ours (open mode off loopback, an unusable data directory …)."""
     problems = [message for message in checks.run_checks() if message.is_serious()]
+    problems.sort(key=lambda problem: problem.id or "")  # Django's come in the order of a set
     if problems:
         raise CannotStart(" ".join(str(problem.msg) for problem in problems))
 
