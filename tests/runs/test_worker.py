@@ -21,6 +21,7 @@ from runs.status import RunStatus
 from runs.worker import Replaced, WorkerLoop
 from tests.concurrency import in_parallel
 from tests.factories import RecipeFactory, RunFactory, WorkerFactory, running
+from tests.processes import lives
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("quick_to_settle")]
@@ -279,7 +280,7 @@ def test_process_that_was_to_stop_when_its_worker_died_is_ended_with_what_it_sav
     tick_until(other, lambda: over(run))
 
     assert run.status == RunStatus.CANCELLED
-    assert not process.is_running()
+    assert not lives(process)
     assert latest_sound_checkpoint(run).step >= 10
     assert kinds(run).count(EventKind.RECOVERED) == 1
 
@@ -500,7 +501,7 @@ def test_worker_that_stops_its_work_kills_what_is_too_slow(loop):
     loop.leave(stop_work=True, stop_seconds=0)
 
     run.refresh_from_db()
-    assert not process.is_running()
+    assert not lives(process)
     assert (run.status, run.worker, run.attempt) == (RunStatus.RUNNING, None, 2)
 
 

@@ -14,6 +14,7 @@ from runs.models import EventKind, LogLine, Run, RunEvent, Worker
 from runs.outputs import latest_sound_checkpoint
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RecipeFactory, RunFactory
+from tests.processes import lives
 from tests.waiting import wait_until
 from tests.workers import WorkerProcess
 
@@ -148,7 +149,7 @@ def test_killed_worker_that_comes_back_takes_up_what_still_runs(worker):
     process = trainer(run)
 
     first.kill()
-    assert process.is_running()
+    assert lives(process)
     worker("one").ready()
     wait_until(at_step(run, run.step + 30))
 
@@ -165,7 +166,7 @@ def test_training_that_ended_while_its_worker_was_dead_is_completed_when_it_come
     wait_until(at_step(run, 5))
     process = trainer(run)
     first.kill()
-    wait_until(lambda: not process.is_running())
+    wait_until(lambda: not lives(process))
 
     worker("one").ready()
     wait_until(over(run))
@@ -186,7 +187,7 @@ def test_another_worker_takes_over_after_the_lease_and_ends_the_old_process(work
 
     victim.kill()
     wait_until(lambda: Run.objects.filter(pk=run.pk, attempt=2, worker__name="other").exists())
-    wait_until(lambda: not old.is_running())
+    wait_until(lambda: not lives(old))
     [first_line] = wait_until(
         lambda: run.log_lines.filter(message__startswith="attempt 2 from step ")
     )
@@ -275,7 +276,7 @@ def test_sigterm_leaves_processes_running_for_the_next_start(worker):
 
     first.terminate()
     assert first.wait() == 0
-    assert process.is_running()
+    assert lives(process)
     worker("one").ready()
     wait_until(at_step(run, run.step + 20))
 
@@ -293,7 +294,7 @@ def test_sigterm_with_on_exit_stop_saves_a_checkpoint_at_no_cost(worker):
     assert first.wait() == 0
 
     run.refresh_from_db()
-    assert not process.is_running()
+    assert not lives(process)
     assert (run.status, run.worker, run.restart_count) == (RunStatus.RUNNING, None, 0)
     assert latest_sound_checkpoint(run).step == run.step
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import lives
+
 REPOSITORY = Path(__file__).parents[2]
 
 # A parent that starts an attached child with the code it is given, and waits.
@@ -67,7 +69,7 @@ def test_child_of_a_killed_parent_leaves(start):
     parent.kill()
 
     psutil.wait_procs([child], timeout=5)
-    assert not child.is_running()
+    assert not lives(child)
 
 
 def test_child_of_a_killed_parent_that_does_not_leave_is_killed(start):
@@ -76,7 +78,7 @@ def test_child_of_a_killed_parent_that_does_not_leave_is_killed(start):
     parent.kill()
 
     psutil.wait_procs([child], timeout=5)
-    assert not child.is_running()
+    assert not lives(child)
 
 
 def test_child_of_a_living_parent_stays(start):

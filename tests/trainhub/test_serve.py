@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.http import Api
+from tests.processes import lives
 from tests.up_process import REPOSITORY, free_port, wait_until
 
 pytestmark = pytest.mark.xdist_group("serve")  # one server for all
@@ -96,4 +97,4 @@ def test_sigterm_ends_it_and_its_processes(server: tuple[subprocess.Popen[bytes]
     process.terminate()
 
     assert process.wait(timeout=10) == 0
-    assert [fork for fork in forks if fork.is_running()] == []
+    assert [fork for fork in forks if lives(fork)] == []

@@ -17,6 +17,7 @@ import pytest
 from django.contrib.auth.hashers import check_password
 from moto.server import ThreadedMotoServer
 
+from tests.processes import lives
 from tests.up_process import STOP_SECONDS, UpProcess, free_port, up_process, wait_until
 
 pytestmark = pytest.mark.xdist_group("up")  # one instance for all
@@ -136,7 +137,7 @@ def test_killed_web_server_is_started_again_without_its_old_processes(up: UpProc
 
     wait_until(lambda: set(up.find("serve")) - set(old), 15, "another web server")
     up.wait_until_ok("/healthz")
-    assert [process for process in old if process.is_running()] == []
+    assert [process for process in old if lives(process)] == []
 
 
 def test_killed_process_of_the_web_server_is_replaced(up: UpProcess):

@@ -21,6 +21,7 @@ from runs.outputs import latest_sound_checkpoint
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
 from tests.factories import RecipeFactory, RunFactory, WorkerFactory, checkpoint, damage, running
+from tests.processes import lives
 from tests.runs.executors.contract import (
     ExecutorContract,
     fresh,
@@ -253,7 +254,7 @@ def test_forgotten_run_has_no_process_and_no_files(executor):
 
     executor.forget(run)
 
-    assert not process.is_running()
+    assert not lives(process)
     assert not Attempt.of(run).directory.parent.exists()
 
 
@@ -268,7 +269,7 @@ def test_tidying_ends_what_nobody_waits_for(executor, fate):
 
     executor.tidy()
 
-    assert not process.is_running()
+    assert not lives(process)
 
 
 def test_tidying_leaves_what_another_database_may_know(executor):
@@ -279,7 +280,7 @@ def test_tidying_leaves_what_another_database_may_know(executor):
 
     executor.tidy()
 
-    assert process.is_running()
+    assert lives(process)
     attempts.forget(run_id)
 
 
@@ -600,7 +601,7 @@ def test_next_attempt_ends_the_one_that_still_works_and_takes_in_its_rest(execut
     work_until_step(executor, run, went_back_to + 5)
     pids = run.series.get(key="pid").points.order_by("step").values_list("value", flat=True)
     second = Attempt.of(fresh(run)).process().pid
-    assert not process.is_running()
+    assert not lives(process)
     assert steps_of(run) == list(range(1, len(pids) + 1))
     assert went_back_to >= 10
     assert set(pids[:went_back_to]) == {process.pid}
