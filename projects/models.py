@@ -80,6 +80,8 @@ class Project(models.Model):
         models.CharField(max_length=64), verbose_name=_("tags"), default=list, blank=True
     )
     default_hyperparameters = JSONField(_("default hyperparameters"), default=dict, blank=True)
+    # Key -> text, as MLflow's clients set them on an experiment; ``tags`` are words.
+    experiment_tags = JSONField(_("experiment tags"), default=dict, blank=True, editable=False)
     status = models.CharField(
         _("status"), max_length=16, choices=ProjectStatus, default=ProjectStatus.DRAFT
     )
@@ -89,7 +91,9 @@ class Project(models.Model):
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
-    history = HistoricalRecords(excluded_fields=["status", "run_count", "created_at", "updated_at"])
+    history = HistoricalRecords(
+        excluded_fields=["status", "run_count", "experiment_tags", "created_at", "updated_at"]
+    )
 
     objects = ProjectQuerySet.as_manager()
 

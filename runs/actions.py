@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from projects.hyperparameters import check_hyperparameters
 from projects.models import Project
 from runs.executors.base import Observation, Work
-from runs.executors.registry import EXECUTORS, executor_of
+from runs.executors.registry import executor_of
 from runs.models import EventKind, Recipe, Run, StopKind, Worker
 from runs.outputs import latest_sound_checkpoint
 from runs.status import InvalidTransition, RunStatus
@@ -107,7 +107,8 @@ def resume_run(
     run.priority = run.priority if priority is None else priority
     run.resumed_from = checkpoint
     run.start_step = run.step = checkpoint.step or 0
-    planned = EXECUTORS[run.recipe.executor].planned_steps(run.hyperparameters)
+    _check_recipe(run)
+    planned = executor_of(run).planned_steps(run.hyperparameters)
     if planned is not None and planned <= run.start_step:
         raise InvalidInput(
             _(
@@ -132,6 +133,7 @@ def retry_run(run: Run, *, by: User | None) -> Run:
     if not run.is_terminal:
         raise InvalidTransition(_("The run is not over: there is nothing to retry."))
     clone = _clone(run, hyperparameters=None, resources=None)
+    _check_recipe(clone)
     clone.total_steps = run.total_steps
     checkpoint = None
     if run.status != RunStatus.COMPLETED:
@@ -160,6 +162,15 @@ def _default_recipe() -> Recipe:
     return recipe
 
 
+def _check_recipe(run: Run) -> None:
+    """Raises InvalidInput for a clone of a script that was started elsewhere."""
+    if run.recipe is None:
+        raise InvalidInput(
+            _("The run was carried out elsewhere: name the recipe that goes on with it."),
+            attr="recipe",
+        )
+
+
 def _clone(
     source: Run, *, hyperparameters: dict[str, Any] | None, resources: dict[str, Any] | None
 ) -> Run:
@@ -177,7 +188,7 @@ def _clone(
 def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") -> Run:
     """Save a new run and its first event. Call in the transaction that admitted it."""
     run.project_version = run.project.version
-    planned = EXECUTORS[run.recipe.executor].planned_steps(run.hyperparameters)
+    planned = executor_of(run).planned_steps(run.hyperparameters)
     run.total_steps = run.total_steps if planned is None else planned
     run.progress = min(1.0, run.step / run.total_steps) if run.total_steps else 0.0
     run.status = status

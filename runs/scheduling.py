@@ -123,7 +123,7 @@ def _executors_alive() -> set[str]:
 
 
 def _reason(run: Run, executors: set[str], pools: list[PoolUse], *, ahead: int) -> str:
-    if run.recipe.executor not in executors:
+    if run.recipe is None or run.recipe.executor not in executors:
         return _("No worker that can execute it is alive.")
     for pool in pools:
         if pool.gpu_type == run.gpu_type and run.gpu_count > pool.capacity:

@@ -286,10 +286,12 @@ class WorkerLoop:
         """Ask the work to stop; when its grace is over, end it. The grace counts from our first
         asking: a worker that was away has not given it any yet."""
         since = self._stopping_since.setdefault(run.pk, time.monotonic())
+        assert run.recipe is not None  # else no worker holds it
         if time.monotonic() - since > run.recipe.stop_grace_seconds:
             executor.kill(run, self.worker)
         else:
             executor.stop(run, self.worker)
 
     def _executor(self, run: Run) -> Executor:
+        assert run.recipe is not None
         return self.executors[run.recipe.executor]

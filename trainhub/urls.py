@@ -39,6 +39,7 @@ urlpatterns = [
     path("dashboard", include("trainhub.dashboard_urls")),
     path("", include("trainhub.account_urls")),
     path("admin/", admin.site.urls),
+    path("api/", include("tracking.urls")),
 ]
 
 handler400 = errors.bad_request

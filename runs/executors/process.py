@@ -316,6 +316,7 @@ def command_of(run: Run) -> list[str]:
     """The recipe's command with {python} and {repository} filled in. Raises CannotStart."""
     values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
     command = []
+    assert run.recipe is not None
     for part in run.recipe.command:
         for placeholder, value in values.items():
             part = part.replace(placeholder, value)
@@ -326,6 +327,7 @@ def command_of(run: Run) -> list[str]:
 
 
 def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
+    assert run.recipe is not None
     directory = attempt.directory
     ours = {
         "PYTHONUNBUFFERED": "1",  # so that what it prints is seen when it prints it

@@ -2,7 +2,7 @@
 
 from runs.models.event import EventKind, RunEvent
 from runs.models.log import LogLevel, LogLine
-from runs.models.metric import MetricPoint, MetricSeries
+from runs.models.metric import MetricBucket, MetricPoint, MetricSeries
 from runs.models.pool import GpuPool
 from runs.models.recipe import ExecutorName, Recipe
 from runs.models.run import Run, RunQuerySet, StopKind
@@ -14,6 +14,7 @@ __all__ = [
     "GpuPool",
     "LogLevel",
     "LogLine",
+    "MetricBucket",
     "MetricPoint",
     "MetricSeries",
     "Recipe",

@@ -22,6 +22,8 @@ class LogLine(models.Model):
     timestamp = models.DateTimeField(_("time"))
     level = models.CharField(_("level"), max_length=8, choices=LogLevel)
     source = models.CharField(_("source"), max_length=64, blank=True)
+    # Of the process among those of a distributed training; None where there is but one.
+    rank = models.IntegerField(_("rank"), null=True, blank=True)
     message = models.TextField(_("message"))
 
     class Meta:

@@ -14,17 +14,27 @@ class MetricSeries(models.Model):
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="series")
     key = models.CharField(_("key"), max_length=250, db_collation="C")
-    count = models.BigIntegerField(_("points"), default=0)
+    count = models.BigIntegerField(_("points"), default=0, db_default=0)
     minimum = models.FloatField(_("minimum"), null=True)
     maximum = models.FloatField(_("maximum"), null=True)
     last_step = models.BigIntegerField(_("last step"), null=True)
     last_timestamp_ms = models.BigIntegerField(null=True)
     last_value = models.FloatField(_("last value"), null=True)
+    # The points of the steps below ``bucketed_below``, ``bucketed_count`` of them when that was
+    # last moved, are also summed up in buckets of 2 ** bucket_shift steps. None while the series
+    # is short and is read as it is.
+    bucket_shift = models.SmallIntegerField(null=True)
+    bucketed_below = models.BigIntegerField(null=True)
+    bucketed_count = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         verbose_name = _("metric")
         verbose_name_plural = _("metrics")
         constraints = (models.UniqueConstraint(name="metricseries_run_key", fields=["run", "key"]),)
+        indexes = (
+            # Runs searched and sorted by a metric. Not the value: it would change with each point.
+            models.Index(fields=["key", "run"], name="metricseries_key"),
+        )
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.key}"
@@ -52,3 +62,38 @@ class MetricPoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.series_id} {self.step}: {self.value}"
+
+
+class MetricBucket(models.Model):
+    """Neighbouring points of a series summed up ahead of their readers (runs/buckets.py).
+
+    It sums up the points whose ``step >> shift`` is ``number``. A series has buckets of two sizes,
+    its ``bucket_shift`` and 6 more; every point below its ``bucketed_below`` is in one of each.
+    ``minimum`` and ``maximum`` leave NaN out and are None, with their steps, where every value is
+    NaN; first and last are by (step, timestamp, value).
+    """
+
+    pk = models.CompositePrimaryKey("series_id", "shift", "number")
+    series = models.ForeignKey(
+        MetricSeries, models.CASCADE, related_name="buckets", db_constraint=False, db_index=False
+    )
+    shift = models.SmallIntegerField()
+    number = models.BigIntegerField()
+    count = models.BigIntegerField()
+    minimum = models.FloatField(null=True)
+    minimum_step = models.BigIntegerField(null=True)
+    maximum = models.FloatField(null=True)
+    maximum_step = models.BigIntegerField(null=True)
+    first_step = models.BigIntegerField()
+    first_timestamp_ms = models.BigIntegerField()
+    first_value = models.FloatField()
+    last_step = models.BigIntegerField()
+    last_timestamp_ms = models.BigIntegerField()
+    last_value = models.FloatField()
+
+    class Meta:
+        verbose_name = _("metric bucket")
+        verbose_name_plural = _("metric buckets")
+
+    def __str__(self) -> str:
+        return f"{self.series_id} {self.first_step}-{self.last_step}"

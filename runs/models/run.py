@@ -50,7 +50,15 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def unclaimed(self) -> RunQuerySet:
         """What waits for a worker: queued, resumed, or left by a worker that died or stopped."""
-        return self.active().filter(worker=None)
+        return self.active().filter(worker=None).exclude(recipe=None)
+
+    def external(self) -> RunQuerySet:
+        """Scripts started elsewhere, which report by themselves."""
+        return self.filter(recipe=None)
+
+    def kept(self) -> RunQuerySet:
+        """All but the trash."""
+        return self.filter(deleted_at=None)
 
     def in_queue_order(self) -> RunQuerySet:
         return self.order_by("-priority", "queued_at", "id")
@@ -87,7 +95,10 @@ class Run(models.Model):
     )
     project_version = models.PositiveIntegerField(_("project version"))
     name = models.CharField(_("name"), max_length=200)
-    recipe = models.ForeignKey("runs.Recipe", models.PROTECT, verbose_name=_("recipe"))
+    # None: a script started elsewhere reports it; no executor of ours carries it out.
+    recipe = models.ForeignKey(
+        "runs.Recipe", models.PROTECT, null=True, blank=True, verbose_name=_("recipe")
+    )
     model = models.CharField(_("model"), max_length=200, blank=True)
     dataset = models.CharField(_("dataset"), max_length=1000, blank=True)
     # The recipe's defaults overlaid by the project's and the request's, as they were then.
@@ -95,6 +106,8 @@ class Run(models.Model):
     gpu_type = models.CharField(_("GPU type"), max_length=64, blank=True)
     gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
     priority = models.SmallIntegerField(_("priority"), default=0)
+    # Key -> text, as MLflow's clients set them.
+    tags = JSONField(_("tags"), default=dict, blank=True)
 
     status = models.CharField(
         _("status"), max_length=16, choices=RunStatus, default=RunStatus.QUEUED
@@ -150,6 +163,10 @@ class Run(models.Model):
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    # When the training itself was last heard of: a metric, a line, a sign of life.
+    reported_at = models.DateTimeField(_("last heard of"), null=True, blank=True)
+    # In the trash: not listed, and restorable.
+    deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
 
     objects = RunQuerySet.as_manager()
 
@@ -208,6 +225,10 @@ class Run(models.Model):
     @property
     def is_terminal(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def is_external(self) -> bool:
+        return self.recipe_id is None
 
     @property
     def is_stopping(self) -> bool:

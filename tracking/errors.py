@@ -1,0 +1,72 @@
+"""MLflow's errors: a code, a sentence, and the HTTP status that its clients expect with it.
+
+https://github.com/mlflow/mlflow/blob/master/mlflow/exceptions.py
+"""
+
+from typing import Final
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from rest_framework.exceptions import APIException
+from rest_framework.status import HTTP_401_UNAUTHORIZED, HTTP_403_FORBIDDEN
+
+from trainhub.exceptions import DomainError
+
+STATUS: Final[dict[str, int]] = {
+    "BAD_REQUEST": 400,
+    "INVALID_PARAMETER_VALUE": 400,
+    "INVALID_STATE": 400,
+    "RESOURCE_ALREADY_EXISTS": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "ENDPOINT_NOT_FOUND": 404,
+    "RESOURCE_DOES_NOT_EXIST": 404,
+    "RESOURCE_CONFLICT": 409,
+    "INTERNAL_ERROR": 500,
+    "NOT_IMPLEMENTED": 501,
+}
+
+
+class MlflowError(Exception):
+    """An answer of ``code`` (a key of STATUS) with a message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.error_code = code
+        self.message = message
+
+    @property
+    def status(self) -> int:
+        return STATUS[self.error_code]
+
+
+class InvalidParameter(MlflowError):
+    def __init__(self, message: str) -> None:
+        super().__init__("INVALID_PARAMETER_VALUE", message)
+
+
+class DoesNotExist(MlflowError):
+    def __init__(self, message: str) -> None:
+        super().__init__("RESOURCE_DOES_NOT_EXIST", message)
+
+
+class AlreadyExists(MlflowError):
+    def __init__(self, message: str) -> None:
+        super().__init__("RESOURCE_ALREADY_EXISTS", message)
+
+
+def as_mlflow_error(error: Exception) -> MlflowError | None:
+    """What an error that TrainHub itself raises is in MLflow's words; None for a bug."""
+    if isinstance(error, MlflowError):
+        return error
+    if isinstance(error, DomainError):
+        code = "RESOURCE_CONFLICT" if error.status_code == 409 else "INVALID_PARAMETER_VALUE"
+        return MlflowError(code, str(error.message))
+    if isinstance(error, Http404):
+        return DoesNotExist(str(error) or "There is no such resource.")
+    if isinstance(error, PermissionDenied):
+        return MlflowError("PERMISSION_DENIED", str(error))
+    if isinstance(error, APIException):
+        codes = {HTTP_401_UNAUTHORIZED: "UNAUTHENTICATED", HTTP_403_FORBIDDEN: "PERMISSION_DENIED"}
+        return MlflowError(codes.get(error.status_code, "BAD_REQUEST"), str(error.detail))
+    return None

@@ -1,0 +1,9 @@
+"""The MLflow protocol below /api. Each subject lists its own addresses."""
+
+from django.urls import re_path
+
+from tracking.wire import endpoint_not_found
+
+urlpatterns = [
+    re_path(r"^.*$", endpoint_not_found),
+]
