@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runs.ingestion import MAX_KEY_LENGTH, MAX_MESSAGE_LENGTH, Line, Point, storable
+from runs.ingestion import MAX_KEY_LENGTH, MAX_MESSAGE_LENGTH, Line, storable
 from runs.models import LogLevel
+from runs.points import Point
 
 CHUNK_BYTES = 256 * 1024  # taken in at once: a transaction of moderate size
 LINE_LIMIT_BYTES = 4 * MAX_MESSAGE_LENGTH  # what prints no newline is cut here
