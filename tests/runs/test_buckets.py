@@ -131,7 +131,7 @@ batches = st.lists(st.lists(points, max_size=12), max_size=8)
 
 @given(
     batches=batches,
-    rewind=st.none() | st.integers(-40, 40),
+    rewind=st.none() | st.integers(0, 40),
     ends=st.tuples(st.integers(-45, 45), st.integers(-45, 45)),
     max_points=st.integers(2, 12),
 )
