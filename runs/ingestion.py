@@ -19,7 +19,6 @@ from runs.models import LogLevel, Run
 from runs.points import Point, Points
 
 MAX_MESSAGE_LENGTH = 32_000  # characters of one log line
-MAX_KEY_LENGTH = 250  # as the field's clients keep to
 GPU_UTILIZATION = "gpu_utilization"  # a share of 1; shown on the run itself
 
 

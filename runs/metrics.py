@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -185,3 +186,13 @@ def _summed_up(row: MetricSeries, low: int, high: int, max_points: int) -> dict[
         if (summed_below - summed_from) >> shift >= max_points // 2:
             return {"shift": shift, "summed_from": summed_from, "summed_below": summed_below}
     return {}
+
+
+BEFORE_ALL = (FIRST_STEP, FIRST_STEP, -math.inf)  # nearly: nobody logs -inf at the first of steps
+
+
+def history(
+    run_id: str, key: str, *, after: tuple[int, int, float] = BEFORE_ALL, limit: int
+) -> list[tuple[int, int, float]]:
+    """The next points (step, timestamp_ms, value) of a metric behind ``after``, in that order."""
+    return queries.history(run_id, key, after=after, limit=limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from trainhub.database import Bigints, Doubles, execute, one, rows
+from trainhub.database import Bigints, Doubles, Statement
 
 if TYPE_CHECKING:
     from runs.points import Points
@@ -85,7 +85,8 @@ IS_NEWER: Final = """
     > (series.last_step, series.last_timestamp_ms, series.last_value) IS NOT FALSE
 """
 
-RECORD_POINTS: Final = f"""
+RECORD_POINTS: Final = Statement(
+    f"""
 WITH run AS MATERIALIZED (
     -- First of all, as everybody does who writes to a run.
     SELECT id FROM runs_run WHERE id = %(run_id)s FOR NO KEY UPDATE
@@ -170,6 +171,7 @@ SELECT
     (SELECT count(*) FROM named) = cardinality(%(keys)s::text[]),
     ARRAY(SELECT id FROM updated WHERE wants_buckets)
 """  # noqa: S608  put together of our own constants
+)
 
 
 def record_points(run_id: str, points: Points, *, bucket_from: int) -> tuple[bool, bool, list[int]]:
@@ -181,33 +183,34 @@ def record_points(run_id: str, points: Points, *, bucket_from: int) -> tuple[boo
     One statement: the batch is there whole or not at all, in one round trip, and only rows that
     were really inserted count, which the ORM cannot tell.
     """
-    parameters = {
-        "run_id": run_id,
-        "keys": points.distinct_keys,
-        "key_numbers": Bigints(points.key_numbers),
-        "steps": Bigints(points.steps),
-        "timestamps_ms": Bigints(points.timestamps_ms),
-        "values": Doubles(points.values),
-        "bucket_from": bucket_from,
-    }
-    found: tuple[bool, bool, list[int]] = one(RECORD_POINTS, parameters)
-    return found
+    found = RECORD_POINTS.row(
+        run_id=run_id,
+        keys=points.distinct_keys,
+        key_numbers=Bigints(points.key_numbers),
+        steps=Bigints(points.steps),
+        timestamps_ms=Bigints(points.timestamps_ms),
+        values=Doubles(points.values),
+        bucket_from=bucket_from,
+    )
+    assert found is not None
+    exists, is_complete, unbucketed = found
+    return exists, is_complete, unbucketed
 
 
-MAKE_SERIES: Final = """
+MAKE_SERIES: Final = Statement("""
 INSERT INTO runs_metricseries (run_id, key)
 SELECT %(run_id)s, key FROM unnest(%(keys)s::text[]) AS key ORDER BY key
 ON CONFLICT DO NOTHING
-"""
+""")
 
 
 def make_series(run_id: str, keys: list[str]) -> None:
     """The series that are missing among ``keys``; two at once make each once. Of a run that is not
     there, IntegrityError."""
-    execute(MAKE_SERIES, {"run_id": run_id, "keys": keys})
+    MAKE_SERIES.run(run_id=run_id, keys=keys)
 
 
-DELETE_POINTS_AFTER: Final = """
+DELETE_POINTS_AFTER: Final = Statement("""
 WITH gone AS (
     DELETE FROM runs_metricpoint point
     USING runs_metricseries series
@@ -258,7 +261,7 @@ WITH gone AS (
     WHERE series.id = summary.series_id
 )
 SELECT count(*) FROM gone
-"""
+""")
 
 
 def delete_points_after(run_id: str, step: int) -> int:
@@ -267,13 +270,15 @@ def delete_points_after(run_id: str, step: int) -> int:
     One statement, so that no reader sees summaries of points that are gone. Call with the run's
     row locked in an earlier one.
     """
-    (count,) = one(DELETE_POINTS_AFTER, {"run_id": run_id, "step": step})
-    return int(count)
+    gone = DELETE_POINTS_AFTER.row(run_id=run_id, step=step)
+    assert gone is not None
+    return int(gone[0])
 
 
 # --- buckets ---------------------------------------------------------------------------------
 
-EXTEND_BUCKETS: Final = f"""
+EXTEND_BUCKETS: Final = Statement(
+    f"""
 WITH extent AS (
     SELECT
         id AS series_id,
@@ -296,6 +301,7 @@ SET
 FROM extent
 WHERE id = extent.series_id
 """  # noqa: S608  put together of our own constants
+)
 
 
 def extend_buckets(series_id: int, shift: int) -> None:
@@ -303,10 +309,10 @@ def extend_buckets(series_id: int, shift: int) -> None:
 
     Call with its row locked in an earlier statement, so that this one sees every point of it.
     """
-    execute(EXTEND_BUCKETS, {"series_id": series_id, "shift": shift})
+    EXTEND_BUCKETS.run(series_id=series_id, shift=shift)
 
 
-SERIES_BUCKETS: Final = """
+SERIES_BUCKETS: Final = Statement("""
 WITH entry AS (
     SELECT
         1::bigint AS count,
@@ -377,7 +383,7 @@ SELECT
     last_values[cardinality(last_steps)]
 FROM merged
 ORDER BY bucket
-"""
+""")
 
 
 def series_buckets(
@@ -397,16 +403,37 @@ def series_buckets(
     the steps from ``summed_from`` and below ``summed_below`` (multiples of 2 ** shift), for the
     rest from the points. In SQL, because a million points need not travel to make a thousand.
     """
-    return rows(
-        SERIES_BUCKETS,
-        {
-            "series_id": series_id,
-            "from_step": from_step,
-            "to_step": to_step,
-            "buckets": buckets,
-            "by_time": by_time,
-            "shift": shift,
-            "summed_from": summed_from,
-            "summed_below": summed_below,
-        },
+    return SERIES_BUCKETS.rows(
+        series_id=series_id,
+        from_step=from_step,
+        to_step=to_step,
+        buckets=buckets,
+        by_time=by_time,
+        shift=shift,
+        summed_from=summed_from,
+        summed_below=summed_below,
+    )
+
+
+HISTORY: Final = Statement("""
+SELECT step, timestamp_ms, value
+FROM runs_metricpoint
+WHERE series_id = (SELECT id FROM runs_metricseries WHERE run_id = %(run_id)s AND key = %(key)s)
+    AND (step, timestamp_ms, value)
+        > (%(step)s::bigint, %(timestamp_ms)s::bigint, %(value)s::float8)
+ORDER BY step, timestamp_ms, value
+LIMIT %(limit)s::bigint
+""")
+
+
+def history(
+    run_id: str, key: str, *, after: tuple[int, int, float], limit: int
+) -> list[tuple[int, int, float]]:
+    """The next points (step, timestamp_ms, value) of a metric behind ``after``, in that order.
+
+    Their place in the index is found by a row's comparison, whatever the depth.
+    """
+    step, timestamp_ms, value = after
+    return HISTORY.rows(
+        run_id=run_id, key=key, step=step, timestamp_ms=timestamp_ms, value=value, limit=limit
     )

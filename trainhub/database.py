@@ -6,7 +6,8 @@ anew costs more than running it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,24 +57,48 @@ def teach_arrays(*, connection: Any, **_signal: Any) -> None:
     connection.connection.adapters.register_dumper(Doubles, _DoublesDumper)
 
 
-def execute(query: str, parameters: Mapping[str, Any]) -> psycopg.Cursor[Any]:
-    """Run ``query`` on Django's connection, in its transaction if there is one.
+class Statement:
+    """SQL with ``%(name)s`` for its parameters, as psycopg has them, prepared on first use.
 
-    Raises psycopg's errors as Django's (django.db.utils).
+    psycopg itself would read the text again at every call, once it is longer than 4,096 characters.
     """
-    connection.ensure_connection()
-    if connection.queries_logged:  # tests count queries
-        connection.queries_log.append({"sql": query, "time": ""})
-    with connection.wrap_database_errors:
-        return psycopg.Cursor(connection.connection).execute(query, parameters, prepare=True)
 
+    def __init__(self, text: str) -> None:
+        numbers: dict[str, int] = {}
 
-def rows(query: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    return execute(query, parameters).fetchall()
+        def placeholder(match: re.Match[str]) -> str:
+            return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
+        self._sql = re.sub(r"%\((\w+)\)s", placeholder, text).encode()
+        self._names = list(numbers)
 
-def one(query: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The row of a query that always has one."""
-    row: tuple[Any, ...] | None = execute(query, parameters).fetchone()
-    assert row is not None
-    return row
+    def run(self, **parameters: Any) -> psycopg.Cursor[Any]:
+        """Run it on Django's connection, in its transaction if there is one.
+
+        Outside of one it is run again if the connection turns out to have died, so it must be a
+        statement that may be repeated. Raises psycopg's errors as Django's (django.db.utils).
+        """
+        connection.ensure_connection()
+        if connection.queries_logged:  # tests count queries
+            connection.queries_log.append({"sql": self._sql.decode(), "time": ""})
+        values = [parameters[name] for name in self._names]
+        with connection.wrap_database_errors:
+            try:
+                return self._run(values)
+            except psycopg.OperationalError:
+                if connection.in_atomic_block or connection.is_usable():
+                    raise
+                connection.close()
+                connection.connect()
+                return self._run(values)
+
+    def _run(self, values: Sequence[Any]) -> psycopg.Cursor[Any]:
+        cursor = psycopg.RawCursor(connection.connection)
+        return cursor.execute(self._sql, values, prepare=True)
+
+    def rows(self, **parameters: Any) -> list[tuple[Any, ...]]:
+        return self.run(**parameters).fetchall()
+
+    def row(self, **parameters: Any) -> tuple[Any, ...] | None:
+        """The first, if there is any."""
+        return self.run(**parameters).fetchone()

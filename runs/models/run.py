@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from accounts.permissions import sees_everything
 from runs.models.event import EventKind, RunEvent
 from runs.models.worker import Worker
 from runs.status import ACTIVE, TERMINAL, InvalidTransition, RunStatus, sources
@@ -37,7 +38,7 @@ class LeaseLost(Exception):
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
         """What ``user`` may see. Every member sees every run until there are teams."""
-        return self.all() if user.is_authenticated else self.none()
+        return self.all() if sees_everything(user) else self.none()
 
     def queued(self) -> RunQuerySet:
         return self.filter(status=RunStatus.QUEUED)
