@@ -290,6 +290,35 @@ def test_error_speaks_the_readers_language(client, language, detail):
     assert response.json()["errors"][0]["detail"] == detail
 
 
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("null", "请求体必须是 JSON 对象，不能是 null。"),
+        ({"name": NUL}, "不允许包含 NUL 字符。"),
+    ],
+)
+def test_error_that_django_or_drf_has_no_chinese_for_is_chinese(client, body, detail):
+    response = post(client, "/projects", body)
+
+    assert response.json()["errors"][0]["detail"] == detail
+
+
+@pytest.mark.parametrize(
+    ("language", "detail"),
+    [
+        ("zh-CN", "运行已结束（已完成），无法取消。"),
+        ("en", "The run is over (Completed): it cannot be cancelled."),
+    ],
+)
+def test_status_in_an_error_is_in_the_readers_language(client, language, detail):
+    run = RunFactory.create(status=RunStatus.COMPLETED, finished_at=timezone.now())
+    path = f"/projects/{run.project_id}/runs/{run.pk}/cancel"
+
+    response = post(client, path, {}, **{"Accept-Language": language})
+
+    assert response.json()["errors"][0]["detail"] == detail
+
+
 def test_foreign_host_name_is_400(client):
     response = client.get("/projects", headers={"Host": "evil.example"})
 
