@@ -35,6 +35,17 @@ def few_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainhub_admin, "COUNTED_ROWS", 3)
 
 
+@pytest.mark.parametrize(
+    ("language", "names"),
+    [("zh-Hans", ["项目", "运行", "工件"]), ("en", ["Projects", "Runs", "Artifacts"])],
+)
+def test_index_names_our_applications_in_the_readers_language(operator, language, names):
+    response = operator.get("/admin/", headers={"Accept-Language": language})
+
+    labels = {app["app_label"]: str(app["name"]) for app in response.context["app_list"]}
+    assert [labels[label] for label in ("projects", "runs", "artifacts")] == names
+
+
 def test_every_list_of_ours_is_quick():
     assert {Project, Run, RunEvent, Artifact, Recipe, Worker} <= set(OURS)
     for model in OURS:
