@@ -290,6 +290,32 @@ def test_error_speaks_the_readers_language(client, language, detail):
     assert response.json()["errors"][0]["detail"] == detail
 
 
+@pytest.mark.parametrize("time", ["2024-01-01T00:00:00%2B19:39", "2024-01-01T00:00:00-23:59"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/projects/{run.project_id}/runs?created_after={time}",
+        "/projects/{run.project_id}/runs/{run.pk}/logs?start_time={time}",
+        "/dashboard/projects/{run.project_id}?created_before={time}",
+        "/dashboard/projects/{run.project_id}/runs/{run.pk}/log?end_time={time}",
+    ],
+)
+def test_zone_that_postgresql_does_not_know_is_a_zone(client, address, time):
+    assert client.get(address.format(run=RunFactory.create(), time=time)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["created_after=0001-01-01T00:00:00%2B14:00", "created_before=9999-12-31T23:59:59-14:00"],
+)
+def test_time_beyond_the_calendar_is_refused(client, query):
+    run = RunFactory.create()
+
+    assert_error(client.get(f"/projects/{run.project_id}/runs?{query}"), 400)
+    # A page filters nothing then.
+    assert client.get(f"/dashboard/projects/{run.project_id}?{query}").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
