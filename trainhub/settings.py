@@ -272,7 +272,10 @@ WEB_THREADS = env.int("TRAINHUB_WEB_THREADS", default=8)  # a process; each may 
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"context": {"()": "trainhub.log_context.ContextFilter"}},
+    "filters": {
+        "context": {"()": "trainhub.log_context.ContextFilter"},
+        "refusals": {"()": "trainhub.log_context.RefusalFilter"},
+    },
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s%(context)s"},
     },
@@ -281,12 +284,8 @@ LOGGING: dict[str, Any] = {
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stdout",
             "formatter": "line",
-            "filters": ["context"],
+            "filters": ["context", "refusals"],
         },
-    },
-    "loggers": {
-        # Somebody asked for a host that is not ours: a line, not a page of traceback.
-        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
     },
     "root": {"handlers": ["stdout"], "level": env.level("TRAINHUB_LOG_LEVEL", "INFO")},
 }

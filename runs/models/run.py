@@ -263,7 +263,7 @@ class Run(models.Model):
             if before.status not in sources(to):
                 raise InvalidTransition(
                     _t("A run that is %(status)s cannot become %(to)s.")
-                    % {"status": before.status, "to": to.value}
+                    % {"status": before.get_status_display(), "to": to.label}
                 )
             Run.objects.filter(pk=self.pk).update(
                 status=to, status_reason=reason, updated_at=Now(), **fields
@@ -330,7 +330,7 @@ class Run(models.Model):
             if current.is_terminal:
                 raise InvalidTransition(
                     _t("The run is over (%(status)s): it cannot be stopped.")
-                    % {"status": current.status}
+                    % {"status": current.get_status_display()}
                 )
             if current.stop_requested_at is None:
                 Run.objects.filter(pk=self.pk).update(
