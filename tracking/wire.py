@@ -72,9 +72,10 @@ def protocol_view(*methods: str) -> Callable[[Callable[..., Answer]], View]:
         @wraps(handle)
         def view(request: HttpRequest, **arguments: str) -> HttpResponseBase:
             try:
+                caller = caller_of(request)
                 if request.method not in methods:
                     raise MlflowError("ENDPOINT_NOT_FOUND", _("There is nothing at this address."))
-                answer = handle(request, caller_of(request), **arguments)
+                answer = handle(request, caller, **arguments)
             except Exception as error:
                 known = as_mlflow_error(error)
                 if known is None:

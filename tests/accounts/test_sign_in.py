@@ -8,11 +8,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django import Settings
-from rest_framework.views import APIView
 
 from projects.models import Project
 from tests.factories import ProjectFactory, UserFactory
-from trainhub.health import readyz
+from trainhub import errors
 
 pytestmark = pytest.mark.django_db
 
@@ -37,14 +36,9 @@ def concrete(route: str) -> str:
     return "/" + re.sub(r"\\Z|\$", "", route)
 
 
-def is_api(pattern: URLPattern) -> bool:
-    view = getattr(pattern.callback, "cls", None)
-    return (isinstance(view, type) and issubclass(view, APIView)) or pattern.callback is readyz
-
-
-EVERY = {concrete(route): entry for route, entry in addresses(get_resolver()) if route not in OPEN}
-API = sorted(path for path, entry in EVERY.items() if is_api(entry))
-PAGES = sorted(set(EVERY) - set(API))
+EVERY = {concrete(route) for route, _entry in addresses(get_resolver()) if route not in OPEN}
+PAGES = sorted(path for path in EVERY if path.startswith(errors.PAGES))
+API = sorted(EVERY - set(PAGES))
 
 
 @pytest.fixture(autouse=True)
