@@ -2,8 +2,10 @@
 
 from django.urls import re_path
 
+from tracking import experiments, runs, server
 from tracking.wire import endpoint_not_found
 
 urlpatterns = [
+    *(*experiments.urlpatterns, *runs.urlpatterns, *server.urlpatterns),
     re_path(r"^.*$", endpoint_not_found),
 ]

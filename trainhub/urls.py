@@ -15,6 +15,8 @@ from rest_framework_nested.routers import NestedSimpleRouter
 from artifacts.viewsets import ArtifactViewSet
 from projects.viewsets import ProjectViewSet
 from runs.viewsets import RecipeViewSet, RunViewSet
+from tracking.server import health as mlflow_health
+from tracking.server import version as mlflow_version
 from trainhub import errors, health
 
 # /projects, /projects/{id}, …/runs, …/runs/{id}, …/artifacts, …/artifacts/{id}
@@ -36,6 +38,8 @@ urlpatterns = [
     path("redoc", SpectacularRedocView.as_view(), name="redoc"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("health", mlflow_health),
+    path("version", mlflow_version),
     path("dashboard", include("trainhub.dashboard_urls")),
     path("", include("trainhub.account_urls")),
     path("admin/", admin.site.urls),

@@ -260,8 +260,8 @@ class Run(models.Model):
         """The only writer of ``status``: check, update and event in one transaction, row locked.
 
         ``fields`` change in the same update; an end is dated now, unless they hold ``finished_at``.
-        Raises InvalidTransition if the run, as it is in the database, cannot become ``to``: of two at once, one
-        wins.
+        Raises InvalidTransition if the run, as it is in the database, cannot become ``to``: of two
+        at once, one wins.
         """
         if to in TERMINAL:
             fields = {"finished_at": Now(), **fields, "worker": None}
