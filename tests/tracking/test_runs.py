@@ -152,7 +152,7 @@ def test_status_is_told_in_mlflows_word(mlflow, status, name):
 
 def test_latest_metrics_have_step_and_time_and_every_kind_of_value(mlflow):
     run = external_run()
-    values = {"a": 0.1, "b/中\"": float("nan"), "c": float("inf"), "d": float("-inf"), "e": 1e300}
+    values = {"a": 0.1, 'b/中"': float("nan"), "c": float("inf"), "d": float("-inf"), "e": 1e300}
     points = [Point(key, 1, 5.0, 10) for key in values]
     points += [Point(key, 2, value, 20) for key, value in values.items()]
     ingestion.record_metrics(Run.objects.get(pk=run.pk), points)
