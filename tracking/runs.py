@@ -137,8 +137,9 @@ def search(caller: User, message: Search) -> dict[str, Any]:
         token=message.page_token or "",
         limit=message.max_results,
     )
-    rows = paging.in_order(Run.objects.select_related("created_by"), page.ids)
-    return {"runs": runs_json(rows), "next_page_token": page.next_token}
+    rows = Run.objects.select_related("created_by").defer("executor_state")
+    found_runs = paging.in_order(rows, page.ids)
+    return {"runs": runs_json(found_runs), "next_page_token": page.next_token}
 
 
 def _searched(caller: User, message: Search) -> RunQuerySet:

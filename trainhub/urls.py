@@ -29,6 +29,7 @@ artifacts = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 artifacts.register("artifacts", ArtifactViewSet)
 
 urlpatterns = [
+    # MLflow's clients print addresses of the root with a run behind a #: see static/js/app.js.
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
     *projects.urls,
     *runs.urls,

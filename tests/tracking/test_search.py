@@ -16,6 +16,7 @@ from tests.factories import ProjectFactory, RunFactory
 from tracking import paging
 from tracking.columns import RunColumns, condition
 from tracking.filters import AllOf, Comparison, parse_filter, parse_orders
+from tracking.run_json import RUNS_IN_FULL
 from tracking.vocabulary import STATUS_NAMES, artifact_uri, milliseconds
 
 pytestmark = pytest.mark.django_db
@@ -506,3 +507,18 @@ def test_metric_is_searched_by_the_index_of_series(many_series):
 
 def test_newest_runs_are_read_off_an_index(many_series):
     assert "run_of_project_by_start" in plan_of("", [])
+
+
+def test_long_page_tells_metrics_from_the_rows_alone(mlflow, django_assert_num_queries):
+    project = ProjectFactory()
+    for _number in range(RUNS_IN_FULL + 1):
+        RunFactory(project=project, metrics={"loss": "NaN", "a": 0.5})
+
+    mlflow.tell("runs/search")
+
+    with django_assert_num_queries(5):  # the caller, ids, rows, datasets, models
+        answer = mlflow.tell("runs/search", experiment_ids=[project.pk])
+
+    assert {str(run["data"]["metrics"]) for run in answer["runs"]} == {
+        "[{'key': 'a', 'value': 0.5}, {'key': 'loss', 'value': 'NaN'}]"
+    }
