@@ -103,6 +103,8 @@ class Project(models.Model):
         verbose_name_plural = _("projects")
         ordering = ("-created_at", "id")
         indexes = (
+            # The oldest project of a name: what MLflow's clients ask for.
+            models.Index(fields=["name", "created_at", "id"], name="project_by_name"),
             # The list of projects, newest first.
             models.Index(fields=["-created_at", "id"], name="project_newest_first"),
         )

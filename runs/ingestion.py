@@ -31,7 +31,7 @@ class Line:
 
 
 class RunGone(Exception):
-    """There is no such run, or no longer."""
+    """There is no such run, or it is in the trash, which takes nothing."""
 
 
 def record_points(run_id: str, points: Points) -> None:

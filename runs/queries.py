@@ -89,7 +89,7 @@ RECORD_POINTS: Final = Statement(
     f"""
 WITH run AS MATERIALIZED (
     -- First of all, as everybody does who writes to a run.
-    SELECT id FROM runs_run WHERE id = %(run_id)s FOR NO KEY UPDATE
+    SELECT id FROM runs_run WHERE id = %(run_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
 ), named AS MATERIALIZED (
     -- Locked, and so as they are now: this statement's snapshot may be older than its locks.
     SELECT series.id, names.number, series.bucket_shift, series.bucketed_below

@@ -22,15 +22,26 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.CANCELLED: frozenset(),
 }
 
+# Scripts started elsewhere say themselves how they are: they go on with a run that has ended, and
+# correct how it ended, e.g. of one that was given up for lost.
+EXTERNAL_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.QUEUED: TRANSITIONS[RunStatus.QUEUED],
+    RunStatus.RUNNING: TRANSITIONS[RunStatus.RUNNING],
+    RunStatus.COMPLETED: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.FAILED: frozenset({RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.CANCELLED}),
+    RunStatus.CANCELLED: frozenset({RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.FAILED}),
+}
+
 TERMINAL: frozenset[RunStatus] = frozenset(
     status for status, following in TRANSITIONS.items() if not following
 )
 ACTIVE: frozenset[RunStatus] = frozenset(TRANSITIONS) - TERMINAL
 
 
-def sources(to: RunStatus) -> frozenset[RunStatus]:
-    """The statuses that may become ``to``."""
-    return frozenset(status for status, following in TRANSITIONS.items() if to in following)
+def sources(to: RunStatus, *, external: bool = False) -> frozenset[RunStatus]:
+    """The statuses that may become ``to``; ``external``: of a script started elsewhere."""
+    table = EXTERNAL_TRANSITIONS if external else TRANSITIONS
+    return frozenset(status for status, following in table.items() if to in following)
 
 
 class InvalidTransition(DomainError):

@@ -7,9 +7,11 @@ from typing import Final
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import APIException
 from rest_framework.status import HTTP_401_UNAUTHORIZED, HTTP_403_FORBIDDEN
 
+from runs.models import Run
 from trainhub.exceptions import DomainError
 
 STATUS: Final[dict[str, int]] = {
@@ -62,6 +64,8 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
     if isinstance(error, DomainError):
         code = "RESOURCE_CONFLICT" if error.status_code == 409 else "INVALID_PARAMETER_VALUE"
         return MlflowError(code, str(error.message))
+    if isinstance(error, Run.DoesNotExist):
+        return DoesNotExist(_("There is no such run."))
     if isinstance(error, Http404):
         return DoesNotExist(str(error) or "There is no such resource.")
     if isinstance(error, PermissionDenied):

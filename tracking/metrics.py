@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import msgspec
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.urls import path
 from django.utils.translation import gettext as _
 
 from accounts.permissions import sees_everything
-from runs import ingestion, metrics
+from runs import ingestion, metrics, reports
 from runs.ingestion import RunGone, json_number
 from runs.models import Run
 from runs.points import InvalidPoint, Points, is_key
@@ -68,7 +69,7 @@ def visible_run(caller: User, run_id: str) -> str:
     if "\x00" in run_id or not (
         sees_everything(caller) or Run.objects.visible_to(caller).filter(pk=run_id).exists()
     ):
-        raise DoesNotExist(_("There is no run %(id)r.") % {"id": run_id})
+        raise _no_run(run_id)
     return run_id
 
 
@@ -83,8 +84,31 @@ def log_metric(caller: User, message: LogMetric) -> Answer:
 def log_batch(caller: User, message: LogBatch) -> Answer:
     _check_limits(message)
     run_id = visible_run(caller, message.run_id)
-    _record(run_id, message.metrics)
+    if not (message.params or message.tags):
+        _record(run_id, message.metrics)
+        return {}
+    params = _texts("params", message.params)
+    tags = {tag.key: tag.value for tag in message.tags}
+    with transaction.atomic():  # all of the batch or nothing
+        try:
+            reports.log_params(run_id, params)
+            reports.set_tags(run_id, tags)
+        except Run.DoesNotExist:
+            raise _no_run(run_id) from None
+        _record(run_id, message.metrics)
     return {}
+
+
+def _texts(name: str, entries: list[Entry]) -> dict[str, str]:
+    """Raises InvalidParameter where one key has two values: which is meant?"""
+    texts = {entry.key: entry.value for entry in entries}
+    for index, entry in enumerate(entries):
+        if texts[entry.key] != entry.value:
+            raise InvalidParameter(
+                _("%(name)s[%(index)d]: %(key)r comes twice, with different values.")
+                % {"name": name, "index": index, "key": entry.key}
+            )
+    return texts
 
 
 @endpoint("GET", message=GetHistory)
@@ -150,11 +174,17 @@ def _record(run_id: str, metrics: list[Metric]) -> None:
     try:
         ingestion.record_points(run_id, points)
     except RunGone:
-        raise DoesNotExist(_("There is no run %(id)r.") % {"id": run_id}) from None
+        raise _no_run(run_id) from None
+
+
+def _no_run(run_id: str) -> DoesNotExist:
+    return DoesNotExist(
+        _("There is no run with the id %(id)s, or it is in the trash.") % {"id": run_id}
+    )
 
 
 urlpatterns = [
-    path("runs/log-metric", log_metric),
-    path("runs/log-batch", log_batch),
-    path("metrics/get-history", get_history),
+    path("2.0/mlflow/runs/log-metric", log_metric),
+    path("2.0/mlflow/runs/log-batch", log_batch),
+    path("2.0/mlflow/metrics/get-history", get_history),
 ]

@@ -1,11 +1,14 @@
 """The MLflow protocol below /api. Each subject lists its own addresses."""
 
-from django.urls import include, path, re_path
+from django.urls import re_path
 
-from tracking import metrics
+from tracking import experiments, metrics, runs, server
 from tracking.wire import endpoint_not_found
 
 urlpatterns = [
-    path("2.0/mlflow/", include(metrics.urlpatterns)),
+    *experiments.urlpatterns,
+    *metrics.urlpatterns,
+    *runs.urlpatterns,
+    *server.urlpatterns,
     re_path(r"^.*$", endpoint_not_found),
 ]

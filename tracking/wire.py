@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 import orjson
@@ -72,7 +72,7 @@ def protocol_view(*methods: str) -> Callable[[Callable[..., Answer]], View]:
         @wraps(handle)
         def view(request: HttpRequest, **arguments: str) -> HttpResponseBase:
             try:
-                caller = caller_of(request)
+                caller = caller_of(request)  # first: a stranger learns nothing, not even this
                 if request.method not in methods:
                     raise MlflowError("ENDPOINT_NOT_FOUND", _("There is nothing at this address."))
                 answer = handle(request, caller, **arguments)
@@ -104,7 +104,7 @@ def _query(request: HttpRequest, message: type[Message]) -> dict[str, Any]:
     lists = {
         field.name
         for field in msgspec.structs.fields(message)
-        if getattr(field.type, "__origin__", None) is list
+        if any(get_origin(kind) is list for kind in (field.type, *get_args(field.type)))
     }
     return {
         name: request.GET.getlist(name) if name in lists else text

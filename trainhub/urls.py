@@ -16,6 +16,8 @@ from artifacts.viewsets import ArtifactViewSet
 from projects.viewsets import ProjectViewSet
 from runs.quick_views import quick_detail
 from runs.viewsets import RecipeViewSet, RunViewSet
+from tracking.server import health as mlflow_health
+from tracking.server import version as mlflow_version
 from trainhub import errors, health
 from trainhub.ids import ID_PATTERN
 
@@ -29,6 +31,7 @@ artifacts = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 artifacts.register("artifacts", ArtifactViewSet)
 
 urlpatterns = [
+    # MLflow's clients print addresses of the root with a run behind a #: see static/js/app.js.
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
     re_path(
         rf"^projects/(?P<project_id>{ID_PATTERN})/runs/(?P<id>{ID_PATTERN})$",
@@ -43,6 +46,8 @@ urlpatterns = [
     path("redoc", SpectacularRedocView.as_view(), name="redoc"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("health", mlflow_health),
+    path("version", mlflow_version),
     path("dashboard", include("trainhub.dashboard_urls")),
     path("", include("trainhub.account_urls")),
     path("admin/", admin.site.urls),

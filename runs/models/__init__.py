@@ -1,5 +1,6 @@
 """The nouns of a run's life, one module each."""
 
+from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
 from runs.models.log import LogLevel, LogLine
 from runs.models.metric import MetricBucket, MetricPoint, MetricSeries
@@ -9,6 +10,7 @@ from runs.models.run import Run, RunQuerySet, StopKind
 from runs.models.worker import Worker
 
 __all__ = [
+    "DatasetInput",
     "EventKind",
     "ExecutorName",
     "GpuPool",
@@ -17,6 +19,7 @@ __all__ = [
     "MetricBucket",
     "MetricPoint",
     "MetricSeries",
+    "ModelLink",
     "Recipe",
     "Run",
     "RunEvent",

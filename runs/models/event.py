@@ -16,6 +16,10 @@ class EventKind(models.TextChoices):
     READOPTED = "readopted", _("taken up again")
     RELEASED = "released", _("released by its worker")
     REWOUND = "rewound", _("rewound to a checkpoint")
+    REOPENED = "reopened", _("taken up again after its end")
+    PARAMS_CHANGED = "params_changed", _("hyperparameters changed on resuming")
+    DELETED = "deleted", _("moved to the trash")
+    RESTORED = "restored", _("restored from the trash")
 
 
 class RunEvent(models.Model):

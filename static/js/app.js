@@ -1,5 +1,15 @@
 // What every page needs beside htmx: nothing works by this script alone.
 
+// The address that MLflow's clients print, /#/experiments/{id}/runs/{id}: a browser keeps what stands
+// behind the # when the root sends it here, or to the sign-in.
+(() => {
+  const id = "([A-Za-z0-9_-]{1,64})";
+  const link = new RegExp(`^#/experiments/${id}(?:/runs/${id})?(?:[/?]|$)`).exec(location.hash);
+  if (!link) return;
+  const [, project, run] = link;
+  location.replace(`/dashboard/projects/${project}${run ? `/runs/${run}` : ""}`);
+})();
+
 (() => {
   const offline = document.getElementById("offline");
 

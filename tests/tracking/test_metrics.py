@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from django.utils import timezone
 
 from runs.ingestion import record_metrics
 from runs.models import MetricPoint, Run
@@ -98,6 +99,33 @@ def test_script_started_elsewhere_is_as_far_as_its_last_step(api):
     assert run.reported_at is not None
 
 
+def test_batch_of_everything_is_taken_in_whole(api):
+    run = RunFactory(recipe=None, hyperparameters={})
+    batch = {
+        "metrics": [metric()],
+        "params": [{"key": "lr", "value": "0.1"}],
+        "tags": [{"key": "mlflow.user", "value": "小李"}],
+    }
+
+    answer = api.post_json(LOG_BATCH, {"run_id": run.pk, **batch})
+
+    run.refresh_from_db()
+    assert answer.status_code == 200
+    assert (run.metrics, run.hyperparameters) == ({"loss": 0.5}, {"lr": "0.1"})
+    assert run.tags["mlflow.user"] == "小李"
+
+
+def test_batch_with_a_param_that_may_not_change_leaves_no_metric(api):
+    run = RunFactory(recipe=None, hyperparameters={"lr": "0.1"})
+    batch = {"metrics": [metric()], "params": [{"key": "lr", "value": "0.2"}]}
+
+    answer = api.post_json(LOG_BATCH, {"run_id": run.pk, **batch})
+
+    assert answer.status_code == 400
+    assert "Changing param values is not allowed" in answer.json()["message"]
+    assert stored(run) == []
+
+
 # --- what is refused -------------------------------------------------------------------------
 
 
@@ -147,6 +175,13 @@ def test_more_than_a_batch_may_hold_is_refused(api):
     answer = api.post_json(LOG_BATCH, {"run_id": run.pk, "metrics": [metric()] * 1001})
 
     assert answer.status_code == 400
+    assert stored(run) == []
+
+
+def test_run_in_the_trash_takes_nothing(api):
+    run = RunFactory(deleted_at=timezone.now())
+
+    assert api.post_json(LOG_METRIC, {"run_id": run.pk, **metric()}).status_code == 404
     assert stored(run) == []
 
 

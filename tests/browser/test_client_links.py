@@ -1,0 +1,52 @@
+"""The addresses that MLflow's clients print lead to the pages they mean."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Page, expect
+
+from runs.models import Run
+from runs.status import RunStatus
+from tests.factories import RunFactory
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True, serialized_rollback=True),
+]
+
+
+@pytest.fixture
+def run() -> Run:
+    return RunFactory(recipe=None, status=RunStatus.COMPLETED)
+
+
+def test_link_of_a_run_leads_to_its_page(page: Page, run: Run):
+    page.goto(f"/#/experiments/{run.project_id}/runs/{run.pk}")
+
+    expect(page).to_have_url(re.compile(f"/dashboard/projects/{run.project_id}/runs/{run.pk}$"))
+
+
+def test_link_of_an_experiment_leads_to_its_project(page: Page, run: Run):
+    page.goto(f"/#/experiments/{run.project_id}")
+
+    expect(page).to_have_url(re.compile(f"/dashboard/projects/{run.project_id}$"))
+
+
+@pytest.mark.parametrize("fragment", ["", "#/models/x", "#/experiments/../../admin"])
+def test_root_otherwise_leads_to_the_projects(page: Page, fragment: str):
+    page.goto(f"/{fragment}")
+
+    expect(page.get_by_role("link", name="新建项目")).to_be_visible()
+
+
+def test_link_survives_the_sign_in(page: Page, run: Run, settings):
+    settings.OPEN_MODE = False
+    User.objects.create_user("xiaoli", password="correct horse battery")
+
+    page.goto(f"/#/experiments/{run.project_id}/runs/{run.pk}")
+    page.get_by_label("用户名").fill("xiaoli")
+    page.get_by_label("密码").fill("correct horse battery")
+    page.get_by_role("button", name="登录").click()
+
+    expect(page).to_have_url(re.compile(f"/runs/{run.pk}$"))

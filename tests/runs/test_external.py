@@ -1,0 +1,138 @@
+"""Runs of scripts started elsewhere: from their first word to their last, and on again."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from projects.models import ProjectArchived, ProjectStatus
+from runs import external
+from runs.actions import cancel_run
+from runs.models import EventKind, Run
+from runs.status import TERMINAL, RunStatus
+from tests.factories import ProjectFactory, RunFactory, UserFactory, running
+
+pytestmark = pytest.mark.django_db
+THEN = datetime(2024, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+
+
+def report(run: Run, status: RunStatus, **fields) -> Run:
+    external.report_status(run, status, by=None, **fields)
+    return Run.objects.get(pk=run.pk)
+
+
+def ended(status: RunStatus = RunStatus.COMPLETED) -> Run:
+    return RunFactory(recipe=None, status=status)
+
+
+def test_new_run_is_running_without_a_recipe():
+    project, user = ProjectFactory(), UserFactory()
+
+    run = external.create_external_run(project, by=user, tags={"a": "1"}, started_at=THEN)
+
+    assert (run.status, run.recipe, run.is_external) == (RunStatus.RUNNING, None, True)
+    assert (run.name, run.tags, run.started_at) == ("run-001", {"a": "1"}, THEN)
+    assert run.hyperparameters == {}
+    event = run.events.get()
+    assert (event.kind, event.to_status, event.actor) == ("created", RunStatus.RUNNING, user)
+
+
+def test_new_run_may_have_a_name_and_a_long_one_is_cut():
+    project = ProjectFactory()
+
+    assert external.create_external_run(project, by=None, name=" bold-fox ").name == "bold-fox"
+    assert len(external.create_external_run(project, by=None, name="x" * 300).name) == 200
+
+
+def test_archived_project_takes_no_run():
+    project = ProjectFactory(status=ProjectStatus.ARCHIVED)
+
+    with pytest.raises(ProjectArchived):
+        external.create_external_run(project, by=None)
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_end_is_the_one_that_the_script_reports_at_its_time(status):
+    run = external.create_external_run(ProjectFactory(), by=None)
+
+    run = report(run, status, finished_at=THEN)
+
+    assert (run.status, run.finished_at) == (status, THEN)
+
+
+def test_completed_run_has_made_all_its_progress():
+    run = external.create_external_run(ProjectFactory(), by=None)
+
+    assert report(run, RunStatus.COMPLETED).progress == 1.0
+
+
+def test_end_reported_twice_is_one_event():
+    run = external.create_external_run(ProjectFactory(), by=None)
+
+    run = report(run, RunStatus.COMPLETED)
+    run = report(run, RunStatus.COMPLETED)
+
+    assert run.events.filter(kind=EventKind.STATUS).count() == 1
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_ended_run_goes_on_as_another_attempt(status):
+    run = report(ended(status), RunStatus.RUNNING)
+
+    assert (run.status, run.finished_at, run.attempt) == (RunStatus.RUNNING, None, 2)
+    event = run.events.get()
+    assert (event.kind, event.from_status, event.to_status, event.attempt) == (
+        "reopened",
+        status,
+        RunStatus.RUNNING,
+        2,
+    )
+
+
+def test_end_of_a_lost_run_may_be_corrected():
+    assert report(ended(RunStatus.FAILED), RunStatus.COMPLETED).status == RunStatus.COMPLETED
+
+
+def test_run_that_somebody_cancelled_stays_cancelled_until_it_goes_on():
+    run = external.create_external_run(ProjectFactory(), by=None)
+    run = cancel_run(run, by=UserFactory())
+
+    run = report(run, RunStatus.COMPLETED)
+    assert run.status == RunStatus.CANCELLED
+
+    run = report(run, RunStatus.RUNNING)
+    assert (run.status, run.stop_requested_at, run.stop_kind) == (RunStatus.RUNNING, None, "")
+
+
+@pytest.mark.parametrize("status", RunStatus)
+def test_of_a_workers_run_a_report_is_a_hint(status):
+    run = running()
+
+    run = report(run, status)
+
+    assert run.status == RunStatus.RUNNING
+    assert run.worker is not None
+    assert not run.events.exists()
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_ended_run_of_a_worker_is_not_reopened(status):
+    assert report(RunFactory(status=status), RunStatus.RUNNING).status == status
+
+
+# --- the trash -------------------------------------------------------------------------------
+
+
+def test_run_in_the_trash_is_not_kept_until_restored():
+    run, user = ended(), UserFactory()
+
+    run.move_to_trash(by=user)
+    run.move_to_trash(by=user)
+    assert not Run.objects.kept().exists()
+
+    run.restore(by=user)
+    assert Run.objects.kept().get() == run
+    assert list(run.events.values_list("kind", "actor")) == [
+        ("deleted", user.pk),
+        ("restored", user.pk),
+    ]

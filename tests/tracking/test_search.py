@@ -1,0 +1,524 @@
+"""Searches answered by PostgreSQL agree with what the filter says, read literally, in Python."""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runs import reports
+from runs.models import DatasetInput, MetricSeries, Run
+from runs.status import RunStatus
+from tests.factories import ProjectFactory, RunFactory
+from tracking import paging
+from tracking.columns import RunColumns, condition
+from tracking.filters import AllOf, Comparison, parse_filter, parse_orders
+from tracking.run_json import RUNS_IN_FULL
+from tracking.vocabulary import STATUS_NAMES, artifact_uri, milliseconds
+
+pytestmark = pytest.mark.django_db
+
+INVALID = (400, "INVALID_PARAMETER_VALUE")
+START = datetime(2024, 1, 1, tzinfo=UTC)
+NAN, INFINITY = math.nan, math.inf
+METRICS = [{}, {"loss": 0.5}, {"loss": 1.5, "a b": 2.0}, {"loss": NAN}, {"loss": -INFINITY}]
+PARAMS = [{}, {"lr": "0.1", "0": "x"}, {"lr": 0.1}, {"lr": "It's"}, {"lr": 3e-5}, {"lr": True}]
+TAGS = [{}, {"team": "nlp"}, {"team": "NLP%"}, {"team": "a\\b", "mlflow.user": "li"}]
+
+
+def add_series(run, metrics):
+    MetricSeries.objects.bulk_create(
+        MetricSeries(
+            run=run, key=key, count=1, last_value=value, last_step=1, last_timestamp_ms=1000
+        )
+        for key, value in metrics.items()
+    )
+
+
+def some_runs():
+    """Runs of every mixture: no two alike."""
+    project = ProjectFactory()
+    runs = []
+    for number in range(24):
+        run = RunFactory(
+            project=project,
+            name=f"run-{number % 7}",
+            recipe=None,
+            status=RunStatus.values[number % 5],
+            hyperparameters=PARAMS[number % len(PARAMS)],
+            tags=TAGS[number % len(TAGS)],
+            started_at=None if number % 6 == 5 else START + timedelta(microseconds=1700 * number),
+        )
+        add_series(run, METRICS[number % len(METRICS)])
+        if number % 3 == 0:
+            DatasetInput.objects.create(
+                run=run,
+                name=f"corpus-{number % 2}",
+                digest="d",
+                tags={"mlflow.data.context": "training"},
+            )
+        runs.append(run)
+    return project, runs
+
+
+# --- the reference ---------------------------------------------------------------------------
+
+
+def value_of(run, name):
+    """What ``run`` has under ``name``; None for nothing. Datasets: a list."""
+    if name.entity == "metric":
+        metrics = run.series.filter(key=name.key)
+        return metrics[0].last_value if metrics else None
+    if name.entity == "param":
+        return run.hyperparameters.get(name.key)
+    if name.entity == "tag":
+        return (run.tags | {"mlflow.runName": run.name}).get(name.key)
+    if name.entity == "dataset":
+        return [
+            {"name": data.name, "digest": data.digest, "context": data.tags["mlflow.data.context"]}[
+                name.key
+            ]
+            for data in run.dataset_inputs.all()
+        ]
+    return {
+        "run_id": lambda: run.pk,
+        "run_name": lambda: run.name,
+        "status": lambda: STATUS_NAMES[run.status],
+        "start_time": lambda: run.started_at and milliseconds(run.started_at),
+        "end_time": lambda: run.finished_at and milliseconds(run.finished_at),
+        "artifact_uri": lambda: artifact_uri(run),
+        "user_id": lambda: run.tags.get("mlflow.user"),
+    }[name.key]()
+
+
+def like(text, pattern, *, ignore_case=False):
+    escaped = "".join({"%": ".*", "_": "."}.get(char, re.escape(char)) for char in pattern)
+    return bool(re.fullmatch(escaped, text, re.DOTALL | (re.IGNORECASE if ignore_case else 0)))
+
+
+def fulfils(value, operator, wanted):
+    if operator in ("IS NULL", "IS NOT NULL"):
+        return (value is None) == (operator == "IS NULL")
+    if value is None:
+        return False
+    equal = reports.means if isinstance(wanted, (str, tuple)) else lambda a, b: a == b
+    text = value if isinstance(value, str) else reports.text_of(value)
+    return {
+        "=": lambda: equal(value, wanted),
+        "!=": lambda: not equal(value, wanted),
+        "<": lambda: value < wanted,
+        "<=": lambda: value <= wanted,
+        ">": lambda: value > wanted,
+        ">=": lambda: value >= wanted,
+        "LIKE": lambda: like(text, wanted),
+        "ILIKE": lambda: like(text, wanted, ignore_case=True),
+        "IN": lambda: any(equal(value, one) for one in wanted),
+        "NOT IN": lambda: not any(equal(value, one) for one in wanted),
+    }[operator]()
+
+
+def matches(run, node):
+    if isinstance(node, Comparison):
+        value = value_of(run, node.name)
+        if node.name.entity == "dataset":
+            return any(fulfils(one, node.operator, node.value) for one in value)
+        return fulfils(value, node.operator, node.value)
+    return (all if isinstance(node, AllOf) else any)(matches(run, part) for part in node.parts)
+
+
+# --- filters that are made up ----------------------------------------------------------------
+
+
+def quoted(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+NUMBERS = st.sampled_from(["0.5", "-1", "1.5", "2", "1e999", "-1e999", "0"])
+TIMES = st.sampled_from([str(milliseconds(START) + number) for number in (-1, 0, 1, 3, 17, 40)])
+COMPARES = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+TEXTS = st.sampled_from(
+    [
+        *(
+            "0.1",
+            "1e-1",
+            "It's",
+            "3e-05",
+            "0.00003",
+            "True",
+            "nlp",
+            "NLP%",
+            "a\\b",
+            "x",
+            "",
+            "run-3",
+        ),
+        *("RUNNING", "KILLED", "corpus-0", "corpus-1", "training", "li", "%", "_lp", "run-%"),
+        "\\%",
+    ]
+).map(quoted)
+TEXT_NAMES = st.sampled_from(
+    [
+        *("tags.team", "tags.`mlflow.user`", "tags.mlflow.runName", "params.`0`", "attr.run_name"),
+        *("status", "run.artifact_uri", "datasets.name", "dataset.context", "attributes.user_id"),
+    ]
+)
+# Patterns see a number as PostgreSQL writes it: left out.
+EQUALS = st.sampled_from(["=", "!="])
+LIKES = st.sampled_from(["=", "!=", "LIKE", "ILIKE"])
+LISTS = st.lists(TEXTS, min_size=1, max_size=3).map(lambda texts: f"({', '.join(texts)})")
+IN = st.sampled_from(["IN", "NOT IN"])
+NULL_NAMES = st.sampled_from(["metrics.loss", "params.lr", "tags.team", "start_time", "user_id"])
+NULLS = st.sampled_from(["IS NULL", "IS NOT NULL"])
+
+
+def phrase(*parts):
+    return st.tuples(*parts).map(" ".join)
+
+
+COMPARISONS = st.one_of(
+    phrase(st.sampled_from(["metrics.loss", "metric.`a b`", "metrics.none"]), COMPARES, NUMBERS),
+    phrase(st.sampled_from(["start_time", "attributes.end_time"]), COMPARES, TIMES),
+    phrase(TEXT_NAMES, LIKES, TEXTS),
+    phrase(st.just("params.lr"), EQUALS, TEXTS),
+    phrase(TEXT_NAMES | st.just("params.lr"), IN, LISTS),
+    phrase(NULL_NAMES, NULLS),
+)
+FILTERS = st.recursive(
+    COMPARISONS,
+    lambda parts: st.one_of(
+        phrase(parts, st.just("AND"), parts),
+        phrase(parts, st.just("OR"), parts),
+        parts.map(lambda text: f"({text})"),
+    ),
+    max_leaves=5,
+)
+
+
+def found_by(project, text):
+    columns = RunColumns()
+    asked = condition(parse_filter(text), columns)
+    return set(columns.prepare(project.runs.all()).filter(asked).values_list("pk", flat=True))
+
+
+def test_database_and_reference_agree():
+    project, runs = some_runs()
+
+    @given(FILTERS)
+    @settings(max_examples=300, deadline=None)
+    def check(text):
+        node = parse_filter(text)
+        assert found_by(project, text) == {run.pk for run in runs if matches(run, node)}
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("metrics.loss > 0", 10),
+        ("metrics.loss >= 0.5 AND metrics.`a b` = 2", 5),
+        ("metrics.loss > 1 OR metrics.`a b` < 0", 5),
+        ("params.lr = '0.1'", 8),
+        ("params.\"0\" = 'x'", 4),
+        ("tags.team ILIKE 'nlp%'", 12),
+        ("tags.team LIKE 'a\\b'", 6),
+        ("datasets.context = 'training'", 8),
+        ("attributes.run_name IN ('run-0', 'run-1')", 8),
+    ],
+)
+def test_filter_finds_as_many_as_there_are(text, count):
+    project, _runs = some_runs()
+
+    assert len(found_by(project, text)) == count
+
+
+# --- orders and pages ------------------------------------------------------------------------
+
+ORDERS = st.lists(
+    phrase(
+        st.sampled_from(
+            [
+                *("metrics.loss", "metrics.`a b`", "params.lr", "tags.team", "start_time"),
+                *("end_time", "status", "run_name", "user_id", "metrics.none"),
+            ]
+        ),
+        st.sampled_from(["ASC", "DESC"]),
+    ),
+    max_size=3,
+)
+
+
+def sort_key(run, order):
+    """Missing last, before that NaN, and the rest up or down: for a stable sort."""
+    value = value_of(run, order.name)
+    if value is None:
+        return (2, 0)
+    if isinstance(value, float) and math.isnan(value):
+        return (1, 0)
+    return (0, value)
+
+
+def sorted_by(runs, orders):
+    runs = sorted(runs, key=lambda run: run.pk)
+    for order in reversed(orders):
+        present = [run for run in runs if sort_key(run, order)[0] == 0]
+        present.sort(key=lambda run, order=order: sort_key(run, order), reverse=False)
+        if order.descending:
+            keys = sorted({sort_key(run, order) for run in present}, reverse=True)
+            present = [run for key in keys for run in present if sort_key(run, order) == key]
+        rest = [run for run in runs if sort_key(run, order)[0] > 0]
+        runs = present + sorted(rest, key=lambda run, order=order: sort_key(run, order)[0])
+    return [run.pk for run in runs]
+
+
+def pages(project, texts, limit):
+    seen, token = [], ""
+    while True:
+        columns = RunColumns()
+        ordering = paging.Ordering(parse_orders(texts), paging.START, columns)
+        page = ordering.page(columns.prepare(project.runs.all()), token=token, limit=limit)
+        seen.append(page.ids)
+        token = page.next_token
+        if not token:
+            return seen
+
+
+def test_pages_are_the_whole_in_the_order_asked_for():
+    project, runs = some_runs()
+    for run in runs:  # as the database shows it: a parameter's order is that of its text
+        run.hyperparameters = {
+            name: value
+            if isinstance(value, str)
+            else {0.1: "0.1", 3e-5: "0.00003", 1: "true"}[value]
+            for name, value in run.hyperparameters.items()
+        }
+        run.started_at = Run.objects.get(pk=run.pk).started_at
+
+    @given(ORDERS, st.integers(1, 30))
+    @settings(max_examples=150, deadline=None)
+    def check(texts, limit):
+        orders = parse_orders(texts)
+        if "start_time" not in {order.name.key for order in orders}:
+            orders = [*orders, paging.START]
+        found = pages(project, texts, limit)
+        # Milliseconds are what the reference sees of times; those here differ by more.
+        assert [id for page in found for id in page] == sorted_by(runs, orders)
+        assert all(len(page) == limit for page in found[:-1])
+
+    check()
+
+
+@given(st.text() | st.binary().map(lambda raw: paging.base64.urlsafe_b64encode(raw).decode()))
+@settings(deadline=None)
+def test_no_token_breaks_the_search(token):
+    ordering = paging.Ordering([], paging.START, RunColumns())
+
+    try:
+        page = ordering.page(Run.objects.none(), token=token, limit=1)
+    except paging.InvalidParameter:
+        return
+    assert page.ids == []
+
+
+def test_token_of_another_order_is_refused():
+    project, _runs = some_runs()
+    first = paging.Ordering(parse_orders(["run_name ASC"]), paging.START, RunColumns())
+    token = first.page(project.runs.all(), token="", limit=1).next_token
+
+    other = paging.Ordering(parse_orders(["run_name DESC"]), paging.START, RunColumns())
+
+    with pytest.raises(paging.InvalidParameter):
+        other.page(project.runs.all(), token=token, limit=1)
+
+
+def test_row_that_comes_meanwhile_makes_none_appear_twice():
+    project = ProjectFactory()
+    old = [RunFactory(project=project, recipe=None, status=RunStatus.RUNNING) for _ in range(3)]
+    ordering = paging.Ordering([], paging.START, RunColumns())
+    first = ordering.page(project.runs.all(), token="", limit=2)
+
+    RunFactory(project=project, recipe=None, status=RunStatus.RUNNING)
+    second = ordering.page(project.runs.all(), token=first.next_token, limit=2)
+
+    assert [*first.ids, *second.ids] == [run.pk for run in reversed(old)]
+
+
+# --- the endpoint ----------------------------------------------------------------------------
+
+
+def ids(answer):
+    return [run["info"]["run_id"] for run in answer["runs"]]
+
+
+def test_search_answers_whole_runs_newest_first(mlflow):
+    project = ProjectFactory()
+    runs = [RunFactory(project=project, status=RunStatus.RUNNING) for _ in range(2)]
+    add_series(runs[0], {"loss": 0.5})
+
+    answer = mlflow.tell("runs/search", experiment_ids=[project.pk])
+
+    assert ids(answer) == [runs[1].pk, runs[0].pk]
+    assert answer["runs"][1]["data"]["metrics"] == [
+        {"key": "loss", "value": 0.5, "timestamp": 1000, "step": 1}
+    ]
+    assert answer["next_page_token"] == ""
+
+
+def test_search_pages(mlflow):
+    project = ProjectFactory()
+    runs = [RunFactory(project=project, status=RunStatus.RUNNING) for _ in range(3)]
+    body = {"experiment_ids": [project.pk], "max_results": 2, "order_by": ["start_time ASC"]}
+
+    first = mlflow.tell("runs/search", **body)
+    second = mlflow.tell("runs/search", **body, page_token=first["next_page_token"])
+
+    assert ids(first) + ids(second) == [run.pk for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [(None, [0]), ("ACTIVE_ONLY", [0]), ("DELETED_ONLY", [1]), ("ALL", [0, 1])],
+)
+def test_search_by_stage_of_life(mlflow, view, expected):
+    project = ProjectFactory()
+    runs = [RunFactory(project=project, status=RunStatus.FAILED) for _ in range(2)]
+    runs[1].move_to_trash(by=None)
+
+    answer = mlflow.tell(
+        "runs/search",
+        experiment_ids=[project.pk],
+        run_view_type=view,
+        order_by=["start_time ASC"],
+    )
+
+    assert ids(answer) == [runs[number].pk for number in expected]
+
+
+def test_search_finds_runs_of_the_experiments_named_alone(mlflow):
+    project, other = ProjectFactory(), ProjectFactory()
+    RunFactory(project=other)
+
+    assert mlflow.tell("runs/search", experiment_ids=[project.pk, "0", "none"])["runs"] == []
+    assert mlflow.tell("runs/search")["runs"] == []
+
+
+def test_nested_runs_are_found_by_their_parent(mlflow):
+    project = ProjectFactory()
+    parent = mlflow.tell("runs/create", experiment_id=project.pk)["run"]["info"]["run_id"]
+    tags = [{"key": "mlflow.parentRunId", "value": parent}]
+    child = mlflow.tell("runs/create", experiment_id=project.pk, tags=tags)["run"]["info"]["run_id"]
+
+    filter = f"tags.mlflow.parentRunId = '{parent}'"
+    found = mlflow.tell("runs/search", experiment_ids=[project.pk], filter=filter)
+
+    assert ids(found) == [child]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"filter": "metrics.loss > 'x'"},
+        {"filter": "metrics.loss LIKE 'x'"},
+        {"filter": "params.x > '1'"},
+        {"filter": "params.x = 1"},
+        {"filter": "status > 'RUNNING'"},
+        {"filter": "start_time = '2024'"},
+        {"filter": "start_time = 1.5"},
+        {"filter": "start_time = 1e999"},
+        {"filter": "attributes.nonsense = 'x'"},
+        {"filter": "datasets.nonsense = 'x'"},
+        {"filter": "datasets.name IS NULL"},
+        {"filter": "tags.a = '\0'"},
+        {"filter": 5},
+        {"order_by": ["datasets.name"]},
+        {"order_by": ["attributes.nonsense"]},
+        {"order_by": ["start_time"] * 11},
+        {"max_results": 50_001},
+        {"max_results": -1},
+        {"page_token": "e30="},
+        {"run_view_type": "NONE"},
+        {"experiment_ids": ["\0"]},
+        {"experiment_ids": "x"},
+    ],
+    ids=lambda body: repr(body)[:50],
+)
+def test_search_for_nonsense_is_refused(mlflow, body):
+    project = ProjectFactory()
+
+    assert mlflow.refused("runs/search", **{"experiment_ids": [project.pk], **body}) == INVALID
+
+
+@pytest.mark.parametrize("number", ["1" * 64, "9" * 3000, "-1e400", "99999999999999999999"])
+def test_endless_numbers_are_no_error(mlflow, number):
+    project = ProjectFactory()
+
+    mlflow.tell("runs/search", experiment_ids=[project.pk], filter=f"metrics.a < {number}")
+
+
+def test_queries_of_a_search(mlflow, django_assert_num_queries):
+    project, _runs = some_runs()
+    body = {"filter": "metrics.loss > 0", "order_by": ["metrics.loss"]}
+    mlflow.tell("runs/search", experiment_ids=[project.pk], **body)
+
+    # the ids of the page, its rows, their metrics, datasets, models
+    with django_assert_num_queries(5):
+        mlflow.tell("runs/search", experiment_ids=[project.pk], **body)
+
+
+def plan_of(text, orders):
+    project = Run.objects.values_list("project_id", flat=True)[0]
+    columns = RunColumns()
+    runs = Run.objects.filter(project__in=[project]).kept()
+    asked = condition(parse_filter(text), columns) if text else None
+    ordering = paging.Ordering(parse_orders(orders), paging.START, columns)
+    runs = columns.prepare(runs)
+    if asked is not None:
+        runs = runs.filter(asked)
+    by = [by for term in ordering._terms for by in term.order_by()]
+    return runs.order_by(*by).values_list("pk")[:100].explain()
+
+
+@pytest.fixture
+def many_series():
+    """Runs with metrics, as many as the planner needs to think of indexes."""
+    project = ProjectFactory()
+    runs = [
+        RunFactory.build(project=project, recipe=None, status=RunStatus.RUNNING) for _ in range(500)
+    ]
+    Run.objects.bulk_create(runs)
+    MetricSeries.objects.bulk_create(
+        MetricSeries(run=run, key=f"m{key}", count=1, last_value=key, last_step=1)
+        for run in runs
+        for key in range(40)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE runs_run, runs_metricseries")
+
+
+def test_metric_is_searched_by_the_index_of_series(many_series):
+    plan = plan_of("metrics.m1 > 0.5", ["metrics.m1 ASC"])
+
+    assert "metricseries_key" in plan or "metricseries_run_key" in plan
+    assert "Seq Scan on runs_metricseries" not in plan
+
+
+def test_newest_runs_are_read_off_an_index(many_series):
+    assert "run_of_project_by_start" in plan_of("", [])
+
+
+def test_long_page_tells_metrics_from_the_rows_alone(mlflow, django_assert_num_queries):
+    project = ProjectFactory()
+    for _number in range(RUNS_IN_FULL + 1):
+        RunFactory(project=project, metrics={"loss": "NaN", "a": 0.5})
+
+    mlflow.tell("runs/search")
+
+    with django_assert_num_queries(4):  # ids, rows, datasets, models
+        answer = mlflow.tell("runs/search", experiment_ids=[project.pk])
+
+    assert {str(run["data"]["metrics"]) for run in answer["runs"]} == {
+        "[{'key': 'a', 'value': 0.5}, {'key': 'loss', 'value': 'NaN'}]"
+    }

@@ -1,0 +1,163 @@
+"""Pages of a search, one after the other: a token says which row the page before ended with.
+
+So that a page far down costs what the first one costs, and rows that come and go meanwhile make
+none appear twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import orjson
+from django.db.models import F, Model, Q, QuerySet
+from django.db.models.expressions import OrderBy
+from django.db.models.lookups import Exact, GreaterThan, IsNull, LessThan
+from django.utils.translation import gettext as _
+
+from runs.ingestion import json_number
+from tracking.columns import Column, Columns, Kind, is_nan, ordering
+from tracking.errors import InvalidParameter
+from tracking.filters import Name, Order
+from tracking.vocabulary import EPOCH
+
+MICROSECOND = timedelta(microseconds=1)
+MAX_TOKEN_LENGTH = 100_000
+
+
+@dataclass(frozen=True)
+class Page:
+    ids: list[str]
+    next_token: str  # empty: there is no further page
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of an order. What is missing comes last, and before that NaN, up or down."""
+
+    column: Column
+    descending: bool
+
+    @cached_property
+    def expression(self) -> Any:
+        return ordering(self.column)
+
+    def order_by(self) -> list[OrderBy]:
+        by_value = OrderBy(self.expression, descending=self.descending, nulls_last=True)
+        if self.column.kind is not Kind.NUMBER:
+            return [by_value]
+        return [OrderBy(is_nan(self.expression), nulls_last=True), by_value]
+
+    def same(self, value: Any) -> Q:
+        if value is None:
+            return Q(IsNull(self.expression, True))
+        return Q(Exact(self.expression, value))
+
+    def after(self, value: Any) -> Q | None:
+        """What comes after ``value``; None for nothing."""
+        if value is None:
+            return None
+        missing = Q(IsNull(self.expression, True))
+        if self.column.kind is not Kind.NUMBER:
+            return self._beyond(value) | missing
+        nan = Q(is_nan(self.expression))
+        return missing if math.isnan(value) else (self._beyond(value) & ~nan) | nan | missing
+
+    def _beyond(self, value: Any) -> Q:
+        return Q((LessThan if self.descending else GreaterThan)(self.expression, value))
+
+    def encode(self, value: Any) -> Any:
+        """``value`` as JSON."""
+        if isinstance(value, datetime):
+            return (value - EPOCH) // MICROSECOND
+        return json_number(value) if isinstance(value, float) else value
+
+    def decode(self, value: Any) -> Any:
+        """Raises ValueError, OverflowError for what ``encode`` does not return."""
+        if value is None:
+            return None
+        if self.column.kind is Kind.TIME and type(value) is int:
+            return EPOCH + MICROSECOND * value
+        if self.column.kind is Kind.NUMBER and type(value) in (int, float):
+            return float(value)
+        if self.column.kind is Kind.NUMBER and value in ("NaN", "Infinity", "-Infinity"):
+            return float(value)
+        is_text = self.column.kind in (Kind.TEXT, Kind.PARAM)
+        if is_text and isinstance(value, str) and "\x00" not in value:
+            return value
+        raise ValueError(value)
+
+
+class Ordering:
+    """``orders``, and after them ``default``, and after that the id: no two rows are alike."""
+
+    def __init__(self, orders: Sequence[Order], default: Order, columns: Columns) -> None:
+        names = {(order.name.entity, order.name.key) for order in orders}
+        if (default.name.entity, default.name.key) not in names:
+            orders = [*orders, default]
+        self._terms = [Term(columns.column(order.name), order.descending) for order in orders]
+        if any(term.column.wrap is not None for term in self._terms):
+            raise InvalidParameter(_("Runs cannot be sorted by their datasets."))
+        self._terms.append(Term(Column(Kind.TEXT, F("pk")), descending=False))
+        said = repr([(order.name.entity, order.name.key, order.descending) for order in orders])
+        self._digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+
+    def page(self, rows: QuerySet[Any], *, token: str, limit: int) -> Page:
+        """The ids of the ``limit`` rows after the one that ``token`` names, or the first ones.
+
+        Raises InvalidParameter for a token of another order.
+        """
+        if token:
+            rows = rows.filter(self._after(self._decode(token)))
+        rows = rows.order_by(*(by for term in self._terms for by in term.order_by()))
+        values = {f"order_{number}": term.expression for number, term in enumerate(self._terms)}
+        found = list(rows.annotate(**values).values_list(*values)[: limit + 1])
+        ids = [row[-1] for row in found[:limit]]
+        return Page(ids, self._encode(found[limit - 1]) if len(found) > limit else "")
+
+    def _after(self, values: Sequence[Any]) -> Q:
+        """Lexicographically after ``values``, one for each term."""
+        whole = Q()
+        same = Q()
+        for term, value in zip(self._terms, values, strict=True):
+            after = term.after(value)
+            if after is not None:
+                whole |= same & after
+            same &= term.same(value)
+        return whole
+
+    def _encode(self, row: Sequence[Any]) -> str:
+        values = [term.encode(value) for term, value in zip(self._terms, row, strict=True)]
+        return base64.urlsafe_b64encode(orjson.dumps([self._digest, *values])).decode()
+
+    def _decode(self, token: str) -> list[Any]:
+        try:
+            if len(token) > MAX_TOKEN_LENGTH:
+                raise ValueError(len(token))
+            content = orjson.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+            if not isinstance(content, list) or content[:1] != [self._digest]:
+                raise ValueError(content)
+            values = zip(self._terms, content[1:], strict=True)
+            decoded = [term.decode(value) for term, value in values]
+            if decoded[-1] is None:
+                raise ValueError(decoded)
+            return decoded
+        except (ValueError, OverflowError, binascii.Error):
+            raise InvalidParameter(_("The page token is not one of this search.")) from None
+
+
+def in_order(rows: QuerySet[Model], ids: Sequence[str]) -> list[Any]:
+    """The rows of ``ids``, in that order; without those that have gone meanwhile."""
+    found = rows.in_bulk(list(ids))
+    return [found[id] for id in ids if id in found]
+
+
+START: Order = Order(Name("attribute", "start_time", 0), descending=True)
+CREATION: Order = Order(Name("attribute", "creation_time", 0), descending=True)
