@@ -177,7 +177,7 @@ class Project(models.Model):
 
     def newest_runs(self) -> Any:
         """The runs that the project's detail shows."""
-        return self.runs.order_by("-created_at", "id")[:NEWEST_RUNS]
+        return self.runs.kept().order_by("-created_at", "id")[:NEWEST_RUNS]
 
     def versions(self) -> list[Version]:
         """Every version, newest first, each with what it changed (the first: nothing)."""

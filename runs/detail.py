@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import orjson
+from django.conf import settings
 
 from runs.status import RunStatus
 from trainhub.database import Statement
@@ -23,6 +24,11 @@ SELECT
     resumed_from_id AS resumed_from, start_step, gpu_utilization, log_count, status_reason,
     exit_code, stop_requested_at, attempt, restart_count, max_restarts, worker_id AS worker,
     queued_at, reported_at, deleted_at,
+    CASE
+        WHEN recipe_id IS NULL AND status = '{RunStatus.RUNNING.value}'
+            AND reported_at < now() - make_interval(secs => %(silent_seconds)s::float8)
+        THEN reported_at
+    END AS silent_since,
     CASE WHEN status = '{RunStatus.CANCELLED.value}' THEN finished_at END AS cancelled_at
 FROM runs_run
 WHERE id = %(run_id)s::text AND project_id = %(project_id)s::text
@@ -32,7 +38,9 @@ JSON_COLUMNS: Final = ("tags", "metrics", "hyperparameters", "resources")
 
 def run_detail(project_id: str, run_id: str) -> bytes | None:
     """The JSON of a run of that project; None if there is none."""
-    cursor = DETAIL.run(project_id=project_id, run_id=run_id)
+    cursor = DETAIL.run(
+        project_id=project_id, run_id=run_id, silent_seconds=settings.EXTERNAL_SILENT_SECONDS
+    )
     row = cursor.fetchone()
     if row is None:
         return None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from projects.models import Project
-from runs.models import EventKind, Run
+from runs.models import EventKind, Run, RunQuerySet
 from runs.status import TERMINAL, RunStatus
+
+logger = logging.getLogger(__name__)
 
 MAX_NAME_LENGTH = 200
 MAX_ATTEMPT = 32_767  # what the column holds
@@ -85,9 +90,55 @@ def _reopen(run: Run, *, by: User | None) -> None:
         stop_kind="",
         stop_requested_at=None,
         reported_at=timezone.now(),
+        lost_at=None,
     )
 
 
 def _end(run: Run, status: RunStatus, *, by: User | None, finished_at: datetime | None) -> None:
     progress = 1.0 if status == RunStatus.COMPLETED else run.progress
-    run.transition(status, by=by, progress=progress, finished_at=finished_at or timezone.now())
+    run.transition(
+        status,
+        by=by,
+        progress=progress,
+        finished_at=finished_at or timezone.now(),
+        lost_at=None,
+    )
+
+
+def watch() -> None:
+    """Give up for lost who has been silent for too long, and take up who is heard of again."""
+    lost = Run.objects.silent_for(settings.EXTERNAL_LOST_SECONDS)
+    for pk in lost.values_list("pk", flat=True):
+        with transaction.atomic():
+            # Asked again with the row locked: it may have spoken, or another worker been quicker.
+            run = _still(lost, pk)
+            if run is not None:
+                _give_up(run)
+    back = Run.objects.heard_of_again()
+    for pk in back.values_list("pk", flat=True):
+        with transaction.atomic():
+            run = _still(back, pk)
+            if run is not None:
+                _take_up(run)
+
+
+def _still(runs: RunQuerySet, pk: str) -> Run | None:
+    return runs.filter(pk=pk).select_for_update(skip_locked=True, no_key=True, of=("self",)).first()
+
+
+def _give_up(run: Run) -> None:
+    logger.warning("run %s is lost: silent since %s", run.pk, run.reported_at)
+    silence = timedelta(seconds=settings.EXTERNAL_LOST_SECONDS)
+    run.transition(
+        RunStatus.FAILED,
+        kind=EventKind.LOST,
+        reason=_("Lost: nothing was heard of it for %(minutes)d minutes.")
+        % {"minutes": silence.total_seconds() // 60},
+        lost_at=Now(),
+    )
+
+
+def _take_up(run: Run) -> None:
+    """It was not lost after all: the same attempt goes on."""
+    logger.info("run %s is heard of again", run.pk)
+    run.transition(RunStatus.RUNNING, kind=EventKind.REOPENED, finished_at=None, lost_at=None)

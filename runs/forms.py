@@ -91,6 +91,7 @@ class RunForm(HyperparametersForm):
         recipe = self.fields["recipe"]
         assert isinstance(recipe, forms.ModelChoiceField)
         recipe.empty_label = source.recipe_id
+        recipe.required = source.is_external  # nothing says how it was trained
         self.suggest(source.hyperparameters)
 
     def _suggest(self, **values: Any) -> None:

@@ -49,7 +49,10 @@ def _count_by_project(runs: RunQuerySet, project_ids: list[str]) -> dict[str, in
 def _latest_runs(project_ids: list[str]) -> dict[str, Run]:
     # One look into the index (project, -created_at, id) for each project, however many runs it has.
     newest = (
-        Run.objects.filter(project=OuterRef("pk")).order_by("-created_at", "id").values("pk")[:1]
+        Run.objects.kept()
+        .filter(project=OuterRef("pk"))
+        .order_by("-created_at", "id")
+        .values("pk")[:1]
     )
     latest = Project.objects.filter(pk__in=project_ids).values(latest=Subquery(newest))
     return {run.project_id: run for run in Run.objects.filter(pk__in=latest)}

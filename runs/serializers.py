@@ -146,6 +146,11 @@ class RunDetailSerializer(RunSummarySerializer):
     resumed_from = StrictCharField(source="resumed_from_id", allow_null=True, read_only=True)
     gpu_utilization = serializers.FloatField(allow_null=True, read_only=True)
     cancelled_at = serializers.SerializerMethodField()
+    silent_since = serializers.DateTimeField(
+        allow_null=True,
+        read_only=True,
+        help_text="When a script started elsewhere was last heard of, if it has fallen silent.",
+    )
     worker = StrictCharField(source="worker_id", allow_null=True, read_only=True)
 
     class Meta(RunSummarySerializer.Meta):
@@ -167,6 +172,7 @@ class RunDetailSerializer(RunSummarySerializer):
             "worker",
             "queued_at",
             "reported_at",
+            "silent_since",
             "deleted_at",
             "cancelled_at",
         )

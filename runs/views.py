@@ -62,7 +62,7 @@ def project_detail(request: PageRequest, project_id: str) -> HttpResponse:
 
 
 def _runs_of(request: PageRequest, project: Project) -> dict[str, Any]:
-    visible = Run.objects.visible_to(request.user).filter(project=project)
+    visible = Run.objects.visible_to(request.user).filter(project=project).kept()
     page = page_of(request, RunFilter(request.GET, queryset=visible).qs, RUNS_A_PAGE)
     return {
         "form": RunListForm(request.GET),
@@ -126,7 +126,7 @@ def live(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
 
 
 def _live(run: Run) -> dict[str, Any]:
-    waits = not run.is_terminal and run.worker_id is None
+    waits = not (run.is_terminal or run.is_external) and run.worker_id is None
     return {
         "run": run,
         "project": run.project,

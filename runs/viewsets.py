@@ -58,7 +58,9 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSe
         return RunFilter if self.action == "list" else None
 
     def get_queryset(self) -> RunQuerySet:
-        return Run.objects.visible_to(self.request.user).filter(project=self.kwargs["project_id"])
+        visible = Run.objects.visible_to(self.request.user)
+        runs = visible.filter(project=self.kwargs["project_id"])
+        return runs.kept() if self.action == "list" else runs
 
     def get_serializer_class(self) -> Any:
         return RunSummarySerializer if self.action == "list" else RunDetailSerializer

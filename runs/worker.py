@@ -25,7 +25,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from runs import actions
+from runs import actions, external
 from runs.executors.base import CannotStart, Executor, Observation, Work
 from runs.executors.registry import EXECUTORS
 from runs.models import EventKind, Run, Worker
@@ -239,6 +239,7 @@ class WorkerLoop:
             self._next_tidy = time.monotonic() + TIDY_SECONDS
             for executor in self.executors.values():
                 executor.tidy()
+            external.watch()
 
     def attend(self, run: Run) -> None:
         """Carry one run one step further."""

@@ -259,6 +259,10 @@ WORKER_TICK_SECONDS = env.float("TRAINHUB_WORKER_TICK_SECONDS", default=0.5)
 WORKER_SEATS = env.int("TRAINHUB_WORKER_SEATS", default=8)
 # How long the cancel endpoint waits for a worker to stop a process before it answers 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
+# A script started elsewhere that has reported nothing for so long is shown as silent; after the
+# longer time it counts as lost.
+EXTERNAL_SILENT_SECONDS = env.float("TRAINHUB_EXTERNAL_SILENT_SECONDS", default=120.0)
+EXTERNAL_LOST_SECONDS = env.float("TRAINHUB_EXTERNAL_LOST_SECONDS", default=7200.0)
 # Where processes run: configuration, output and checkpoints before they are artifacts.
 WORK_DIR = DATA_DIR / "runs"
 

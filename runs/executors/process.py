@@ -335,6 +335,9 @@ def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
         "TRAINHUB_PROJECT_ID": run.project_id,
         "TRAINHUB_ATTEMPT": str(attempt.number),
         "TRAINHUB_URL": settings.PUBLIC_URL,
+        # What MLflow's clients read: the script reports to its own run, without saying which.
+        "MLFLOW_TRACKING_URI": settings.PUBLIC_URL,
+        "MLFLOW_RUN_ID": run.pk,
         "TRAINHUB_CONFIG": str(directory / "config.json"),
         "TRAINHUB_OUTPUT_DIR": str(directory),
         "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),

@@ -16,6 +16,7 @@ class EventKind(models.TextChoices):
     READOPTED = "readopted", _("taken up again")
     RELEASED = "released", _("released by its worker")
     REWOUND = "rewound", _("rewound to a checkpoint")
+    LOST = "lost", _("given up for lost")
     REOPENED = "reopened", _("taken up again after its end")
     PARAMS_CHANGED = "params_changed", _("hyperparameters changed on resuming")
     DELETED = "deleted", _("moved to the trash")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db import models, transaction
+from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext as _t
@@ -57,6 +58,15 @@ class RunQuerySet(models.QuerySet["Run"]):
     def external(self) -> RunQuerySet:
         """Scripts started elsewhere, which report by themselves."""
         return self.filter(recipe=None)
+
+    def silent_for(self, seconds: float) -> RunQuerySet:
+        """Scripts started elsewhere that say they run and have reported nothing for so long."""
+        heard_before = Now() - timedelta(seconds=seconds)
+        return self.external().running().filter(reported_at__lt=heard_before)
+
+    def heard_of_again(self) -> RunQuerySet:
+        """Scripts given up for lost that have reported something since."""
+        return self.external().filter(status=RunStatus.FAILED, reported_at__gte=F("lost_at"))
 
     def kept(self) -> RunQuerySet:
         """All but the trash."""
@@ -167,6 +177,8 @@ class Run(models.Model):
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
     # When the training itself was last heard of: a metric, a line, a sign of life.
     reported_at = models.DateTimeField(_("last heard of"), null=True, blank=True)
+    # When a script started elsewhere was given up for lost; None once it is heard of again.
+    lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
     # In the trash: not listed, and restorable.
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
 
@@ -207,6 +219,14 @@ class Run(models.Model):
                 name="run_queue",
                 condition=models.Q(status=RunStatus.QUEUED),
             ),
+            # Scripts started elsewhere: the worker's watch over who has fallen silent. Not by
+            # reported_at: it would change with every report.
+            models.Index(
+                fields=["id"],
+                name="run_external",
+                condition=models.Q(recipe=None, status=RunStatus.RUNNING)
+                | models.Q(lost_at__isnull=False),
+            ),
             # Active runs by worker: every tick, the reaper, the count of GPUs in use.
             models.Index(
                 fields=["worker"],
@@ -239,6 +259,15 @@ class Run(models.Model):
     @property
     def is_external(self) -> bool:
         return self.recipe_id is None
+
+    @property
+    def silent_since(self) -> datetime | None:
+        """When a script started elsewhere was last heard of, if that is longer ago than usual."""
+        if not self.is_external or self.status != RunStatus.RUNNING or self.reported_at is None:
+            return None
+        silence = timezone.now() - self.reported_at
+        is_silent = silence.total_seconds() > settings.EXTERNAL_SILENT_SECONDS
+        return self.reported_at if is_silent else None
 
     @property
     def is_stopping(self) -> bool:

@@ -1,14 +1,20 @@
 """Runs of scripts started elsewhere: from their first word to their last, and on again."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from django.utils import timezone
+from pytest_django import Settings
 
 from projects.models import ProjectArchived, ProjectStatus
 from runs import external
 from runs.actions import cancel_run
-from runs.models import EventKind, Run
+from runs.ingestion import record_points
+from runs.models import EventKind, Recipe, Run
+from runs.points import Point, Points
 from runs.status import TERMINAL, RunStatus
+from runs.worker import WorkerLoop
 from tests.factories import ProjectFactory, RunFactory, UserFactory, running
 
 pytestmark = pytest.mark.django_db
@@ -136,3 +142,80 @@ def test_run_in_the_trash_is_not_kept_until_restored():
         ("deleted", user.pk),
         ("restored", user.pk),
     ]
+
+
+# --- silence ---------------------------------------------------------------------------------
+
+
+def silent(seconds: float, **fields: Any) -> Run:
+    heard = timezone.now() - timedelta(seconds=seconds)
+    fields = {"recipe": None, "status": RunStatus.RUNNING, "reported_at": heard, **fields}
+    return RunFactory(**fields)
+
+
+def fresh(run: Run) -> Run:
+    return Run.objects.get(pk=run.pk)
+
+
+def test_silence_shows_when_it_is_longer_than_usual(settings: Settings):
+    settings.EXTERNAL_SILENT_SECONDS = 60
+
+    assert silent(30).silent_since is None
+    assert (run := silent(90)).silent_since == run.reported_at
+    assert silent(90, status=RunStatus.COMPLETED).silent_since is None
+    assert silent(90, recipe=Recipe.objects.get(name="simulated")).silent_since is None
+
+
+def test_who_is_silent_for_too_long_is_lost_and_says_why(settings: Settings):
+    settings.EXTERNAL_LOST_SECONDS = 600
+    lost, other = silent(601), silent(599)
+
+    external.watch()
+
+    assert fresh(lost).status == RunStatus.FAILED
+    assert fresh(lost).lost_at is not None
+    event = lost.events.get(kind=EventKind.LOST)
+    assert "10" in event.reason
+    assert fresh(other).status == RunStatus.RUNNING
+
+
+def test_run_of_a_worker_is_never_lost_for_its_silence():
+    run = silent(1e6, recipe=Recipe.objects.get(name="simulated"))
+
+    external.watch()
+
+    assert fresh(run).status == RunStatus.RUNNING
+
+
+def test_lost_run_that_is_heard_of_again_goes_on():
+    run = silent(1e6)
+    external.watch()
+
+    external.watch()
+    assert fresh(run).status == RunStatus.FAILED
+    record_points(run.pk, Points.of([Point("loss", 1, 0.5, 0)]))
+    external.watch()
+
+    run = fresh(run)
+    assert (run.status, run.lost_at, run.finished_at) == (RunStatus.RUNNING, None, None)
+    assert run.attempt == 1
+    assert run.events.filter(kind=EventKind.REOPENED).count() == 1
+
+
+def test_lost_run_may_still_say_how_it_ended():
+    run = silent(1e6)
+    external.watch()
+
+    run = report(run, RunStatus.COMPLETED)
+
+    assert (run.status, run.lost_at) == (RunStatus.COMPLETED, None)
+
+
+def test_worker_watches_over_scripts_started_elsewhere():
+    run = silent(1e6)
+    loop = WorkerLoop(name="one")
+    loop.register()
+
+    loop.tick()
+
+    assert fresh(run).status == RunStatus.FAILED
