@@ -37,13 +37,19 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Neighbouring points drawn as one; ``minimum``, ``maximum`` are None if all were NaN."""
+    """Neighbouring points drawn as one; ``minimum`` and ``maximum``, with the first of their steps,
+    are None if all were NaN."""
 
-    first_step: int
-    last_step: int
+    count: int
     minimum: float | None
+    minimum_step: int | None
     maximum: float | None
+    maximum_step: int | None
+    first_step: int
+    first_timestamp_ms: int
     first: float
+    last_step: int
+    last_timestamp_ms: int
     last: float
 
 
@@ -107,11 +113,13 @@ def series(
     max_points: int,
     from_step: int | None = None,
     to_step: int | None = None,
+    by_time: bool = False,
 ) -> list[Series]:
     """The curves of those of ``keys`` that ``run`` has, by key, of the steps from … to (inclusive).
 
-    A curve of more than ``max_points`` points comes as at most ``max_points`` buckets, in which no
-    spike is lost. One query reads all short curves, and each long one takes one or two.
+    A curve of more than ``max_points`` points comes as at most ``max_points`` buckets, each of an
+    equal span of steps (of time if ``by_time``), in which no spike is lost. One query reads all
+    short curves, and each long one takes one or two.
     """
     low = max(FIRST_STEP, FIRST_STEP if from_step is None else from_step)
     high = min(LAST_STEP, LAST_STEP if to_step is None else to_step)
@@ -122,7 +130,7 @@ def series(
     return [
         Series(row.key, points=short.get(row.pk, []))
         if row.count <= max_points
-        else _long(row, low, high, max_points, whole=whole)
+        else _long(row, low, high, max_points, whole=whole, by_time=by_time)
         for row in rows
     ]
 
@@ -143,11 +151,15 @@ def _rows(series_ids: list[int], low: int, high: int) -> Any:
     )
 
 
-def _long(row: MetricSeries, low: int, high: int, max_points: int, *, whole: bool) -> Series:
+def _long(
+    row: MetricSeries, low: int, high: int, max_points: int, *, whole: bool, by_time: bool
+) -> Series:
     """``row`` has too many points; those between ``low`` and ``high`` may still be few enough."""
     if not whole:
         points = [Point(*rest) for _id, *rest in _rows([row.pk], low, high)[: max_points + 1]]
         if len(points) <= max_points:
             return Series(row.key, points=points)
-    buckets = queries.series_buckets(row.pk, from_step=low, to_step=high, buckets=max_points)
+    buckets = queries.series_buckets(
+        row.pk, from_step=low, to_step=high, buckets=max_points, by_time=by_time
+    )
     return Series(row.key, buckets=[Bucket(*bucket) for bucket in buckets])

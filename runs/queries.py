@@ -121,28 +121,34 @@ def delete_points_after(run_id: str, step: int) -> int:
 
 
 SERIES_BUCKETS = """
-WITH bounds AS (
-    SELECT min(step) AS first, max(step) AS last
+WITH wanted AS (
+    SELECT
+        *, CASE WHEN %(by_time)s THEN timestamp_ms ELSE step END AS place
     FROM runs_metricpoint
     WHERE series_id = %(series_id)s AND step BETWEEN %(from_step)s AND %(to_step)s
+), bounds AS (
+    SELECT min(place) AS first, max(place) AS last FROM wanted
 ), bucketed AS (
     SELECT
-        point.*,
+        wanted.*,
         div(
             -- numeric: the span of two bigints need not be one
-            (point.step::numeric - bounds.first) * %(buckets)s,
+            (place::numeric - bounds.first) * %(buckets)s,
             bounds.last::numeric - bounds.first + 1
         )::bigint AS bucket
-    FROM runs_metricpoint point, bounds
-    WHERE
-        series_id = %(series_id)s AND step BETWEEN %(from_step)s AND %(to_step)s
+    FROM wanted, bounds
 )
 SELECT
-    (array_agg(step ORDER BY step, timestamp_ms, value))[1],
-    (array_agg(step ORDER BY step DESC, timestamp_ms DESC, value DESC))[1],
+    count(*),
     min(value) FILTER (WHERE value <> 'NaN'),
+    (array_agg(step ORDER BY value, step) FILTER (WHERE value <> 'NaN'))[1],
     max(value) FILTER (WHERE value <> 'NaN'),
+    (array_agg(step ORDER BY value DESC, step) FILTER (WHERE value <> 'NaN'))[1],
+    (array_agg(step ORDER BY step, timestamp_ms, value))[1],
+    (array_agg(timestamp_ms ORDER BY step, timestamp_ms, value))[1],
     (array_agg(value ORDER BY step, timestamp_ms, value))[1],
+    (array_agg(step ORDER BY step DESC, timestamp_ms DESC, value DESC))[1],
+    (array_agg(timestamp_ms ORDER BY step DESC, timestamp_ms DESC, value DESC))[1],
     (array_agg(value ORDER BY step DESC, timestamp_ms DESC, value DESC))[1]
 FROM bucketed
 GROUP BY bucket
@@ -151,18 +157,19 @@ ORDER BY bucket
 
 
 def series_buckets(
-    series_id: int, *, from_step: int, to_step: int, buckets: int
+    series_id: int, *, from_step: int, to_step: int, buckets: int, by_time: bool
 ) -> list[tuple[Any, ...]]:
-    """At most ``buckets`` rows (first step, last step, minimum, maximum, first, last value).
+    """At most ``buckets`` rows of what a runs.metrics.Bucket holds, in the order of its fields.
 
-    Every point lies in one bucket, so no spike is lost. ``minimum`` and ``maximum`` are None for a
-    bucket of NaN alone. In SQL, because a million points need not travel to make a thousand.
+    Every point lies in one bucket, so no spike is lost. In SQL, because a million points need not
+    travel to make a thousand.
     """
     parameters = {
         "series_id": series_id,
         "from_step": from_step,
         "to_step": to_step,
         "buckets": buckets,
+        "by_time": by_time,
     }
     with connection.cursor() as cursor:
         cursor.execute(SERIES_BUCKETS, parameters)
