@@ -60,7 +60,7 @@ class SeriesQuerySerializer(serializers.Serializer[Any]):
     keys = serializers.ListField(
         child=StrictCharField(trim_whitespace=False),
         max_length=MAX_KEYS,
-        allow_empty=False,
+        min_length=1,
         help_text="Repeated, or with commas between them. Keys that the run does not have are left "
         "out of the answer.",
     )
