@@ -175,3 +175,54 @@ def series_buckets(
         cursor.execute(SERIES_BUCKETS, parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
+
+
+# The order of the rows is said twice: the inner one is the index's, which the outer ones keep to.
+POINTS_IN_COLUMNS = """
+SELECT
+    series_id,
+    array_agg(step ORDER BY step, timestamp_ms, value),
+    array_agg(timestamp_ms ORDER BY step, timestamp_ms, value),
+    array_agg(value ORDER BY step, timestamp_ms, value)
+FROM (
+    SELECT *
+    FROM runs_metricpoint
+    WHERE
+        series_id = ANY(%(series_ids)s::bigint[])
+        AND (series_id, step, timestamp_ms, value)
+            {after} (
+                %(series_id)s,
+                CAST(%(step)s AS bigint),
+                CAST(%(timestamp_ms)s AS bigint),
+                CAST(%(value)s AS float8)
+            )
+    ORDER BY series_id, step, timestamp_ms, value
+    LIMIT %(limit)s
+) batch
+GROUP BY series_id
+ORDER BY series_id
+"""
+
+
+def points_in_columns(
+    series_ids: Sequence[int], *, after: tuple[int, int, int, float] | None, limit: int
+) -> list[tuple[int, list[int], list[int], list[float]]]:
+    """The next ``limit`` points of the series: (series id, steps, timestamps, values) of each.
+
+    ``after``: the point that the previous batch ended with; None for the first. Columns, because a
+    tuple for every point would take longer to make than the points to read.
+    """
+    first = (min(series_ids, default=0), -(2**63), -(2**63), float("-inf"))
+    series_id, step, timestamp_ms, value = after or first
+    parameters: dict[str, Any] = {
+        "series_ids": list(series_ids),
+        "series_id": series_id,
+        "step": step,
+        "timestamp_ms": timestamp_ms,
+        "value": value,
+        "limit": limit,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(POINTS_IN_COLUMNS.format(after=">" if after else ">="), parameters)
+        rows: list[tuple[int, list[int], list[int], list[float]]] = cursor.fetchall()
+    return rows

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainhub.times import iso_time
+from trainhub.times import iso_time, iso_times
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,8 @@ def test_iso_time_reads_back_whatever_the_year(timestamp_ms):
     text = iso_time(timestamp_ms).removesuffix("Z")
 
     assert int(np.datetime64(text, "ms").astype(np.int64)) == timestamp_ms
+
+
+@given(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 2**42)))
+def test_iso_times_are_those_of_each(timestamps_ms):
+    assert iso_times(timestamps_ms) == [iso_time(timestamp_ms) for timestamp_ms in timestamps_ms]
