@@ -41,7 +41,9 @@ class Command(BaseCommand):
         runs = _runs(id)
         try:
             # A bar on standard error, where somebody sees it.
-            with tqdm(total=count(runs), unit=_(" points"), unit_scale=True, disable=None) as bar:
+            with tqdm(
+                total=count(runs), unit=f" {_('points')}", unit_scale=True, disable=None
+            ) as bar:
                 chunks = export(runs, to, progress=bar.update)
                 if output == STDOUT:
                     _write(chunks, sys.stdout.buffer)
