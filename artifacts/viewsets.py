@@ -1,4 +1,4 @@
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.http import Http404
 from django.http.response import HttpResponseBase
@@ -6,7 +6,6 @@ from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.decorators import action
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -23,13 +22,7 @@ from artifacts.serializers import (
 )
 from runs.models import Run
 from trainhub.ids import ID_PATTERN
-
-
-class AnyAccept(DefaultContentNegotiation):
-    """Bytes have one representation, whatever Accept says."""
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
+from trainhub.negotiation import AnyAccept
 
 
 class ArtifactViewSet(GenericViewSet[Artifact]):

@@ -162,8 +162,8 @@ WITH run AS MATERIALIZED (
             WHEN run.recipe_id IS NULL THEN greatest(run.step, (SELECT max(last_step) FROM updated))
             ELSE run.step
         END,
-        reported_at = now(),
-        updated_at = now()
+        reported_at = statement_timestamp(),
+        updated_at = statement_timestamp()
     WHERE run.id = %(run_id)s AND EXISTS (SELECT FROM updated)
 )
 SELECT
@@ -436,4 +436,45 @@ def history(
     step, timestamp_ms, value = after
     return HISTORY.rows(
         run_id=run_id, key=key, step=step, timestamp_ms=timestamp_ms, value=value, limit=limit
+    )
+
+
+POINTS_IN_COLUMNS: Final = Statement("""
+SELECT
+    series_id,
+    array_agg(step ORDER BY step, timestamp_ms, value),
+    array_agg(timestamp_ms ORDER BY step, timestamp_ms, value),
+    array_agg(value ORDER BY step, timestamp_ms, value)
+FROM (
+    SELECT series_id, step, timestamp_ms, value
+    FROM runs_metricpoint
+    WHERE
+        series_id = ANY(%(series_ids)s::bigint[])
+        AND (series_id, step, timestamp_ms, value) > (
+            %(series_id)s::bigint, %(step)s::bigint, %(timestamp_ms)s::bigint, %(value)s::float8
+        )
+    ORDER BY series_id, step, timestamp_ms, value
+    LIMIT %(limit)s::bigint
+) batch
+GROUP BY series_id
+ORDER BY series_id
+""")
+
+
+def points_in_columns(
+    series_ids: list[int], *, after: tuple[int, int, int, float] | None, limit: int
+) -> list[tuple[int, list[int], list[int], list[float]]]:
+    """The next ``limit`` points of the series: (series id, steps, timestamps, values) of each.
+
+    ``after``: the point that the previous batch ended with; None for the first. Columns, because a
+    tuple for every point would take longer to make than the points to read.
+    """
+    series_id, step, timestamp_ms, value = after or (min(series_ids, default=0) - 1, 0, 0, 0.0)
+    return POINTS_IN_COLUMNS.rows(
+        series_ids=Bigints(series_ids),
+        series_id=series_id,
+        step=step,
+        timestamp_ms=timestamp_ms,
+        value=value,
+        limit=limit,
     )

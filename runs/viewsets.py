@@ -13,7 +13,9 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.users import user_of
 from projects.models import Project
 from runs import actions, examples, logs
+from runs.export_api import ExportActions
 from runs.filters import RunFilter
+from runs.metric_api import MetricActions
 from runs.models import Recipe, Run, RunEvent, RunQuerySet
 from runs.serializers import (
     LogPageSerializer,
@@ -45,7 +47,13 @@ from trainhub.pagination import LinkHeaderPagination
         ),
     ),
 )
-class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Run]):
+class RunViewSet(
+    MetricActions,
+    ExportActions,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet[Run],
+):
     schema_tags: ClassVar[list[str]] = ["runs"]
     queryset = Run.objects.none()
     serializer_class = RunDetailSerializer

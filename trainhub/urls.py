@@ -14,6 +14,7 @@ from rest_framework_nested.routers import NestedSimpleRouter
 
 from artifacts.viewsets import ArtifactViewSet
 from projects.viewsets import ProjectViewSet
+from runs.export_api import ProjectExportViewSet
 from runs.quick_views import quick_detail
 from runs.viewsets import RecipeViewSet, RunViewSet
 from tracking.server import health as mlflow_health
@@ -21,12 +22,13 @@ from tracking.server import version as mlflow_version
 from trainhub import errors, health
 from trainhub.ids import ID_PATTERN
 
-# /projects, /projects/{id}, …/runs, …/runs/{id}, …/artifacts, …/artifacts/{id}
+# /projects, /projects/{id}, …/export, …/runs, …/runs/{id}, …/artifacts, …/artifacts/{id}
 projects = SimpleRouter(trailing_slash=False)
 projects.register("projects", ProjectViewSet)
 projects.register("recipes", RecipeViewSet)
 runs = NestedSimpleRouter(projects, "projects", lookup="project", trailing_slash=False)
 runs.register("runs", RunViewSet)
+runs.register("export", ProjectExportViewSet, basename="project-export")
 artifacts = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 artifacts.register("artifacts", ArtifactViewSet)
 

@@ -1,0 +1,309 @@
+"""GET …/metrics and …/metrics/series."""
+
+import math
+
+import pytest
+
+from runs.ingestion import Point, record_metrics
+from tests.clients import ApiClient
+from tests.factories import ProjectFactory, RunFactory
+
+pytestmark = pytest.mark.django_db
+NOON_MS = 1_704_196_800_000  # 2024-01-02 12:00 UTC
+
+
+@pytest.fixture
+def client() -> ApiClient:
+    return ApiClient()
+
+
+def record(run, key, values, *, times=None):
+    """``values`` at steps 1, 2, … a second apart, or at ``times`` in seconds after noon."""
+    times = times or range(1, len(values) + 1)
+    record_metrics(
+        run,
+        [
+            Point(key, step, value, timestamp_ms=NOON_MS + 1000 * second)
+            for step, (value, second) in enumerate(zip(values, times, strict=True), start=1)
+        ],
+    )
+
+
+def url(run, rest=""):
+    return f"/projects/{run.project_id}/runs/{run.pk}/metrics{rest}"
+
+
+def series(client, run, query):
+    response = client.get(url(run, f"/series?{query}"))
+    assert response.status_code == 200, response.content
+    return response.json()["items"]
+
+
+class TestSummaries:
+    def test_metric_is_told_by_its_last_least_greatest_and_count(self, client):
+        run = RunFactory.create()
+        record(run, "train_loss", [2.0, 4.0, 1.0, 3.0])
+
+        content = client.get(url(run)).json()
+
+        assert content == {
+            "items": [
+                {
+                    "key": "train_loss",
+                    "last": 3.0,
+                    "last_step": 4,
+                    "last_timestamp": "2024-01-02T12:00:04.000Z",
+                    "min": 1.0,
+                    "max": 4.0,
+                    "count": 4,
+                }
+            ]
+        }
+
+    def test_nan_and_infinity_are_texts(self, client):
+        run = RunFactory.create()
+        record(run, "a", [-math.inf, math.inf, math.nan])
+
+        [item] = client.get(url(run)).json()["items"]
+
+        assert (item["last"], item["min"], item["max"]) == ("NaN", "-Infinity", "Infinity")
+
+    def test_least_and_greatest_of_nothing_but_nan_are_null(self, client):
+        run = RunFactory.create()
+        record(run, "a", [math.nan])
+
+        [item] = client.get(url(run)).json()["items"]
+
+        assert (item["last"], item["min"], item["max"]) == ("NaN", None, None)
+
+    @pytest.mark.parametrize(
+        ("query", "keys"),
+        [
+            ("prefix=eval/", ["eval/Loss", "eval/acc"]),
+            ("prefix=loss", []),
+            ("q=LOSS", ["eval/Loss", "train/loss"]),
+            ("prefix=eval/&q=loss", ["eval/Loss"]),
+            ("q=%25", []),
+        ],
+    )
+    def test_filters(self, client, query, keys):
+        run = RunFactory.create()
+        for key in ("train/loss", "eval/Loss", "eval/acc"):
+            record(run, key, [1.0])
+
+        items = client.get(url(run, f"?{query}")).json()["items"]
+
+        assert [item["key"] for item in items] == keys
+
+    def test_page_says_how_many_there_are_and_where_the_next_one_is(self, client):
+        run = RunFactory.create()
+        for number in range(5):
+            record(run, f"layer.{number}", [1.0])
+
+        response = client.get(url(run, "?page=2&page_size=2"))
+
+        assert [item["key"] for item in response.json()["items"]] == ["layer.2", "layer.3"]
+        assert response.headers["X-Total-Count"] == "5"
+        assert 'page=3&page_size=2>; rel="next"' in response.headers["Link"]
+
+    def test_queries_are_the_same_number_whatever_the_run_has(
+        self, client, django_assert_num_queries
+    ):
+        run = RunFactory.create()
+        for number in range(30):
+            record(run, f"layer.{number}", [1.0] * 5)
+        client.get("/projects")
+
+        with django_assert_num_queries(2):  # run, series
+            client.get(url(run))
+
+    def test_run_of_another_project_is_404(self, client):
+        run, other = RunFactory.create(), ProjectFactory.create()
+
+        response = client.get(f"/projects/{other.pk}/runs/{run.pk}/metrics")
+
+        assert response.status_code == 404
+
+    @pytest.mark.parametrize("query", ["page=0", "page_size=501", "prefix=%00", "q=%00"])
+    def test_bad_parameter_is_named(self, client, query):
+        response = client.get(url(RunFactory.create(), f"?{query}"))
+
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["attr"] == query.partition("=")[0]
+
+
+class TestSeries:
+    def test_points_that_fit_are_exact(self, client):
+        run = RunFactory.create()
+        record(run, "train_loss", [2.0, math.nan])
+
+        assert series(client, run, "keys=train_loss") == [
+            {
+                "key": "train_loss",
+                "exact": True,
+                "points": [
+                    {"step": 1, "timestamp": "2024-01-02T12:00:01.000Z", "value": 2.0},
+                    {"step": 2, "timestamp": "2024-01-02T12:00:02.000Z", "value": "NaN"},
+                ],
+                "buckets": [],
+            }
+        ]
+
+    def test_points_that_do_not_fit_are_buckets(self, client):
+        run = RunFactory.create()
+        record(run, "train_loss", [2.0, 9.0, -1.0, 4.0])
+
+        assert series(client, run, "keys=train_loss&max_points=1") == [
+            {
+                "key": "train_loss",
+                "exact": False,
+                "points": [],
+                "buckets": [
+                    {
+                        "count": 4,
+                        "min": -1.0,
+                        "min_step": 3,
+                        "max": 9.0,
+                        "max_step": 2,
+                        "first": 2.0,
+                        "first_step": 1,
+                        "first_timestamp": "2024-01-02T12:00:01.000Z",
+                        "last": 4.0,
+                        "last_step": 4,
+                        "last_timestamp": "2024-01-02T12:00:04.000Z",
+                    }
+                ],
+            }
+        ]
+
+    def test_spike_is_in_its_bucket_with_its_step(self, client):
+        run = RunFactory.create()
+        values = [1.0] * 1000
+        values[617] = 99.0
+        record(run, "train_loss", values)
+
+        [item] = series(client, run, "keys=train_loss&max_points=10")
+
+        assert len(item["buckets"]) <= 10
+        assert sum(bucket["count"] for bucket in item["buckets"]) == 1000
+        assert [b["max_step"] for b in item["buckets"] if b["max"] == 99.0] == [618]
+
+    def test_least_and_greatest_of_equals_are_the_first_of_them(self, client):
+        run = RunFactory.create()
+        record(run, "a", [1.0, 1.0, 1.0])
+
+        [item] = series(client, run, "keys=a&max_points=1")
+
+        [bucket] = item["buckets"]
+        assert (bucket["min_step"], bucket["max_step"]) == (1, 1)
+
+    def test_bucket_of_nan_alone_has_no_least_and_no_greatest(self, client):
+        run = RunFactory.create()
+        record(run, "a", [math.nan, math.nan])
+
+        [item] = series(client, run, "keys=a&max_points=1")
+
+        [bucket] = item["buckets"]
+        assert (bucket["min"], bucket["min_step"], bucket["max"], bucket["max_step"]) == (None,) * 4
+        assert (bucket["first"], bucket["last"]) == ("NaN", "NaN")
+
+    def test_range_is_inclusive(self, client):
+        run = RunFactory.create()
+        record(run, "a", [float(step) for step in range(1, 101)])
+
+        [item] = series(client, run, "keys=a&from_step=10&to_step=12&max_points=3")
+
+        assert [point["step"] for point in item["points"]] == [10, 11, 12]
+
+    @pytest.mark.parametrize("query", ["keys=b&keys=a", "keys=b,a", "keys=b,&keys=a,never_logged"])
+    def test_keys_are_repeated_or_have_commas_between_them(self, client, query):
+        run = RunFactory.create()
+        record(run, "a", [1.0])
+        record(run, "b", [2.0])
+        record(run, "c", [3.0])
+
+        assert [item["key"] for item in series(client, run, query)] == ["a", "b"]
+
+    def test_key_with_a_comma_is_found(self, client):
+        run = RunFactory.create()
+        record(run, "precision,recall", [1.0])
+
+        [item] = series(client, run, "keys=precision,recall")
+
+        assert item["key"] == "precision,recall"
+
+    def test_unknown_key_is_absent(self, client):
+        assert series(client, RunFactory.create(), "keys=never_logged") == []
+
+    def test_points_over_time_are_in_the_order_of_their_times(self, client):
+        run = RunFactory.create()
+        record(run, "a", [1.0, 2.0, 3.0], times=[30, 10, 20])
+
+        [item] = series(client, run, "keys=a&x=time")
+
+        assert [point["step"] for point in item["points"]] == [2, 3, 1]
+
+    def test_buckets_over_time_are_spans_of_time(self, client):
+        run = RunFactory.create()
+        record(run, "a", [1.0, 2.0, 3.0, 4.0], times=[0, 1, 2, 1000])
+
+        [item] = series(client, run, "keys=a&x=time&max_points=2")
+
+        assert [bucket["count"] for bucket in item["buckets"]] == [3, 1]
+
+    def test_points_of_one_step_spread_over_time(self, client):
+        run = RunFactory.create()
+        record_metrics(
+            run, [Point("a", 0, 1.0, timestamp_ms=NOON_MS + second) for second in range(100)]
+        )
+
+        [item] = series(client, run, "keys=a&x=time&max_points=10")
+
+        assert [bucket["count"] for bucket in item["buckets"]] == [10] * 10
+
+    def test_any_64_bit_step_may_be_asked_for(self, client):
+        run = RunFactory.create()
+        record(run, "a", [1.0])
+
+        [item] = series(client, run, f"keys=a&from_step={-(2**63)}&to_step={2**63 - 1}")
+
+        assert len(item["points"]) == 1
+
+    def test_time_beyond_the_calendar_is_still_told(self, client):
+        run = RunFactory.create()
+        record_metrics(run, [Point("a", 1, 1.0, timestamp_ms=10**15)])
+
+        [item] = series(client, run, "keys=a")
+
+        assert item["points"][0]["timestamp"] == "+033658-09-27T01:46:40.000Z"
+
+    @pytest.mark.parametrize(
+        ("query", "attr"),
+        [
+            ("", "keys"),
+            ("keys=", "keys.0"),
+            ("keys=%00", "keys.0"),
+            ("keys=" + ",".join(map(str, range(101))), "keys"),
+            ("&".join(f"keys={number}" for number in range(101)), "keys"),
+            ("keys=a&max_points=0", "max_points"),
+            ("keys=a&max_points=10001", "max_points"),
+            ("keys=a&max_points=", "max_points"),
+            ("keys=a&max_points=many", "max_points"),
+            (f"keys=a&from_step={-(2**63) - 1}", "from_step"),
+            (f"keys=a&to_step={2**63}", "to_step"),
+            ("keys=a&to_step=1.5", "to_step"),
+            ("keys=a&x=epoch", "x"),
+        ],
+    )
+    def test_bad_parameter_is_named(self, client, query, attr):
+        response = client.get(url(RunFactory.create(), f"/series?{query}"))
+
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["attr"] == attr
+
+    def test_run_of_another_project_is_404(self, client):
+        run, other = RunFactory.create(), ProjectFactory.create()
+
+        response = client.get(f"/projects/{other.pk}/runs/{run.pk}/metrics/series?keys=a")
+
+        assert response.status_code == 404

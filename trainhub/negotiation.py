@@ -1,0 +1,11 @@
+from typing import Any
+
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.request import Request
+
+
+class AnyAccept(DefaultContentNegotiation):
+    """Bytes have one representation, whatever Accept or ``?format=`` says."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
