@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from artifacts.models import Artifact, ArtifactTag, ArtifactType, TagValue
+from artifacts.recognition import MAX_STEP
 from trainhub.fields import StrictCharField, StrictModelSerializer
 
 
@@ -44,6 +45,13 @@ class ArtifactListSerializer(serializers.Serializer[Any]):
 
 class ArtifactQuerySerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=ArtifactType.choices, required=False)
+
+
+class UploadQuerySerializer(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=ArtifactType.choices, required=False)
+    step = serializers.IntegerField(
+        min_value=0, max_value=MAX_STEP, required=False, help_text="The training step it is of."
+    )
 
 
 class TagWriteSerializer(serializers.Serializer[Any]):

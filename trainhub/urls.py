@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import (
     SpectacularAPIView,
@@ -12,10 +12,12 @@ from drf_spectacular.views import (
 from rest_framework.routers import SimpleRouter
 from rest_framework_nested.routers import NestedSimpleRouter
 
-from artifacts.viewsets import ArtifactViewSet
+from artifacts.viewsets import ArtifactFileView, ArtifactViewSet
 from projects.viewsets import ProjectViewSet
 from runs.viewsets import RecipeViewSet, RunViewSet
+from tracking.artifacts import ArtifactLinkView
 from trainhub import errors, health
+from trainhub.ids import ID_PATTERN
 
 # /projects, /projects/{id}, …/runs, …/runs/{id}, …/artifacts, …/artifacts/{id}
 projects = SimpleRouter(trailing_slash=False)
@@ -26,11 +28,16 @@ runs.register("runs", RunViewSet)
 artifacts = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 artifacts.register("artifacts", ArtifactViewSet)
 
+RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
+
 urlpatterns = [
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
     *projects.urls,
     *runs.urls,
+    # Before the artifacts by id: "files" is none.
+    re_path(rf"^{RUN}/artifacts/files/(?P<path>.+)\Z", ArtifactFileView.as_view(), name="file"),
     *artifacts.urls,
+    path("get-artifact", ArtifactLinkView.as_view()),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(), name="docs"),
     path("redoc", SpectacularRedocView.as_view(), name="redoc"),
