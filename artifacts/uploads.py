@@ -6,7 +6,8 @@ import base64
 import binascii
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import DatabaseError, transaction
@@ -17,12 +18,13 @@ from django.utils.translation import gettext as _
 from artifacts.loose_bytes import LooseBytes
 from artifacts.models import Artifact, ArtifactType, put
 from artifacts.paths import checked_path
-from artifacts.storage import Source
+from artifacts.storage import CHUNK_BYTES, Source
 from runs.models import Run
 from trainhub.exceptions import DomainError, InvalidInput
 
 # Below the run's folder, where no artifact of TrainHub's own lies.
 UPLOADS_FOLDER = ".files"
+DRAINED_BYTES = 1024**3
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 _REPR_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([^:,]*):", re.IGNORECASE)
@@ -39,6 +41,22 @@ class ChecksumMismatch(InvalidInput):
 class LengthRequired(DomainError):
     code = "length_required"
     status_code = 411
+
+
+@contextmanager
+def draining(request: HttpRequest) -> Iterator[None]:
+    """If the block refuses the request, read what the client is still sending, DRAINED_BYTES at
+    most: most clients read no answer before, take a broken connection for a failure of the network,
+    and try for minutes again."""
+    try:
+        yield
+    except Exception:
+        with suppress(LengthRequired, OSError):
+            body = Body(request, is_checked=True)
+            left = DRAINED_BYTES
+            while left > 0 and (chunk := body.skip()):
+                left -= len(chunk)
+        raise
 
 
 class Body:
@@ -69,8 +87,13 @@ class Body:
             raise self._incomplete()
         return chunk
 
+    def skip(self) -> bytes:
+        """Some bytes to be thrown away; none at the end, whichever it is."""
+        chunk: bytes = self._stream.read(CHUNK_BYTES)
+        return chunk
+
     def _read_all(self) -> bytes:
-        return b"".join(iter(lambda: self._stream.read(1024 * 1024), b""))
+        return b"".join(iter(self.skip, b""))
 
     def _incomplete(self) -> IncompleteUpload:
         return IncompleteUpload(

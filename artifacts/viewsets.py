@@ -180,13 +180,14 @@ class ArtifactFileView(APIView):
         },
     )
     def put(self, request: Request, project_id: str, run_id: str, path: str) -> Response:
-        run = self.get_run()
-        query = UploadQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        wanted = dict(query.validated_data)
-        if "type" in wanted:
-            wanted["type"] = ArtifactType(wanted["type"])
-        artifact, is_new = uploads.receive(run, path, request._request, **wanted)
+        with uploads.draining(request._request):
+            run = self.get_run()
+            query = UploadQuerySerializer(data=request.query_params.dict())
+            query.is_valid(raise_exception=True)
+            wanted = dict(query.validated_data)
+            if "type" in wanted:
+                wanted["type"] = ArtifactType(wanted["type"])
+            artifact, is_new = uploads.receive(run, path, request._request, **wanted)
         return Response(
             ArtifactSerializer(artifact).data,
             status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK,

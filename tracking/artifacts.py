@@ -81,9 +81,10 @@ def _below(parts: list[str]) -> str:
 
 @protocol_view("GET", "HEAD", "PUT", "DELETE")
 def artifact(request: HttpRequest, caller: User, path: str) -> Answer:
-    run, below = owner_of(caller, path)
     if request.method == "PUT":
-        return _upload(request, run, below)
+        with uploads.draining(request):
+            return _upload(request, *owner_of(caller, path))
+    run, below = owner_of(caller, path)
     if request.method == "DELETE":
         return _delete(run, below)
     try:
