@@ -98,6 +98,15 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         logged = models.Case(models.When(stored_as="", then=0), default=1)
         return self.order_by(logged, "-step", "-updated_at")
 
+    def for_people(self) -> ArtifactQuerySet:
+        """In the order in which pages show them: files, of which there may be thousands, last; the
+        latest step first."""
+        is_file = models.Case(models.When(type=ArtifactType.FILE, then=1), default=0)
+        step = models.F("step").desc(nulls_last=True)
+        return self.order_by(is_file, step, "-created_at", "id").prefetch_related(
+            "tags__applied_by"
+        )
+
     def kept_at_cancel(self) -> ArtifactQuerySet:
         """The checkpoint that a cancelled run keeps; none if it had none."""
         return self.checkpoints().filter(name=FINAL_CHECKPOINT_NAME)
