@@ -29,6 +29,7 @@ from runs.models import Run
 from trainhub.choices import ContractChoices
 from trainhub.exceptions import DomainError, InvalidInput
 from trainhub.ids import PublicIdField, new_id
+from trainhub.json_field import JSONField
 
 if TYPE_CHECKING:
     from django.core.files.base import File
@@ -232,6 +233,21 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
             of_run.filter(pk=before.pk).discard()
         return self._create(run, stored, type=type, name=name, step=step), before is None
 
+    def annotate_checkpoint(self, run: Run, file: Artifact, said: dict[str, Any]) -> None:
+        """Take down what ``file`` says of the checkpoint in its folder, if there is just one.
+
+        Call with the run's row locked, in a transaction.
+        """
+        folder = file.file.rpartition("/")[0]
+        logged = self.filter(run=run).uploaded().checkpoints().select_for_update().order_by("id")
+        beside = [item for item in logged if item.file.rpartition("/")[0] == folder]
+        if len(beside) != 1:
+            return
+        for other in logged:
+            other._lose_aliases(said.get("aliases", ()))
+        [checkpoint] = [item for item in logged if item.pk == beside[0].pk]
+        checkpoint._annotate(said)
+
     def _check_folder(self, path: str) -> None:
         """Raises InUse if ``path`` lies in a checkpoint's folder that somebody relies on."""
         folder = checkpoint_folder(path)
@@ -334,6 +350,8 @@ class Artifact(models.Model):
     # Where an uploaded file's bytes lie below the run's folder; empty for TrainHub's own.
     stored_as = models.CharField(max_length=64, blank=True, editable=False)
     step = models.BigIntegerField(_("step"), null=True, blank=True)
+    # Of a checkpoint, what its logger wrote beside it: see annotations.py.
+    metadata = JSONField(_("metadata"), default=dict, blank=True, editable=False)
     size_bytes = models.BigIntegerField(_("size (bytes)"))
     sha256 = models.CharField("SHA-256", max_length=64)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
@@ -374,6 +392,13 @@ class Artifact(models.Model):
                 fields=["run", "-step"],
                 name="artifact_checkpoints",
                 condition=models.Q(type=ArtifactType.CHECKPOINT),
+            ),
+            # What lies in a folder, and whether a path is one: every upload asks.
+            models.Index(
+                fields=["run", "file"],
+                name="artifact_upload_paths",
+                condition=~models.Q(stored_as=""),
+                opclasses=["varchar_pattern_ops", "varchar_pattern_ops"],
             ),
             # The admin's list.
             models.Index(fields=["-created_at", "id"], name="artifact_newest_first"),
@@ -458,6 +483,23 @@ class Artifact(models.Model):
             transaction.on_commit(partial(LooseBytes.objects.drop, [superseded]), robust=True)
         elif superseded != self.storage_key:
             transaction.on_commit(partial(artifact_storage().delete, superseded))
+
+    def _lose_aliases(self, aliases: Iterable[str]) -> None:
+        """Another checkpoint has them now."""
+        had = self.metadata.get("aliases", [])
+        kept = [alias for alias in had if alias not in aliases]
+        if kept != had:
+            self.metadata = {**self.metadata, "aliases": kept}
+            self.save(update_fields=["metadata", "updated_at"])
+
+    def _annotate(self, said: dict[str, Any]) -> None:
+        step = said.get("step")
+        if step is not None and step_of(self.file) is None:
+            self.step = step
+            self.name = _checkpoint_name(step)
+        told = {key: value for key, value in said.items() if key != "step"}
+        self.metadata = {**self.metadata, **told}
+        self.save(update_fields=["name", "step", "metadata", "updated_at"])
 
     def _make_way(self) -> None:
         """Leave its path to another file; id, bytes and tags stay. Raises InUse."""

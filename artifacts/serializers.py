@@ -16,9 +16,19 @@ class ArtifactTagSerializer(StrictModelSerializer):
         read_only_fields = fields
 
 
+class CheckpointMetadataSerializer(serializers.Serializer[Any]):
+    """What a logger wrote beside a checkpoint of its; anything may be missing."""
+
+    aliases = serializers.ListField(child=StrictCharField(), required=False)
+    score = serializers.FloatField(required=False)
+    monitor = StrictCharField(required=False, help_text="The metric that the score is of.")
+    mode = StrictCharField(required=False, help_text="Which scores are better: min, max.")
+
+
 class ArtifactSerializer(StrictModelSerializer):
     run_id = StrictCharField(read_only=True)
     path = StrictCharField(read_only=True, help_text="s3://{bucket}/{project}/{run}/{file}")
+    metadata = CheckpointMetadataSerializer(read_only=True)
     tags = ArtifactTagSerializer(many=True, read_only=True)
 
     class Meta:
@@ -32,6 +42,7 @@ class ArtifactSerializer(StrictModelSerializer):
             "step",
             "size_bytes",
             "sha256",
+            "metadata",
             "created_at",
             "updated_at",
             "tags",

@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest
 from django.http.request import UnreadablePostError
 from django.utils.translation import gettext as _
 
+from artifacts.annotations import read_annotation
 from artifacts.loose_bytes import LooseBytes
 from artifacts.models import Artifact, ArtifactType, put
 from artifacts.paths import checked_path
@@ -185,7 +186,17 @@ def store(
         raise
     if artifact.stored_as != stored_as:
         LooseBytes.objects.drop([loose.key])
+    _annotate(run, artifact)
     return artifact, is_new
+
+
+def _annotate(run: Run, artifact: Artifact) -> None:
+    """If the file says something of the checkpoint beside it, take that down."""
+    said = read_annotation(artifact)
+    if said:
+        with transaction.atomic():
+            locked = _lock(run)
+            locked.artifacts.annotate_checkpoint(locked, artifact, said)
 
 
 def _check(announced: str, sha256: str) -> None:

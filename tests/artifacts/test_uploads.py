@@ -6,7 +6,11 @@ import io
 import os
 
 import pytest
+from django.db import connection
 from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from artifacts import trees, uploads
 from artifacts.loose_bytes import LooseBytes, UploadExpired
@@ -21,6 +25,7 @@ from tests.clients import ApiClient
 from tests.concurrency import in_parallel
 from tests.factories import RecipeFactory, RunFactory, checkpoint, damage, sha256, stored_path
 from tests.storage import everything_in, objects_in
+from trainhub.ids import new_id
 
 pytestmark = pytest.mark.django_db
 with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollback=True)
@@ -525,6 +530,93 @@ def test_folder_in_use_keeps_its_files(run):
     assert read(run.artifacts.get(file="out/checkpoint-200/optimizer.pt")) == b"optimizer"
 
 
+# --- what loggers write beside a checkpoint --------------------------------------------------
+
+LIGHTNING = """\
+Checkpoint:
+  mode: min
+  monitor: val_loss
+  save_top_k: 2
+original_filename: epoch=1-step=200.ckpt
+score: 0.25
+"""
+
+
+def log_as_lightning(run, name, aliases="['latest', 'best']", metadata=LIGHTNING):
+    artifact = store(run, f"{name}/{name}.ckpt", name.encode())
+    store(run, f"{name}/metadata.yaml", metadata.encode())
+    store(run, f"{name}/aliases.txt", aliases.encode())
+    artifact.refresh_from_db()
+    return artifact
+
+
+def test_checkpoint_tells_what_its_logger_wrote_beside_it(api, run):
+    log_as_lightning(run, "epoch=1-step=200")
+
+    query = {"type": "checkpoint"}
+    address = f"/projects/{run.project_id}/runs/{run.pk}"
+    [item] = api.get(f"{address}/artifacts", query).json()["items"]
+    page = api.get(f"/dashboard{address}").content.decode()
+
+    assert item["metadata"] == {
+        "aliases": ["latest", "best"],
+        "score": 0.25,
+        "monitor": "val_loss",
+        "mode": "min",
+    }
+    assert "val_loss 0.25" in page
+
+
+def test_step_that_the_metadata_knows_is_the_checkpoints(run):
+    artifact = log_as_lightning(run, "best")
+
+    assert (artifact.step, artifact.name) == (200, "第 200 步检查点")
+
+
+def test_alias_is_of_the_last_checkpoint_that_got_it(run):
+    first = log_as_lightning(run, "step=100")
+    second = log_as_lightning(run, "step=200", aliases="['latest']")
+
+    first.refresh_from_db()
+    assert first.metadata["aliases"] == ["best"]
+    assert second.metadata["aliases"] == ["latest"]
+
+
+def test_metadata_of_no_checkpoint_is_a_file(run):
+    store(run, "notes/metadata.yaml", LIGHTNING.encode())
+
+    assert [artifact.metadata for artifact in Artifact.objects.all()] == [{}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a]",
+        "!!int ''",
+        "!!timestamp x",
+        "!!python/object/apply:os.system [ls]",
+        "score: .nan",
+        f"score: {10**400}",
+        "[[" * 5000,
+        "\x00",
+        "- 1",
+    ],
+)
+def test_metadata_that_is_nothing_of_the_kind_is_a_file(run, text):
+    artifact = log_as_lightning(run, "step=100", aliases=text, metadata=text)
+
+    assert artifact.metadata == {}
+    assert Artifact.objects.count() == 3
+
+
+@given(st.one_of(st.text(max_size=60), st.binary(max_size=60).map(repr)))
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_text_fails_the_upload(run, text):
+    log_as_lightning(run, "step=100", aliases=text, metadata=text)
+
+
 # --- the tree --------------------------------------------------------------------------------
 
 
@@ -560,6 +652,30 @@ def test_tree_of_many_files_takes_few_queries(run, django_assert_max_num_queries
 
     with django_assert_max_num_queries(2):
         assert len(listed(run, "a")) == 30
+
+
+def test_folder_among_thousands_of_files_is_found_by_index(run):
+    rows = [
+        Artifact(
+            id=new_id("file"),
+            run=run,
+            type=ArtifactType.FILE,
+            name="x",
+            file=f"{number % 100}/{number}",
+            stored_as=f".files/{number}",
+            size_bytes=1,
+            sha256="0" * 64,
+        )
+        for number in range(5000)
+    ]
+    Artifact.objects.bulk_create(rows)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE artifacts_artifact")
+
+    below = run.artifacts.uploaded().below("7")
+
+    assert below.count() == 50
+    assert "artifact_upload_paths" in below.order_by().explain()
 
 
 def test_deleted_folder_is_gone_with_its_bytes(run, root, django_capture_on_commit_callbacks):
