@@ -346,7 +346,8 @@ class Artifact(models.Model):
     type = models.CharField(_("type"), max_length=16, choices=ArtifactType)
     name = models.CharField(_("name"), max_length=250)
     # Of TrainHub's own, its name; of an uploaded one, its path within the run.
-    file = models.CharField(_("file"), max_length=500)
+    # In byte order, so that the index of paths also finds what lies in a folder.
+    file = models.CharField(_("file"), max_length=500, db_collation="C")
     # Where an uploaded file's bytes lie below the run's folder; empty for TrainHub's own.
     stored_as = models.CharField(max_length=64, blank=True, editable=False)
     step = models.BigIntegerField(_("step"), null=True, blank=True)
@@ -392,13 +393,6 @@ class Artifact(models.Model):
                 fields=["run", "-step"],
                 name="artifact_checkpoints",
                 condition=models.Q(type=ArtifactType.CHECKPOINT),
-            ),
-            # What lies in a folder, and whether a path is one: every upload asks.
-            models.Index(
-                fields=["run", "file"],
-                name="artifact_upload_paths",
-                condition=~models.Q(stored_as=""),
-                opclasses=["varchar_pattern_ops", "varchar_pattern_ops"],
             ),
             # The admin's list.
             models.Index(fields=["-created_at", "id"], name="artifact_newest_first"),
