@@ -18,6 +18,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db import models, transaction
 from django.db.models.functions import Now
+from django.http import Http404
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
@@ -59,6 +60,10 @@ FINAL_CHECKPOINT_NAME = "取消前的检查点"  # the contract's name, in every
 
 class NotACheckpoint(InvalidInput):
     code = "not_a_checkpoint"
+
+
+class ArtifactGone(DomainError):
+    code = "artifact_gone"
 
 
 class PathTaken(DomainError):
@@ -313,6 +318,14 @@ class StoredFile:
         return self.file.rpartition("/")[2][:250]
 
 
+def lock_run(run: Run) -> Run:
+    """``run`` as it now is, its row locked until the transaction ends. Raises Http404."""
+    try:
+        return Run.objects.lock(run.pk)
+    except Run.DoesNotExist:  # deleted meanwhile
+        raise Http404 from None
+
+
 def put(
     run: Run, content: Source, *, type: ArtifactType, file: str, stored_as: str = ""
 ) -> StoredFile:
@@ -528,6 +541,11 @@ class Artifact(models.Model):
             return f"{size_bytes} bytes are stored, {self.size_bytes} were recorded"
         return None if sha256 == self.sha256 else "its sha256 is not the recorded one"
 
+    def lock(self) -> None:
+        """Keep it as it is until the transaction ends. Raises ArtifactGone."""
+        if not Artifact.objects.select_for_update(no_key=True).filter(pk=self.pk).exists():
+            raise ArtifactGone(_t("%(id)s was deleted meanwhile.") % {"id": self.pk})
+
     def name_final(self) -> None:
         """Name it as the checkpoint that a cancelled run keeps."""
         self.name = FINAL_CHECKPOINT_NAME
@@ -539,7 +557,7 @@ class Artifact(models.Model):
             raise NotACheckpoint(_t("Only checkpoints can be tagged."))
         with transaction.atomic():
             # The bytes that are tagged stay: see record_checkpoint.
-            Artifact.objects.select_for_update(no_key=True).get(pk=self.pk)
+            self.lock()
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from artifacts.models import Artifact, InUse
+from artifacts.models import Artifact, InUse, lock_run
 from artifacts.paths import folders_of
 from runs.models import Run
 
@@ -66,10 +66,10 @@ def delete(run: Run, path: str) -> int:
     """Delete the uploaded file ``path``, or all below it if it is a folder (empty: the root).
 
     Returns how many there were. What TrainHub made itself stays. Raises InUse, with nothing
-    deleted, for a file that somebody relies on and for one of TrainHub's own.
+    deleted, for a file that somebody relies on and for one of TrainHub's own; Http404.
     """
     with transaction.atomic():
-        locked = Run.objects.lock(run.pk)
+        locked = lock_run(run)
         below = locked.artifacts.uploaded().below(path)
         doomed = below | locked.artifacts.uploaded().filter(file=path) if path else below
         # Locked, so that nobody comes to rely on one between the question and the answer.

@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import DatabaseError, transaction
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 from django.utils.translation import gettext as _
 
 from artifacts.annotations import read_annotation
 from artifacts.loose_bytes import LooseBytes
-from artifacts.models import Artifact, ArtifactType, put
+from artifacts.models import Artifact, ArtifactType, lock_run, put
 from artifacts.paths import checked_path
 from artifacts.storage import CHUNK_BYTES, Source
 from runs.models import Run
@@ -176,7 +176,7 @@ def store(
         for sha256 in announced or ():
             _check(sha256, stored.sha256)
         with transaction.atomic():
-            locked = _lock(run)
+            locked = lock_run(run)
             artifact, is_new = locked.artifacts.record_upload(locked, stored, type=type, step=step)
             if artifact.stored_as == stored_as:
                 loose.claim()
@@ -195,7 +195,7 @@ def _annotate(run: Run, artifact: Artifact) -> None:
     said = read_annotation(artifact)
     if said:
         with transaction.atomic():
-            locked = _lock(run)
+            locked = lock_run(run)
             locked.artifacts.annotate_checkpoint(locked, artifact, said)
 
 
@@ -205,10 +205,3 @@ def _check(announced: str, sha256: str) -> None:
             _("The body's sha256 is %(is)s, not %(announced)s: nothing was kept.")
             % {"is": sha256, "announced": announced}
         )
-
-
-def _lock(run: Run) -> Run:
-    try:
-        return Run.objects.lock(run.pk)
-    except Run.DoesNotExist:  # deleted meanwhile
-        raise Http404 from None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from artifacts import trees, uploads
 from artifacts.loose_bytes import LooseBytes, UploadExpired
-from artifacts.models import Artifact, ArtifactType, InUse, TagValue
+from artifacts.models import Artifact, ArtifactGone, ArtifactType, InUse, TagValue
 from artifacts.storage import CHUNK_BYTES, artifact_storage
 from runs.actions import resume_run
 from runs.executors.checkpoint_files import Damaged, fetch
@@ -615,6 +615,16 @@ def test_metadata_that_is_nothing_of_the_kind_is_a_file(run, text):
 )
 def test_no_text_fails_the_upload(run, text):
     log_as_lightning(run, "step=100", aliases=text, metadata=text)
+
+
+def test_checkpoint_that_was_deleted_meanwhile_is_said_to_be_gone(run):
+    artifact = store(run, "last/last.ckpt")
+    trees.delete(run, "last")
+
+    with pytest.raises(ArtifactGone):
+        artifact.tag(TagValue.CANDIDATE, notes="", by=None)
+    with pytest.raises(ArtifactGone):
+        resume_run(run, artifact, by=None)
 
 
 # --- the tree --------------------------------------------------------------------------------
