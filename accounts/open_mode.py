@@ -77,8 +77,12 @@ def is_foreign(request: HttpRequest) -> bool:
 
 
 def carries_form(request: HttpRequest) -> bool:
-    """Whether a request for a change says that its body, even an empty one, is a form's."""
-    if request.method in SAFE_METHODS or request.content_type not in FORM_TYPES:
+    """Whether a request for a change says that its body, even an empty one, is a form's.
+
+    A form is sent by POST; of any other method a browser asks first (Fetch standard, "CORS-
+    safelisted method"), so a PUT of a text file is what it says.
+    """
+    if request.method != "POST" or request.content_type not in FORM_TYPES:
         return False
     return not _is_typed_by_wsgiref(request)
 

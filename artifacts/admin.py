@@ -52,7 +52,7 @@ class ArtifactAdmin(ReadOnlyAdmin):
     id_lookups: ClassVar[dict[str, str]] = {
         "run_": "run__id__startswith",
         "proj_": "run__project__id__exact",
-        **{f"{prefix}_": "pk__startswith" for prefix in ("ckpt", "log", "eval", "conf")},
+        **{f"{prefix}_": "pk__startswith" for prefix in ("ckpt", "log", "eval", "conf", "file")},
     }
     search_help_text = _("The id, or its beginning, of an artifact or run; a project's id.")
     inlines = (ArtifactTagInline,)

@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from artifacts.models import Artifact, ArtifactTag, ArtifactType, TagValue
+from artifacts.recognition import MAX_STEP
 from trainhub.fields import StrictCharField, StrictModelSerializer
 
 
@@ -16,9 +17,19 @@ class ArtifactTagSerializer(StrictModelSerializer):
         read_only_fields = fields
 
 
+class CheckpointMetadataSerializer(serializers.Serializer[Any]):
+    """What a logger wrote beside a checkpoint of its; anything may be missing."""
+
+    aliases = serializers.ListField(child=StrictCharField(), required=False)
+    score = serializers.FloatField(required=False)
+    monitor = StrictCharField(required=False, help_text="The metric that the score is of.")
+    mode = StrictCharField(required=False, help_text="Which scores are better: min, max.")
+
+
 class ArtifactSerializer(StrictModelSerializer):
     run_id = StrictCharField(read_only=True)
     path = StrictCharField(read_only=True, help_text="s3://{bucket}/{project}/{run}/{file}")
+    metadata = CheckpointMetadataSerializer(read_only=True)
     tags = ArtifactTagSerializer(many=True, read_only=True)
 
     class Meta:
@@ -32,6 +43,7 @@ class ArtifactSerializer(StrictModelSerializer):
             "step",
             "size_bytes",
             "sha256",
+            "metadata",
             "created_at",
             "updated_at",
             "tags",
@@ -46,6 +58,13 @@ class ArtifactListSerializer(serializers.Serializer[Any]):
 
 class ArtifactQuerySerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=ArtifactType.choices, required=False)
+
+
+class UploadQuerySerializer(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=ArtifactType.choices, required=False)
+    step = serializers.IntegerField(
+        min_value=0, max_value=MAX_STEP, required=False, help_text="The training step it is of."
+    )
 
 
 class TagWriteSerializer(serializers.Serializer[Any]):

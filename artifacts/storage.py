@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, Storage, storages
@@ -16,7 +16,7 @@ from storages.backends.s3 import S3Storage
 
 CHUNK_BYTES = 1024 * 1024
 SPOOL_BYTES = 8 * CHUNK_BYTES  # what is read from S3 stays in memory up to here
-# What a killed process left half written is swept away by the next write beside it.
+# What a killed process left half written is swept away by a later write.
 ABANDONED_SECONDS = 3600.0
 
 if TYPE_CHECKING:
@@ -32,13 +32,15 @@ def artifact_storage() -> Storage:
 class DurableFileSystemStorage(FileSystemStorage):
     """Files that are whole or not there: written aside, flushed to disk, then renamed."""
 
-    INCOMING = ".incoming-"
+    INCOMING = ".incoming"  # below the root: few files, on the same file system
 
     def _save(self, name: str, content: File[Any]) -> str:
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._sweep(target.parent)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=self.INCOMING)
+        incoming = Path(self.path(self.INCOMING))
+        incoming.mkdir(exist_ok=True)
+        self._sweep(incoming)
+        handle, temporary = tempfile.mkstemp(dir=incoming)
         try:
             with os.fdopen(handle, "wb") as file:
                 for chunk in content.chunks(CHUNK_BYTES):
@@ -53,8 +55,8 @@ class DurableFileSystemStorage(FileSystemStorage):
         _sync_directory(target.parent)
         return name
 
-    def _sweep(self, folder: Path) -> None:
-        for path in folder.glob(f"{self.INCOMING}*"):
+    def _sweep(self, incoming: Path) -> None:
+        for path in incoming.iterdir():
             try:
                 if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                     path.unlink()
@@ -81,6 +83,12 @@ class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
         return {**super().get_default_settings(), "max_memory_size": SPOOL_BYTES}
 
 
+class Source(Protocol):
+    """What can be read once, from its beginning to its end."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 class HashingFile(BytesFile):
     """Hands out the bytes of ``source`` once, keeping their sha256 and count.
 
@@ -88,8 +96,8 @@ class HashingFile(BytesFile):
     twice: it is told that there is no going back, and keeps what it may need.
     """
 
-    def __init__(self, source: IO[bytes]) -> None:
-        super().__init__(source)
+    def __init__(self, source: Source) -> None:
+        super().__init__(cast("IO[bytes]", source))
         self._source = source
         self._hash = hashlib.sha256()
         self.byte_count = 0

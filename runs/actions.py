@@ -88,7 +88,8 @@ def resume_run(
     priority: int | None = None,
 ) -> Run:
     """A new run, 运行中, of ``source``'s configuration overlaid by what is given, that goes on
-    from ``checkpoint``, one of ``source``'s project. Raises ProjectArchived, InvalidInput.
+    from ``checkpoint``, one of ``source``'s project. Raises ProjectArchived, InvalidInput,
+    ArtifactGone.
     """
     if not checkpoint.is_checkpoint:
         raise InvalidSource(
@@ -120,6 +121,7 @@ def resume_run(
         )
     run.total_steps = _length_of(source, run)
     with transaction.atomic():
+        checkpoint.lock()
         number = run.project.admit_run()
         run.name = run.name or f"run-{number:03d}"
         return _admit(run, RunStatus.RUNNING, by=by, reason=checkpoint.pk)
@@ -128,7 +130,7 @@ def resume_run(
 def retry_run(run: Run, *, by: User | None) -> Run:
     """The same configuration queued once more, from the latest sound checkpoint if there is one.
 
-    Raises InvalidTransition, ProjectArchived.
+    Raises InvalidTransition, ProjectArchived, ArtifactGone.
     """
     if not run.is_terminal:
         raise InvalidTransition(_("The run is not over: there is nothing to retry."))
@@ -142,6 +144,8 @@ def retry_run(run: Run, *, by: User | None) -> Run:
         clone.resumed_from = checkpoint
         clone.start_step = clone.step = checkpoint.step or 0
     with transaction.atomic():
+        if checkpoint is not None:
+            checkpoint.lock()
         clone.name = f"run-{clone.project.admit_run():03d}"
         return _admit(clone, RunStatus.QUEUED, by=by, reason=run.pk)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Page, Paginator
-from django.db.models import F, Max
+from django.db.models import Max
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import urlencode
@@ -31,6 +31,7 @@ from trainhub.pages import INVALID_FORM, STOP_POLLING, PageRequest, attempt, pag
 PROJECTS_A_PAGE = 25
 RUNS_A_PAGE = 25
 LOG_LINES_A_PAGE = 200
+ARTIFACTS_SHOWN = 100
 EVENTS_SHOWN = 200
 TAIL_LINES = 200  # what the live log shows at first, and at most adds at a time
 # A page cancels without blocking for long: a run still stopping says so, and is watched anyway.
@@ -154,9 +155,24 @@ def artifact_list(request: PageRequest, project_id: str, run_id: str) -> HttpRes
 
 
 def _artifacts(run: Run) -> dict[str, Any]:
-    newest_first = (F("step").desc(nulls_last=True), "-created_at", "id")
-    artifacts = run.artifacts.order_by(*newest_first).prefetch_related("tags__applied_by")
-    return {"run": run, "project": run.project, "artifacts": artifacts}
+    """As many as a page can bear; ``artifact_count`` is None if that is all of them."""
+    artifacts = list(run.artifacts.for_people()[: ARTIFACTS_SHOWN + 1])
+    there_are_more = len(artifacts) > ARTIFACTS_SHOWN
+    return {
+        "run": run,
+        "project": run.project,
+        "artifacts": artifacts[:ARTIFACTS_SHOWN],
+        "artifact_count": run.artifacts.count() if there_are_more else None,
+    }
+
+
+@require_safe
+def all_artifacts(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
+    """A page of all that the run has, however many files its script logged."""
+    run = _run(request, project_id, run_id)
+    page = page_of(request, run.artifacts.for_people(), ARTIFACTS_SHOWN)
+    context = {"run": run, "project": run.project, "page": page, "artifacts": page.object_list}
+    return render(request, "artifacts/list.html", context)
 
 
 @require_safe

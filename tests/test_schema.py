@@ -83,7 +83,7 @@ def ids(db) -> dict[str, str]:
 @pytest.mark.django_db
 def test_every_answer_about_a_real_run_is_as_described(case, ids):
     artifact = Artifact.objects.checkpoints().filter(run=ids["run_id"]).first()
-    real = {"id": ids["run_id"], **ids}
+    real = {"id": ids["run_id"], "path": "plots/loss.png", **ids}
     if "/artifacts/" in case.path:
         real["id"] = artifact.pk
     elif case.path == "/projects/{id}":

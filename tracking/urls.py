@@ -2,10 +2,11 @@
 
 from django.urls import re_path
 
-from tracking import experiments, metrics, runs, server
+from tracking import artifacts, experiments, metrics, runs, server
 from tracking.wire import endpoint_not_found
 
 urlpatterns = [
+    *artifacts.urlpatterns,
     *experiments.urlpatterns,
     *metrics.urlpatterns,
     *runs.urlpatterns,

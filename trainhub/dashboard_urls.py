@@ -36,6 +36,7 @@ urlpatterns = [
     path(f"{RUN}/live", runs.live, name="run-live"),
     path(f"{RUN}/actions", runs.action_bar, name="run-actions"),
     path(f"{RUN}/artifacts", runs.artifact_list, name="run-artifacts"),
+    path(f"{RUN}/artifacts/all", runs.all_artifacts, name="run-all-artifacts"),
     path(f"{RUN}/events", runs.event_list, name="run-events"),
     path(f"{RUN}/metrics", runs.metric_table, name="run-metrics"),
     path(f"{RUN}/series", runs.series, name="run-series"),

@@ -12,11 +12,12 @@ from drf_spectacular.views import (
 from rest_framework.routers import SimpleRouter
 from rest_framework_nested.routers import NestedSimpleRouter
 
-from artifacts.viewsets import ArtifactViewSet
+from artifacts.viewsets import ArtifactFileView, ArtifactViewSet
 from projects.viewsets import ProjectViewSet
 from runs.export_api import ProjectExportViewSet
 from runs.quick_views import quick_detail
 from runs.viewsets import RecipeViewSet, RunViewSet
+from tracking.artifacts import ArtifactLinkView
 from tracking.server import health as mlflow_health
 from tracking.server import version as mlflow_version
 from trainhub import errors, health
@@ -32,6 +33,8 @@ runs.register("export", ProjectExportViewSet, basename="project-export")
 artifacts = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 artifacts.register("artifacts", ArtifactViewSet)
 
+RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
+
 urlpatterns = [
     # MLflow's clients print addresses of the root with a run behind a #: see static/js/app.js.
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
@@ -42,7 +45,10 @@ urlpatterns = [
     ),
     *projects.urls,
     *runs.urls,
+    # Before the artifacts by id: "files" is none.
+    re_path(rf"^{RUN}/artifacts/files/(?P<path>.+)\Z", ArtifactFileView.as_view(), name="file"),
     *artifacts.urls,
+    path("get-artifact", ArtifactLinkView.as_view()),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(), name="docs"),
     path("redoc", SpectacularRedocView.as_view(), name="redoc"),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from runs.executors.attempt import Ending
@@ -126,20 +126,41 @@ def fetch(checkpoint: Artifact, folder: Path) -> Path:
     Raises Damaged, with what is left of it removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if checkpoint.folder:
+        return _fetch_folder(checkpoint, folder)
     target = folder / checkpoint.file_name
+    _copy(checkpoint, target)
+    return _unpack(target) if target.name.endswith(FOLDER_SUFFIX) else target
+
+
+def _fetch_folder(checkpoint: Artifact, folder: Path) -> Path:
+    """A checkpoint that was logged file by file, as the folder it was."""
+    target = folder / PurePosixPath(checkpoint.folder).name
+    try:
+        for part in checkpoint.parts():
+            path = target / PurePosixPath(part.file).relative_to(checkpoint.folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _copy(part, path)
+    except Damaged:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    return target
+
+
+def _copy(artifact: Artifact, target: Path) -> None:
+    """Raises Damaged, with nothing left at ``target``."""
     digest = hashlib.sha256()
     try:
-        with checkpoint.open() as source, target.open("wb") as copy:
+        with artifact.open() as source, target.open("wb") as copy:
             for chunk in source.chunks(1024 * 1024):
                 digest.update(chunk)
                 copy.write(chunk)
     except FileNotFoundError:
         target.unlink(missing_ok=True)
         raise Damaged("the bytes are gone") from None
-    if digest.hexdigest() != checkpoint.sha256:
+    if digest.hexdigest() != artifact.sha256:
         target.unlink()
         raise Damaged("its sha256 is not the recorded one")
-    return _unpack(target) if target.name.endswith(FOLDER_SUFFIX) else target
 
 
 def _unpack(packed: Path) -> Path:
@@ -152,4 +173,7 @@ def _unpack(packed: Path) -> Path:
         raise Damaged(f"it cannot be unpacked: {error}") from None
     finally:
         packed.unlink()
-    return next(folder.iterdir())
+    found = next(folder.iterdir(), None) if folder.exists() else None
+    if found is None:
+        raise Damaged("it is empty")
+    return found

@@ -438,6 +438,6 @@ class Run(models.Model):
         self.note(EventKind.RECOVERED, reason=reason, worker=died_under)
 
     def checkpoints(self) -> ArtifactQuerySet:
-        """Its own checkpoints, the latest first."""
+        """Its own checkpoints, the one to go on from first."""
         own: ArtifactQuerySet = self.artifacts.checkpoints()
-        return own.order_by("-step", "-updated_at")
+        return own.latest_first()

@@ -17,6 +17,7 @@ from runs.models import GpuPool, Recipe, Run
 from runs.points import Point
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory, WorkerFactory
+from trainhub.ids import new_id
 
 pytestmark = pytest.mark.django_db
 
@@ -417,6 +418,60 @@ def test_artifacts_can_be_downloaded_tagged_and_resumed_from(client):
 
     for name in ("artifact-download", "dashboard:artifact-tag", "dashboard:artifact-resume"):
         assert reverse(name, args=[run.project_id, run.pk, saved.pk]) in page
+
+
+def log_files(run, count):
+    rows = [
+        Artifact(
+            id=new_id("file"),
+            run=run,
+            type=ArtifactType.FILE,
+            name=f"{number}.png",
+            file=f"plots/{number}.png",
+            stored_as=f".files/{number}",
+            size_bytes=2048,
+            sha256="0" * 64,
+        )
+        for number in range(count)
+    ]
+    Artifact.objects.bulk_create(rows)
+
+
+def test_logged_file_is_shown_with_its_path_and_size(client):
+    run = RunFactory()
+    log_files(run, 1)
+    [artifact] = run.artifacts.all()
+
+    page = client.get(url_of(run)).content.decode()
+
+    assert "plots/0.png" in page
+    assert "2.0\xa0KB" in page
+    assert reverse("artifact-download", args=[run.project_id, run.pk, artifact.pk]) in page
+    assert reverse("dashboard:artifact-tag", args=[run.project_id, run.pk, artifact.pk]) not in page
+
+
+def test_thousands_of_files_leave_the_page_as_it_is(client, django_assert_num_queries):
+    run = RunFactory(worker=WorkerFactory(), status=RunStatus.RUNNING)
+    log_files(run, 5000)
+    saved = checkpoint(run)
+
+    with django_assert_num_queries(10):  # what any run takes, and how many there are
+        page = client.get(url_of(run)).content.decode()
+
+    assert page.count('<code class="file">') == 99
+    assert f"/{saved.file}" in page
+    assert "All 5001 artifacts" in page
+
+
+def test_all_of_them_are_paged(client, django_assert_num_queries):
+    run = RunFactory()
+    log_files(run, 205)
+
+    with django_assert_num_queries(5):  # user, run, count, artifacts, tags
+        page = client.get(url_of(run, "/artifacts/all?page=3")).content.decode()
+
+    assert page.count('<code class="file">') == 5
+    assert "Page 3 of 3, 205 in all" in page
 
 
 def test_tag_marks_the_checkpoint_with_who_and_why(client):
