@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from artifacts.queries import one_promotion_at_a_time
 from artifacts.storage import HashingFile, artifact_storage, sha256_of
 from runs.models import Run
 from trainhub.choices import ContractChoices
@@ -250,7 +251,7 @@ class Artifact(models.Model):
         return artifact_storage().open(self.storage_key, "rb")
 
     def is_relied_on(self) -> bool:
-        return self.tags.exists() or self.resumed_runs.exists()
+        return self.tags.exists() or self.resumed_runs.exists() or self.model_versions.exists()
 
     def _replace_bytes(self, stored: StoredFile) -> None:
         """Point to ``stored``; the bytes it pointed to go when that is committed."""
@@ -288,6 +289,7 @@ class Artifact(models.Model):
         if not self.is_checkpoint:
             raise NotACheckpoint(_t("Only checkpoints can be tagged."))
         with transaction.atomic():
+            one_promotion_at_a_time()
             # The bytes that are tagged stay: see record_checkpoint.
             Artifact.objects.select_for_update(no_key=True).get(pk=self.pk)
             tag, _created = ArtifactTag.objects.update_or_create(
@@ -295,6 +297,7 @@ class Artifact(models.Model):
                 value=value,
                 defaults={"notes": notes, "applied_by": by, "applied_at": Now()},
             )
+            self.model_versions.follow_tag(value)
         tag.refresh_from_db()
         return tag
 
@@ -325,3 +328,7 @@ class ArtifactTag(models.Model):
 
     def __str__(self) -> str:
         return self.value
+
+
+# Django finds models here alone.
+from artifacts import logged_models, registry  # noqa: E402, F401

@@ -5,7 +5,7 @@ https://github.com/mlflow/mlflow/blob/master/mlflow/exceptions.py
 
 from typing import Final
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404
 from rest_framework.exceptions import APIException
 from rest_framework.status import HTTP_401_UNAUTHORIZED, HTTP_403_FORBIDDEN
@@ -25,6 +25,9 @@ STATUS: Final[dict[str, int]] = {
     "INTERNAL_ERROR": 500,
     "NOT_IMPLEMENTED": 501,
 }
+
+# Errors of TrainHub's own that MLflow's clients wait for, by their code.
+DOMAIN_CODES: Final[dict[str, str]] = {"already_exists": "RESOURCE_ALREADY_EXISTS"}
 
 
 class MlflowError(Exception):
@@ -61,7 +64,9 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
         return error
     if isinstance(error, DomainError):
         code = "RESOURCE_CONFLICT" if error.status_code == 409 else "INVALID_PARAMETER_VALUE"
-        return MlflowError(code, str(error.message))
+        return MlflowError(DOMAIN_CODES.get(error.code, code), str(error.message))
+    if isinstance(error, ObjectDoesNotExist):  # deleted since it was looked up
+        return DoesNotExist("There is no such resource.")
     if isinstance(error, Http404):
         return DoesNotExist(str(error) or "There is no such resource.")
     if isinstance(error, PermissionDenied):
