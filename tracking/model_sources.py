@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -26,16 +26,24 @@ def source_of(uri: str, *, run_id: str, model_id: str, caller: User) -> Source:
     Raises InvalidParameter for a URI that leaves its folder, DoesNotExist for what it names and we
     have not.
     """
-    address = urlsplit(uri)
+    address = _split(uri)
     path = address.path.strip("/")
-    if not uri or ".." in path.split("/"):
-        raise InvalidParameter(_("%(uri)s is no source of a model.") % {"uri": uri})
     run = run_named(run_id, caller) if run_id else None
     if address.scheme == "models":
         return _of_model(uri, path, run, model_id, caller)
     model = logged_model_named(model_id, caller) if model_id else None
     file = _file_at(address.scheme, address.netloc, path)
     return Source(uri, _location(uri, file, caller), file, run or _run_of(model), model)
+
+
+def _split(uri: str) -> SplitResult:
+    try:
+        address = urlsplit(uri)
+    except ValueError:  # http://[
+        address = None
+    if not uri or address is None or ".." in address.path.split("/"):
+        raise InvalidParameter(_("%(uri)s is no source of a model.") % {"uri": uri or '""'})
+    return address
 
 
 def _of_model(uri: str, path: str, run: Run | None, model_id: str, caller: User) -> Source:

@@ -1,5 +1,7 @@
 """The model registry's own rules, whoever asks."""
 
+import io
+
 import pytest
 from django.db import IntegrityError, transaction
 
@@ -70,7 +72,7 @@ def test_number_of_a_deleted_version_is_not_used_again():
     assert version_of(model).number == 3
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_versions_made_at_once_are_numbered_densely():
     model = registered()
 
@@ -117,15 +119,17 @@ def test_folder_with_several_checkpoints_stands_for_none():
 
 def test_registered_checkpoint_keeps_its_bytes():
     run = RunFactory()
-    artifact = checkpoint(run, content=b"released")
+    artifact = checkpoint(run, step=100)
     version_of(registered(), artifact)
+    stored = run.artifacts.put_checkpoint(
+        run, io.BytesIO(b"trained again"), step=100, version="b", suffix=".pt"
+    )
 
-    checkpoint(run, content=b"trained again")
+    beside = run.artifacts.record_checkpoint(run, stored, step=100)
 
+    assert beside != artifact
     artifact.refresh_from_db()
     assert artifact.problem() is None
-    with artifact.open() as file:
-        assert file.read() == b"released"
 
 
 def test_version_outlives_its_run():
@@ -315,7 +319,7 @@ def test_version_of_the_same_checkpoint_does_not_make_way():
     assert tags_of(artifact) == {"发布"}
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_stages_and_tags_set_at_once_end_in_one_of_them():
     run = RunFactory()
     artifacts = [checkpoint(run, step=step) for step in (1, 2)]
@@ -369,7 +373,7 @@ def test_param_logged_again_is_no_matter():
     assert LoggedModel.objects.get(pk=model.pk).params == {"lr": "1", "depth": "3"}
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_tags_set_at_once_are_all_there():
     model = logged()
 
