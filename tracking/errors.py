@@ -62,11 +62,11 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
     """What an error that TrainHub itself raises is in MLflow's words; None for a bug."""
     if isinstance(error, MlflowError):
         return error
+    if isinstance(error, DomainError) and error.code in DOMAIN_CODES:
+        return MlflowError(DOMAIN_CODES[error.code], str(error.message))
     if isinstance(error, DomainError):
         code = "RESOURCE_CONFLICT" if error.status_code == 409 else "INVALID_PARAMETER_VALUE"
-        return MlflowError(DOMAIN_CODES.get(error.code, code), str(error.message))
-    if isinstance(error, ObjectDoesNotExist):  # deleted since it was looked up
-        return DoesNotExist("There is no such resource.")
+        return MlflowError(code, str(error.message))
     if isinstance(error, Http404):
         return DoesNotExist(str(error) or "There is no such resource.")
     if isinstance(error, PermissionDenied):
@@ -74,4 +74,6 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
     if isinstance(error, APIException):
         codes = {HTTP_401_UNAUTHORIZED: "UNAUTHENTICATED", HTTP_403_FORBIDDEN: "PERMISSION_DENIED"}
         return MlflowError(codes.get(error.status_code, "BAD_REQUEST"), str(error.detail))
+    if isinstance(error, ObjectDoesNotExist):  # deleted since it was looked up
+        return DoesNotExist("There is no such resource.")
     return None
