@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from typing import cast
 
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -13,10 +14,10 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Un
 from rest_framework.request import Request
 
 from accounts.open_mode import (
+    LocalAdministrator,
     carries_form,
     is_foreign,
     is_open,
-    local_administrator,
     objection_to,
 )
 
@@ -84,7 +85,7 @@ class OpenModeAuthentication(BaseAuthentication):
             raise PermissionDenied(objection)
         if carries_form(request._request):
             raise UnsupportedMediaType(request._request.content_type or "")
-        return local_administrator(), None
+        return cast(User, LocalAdministrator()), None
 
 
 class BrowserSessionAuthentication(SessionAuthentication):

@@ -10,6 +10,7 @@ another site makes a browser send is refused. Whoever makes somebody the local a
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 
 from trainhub.loopback import is_loopback_address
@@ -32,6 +33,20 @@ def local_administrator() -> User:
         defaults={"is_staff": True, "is_superuser": True, "password": "!"},
     )
     return user
+
+
+class LocalAdministrator(SimpleLazyObject):  # type: ignore[type-arg]
+    """The local administrator, read from the database by whoever needs more of them than that they
+    are signed in: most requests do not."""
+
+    is_authenticated = True
+    is_anonymous = False
+
+    def __init__(self) -> None:
+        super().__init__(local_administrator)
+
+    def __bool__(self) -> bool:
+        return True
 
 
 def objection_to(request: HttpRequest) -> str | None:

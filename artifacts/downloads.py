@@ -9,8 +9,10 @@ from typing import Any
 from django.core.files.base import File
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.http import content_disposition_header
+from django.utils.translation import gettext as _
 
 from artifacts.models import Artifact
+from trainhub.errors import json_error
 
 CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -28,7 +30,7 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | Streami
     try:
         wanted = parse_range(request.headers.get("Range", ""), size) if if_range == etag else None
     except Unsatisfiable:
-        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+        return _not_satisfiable(size)
     first, end = wanted or (0, size)
     response = StreamingHttpResponse(
         _Slice(artifact.open(), first, end - first),
@@ -41,6 +43,13 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | Streami
     response["Content-Disposition"] = content_disposition_header(True, artifact.file_name) or ""
     if wanted:
         response["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
+    return response
+
+
+def _not_satisfiable(size: int) -> HttpResponse:
+    detail = _("The range lies beyond the end: there are %(size)d bytes.") % {"size": size}
+    response = json_error(416, "range_not_satisfiable", detail)
+    response["Content-Range"] = f"bytes */{size}"
     return response
 
 

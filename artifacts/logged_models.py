@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from accounts.permissions import sees_everything
 from artifacts.queries import ModelPoint, upsert_model_metrics
 from artifacts.tagged import Tagged
 from trainhub.exceptions import InvalidInput
@@ -40,7 +41,7 @@ def new_model_id() -> str:
 class LoggedModelQuerySet(models.QuerySet["LoggedModel"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> LoggedModelQuerySet:
         """What ``user`` may see. Every member sees every model until there are teams."""
-        return self.all() if user.is_authenticated else self.none()
+        return self.all() if sees_everything(user) else self.none()
 
     def kept(self) -> LoggedModelQuerySet:
         """All but the deleted."""

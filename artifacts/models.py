@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from accounts.permissions import sees_everything
 from artifacts.queries import one_promotion_at_a_time
 from artifacts.storage import HashingFile, artifact_storage, sha256_of
 from runs.models import Run
@@ -53,7 +54,7 @@ class NotACheckpoint(InvalidInput):
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ArtifactQuerySet:
         """What ``user`` may see. Every member sees every artifact until there are teams."""
-        return self.all() if user.is_authenticated else self.none()
+        return self.all() if sees_everything(user) else self.none()
 
     def checkpoints(self) -> ArtifactQuerySet:
         return self.filter(type=ArtifactType.CHECKPOINT)

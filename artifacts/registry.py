@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from accounts.permissions import sees_everything
 from artifacts.logged_models import LoggedModel
 from artifacts.models import Artifact, TagValue
 from artifacts.queries import one_promotion_at_a_time
@@ -69,7 +70,7 @@ class Source:
 class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RegisteredModelQuerySet:
         """What ``user`` may see. Every member sees every model until there are teams."""
-        return self.all() if user.is_authenticated else self.none()
+        return self.all() if sees_everything(user) else self.none()
 
     def register(
         self, name: str, *, description: str, tags: dict[str, str], by: User | None
@@ -201,7 +202,7 @@ def _checkpoint_at(file: RunFile | None) -> Artifact | None:
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ModelVersionQuerySet:
         """What ``user`` may see. Every member sees every version until there are teams."""
-        return self.all() if user.is_authenticated else self.none()
+        return self.all() if sees_everything(user) else self.none()
 
     def follow_tag(self, value: TagValue) -> None:
         """Say what a checkpoint of theirs was tagged: by their stage, and by the alias, which each

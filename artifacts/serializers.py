@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from artifacts.models import Artifact, ArtifactTag, ArtifactType, TagValue
@@ -38,6 +39,7 @@ class ArtifactSerializer(StrictModelSerializer):
         read_only_fields = fields
 
 
+@extend_schema_serializer(many=False)  # one object, though the view lists
 class ArtifactListSerializer(serializers.Serializer[Any]):
     items = ArtifactSerializer(many=True)
 

@@ -90,9 +90,9 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
         description="Streamed. One byte range (`Range: bytes=…`) is answered with 206.",
         responses={
             (200, "application/octet-stream"): OpenApiTypes.BINARY,
-            (200, "application/json"): OpenApiTypes.BINARY,
+            (200, "application/json"): OpenApiTypes.ANY,
             (206, "application/octet-stream"): OpenApiTypes.BINARY,
-            (206, "application/json"): OpenApiTypes.BINARY,
+            (206, "application/json"): OpenApiTypes.ANY,
         },
     )
     @action(detail=True, methods=["get"], content_negotiation_class=AnyAccept)

@@ -27,15 +27,14 @@ _PROJECT = {
 
 PROJECT_CREATED = {**_PROJECT, "runs": []}
 
-PROJECT_LIST = [
-    {
-        "id": "proj_xxx",
-        "name": "中文摘要系统",
-        "status": "草稿",
-        "owner": "小李",
-        "created_at": "2024-01-01T12:00:00Z",
-    }
-]
+# One of the list: drf-spectacular makes the list around it.
+PROJECT_LISTED = {
+    "id": "proj_xxx",
+    "name": "中文摘要系统",
+    "status": "草稿",
+    "owner": "小李",
+    "created_at": "2024-01-01T12:00:00Z",
+}
 
 PROJECT_DETAIL = {
     **_PROJECT,

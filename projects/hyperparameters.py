@@ -51,7 +51,10 @@ def check_hyperparameters(value: Any) -> dict[str, Any]:
     # Before it is measured: orjson refuses what is nested too deep.
     if not _storable(value, depth=0):
         raise InvalidHyperparameters(
-            _("Hyperparameters must not hold NUL characters, infinities or over %(depth)d levels.")
+            _(
+                "Hyperparameters must not hold NUL characters, NaN, infinities or over "
+                "%(depth)d levels."
+            )
             % {"depth": MAX_DEPTH}
         )
     if len(value) > MAX_KEYS or len(orjson.dumps(value)) > MAX_BYTES:

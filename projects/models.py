@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from simple_history.models import HistoricalRecords
 
+from accounts.permissions import sees_everything
 from trainhub.choices import ContractChoices
 from trainhub.exceptions import DomainError
 from trainhub.ids import PublicIdField
@@ -53,7 +54,7 @@ class Version:
 class ProjectQuerySet(models.QuerySet["Project"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ProjectQuerySet:
         """What ``user`` may see. Every member sees every project until there are teams."""
-        return self.all() if user.is_authenticated else self.none()
+        return self.all() if sees_everything(user) else self.none()
 
 
 class Project(models.Model):

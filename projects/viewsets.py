@@ -25,7 +25,7 @@ from trainhub.pagination import LinkHeaderPagination
         responses=OpenApiResponse(
             ProjectSummarySerializer(many=True),
             description="All of them, newest first; or a page, with Link and X-Total-Count.",
-            examples=[OpenApiExample("列出项目", examples.PROJECT_LIST)],
+            examples=[OpenApiExample("列出项目", examples.PROJECT_LISTED)],
         ),
     ),
     retrieve=extend_schema(

@@ -219,7 +219,8 @@ def cancel_run(run: Run, *, by: User | None, wait_seconds: float | None = None) 
         current = _wait_until_over(current, wait)
     if current.is_terminal and current.status != RunStatus.CANCELLED:
         raise InvalidTransition(
-            _("The run is over (%(status)s): it cannot be cancelled.") % {"status": current.status}
+            _("The run is over (%(status)s): it cannot be cancelled.")
+            % {"status": current.get_status_display()}
         )
     return current
 

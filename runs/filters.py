@@ -1,11 +1,36 @@
+from datetime import UTC, datetime
+from typing import Any
+
 import django_filters
+from django import forms
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
+from django_filters.fields import IsoDateTimeField
 
 from runs.models import Run, RunQuerySet
 from runs.status import RunStatus
 
 # ArtifactTag's values; artifacts stand above runs, which know them through the relation alone.
 TAGS = [(tag, tag) for tag in ("候选", "发布", "归档")]
+
+
+def in_utc(field: forms.Field, time: datetime | None) -> datetime | None:
+    """``time`` as PostgreSQL takes it, which knows no zone beyond 15:59. Raises ValidationError."""
+    try:
+        return time and time.astimezone(UTC)
+    except OverflowError:
+        raise ValidationError(field.error_messages["invalid"], code="invalid") from None
+
+
+class UtcDateTimeField(IsoDateTimeField):  # type: ignore[misc]
+    """ISO 8601; UTC where it names no zone."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        return in_utc(self, super().to_python(value))
+
+
+class TimeFilter(django_filters.DateTimeFilter):  # type: ignore[misc]
+    field_class = UtcDateTimeField
 
 
 class RunFilter(django_filters.FilterSet):  # type: ignore[misc]
@@ -18,8 +43,8 @@ class RunFilter(django_filters.FilterSet):  # type: ignore[misc]
     tag = django_filters.ChoiceFilter(
         choices=TAGS, method="with_tagged_checkpoint", label=_("Tag of one of its checkpoints.")
     )
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    created_after = TimeFilter(field_name="created_at", lookup_expr="gte")
+    created_before = TimeFilter(field_name="created_at", lookup_expr="lt")
     sort = django_filters.OrderingFilter(
         fields=[
             (field, field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -10,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from projects.forms import HyperparametersForm
 from projects.models import Project
+from runs.filters import in_utc
 from runs.logs import LogFilter
 from runs.models import LogLevel, Recipe, Run
 from runs.status import RunStatus
@@ -35,6 +37,9 @@ class UtcTimeField(forms.DateTimeField):
     widget = forms.DateTimeInput(
         attrs={"type": "datetime-local", "step": 1}, format="%Y-%m-%dT%H:%M:%S"
     )
+
+    def to_python(self, value: Any) -> datetime | None:
+        return in_utc(self, super().to_python(value))
 
 
 class RunForm(HyperparametersForm):

@@ -1,8 +1,9 @@
 """The one way in: metrics, log lines and progress of a run, whoever reports them.
 
-Every function here is called with the run's row locked (``Run.objects.lock`` or ``lock_held_by``),
-inside the transaction that also records what the caller has read so far. So a batch is there
-whole or not at all, in order, and once; and the run's own row, which lists read, never lags.
+A batch is there whole or not at all, in order, and once; and the run's own row, which lists read,
+never lags. ``record_points`` locks the run by itself. The others are called with its row locked
+(``Run.objects.lock`` or ``lock_held_by``), inside the transaction that also records what the caller
+has read so far.
 """
 
 import math
@@ -10,24 +11,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
-from runs import queries
-from runs.models import LogLevel, MetricSeries, Run
+from runs import buckets, queries
+from runs.models import LogLevel, Run
+from runs.points import Point, Points
 
 MAX_MESSAGE_LENGTH = 32_000  # characters of one log line
-MAX_KEY_LENGTH = 250  # as the field's clients keep to
 GPU_UTILIZATION = "gpu_utilization"  # a share of 1; shown on the run itself
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    key: str
-    step: int
-    value: float  # NaN and the infinities are values
-    timestamp_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +30,44 @@ class Line:
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def record_metrics(run: Run, points: Sequence[Point]) -> None:
-    """Store ``points`` and bring the run's latest values up to date. Repeated points count once."""
+class RunGone(Exception):
+    """There is no such run, or no longer."""
+
+
+def record_points(run_id: str, points: Points) -> None:
+    """Store ``points`` and bring the run's latest values up to date; repeated ones count once.
+
+    When this returns outside a transaction, they are on disk. Raises RunGone.
+    """
     if not points:
         return
-    series_ids = _series_ids(run, {point.key for point in points})
-    latest = queries.insert_points(
-        [series_ids[point.key] for point in points],
-        [point.step for point in points],
-        [point.timestamp_ms for point in points],
-        [point.value for point in points],
-    )
-    changes: dict[str, Any] = {
-        "metrics": run.metrics | {key: json_number(value) for key, value in latest.items()}
-    }
-    utilization = latest.get(GPU_UTILIZATION)
-    if utilization is not None and math.isfinite(utilization):
-        changes["gpu_utilization"] = utilization
-    run.change(**changes)
+    exists, is_complete, unbucketed = _record(run_id, points)
+    if exists and not is_complete:
+        _make_series(run_id, points.distinct_keys)
+        exists, is_complete, unbucketed = _record(run_id, points)
+    if not (exists and is_complete):
+        raise RunGone(run_id)
+    for series_id in unbucketed:
+        buckets.extend(series_id)
 
 
-def _series_ids(run: Run, keys: set[str]) -> dict[str, int]:
-    """The series of each key, made where there is none; the run's lock keeps them single."""
-    known = dict(run.series.filter(key__in=keys).values_list("key", "id"))
-    missing = [MetricSeries(run=run, key=key) for key in sorted(keys - known.keys())]
-    for series in MetricSeries.objects.bulk_create(missing):
-        known[series.key] = series.pk
-    return known
+def _record(run_id: str, points: Points) -> tuple[bool, bool, list[int]]:
+    return queries.record_points(run_id, points, bucket_from=buckets.WANTED_FROM)
+
+
+def _make_series(run_id: str, keys: list[str]) -> None:
+    try:
+        with transaction.atomic():
+            queries.make_series(run_id, keys)
+    except IntegrityError:
+        raise RunGone(run_id) from None
+
+
+def record_metrics(run: Run, points: Sequence[Point]) -> None:
+    """As ``record_points``, for a run at hand, which then knows its latest values."""
+    if points:
+        record_points(run.pk, Points.of(points))
+        run.refresh_from_db(fields=["metrics", "gpu_utilization", "reported_at", "updated_at"])
 
 
 def append_log(run: Run, lines: Sequence[Line]) -> None:

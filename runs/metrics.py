@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import Min
+
 from runs import queries
+from runs.buckets import COARSER
 from runs.ingestion import json_number
 from runs.models import MetricPoint, MetricSeries, Run
 
@@ -37,13 +41,19 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Neighbouring points drawn as one; ``minimum``, ``maximum`` are None if all were NaN."""
+    """Neighbouring points drawn as one; ``minimum`` and ``maximum``, with the first of their steps,
+    are None if all were NaN."""
 
-    first_step: int
-    last_step: int
+    count: int
     minimum: float | None
+    minimum_step: int | None
     maximum: float | None
+    maximum_step: int | None
+    first_step: int
+    first_timestamp_ms: int
     first: float
+    last_step: int
+    last_timestamp_ms: int
     last: float
 
 
@@ -107,22 +117,23 @@ def series(
     max_points: int,
     from_step: int | None = None,
     to_step: int | None = None,
+    by_time: bool = False,
 ) -> list[Series]:
     """The curves of those of ``keys`` that ``run`` has, by key, of the steps from … to (inclusive).
 
-    A curve of more than ``max_points`` points comes as at most ``max_points`` buckets, in which no
-    spike is lost. One query reads all short curves, and each long one takes one or two.
+    A curve of more than ``max_points`` points comes as at most ``max_points`` buckets, each of an
+    equal span of steps (of time if ``by_time``), in which no spike is lost. One query reads all
+    short curves, and each long one takes one or two.
     """
     low = max(FIRST_STEP, FIRST_STEP if from_step is None else from_step)
     high = min(LAST_STEP, LAST_STEP if to_step is None else to_step)
     wanted = [key for key in keys if "\x00" not in key]  # PostgreSQL's text holds no NUL
     rows = list(run.series.filter(key__in=wanted, count__gt=0).order_by("key"))
     short = _points_of([row for row in rows if row.count <= max_points], low, high)
-    whole = low == FIRST_STEP and high == LAST_STEP
     return [
         Series(row.key, points=short.get(row.pk, []))
         if row.count <= max_points
-        else _long(row, low, high, max_points, whole=whole)
+        else _long(row, low, high, max_points, by_time=by_time)
         for row in rows
     ]
 
@@ -143,11 +154,45 @@ def _rows(series_ids: list[int], low: int, high: int) -> Any:
     )
 
 
-def _long(row: MetricSeries, low: int, high: int, max_points: int, *, whole: bool) -> Series:
+def _long(row: MetricSeries, low: int, high: int, max_points: int, *, by_time: bool) -> Series:
     """``row`` has too many points; those between ``low`` and ``high`` may still be few enough."""
-    if not whole:
+    if (low, high) != (FIRST_STEP, LAST_STEP):
         points = [Point(*rest) for _id, *rest in _rows([row.pk], low, high)[: max_points + 1]]
         if len(points) <= max_points:
             return Series(row.key, points=points)
-    buckets = queries.series_buckets(row.pk, from_step=low, to_step=high, buckets=max_points)
-    return Series(row.key, buckets=[Bucket(*bucket) for bucket in buckets])
+    found = queries.series_buckets(
+        row.pk,
+        from_step=low,
+        to_step=high,
+        buckets=max_points,
+        by_time=by_time,
+        **_summed_up(row, low, high, max_points),
+    )
+    return Series(row.key, buckets=[Bucket(*bucket) for bucket in found])
+
+
+def _summed_up(row: MetricSeries, low: int, high: int, max_points: int) -> dict[str, int]:
+    """From which of the series' buckets its points between ``low`` and ``high`` are read: the
+    coarsest of which there are enough; {} for none, the points themselves."""
+    if row.bucket_shift is None or row.bucketed_below is None:
+        return {}
+    first_step = row.buckets.filter(shift=row.bucket_shift).aggregate(first=Min("first_step"))
+    low = low if first_step["first"] is None else max(low, first_step["first"])
+    below = min(row.bucketed_below, high + 1)
+    for shift in (*(row.bucket_shift + more for more in reversed(COARSER)), row.bucket_shift):
+        # Whole buckets alone; a range's edges are read from the points.
+        summed_from = -(-low >> shift) << shift
+        summed_below = below >> shift << shift
+        if (summed_below - summed_from) >> shift >= max_points // 2:
+            return {"shift": shift, "summed_from": summed_from, "summed_below": summed_below}
+    return {}
+
+
+BEFORE_ALL = (FIRST_STEP, FIRST_STEP, -math.inf)  # nearly: nobody logs -inf at the first of steps
+
+
+def history(
+    run_id: str, key: str, *, after: tuple[int, int, float] = BEFORE_ALL, limit: int
+) -> list[tuple[int, int, float]]:
+    """The next points (step, timestamp_ms, value) of a metric behind ``after``, in that order."""
+    return queries.history(run_id, key, after=after, limit=limit)

@@ -1,17 +1,112 @@
 """SQL beyond the ORM: one query a function, and why the ORM could not say it."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-from django.db import connection
+from typing import TYPE_CHECKING, Any, Final
 
-INSERT_POINTS = """
-WITH new AS (
-    INSERT INTO runs_metricpoint (series_id, step, timestamp_ms, value)
-    SELECT * FROM unnest(
-        %(series_ids)s::bigint[], %(steps)s::bigint[],
-        %(timestamps_ms)s::bigint[], %(values)s::float8[]
+from trainhub.database import Bigints, Doubles, Statement
+
+if TYPE_CHECKING:
+    from runs.points import Points
+
+# --- points in -------------------------------------------------------------------------------
+
+# What points sum up to. From: a relation ``source`` (series_id, shift, step, timestamp_ms, value).
+SUMMED_UP: Final = """
+    fine AS (
+        SELECT
+            series_id, shift, number, count,
+            minimum, steps[array_position(values, minimum)] AS minimum_step,
+            maximum, steps[array_position(values, maximum)] AS maximum_step,
+            steps[1] AS first_step, times[1] AS first_timestamp_ms, values[1] AS first_value,
+            steps[count] AS last_step, times[count] AS last_timestamp_ms,
+            values[count] AS last_value
+        FROM (
+            SELECT
+                series_id, shift, step >> shift AS number, count(*)::integer AS count,
+                min(value) FILTER (WHERE value <> 'NaN') AS minimum,
+                max(value) FILTER (WHERE value <> 'NaN') AS maximum,
+                array_agg(step ORDER BY step, timestamp_ms, value) AS steps,
+                array_agg(timestamp_ms ORDER BY step, timestamp_ms, value) AS times,
+                array_agg(value ORDER BY step, timestamp_ms, value) AS values
+            FROM source
+            GROUP BY series_id, shift, step >> shift
+        ) AS grouped
+    ), coarse AS (
+        SELECT
+            series_id, (shift + more)::smallint, number >> more, sum(count)::bigint,
+            min(minimum),
+            (array_agg(minimum_step ORDER BY minimum, minimum_step))[1],
+            max(maximum),
+            (array_agg(maximum_step ORDER BY maximum DESC NULLS LAST, maximum_step))[1],
+            (array_agg(first_step ORDER BY number))[1],
+            (array_agg(first_timestamp_ms ORDER BY number))[1],
+            (array_agg(first_value ORDER BY number))[1],
+            (array_agg(last_step ORDER BY number DESC))[1],
+            (array_agg(last_timestamp_ms ORDER BY number DESC))[1],
+            (array_agg(last_value ORDER BY number DESC))[1]
+        FROM fine, (VALUES (3), (6), (9)) AS level (more)
+        GROUP BY series_id, shift, more, number >> more
+    ), bucketed AS (
+        INSERT INTO runs_metricbucket AS old (
+            series_id, shift, number, count, minimum, minimum_step, maximum, maximum_step,
+            first_step, first_timestamp_ms, first_value, last_step, last_timestamp_ms, last_value
+        )
+        SELECT * FROM fine UNION ALL SELECT * FROM coarse
+        ON CONFLICT (series_id, shift, number) DO UPDATE SET
+            count = old.count + excluded.count,
+            minimum = least(old.minimum, excluded.minimum),
+            minimum_step = CASE
+                WHEN excluded.minimum >= old.minimum THEN old.minimum_step
+                ELSE coalesce(excluded.minimum_step, old.minimum_step)
+            END,
+            maximum = greatest(old.maximum, excluded.maximum),
+            maximum_step = CASE
+                WHEN excluded.maximum <= old.maximum THEN old.maximum_step
+                ELSE coalesce(excluded.maximum_step, old.maximum_step)
+            END,
+            (first_step, first_timestamp_ms, first_value) = (
+                SELECT * FROM (VALUES
+                    (old.first_step, old.first_timestamp_ms, old.first_value),
+                    (excluded.first_step, excluded.first_timestamp_ms, excluded.first_value)
+                ) AS both_firsts ORDER BY 1, 2, 3 LIMIT 1
+            ),
+            (last_step, last_timestamp_ms, last_value) = (
+                SELECT * FROM (VALUES
+                    (old.last_step, old.last_timestamp_ms, old.last_value),
+                    (excluded.last_step, excluded.last_timestamp_ms, excluded.last_value)
+                ) AS both_lasts ORDER BY 1 DESC, 2 DESC, 3 DESC LIMIT 1
+            )
     )
+"""
+
+IS_NEWER: Final = """
+    (newest.step, newest.timestamp_ms, newest.value)
+    > (series.last_step, series.last_timestamp_ms, series.last_value) IS NOT FALSE
+"""
+
+RECORD_POINTS: Final = Statement(
+    f"""
+WITH run AS MATERIALIZED (
+    -- First of all, as everybody does who writes to a run.
+    SELECT id FROM runs_run WHERE id = %(run_id)s FOR NO KEY UPDATE
+), named AS MATERIALIZED (
+    -- Locked, and so as they are now: this statement's snapshot may be older than its locks.
+    SELECT series.id, names.number, series.bucket_shift, series.bucketed_below
+    FROM run
+    JOIN runs_metricseries AS series ON series.run_id = run.id
+    JOIN unnest(%(keys)s::text[]) WITH ORDINALITY AS names (key, number) ON names.key = series.key
+    FOR NO KEY UPDATE OF series
+), new AS (
+    INSERT INTO runs_metricpoint (series_id, step, timestamp_ms, value)
+    SELECT named.id, batch.step, batch.timestamp_ms, batch.value
+    FROM unnest(
+        %(key_numbers)s::bigint[], %(steps)s::bigint[], %(timestamps_ms)s::bigint[],
+        %(values)s::float8[]
+    ) AS batch (number, step, timestamp_ms, value)
+    JOIN named USING (number)
+    -- All or nothing: a series that is missing is made first, see MAKE_SERIES.
+    WHERE (SELECT count(*) FROM named) = cardinality(%(keys)s::text[])
     ON CONFLICT DO NOTHING
     RETURNING series_id, step, timestamp_ms, value
 ), summary AS (
@@ -26,64 +121,121 @@ WITH new AS (
     SELECT DISTINCT ON (series_id) series_id, step, timestamp_ms, value
     FROM new
     ORDER BY series_id, step DESC, timestamp_ms DESC, value DESC
-), last AS (
-    SELECT
-        newest.*,
-        stored.last_step IS NULL
-        OR (newest.step, newest.timestamp_ms, newest.value)
-            > (stored.last_step, stored.last_timestamp_ms, stored.last_value) AS is_newer
-    FROM newest JOIN runs_metricseries stored ON stored.id = newest.series_id
+), updated AS (
+    UPDATE runs_metricseries AS series
+    SET
+        count = series.count + summary.count,
+        minimum = least(series.minimum, summary.minimum),
+        maximum = greatest(series.maximum, summary.maximum),
+        last_step = CASE WHEN {IS_NEWER} THEN newest.step ELSE series.last_step END,
+        last_timestamp_ms =
+            CASE WHEN {IS_NEWER} THEN newest.timestamp_ms ELSE series.last_timestamp_ms END,
+        last_value = CASE WHEN {IS_NEWER} THEN newest.value ELSE series.last_value END
+    FROM summary JOIN newest USING (series_id)
+    WHERE series.id = summary.series_id
+    RETURNING
+        series.id, series.key, series.last_value, series.last_step,
+        series.count - series.bucketed_count >= %(bucket_from)s AND (
+            series.bucket_shift IS NULL
+            -- Buckets have filled up since. Points that all are of one step fill none.
+            OR (series.last_step >> series.bucket_shift) << series.bucket_shift
+                > series.bucketed_below
+        ) AS wants_buckets
+), source AS (
+    -- Late points: their neighbours are in buckets already.
+    SELECT series_id, bucket_shift AS shift, step, timestamp_ms, value
+    FROM new JOIN named ON named.id = new.series_id
+    WHERE step < bucketed_below
+), {SUMMED_UP}, latest AS (
+    UPDATE runs_run AS run
+    SET
+        metrics = run.metrics || (SELECT jsonb_object_agg(key, last_value) FROM updated),
+        gpu_utilization = coalesce(
+            (
+                SELECT last_value FROM updated
+                WHERE key = 'gpu_utilization' AND last_value BETWEEN '-1e308' AND '1e308'
+            ),
+            run.gpu_utilization
+        ),
+        -- An executor says how far its run is; of a script started elsewhere this is what we know.
+        step = CASE
+            WHEN run.recipe_id IS NULL THEN greatest(run.step, (SELECT max(last_step) FROM updated))
+            ELSE run.step
+        END,
+        reported_at = now(),
+        updated_at = now()
+    WHERE run.id = %(run_id)s AND EXISTS (SELECT FROM updated)
 )
-UPDATE runs_metricseries series
-SET
-    count = series.count + summary.count,
-    minimum = least(series.minimum, summary.minimum),
-    maximum = greatest(series.maximum, summary.maximum),
-    last_step = CASE WHEN is_newer THEN last.step ELSE series.last_step END,
-    last_timestamp_ms =
-        CASE WHEN is_newer THEN last.timestamp_ms ELSE series.last_timestamp_ms END,
-    last_value = CASE WHEN is_newer THEN last.value ELSE series.last_value END
-FROM summary JOIN last USING (series_id)
-WHERE series.id = summary.series_id
-RETURNING series.key, series.last_value
-"""
+SELECT
+    EXISTS (SELECT FROM run),
+    (SELECT count(*) FROM named) = cardinality(%(keys)s::text[]),
+    ARRAY(SELECT id FROM updated WHERE wants_buckets)
+"""  # noqa: S608  put together of our own constants
+)
 
 
-def insert_points(
-    series_ids: Sequence[int],
-    steps: Sequence[int],
-    timestamps_ms: Sequence[int],
-    values: Sequence[float],
-) -> dict[str, float]:
-    """Insert the points not yet there and fold them into their series' summaries.
+def record_points(run_id: str, points: Points, *, bucket_from: int) -> tuple[bool, bool, list[int]]:
+    """Insert the points not yet there; fold them into their series and the run's latest values.
 
-    Returns key -> latest value of each series that grew. One statement, because only the rows that
-    were really inserted may be counted, and the ORM cannot read them back from an
-    ON CONFLICT DO NOTHING. Callers hold the run's lock, so summaries are never read stale.
+    Returns whether the run exists; whether all series exist (if not, nothing was done); and the
+    series that have ``bucket_from`` points or more in no bucket, and could have them in one.
+
+    One statement: the batch is there whole or not at all, in one round trip, and only rows that
+    were really inserted count, which the ORM cannot tell.
     """
-    parameters: dict[str, list[Any]] = {
-        "series_ids": list(series_ids),
-        "steps": list(steps),
-        "timestamps_ms": list(timestamps_ms),
-        "values": list(values),
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(INSERT_POINTS, parameters)
-        return dict(cursor.fetchall())
+    found = RECORD_POINTS.row(
+        run_id=run_id,
+        keys=points.distinct_keys,
+        key_numbers=Bigints(points.key_numbers),
+        steps=Bigints(points.steps),
+        timestamps_ms=Bigints(points.timestamps_ms),
+        values=Doubles(points.values),
+        bucket_from=bucket_from,
+    )
+    assert found is not None
+    exists, is_complete, unbucketed = found
+    return exists, is_complete, unbucketed
 
 
-DELETE_POINTS_AFTER = """
+MAKE_SERIES: Final = Statement("""
+INSERT INTO runs_metricseries (run_id, key)
+SELECT %(run_id)s, key FROM unnest(%(keys)s::text[]) AS key ORDER BY key
+ON CONFLICT DO NOTHING
+""")
+
+
+def make_series(run_id: str, keys: list[str]) -> None:
+    """The series that are missing among ``keys``; two at once make each once. Of a run that is not
+    there, IntegrityError."""
+    MAKE_SERIES.run(run_id=run_id, keys=keys)
+
+
+DELETE_POINTS_AFTER: Final = Statement("""
 WITH gone AS (
     DELETE FROM runs_metricpoint point
     USING runs_metricseries series
     WHERE series.run_id = %(run_id)s AND point.series_id = series.id AND point.step > %(step)s
     RETURNING point.series_id
 ), affected AS (
-    SELECT DISTINCT series_id FROM gone
+    SELECT
+        id AS series_id,
+        bucket_shift AS shift,
+        -- Of the coarsest buckets those stay that end before the points that are gone.
+        least(
+            bucketed_below,
+            ((%(step)s::bigint + 1) >> (bucket_shift + 9)) << (bucket_shift + 9)
+        ) AS below
+    FROM runs_metricseries
+    WHERE id IN (SELECT series_id FROM gone)
+), emptied AS (
+    DELETE FROM runs_metricbucket bucket
+    USING affected
+    WHERE bucket.series_id = affected.series_id AND bucket.first_step >= affected.below
 ), summary AS (
     SELECT
         affected.series_id,
         count(kept.value) AS count,
+        count(kept.value) FILTER (WHERE kept.step < affected.below) AS bucketed_count,
         min(kept.value) FILTER (WHERE kept.value <> 'NaN') AS minimum,
         max(kept.value) FILTER (WHERE kept.value <> 'NaN') AS maximum
     FROM affected
@@ -96,6 +248,8 @@ WITH gone AS (
         count = summary.count,
         minimum = summary.minimum,
         maximum = summary.maximum,
+        bucketed_below = affected.below,
+        bucketed_count = summary.bucketed_count,
         (last_step, last_timestamp_ms, last_value) = (
             SELECT point.step, point.timestamp_ms, point.value
             FROM runs_metricpoint point
@@ -103,68 +257,183 @@ WITH gone AS (
             ORDER BY point.step DESC, point.timestamp_ms DESC, point.value DESC
             LIMIT 1
         )
-    FROM summary
+    FROM summary JOIN affected USING (series_id)
     WHERE series.id = summary.series_id
 )
 SELECT count(*) FROM gone
-"""
+""")
 
 
 def delete_points_after(run_id: str, step: int) -> int:
     """Delete the run's points after ``step``, summarize what is left; how many were deleted.
 
-    One statement, so that no reader sees summaries of points that are gone.
+    One statement, so that no reader sees summaries of points that are gone. Call with the run's
+    row locked in an earlier one.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(DELETE_POINTS_AFTER, {"run_id": run_id, "step": step})
-        return int(cursor.fetchone()[0])
+    gone = DELETE_POINTS_AFTER.row(run_id=run_id, step=step)
+    assert gone is not None
+    return int(gone[0])
 
 
-SERIES_BUCKETS = """
-WITH bounds AS (
-    SELECT min(step) AS first, max(step) AS last
+# --- buckets ---------------------------------------------------------------------------------
+
+EXTEND_BUCKETS: Final = Statement(
+    f"""
+WITH extent AS (
+    SELECT
+        id AS series_id,
+        %(shift)s::smallint AS shift,
+        -- The newest bucket is still filling up; what falls below it later counts as late.
+        (last_step >> %(shift)s::smallint) << %(shift)s::smallint AS below,
+        bucketed_below AS above
+    FROM runs_metricseries
+    WHERE id = %(series_id)s
+), source AS (
+    SELECT series_id, shift, step, timestamp_ms, value
+    FROM runs_metricpoint JOIN extent USING (series_id)
+    WHERE step < below AND (above IS NULL OR step >= above)
+), {SUMMED_UP}
+UPDATE runs_metricseries
+SET
+    bucket_shift = extent.shift,
+    bucketed_below = extent.below,
+    bucketed_count = bucketed_count + (SELECT count(*) FROM source)
+FROM extent
+WHERE id = extent.series_id
+"""  # noqa: S608  put together of our own constants
+)
+
+
+def extend_buckets(series_id: int, shift: int) -> None:
+    """Sum up the points of the series that are in no bucket yet.
+
+    Call with its row locked in an earlier statement, so that this one sees every point of it.
+    """
+    EXTEND_BUCKETS.run(series_id=series_id, shift=shift)
+
+
+SERIES_BUCKETS: Final = Statement("""
+WITH entry AS (
+    SELECT
+        1::bigint AS count,
+        nullif(value, 'NaN') AS minimum,
+        CASE WHEN value <> 'NaN' THEN step END AS minimum_step,
+        nullif(value, 'NaN') AS maximum,
+        CASE WHEN value <> 'NaN' THEN step END AS maximum_step,
+        step AS first_step, timestamp_ms AS first_timestamp_ms, value AS first_value,
+        step AS last_step, timestamp_ms AS last_timestamp_ms, value AS last_value
     FROM runs_metricpoint
     WHERE series_id = %(series_id)s AND step BETWEEN %(from_step)s AND %(to_step)s
-), bucketed AS (
+        AND (step < %(summed_from)s OR step >= %(summed_below)s)
+    UNION ALL
     SELECT
-        point.*,
+        count, minimum, minimum_step, maximum, maximum_step,
+        first_step, first_timestamp_ms, first_value, last_step, last_timestamp_ms, last_value
+    FROM runs_metricbucket
+    WHERE series_id = %(series_id)s AND shift = %(shift)s::smallint
+        AND number >= %(summed_from)s >> %(shift)s::smallint
+        AND number < %(summed_below)s >> %(shift)s::smallint
+), placed AS (
+    SELECT
+        entry.*,
+        CASE WHEN %(by_time)s THEN first_timestamp_ms ELSE first_step END AS place
+    FROM entry
+), numbered AS (
+    SELECT
+        placed.*,
         div(
             -- numeric: the span of two bigints need not be one
-            (point.step::numeric - bounds.first) * %(buckets)s,
-            bounds.last::numeric - bounds.first + 1
+            (place::numeric - min(place) OVER ()) * %(buckets)s,
+            max(place) OVER () - min(place::numeric) OVER () + 1
         )::bigint AS bucket
-    FROM runs_metricpoint point, bounds
-    WHERE
-        series_id = %(series_id)s AND step BETWEEN %(from_step)s AND %(to_step)s
+    FROM placed
+), merged AS (
+    SELECT
+        bucket,
+        sum(count)::bigint AS count,
+        min(minimum) AS minimum,
+        array_agg(minimum ORDER BY place, first_step, first_timestamp_ms, first_value) AS minimums,
+        array_agg(minimum_step ORDER BY place, first_step, first_timestamp_ms, first_value)
+            AS minimum_steps,
+        max(maximum) AS maximum,
+        array_agg(maximum ORDER BY place, first_step, first_timestamp_ms, first_value) AS maximums,
+        array_agg(maximum_step ORDER BY place, first_step, first_timestamp_ms, first_value)
+            AS maximum_steps,
+        array_agg(first_step ORDER BY place, first_step, first_timestamp_ms, first_value)
+            AS first_steps,
+        array_agg(first_timestamp_ms ORDER BY place, first_step, first_timestamp_ms, first_value)
+            AS first_times,
+        array_agg(first_value ORDER BY place, first_step, first_timestamp_ms, first_value)
+            AS first_values,
+        array_agg(last_step ORDER BY place, first_step, first_timestamp_ms, first_value)
+            AS last_steps,
+        array_agg(last_timestamp_ms ORDER BY place, first_step, first_timestamp_ms, first_value)
+            AS last_times,
+        array_agg(last_value ORDER BY place, first_step, first_timestamp_ms, first_value)
+            AS last_values
+    FROM numbered
+    GROUP BY bucket
 )
 SELECT
-    (array_agg(step ORDER BY step, timestamp_ms, value))[1],
-    (array_agg(step ORDER BY step DESC, timestamp_ms DESC, value DESC))[1],
-    min(value) FILTER (WHERE value <> 'NaN'),
-    max(value) FILTER (WHERE value <> 'NaN'),
-    (array_agg(value ORDER BY step, timestamp_ms, value))[1],
-    (array_agg(value ORDER BY step DESC, timestamp_ms DESC, value DESC))[1]
-FROM bucketed
-GROUP BY bucket
+    count,
+    minimum, minimum_steps[array_position(minimums, minimum)],
+    maximum, maximum_steps[array_position(maximums, maximum)],
+    first_steps[1], first_times[1], first_values[1],
+    last_steps[cardinality(last_steps)], last_times[cardinality(last_steps)],
+    last_values[cardinality(last_steps)]
+FROM merged
 ORDER BY bucket
-"""
+""")
 
 
 def series_buckets(
-    series_id: int, *, from_step: int, to_step: int, buckets: int
+    series_id: int,
+    *,
+    from_step: int,
+    to_step: int,
+    buckets: int,
+    by_time: bool = False,
+    shift: int = 0,
+    summed_from: int = 0,
+    summed_below: int = 0,
 ) -> list[tuple[Any, ...]]:
-    """At most ``buckets`` rows (first step, last step, minimum, maximum, first, last value).
+    """At most ``buckets`` rows, the fields of metrics.Bucket, of equal spans of steps, or of time.
 
-    Every point lies in one bucket, so no spike is lost. ``minimum`` and ``maximum`` are None for a
-    bucket of NaN alone. In SQL, because a million points need not travel to make a thousand.
+    Every point lies in one, so no spike is lost. Read from the summed-up buckets of ``shift`` for
+    the steps from ``summed_from`` and below ``summed_below`` (multiples of 2 ** shift), for the
+    rest from the points. In SQL, because a million points need not travel to make a thousand.
     """
-    parameters = {
-        "series_id": series_id,
-        "from_step": from_step,
-        "to_step": to_step,
-        "buckets": buckets,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(SERIES_BUCKETS, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    return SERIES_BUCKETS.rows(
+        series_id=series_id,
+        from_step=from_step,
+        to_step=to_step,
+        buckets=buckets,
+        by_time=by_time,
+        shift=shift,
+        summed_from=summed_from,
+        summed_below=summed_below,
+    )
+
+
+HISTORY: Final = Statement("""
+SELECT step, timestamp_ms, value
+FROM runs_metricpoint
+WHERE series_id = (SELECT id FROM runs_metricseries WHERE run_id = %(run_id)s AND key = %(key)s)
+    AND (step, timestamp_ms, value)
+        > (%(step)s::bigint, %(timestamp_ms)s::bigint, %(value)s::float8)
+ORDER BY step, timestamp_ms, value
+LIMIT %(limit)s::bigint
+""")
+
+
+def history(
+    run_id: str, key: str, *, after: tuple[int, int, float], limit: int
+) -> list[tuple[int, int, float]]:
+    """The next points (step, timestamp_ms, value) of a metric behind ``after``, in that order.
+
+    Their place in the index is found by a row's comparison, whatever the depth.
+    """
+    step, timestamp_ms, value = after
+    return HISTORY.rows(
+        run_id=run_id, key=key, step=step, timestamp_ms=timestamp_ms, value=value, limit=limit
+    )

@@ -32,6 +32,12 @@ class LatestMetricsField(serializers.DictField):
     """Key -> latest value; JSON has no NaN, it comes as text."""
 
 
+class TagsField(serializers.DictField):
+    """Key -> text, as MLflow's clients set them."""
+
+    child = serializers.CharField()
+
+
 @extend_schema_field({"type": "number", "minimum": 0, "maximum": 1})
 class ShareField(serializers.Field[float, Any, float, Any]):
     """A share of 1, to four places."""
@@ -100,9 +106,15 @@ class RunWriteSerializer(serializers.Serializer[Any]):
 
 class RunSummarySerializer(StrictModelSerializer):
     project_id = StrictCharField(read_only=True)
-    recipe = StrictCharField(source="recipe_id", read_only=True)
+    recipe = StrictCharField(
+        source="recipe_id",
+        allow_null=True,
+        read_only=True,
+        help_text="Null for a script started elsewhere, which reports by itself.",
+    )
     progress = ShareField(read_only=True)
     metrics = LatestMetricsField(read_only=True)
+    tags = TagsField(read_only=True)
 
     class Meta:
         model = Run
@@ -118,6 +130,7 @@ class RunSummarySerializer(StrictModelSerializer):
             "dataset",
             "recipe",
             "priority",
+            "tags",
             "metrics",
             "created_at",
             "started_at",
@@ -153,6 +166,8 @@ class RunDetailSerializer(RunSummarySerializer):
             "max_restarts",
             "worker",
             "queued_at",
+            "reported_at",
+            "deleted_at",
             "cancelled_at",
         )
         read_only_fields = fields

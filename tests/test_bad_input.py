@@ -290,6 +290,61 @@ def test_error_speaks_the_readers_language(client, language, detail):
     assert response.json()["errors"][0]["detail"] == detail
 
 
+@pytest.mark.parametrize("time", ["2024-01-01T00:00:00%2B19:39", "2024-01-01T00:00:00-23:59"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/projects/{run.project_id}/runs?created_after={time}",
+        "/projects/{run.project_id}/runs/{run.pk}/logs?start_time={time}",
+        "/dashboard/projects/{run.project_id}?created_before={time}",
+        "/dashboard/projects/{run.project_id}/runs/{run.pk}/log?end_time={time}",
+    ],
+)
+def test_zone_that_postgresql_does_not_know_is_a_zone(client, address, time):
+    assert client.get(address.format(run=RunFactory.create(), time=time)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["created_after=0001-01-01T00:00:00%2B14:00", "created_before=9999-12-31T23:59:59-14:00"],
+)
+def test_time_beyond_the_calendar_is_refused(client, query):
+    run = RunFactory.create()
+
+    assert_error(client.get(f"/projects/{run.project_id}/runs?{query}"), 400)
+    # A page filters nothing then.
+    assert client.get(f"/dashboard/projects/{run.project_id}?{query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("null", "请求体必须是 JSON 对象，不能是 null。"),
+        ({"name": NUL}, "不允许包含 NUL 字符。"),
+    ],
+)
+def test_error_that_django_or_drf_has_no_chinese_for_is_chinese(client, body, detail):
+    response = post(client, "/projects", body)
+
+    assert response.json()["errors"][0]["detail"] == detail
+
+
+@pytest.mark.parametrize(
+    ("language", "detail"),
+    [
+        ("zh-CN", "运行已结束（已完成），无法取消。"),
+        ("en", "The run is over (Completed): it cannot be cancelled."),
+    ],
+)
+def test_status_in_an_error_is_in_the_readers_language(client, language, detail):
+    run = RunFactory.create(status=RunStatus.COMPLETED, finished_at=timezone.now())
+    path = f"/projects/{run.project_id}/runs/{run.pk}/cancel"
+
+    response = post(client, path, {}, **{"Accept-Language": language})
+
+    assert response.json()["errors"][0]["detail"] == detail
+
+
 def test_foreign_host_name_is_400(client):
     response = client.get("/projects", headers={"Host": "evil.example"})
 

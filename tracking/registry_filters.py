@@ -48,6 +48,7 @@ TOKENS: Final = re.compile(
     re.VERBOSE,
 )
 ORDER: Final = re.compile(r"\s*(\S+)(?:\s+(ASC|DESC))?\s*", re.IGNORECASE)
+PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 ENTITIES: Final = {
     **dict.fromkeys(("attribute", "attributes", "attr"), "attribute"),
     **dict.fromkeys(("tag", "tags"), "tag"),
@@ -139,8 +140,12 @@ class ILike(Like):
 
 
 def value_at(column: str, key: str) -> Func:
-    """The text at ``key`` in a JSON column. Django's KeyTextTransform takes "5" for a position."""
-    return Func(F(column), Value(key), function="jsonb_extract_path_text", output_field=TextField())
+    """The text at ``key`` in a JSON column. Django's KeyTextTransform takes "5" for a position.
+
+    What is no prompt has no tag that says so: clients that search for models ask for "false".
+    """
+    text = Func(F(column), Value(key), function="jsonb_extract_path_text", output_field=TextField())
+    return Coalesce(text, Value("false")) if key == PROMPT_TAG else text
 
 
 def _text_matches(column: Combinable, condition: Condition) -> Q:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib import admin, messages
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
-from django.db import connections
+from django.db import DataError, connections, transaction
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import Promise
@@ -82,6 +83,15 @@ class QuickAdmin(AnyModelAdmin):
     # ``word_lookups``. All words must be found.
     id_lookups: ClassVar[Mapping[str, str]] = {}
     word_lookups: ClassVar[tuple[str, ...]] = ()
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        try:
+            with transaction.atomic():  # what the database refuses must not spoil what follows
+                return super().get_changelist_instance(request)
+        except (DataError, ValueError) as error:
+            # A filter made by hand that PostgreSQL cannot take (a NUL, a zone that it does not
+            # know): Django then shows the list without it, as for other nonsense.
+            raise IncorrectLookupParameters(error) from error
 
     def get_search_fields(self, request: HttpRequest) -> Any:
         # Not empty: the search box is shown. What is searched is said by get_search_results.

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class TrainHubConfig(AppConfig):
@@ -7,3 +8,6 @@ class TrainHubConfig(AppConfig):
 
     def ready(self) -> None:
         from trainhub import checks  # noqa: F401  (registers the system checks)
+        from trainhub.database import teach_arrays
+
+        connection_created.connect(teach_arrays)

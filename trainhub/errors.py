@@ -35,6 +35,11 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def _answer(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
     if request.path.startswith(PAGES):
         return render(request, "error.html", {"status": status, "detail": detail}, status=status)
+    return json_error(status, code, detail)
+
+
+def json_error(status: int, code: str, detail: str) -> HttpResponse:
+    """An answer in the API's one error shape, where no DRF view makes it."""
     kind = "server_error" if status >= 500 else "client_error"
     content: dict[str, Any] = {
         "type": kind,

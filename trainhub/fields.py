@@ -7,7 +7,11 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 from rest_framework import serializers
+
+# Django's own text, for our catalogues: its Chinese says that an empty text is not allowed.
+gettext_noop("Null characters are not allowed.")
 
 
 class StrictCharField(serializers.CharField):

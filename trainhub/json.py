@@ -20,7 +20,7 @@ class BodyTooLarge(APIException):
 class JSONParser(BaseParser):
     """Parses RFC 8259 JSON: no NaN or Infinity, no lone surrogates, no bottomless nesting.
 
-    Errors: ParseError (400) for what is not JSON, BodyTooLarge (413) over MAX_JSON_BYTES.
+    Errors: ParseError (400) for what is not JSON or null, BodyTooLarge (413) over MAX_JSON_BYTES.
     """
 
     media_type = "application/json"
@@ -37,9 +37,12 @@ class JSONParser(BaseParser):
         if len(body) > limit:
             raise BodyTooLarge(_("The body is larger than %(limit)d bytes.") % {"limit": limit})
         try:
-            return orjson.loads(body)
+            content = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise ParseError(_("Not valid JSON: %(why)s") % {"why": error}) from error
+        if content is None:  # DRF would say so in English to everybody
+            raise ParseError(_("The body must be a JSON object, not null."))
+        return content
 
 
 def _encode_other(value: Any) -> str:

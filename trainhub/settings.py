@@ -143,6 +143,8 @@ DATABASES: dict[str, dict[str, Any]] = {
 DATABASES["default"]["CONN_MAX_AGE"] = 600  # seconds; a connection a thread, kept
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)  # seconds
+# Statements of trainhub/database.py alone: the ORM's cursors prepare nothing.
+DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 0)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Artifacts -------------------------------------------------------------------------------
@@ -270,7 +272,10 @@ WEB_THREADS = env.int("TRAINHUB_WEB_THREADS", default=8)  # a process; each may 
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"context": {"()": "trainhub.log_context.ContextFilter"}},
+    "filters": {
+        "context": {"()": "trainhub.log_context.ContextFilter"},
+        "refusals": {"()": "trainhub.log_context.RefusalFilter"},
+    },
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s%(context)s"},
     },
@@ -279,12 +284,8 @@ LOGGING: dict[str, Any] = {
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stdout",
             "formatter": "line",
-            "filters": ["context"],
+            "filters": ["context", "refusals"],
         },
-    },
-    "loggers": {
-        # Somebody asked for a host that is not ours: a line, not a page of traceback.
-        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
     },
     "root": {"handlers": ["stdout"], "level": env.level("TRAINHUB_LOG_LEVEL", "INFO")},
 }

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import (
     SpectacularAPIView,
@@ -14,8 +14,10 @@ from rest_framework_nested.routers import NestedSimpleRouter
 
 from artifacts.viewsets import ArtifactViewSet
 from projects.viewsets import ProjectViewSet
+from runs.quick_views import quick_detail
 from runs.viewsets import RecipeViewSet, RunViewSet
 from trainhub import errors, health
+from trainhub.ids import ID_PATTERN
 
 # /projects, /projects/{id}, …/runs, …/runs/{id}, …/artifacts, …/artifacts/{id}
 projects = SimpleRouter(trailing_slash=False)
@@ -28,6 +30,11 @@ artifacts.register("artifacts", ArtifactViewSet)
 
 urlpatterns = [
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
+    re_path(
+        rf"^projects/(?P<project_id>{ID_PATTERN})/runs/(?P<id>{ID_PATTERN})$",
+        quick_detail,
+        name="run-detail-quick",
+    ),
     *projects.urls,
     *runs.urls,
     *artifacts.urls,

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runs.ingestion import MAX_KEY_LENGTH, MAX_MESSAGE_LENGTH, Line, Point, storable
+from runs.ingestion import MAX_MESSAGE_LENGTH, Line
 from runs.models import LogLevel
+from runs.points import Point, is_key
 
 CHUNK_BYTES = 256 * 1024  # taken in at once: a transaction of moderate size
 LINE_LIMIT_BYTES = 4 * MAX_MESSAGE_LENGTH  # what prints no newline is cut here
@@ -134,5 +135,5 @@ def _points(row: dict[str, Any], step: int, timestamp_ms: int) -> Iterator[Point
     for key, value in row.items():
         if key in {"step", "timestamp", "total_steps"} or type(value) not in (int, float):
             continue
-        if 1 <= len(key) <= MAX_KEY_LENGTH and storable(key) == key:
+        if is_key(key):
             yield Point(key, step, float(value), timestamp_ms)

@@ -23,9 +23,10 @@ from django.utils.translation import gettext as _
 
 from runs import ingestion
 from runs.executors.base import CannotStart, Executor, Observation, Work
-from runs.ingestion import Line, Point
+from runs.ingestion import Line
 from runs.models import LogLevel, Run, Worker
 from runs.outputs import events_due, point_count, store_configuration, store_events
+from runs.points import Point
 from runs.simulation import Training, planned_steps
 
 if TYPE_CHECKING:

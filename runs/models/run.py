@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from accounts.permissions import sees_everything
 from runs.models.event import EventKind, RunEvent
 from runs.models.worker import Worker
 from runs.status import ACTIVE, TERMINAL, InvalidTransition, RunStatus, sources
@@ -37,7 +38,7 @@ class LeaseLost(Exception):
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
         """What ``user`` may see. Every member sees every run until there are teams."""
-        return self.all() if user.is_authenticated else self.none()
+        return self.all() if sees_everything(user) else self.none()
 
     def queued(self) -> RunQuerySet:
         return self.filter(status=RunStatus.QUEUED)
@@ -262,7 +263,7 @@ class Run(models.Model):
             if before.status not in sources(to):
                 raise InvalidTransition(
                     _t("A run that is %(status)s cannot become %(to)s.")
-                    % {"status": before.status, "to": to.value}
+                    % {"status": before.get_status_display(), "to": to.label}
                 )
             Run.objects.filter(pk=self.pk).update(
                 status=to, status_reason=reason, updated_at=Now(), **fields
@@ -329,7 +330,7 @@ class Run(models.Model):
             if current.is_terminal:
                 raise InvalidTransition(
                     _t("The run is over (%(status)s): it cannot be stopped.")
-                    % {"status": current.status}
+                    % {"status": current.get_status_display()}
                 )
             if current.stop_requested_at is None:
                 Run.objects.filter(pk=self.pk).update(

@@ -100,6 +100,9 @@ def test_range_past_the_end_is_416(client, run):
 
     assert response.status_code == 416
     assert response.headers["Content-Range"] == f"bytes */{checkpoint.size_bytes}"
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json()["type"] == "client_error"
+    assert response.json()["errors"][0]["code"] == "range_not_satisfiable"
 
 
 @pytest.mark.parametrize("header", ["bytes=5-2", "lines=1-2", "bytes=0-1,4-5", "bytes=x"])

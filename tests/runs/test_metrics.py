@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from runs import metrics
-from runs.ingestion import Point, record_metrics
+from runs.ingestion import record_metrics
+from runs.points import Point
 from tests.factories import RunFactory
 
 pytestmark = pytest.mark.django_db

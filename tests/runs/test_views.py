@@ -12,8 +12,9 @@ from accounts.open_mode import local_administrator
 from artifacts.models import Artifact, ArtifactType, TagValue
 from projects.models import ProjectStatus
 from runs import charts
-from runs.ingestion import Line, Point, append_log, record_metrics
+from runs.ingestion import Line, append_log, record_metrics
 from runs.models import GpuPool, Recipe, Run
+from runs.points import Point
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory, WorkerFactory
 

@@ -156,3 +156,20 @@ def test_search_finds(pattern, names):
     found = RegisteredModel.objects.filter(FIELDS.where(pattern)).order_by("name")
 
     assert sorted(model.name for model in found) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("tags.`mlflow.prompt.is_prompt` = 'false'", ["model"]),
+        ("tags.`mlflow.prompt.is_prompt` != 'true'", ["model"]),
+        ("tags.`mlflow.prompt.is_prompt` = 'true'", ["prompt"]),
+    ],
+)
+def test_what_does_not_say_that_it_is_a_prompt_is_none(text, names):
+    RegisteredModel.objects.create(name="model")
+    RegisteredModel.objects.create(name="prompt", tags={"mlflow.prompt.is_prompt": "true"})
+
+    found = RegisteredModel.objects.filter(FIELDS.where(text))
+
+    assert [model.name for model in found] == names

@@ -35,6 +35,31 @@ def few_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainhub_admin, "COUNTED_ROWS", 3)
 
 
+@pytest.mark.parametrize(
+    ("language", "names"),
+    [("zh-Hans", ["项目", "运行", "工件"]), ("en", ["Projects", "Runs", "Artifacts"])],
+)
+def test_index_names_our_applications_in_the_readers_language(operator, language, names):
+    response = operator.get("/admin/", headers={"Accept-Language": language})
+
+    labels = {app["app_label"]: str(app["name"]) for app in response.context["app_list"]}
+    assert [labels[label] for label in ("projects", "runs", "artifacts")] == names
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["created_at__gte=2024-01-01T00:00:00%2B19:39", "status__exact=%00", "created_at__gte=noon"],
+)
+@pytest.mark.parametrize("model", [Project, Run])
+def test_filter_that_the_database_cannot_take_is_left_out(operator, model, query):
+    address = list_of(model)
+
+    response = operator.get(f"{address}?{query}", follow=True)
+
+    assert response.status_code == 200
+    assert response.redirect_chain == [(f"{address}?e=1", 302)]
+
+
 def test_every_list_of_ours_is_quick():
     assert {Project, Run, RunEvent, Artifact, Recipe, Worker} <= set(OURS)
     for model in OURS:

@@ -4,6 +4,26 @@ import re
 
 import pytest
 from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
+
+from tests.contract import Endpoint, endpoints
+
+
+def without_names(path: str) -> str:
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
+@pytest.mark.parametrize("endpoint", endpoints().values(), ids=endpoints())
+def test_schema_holds_the_contracts_own_examples(endpoint: Endpoint) -> None:
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    operations = {without_names(path): operations for path, operations in paths.items()}
+    operation = operations[without_names(endpoint.path)][endpoint.method.lower()]
+
+    answer = operation["responses"][str(endpoint.status)]["content"]["application/json"]
+    assert endpoint.response in [example["value"] for example in answer["examples"].values()]
+    if endpoint.request is not None:
+        body = operation["requestBody"]["content"]["application/json"]
+        assert endpoint.request in [example["value"] for example in body["examples"].values()]
 
 
 @pytest.mark.django_db

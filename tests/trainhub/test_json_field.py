@@ -7,8 +7,9 @@ from django.db import transaction
 from django.test import Client
 
 from projects.models import Project
-from runs.ingestion import Point, record_metrics
+from runs.ingestion import record_metrics
 from runs.models import Run
+from runs.points import Point
 from tests.factories import ProjectFactory, RunFactory
 from trainhub.json_field import integer_or_float
 

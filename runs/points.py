@@ -1,0 +1,91 @@
+"""A batch of metric points, in columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+MAX_KEY_LENGTH = 250  # as the field's clients keep to
+
+# What PostgreSQL cannot keep: NUL, and half of a surrogate pair.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class InvalidPoint(Exception):
+    """Which point of a batch will not do, from 0, and why, in a sentence for people."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(index, reason)
+        self.index = index
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    key: str
+    step: int
+    value: float  # NaN and the infinities are values
+    timestamp_ms: int  # Unix time
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Point i is (distinct_keys[key_numbers[i] - 1], steps[i], timestamps_ms[i], values[i]).
+
+    In columns, because that is how the database takes them in; a batch of a thousand points is
+    never a thousand objects.
+    """
+
+    distinct_keys: list[str]
+    key_numbers: list[int]  # from 1
+    steps: list[int]  # 64 bits
+    timestamps_ms: list[int]  # Unix time, 64 bits
+    values: list[float]
+
+    @classmethod
+    def of(cls, points: Iterable[Point]) -> Points:
+        rows = list(points)
+        return cls.in_columns(
+            [row.key for row in rows],
+            [row.step for row in rows],
+            [row.timestamp_ms for row in rows],
+            [row.value for row in rows],
+        )
+
+    @classmethod
+    def in_columns(
+        cls,
+        keys: Sequence[str],
+        steps: list[int],
+        timestamps_ms: list[int],
+        values: list[float],
+    ) -> Points:
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys), start=1)}
+        return cls(list(numbers), [numbers[key] for key in keys], steps, timestamps_ms, values)
+
+    @classmethod
+    def checked(
+        cls,
+        keys: Sequence[str],
+        steps: list[int],
+        timestamps_ms: list[int],
+        values: list[float],
+    ) -> Points:
+        """As ``in_columns``, of what a client has sent. Raises InvalidPoint."""
+        points = cls.in_columns(keys, steps, timestamps_ms, values)
+        for key in points.distinct_keys:
+            if not is_key(key):
+                reason = _("A key has 1 to %(limit)d characters and no NUL among them.")
+                raise InvalidPoint(keys.index(key), reason % {"limit": MAX_KEY_LENGTH})
+        return points
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def is_key(text: str) -> bool:
+    """Whether a metric may be called so."""
+    return 1 <= len(text) <= MAX_KEY_LENGTH and _UNSTORABLE.search(text) is None

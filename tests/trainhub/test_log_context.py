@@ -1,0 +1,76 @@
+"""What the log says of requests that were refused."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.test import Client, override_settings
+from django.urls import path
+
+from trainhub.log_context import RefusalFilter
+
+
+def refuse(request: HttpRequest) -> None:
+    raise PermissionDenied
+
+
+def fail(request: HttpRequest) -> None:
+    raise RuntimeError("a fault of ours")
+
+
+urlpatterns = [path("refuse", refuse), path("fail", fail)]
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the settings' own handler writes."""
+    handlers = [
+        handler
+        for handler in logging.getLogger().handlers
+        if any(isinstance(filter, RefusalFilter) for filter in handler.filters)
+    ]
+    [handler] = handlers
+    assert isinstance(handler, logging.StreamHandler)
+    written = io.StringIO()
+    before = handler.setStream(written)
+    yield written
+    handler.setStream(before)
+
+
+def test_a_host_that_is_not_ours_is_a_line(log):
+    assert Client(SERVER_NAME="evil.example").get("/healthz").status_code == 400
+
+    [line] = log.getvalue().splitlines()
+    assert "ERROR django.security.DisallowedHost" in line
+    assert "evil.example" in line
+
+
+@pytest.mark.django_db
+def test_a_form_with_too_many_fields_is_a_line(log, settings):
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 1
+
+    client = Client(SERVER_NAME="localhost")
+    assert client.post("/login", {"username": "a", "password": "b"}).status_code == 400
+
+    [line] = log.getvalue().splitlines()
+    assert "TooManyFieldsSent" in line
+
+
+@override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
+def test_a_request_that_may_not_is_a_line(log):
+    assert Client(SERVER_NAME="localhost").get("/refuse").status_code == 403
+
+    [line] = log.getvalue().splitlines()
+    assert "Forbidden" in line
+
+
+@override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
+def test_a_fault_of_ours_keeps_its_traceback(log):
+    client = Client(SERVER_NAME="localhost", raise_request_exception=False)
+    assert client.get("/fail").status_code == 500
+
+    assert "Traceback" in log.getvalue()
+    assert "a fault of ours" in log.getvalue()

@@ -1,0 +1,160 @@
+"""Metrics in and out: log-metric, log-batch, get-history.
+
+https://mlflow.org/docs/latest/rest-api.html
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from django.contrib.auth.models import User
+from django.urls import path
+from django.utils.translation import gettext as _
+
+from accounts.permissions import sees_everything
+from runs import ingestion, metrics
+from runs.ingestion import RunGone, json_number
+from runs.models import Run
+from runs.points import InvalidPoint, Points, is_key
+from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.wire import Answer, Int64, Message, endpoint
+
+# https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py
+MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1000, 100, 100, 1000
+MAX_HISTORY = 25_000
+
+
+class Metric(msgspec.Struct):
+    key: str
+    value: float
+    timestamp: Int64
+    step: Int64 = 0
+
+
+class Entry(msgspec.Struct):
+    """A param or a tag."""
+
+    key: str
+    value: str = ""
+
+
+class LogMetric(Message):
+    key: str
+    value: float
+    timestamp: Int64
+    step: Int64 = 0
+    run_id: str = ""
+    run_uuid: str = ""
+
+
+class LogBatch(Message):
+    run_id: str
+    metrics: list[Metric] = msgspec.field(default_factory=list)
+    params: list[Entry] = msgspec.field(default_factory=list)
+    tags: list[Entry] = msgspec.field(default_factory=list)
+
+
+class GetHistory(Message):
+    metric_key: str
+    run_id: str = ""
+    run_uuid: str = ""
+    page_token: str = ""
+    max_results: Annotated[int, msgspec.Meta(ge=1)] = MAX_HISTORY
+
+
+def visible_run(caller: User, run_id: str) -> str:
+    """The id of a run that the caller may see, if there is one. Raises DoesNotExist."""
+    if "\x00" in run_id or not (
+        sees_everything(caller) or Run.objects.visible_to(caller).filter(pk=run_id).exists()
+    ):
+        raise DoesNotExist(_("There is no run %(id)r.") % {"id": run_id})
+    return run_id
+
+
+@endpoint("POST", message=LogMetric)
+def log_metric(caller: User, message: LogMetric) -> Answer:
+    run_id = visible_run(caller, message.run_id or message.run_uuid)
+    _record(run_id, [Metric(message.key, message.value, message.timestamp, message.step)])
+    return {}
+
+
+@endpoint("POST", message=LogBatch)
+def log_batch(caller: User, message: LogBatch) -> Answer:
+    _check_limits(message)
+    run_id = visible_run(caller, message.run_id)
+    _record(run_id, message.metrics)
+    return {}
+
+
+@endpoint("GET", message=GetHistory)
+def get_history(caller: User, message: GetHistory) -> Answer:
+    run_id = visible_run(caller, message.run_id or message.run_uuid)
+    after = _place(message.page_token) if message.page_token else metrics.BEFORE_ALL
+    limit = min(message.max_results, MAX_HISTORY)
+    key = message.metric_key
+    points = metrics.history(run_id, key, after=after, limit=limit) if is_key(key) else []
+    answer: dict[str, Any] = {
+        "metrics": [
+            {"key": key, "value": json_number(value), "timestamp": timestamp, "step": step}
+            for step, timestamp, value in points
+        ]
+    }
+    if len(points) == limit:
+        answer["next_page_token"] = _page_token(points[-1])
+    return answer
+
+
+def _page_token(last: tuple[int, int, float]) -> str:
+    step, timestamp_ms, value = last
+    return f"{step}:{timestamp_ms}:{value!r}"
+
+
+def _place(token: str) -> tuple[int, int, float]:
+    try:
+        return msgspec.convert(token.split(":"), tuple[Int64, Int64, float], strict=False)
+    except msgspec.ValidationError:
+        raise InvalidParameter(_("The page token is not one of ours.")) from None
+
+
+def _check_limits(message: LogBatch) -> None:
+    for name, entries, limit in (
+        ("metrics", message.metrics, MAX_METRICS),
+        ("params", message.params, MAX_PARAMS),
+        ("tags", message.tags, MAX_TAGS),
+    ):
+        if len(entries) > limit:
+            raise InvalidParameter(
+                _("A batch may hold %(limit)d %(name)s at most, and this one holds %(count)d.")
+                % {"limit": limit, "name": name, "count": len(entries)}
+            )
+    if len(message.metrics) + len(message.params) + len(message.tags) > MAX_ENTITIES:
+        raise InvalidParameter(
+            _("A batch may hold %(limit)d metrics, params and tags at most.")
+            % {"limit": MAX_ENTITIES}
+        )
+
+
+def _record(run_id: str, metrics: list[Metric]) -> None:
+    try:
+        points = Points.checked(
+            [metric.key for metric in metrics],
+            [metric.step for metric in metrics],
+            [metric.timestamp for metric in metrics],
+            [metric.value for metric in metrics],
+        )
+    except InvalidPoint as error:
+        raise InvalidParameter(
+            _("metrics[%(index)d]: %(reason)s") % {"index": error.index, "reason": error.reason}
+        ) from None
+    try:
+        ingestion.record_points(run_id, points)
+    except RunGone:
+        raise DoesNotExist(_("There is no run %(id)r.") % {"id": run_id}) from None
+
+
+urlpatterns = [
+    path("runs/log-metric", log_metric),
+    path("runs/log-batch", log_batch),
+    path("metrics/get-history", get_history),
+]
