@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import F, Func, Q, TextField, Value
 from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
 from django.db.models.lookups import (
     Exact,
     GreaterThan,
@@ -139,7 +140,7 @@ class ILike(Like):
     operator = "ILIKE"
 
 
-def value_at(column: str, key: str) -> Func:
+def value_at(column: str, key: str) -> Combinable:
     """The text at ``key`` in a JSON column. Django's KeyTextTransform takes "5" for a position.
 
     What is no prompt has no tag that says so: clients that search for models ask for "false".

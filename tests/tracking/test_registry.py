@@ -643,6 +643,35 @@ def test_metric_that_is_no_number_is_told_as_text(mlflow):
     assert (metrics[0]["timestamp"], metrics[0]["step"], metrics[0]["run_id"]) == (5, 1, run.pk)
 
 
+def test_metric_that_names_a_model_is_told_of_it(mlflow):
+    run = RunFactory()
+    model_id = mlflow.log_model(run.project)["info"]["model_id"]
+    metric = {"key": "loss", "value": 0.5, "timestamp": 1, "step": 1, "model_id": model_id}
+
+    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-metric", run_id=run.pk, **metric)
+    later = {**metric, "value": "NaN", "step": 2, "dataset_name": "eval", "dataset_digest": "d"}
+    other = {**metric, "key": "acc", "model_id": "m-nobody"}
+    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-batch", run_id=run.pk, metrics=[later, other])
+
+    metrics = mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]["data"]["metrics"]
+    assert [(each["key"], each["value"], each.get("dataset_name")) for each in metrics] == [
+        ("loss", 0.5, None),
+        ("loss", "NaN", "eval"),
+    ]
+
+
+@pytest.mark.parametrize("field", ["model_id", "dataset_name", "dataset_digest"])
+def test_metric_of_a_model_that_cannot_be_is_refused(mlflow, field):
+    run = RunFactory()
+    metric = {"key": "loss", "value": 0.5, "timestamp": 1, "model_id": "m-0", field: "\x00"}
+
+    refusal = mlflow.refusal(
+        "POST", "/api/2.0/mlflow/runs/log-batch", run_id=run.pk, metrics=[metric]
+    )
+
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
 def test_checkpoint_in_a_logged_model_is_tagged_by_its_stage(mlflow):
     artifact = checkpoint(RunFactory())
     run = artifact.run
