@@ -50,6 +50,7 @@ TOKENS: Final = re.compile(
 )
 ORDER: Final = re.compile(r"\s*(\S+)(?:\s+(ASC|DESC))?\s*", re.IGNORECASE)
 PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
+NO_PROMPT: Final = Value("false", output_field=TextField())
 ENTITIES: Final = {
     **dict.fromkeys(("attribute", "attributes", "attr"), "attribute"),
     **dict.fromkeys(("tag", "tags"), "tag"),
@@ -146,7 +147,7 @@ def value_at(column: str, key: str) -> Combinable:
     What is no prompt has no tag that says so: clients that search for models ask for "false".
     """
     text = Func(F(column), Value(key), function="jsonb_extract_path_text", output_field=TextField())
-    return Coalesce(text, Value("false")) if key == PROMPT_TAG else text
+    return Coalesce(text, NO_PROMPT) if key == PROMPT_TAG else text
 
 
 def _text_matches(column: Combinable, condition: Condition) -> Q:
