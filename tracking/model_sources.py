@@ -117,7 +117,8 @@ def run_named(run_id: str, caller: User) -> Run:
 
 def logged_model_named(model_id: str, caller: User, *, deleted_too: bool = False) -> LoggedModel:
     models = LoggedModel.objects.visible_to(caller).select_related("source_run")
-    model = (models if deleted_too else models.kept()).filter(pk=model_id).first()
+    found = (models if deleted_too else models.kept()).filter(pk=model_id)
+    model = found.first() if "\x00" not in model_id else None
     if model is None:
         raise DoesNotExist(_("There is no logged model %(id)s.") % {"id": model_id})
     return model
