@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from artifacts.models import Artifact, ArtifactTag, TagValue
+from artifacts.registry import ModelVersion, RegisteredModel
 from trainhub.admin import ReadOnlyAdmin, ReadOnlyInline, act_on_each
 
 
@@ -114,3 +115,94 @@ class ArtifactAdmin(ReadOnlyAdmin):
             artifact.tag(value, notes=given or "".join(had), by=by)
 
         act_on_each(self, request, artifacts, tag, done=value.label)
+
+
+class ModelVersionInline(ReadOnlyInline):
+    model = ModelVersion
+    fields = ("number", "stage", "aliased", "source", "description", "created_at", "created_by")
+    readonly_fields = fields
+    show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
+        versions = super().get_queryset(request).select_related("created_by")
+        return versions.prefetch_related("aliases")
+
+    @admin.display(description=_("aliases"))
+    def aliased(self, version: ModelVersion) -> str:
+        return _aliases_of(version)
+
+
+@admin.register(RegisteredModel)
+class RegisteredModelAdmin(ReadOnlyAdmin):
+    list_display = ("name", "last_number", "description", "created_at", "created_by")
+    list_select_related = ("created_by",)
+    ordering = ("-created_at", "id")
+    id_lookups: ClassVar[dict[str, str]] = {"model_": "pk__startswith"}
+    word_lookups = ("name__startswith",)
+    search_help_text = _("The beginning of the id or of the name.")
+    inlines = (ModelVersionInline,)
+    fields = (
+        "id",
+        "name",
+        "description",
+        "tags",
+        "last_number",
+        "created_by",
+        "created_at",
+        "updated_at",
+    )
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    list_display = ("model", "number", "stage", "aliased", "of_run", "source", "created_at")
+    list_select_related = ("model",)
+    list_filter = ("stage", "created_at")
+    ordering = ("-created_at", "id")
+    id_lookups: ClassVar[dict[str, str]] = {
+        "model_": "model__id__exact",
+        "run_": "run__id__exact",
+        "ckpt_": "checkpoint__id__exact",
+        "m-": "logged_model__id__exact",
+    }
+    word_lookups = ("model__name__startswith",)
+    search_help_text = _(
+        "The id of a model, run, checkpoint or logged model; the beginning of a model's name."
+    )
+    fields = (
+        "model",
+        "number",
+        "stage",
+        "aliased",
+        "of_run",
+        "checkpoint",
+        "logged_model",
+        "source",
+        "location",
+        "run_link",
+        "description",
+        "tags",
+        "created_by",
+        "created_at",
+        "updated_at",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
+        return super().get_queryset(request).prefetch_related("aliases")
+
+    @admin.display(description=_("aliases"))
+    def aliased(self, version: ModelVersion) -> str:
+        return _aliases_of(version)
+
+    @admin.display(description=_("run"))
+    def of_run(self, version: ModelVersion) -> SafeString | str:
+        return _link_to_run(version.run_id) if version.run_id else ""
+
+
+def _aliases_of(version: ModelVersion) -> str:
+    return ", ".join(alias.alias for alias in version.aliases.all())
+
+
+def _link_to_run(run_id: str) -> SafeString:
+    address = reverse("admin:runs_run_change", args=[run_id])
+    return format_html('<a href="{}">{}</a>', address, run_id)

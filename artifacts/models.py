@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.permissions import sees_everything
 from artifacts.loose_bytes import LooseBytes
 from artifacts.paths import beside, folders_of
+from artifacts.queries import one_promotion_at_a_time
 from artifacts.recognition import checkpoint_folder, is_checkpoint, main_weights_in, step_of
 from artifacts.storage import HashingFile, Source, artifact_storage, sha256_of
 from runs.models import Run
@@ -466,7 +467,7 @@ class Artifact(models.Model):
         return artifact_storage().open(self.storage_key, "rb")
 
     def is_relied_on(self) -> bool:
-        return self.tags.exists() or self.resumed_runs.exists()
+        return self.tags.exists() or self.resumed_runs.exists() or self.model_versions.exists()
 
     def _replace_bytes(self, stored: StoredFile) -> None:
         """Point to ``stored``; the bytes it pointed to go when that is committed."""
@@ -557,6 +558,7 @@ class Artifact(models.Model):
         if not self.is_checkpoint:
             raise NotACheckpoint(_t("Only checkpoints can be tagged."))
         with transaction.atomic():
+            one_promotion_at_a_time()
             # The bytes that are tagged stay: see record_checkpoint.
             self.lock()
             tag, _created = ArtifactTag.objects.update_or_create(
@@ -564,6 +566,7 @@ class Artifact(models.Model):
                 value=value,
                 defaults={"notes": notes, "applied_by": by, "applied_at": Now()},
             )
+            self.model_versions.follow_tag(value)
         tag.refresh_from_db()
         return tag
 
@@ -594,3 +597,7 @@ class ArtifactTag(models.Model):
 
     def __str__(self) -> str:
         return self.value
+
+
+# Django finds models here alone.
+from artifacts import logged_models, registry  # noqa: E402, F401

@@ -19,10 +19,12 @@ from rest_framework.views import APIView
 
 from artifacts import trees, uploads
 from artifacts.paths import checked_path
-from artifacts.viewsets import AnyAccept, download_file
+from artifacts.viewsets import download_file
 from runs.models import Run
 from tracking.errors import DoesNotExist, InvalidParameter, MlflowError
+from tracking.model_sources import logged_model_named
 from tracking.wire import Answer, Message, endpoint, protocol_view
+from trainhub.negotiation import AnyAccept
 
 # Clients know it by its beginning, and then send the file whole instead.
 NO_MULTIPART: Final = "Multipart upload is not supported for the current artifact repository"
@@ -68,7 +70,10 @@ def run_of(caller: User, run_id: str, experiment_id: str = DEFAULT_EXPERIMENT) -
 
 def _source_run(caller: User, experiment_id: str, model_id: str) -> Run:
     """The run that logged the model. Raises DoesNotExist."""
-    raise DoesNotExist(_("There is no logged model with the id %(id)s.") % {"id": model_id})
+    run = logged_model_named(model_id, caller, deleted_too=True).source_run
+    if run is None:
+        raise DoesNotExist(_("There is no logged model with the id %(id)s.") % {"id": model_id})
+    return run
 
 
 def _below(parts: list[str]) -> str:

@@ -5,7 +5,7 @@ https://github.com/mlflow/mlflow/blob/master/mlflow/exceptions.py
 
 from typing import Final
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import APIException
@@ -27,6 +27,9 @@ STATUS: Final[dict[str, int]] = {
     "INTERNAL_ERROR": 500,
     "NOT_IMPLEMENTED": 501,
 }
+
+# Errors of TrainHub's own that MLflow's clients wait for, by their code.
+DOMAIN_CODES: Final[dict[str, str]] = {"already_exists": "RESOURCE_ALREADY_EXISTS"}
 
 
 class MlflowError(Exception):
@@ -61,6 +64,8 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
     """What an error that TrainHub itself raises is in MLflow's words; None for a bug."""
     if isinstance(error, MlflowError):
         return error
+    if isinstance(error, DomainError) and error.code in DOMAIN_CODES:
+        return MlflowError(DOMAIN_CODES[error.code], str(error.message))
     if isinstance(error, DomainError):
         code = "RESOURCE_CONFLICT" if error.status_code == 409 else "INVALID_PARAMETER_VALUE"
         return MlflowError(code, str(error.message))
@@ -73,4 +78,6 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
     if isinstance(error, APIException):
         codes = {HTTP_401_UNAUTHORIZED: "UNAUTHENTICATED", HTTP_403_FORBIDDEN: "PERMISSION_DENIED"}
         return MlflowError(codes.get(error.status_code, "BAD_REQUEST"), str(error.detail))
+    if isinstance(error, ObjectDoesNotExist):  # deleted since it was looked up
+        return DoesNotExist("There is no such resource.")
     return None

@@ -14,11 +14,14 @@ from django.urls import path
 from django.utils.translation import gettext as _
 
 from accounts.permissions import sees_everything
+from artifacts.logged_models import LoggedModel
+from artifacts.queries import ModelPoint
 from runs import ingestion, metrics, reports
 from runs.ingestion import RunGone, json_number
 from runs.models import Run
 from runs.points import InvalidPoint, Points, is_key
 from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.registry_messages import Digest, Id, LongName
 from tracking.wire import Answer, Int64, Message, endpoint
 
 # https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py
@@ -31,6 +34,10 @@ class Metric(msgspec.Struct):
     value: float
     timestamp: Int64
     step: Int64 = 0
+    # The logged model that was measured, if the client says it, and on what.
+    model_id: Id = ""
+    dataset_name: LongName = ""
+    dataset_digest: Digest = ""
 
 
 class Entry(msgspec.Struct):
@@ -47,6 +54,9 @@ class LogMetric(Message):
     step: Int64 = 0
     run_id: str = ""
     run_uuid: str = ""
+    model_id: Id = ""
+    dataset_name: LongName = ""
+    dataset_digest: Digest = ""
 
 
 class LogBatch(Message):
@@ -76,7 +86,16 @@ def visible_run(caller: User, run_id: str) -> str:
 @endpoint("POST", message=LogMetric)
 def log_metric(caller: User, message: LogMetric) -> Answer:
     run_id = visible_run(caller, message.run_id or message.run_uuid)
-    _record(run_id, [Metric(message.key, message.value, message.timestamp, message.step)])
+    metric = Metric(
+        message.key,
+        message.value,
+        message.timestamp,
+        message.step,
+        message.model_id,
+        message.dataset_name,
+        message.dataset_digest,
+    )
+    _record(run_id, [metric])
     return {}
 
 
@@ -175,11 +194,26 @@ def _record(run_id: str, metrics: list[Metric]) -> None:
         ingestion.record_points(run_id, points)
     except RunGone:
         raise _no_run(run_id) from None
+    LoggedModel.objects.record_metrics(
+        run_id, [_model_point(metric) for metric in metrics if metric.model_id]
+    )
 
 
 def _no_run(run_id: str) -> DoesNotExist:
     return DoesNotExist(
         _("There is no run with the id %(id)s, or it is in the trash.") % {"id": run_id}
+    )
+
+
+def _model_point(metric: Metric) -> ModelPoint:
+    return ModelPoint(
+        metric.model_id,
+        metric.key,
+        metric.value,
+        metric.timestamp,
+        metric.step,
+        metric.dataset_name,
+        metric.dataset_digest,
     )
 
 

@@ -1,0 +1,790 @@
+"""The registry as MLflow's clients see it: addresses, answers, error codes."""
+
+import json
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from artifacts.logged_models import LoggedModel
+from artifacts.models import TagValue
+from artifacts.queries import ModelPoint
+from tests.clients import ApiClient
+from tests.factories import ProjectFactory, RunFactory, checkpoint
+
+pytestmark = pytest.mark.django_db
+
+MODELS = "/api/2.0/mlflow/registered-models"
+VERSIONS = "/api/2.0/mlflow/model-versions"
+LOGGED = "/api/2.0/mlflow/logged-models"
+
+
+class Mlflow:
+    """Requests as a client sends them: JSON bodies, but for GET, whose query they are."""
+
+    def __init__(self):
+        self.http = ApiClient()
+
+    def __call__(self, method, path, **message):
+        if method == "GET":
+            return self.http.get(path, message)
+        return self.http.generic(method, path, json.dumps(message), "application/json")
+
+    def ok(self, method, path, **message):
+        answer = self(method, path, **message)
+        assert answer.status_code == 200, answer.content
+        return answer.json()
+
+    def refusal(self, method, path, **message):
+        answer = self(method, path, **message)
+        assert 400 <= answer.status_code < 500, answer.content
+        return answer.json()["error_code"]
+
+    def register(self, name="summarizer", **fields):
+        return self.ok("POST", f"{MODELS}/create", name=name, **fields)["registered_model"]
+
+    def add_version(self, name="summarizer", source="s3://elsewhere/model", **fields):
+        message = {"name": name, "source": source, **fields}
+        return self.ok("POST", f"{VERSIONS}/create", **message)["model_version"]
+
+    def version(self, number="1", name="summarizer"):
+        return self.ok("GET", f"{VERSIONS}/get", name=name, version=number)["model_version"]
+
+    def log_model(self, project, **fields):
+        return self.ok("POST", LOGGED, experiment_id=project.pk, **fields)["model"]
+
+
+@pytest.fixture
+def mlflow():
+    return Mlflow()
+
+
+# --- registered models -----------------------------------------------------------------------
+
+
+def test_registered_model_is_told_as_it_was_made(mlflow):
+    mlflow.register(description="摘要", tags=[{"key": "team", "value": "nlp"}])
+
+    model = mlflow.ok("GET", f"{MODELS}/get", name="summarizer")["registered_model"]
+
+    assert model["name"] == "summarizer"
+    assert model["description"] == "摘要"
+    assert model["tags"] == [{"key": "team", "value": "nlp"}]
+    assert model["latest_versions"] == model["aliases"] == []
+    assert model["creation_timestamp"] == model["last_updated_timestamp"] > 1.7e12
+
+
+def test_registering_a_name_again_says_so(mlflow):
+    mlflow.register()
+
+    assert mlflow.refusal("POST", f"{MODELS}/create", name="summarizer") == (
+        "RESOURCE_ALREADY_EXISTS"
+    )
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "..", "x" * 257, "a\x00", None, 3])
+def test_name_that_no_uri_can_hold_is_refused(mlflow, name):
+    assert mlflow.refusal("POST", f"{MODELS}/create", name=name) == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{MODELS}/get"),
+        ("PATCH", f"{MODELS}/update"),
+        ("DELETE", f"{MODELS}/delete"),
+        ("POST", f"{MODELS}/get-latest-versions"),
+    ],
+)
+def test_unknown_name_does_not_exist(mlflow, method, path):
+    assert mlflow.refusal(method, path, name="nobody") == "RESOURCE_DOES_NOT_EXIST"
+
+
+def test_rename_keeps_the_versions(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+
+    mlflow.ok("POST", f"{MODELS}/rename", name="summarizer", new_name="writer")
+
+    assert mlflow.version(name="writer")["name"] == "writer"
+    assert mlflow.refusal("GET", f"{MODELS}/get", name="summarizer") == "RESOURCE_DOES_NOT_EXIST"
+
+
+def test_rename_to_a_taken_name_says_so(mlflow):
+    mlflow.register("a")
+    mlflow.register("b")
+
+    refusal = mlflow.refusal("POST", f"{MODELS}/rename", name="a", new_name="b")
+
+    assert refusal == "RESOURCE_ALREADY_EXISTS"
+
+
+def test_update_changes_the_description(mlflow):
+    mlflow.register()
+
+    answer = mlflow.ok("PATCH", f"{MODELS}/update", name="summarizer", description="new")
+
+    assert answer["registered_model"]["description"] == "new"
+
+
+def test_deleted_model_is_gone_with_its_versions(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+
+    mlflow.ok("DELETE", f"{MODELS}/delete", name="summarizer")
+
+    assert mlflow.refusal("GET", f"{MODELS}/get", name="summarizer") == "RESOURCE_DOES_NOT_EXIST"
+    assert mlflow.ok("GET", f"{VERSIONS}/search")["model_versions"] == []
+
+
+def test_tag_of_a_model_is_set_and_deleted(mlflow):
+    mlflow.register()
+    mlflow.ok("POST", f"{MODELS}/set-tag", name="summarizer", key="a", value="1")
+    mlflow.ok("POST", f"{MODELS}/set-tag", name="summarizer", key="b", value="2")
+
+    mlflow.ok("DELETE", f"{MODELS}/delete-tag", name="summarizer", key="a")
+
+    model = mlflow.ok("GET", f"{MODELS}/get", name="summarizer")["registered_model"]
+    assert model["tags"] == [{"key": "b", "value": "2"}]
+
+
+def test_search_gives_pages_that_follow_each_other(mlflow):
+    for name in "abcde":
+        mlflow.register(name)
+
+    names, token = [], ""
+    for _page in range(3):
+        page = mlflow.ok("GET", f"{MODELS}/search", max_results=2, page_token=token)
+        names += [model["name"] for model in page["registered_models"]]
+        token = page.get("next_page_token", "")
+
+    assert names == list("abcde")
+    assert token == ""
+
+
+def test_search_orders_and_filters(mlflow):
+    for name in ("a1", "a2", "b"):
+        mlflow.register(name)
+
+    page = mlflow.ok("GET", f"{MODELS}/search", filter="name LIKE 'a%'", order_by=["name DESC"])
+
+    assert [model["name"] for model in page["registered_models"]] == ["a2", "a1"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"max_results": 0},
+        {"max_results": 1001},
+        {"max_results": "x"},
+        {"page_token": "x"},
+        {"page_token": "LTE="},
+        {"page_token": "é"},
+        {"page_token": "OTk5OTk5OTk5OTk5OTk5OTk5OTk="},
+        {"filter": "nonsense"},
+        {"order_by": ["nonsense"]},
+    ],
+)
+@pytest.mark.parametrize("path", [f"{MODELS}/search", f"{VERSIONS}/search"])
+def test_search_that_makes_no_sense_is_refused(mlflow, path, message):
+    if path.startswith(VERSIONS) and message == {"max_results": 1001}:
+        message = {"max_results": 200_001}
+
+    assert mlflow.refusal("GET", path, **message) == "INVALID_PARAMETER_VALUE"
+
+
+def test_search_asks_the_database_as_often_for_many_as_for_one(mlflow):
+    counts = []
+    for name in "ab":
+        mlflow.register(name)
+        mlflow.add_version(name)
+        mlflow.ok("POST", f"{MODELS}/alias", name=name, alias="x", version="1")
+        with CaptureQueriesContext(connection) as queries:
+            mlflow.ok("GET", f"{MODELS}/search")
+            mlflow.ok("GET", f"{VERSIONS}/search")
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1]
+
+
+def test_latest_versions_are_the_newest_of_each_stage(mlflow):
+    mlflow.register()
+    for number, stage in enumerate(["Production", "None", "Production", "Staging"], start=1):
+        mlflow.add_version()
+        message = {"name": "summarizer", "version": str(number), "stage": stage}
+        mlflow.ok("POST", f"{VERSIONS}/transition-stage", **message)
+
+    def latest(**stages):
+        message = {"name": "summarizer", **stages}
+        answer = mlflow.ok("POST", f"{MODELS}/get-latest-versions", **message)
+        return {each["current_stage"]: each["version"] for each in answer["model_versions"]}
+
+    assert latest() == {"Production": "3", "None": "2", "Staging": "4"}
+    assert latest(stages=["production"]) == {"Production": "3"}
+
+
+# --- versions --------------------------------------------------------------------------------
+
+
+def test_version_is_told_as_it_was_made(mlflow):
+    run = RunFactory()
+    mlflow.register()
+
+    mlflow.add_version(
+        run_id=run.pk,
+        description="first",
+        run_link="http://elsewhere",
+        tags=[{"key": "a", "value": "1"}],
+    )
+
+    version = mlflow.version()
+    assert (version["version"], version["status"]) == ("1", "READY")
+    assert (version["source"], version["run_id"]) == ("s3://elsewhere/model", run.pk)
+    assert (version["description"], version["run_link"]) == ("first", "http://elsewhere")
+    assert (version["current_stage"], version["aliases"]) == ("None", [])
+    assert version["tags"] == [{"key": "a", "value": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"source": ""}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "mlflow-artifacts:/a/../b"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "http://[x/model"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "models:/a/b"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "models:/nobody/1"}, "RESOURCE_DOES_NOT_EXIST"),
+        ({"source": "models:/m-" + "0" * 32}, "RESOURCE_DOES_NOT_EXIST"),
+        ({"source": "x", "run_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
+        ({"source": "x", "model_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
+    ],
+)
+def test_source_that_is_none_is_refused(mlflow, fields, code):
+    mlflow.register()
+
+    assert mlflow.refusal("POST", f"{VERSIONS}/create", name="summarizer", **fields) == code
+    assert mlflow.ok("GET", f"{VERSIONS}/search")["model_versions"] == []
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "1.0", "²", "9" * 10, "9" * 11])
+def test_number_that_is_none_is_refused(mlflow, number):
+    mlflow.register()
+
+    assert mlflow.refusal("GET", f"{VERSIONS}/get", name="summarizer", version=number) in (
+        "INVALID_PARAMETER_VALUE",
+        "RESOURCE_DOES_NOT_EXIST",
+    )
+
+
+def test_update_of_a_version_changes_the_description(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+
+    message = {"name": "summarizer", "version": "1", "description": "new"}
+    answer = mlflow.ok("PATCH", f"{VERSIONS}/update", **message)
+
+    assert answer["model_version"]["description"] == "new"
+
+
+def test_deleted_version_is_gone_with_its_aliases(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+    mlflow.ok("POST", f"{MODELS}/alias", name="summarizer", alias="best", version="1")
+
+    mlflow.ok("DELETE", f"{VERSIONS}/delete", name="summarizer", version="1")
+
+    assert mlflow.refusal("GET", f"{VERSIONS}/get", name="summarizer", version="1") == (
+        "RESOURCE_DOES_NOT_EXIST"
+    )
+    model = mlflow.ok("GET", f"{MODELS}/get", name="summarizer")["registered_model"]
+    assert model["aliases"] == []
+
+
+def test_versions_are_searched_by_what_clients_search_by(mlflow):
+    run = RunFactory()
+    mlflow.register("a")
+    mlflow.register("b")
+    mlflow.add_version("a", run_id=run.pk)
+    mlflow.add_version("a", tags=[{"key": "k", "value": "v"}])
+    mlflow.add_version("b", source="s3://b")
+
+    def found(text):
+        page = mlflow.ok("GET", f"{VERSIONS}/search", filter=text, order_by=["version_number ASC"])
+        return [(version["name"], version["version"]) for version in page["model_versions"]]
+
+    assert found("name = 'a'") == [("a", "1"), ("a", "2")]
+    assert found(f"run_id = '{run.pk}'") == [("a", "1")]
+    assert found("tags.k = 'v'") == [("a", "2")]
+    assert found("source_path LIKE 's3://b%'") == [("b", "1")]
+    assert found("name = 'a' AND version_number > 1") == [("a", "2")]
+
+
+def test_tag_of_a_version_is_set_and_deleted(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+    version = {"name": "summarizer", "version": "1"}
+    mlflow.ok("POST", f"{VERSIONS}/set-tag", **version, key="a", value="1")
+    mlflow.ok("POST", f"{VERSIONS}/set-tag", **version, key="b", value="2")
+
+    mlflow.ok("DELETE", f"{VERSIONS}/delete-tag", **version, key="a")
+
+    assert mlflow.version()["tags"] == [{"key": "b", "value": "2"}]
+
+
+# --- aliases and stages ----------------------------------------------------------------------
+
+
+def test_alias_leads_to_its_version_and_no_other(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+    mlflow.add_version()
+    for number in ("1", "2"):
+        mlflow.ok("POST", f"{MODELS}/alias", name="summarizer", alias="best", version=number)
+
+    found = mlflow.ok("GET", f"{MODELS}/alias", name="summarizer", alias="best")
+
+    assert (found["model_version"]["version"], found["model_version"]["aliases"]) == ("2", ["best"])
+    assert mlflow.version("1")["aliases"] == []
+
+
+def test_deleted_alias_leads_nowhere(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+    mlflow.ok("POST", f"{MODELS}/alias", name="summarizer", alias="best", version="1")
+
+    mlflow.ok("DELETE", f"{MODELS}/alias", name="summarizer", alias="best")
+
+    refusal = mlflow.refusal("GET", f"{MODELS}/alias", name="summarizer", alias="best")
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
+def test_latest_is_the_newest_version(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+    mlflow.add_version()
+
+    found = mlflow.ok("GET", f"{MODELS}/alias", name="summarizer", alias="latest")
+
+    assert found["model_version"]["version"] == "2"
+
+
+@pytest.mark.parametrize("alias", ["", "latest", "Latest", "v1", "V12", "a b", "a/b", "x" * 256])
+def test_alias_that_clients_could_not_tell_is_refused(mlflow, alias):
+    mlflow.register()
+    mlflow.add_version()
+
+    refusal = mlflow.refusal("POST", f"{MODELS}/alias", name="summarizer", alias=alias, version="1")
+
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
+def test_unknown_stage_is_refused(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+
+    message = {"name": "summarizer", "version": "1", "stage": "Beta"}
+    refusal = mlflow.refusal("POST", f"{VERSIONS}/transition-stage", **message)
+
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
+def test_only_active_stages_make_others_way(mlflow):
+    mlflow.register()
+    mlflow.add_version()
+
+    message = {"name": "summarizer", "version": "1", "stage": "Archived"}
+    refusal = mlflow.refusal(
+        "POST", f"{VERSIONS}/transition-stage", **message, archive_existing_versions=True
+    )
+
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
+# --- checkpoints -----------------------------------------------------------------------------
+
+
+def sources_of(artifact):
+    run = artifact.run
+    return [
+        artifact.path,
+        f"mlflow-artifacts:/{run.project_id}/{run.pk}/artifacts/{artifact.file}",
+        f"mlflow-artifacts://trainhub:8000/{run.project_id}/{run.pk}/artifacts/{artifact.file}",
+        f"runs:/{run.pk}/{artifact.file}",
+    ]
+
+
+@pytest.mark.parametrize("form", range(4))
+def test_stage_tags_the_checkpoint_that_the_source_names(mlflow, form):
+    artifact = checkpoint(RunFactory())
+    mlflow.register()
+    mlflow.add_version(source=sources_of(artifact)[form])
+
+    message = {"name": "summarizer", "version": "1", "stage": "Production"}
+    mlflow.ok("POST", f"{VERSIONS}/transition-stage", **message)
+
+    tag = artifact.tags.get()
+    assert (tag.value, tag.applied_by.get_username()) == ("发布", "admin")
+
+
+def test_checkpoint_tagged_on_our_pages_is_released_in_the_registry(mlflow):
+    artifact = checkpoint(RunFactory())
+    mlflow.register()
+    mlflow.add_version(source=artifact.path)
+
+    artifact.tag(TagValue.RELEASED, notes="", by=None)
+
+    version = mlflow.ok("GET", f"{MODELS}/alias", name="summarizer", alias="released")
+    assert version["model_version"]["version"] == "1"
+    assert version["model_version"]["current_stage"] == "Production"
+
+
+def test_alias_tags_the_checkpoint(mlflow):
+    artifact = checkpoint(RunFactory())
+    mlflow.register()
+    mlflow.add_version(source=artifact.path)
+
+    mlflow.ok("POST", f"{MODELS}/alias", name="summarizer", alias="candidate", version="1")
+
+    assert artifact.tags.get().value == "候选"
+    assert mlflow.version()["current_stage"] == "Staging"
+
+
+@pytest.mark.parametrize("form", range(4))
+def test_checkpoint_is_fetched_through_us(mlflow, form):
+    artifact = checkpoint(RunFactory())
+    run = artifact.run
+    mlflow.register()
+    mlflow.add_version(source=sources_of(artifact)[form])
+
+    answer = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
+
+    assert answer["artifact_uri"] == (
+        f"mlflow-artifacts:/{run.project_id}/{run.pk}/artifacts/{artifact.file}"
+    )
+
+
+def test_checkpoint_that_made_way_is_fetched_where_it_is_now(mlflow):
+    artifact = checkpoint(RunFactory())
+    mlflow.register()
+    mlflow.add_version(source=artifact.path)
+    artifact.file = "elsewhere.pt"
+    artifact.save()
+
+    answer = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
+
+    assert answer["artifact_uri"].endswith("/artifacts/elsewhere.pt")
+
+
+def test_source_elsewhere_is_fetched_there(mlflow):
+    mlflow.register()
+    mlflow.add_version(source="s3://elsewhere/model")
+
+    answer = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
+
+    assert answer["artifact_uri"] == "s3://elsewhere/model"
+
+
+def test_copied_version_is_of_the_same_checkpoint(mlflow):
+    artifact = checkpoint(RunFactory())
+    mlflow.register("a")
+    mlflow.register("b")
+    mlflow.add_version("a", source=artifact.path)
+
+    mlflow.add_version("b", source="models:/a/1")
+
+    assert artifact.model_versions.count() == 2
+
+
+# --- logged models ---------------------------------------------------------------------------
+
+
+def test_logged_model_is_told_as_it_was_made(mlflow):
+    run = RunFactory()
+
+    model_id = mlflow.log_model(
+        run.project,
+        name="best",
+        model_type="agent",
+        source_run_id=run.pk,
+        params=[{"key": "lr", "value": "0.1"}],
+        tags=[{"key": "a", "value": "1"}],
+    )["info"]["model_id"]
+
+    model = mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]
+    info = model["info"]
+    assert (info["name"], info["model_type"], info["source_run_id"]) == ("best", "agent", run.pk)
+    assert (info["experiment_id"], info["status"]) == (run.project_id, "LOGGED_MODEL_PENDING")
+    assert info["artifact_uri"] == (
+        f"mlflow-artifacts:/{run.project_id}/models/{model_id}/artifacts"
+    )
+    assert info["tags"] == [{"key": "a", "value": "1"}]
+    assert model["data"] == {"params": [{"key": "lr", "value": "0.1"}], "metrics": []}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"experiment_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
+        ({"source_run_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
+        ({"name": "a/b"}, "INVALID_PARAMETER_VALUE"),
+        ({"name": ""}, "INVALID_PARAMETER_VALUE"),
+        ({"params": [{"key": "\x00"}]}, "INVALID_PARAMETER_VALUE"),
+        ({"tags": [{"key": "k", "value": "\ud800"}]}, "INVALID_PARAMETER_VALUE"),
+    ],
+)
+def test_logged_model_of_nothing_is_refused(mlflow, fields, code):
+    message = {"experiment_id": ProjectFactory().pk, **fields}
+
+    assert mlflow.refusal("POST", LOGGED, **message) == code
+    assert not LoggedModel.objects.exists()
+
+
+@pytest.mark.parametrize("status", ["LOGGED_MODEL_READY", 2, "LOGGED_MODEL_UPLOAD_FAILED"])
+def test_logged_model_is_finalized(mlflow, status):
+    model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
+
+    answer = mlflow.ok("PATCH", f"{LOGGED}/{model_id}", model_id=model_id, status=status)
+
+    assert answer["model"]["info"]["status"] == {2: "LOGGED_MODEL_READY"}.get(status, status)
+
+
+def test_unknown_status_is_refused(mlflow):
+    model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
+
+    refusal = mlflow.refusal("PATCH", f"{LOGGED}/{model_id}", status="DONE")
+
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
+def test_deleted_logged_model_is_shown_to_who_asks_for_deleted_ones(mlflow):
+    model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
+
+    mlflow.ok("DELETE", f"{LOGGED}/{model_id}", model_id=model_id)
+
+    assert mlflow.refusal("GET", f"{LOGGED}/{model_id}") == "RESOURCE_DOES_NOT_EXIST"
+    assert mlflow.ok("GET", f"{LOGGED}/{model_id}", allow_deleted="true")["model"]
+
+
+def test_tags_of_a_logged_model_are_set_and_deleted(mlflow):
+    model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
+    tags = [{"key": "a/b", "value": "1"}, {"key": "c", "value": "2"}]
+    mlflow.ok("PATCH", f"{LOGGED}/{model_id}/tags", tags=tags)
+
+    mlflow.ok("DELETE", f"{LOGGED}/{model_id}/tags/a/b")
+
+    model = mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]
+    assert model["info"]["tags"] == [{"key": "c", "value": "2"}]
+
+
+def test_params_of_a_logged_model_are_added(mlflow):
+    model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
+
+    params = [{"key": "lr", "value": "1"}]
+    mlflow.ok("POST", f"{LOGGED}/{model_id}/params", model_id=model_id, params=params)
+
+    changed = [{"key": "lr", "value": "2"}]
+    refusal = mlflow.refusal("POST", f"{LOGGED}/{model_id}/params", params=changed)
+    assert refusal == "INVALID_PARAMETER_VALUE"
+    assert mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]["data"]["params"] == params
+
+
+def test_logged_models_are_searched_within_experiments(mlflow):
+    project, other = ProjectFactory(), ProjectFactory()
+    run = RunFactory(project=project)
+    mlflow.log_model(project, name="a", source_run_id=run.pk)
+    mlflow.log_model(project, name="b", params=[{"key": "lr", "value": "1"}])
+    mlflow.log_model(other, name="a")
+
+    def found(filter="", **more):
+        message = {"experiment_ids": [project.pk], "filter": filter, **more}
+        page = mlflow.ok("POST", f"{LOGGED}/search", **message)
+        return [model["info"]["name"] for model in page["models"]]
+
+    assert sorted(found()) == ["a", "b"]
+    assert found("name = 'a'") == ["a"]
+    assert found(f"source_run_id='{run.pk}'") == ["a"]
+    assert found("params.lr = '1'") == ["b"]
+    assert found(order_by=[{"field_name": "name", "ascending": False}]) == ["b", "a"]
+    assert found(max_results=1, order_by=[{"field_name": "name"}]) == ["a"]
+
+
+def test_logged_models_are_searched_and_ordered_by_metrics(mlflow):
+    run = RunFactory()
+    for name, loss in (("a", 0.5), ("b", 0.1), ("c", None)):
+        model_id = mlflow.log_model(run.project, name=name)["info"]["model_id"]
+        if loss is not None:
+            point = ModelPoint(model_id, "loss", loss, 0, 0, dataset_name="eval")
+            LoggedModel.objects.record_metrics(run.pk, [point])
+
+    def found(**message):
+        message = {"experiment_ids": [run.project_id], **message}
+        page = mlflow.ok("POST", f"{LOGGED}/search", **message)
+        return [model["info"]["name"] for model in page["models"]]
+
+    assert found(filter="metrics.loss < 0.3") == ["b"]
+    assert found(filter="metrics.loss < 0.3", datasets=[{"dataset_name": "train"}]) == []
+    assert found(order_by=[{"field_name": "metrics.loss"}]) == ["b", "a", "c"]
+    assert found(order_by=[{"field_name": "metrics.loss", "ascending": False}]) == ["a", "b", "c"]
+
+
+def test_metric_that_is_no_number_is_told_as_text(mlflow):
+    run = RunFactory()
+    model_id = mlflow.log_model(run.project)["info"]["model_id"]
+    points = [ModelPoint(model_id, key, float(key), 5, 1) for key in ("nan", "inf", "-inf", "1")]
+
+    LoggedModel.objects.record_metrics(run.pk, points)
+
+    metrics = mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]["data"]["metrics"]
+    assert {metric["key"]: metric["value"] for metric in metrics} == {
+        "nan": "NaN",
+        "inf": "Infinity",
+        "-inf": "-Infinity",
+        "1": 1.0,
+    }
+    assert (metrics[0]["timestamp"], metrics[0]["step"], metrics[0]["run_id"]) == (5, 1, run.pk)
+
+
+def test_files_of_a_logged_model_are_its_runs(mlflow):
+    run = RunFactory()
+    info = mlflow.log_model(run.project, source_run_id=run.pk)["info"]
+    address = info["artifact_uri"].removeprefix("mlflow-artifacts:")
+
+    root = "/api/2.0/mlflow-artifacts/artifacts"
+    answer = mlflow.http.put(f"{root}{address}/MLmodel", b"x", "text/plain")
+
+    assert answer.status_code == 200
+    assert run.artifacts.get().file == f"models/{info['model_id']}/MLmodel"
+
+
+@pytest.mark.parametrize("model_id", ["m-nobody", "%00"])
+def test_files_of_an_unknown_logged_model_are_refused(mlflow, model_id):
+    path = f"/api/2.0/mlflow-artifacts/artifacts/0/models/{model_id}/artifacts/MLmodel"
+
+    assert mlflow.http.put(path, b"x", "text/plain").status_code == 404
+
+
+def test_model_logged_outside_any_run_has_a_run_of_its_own(mlflow):
+    info = mlflow.log_model(ProjectFactory(), name="best")["info"]
+
+    run = LoggedModel.objects.get(pk=info["model_id"]).source_run
+    assert (run.name, run.status) == ("best", "已完成")
+    assert info["source_run_id"] == run.pk
+
+
+def test_logged_model_of_the_default_experiment_is_found_there(mlflow):
+    model_id = mlflow.ok("POST", LOGGED, experiment_id="0")["model"]["info"]["model_id"]
+
+    page = mlflow.ok("POST", f"{LOGGED}/search", experiment_ids=["0"])
+
+    assert [model["info"]["model_id"] for model in page["models"]] == [model_id]
+
+
+def test_metric_that_names_a_model_is_told_of_it(mlflow):
+    run = RunFactory()
+    model_id = mlflow.log_model(run.project)["info"]["model_id"]
+    metric = {"key": "loss", "value": 0.5, "timestamp": 1, "step": 1, "model_id": model_id}
+
+    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-metric", run_id=run.pk, **metric)
+    later = {**metric, "value": "NaN", "step": 2, "dataset_name": "eval", "dataset_digest": "d"}
+    other = {**metric, "key": "acc", "model_id": "m-nobody"}
+    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-batch", run_id=run.pk, metrics=[later, other])
+
+    metrics = mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]["data"]["metrics"]
+    assert [(each["key"], each["value"], each.get("dataset_name")) for each in metrics] == [
+        ("loss", 0.5, None),
+        ("loss", "NaN", "eval"),
+    ]
+
+
+@pytest.mark.parametrize("field", ["model_id", "dataset_name", "dataset_digest"])
+def test_metric_of_a_model_that_cannot_be_is_refused(mlflow, field):
+    run = RunFactory()
+    metric = {"key": "loss", "value": 0.5, "timestamp": 1, "model_id": "m-0", field: "\x00"}
+
+    refusal = mlflow.refusal(
+        "POST", "/api/2.0/mlflow/runs/log-batch", run_id=run.pk, metrics=[metric]
+    )
+
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
+def test_checkpoint_in_a_logged_model_is_tagged_by_its_stage(mlflow):
+    artifact = checkpoint(RunFactory())
+    run = artifact.run
+    model_id = mlflow.log_model(run.project, source_run_id=run.pk)["info"]["model_id"]
+    artifact.file = f"models/{model_id}/checkpoint-100/model.safetensors"
+    artifact.save()
+    mlflow.register()
+    version = mlflow.add_version(source=f"models:/{model_id}", model_id=model_id)
+
+    message = {"name": "summarizer", "version": "1", "stage": "Staging"}
+    mlflow.ok("POST", f"{VERSIONS}/transition-stage", **message)
+
+    assert (version["run_id"], version["model_id"]) == (run.pk, model_id)
+    assert artifact.tags.get().value == "候选"
+    answer = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
+    assert answer["artifact_uri"] == (
+        f"mlflow-artifacts:/{run.project_id}/models/{model_id}/artifacts"
+    )
+
+
+# --- runs/log-model --------------------------------------------------------------------------
+
+
+def told(path="model", **more):
+    return json.dumps({"artifact_path": path, "flavors": {}, "run_id": "x", **more})
+
+
+def test_run_tells_the_models_that_it_logged(mlflow):
+    run = RunFactory(tags={"kept": "yes"})
+
+    for path in ("a", "b", "b"):
+        mlflow.ok("POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=told(path))
+
+    run.refresh_from_db()
+    history = json.loads(run.tags["mlflow.log-model.history"])
+    assert [model["artifact_path"] for model in history] == ["a", "b"]
+    assert run.tags["kept"] == "yes"
+
+
+def test_run_tells_no_more_models_than_a_row_should_hold(mlflow):
+    run = RunFactory(tags={"mlflow.log-model.history": json.dumps([{"n": n} for n in range(100)])})
+
+    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=told())
+
+    run.refresh_from_db()
+    history = json.loads(run.tags["mlflow.log-model.history"])
+    assert (len(history), history[0]) == (100, {"n": 1})
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "{}", "3", '{"run_id": 1}', "[" * 10_000])
+def test_model_that_is_none_is_refused(mlflow, text):
+    run = RunFactory()
+
+    refusal = mlflow.refusal(
+        "POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=text
+    )
+
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize("tag", ["x", "{}", "3"])
+def test_tag_that_a_client_overwrote_begins_anew(mlflow, tag):
+    run = RunFactory(tags={"mlflow.log-model.history": tag})
+
+    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=told())
+
+    run.refresh_from_db()
+    assert len(json.loads(run.tags["mlflow.log-model.history"])) == 1
+
+
+def test_method_that_an_address_does_not_know_is_told_so(mlflow):
+    assert mlflow.refusal("PUT", f"{MODELS}/alias") == "ENDPOINT_NOT_FOUND"
+    assert mlflow.refusal("GET", f"{MODELS}/create") == "ENDPOINT_NOT_FOUND"
+    assert mlflow.refusal("PUT", f"{LOGGED}/m-0") == "ENDPOINT_NOT_FOUND"
+
+
+def test_nobody_unknown_sees_the_registry(mlflow, settings):
+    settings.OPEN_MODE = False
+
+    assert mlflow.refusal("GET", f"{MODELS}/search") == "UNAUTHENTICATED"
+    assert mlflow.refusal("POST", f"{MODELS}/alias") == "UNAUTHENTICATED"

@@ -1,0 +1,171 @@
+"""MLflow's model versions: what a registered model's numbers stand for.
+
+https://github.com/mlflow/mlflow/blob/master/mlflow/protos/model_registry.proto
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+
+from artifacts.registry import ModelVersion, Stage
+from tracking.errors import InvalidParameter
+from tracking.model_sources import download_uri, source_of, version_named
+from tracking.registered_models import model_named, stage_named
+from tracking.registry_filters import Fields
+from tracking.registry_messages import (
+    Address,
+    Filter,
+    Id,
+    Key,
+    Name,
+    Number,
+    Pair,
+    Text,
+    as_dict,
+    version_as_told,
+)
+from tracking.registry_pages import page_of
+from tracking.wire import Message, endpoint
+
+FIELDS: Final = Fields(
+    texts={
+        "name": "model__name",
+        "run_id": "run_id",
+        "source": "source",
+        "source_path": "source",
+        "current_stage": "stage",
+    },
+    numbers={"version_number": "number", "version": "number"},
+    times={"creation_timestamp": "created_at", "last_updated_timestamp": "updated_at"},
+    maps={"tag": "tags"},
+)
+DEFAULT_ORDER: Final = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
+
+
+class Create(Message):
+    name: Name
+    source: Address
+    run_id: Id = ""
+    tags: list[Pair] = msgspec.field(default_factory=list)
+    run_link: Address = ""
+    description: Text = ""
+    model_id: Id = ""
+
+
+class OfVersion(Message):
+    name: Name
+    version: Number
+
+
+class Describe(OfVersion):
+    description: Text = ""
+
+
+class TransitionStage(OfVersion):
+    stage: str
+    archive_existing_versions: bool = False
+
+
+class Search(Message):
+    filter: Filter = ""
+    max_results: Annotated[int, msgspec.Meta(ge=1, le=200_000)] = 10_000
+    order_by: list[str] = msgspec.field(default_factory=list)
+    page_token: str = ""
+
+
+class SetTag(OfVersion):
+    key: Key
+    value: Text = ""
+
+
+class DeleteTag(OfVersion):
+    key: Key
+
+
+@endpoint("POST", message=Create)
+def create(caller: User, message: Create) -> dict[str, Any]:
+    model = model_named(message.name, caller)
+    source = source_of(
+        message.source, run_id=message.run_id, model_id=message.model_id, caller=caller
+    )
+    version = model.add_version(
+        source,
+        run_link=message.run_link,
+        description=message.description,
+        tags=as_dict(message.tags),
+        by=caller,
+    )
+    return _answer(version)
+
+
+@endpoint("GET", message=OfVersion)
+def get(caller: User, message: OfVersion) -> dict[str, Any]:
+    return _answer(version_named(message.name, message.version, caller))
+
+
+@endpoint("PATCH", message=Describe)
+def update(caller: User, message: Describe) -> dict[str, Any]:
+    version = version_named(message.name, message.version, caller)
+    version.describe(message.description)
+    return _answer(version)
+
+
+@endpoint("DELETE", message=OfVersion)
+def delete(caller: User, message: OfVersion) -> dict[str, Any]:
+    version_named(message.name, message.version, caller).remove()
+    return {}
+
+
+@endpoint("POST", message=TransitionStage)
+def transition_stage(caller: User, message: TransitionStage) -> dict[str, Any]:
+    stage = stage_named(message.stage)
+    archive_others = message.archive_existing_versions
+    if archive_others and stage not in (Stage.STAGING, Stage.PRODUCTION):
+        raise InvalidParameter(
+            _("Only versions in Staging or Production make way for another: not in %(stage)s.")
+            % {"stage": stage.value}
+        )
+    version = version_named(message.name, message.version, caller)
+    version.move_to(stage, archive_others=archive_others, by=caller)
+    return _answer(version)
+
+
+@endpoint("GET", message=Search)
+def search(caller: User, message: Search) -> dict[str, Any]:
+    orders = [FIELDS.order_by(text) for text in message.order_by or DEFAULT_ORDER]
+    versions = (
+        ModelVersion.objects.visible_to(caller)
+        .filter(FIELDS.where(message.filter))
+        .order_by(*orders, "id")
+        .select_related("model", "created_by")
+        .prefetch_related("aliases")
+    )
+    found, more = page_of(versions, size=message.max_results, token=message.page_token)
+    told = [version_as_told(version, version.model) for version in found]
+    return {"model_versions": told, **more}
+
+
+@endpoint("GET", message=OfVersion)
+def get_download_uri(caller: User, message: OfVersion) -> dict[str, Any]:
+    version = version_named(message.name, message.version, caller)
+    return {"artifact_uri": download_uri(version)}
+
+
+@endpoint("POST", message=SetTag)
+def set_tag(caller: User, message: SetTag) -> dict[str, Any]:
+    version_named(message.name, message.version, caller).set_tags({message.key: message.value})
+    return {}
+
+
+@endpoint("DELETE", message=DeleteTag)
+def delete_tag(caller: User, message: DeleteTag) -> dict[str, Any]:
+    version_named(message.name, message.version, caller).delete_tag(message.key)
+    return {}
+
+
+def _answer(version: ModelVersion) -> dict[str, Any]:
+    return {"model_version": version_as_told(version, version.model)}
