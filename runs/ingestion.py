@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connection
 
-from runs import queries
+from runs import log_blocks, queries
 from runs.models import LogLevel, MetricSeries, Run
 
 MAX_MESSAGE_LENGTH = 32_000  # characters of one log line
@@ -36,6 +36,7 @@ class Line:
     level: str = LogLevel.INFO
     source: str = ""
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    rank: int | None = None
 
 
 def record_metrics(run: Run, points: Sequence[Point]) -> None:
@@ -71,16 +72,22 @@ def append_log(run: Run, lines: Sequence[Line]) -> None:
     """Append ``lines``; they get the run's next numbers."""
     if not lines:
         return
-    columns = "run_id, seq, timestamp, level, source, message"
+    stored = [
+        log_blocks.Stored(
+            line.timestamp, line.level, storable(line.source), line.rank, storable(line.message)
+        )
+        for line in lines
+    ]
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"COPY runs_logline ({columns}) FROM STDIN") as copy,
+        cursor.copy(
+            "COPY runs_logline (run_id, seq, timestamp, level, source, rank, message) FROM STDIN"
+        ) as copy,
     ):
-        for seq, line in enumerate(lines, start=run.log_count + 1):
-            copy.write_row(
-                (run.pk, seq, line.timestamp, line.level, line.source, storable(line.message))
-            )
-    run.change(log_count=run.log_count + len(lines))
+        for seq, row in enumerate(stored, start=run.log_count + 1):
+            copy.write_row((run.pk, seq, *row))
+    log_blocks.summarize(run, stored)
+    run.change(log_count=run.log_count + len(lines), reported_at=datetime.now(UTC))
 
 
 def report_progress(run: Run, *, step: int, total_steps: int | None) -> None:

@@ -257,6 +257,8 @@ WORKER_TICK_SECONDS = env.float("TRAINHUB_WORKER_TICK_SECONDS", default=0.5)
 WORKER_SEATS = env.int("TRAINHUB_WORKER_SEATS", default=8)
 # How long the cancel endpoint waits for a worker to stop a process before it answers 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
+# How long one search in a run's log may take; a longer one is refused, not waited for.
+SEARCH_TIMEOUT_SECONDS = env.float("TRAINHUB_SEARCH_TIMEOUT_SECONDS", default=10.0)
 # Where processes run: configuration, output and checkpoints before they are artifacts.
 WORK_DIR = DATA_DIR / "runs"
 

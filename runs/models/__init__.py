@@ -1,7 +1,7 @@
 """The nouns of a run's life, one module each."""
 
 from runs.models.event import EventKind, RunEvent
-from runs.models.log import LogLevel, LogLine
+from runs.models.log import LogBatch, LogBlock, LogLevel, LogLine
 from runs.models.metric import MetricBucket, MetricPoint, MetricSeries
 from runs.models.pool import GpuPool
 from runs.models.recipe import ExecutorName, Recipe
@@ -12,6 +12,8 @@ __all__ = [
     "EventKind",
     "ExecutorName",
     "GpuPool",
+    "LogBatch",
+    "LogBlock",
     "LogLevel",
     "LogLine",
     "MetricBucket",
