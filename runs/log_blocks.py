@@ -91,7 +91,7 @@ def _filter(text: str) -> bytes:
 def bits_of(text: str) -> list[int]:
     """Bits that are set in the filter of every block with ``text`` in a message; none for less
     than three bytes."""
-    return np.unique(_bits(text))[:BITS_ASKED].tolist()
+    return [int(bit) for bit in np.unique(_bits(text))[:BITS_ASKED]]
 
 
 def _bits(text: str) -> NDArray[np.uint32]:
@@ -99,4 +99,4 @@ def _bits(text: str) -> NDArray[np.uint32]:
     folded = np.frombuffer(text.encode().lower(), dtype=np.uint8).astype(np.uint32)
     trigrams = folded[:-2] << 16 | folded[1:-1] << 8 | folded[2:]
     scattered = trigrams * np.uint32(2_654_435_761)  # Knuth's multiplicative hash, modulo 2 ** 32
-    return (scattered >> 8) % np.uint32(FILTER_BITS)
+    return ((scattered >> 8) % np.uint32(FILTER_BITS)).astype(np.uint32, copy=False)

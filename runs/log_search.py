@@ -84,7 +84,7 @@ class Row(NamedTuple):
 
 class Block(NamedTuple):
     number: int
-    count: int | None  # lines in it that pass; None where that is not known without reading them
+    passing: int | None  # lines in it that pass; None: not known without reading them
 
 
 class Range(NamedTuple):
@@ -101,7 +101,7 @@ def check(only: LogFilter) -> None:
     """Raises InvalidPattern."""
     if only.regex and not only.is_impossible:
         with searching(only), connection.cursor() as cursor:
-            cursor.execute('SELECT \'\' COLLATE "C" ~ %s', [only.regex])
+            cursor.execute("SELECT '' COLLATE \"C\" ~ %s", [only.regex])
 
 
 @contextmanager
@@ -148,9 +148,10 @@ def blocks(run_id: str, within: Range, only: LogFilter) -> list[Block]:
         ORDER BY number
         """
     ).format(counts=counts, rules_out=rules_out)
-    bounds = {"run_id": run_id, "first": block_of(within.first), "last": block_of(within.last)}
+    bounds = {"first": block_of(within.first), "last": block_of(within.last)}
+    parameters = {**_parameters(only), **bounds, "run_id": run_id}
     with connection.cursor() as cursor:
-        cursor.execute(query.as_string(cursor.cursor), {**bounds, **_parameters(only)})
+        cursor.execute(query.as_string(cursor.cursor), parameters)
         found = [Block._make(row) for row in cursor.fetchall()]
     return [
         block if span(block, within) == span(block) else Block(block.number, None)
@@ -202,8 +203,8 @@ def _bits(only: LogFilter) -> list[int]:
 
 
 def count_each(run_id: str, found: Sequence[Block], within: Range, only: LogFilter) -> list[Block]:
-    """``found`` with every count known, without the blocks where nothing passes."""
-    unknown = [block for block in found if block.count is None]
+    """``found`` with what passes counted, without the blocks where nothing passes."""
+    unknown = [block for block in found if block.passing is None]
     if not unknown:
         return list(found)
     query = sql.SQL(
@@ -213,10 +214,10 @@ def count_each(run_id: str, found: Sequence[Block], within: Range, only: LogFilt
     )
     counts = dict(_select(query, run_id, unknown, within, only))
     known = (
-        Block(number, counts.get(number, 0) if count is None else count)
-        for number, count in found
+        Block(number, counts.get(number, 0) if passing is None else passing)
+        for number, passing in found
     )
-    return [block for block in known if block.count]
+    return [block for block in known if block.passing]
 
 
 def lines_of(
@@ -243,6 +244,7 @@ def lines_of(
     return [Row._make(row) for row in rows]
 
 
+NOTHING: Final = sql.SQL("")
 COLUMNS: Final = sql.SQL(", ").join(sql.Identifier(name) for name in Row._fields)
 
 
@@ -253,7 +255,7 @@ def _select(
     within: Range,
     only: LogFilter,
     *,
-    order: sql.Composable = sql.SQL(""),
+    order: sql.Composable = NOTHING,
     **parameters: Any,
 ) -> list[tuple[Any, ...]]:
     ranges = _ranges(found, within)
@@ -290,8 +292,15 @@ def _select(
 def _ranges(found: Sequence[Block], within: Range) -> list[Range]:
     """The lines of ``found``, neighbouring blocks as one."""
     ordered = sorted(found)
-    starts = [0, *(at for at, (one, next_one) in enumerate(pairwise(ordered), 1)
-                   if next_one.number != one.number + 1), len(ordered)]
+    starts = [
+        0,
+        *(
+            at
+            for at, (one, next_one) in enumerate(pairwise(ordered), 1)
+            if next_one.number != one.number + 1
+        ),
+        len(ordered),
+    ]
     return [
         Range(span(ordered[start], within).first, span(ordered[end - 1], within).last)
         for start, end in pairwise(starts)

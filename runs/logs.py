@@ -12,7 +12,7 @@ from runs.log_blocks import BLOCK_LINES
 from runs.log_search import COLUMNS, EVERYTHING, Block, LogFilter, Range, Row
 from runs.models import Run
 
-__all__ = ["EVERYTHING", "LogFilter", "LogPage", "after", "download", "page", "tail"]
+__all__ = ["EVERYTHING", "NOTHING", "LogFilter", "LogPage", "after", "download", "page", "tail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,9 @@ class LogPage:
     total: int  # lines that pass the filter, on every page together
     items: list[Row]
     next_after_seq: int | None  # where the lines after this page begin; None for newest first
+
+
+NOTHING = LogPage(0, [], None)
 
 
 def page(
@@ -84,7 +87,7 @@ def _found(
     with log_search.searching(only):
         blocks = log_search.blocks(run.pk, within, only)
         blocks = log_search.count_each(run.pk, blocks, within, only)
-        total = sum(block.count or 0 for block in blocks)
+        total = sum(block.passing or 0 for block in blocks)
         if newest_first:
             blocks.reverse()
         holding, offset = _holding(blocks, first, count)
@@ -105,7 +108,7 @@ def _holding(blocks: Sequence[Block], first: int, count: int) -> tuple[list[Bloc
     holding: list[Block] = []
     before = offset = 0
     for block in blocks:
-        lines = block.count or 0
+        lines = block.passing or 0
         if before + lines > first:
             if not holding:
                 offset = first - before
