@@ -78,14 +78,15 @@ def append_log(run: Run, lines: Sequence[Line]) -> None:
         )
         for line in lines
     ]
+    run_id, first = run.pk, run.log_count + 1
     with (
         connection.cursor() as cursor,
         cursor.copy(
             "COPY runs_logline (run_id, seq, timestamp, level, source, rank, message) FROM STDIN"
         ) as copy,
     ):
-        for seq, row in enumerate(stored, start=run.log_count + 1):
-            copy.write_row((run.pk, seq, *row))
+        for seq, row in enumerate(stored, first):
+            copy.write_row((run_id, seq, *row))
     log_blocks.summarize(run, stored)
     run.change(log_count=run.log_count + len(lines), reported_at=datetime.now(UTC))
 
@@ -126,4 +127,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def storable(message: str) -> str:
     """What PostgreSQL can keep of ``message``: no NUL, no half of a surrogate pair, not endless."""
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message[:MAX_MESSAGE_LENGTH])
+    message = message[:MAX_MESSAGE_LENGTH]
+    if message.isascii() and "\x00" not in message:  # most are
+        return message
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message)

@@ -209,7 +209,7 @@ def count_each(run_id: str, found: Sequence[Block], within: Range, only: LogFilt
         return list(found)
     query = sql.SQL(
         """
-        SELECT (seq - 1) / {block_lines}, count(*) FROM {lines} WHERE {passes} GROUP BY 1
+        SELECT (seq - 1) / {block_lines}, count(*) FROM {lines} GROUP BY 1
         """
     )
     counts = dict(_select(query, run_id, unknown, within, only))
@@ -235,7 +235,7 @@ def lines_of(
         return []
     query = sql.SQL(
         """
-        SELECT {columns} FROM {lines} WHERE {passes} ORDER BY seq {order}
+        SELECT {columns} FROM {lines} ORDER BY seq {order}
         LIMIT %(limit)s OFFSET %(offset)s
         """
     )
@@ -246,6 +246,18 @@ def lines_of(
 
 NOTHING: Final = sql.SQL("")
 COLUMNS: Final = sql.SQL(", ").join(sql.Identifier(name) for name in Row._fields)
+
+# As it is, so that PostgreSQL is free to scan in parallel.
+ONE_RANGE: Final = sql.SQL(
+    "(SELECT {columns} FROM runs_logline WHERE {passes} AND seq BETWEEN %(first)s AND %(last)s)"
+    " AS line"
+)
+# Each range by the key: OFFSET 0 keeps PostgreSQL from reading the whole log for all at once.
+RANGES: Final = sql.SQL(
+    "unnest(%(firsts)s::bigint[], %(lasts)s::bigint[]) AS wanted (first, last) CROSS JOIN LATERAL "
+    "(SELECT {columns} FROM runs_logline WHERE {passes}"
+    " AND seq BETWEEN wanted.first AND wanted.last OFFSET 0) AS line"
+)
 
 
 def _select(
@@ -259,26 +271,18 @@ def _select(
     **parameters: Any,
 ) -> list[tuple[Any, ...]]:
     ranges = _ranges(found, within)
-    passes = [sql.SQL("run_id = %(run_id)s"), *_conditions(only)]
-    if len(ranges) == 1:  # as it is, so that PostgreSQL is free to scan in parallel
-        lines = sql.SQL("runs_logline")
-        passes.append(sql.SQL("seq BETWEEN %(first)s AND %(last)s"))
+    passes = sql.SQL(" AND ").join([sql.SQL("run_id = %(run_id)s"), *_conditions(only)])
+    if len(ranges) == 1:
+        lines = ONE_RANGE.format(columns=COLUMNS, passes=passes)
         parameters |= ranges[0]._asdict()
     else:
-        lines = sql.SQL(
-            "unnest(%(firsts)s::bigint[], %(lasts)s::bigint[]) AS wanted (first, last) "
-            "JOIN runs_logline ON seq BETWEEN wanted.first AND wanted.last"
-        )
+        lines = RANGES.format(columns=COLUMNS, passes=passes)
         parameters |= {
             "firsts": [item.first for item in ranges],
             "lasts": [item.last for item in ranges],
         }
     composed = query.format(
-        block_lines=sql.Literal(BLOCK_LINES),
-        columns=COLUMNS,
-        lines=lines,
-        passes=sql.SQL(" AND ").join(passes),
-        order=order,
+        block_lines=sql.Literal(BLOCK_LINES), columns=COLUMNS, lines=lines, order=order
     )
     with connection.cursor() as cursor:
         cursor.execute(
