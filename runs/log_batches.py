@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from django.db import transaction
@@ -32,7 +32,7 @@ class BatchChanged(DomainError):
 
 
 class RunInTrash(DomainError):
-    code: ClassVar[str] = "run_in_trash"
+    code = "run_in_trash"
 
 
 class SentLine(msgspec.Struct):

@@ -26,6 +26,8 @@ BLOCK_LINES: Final = 1024
 FILTER_BITS: Final = 30_000
 # More bits of a long text would rule out hardly any other block.
 BITS_ASKED: Final = 24
+# A block of endless lines is looked at in pieces: each byte takes twelve on the way.
+PIECE_BYTES: Final = 256 * 1024
 
 
 class Stored(NamedTuple):
@@ -84,19 +86,22 @@ def _summary(run: Run, number: int, lines: Sequence[Stored]) -> LogBlock:
 
 def _filter(text: str) -> bytes:
     present = np.zeros(FILTER_BITS, dtype=np.bool_)
-    present[_bits(text)] = True
+    content = text.encode().lower()
+    for start in range(0, len(content), PIECE_BYTES):
+        # Two bytes on, so that no trigram falls between two pieces.
+        present[_bits(content[start : start + PIECE_BYTES + 2])] = True
     return np.packbits(present, bitorder="little").tobytes()  # as get_bit() counts them
 
 
 def bits_of(text: str) -> list[int]:
     """Bits that are set in the filter of every block with ``text`` in a message; none for less
     than three bytes."""
-    return [int(bit) for bit in np.unique(_bits(text))[:BITS_ASKED]]
+    return [int(bit) for bit in np.unique(_bits(text.encode().lower()))[:BITS_ASKED]]
 
 
-def _bits(text: str) -> NDArray[np.uint32]:
-    """The filter's bit of each trigram of ``text``."""
-    folded = np.frombuffer(text.encode().lower(), dtype=np.uint8).astype(np.uint32)
+def _bits(content: bytes) -> NDArray[np.uint32]:
+    """The filter's bit of each trigram of ``content``."""
+    folded = np.frombuffer(content, dtype=np.uint8).astype(np.uint32)
     trigrams = folded[:-2] << 16 | folded[1:-1] << 8 | folded[2:]
     scattered = trigrams * np.uint32(2_654_435_761)  # Knuth's multiplicative hash, modulo 2 ** 32
     return ((scattered >> 8) % np.uint32(FILTER_BITS)).astype(np.uint32, copy=False)

@@ -329,7 +329,7 @@ def _parameters(only: LogFilter) -> dict[str, Any]:
     return {
         "start_time": only.start_time,
         "end_time": only.end_time,
-        "q": only.q.encode(errors="replace").lower().decode(),
+        "q": only.q.encode().lower().decode(),
         "regex": only.regex,
         **only.equalities,
         **{f"{name}_key": str(value) for name, value in only.equalities.items()},

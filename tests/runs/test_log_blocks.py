@@ -105,6 +105,15 @@ def test_text_too_short_for_a_trigram_rules_nothing_out(text):
     assert bits_of(text) == []
 
 
+def test_text_looked_at_in_pieces_loses_nothing_between_them(monkeypatch):
+    text = "checkpoint saved: 第 500 步"
+    whole = log_blocks._filter(text)
+
+    monkeypatch.setattr(log_blocks, "PIECE_BYTES", 5)
+
+    assert log_blocks._filter(text) == whole
+
+
 # --- searched --------------------------------------------------------------------------------
 
 
