@@ -129,3 +129,18 @@ EXPORTED_CSV = (
     "project_id,run_id,run_name,key,step,timestamp,value\r\n"
     "proj_xxx,run_001,run-001,train_loss,500,2024-01-02T08:15:00.000Z,2.31\r\n"
 )
+
+LOG_APPEND = {
+    "batch": "worker-3/000017",
+    "lines": [
+        {
+            "timestamp": "2024-01-02T10:00:00Z",
+            "level": "INFO",
+            "source": "stdout",
+            "rank": 3,
+            "message": "第 500 步 - loss=1.86 lr=2e-5",
+        }
+    ],
+}
+
+LOG_APPENDED = {"first_seq": 121, "last_seq": 121, "repeated": False}

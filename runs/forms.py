@@ -17,6 +17,7 @@ from runs.models import LogLevel, Recipe, Run
 from runs.status import RunStatus
 
 MAX_GPUS = 10_000
+MAX_RANK = 2**31 - 1
 
 
 if TYPE_CHECKING:
@@ -147,10 +148,18 @@ class LogFilterForm(forms.Form):
         label=_("level"), required=False, choices=[("", _("All")), *LogLevel.choices]
     )
     q = forms.CharField(label=_("text"), required=False, max_length=500, strip=False)
+    regex = forms.CharField(
+        label=_("regular expression"), required=False, max_length=500, strip=False
+    )
+    source = forms.CharField(label=_("source"), required=False, max_length=64, strip=False)
+    rank = forms.IntegerField(label=_("rank"), required=False, min_value=0, max_value=MAX_RANK)
     start_time = UtcTimeField(label=_("from (UTC)"), required=False)
     end_time = UtcTimeField(label=_("before (UTC)"), required=False)
 
     @property
     def filter(self) -> LogFilter:
         self.full_clean()
-        return LogFilter(**{name: value for name, value in self.cleaned_data.items() if value})
+        given = {
+            name: value for name, value in self.cleaned_data.items() if value not in (None, "")
+        }
+        return LogFilter(**given)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from django.db import IntegrityError, connection, transaction
 
-from runs import buckets, queries
+from runs import buckets, log_blocks, queries
 from runs.models import LogLevel, Run
 from runs.points import Point, Points
 
@@ -28,6 +28,7 @@ class Line:
     level: str = LogLevel.INFO
     source: str = ""
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    rank: int | None = None
 
 
 class RunGone(Exception):
@@ -74,16 +75,23 @@ def append_log(run: Run, lines: Sequence[Line]) -> None:
     """Append ``lines``; they get the run's next numbers."""
     if not lines:
         return
-    columns = "run_id, seq, timestamp, level, source, message"
+    stored = [
+        log_blocks.Stored(
+            line.timestamp, line.level, storable(line.source), line.rank, storable(line.message)
+        )
+        for line in lines
+    ]
+    run_id, first = run.pk, run.log_count + 1
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"COPY runs_logline ({columns}) FROM STDIN") as copy,
+        cursor.copy(
+            "COPY runs_logline (run_id, seq, timestamp, level, source, rank, message) FROM STDIN"
+        ) as copy,
     ):
-        for seq, line in enumerate(lines, start=run.log_count + 1):
-            copy.write_row(
-                (run.pk, seq, line.timestamp, line.level, line.source, storable(line.message))
-            )
-    run.change(log_count=run.log_count + len(lines))
+        for seq, row in enumerate(stored, first):
+            copy.write_row((run_id, seq, *row))
+    log_blocks.summarize(run, stored)
+    run.change(log_count=run.log_count + len(lines), reported_at=datetime.now(UTC))
 
 
 def report_progress(run: Run, *, step: int, total_steps: int | None) -> None:
@@ -122,4 +130,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def storable(message: str) -> str:
     """What PostgreSQL can keep of ``message``: no NUL, no half of a surrogate pair, not endless."""
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message[:MAX_MESSAGE_LENGTH])
+    message = message[:MAX_MESSAGE_LENGTH]
+    if message.isascii() and "\x00" not in message:  # most are
+        return message
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message)

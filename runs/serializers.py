@@ -1,4 +1,4 @@
-"""The contract's JSON of runs, their logs and their metrics."""
+"""The contract's JSON of runs and their metrics; of their logs: runs/log_serializers.py."""
 
 from typing import Any
 
@@ -7,17 +7,15 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from projects.serializers import HyperparametersField
-from runs.models import LogLevel, Recipe, Run
+from runs.models import Recipe, Run
 from runs.status import RunStatus
 from trainhub.fields import (
-    AwareDateTimeField,
     StrictCharField,
     StrictIntegerField,
     StrictModelSerializer,
 )
 
 MAX_GPUS = 10_000
-MAX_STEP = 2**63 - 1
 
 
 @extend_schema_field(
@@ -212,37 +210,6 @@ class RunWithArtifactsSerializer(RunDetailSerializer):
 
 class ResumeQuerySerializer(serializers.Serializer[Any]):
     source_artifact_id = StrictCharField(help_text="The checkpoint to go on from.")
-
-
-class LogQuerySerializer(serializers.Serializer[Any]):
-    page = serializers.IntegerField(min_value=1, max_value=MAX_STEP, default=1)
-    page_size = serializers.IntegerField(min_value=1, max_value=500, default=50)
-    start_time = AwareDateTimeField(required=False, help_text="Lines at or after this time.")
-    end_time = AwareDateTimeField(required=False, help_text="Lines before this time.")
-    level = serializers.ChoiceField(choices=LogLevel.choices, required=False)
-    q = StrictCharField(
-        max_length=500,
-        required=False,
-        trim_whitespace=False,
-        help_text="Lines that hold this text, in any case.",
-    )
-
-
-class LogLineSerializer(serializers.Serializer[Any]):
-    seq = StrictIntegerField(help_text="The line's number in the run, from 1, without gaps.")
-    timestamp = serializers.DateTimeField()
-    level = serializers.ChoiceField(choices=LogLevel.choices)
-    source = StrictCharField(  # type: ignore[assignment]  # the line's own name for it
-        help_text="Who printed it, e.g. stdout, stderr."
-    )
-    message = StrictCharField()
-
-
-class LogPageSerializer(serializers.Serializer[Any]):
-    page = StrictIntegerField()
-    page_size = StrictIntegerField()
-    total = StrictIntegerField(help_text="Lines that pass the filters, on all pages.")
-    items = LogLineSerializer(many=True)
 
 
 class RunEventSerializer(serializers.Serializer[Any]):

@@ -12,7 +12,9 @@ from django.contrib import messages
 from django.core.paginator import Page, Paginator
 from django.db.models import Max
 from django.http import HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -23,7 +25,9 @@ from projects.models import Project
 from runs import actions, charts, logs, metrics, overview
 from runs.filters import RunFilter
 from runs.forms import LogFilterForm, RunForm, RunListForm
-from runs.models import LogLine, Run
+from runs.log_downloads import as_file
+from runs.log_search import Row
+from runs.models import Run
 from runs.scheduling import why_waiting
 from runs.status import ACTIVE
 from trainhub.pages import INVALID_FORM, STOP_POLLING, PageRequest, attempt, page_of, whole_number
@@ -34,6 +38,7 @@ LOG_LINES_A_PAGE = 200
 ARTIFACTS_SHOWN = 100
 EVENTS_SHOWN = 200
 TAIL_LINES = 200  # what the live log shows at first, and at most adds at a time
+TAIL_FILTERS = ("level", "q", "regex", "source", "rank")  # not time: it goes on
 # A page cancels without blocking for long: a run still stopping says so, and is watched anyway.
 CANCEL_WAIT_SECONDS = 3.0
 
@@ -108,7 +113,7 @@ def detail(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
         **_live(run),
         **_artifacts(run),
         **_events(run),
-        **_tail(run, form, logs.tail(run, TAIL_LINES, form.filter)),
+        **_tail(run, form, attempt(form, logs.tail, run, TAIL_LINES, form.filter)),
         "summaries": metrics.summaries(run),
     }
     return render(request, "runs/detail.html", context)
@@ -210,24 +215,25 @@ def tail(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     after = min(whole_number(request.GET.get("after"), 0), run.log_count)
     if after == run.log_count and not run.is_terminal:
         return HttpResponse(status=204)
-    lines = logs.after(run, after, TAIL_LINES + 1, form.filter)
-    skipped = len(lines) > TAIL_LINES
+    lines = attempt(form, logs.after, run, after, TAIL_LINES + 1, form.filter)
+    skipped = lines is not None and len(lines) > TAIL_LINES
     if skipped:  # the log outruns the reader: show its end
-        lines = logs.tail(run, TAIL_LINES, form.filter)
+        lines = attempt(form, logs.tail, run, TAIL_LINES, form.filter)
     context = {**_tail(run, form, lines), "skipped": skipped}
-    return render(request, "runs/_lines.html", context, status=_polling(not run.is_terminal))
+    goes_on = lines is not None and not run.is_terminal
+    return render(request, "runs/_lines.html", context, status=_polling(goes_on))
 
 
-def _tail(run: Run, form: LogFilterForm, lines: list[LogLine]) -> dict[str, Any]:
-    # A line may have come in after the run was read: then it is among ``lines``.
-    shown = max(run.log_count, lines[-1].seq) if lines else run.log_count
-    only: dict[str, str | int] = {"after": shown, "level": form.filter.level, "q": form.filter.q}
+def _tail(run: Run, form: LogFilterForm, lines: list[Row] | None) -> dict[str, Any]:
+    """``lines``: None if the search was refused."""
+    only = {name: form.data[name] for name in TAIL_FILTERS if form.data.get(name)}
     return {
         "run": run,
         "project": run.project,
         "log_form": form,
         "lines": lines,
-        "tail_query": urlencode({name: value for name, value in only.items() if value != ""}),
+        "tail_query": urlencode({"after": run.log_count, **only}),
+        "download_query": urlencode(only),
     }
 
 
@@ -237,14 +243,32 @@ def log(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     run = _run(request, project_id, run_id)
     form = LogFilterForm(request.GET)
     number = max(1, whole_number(request.GET.get("page"), 1))
-    found = logs.page(run, number, LOG_LINES_A_PAGE, form.filter)
+    found = attempt(form, logs.page, run, number, LOG_LINES_A_PAGE, form.filter) or logs.NOTHING
     paginator = Paginator(range(found.total), LOG_LINES_A_PAGE)
     if number > paginator.num_pages:
         number = paginator.num_pages
         found = logs.page(run, number, LOG_LINES_A_PAGE, form.filter)
     page: Page[Any] = Page(found.items, number, paginator)
-    context = {"run": run, "project": run.project, "log_form": form, "page": page}
+    context = {
+        "run": run,
+        "project": run.project,
+        "log_form": form,
+        "page": page,
+        "download_query": request.GET.urlencode(),
+    }
     return render(request, "runs/log.html", context)
+
+
+@require_safe
+def log_download(request: PageRequest, project_id: str, run_id: str) -> HttpResponseBase:
+    """The whole log, or what the address filters of it, as a text file."""
+    run = _run(request, project_id, run_id)
+    form = LogFilterForm(request.GET)
+    found = attempt(form, logs.download, run, form.filter)
+    if found is None:  # the log's page says why
+        url = reverse("dashboard:run-log", args=[project_id, run.pk])
+        return redirect(f"{url}?{request.GET.urlencode()}")
+    return as_file(run, found)
 
 
 # --- what can be done with it ----------------------------------------------------------------

@@ -12,14 +12,13 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.users import user_of
 from projects.models import Project
-from runs import actions, examples, logs
+from runs import actions, examples
 from runs.export_api import ExportActions
 from runs.filters import RunFilter
+from runs.log_viewsets import LogActions
 from runs.metric_api import MetricActions
 from runs.models import Recipe, Run, RunEvent, RunQuerySet
 from runs.serializers import (
-    LogPageSerializer,
-    LogQuerySerializer,
     RecipeSerializer,
     ResumeQuerySerializer,
     RunDetailSerializer,
@@ -50,6 +49,7 @@ from trainhub.pagination import LinkHeaderPagination
 class RunViewSet(
     MetricActions,
     ExportActions,
+    LogActions,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     GenericViewSet[Run],
@@ -161,26 +161,6 @@ class RunViewSet(
         if artifact is None:
             raise Http404
         return artifact
-
-    @extend_schema(
-        summary="Read a run's log (获取运行日志)",
-        parameters=[LogQuerySerializer],
-        responses=OpenApiResponse(
-            LogPageSerializer,
-            description="A page of the lines, oldest first.",
-            examples=[OpenApiExample("获取运行日志", examples.LOG_PAGE)],
-        ),
-    )
-    @action(detail=True, methods=["get"], pagination_class=None)
-    def logs(self, request: Request, project_id: str, id: str) -> Response:
-        run = self.get_object()
-        query = LogQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        wanted = dict(query.validated_data)
-        page, page_size = wanted.pop("page"), wanted.pop("page_size")
-        found = logs.page(run, page, page_size, logs.LogFilter(**wanted))
-        content = {"page": page, "page_size": page_size, "total": found.total, "items": found.items}
-        return Response(LogPageSerializer(content).data)
 
     @extend_schema(
         summary="Read a run's history",

@@ -218,6 +218,11 @@ def test_answer_that_nobody_accepts_is_406(client):
         ("end_time=0001-01-01T00:00:00%2B23:59", "end_time"),
         ("level=LOUD", "level"),
         ("q=%00", "q"),
+        ("regex=%00", "regex"),
+        ("regex=(", "regex"),
+        ("rank=-1", "rank"),
+        ("after_seq=x", "after_seq"),
+        ("order=up", "order"),
     ],
 )
 def test_bad_parameter_of_the_log_is_named(client, query, attr):

@@ -42,6 +42,7 @@ urlpatterns = [
     path(f"{RUN}/series", runs.series, name="run-series"),
     path(f"{RUN}/tail", runs.tail, name="run-tail"),
     path(f"{RUN}/log", runs.log, name="run-log"),
+    path(f"{RUN}/log/download", runs.log_download, name="run-log-download"),
     path(f"{RUN}/cancel", runs.cancel, name="run-cancel"),
     path(f"{RUN}/retry", runs.retry, name="run-retry"),
     path(f"{ARTIFACT}/tag", artifacts.tag, name="artifact-tag"),

@@ -263,6 +263,8 @@ CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
 # longer time it counts as lost.
 EXTERNAL_SILENT_SECONDS = env.float("TRAINHUB_EXTERNAL_SILENT_SECONDS", default=120.0)
 EXTERNAL_LOST_SECONDS = env.float("TRAINHUB_EXTERNAL_LOST_SECONDS", default=7200.0)
+# How long one search in a run's log may take; a longer one is refused, not waited for.
+SEARCH_TIMEOUT_SECONDS = env.float("TRAINHUB_SEARCH_TIMEOUT_SECONDS", default=10.0)
 # Where processes run: configuration, output and checkpoints before they are artifacts.
 WORK_DIR = DATA_DIR / "runs"
 

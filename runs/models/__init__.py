@@ -2,7 +2,7 @@
 
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
-from runs.models.log import LogLevel, LogLine
+from runs.models.log import LogBatch, LogBlock, LogLevel, LogLine
 from runs.models.metric import MetricBucket, MetricPoint, MetricSeries
 from runs.models.pool import GpuPool
 from runs.models.recipe import ExecutorName, Recipe
@@ -14,6 +14,8 @@ __all__ = [
     "EventKind",
     "ExecutorName",
     "GpuPool",
+    "LogBatch",
+    "LogBlock",
     "LogLevel",
     "LogLine",
     "MetricBucket",

@@ -276,6 +276,75 @@ def test_log_is_cut_by_time(client):
     assert [line.seq for line in page.context["page"]] == [3, 4]
 
 
+def test_log_is_filtered_by_source_rank_and_regular_expression(client):
+    run = RunFactory()
+    for source, rank in (("stdout", 0), ("stdout", 1), ("stderr", 0)):
+        print_lines(run, 3, source=source, rank=rank)
+
+    page = client.get(
+        url_of(run, "/log"), {"source": "stdout", "rank": "0", "regex": "^Step [23] of"}
+    )
+
+    assert [line.seq for line in page.context["page"]] == [2, 3]
+    assert "[0]" in page.content.decode()
+
+
+@pytest.mark.parametrize("part", ["", "/log"])
+def test_bad_regular_expression_is_said_in_the_form(client, part):
+    run = RunFactory()
+    print_lines(run, 3)
+
+    page = client.get(url_of(run, part), {"regex": "("})
+
+    assert page.status_code == 200
+    assert "invalid regular expression" in page.content.decode()
+    assert "Step 1" not in page.content.decode()
+
+
+def test_tail_of_a_bad_regular_expression_is_not_asked_for_again(client):
+    run = RunFactory()
+    print_lines(run, 3)
+
+    page = client.get(url_of(run, "/tail"), {"regex": "(", "after": "1"})
+
+    assert page.status_code == 286
+    assert "hx-get" not in page.content.decode()
+
+
+def test_tail_goes_on_with_every_filter(client):
+    run = RunFactory()
+    print_lines(run, 3, source="stderr", rank=0)
+
+    only = {"source": "stderr", "rank": "0", "regex": "Step [1-9]"}
+    page = client.get(url_of(run, "/tail"), {"after": "1", **only})
+
+    assert [line.seq for line in page.context["lines"]] == [2, 3]
+    assert "regex=Step+%5B1-9%5D&amp;source=stderr&amp;rank=0" in page.content.decode()
+
+
+@pytest.mark.parametrize("part", ["", "/log"])
+def test_log_can_be_downloaded_as_it_is_filtered(client, part):
+    run = RunFactory()
+    print_lines(run, 3)
+    print_lines(run, 1, level="ERROR")
+
+    page = client.get(url_of(run, part), {"level": "ERROR"}).content.decode()
+    response = client.get(url_of(run, "/log/download"), {"level": "ERROR"})
+
+    assert f'href="{url_of(run, "/log/download")}?level=ERROR"' in page
+    assert response["Content-Disposition"] == f'attachment; filename="{run.name}.log"'
+    assert len(b"".join(response.streaming_content).splitlines()) == 1
+
+
+def test_download_of_a_bad_regular_expression_leads_to_the_page_that_says_so(client):
+    run = RunFactory()
+
+    response = client.get(url_of(run, "/log/download"), {"regex": "("})
+
+    assert response.status_code == 302
+    assert response.headers["Location"] == url_of(run, "/log?regex=%28")
+
+
 # --- start, cancel, retry --------------------------------------------------------------------
 
 
