@@ -1,6 +1,7 @@
 """What hyperparameters may be: any JSON object within bounds, and sane where the name is known."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -91,3 +92,29 @@ def _storable(value: Any, depth: int) -> bool:
     if isinstance(value, list):
         return all(_storable(item, depth + 1) for item in value)
     return True
+
+
+def from_texts(reported: dict[str, Any]) -> dict[str, Any]:
+    """What a script has reported, as a recipe may be given it: numbers where the name is known.
+
+    What makes no sense there is left out, e.g. the max_steps of -1 that to some says "no limit".
+    """
+    read = {
+        name: number_of(value) if name in KNOWN and isinstance(value, str) else value
+        for name, value in reported.items()
+    }
+    return {
+        name: value for name, value in read.items() if name not in KNOWN or KNOWN[name][0](value)
+    }
+
+
+def number_of(text: str) -> int | float | None:
+    """The number that ``text`` writes in decimal digits; None if it is none, or endless."""
+    if len(text) <= 64 and re.fullmatch(r"[+-]?[0-9]+", text):
+        return int(text)
+    if len(text) <= 64 and re.fullmatch(
+        r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", text
+    ):
+        number = float(text)
+        return number if abs(number) != float("inf") else None
+    return None

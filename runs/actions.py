@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from projects.hyperparameters import check_hyperparameters
+from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
 from runs.executors.base import Observation, Work
 from runs.executors.registry import executor_of
@@ -181,9 +181,10 @@ def _clone(
     run = Run(project=source.project)
     for field in Run.CONFIGURATION:
         setattr(run, field, getattr(source, field))
-    run.hyperparameters = check_hyperparameters(
-        {**source.hyperparameters, **(hyperparameters or {})}
-    )
+    known = source.hyperparameters
+    if source.is_external:
+        known = from_texts(known)
+    run.hyperparameters = check_hyperparameters({**known, **(hyperparameters or {})})
     for field, value in (resources or {}).items():
         setattr(run, field, value)
     return run

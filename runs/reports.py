@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from projects.hyperparameters import number_of
 from runs.external import fitting
 from runs.models import DatasetInput, EventKind, ModelLink, Run
 from trainhub.exceptions import InvalidInput
@@ -126,18 +127,6 @@ def means(value: Any, text: str) -> bool:
         number = number_of(text)
         return number is not None and number == value
     return False
-
-
-def number_of(text: str) -> int | float | None:
-    """The number that ``text`` writes in decimal digits; None if it is none, or endless."""
-    if len(text) <= 64 and re.fullmatch(r"[+-]?[0-9]+", text):
-        return int(text)
-    if len(text) <= 64 and re.fullmatch(
-        r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", text
-    ):
-        number = float(text)
-        return number if abs(number) != float("inf") else None
-    return None
 
 
 # --- tags ------------------------------------------------------------------------------------

@@ -39,8 +39,9 @@ from django.db.models.lookups import (
 )
 from django.utils.translation import gettext as _
 
+from projects.hyperparameters import number_of
 from runs.models import DatasetInput
-from runs.reports import NAME_TAG, number_of
+from runs.reports import NAME_TAG
 from tracking.errors import InvalidParameter
 from tracking.filters import AllOf, Comparison, Name, Node
 from tracking.vocabulary import EPOCH, MILLISECOND, NOTE_TAG, STATUS_NAMES, USER_TAG

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -34,8 +34,20 @@ MAX_TOKEN_LENGTH = 100_000
 
 @dataclass(frozen=True)
 class Page:
+    """The rows that were found, by their ids, and whether there are more."""
+
     ids: list[str]
-    next_token: str  # empty: there is no further page
+    is_last: bool
+    encode: Callable[[int], str]  # the token that says: go on after this one of ``ids``
+
+    @property
+    def next_token(self) -> str:
+        return self.token_after(len(self.ids))
+
+    def token_after(self, count: int) -> str:
+        """For the page that goes on after the first ``count``; empty if there is nothing more."""
+        nothing_more = count == 0 or (self.is_last and count == len(self.ids))
+        return "" if nothing_more else self.encode(count - 1)
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ class Ordering:
         values = {f"order_{number}": term.expression for number, term in enumerate(self._terms)}
         found = list(rows.annotate(**values).values_list(*values)[: limit + 1])
         ids = [row[-1] for row in found[:limit]]
-        return Page(ids, self._encode(found[limit - 1]) if len(found) > limit else "")
+        return Page(ids, len(found) <= limit, lambda number: self._encode(found[number]))
 
     def _after(self, values: Sequence[Any]) -> Q:
         """Lexicographically after ``values``, one for each term."""

@@ -21,27 +21,25 @@ from tracking.vocabulary import (
 )
 
 NO_METRICS: Final = "[]"
-RUNS_IN_FULL: Final = 100
 
 
-def runs_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def runs_json(runs: Sequence[Run], *, in_full: bool) -> list[dict[str, Any]]:
     """``runs``, read with ``created_by``, and all that they hold, in three queries more.
 
-    Of many runs the metrics are told from the rows at hand: their values, without step and time.
-    Clients show these of a single run alone, and a page of a thousand runs has a million of them.
+    If not ``in_full``, metrics are told from the rows at hand: their values, without step and time.
+    Clients show those of a single run alone, and a thousand runs have a million of them.
     """
     ids = [run.pk for run in runs]
-    is_short = len(runs) <= RUNS_IN_FULL
-    metrics = latest_metrics(ids) if is_short else {}
+    metrics = latest_metrics(ids) if in_full else {}
     datasets = _by_run(DatasetInput.objects.filter(run__in=ids))
     links = _by_run(ModelLink.objects.filter(run__in=ids))
     return [
         {
             "info": run_info(run),
             "data": {
-                "metrics": orjson.Fragment(metrics.get(run.pk, NO_METRICS))
-                if is_short
-                else [{"key": key, "value": value} for key, value in run.metrics.items()],
+                "metrics": orjson.Fragment(
+                    metrics.get(run.pk, NO_METRICS) if in_full else _values(run)
+                ),
                 "params": _pairs(run.hyperparameters),
                 "tags": _pairs(run.tags | {NAME_TAG: run.name}),
             },
@@ -61,6 +59,10 @@ def runs_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
         }
         for run in runs
     ]
+
+
+def _values(run: Run) -> bytes:
+    return orjson.dumps([{"key": key, "value": value} for key, value in run.metrics.items()])
 
 
 def _by_run(rows: Any) -> dict[str, list[Any]]:

@@ -22,6 +22,9 @@ from tracking.vocabulary import STATUSES, USER_TAG, StatusName, ViewType, time_f
 from tracking.wire import Int64, Message, endpoint, storable_text
 
 MAX_EXPERIMENTS = 10_000
+RUNS_IN_FULL = 100
+RUNS_AT_A_TIME = 500
+MAX_VALUES = 500_000  # metrics, params and tags of a page: some 30 MB
 
 
 class ById(Message):
@@ -69,12 +72,12 @@ def create(caller: User, message: Create) -> dict[str, Any]:
     run = external.create_external_run(
         project, by=caller, name=name or named, tags=tags, started_at=started_at
     )
-    return {"run": runs_json([run])[0]}
+    return {"run": runs_json([run], in_full=True)[0]}
 
 
 @endpoint("GET", message=ById)
 def get(caller: User, message: ById) -> dict[str, Any]:
-    return {"run": runs_json([run_of(caller, message)])[0]}
+    return {"run": runs_json([run_of(caller, message)], in_full=True)[0]}
 
 
 class Update(ById):
@@ -137,9 +140,22 @@ def search(caller: User, message: Search) -> dict[str, Any]:
         token=message.page_token or "",
         limit=message.max_results,
     )
+    answered, count = _whole_runs(page.ids)
+    return {"runs": answered, "next_page_token": page.token_after(count)}
+
+
+def _whole_runs(ids: list[str]) -> tuple[list[dict[str, Any]], int]:
+    """The runs of ``ids``, and of how many: a page ends early before it gets too large."""
     rows = Run.objects.select_related("created_by").defer("executor_state")
-    found_runs = paging.in_order(rows, page.ids)
-    return {"runs": runs_json(found_runs), "next_page_token": page.next_token}
+    answered: list[dict[str, Any]] = []
+    room = MAX_VALUES
+    for start in range(0, len(ids), RUNS_AT_A_TIME):
+        runs = paging.in_order(rows, ids[start : start + RUNS_AT_A_TIME])
+        answered += runs_json(runs, in_full=len(ids) <= RUNS_IN_FULL)
+        room -= sum(len(run.metrics) + len(run.hyperparameters) + len(run.tags) for run in runs)
+        if room < 0:
+            return answered, min(start + RUNS_AT_A_TIME, len(ids))
+    return answered, len(ids)
 
 
 def _searched(caller: User, message: Search) -> RunQuerySet:

@@ -9,13 +9,13 @@ from pytest_django import Settings
 
 from projects.models import ProjectArchived, ProjectStatus
 from runs import external
-from runs.actions import cancel_run
+from runs.actions import cancel_run, resume_run
 from runs.ingestion import record_points
 from runs.models import EventKind, Recipe, Run
 from runs.points import Point, Points
 from runs.status import TERMINAL, RunStatus
 from runs.worker import WorkerLoop
-from tests.factories import ProjectFactory, RunFactory, UserFactory, running
+from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint, running
 
 pytestmark = pytest.mark.django_db
 THEN = datetime(2024, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -219,3 +219,31 @@ def test_worker_watches_over_scripts_started_elsewhere():
     loop.tick()
 
     assert fresh(run).status == RunStatus.FAILED
+
+
+# --- lists -----------------------------------------------------------------------------------
+
+
+def test_lists_leave_out_the_trash_and_its_page_is_still_there(client):
+    run = ended()
+    run.move_to_trash(by=None)
+    project = f"/projects/{run.project_id}"
+    at = {"SERVER_NAME": "localhost"}
+
+    assert client.get(f"{project}/runs", **at).json() == []
+    assert client.get(project, **at).json()["runs"] == []
+    assert run.name not in client.get(f"/dashboard{project}", **at).content.decode()
+    assert client.get(f"{project}/runs/{run.pk}", **at).status_code == 200
+
+
+# --- going on with it here -------------------------------------------------------------------
+
+
+def test_checkpoint_of_a_script_is_resumed_by_a_recipe_with_what_it_reported():
+    reported = {"learning_rate": "3e-5", "max_steps": "-1", "seed": "7", "note": "7"}
+    source = RunFactory(recipe=None, status=RunStatus.FAILED, hyperparameters=reported)
+    recipe = Recipe.objects.get(name="simulated")
+
+    run = resume_run(source, checkpoint(source, step=10), by=None, recipe=recipe)
+
+    assert run.hyperparameters == {"learning_rate": 3e-5, "seed": 7, "note": "7"}

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from projects.hyperparameters import number_of
 from runs import external, reports
 from runs.models import DatasetInput, EventKind, ModelLink, Run
 from runs.status import RunStatus
@@ -107,7 +108,7 @@ def test_other_text_means_something_else(value, text):
 
 @given(st.text())
 def test_what_is_no_number_is_told_from_numbers(text):
-    number = reports.number_of(text)
+    number = number_of(text)
 
     assert number is None or float(text) == float(number)
 

@@ -37,6 +37,19 @@ def test_sources_are_the_table_reversed(to):
     }
 
 
+@pytest.mark.parametrize("to", RunStatus)
+def test_script_elsewhere_may_go_on_after_its_end_and_correct_it(to):
+    ways = {
+        RunStatus.QUEUED: set(),
+        RunStatus.RUNNING: {RunStatus.QUEUED, *TERMINAL},
+        RunStatus.COMPLETED: {RunStatus.RUNNING, *TERMINAL} - {to},
+        RunStatus.FAILED: {RunStatus.QUEUED, RunStatus.RUNNING, *TERMINAL} - {to},
+        RunStatus.CANCELLED: {RunStatus.QUEUED, RunStatus.RUNNING, *TERMINAL} - {to},
+    }
+
+    assert sources(to, external=True) == ways[to]
+
+
 def test_values_are_the_contracts_words():
     assert RunStatus.values == ["排队中", "运行中", "已完成", "已失败", "已取消"]
 

@@ -16,7 +16,7 @@ from tests.factories import ProjectFactory, RunFactory
 from tracking import paging
 from tracking.columns import RunColumns, condition
 from tracking.filters import AllOf, Comparison, parse_filter, parse_orders
-from tracking.run_json import RUNS_IN_FULL
+from tracking.runs import RUNS_IN_FULL
 from tracking.vocabulary import STATUS_NAMES, artifact_uri, milliseconds
 
 pytestmark = pytest.mark.django_db
@@ -522,3 +522,21 @@ def test_long_page_tells_metrics_from_the_rows_alone(mlflow, django_assert_num_q
     assert {str(run["data"]["metrics"]) for run in answer["runs"]} == {
         "[{'key': 'a', 'value': 0.5}, {'key': 'loss', 'value': 'NaN'}]"
     }
+
+
+def test_page_ends_early_before_it_gets_too_large(mlflow, monkeypatch):
+    monkeypatch.setattr("tracking.runs.RUNS_AT_A_TIME", 2)
+    monkeypatch.setattr("tracking.runs.MAX_VALUES", 5)
+    project = ProjectFactory()
+    for _number in range(5):
+        RunFactory(project=project, metrics={"a": 1, "b": 2}, hyperparameters={"c": "3"})
+
+    sizes, seen, token = [], [], ""
+    while not sizes or token:
+        answer = mlflow.tell("runs/search", experiment_ids=[project.pk], page_token=token)
+        sizes.append(len(answer["runs"]))
+        seen += ids(answer)
+        token = answer["next_page_token"]
+
+    assert sizes == [2, 2, 1]
+    assert len(set(seen)) == 5
