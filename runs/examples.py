@@ -72,6 +72,20 @@ LOG_PAGE = {
     ],
 }
 
+METRICS_SENT = {
+    "points": [
+        {
+            "key": "train_loss",
+            "step": 6500,
+            "value": 1.72,
+            "timestamp": "2024-01-02T10:15:00.000Z",
+        },
+        {"key": "eval_loss", "step": 6500, "value": "NaN", "timestamp": "2024-01-02T10:15:00.000Z"},
+    ]
+}
+
+METRICS_TAKEN_IN = {"count": 2}
+
 METRICS = {
     "items": [
         {

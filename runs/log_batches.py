@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -15,6 +14,7 @@ from django.utils.translation import gettext as _
 from runs import ingestion
 from runs.models import LogBatch, LogLevel, Run
 from trainhub.exceptions import DomainError, InvalidInput
+from trainhub.messages import invalid
 
 MAX_LINES: Final = 10_000
 MAX_SOURCE_LENGTH: Final = 64
@@ -62,7 +62,7 @@ def read(data: Any) -> SentBatch:
     try:
         batch = msgspec.convert(data, SentBatch)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from None
+        raise invalid(error) from None
     for number, line in enumerate(batch.lines):
         if line.timestamp is not None and line.timestamp.year not in YEARS:
             raise InvalidInput(
@@ -71,18 +71,6 @@ def read(data: Any) -> SentBatch:
                 attr=f"lines.{number}.timestamp",
             )
     return batch
-
-
-_PLACE = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.S)
-
-
-def _invalid(error: msgspec.ValidationError) -> InvalidInput:
-    """``Expected `str`, got `int` - at `$.lines[3].message``` with its place as drf-standardized-
-    errors names places: lines.3.message."""
-    match = _PLACE.fullmatch(str(error))
-    assert match is not None
-    path = (match["path"] or "").replace("[", ".").replace("]", "")
-    return InvalidInput(match["reason"], attr=path or None)
 
 
 def append(run_id: str, batch: SentBatch) -> Appended:

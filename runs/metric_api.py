@@ -1,30 +1,48 @@
-"""GET …/runs/{id}/metrics and …/metrics/series: what a run has measured."""
+"""…/runs/{id}/metrics and …/metrics/series: what a run measures, in and out."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.http import Http404
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from runs import examples, metrics
+from runs import examples, ingestion, metric_batches, metrics
 from runs.metric_serializers import (
+    SentPointsSerializer,
     SeriesListSerializer,
     SeriesQuerySerializer,
     SummaryListSerializer,
     SummaryQuerySerializer,
+    TakenInSerializer,
     series_json,
     summary_json,
 )
 from runs.models import Run
+from trainhub.json import BytesParser
 from trainhub.pagination import LinkHeaderPagination
+
+SEND = """
+Any number of metrics at any number of steps, 10,000 points at most in one request. They are on disk
+when this answers. A point is its key, step, timestamp and value: one that is sent again counts
+once, so a request whose answer was lost may simply be sent again.
+
+One bad point, and the whole batch is refused; the error names it (`points.3.value`).
+"""
+
+
+def _body(request: Request) -> bytes:
+    """DRF parses no body that is not there."""
+    data: Any = request.data
+    return data if isinstance(data, bytes) else b""
 
 
 class MetricActions(GenericViewSet[Run]):
-    """The part of the runs' viewset that reads metrics."""
+    """The part of the runs' viewset that is about metrics."""
 
     @extend_schema(
         summary="List a run's metrics",
@@ -37,7 +55,7 @@ class MetricActions(GenericViewSet[Run]):
             examples=[OpenApiExample("metrics", examples.METRICS)],
         ),
     )
-    @action(detail=True, methods=["get"], pagination_class=None)
+    @action(detail=True, methods=["get"], pagination_class=None, parser_classes=[BytesParser])
     def metrics(self, request: Request, project_id: str, id: str) -> Response:
         run = self.get_object()
         query = SummaryQuerySerializer(data=request.query_params.dict())
@@ -52,6 +70,27 @@ class MetricActions(GenericViewSet[Run]):
         page: list[Any] | None = paginator.paginate_queryset(found, request)
         content = {"items": [summary_json(one) for one in (found if page is None else page)]}
         return Response(content) if page is None else paginator.get_paginated_response(content)
+
+    @extend_schema(
+        summary="Send metrics",
+        description=SEND,
+        request=SentPointsSerializer,
+        responses=OpenApiResponse(
+            TakenInSerializer,
+            description="They are stored.",
+            examples=[OpenApiExample("Sent", examples.METRICS_TAKEN_IN, status_codes=["200"])],
+        ),
+        examples=[OpenApiExample("Send", examples.METRICS_SENT, request_only=True)],
+    )
+    @metrics.mapping.post
+    def send_metrics(self, request: Request, project_id: str, id: str) -> Response:
+        run = self.get_object()
+        points = metric_batches.read(_body(request))
+        try:
+            ingestion.record_points(run.pk, points)
+        except ingestion.RunGone:
+            raise Http404 from None
+        return Response({"count": len(points)})
 
     @extend_schema(
         summary="Read a run's curves",

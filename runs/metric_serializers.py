@@ -12,9 +12,11 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from runs import metric_batches
 from runs.ingestion import json_number
 from runs.metrics import FIRST_STEP, LAST_STEP, Bucket, MetricSummary, Point, Series
-from trainhub.fields import StrictCharField, StrictIntegerField
+from runs.points import MAX_KEY_LENGTH
+from trainhub.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
 from trainhub.pagination import PageQuery
 from trainhub.times import iso_time
 
@@ -34,6 +36,28 @@ class NumberField(serializers.Field[Any, Any, Any, Any]):
 @extend_schema_field({"oneOf": [*NUMBER, {"type": "null"}]})
 class NumberOrNullField(serializers.Field[Any, Any, Any, Any]):
     """A number; null where every value was NaN."""
+
+
+# --- what may be sent ------------------------------------------------------------------------
+
+
+class SentPointSerializer(serializers.Serializer[Any]):
+    """For the schema; metric_batches.SentPoint reads it."""
+
+    key = StrictCharField(max_length=MAX_KEY_LENGTH, trim_whitespace=False)
+    step = StrictIntegerField(min_value=FIRST_STEP, max_value=LAST_STEP)
+    value = NumberField()
+    timestamp = AwareDateTimeField(help_text="When it was measured, with its zone.")
+
+
+class SentPointsSerializer(serializers.Serializer[Any]):
+    points = serializers.ListField(
+        child=SentPointSerializer(), min_length=1, max_length=metric_batches.MAX_POINTS
+    )
+
+
+class TakenInSerializer(serializers.Serializer[Any]):
+    count = StrictIntegerField(help_text="Points of the batch, those included that were known.")
 
 
 # --- what may be asked -----------------------------------------------------------------------

@@ -1,10 +1,14 @@
 """GET …/metrics and …/metrics/series."""
 
+import json
 import math
 
 import pytest
+from django.utils import timezone
 
-from runs.ingestion import Point, record_metrics
+from runs.ingestion import record_metrics
+from runs.models import MetricPoint
+from runs.points import Point
 from tests.clients import ApiClient
 from tests.factories import ProjectFactory, RunFactory
 
@@ -307,3 +311,90 @@ class TestSeries:
         response = client.get(f"/projects/{other.pk}/runs/{run.pk}/metrics/series?keys=a")
 
         assert response.status_code == 404
+
+
+class TestSending:
+    AT = "2024-01-02T10:15:00.250Z"
+
+    def point(self, **fields):
+        return {"key": "train_loss", "step": 1, "value": 0.5, "timestamp": self.AT, **fields}
+
+    def send(self, client, run, points):
+        return client.post(
+            f"/projects/{run.project_id}/runs/{run.pk}/metrics",
+            json.dumps({"points": points}),
+            content_type="application/json",
+        )
+
+    def stored(self, run):
+        points = MetricPoint.objects.filter(series__run=run)
+        return sorted(points.values_list("series__key", "step", "timestamp_ms", "value"))
+
+    def test_points_are_stored_and_the_run_knows_the_latest(self, client):
+        run = RunFactory.create()
+
+        response = self.send(client, run, [self.point(), self.point(key="lr", value="Infinity")])
+
+        assert (response.status_code, response.json()) == (200, {"count": 2})
+        at = 1_704_190_500_250
+        assert self.stored(run) == [("lr", 1, at, math.inf), ("train_loss", 1, at, 0.5)]
+        assert client.get(f"/projects/{run.project_id}/runs/{run.pk}").json()["metrics"] == {
+            "lr": "Infinity",
+            "train_loss": 0.5,
+        }
+
+    def test_batch_sent_twice_counts_once(self, client):
+        run = RunFactory.create()
+        points = [self.point(step=step) for step in range(100)]
+
+        for _time in range(2):
+            assert self.send(client, run, points).json() == {"count": 100}
+
+        assert len(self.stored(run)) == 100
+
+    @pytest.mark.parametrize(
+        ("bad", "attr"),
+        [
+            ({"value": "many"}, "points.1.value"),
+            ({"value": None}, "points.1.value"),
+            ({"step": 1.5}, "points.1.step"),
+            ({"step": 2**63}, "points.1.step"),
+            ({"step": "1"}, "points.1.step"),
+            ({"key": ""}, "points.1.key"),
+            ({"key": "x" * 251}, "points.1.key"),
+            ({"key": "a\x00b"}, "points.1.key"),
+            ({"timestamp": "2024-01-02T10:15:00"}, "points.1.timestamp"),
+            ({"timestamp": 1_704_190_500_250}, "points.1.timestamp"),
+        ],
+    )
+    def test_one_bad_point_refuses_the_batch_and_is_named(self, client, bad, attr):
+        run = RunFactory.create()
+
+        response = self.send(client, run, [self.point(), self.point(**bad)])
+
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["attr"] == attr
+        assert self.stored(run) == []
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"points": []}', b"\xff", b"null"])
+    def test_what_is_no_batch_is_refused(self, client, body):
+        run = RunFactory.create()
+
+        response = client.post(
+            f"/projects/{run.project_id}/runs/{run.pk}/metrics",
+            body,
+            content_type="application/json",
+        )
+
+        assert response.status_code == 400
+
+    def test_body_over_the_limit_is_refused(self, client, settings):
+        settings.MAX_JSON_BYTES = 100
+        run = RunFactory.create()
+
+        assert self.send(client, run, [self.point()] * 9).status_code == 413
+
+    def test_run_in_the_trash_takes_nothing(self, client):
+        run = RunFactory.create(deleted_at=timezone.now())
+
+        assert self.send(client, run, [self.point()]).status_code == 404

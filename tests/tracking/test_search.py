@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from runs import reports
 from runs.models import DatasetInput, MetricSeries, Run
+from runs.models.run import ENDS
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory
 from tracking import paging
@@ -43,11 +44,13 @@ def some_runs():
     project = ProjectFactory()
     runs = []
     for number in range(24):
+        status = RunStatus.values[number % 5]
         run = RunFactory(
             project=project,
             name=f"run-{number % 7}",
             recipe=None,
-            status=RunStatus.values[number % 5],
+            status=status,
+            finished_at=START + timedelta(microseconds=2900 * number) if status in ENDS else None,
             hyperparameters=PARAMS[number % len(PARAMS)],
             tags=TAGS[number % len(TAGS)],
             started_at=None if number % 6 == 5 else START + timedelta(microseconds=1700 * number),
@@ -207,7 +210,7 @@ def test_database_and_reference_agree():
     project, runs = some_runs()
 
     @given(FILTERS)
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def check(text):
         node = parse_filter(text)
         assert found_by(project, text) == {run.pk for run in runs if matches(run, node)}
@@ -298,7 +301,7 @@ def test_pages_are_the_whole_in_the_order_asked_for():
         run.started_at = Run.objects.get(pk=run.pk).started_at
 
     @given(ORDERS, st.integers(1, 30))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=100, deadline=None)
     def check(texts, limit):
         orders = parse_orders(texts)
         if "start_time" not in {order.name.key for order in orders}:
