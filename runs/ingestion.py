@@ -48,8 +48,8 @@ def record_points(run_id: str, points: Points) -> None:
         exists, is_complete, unbucketed = _record(run_id, points)
     if not (exists and is_complete):
         raise RunGone(run_id)
-    for series_id in unbucketed:
-        buckets.extend(series_id)
+    if unbucketed:
+        buckets.extend(run_id, unbucketed)
 
 
 def _record(run_id: str, points: Points) -> tuple[bool, bool, list[int]]:

@@ -277,39 +277,67 @@ def delete_points_after(run_id: str, step: int) -> int:
 
 # --- buckets ---------------------------------------------------------------------------------
 
+LOCK_RUN: Final = Statement("SELECT FROM runs_run WHERE id = %(run_id)s FOR NO KEY UPDATE")
+
+
+def lock_run(run_id: str) -> None:
+    """Wait for whoever writes to the run, and keep others waiting until the transaction ends."""
+    LOCK_RUN.run(run_id=run_id)
+
+
 EXTEND_BUCKETS: Final = Statement(
     f"""
-WITH extent AS (
+WITH chosen AS (
+    SELECT
+        series.*,
+        coalesce(
+            series.bucket_shift,
+            least(%(max_shift)s::float8, greatest(0, round(log(
+                2, %(points_a_bucket)s * (last_step::numeric - first.step + 1) / count
+            ))))::smallint
+        ) AS shift
+    FROM
+        runs_metricseries AS series,
+        LATERAL (
+            SELECT min(step) AS step FROM runs_metricpoint WHERE series_id = series.id
+        ) AS first
+    WHERE series.id = ANY(%(series_ids)s::bigint[])
+), extent AS (
     SELECT
         id AS series_id,
-        %(shift)s::smallint AS shift,
+        shift,
         -- The newest bucket is still filling up; what falls below it later counts as late.
-        (last_step >> %(shift)s::smallint) << %(shift)s::smallint AS below,
+        (last_step >> shift) << shift AS below,
         bucketed_below AS above
-    FROM runs_metricseries
-    WHERE id = %(series_id)s
+    FROM chosen
 ), source AS (
     SELECT series_id, shift, step, timestamp_ms, value
     FROM runs_metricpoint JOIN extent USING (series_id)
     WHERE step < below AND (above IS NULL OR step >= above)
-), {SUMMED_UP}
-UPDATE runs_metricseries
+), {SUMMED_UP}, summed AS (
+    SELECT series_id, sum(count) AS count FROM fine GROUP BY series_id
+)
+UPDATE runs_metricseries AS series
 SET
     bucket_shift = extent.shift,
     bucketed_below = extent.below,
-    bucketed_count = bucketed_count + (SELECT count(*) FROM source)
-FROM extent
-WHERE id = extent.series_id
+    bucketed_count = series.bucketed_count + coalesce(summed.count, 0)
+FROM extent LEFT JOIN summed USING (series_id)
+WHERE series.id = extent.series_id
 """  # noqa: S608  put together of our own constants
 )
 
 
-def extend_buckets(series_id: int, shift: int) -> None:
-    """Sum up the points of the series that are in no bucket yet.
+def extend_buckets(series_ids: list[int], *, points_a_bucket: int, max_shift: int) -> None:
+    """Sum up the points of these series of one run that are in no bucket yet.
 
-    Call with its row locked in an earlier statement, so that this one sees every point of it.
+    A series without buckets gets such a shift that ``points_a_bucket`` of its points fall into one,
+    as far as they have come evenly. Call with the run's row locked in an earlier statement, so that
+    this one sees every point.
     """
-    EXTEND_BUCKETS.run(series_id=series_id, shift=shift)
+    EXTEND_BUCKETS.run(
+        series_ids=Bigints(series_ids), points_a_bucket=points_a_bucket, max_shift=max_shift
+    )
 
 
 SERIES_BUCKETS: Final = Statement("""

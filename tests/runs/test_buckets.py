@@ -112,7 +112,7 @@ def test_reporters_side_by_side_leave_no_point_out_of_the_buckets(small):
             ingestion.record_points(run.pk, ingestion.Points.of([point(step, float(step))]))
 
     assert in_parallel(*(lambda first=first: report(first) for first in range(4))) == [None] * 4
-    buckets.extend(run.series.get().pk)
+    buckets.extend(run.pk, [run.series.get().pk])
 
     below = run.series.get().bucketed_below
     assert bucketed(run) == [below] * 4  # a point for each step
