@@ -81,6 +81,7 @@ class Attempt:
         """Make the directory of what is in ``draft``: it is there whole or not at all."""
         description = {"command": command, "environment": environment}
         launcher.write_whole(draft / "launch.json", description)
+        (draft / "launch.json").chmod(0o600)  # a token is in it
         draft.rename(self.directory)
 
     def launch(self) -> None:

@@ -18,6 +18,7 @@ import shutil
 import signal
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from accounts.open_mode import is_open
+from accounts.tokens import issue_token, revoke_tokens
 from runs import ingestion
 from runs.executors import attempt as attempts
 from runs.executors.attempt import SIGNALLED_CODES, Attempt, Ending
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TOKEN_LIFE = timedelta(days=90)  # of a script's token, should nobody be there to revoke it
+
 
 class ProcessExecutor(Executor):
     def planned_steps(self, hyperparameters: dict[str, Any]) -> int | None:
@@ -66,12 +71,24 @@ class ProcessExecutor(Executor):
         (draft / "config.json").write_bytes(configuration_bytes(run))
         source = source_of(run, draft / "resume")
         self._go_back(run, worker, source)
-        environment = environment_of(run, attempt)
+        environment = environment_of(run, attempt) | self._token(run, worker)
         if source.path is not None:
             inside = source.path.relative_to(draft)
             environment["TRAINHUB_RESUME_FROM"] = str(attempt.directory / inside)
         attempt.make(draft, command, environment)
         attempt.launch()
+
+    def _token(self, run: Run, worker: Worker) -> dict[str, str]:
+        """What lets the script report to TrainHub as whoever made the run, where that needs a
+        token. It is worth nothing once the run is over."""
+        if is_open() or run.created_by is None:
+            return {}
+        token, digest = issue_token(run.created_by, life=TOKEN_LIFE)
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            revoke_tokens(_tokens(locked))
+            locked.change(executor_state={**locked.executor_state, "tokens": [digest]})
+        return {"MLFLOW_TRACKING_TOKEN": token}
 
     def _end_earlier_attempts(self, run: Run, worker: Worker) -> None:
         """An attempt of a worker that died may still train here: end it, and take in its rest."""
@@ -253,6 +270,7 @@ class ProcessExecutor(Executor):
         Attempt.of(run).kill()
 
     def forget(self, run: Run) -> None:
+        revoke_tokens(_tokens(run))
         attempts.forget(run.pk)
 
     def tidy(self) -> None:
@@ -344,6 +362,12 @@ def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
         "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
     }
     return {**attempts.inherited_environment(), **run.recipe.environment, **ours}
+
+
+def _tokens(run: Run) -> list[str]:
+    """The digests of those that the run's script has been given."""
+    digests: list[str] = run.executor_state.get("tokens", [])
+    return digests
 
 
 def _notes(run: Run, attempt: Attempt) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """The process executor: the contract, and what processes do that rows do not."""
 
+import ast
 import json
 import os
 import signal
+import stat
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
 import pytest
+from django.test import Client
 
 from artifacts.models import ArtifactType, TagValue
 from runs.executors import attempt as attempts
@@ -20,7 +23,15 @@ from runs.models import EventKind, Run, StopKind
 from runs.outputs import latest_sound_checkpoint
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
-from tests.factories import RecipeFactory, RunFactory, WorkerFactory, checkpoint, damage, running
+from tests.factories import (
+    RecipeFactory,
+    RunFactory,
+    UserFactory,
+    WorkerFactory,
+    checkpoint,
+    damage,
+    running,
+)
 from tests.processes import lives
 from tests.runs.executors.contract import (
     ExecutorContract,
@@ -654,3 +665,31 @@ def test_project_run_of_another_kind_is_left_alone_by_tidying(executor):
 
     run.refresh_from_db()
     assert run.status == RunStatus.COMPLETED
+
+
+# --- MLflow's clients in a script ------------------------------------------------------------
+
+TELL = "import os; print({name: text for name, text in os.environ.items() if 'MLFLOW' in name})"
+
+
+def told(run):
+    return ast.literal_eval(messages(run, "stdout")[0])
+
+
+def test_script_is_told_its_run_in_the_words_of_mlflows_clients(executor, settings):
+    run, _ = ended(executor, TELL)
+
+    assert told(run) == {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
+
+
+def test_script_gets_a_token_of_whoever_made_the_run_until_it_is_over(executor, settings):
+    settings.OPEN_MODE = False
+    user = UserFactory()
+    run, _ = ended(executor, TELL, created_by=user)
+    token = told(run)["MLFLOW_TRACKING_TOKEN"]
+    headers = {"Authorization": f"Bearer {token}"}
+
+    assert Client(SERVER_NAME="localhost").get("/projects", headers=headers).status_code == 200
+    assert stat.S_IMODE((Attempt.of(run).directory / "launch.json").stat().st_mode) == 0o600
+    executor.forget(fresh(run))
+    assert Client(SERVER_NAME="localhost").get("/projects", headers=headers).status_code == 401
