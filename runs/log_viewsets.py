@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from django.http import Http404, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -26,6 +24,7 @@ from runs.log_serializers import (
     items,
 )
 from runs.models import Run
+from trainhub.negotiation import AnyAccept
 
 APPEND = """
 The lines get the run's next numbers, in the order of the batch, and are there for good when this
@@ -39,13 +38,6 @@ its lines timestamps, where two batches may else be alike and both count.
 One bad line, and the whole batch is refused; the error names it (`lines.3.level`). A run takes
 lines after its end too: what a script printed last often comes late.
 """
-
-
-class AnyAccept(DefaultContentNegotiation):
-    """Plain text is all there is, whatever Accept says; errors are JSON."""
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
 
 
 class LogActions(GenericViewSet[Run]):
