@@ -16,7 +16,7 @@ from rest_framework.exceptions import APIException
 
 from accounts.api import caller_of
 from accounts.permissions import sees_everything
-from runs.detail import run_detail
+from runs.run_json import run_detail
 from runs.viewsets import RunViewSet
 
 DETAIL: Final = RunViewSet.as_view({"get": "retrieve"}, basename="run", detail=True)

@@ -18,6 +18,7 @@ from runs.filters import RunFilter
 from runs.log_viewsets import LogActions
 from runs.metric_api import MetricActions
 from runs.models import Recipe, Run, RunEvent, RunQuerySet
+from runs.run_json import run_summaries
 from runs.serializers import (
     RecipeSerializer,
     ResumeQuerySerializer,
@@ -79,7 +80,11 @@ class RunViewSet(
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.get_project()  # the runs of an unknown project are not an empty list
-        return super().list(request, *args, **kwargs)
+        ids = self.filter_queryset(self.get_queryset()).values_list("pk", flat=True)
+        page = self.paginate_queryset(ids)
+        if page is None:
+            return Response(run_summaries(ids))
+        return self.get_paginated_response(run_summaries(page))
 
     @extend_schema(
         summary="Create a run (创建训练运行)",

@@ -1,4 +1,4 @@
-"""The quick detail says what the serializer says."""
+"""The quick ways to a run's JSON say what the serializers say."""
 
 import math
 from datetime import UTC, datetime
@@ -8,10 +8,10 @@ import pytest
 from runs.ingestion import record_metrics
 from runs.models import Run
 from runs.points import Point
-from runs.serializers import RunDetailSerializer
+from runs.serializers import RunDetailSerializer, RunSummarySerializer
 from runs.status import RunStatus
 from tests.clients import ApiClient
-from tests.factories import RunFactory, checkpoint, running
+from tests.factories import ProjectFactory, RunFactory, checkpoint, running
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +60,29 @@ def test_it_says_what_the_serializer_says(api, make):
     assert api.get(url(run)).json() == by_the_serializer(run)
 
 
-def test_it_takes_one_query(api, django_assert_num_queries):
+@pytest.mark.parametrize("query", ["", "?page=1&page_size=2"])
+def test_list_says_what_the_serializer_says_in_its_order(api, query):
+    project = ProjectFactory()
+    for name in ("b", "c", "a"):
+        run = RunFactory(project=project, name=name, total_steps=3, step=1, progress=1 / 3)
+        record_metrics(run, [Point("loss", 1, math.nan, 0)])
+    runs = Run.objects.order_by("-created_at", "id")[: 2 if query else None]
+
+    answer = api.get(f"/projects/{project.pk}/runs{query}")
+
+    assert answer.json() == RunSummarySerializer(runs, many=True).data
+
+
+def test_list_takes_the_same_few_queries_whatever_is_in_it(api, django_assert_num_queries):
+    project = ProjectFactory()
+    RunFactory.create_batch(60, project=project)
+
+    # the project, how many runs, which, and what they are
+    with django_assert_num_queries(4):
+        api.get(f"/projects/{project.pk}/runs?page=1&page_size=50")
+
+
+def test_detail_takes_one_query(api, django_assert_num_queries):
     run = RunFactory()
     api.get(url(run))
 
