@@ -67,8 +67,9 @@ class MetricPoint(models.Model):
 class MetricBucket(models.Model):
     """Neighbouring points of a series summed up ahead of their readers (runs/buckets.py).
 
-    It sums up the points whose ``step >> shift`` is ``number``. A series has buckets of two sizes,
-    its ``bucket_shift`` and 6 more; every point below its ``bucketed_below`` is in one of each.
+    It sums up the points whose ``step >> shift`` is ``number``. A series has buckets of four sizes,
+    its ``bucket_shift`` and 3, 6 and 9 more; every point below its ``bucketed_below`` is in one of
+    each.
     ``minimum`` and ``maximum`` leave NaN out and are None, with their steps, where every value is
     NaN; first and last are by (step, timestamp, value).
     """
