@@ -46,22 +46,25 @@ def test_links_lead_somewhere():
 
 
 @pytest.mark.xdist_group("walking")
-def test_walk_through_the_ten_endpoints_works_when_pasted(up_at_walking_speed: UpProcess):
-    walk = next(block for block in code_blocks("README.md", "bash") if "api=http" in block)
+def test_walks_through_the_api_work_when_pasted(up_at_walking_speed: UpProcess):
+    # The second goes on in the shell of the first.
+    walk = "".join(block for block in code_blocks("README.md", "bash") if "$api" in block)
     script = "set -euo pipefail\n" + walk.replace(
         "api=http://127.0.0.1:8000", f"api={up_at_walking_speed.base_url}"
     )
 
     result = subprocess.run(
         ["bash", "-c", script],
+        cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={**os.environ, "no_proxy": "127.0.0.1"},
     )
 
     assert result.returncode == 0, result.stdout + result.stderr
     assert '"候选"' in result.stdout
+    assert "train_loss,2,2026-01-05T08:00:01.000Z,NaN" in result.stdout
 
 
 def _env_example() -> str:
