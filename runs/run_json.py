@@ -7,6 +7,8 @@ serializers say (tests/runs/test_run_json.py), which stay what the schema is mad
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ from django.conf import settings
 
 from runs.status import RunStatus
 from trainhub.database import Statement
+from trainhub.json_field import Decoder
 
 # As RunSummarySerializer and RunDetailSerializer have them.
 SUMMARY: Final = """
@@ -35,6 +38,7 @@ DETAIL: Final = f"""
     END AS silent_since,
     CASE WHEN status = '{RunStatus.CANCELLED.value}' THEN finished_at END AS cancelled_at
 """
+_LONG_NUMBER: Final = re.compile("[0-9]{19}")
 JSON_COLUMNS: Final = frozenset({"tags", "metrics", "hyperparameters", "resources"})
 
 RUN_DETAIL: Final = Statement(
@@ -76,8 +80,16 @@ def _rows(statement: Statement, **parameters: Any) -> list[bytes]:
     return [_json(dict(zip(names, row, strict=True))) for row in cursor]
 
 
+def _readable(text: str) -> str | bytes:
+    """JSON as the database has written it; unless, as rarely, a whole number in it has more than 64
+    bits: see trainhub/json_field.py."""
+    if _LONG_NUMBER.search(text) is None:
+        return text
+    return orjson.dumps(json.loads(text, cls=Decoder))
+
+
 def _json(run: dict[str, Any]) -> bytes:
     for name in JSON_COLUMNS & run.keys():
-        run[name] = orjson.Fragment(run[name])  # as the database has written it
+        run[name] = orjson.Fragment(_readable(run[name]))
     run["progress"] = round(run["progress"], 4)
     return orjson.dumps(run, option=orjson.OPT_UTC_Z)

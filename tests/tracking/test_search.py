@@ -509,6 +509,10 @@ def test_metric_is_searched_by_the_index_of_series(many_series):
 
 
 def test_newest_runs_are_read_off_an_index(many_series):
+    with connection.cursor() as cursor:
+        # Of five hundred rows a sort costs about the same: is there an order to read off at all?
+        cursor.execute("SET LOCAL enable_sort = off")
+
     assert "run_of_project_by_start" in plan_of("", [])
 
 
