@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection
+from django.utils.translation import gettext as _
 
 from runs import buckets, log_blocks, queries
-from runs.models import LogLevel, Run
+from runs.models import LogLevel, MetricSeries, Run
 from runs.points import Point, Points
+from trainhub.exceptions import InvalidInput
 
+MAX_SERIES = 10_000  # metrics of one run
 MAX_MESSAGE_LENGTH = 32_000  # characters of one log line
 GPU_UTILIZATION = "gpu_utilization"  # a share of 1; shown on the run itself
 
@@ -35,10 +38,16 @@ class RunGone(Exception):
     """There is no such run, or it is in the trash, which takes nothing."""
 
 
+class TooManyMetrics(InvalidInput):
+    """Every list of runs shows their latest values: a run's row has to stay readable."""
+
+    code = "too_many_metrics"
+
+
 def record_points(run_id: str, points: Points) -> None:
     """Store ``points`` and bring the run's latest values up to date; repeated ones count once.
 
-    When this returns outside a transaction, they are on disk. Raises RunGone.
+    When this returns outside a transaction, they are on disk. Raises RunGone, TooManyMetrics.
     """
     if not points:
         return
@@ -57,11 +66,14 @@ def _record(run_id: str, points: Points) -> tuple[bool, bool, list[int]]:
 
 
 def _make_series(run_id: str, keys: list[str]) -> None:
-    try:
-        with transaction.atomic():
-            queries.make_series(run_id, keys)
-    except IntegrityError:
-        raise RunGone(run_id) from None
+    known = MetricSeries.objects.filter(run=run_id)
+    if known.count() + len(keys) > MAX_SERIES:
+        new = len(keys) - known.filter(key__in=keys).count()
+        if known.count() + new > MAX_SERIES:
+            raise TooManyMetrics(
+                _("A run may have %(limit)d metrics at most.") % {"limit": MAX_SERIES}
+            )
+    queries.make_series(run_id, keys)
 
 
 def record_metrics(run: Run, points: Sequence[Point]) -> None:

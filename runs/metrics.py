@@ -183,7 +183,7 @@ def _summed_up(row: MetricSeries, low: int, high: int, max_points: int) -> dict[
         # Whole buckets alone; a range's edges are read from the points.
         summed_from = -(-low >> shift) << shift
         summed_below = below >> shift << shift
-        if (summed_below - summed_from) >> shift >= max_points // 2:
+        if (summed_below - summed_from) >> shift >= max(1, max_points // 2):
             return {"shift": shift, "summed_from": summed_from, "summed_below": summed_below}
     return {}
 

@@ -109,6 +109,11 @@ WITH run AS MATERIALIZED (
     WHERE (SELECT count(*) FROM named) = cardinality(%(keys)s::text[])
     ON CONFLICT DO NOTHING
     RETURNING series_id, step, timestamp_ms, value
+), source AS (
+    -- Late points: their neighbours are in buckets already.
+    SELECT series_id, bucket_shift AS shift, step, timestamp_ms, value
+    FROM new JOIN named ON named.id = new.series_id
+    WHERE step < bucketed_below
 ), summary AS (
     SELECT
         series_id,
@@ -125,6 +130,8 @@ WITH run AS MATERIALIZED (
     UPDATE runs_metricseries AS series
     SET
         count = series.count + summary.count,
+        bucketed_count = series.bucketed_count
+            + (SELECT count(*) FROM source WHERE source.series_id = series.id),
         minimum = least(series.minimum, summary.minimum),
         maximum = greatest(series.maximum, summary.maximum),
         last_step = CASE WHEN {IS_NEWER} THEN newest.step ELSE series.last_step END,
@@ -141,11 +148,6 @@ WITH run AS MATERIALIZED (
             OR (series.last_step >> series.bucket_shift) << series.bucket_shift
                 > series.bucketed_below
         ) AS wants_buckets
-), source AS (
-    -- Late points: their neighbours are in buckets already.
-    SELECT series_id, bucket_shift AS shift, step, timestamp_ms, value
-    FROM new JOIN named ON named.id = new.series_id
-    WHERE step < bucketed_below
 ), {SUMMED_UP}, latest AS (
     UPDATE runs_run AS run
     SET
@@ -198,15 +200,18 @@ def record_points(run_id: str, points: Points, *, bucket_from: int) -> tuple[boo
 
 
 MAKE_SERIES: Final = Statement("""
+WITH run AS MATERIALIZED (
+    SELECT id FROM runs_run WHERE id = %(run_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
+)
 INSERT INTO runs_metricseries (run_id, key)
-SELECT %(run_id)s, key FROM unnest(%(keys)s::text[]) AS key ORDER BY key
+SELECT run.id, key FROM run, unnest(%(keys)s::text[]) AS key
 ON CONFLICT DO NOTHING
 """)
 
 
 def make_series(run_id: str, keys: list[str]) -> None:
     """The series that are missing among ``keys``; two at once make each once. Of a run that is not
-    there, IntegrityError."""
+    there, or is in the trash, none."""
     MAKE_SERIES.run(run_id=run_id, keys=keys)
 
 
@@ -301,13 +306,13 @@ WITH chosen AS (
         LATERAL (
             SELECT min(step) AS step FROM runs_metricpoint WHERE series_id = series.id
         ) AS first
-    WHERE series.id = ANY(%(series_ids)s::bigint[])
+    WHERE series.id = ANY(%(series_ids)s::bigint[]) AND count > 0
 ), extent AS (
     SELECT
         id AS series_id,
         shift,
         -- The newest bucket is still filling up; what falls below it later counts as late.
-        (last_step >> shift) << shift AS below,
+        greatest((last_step >> shift) << shift, bucketed_below) AS below,
         bucketed_below AS above
     FROM chosen
 ), source AS (
@@ -341,7 +346,12 @@ def extend_buckets(series_ids: list[int], *, points_a_bucket: int, max_shift: in
 
 
 SERIES_BUCKETS: Final = Statement("""
-WITH entry AS (
+WITH summed AS (
+    -- As far as they reach by now: the caller's row may be of before a rewind.
+    SELECT least(%(summed_below)s, bucketed_below) AS below
+    FROM runs_metricseries
+    WHERE id = %(series_id)s
+), entry AS (
     SELECT
         1::bigint AS count,
         nullif(value, 'NaN') AS minimum,
@@ -350,17 +360,17 @@ WITH entry AS (
         CASE WHEN value <> 'NaN' THEN step END AS maximum_step,
         step AS first_step, timestamp_ms AS first_timestamp_ms, value AS first_value,
         step AS last_step, timestamp_ms AS last_timestamp_ms, value AS last_value
-    FROM runs_metricpoint
+    FROM runs_metricpoint, summed
     WHERE series_id = %(series_id)s AND step BETWEEN %(from_step)s AND %(to_step)s
-        AND (step < %(summed_from)s OR step >= %(summed_below)s)
+        AND (step < %(summed_from)s OR step >= summed.below)
     UNION ALL
     SELECT
         count, minimum, minimum_step, maximum, maximum_step,
         first_step, first_timestamp_ms, first_value, last_step, last_timestamp_ms, last_value
-    FROM runs_metricbucket
+    FROM runs_metricbucket, summed
     WHERE series_id = %(series_id)s AND shift = %(shift)s::smallint
         AND number >= %(summed_from)s >> %(shift)s::smallint
-        AND number < %(summed_below)s >> %(shift)s::smallint
+        AND number < summed.below >> %(shift)s::smallint
 ), placed AS (
     SELECT
         entry.*,

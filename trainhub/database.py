@@ -19,6 +19,11 @@ from psycopg.pq import Format
 INT8, FLOAT8, INT8_ARRAY, FLOAT8_ARRAY = 20, 701, 1016, 1022  # types' oids, fixed in pg_type.dat
 
 
+# What a prepared statement ends in after another process has migrated the tables, or has thrown
+# away what this connection has prepared.
+STALE = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName)
+
+
 class Bigints(list[int]):
     """A parameter of the type bigint[]; every number must fit 64 bits."""
 
@@ -75,8 +80,9 @@ class Statement:
     def run(self, **parameters: Any) -> psycopg.Cursor[Any]:
         """Run it on Django's connection, in its transaction if there is one.
 
-        Outside of one it is run again if the connection turns out to have died, so it must be a
-        statement that may be repeated. Raises psycopg's errors as Django's (django.db.utils).
+        Outside of one it is run again if the connection turns out to have died, or to have prepared
+        it for tables that have changed since: it must be a statement that may be repeated. Raises
+        psycopg's errors as Django's (django.db.utils).
         """
         connection.ensure_connection()
         if connection.queries_logged:  # tests count queries
@@ -85,8 +91,9 @@ class Statement:
         with connection.wrap_database_errors:
             try:
                 return self._run(values)
-            except psycopg.OperationalError:
-                if connection.in_atomic_block or connection.is_usable():
+            except (psycopg.OperationalError, *STALE) as error:
+                stale = isinstance(error, STALE)
+                if connection.in_atomic_block or (not stale and connection.is_usable()):
                     raise
                 connection.close()
                 connection.connect()

@@ -20,9 +20,8 @@ class MetricSeries(models.Model):
     last_step = models.BigIntegerField(_("last step"), null=True)
     last_timestamp_ms = models.BigIntegerField(null=True)
     last_value = models.FloatField(_("last value"), null=True)
-    # The points of the steps below ``bucketed_below``, ``bucketed_count`` of them when that was
-    # last moved, are also summed up in buckets of 2 ** bucket_shift steps. None while the series
-    # is short and is read as it is.
+    # The points of the steps below ``bucketed_below``, ``bucketed_count`` of them, are also summed
+    # up in buckets of 2 ** bucket_shift steps. None while the series is short and is read as it is.
     bucket_shift = models.SmallIntegerField(null=True)
     bucketed_below = models.BigIntegerField(null=True)
     bucketed_count = models.BigIntegerField(default=0, db_default=0)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db
 
 NAN, INF = math.nan, math.inf
 KEY = "train_loss"
+WHOLE = (metrics.FIRST_STEP, metrics.LAST_STEP)
 
 
 @pytest.fixture
@@ -117,6 +118,52 @@ def test_reporters_side_by_side_leave_no_point_out_of_the_buckets(small):
     below = run.series.get().bucketed_below
     assert bucketed(run) == [below] * 4  # a point for each step
     [found] = metrics.series(run, [KEY], max_points=20)
+    assert_true(found.buckets, stored(run))
+
+
+def test_buckets_extended_after_a_rewind_hold_every_point_once(small):
+    """A report extends them in a transaction of its own, and a rewind may come between."""
+    run = RunFactory()
+    ingestion.record_metrics(run, [point(step) for step in (*range(100), *range(20_000, 20_100))])
+    ingestion.rewind(run, 19_000)
+
+    buckets.extend(run.pk, [run.series.get().pk])
+    ingestion.record_metrics(run, [point(step) for step in range(19_000, 19_100)])
+
+    [found] = metrics.series(run, [KEY], max_points=20)
+    assert_true(found.buckets, stored(run))
+
+
+def test_series_emptied_by_a_rewind_is_summed_up_when_it_grows_again(small):
+    run = RunFactory()
+    ingestion.record_metrics(run, [point(step) for step in (1, 2, 3)])
+    ingestion.rewind(run, 0)
+
+    buckets.extend(run.pk, [run.series.get().pk])
+    ingestion.record_metrics(run, [point(step) for step in range(1, 101)])
+
+    assert len(bucketed(run)) == 4
+
+
+def test_late_points_do_not_have_the_buckets_extended_at_every_step(
+    small, django_assert_num_queries
+):
+    run = RunFactory()
+    ingestion.record_metrics(run, [point(step) for step in range(0, 200, 2)])
+    ingestion.record_metrics(run, [point(step) for step in range(1, 150, 2)])
+
+    with django_assert_num_queries(1):
+        ingestion.record_points(run.pk, ingestion.Points.of([point(200)]))
+
+
+def test_chart_read_while_a_rewind_goes_on_misses_no_point_that_is_kept(small):
+    run = RunFactory()
+    ingestion.record_metrics(run, [point(step) for step in range(1000)])
+    before = run.series.get()
+    ingestion.rewind(run, 700)
+
+    [found] = [metrics._long(before, *WHOLE, 20, by_time=False)]
+
     assert_true(found.buckets, stored(run))
 
 

@@ -146,6 +146,19 @@ def test_a_batch_costs_the_same_few_queries_whatever_its_size(django_assert_num_
         )
 
 
+def test_run_has_no_end_of_metrics_but_that_of_its_row(monkeypatch):
+    monkeypatch.setattr(ingestion, "MAX_SERIES", 3)
+    run = RunFactory()
+    ingestion.record_metrics(run, [point(1, 1.0, key=key) for key in "abc"])
+
+    with pytest.raises(ingestion.TooManyMetrics):
+        ingestion.record_metrics(run, [point(2, 1.0, key=key) for key in "cd"])
+    ingestion.record_metrics(run, [point(2, 2.0, key=key) for key in "abc"])
+
+    assert set(run.metrics) == {"a", "b", "c"}
+    assert set(run.metrics.values()) == {2.0}
+
+
 def test_no_points_cost_nothing(django_assert_num_queries):
     run = RunFactory()
 

@@ -1,0 +1,70 @@
+"""Prepared statements: arrays, dead connections, tables that change under them."""
+
+import math
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from tests.workers import database_url
+from trainhub.database import Bigints, Doubles, Statement
+
+ECHO = Statement("SELECT %(whole)s::bigint[], %(broken)s::float8[], %(text)s::text, %(text)s::text")
+WHOLE = [0, -(2**63), 2**63 - 1]
+BROKEN = [0.1, -0.0, math.inf, -math.inf, 5e-324]
+
+
+@pytest.mark.django_db
+def test_parameters_arrive_as_they_are_and_may_come_twice():
+    row = ECHO.row(whole=Bigints(WHOLE), broken=Doubles(BROKEN), text="名 % $1")
+
+    assert row == (WHOLE, BROKEN, "名 % $1", "名 % $1")
+
+
+@pytest.mark.django_db
+def test_nan_and_empty_arrays_arrive():
+    whole, broken, *_texts = ECHO.row(whole=Bigints(), broken=Doubles([math.nan]), text="")
+
+    assert whole == []
+    assert math.isnan(broken[0])
+
+
+def kill_connection() -> None:
+    pid = connection.connection.info.backend_pid
+    with psycopg.connect(database_url(), autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_statement_is_run_again_on_a_connection_that_has_died():
+    ECHO.row(whole=Bigints(), broken=Doubles(), text="")
+    kill_connection()
+
+    assert ECHO.row(whole=Bigints([1]), broken=Doubles(), text="")[0] == [1]
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_transaction_does_not_outlive_its_connection():
+    def echo_across_a_death() -> None:
+        with transaction.atomic():
+            ECHO.row(whole=Bigints(), broken=Doubles(), text="")
+            kill_connection()
+            ECHO.row(whole=Bigints(), broken=Doubles(), text="")
+
+    with pytest.raises(OperationalError):
+        echo_across_a_death()
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_statement_prepared_before_a_migration_elsewhere_is_prepared_anew():
+    with psycopg.connect(database_url(), autocommit=True) as other:
+        other.execute("CREATE TABLE changing AS SELECT 1::integer AS number")
+        try:
+            statement = Statement("SELECT number FROM changing")
+            assert statement.row() == (1,)
+            other.execute("ALTER TABLE changing ALTER number TYPE text")
+
+            assert statement.row() == ("1",)
+        finally:
+            other.execute("DROP TABLE changing")
