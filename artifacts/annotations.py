@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 METADATA: Final = "metadata.yaml"
 ALIASES: Final = "aliases.txt"
-MAX_BYTES: Final = 64 * 1024  # such files are small; what is larger is something else
+MAX_BYTES: Final = 8 * 1024  # such files are small; what is larger is something else
 MAX_ALIASES: Final = 20
 # What both parsers raise for text that is not theirs, and the storage for what was replaced.
 UNREADABLE: Final = (

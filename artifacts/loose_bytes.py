@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db import models, transaction
+from django.db import DatabaseError, models, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from artifacts.storage import artifact_storage
 from trainhub.exceptions import DomainError
+
+logger = logging.getLogger(__name__)
 
 
 class UploadExpired(DomainError):
@@ -20,20 +23,26 @@ class UploadExpired(DomainError):
 
 class LooseBytesQuerySet(models.QuerySet["LooseBytes"]):
     def drop(self, keys: Iterable[str]) -> None:
-        """Delete the bytes of these keys, but for those that an artifact names by now."""
-        with transaction.atomic():
-            loose = list(
-                self.filter(key__in=keys).select_for_update().values_list("key", flat=True)
-            )
-            self.filter(key__in=loose).delete()
-            for key in loose:
-                artifact_storage().delete(key)
+        """Delete the bytes of these keys, but for those that an artifact names by now, or that
+        somebody else is just deleting. What the storage does not delete stays, for a later sweep.
+        """
+        for key in keys:
+            try:
+                with transaction.atomic():
+                    if self.filter(key=key).select_for_update(skip_locked=True).exists():
+                        artifact_storage().delete(key)
+                        self.filter(key=key).delete()
+            except DatabaseError:
+                raise
+            except Exception:  # whatever storage it is: OSError, boto's own
+                logger.exception("loose bytes stay: %s", key)
+                self.filter(key=key).update(since=Now())  # behind all others
 
     def sweep(self) -> None:
         """Delete what was left behind long ago: by a process that was killed, by a storage that
         did not answer."""
-        left = self.filter(since__lt=Now() - self.model.ABANDONED)[: self.model.SWEPT_AT_ONCE]
-        self.drop([loose.key for loose in left])
+        left = self.filter(since__lt=Now() - self.model.ABANDONED).order_by("since", "key")
+        self.drop([loose.key for loose in left[: self.model.SWEPT_AT_ONCE]])
 
 
 class LooseBytes(models.Model):

@@ -234,6 +234,8 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         name = _checkpoint_name(step) if type == ArtifactType.CHECKPOINT else stored.name
         if before is not None and before.type == type:
             before.name, before.step = name, step
+            if before.sha256 != stored.sha256:
+                before.metadata = {}  # it was said of the bytes before
             before._replace_bytes(stored)
             return before, False
         if before is not None:  # its id tells its type: another type is another artifact
@@ -479,6 +481,7 @@ class Artifact(models.Model):
         self.save(
             update_fields=[
                 "name",
+                "metadata",
                 "file",
                 "stored_as",
                 "step",

@@ -13,14 +13,16 @@ from typing import Any
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from artifacts.annotations import read_annotation
-from artifacts.loose_bytes import LooseBytes
+from artifacts.loose_bytes import LooseBytes, UploadExpired
 from artifacts.models import Artifact, ArtifactType, lock_run, put
 from artifacts.paths import checked_path
-from artifacts.storage import CHUNK_BYTES, Source
+from artifacts.storage import CHUNK_BYTES, Source, artifact_storage
 from runs.models import Run
+from runs.reports import InTrash
 from trainhub.exceptions import DomainError, InvalidInput
 
 # Below the run's folder, where no artifact of TrainHub's own lies.
@@ -167,6 +169,7 @@ def store(
     ones or the new ones, and of two uploads at once one wins whole.
     """
     path = checked_path(path)
+    _check_kept(run)
     run.artifacts.check_path(path)  # before gigabytes are sent; and once more below
     LooseBytes.objects.sweep()
     stored_as = f"{UPLOADS_FOLDER}/{secrets.token_hex(16)}"
@@ -177,9 +180,14 @@ def store(
             _check(sha256, stored.sha256)
         with transaction.atomic():
             locked = lock_run(run)
+            _check_kept(locked)
+            locked.change(reported_at=timezone.now())
             artifact, is_new = locked.artifacts.record_upload(locked, stored, type=type, step=step)
             if artifact.stored_as == stored_as:
                 loose.claim()
+    except UploadExpired:
+        artifact_storage().delete(loose.key)  # swept away while it was still coming in
+        raise
     except BaseException:
         with suppress(DatabaseError):  # then a later sweep finds it
             LooseBytes.objects.drop([loose.key])
@@ -188,6 +196,11 @@ def store(
         LooseBytes.objects.drop([loose.key])
     _annotate(run, artifact)
     return artifact, is_new
+
+
+def _check_kept(run: Run) -> None:
+    if run.deleted_at is not None:
+        raise InTrash(_("The run %(id)s is in the trash: restore it first.") % {"id": run.pk})
 
 
 def _annotate(run: Run, artifact: Artifact) -> None:

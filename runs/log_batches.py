@@ -105,7 +105,12 @@ def _lines(batch: SentBatch) -> list[ingestion.Line]:
     now = datetime.now(UTC)
     return [
         ingestion.Line(
-            line.message, line.level.value, line.source, line.timestamp or now, line.rank
+            line.message,
+            line.level.value,
+            line.source,
+            # PostgreSQL takes no offset of 16 hours and more.
+            now if line.timestamp is None else line.timestamp.astimezone(UTC),
+            line.rank,
         )
         for line in batch.lines
     ]

@@ -22,6 +22,7 @@ from trainhub.times import iso_time
 
 MAX_KEYS = 100  # in one request
 MAX_POINTS = 10_000  # of one series in an answer
+MAX_ANSWER = 200_000  # points, or buckets, of all series in an answer
 DEFAULT_POINTS = 1000
 MAX_FILTER_LENGTH = 250  # as a key's
 
@@ -105,6 +106,16 @@ class SeriesQuerySerializer(serializers.Serializer[Any]):
         default="step",
         help_text="What points are ordered by, and buckets are equal spans of.",
     )
+
+    def validate(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        if len(wanted["keys"]) * wanted["max_points"] > MAX_ANSWER:
+            raise serializers.ValidationError(
+                {
+                    "max_points": _("%(limit)d points of all keys together are the limit.")
+                    % {"limit": MAX_ANSWER}
+                }
+            )
+        return wanted
 
     def validate_keys(self, texts: list[str]) -> list[str]:
         # A key may hold commas itself: the whole text is looked for too.

@@ -56,10 +56,14 @@ class InTrash(InvalidInput):
 
 
 def reporting(run_id: str) -> Run:
-    """The run, its row locked, which takes reports. Raises Run.DoesNotExist, InTrash."""
+    """The run, its row locked, which takes reports and has been heard of with this one.
+
+    Raises Run.DoesNotExist, InTrash.
+    """
     run = Run.objects.lock(run_id)
     if run.deleted_at is not None:
         raise InTrash(_("The run %(id)s is in the trash: restore it first.") % {"id": run_id})
+    run.change(reported_at=timezone.now())
     return run
 
 
@@ -69,10 +73,12 @@ def reporting(run_id: str) -> Run:
 def log_params(run_id: str, params: Mapping[str, str]) -> None:
     """Keep ``params``, texts as they are, among the run's hyperparameters.
 
-    They do not change: the same once more is nothing new, another is refused; but a run that goes
-    on (resumed, reopened, another attempt) may say another, and an event tells what has drifted.
+    They do not change: the same once more is nothing new, another is refused. But a run that goes
+    on (resumed, reopened, another attempt), or whose values its recipe and its user have set, may
+    say another, and an event tells what has drifted. What is too long is cut, as MLflow does.
     Raises InvalidReport, ParamChanged, InTrash, Run.DoesNotExist.
     """
+    params = {key: text[:MAX_PARAM_LENGTH] for key, text in params.items()}
     check_texts(params, MAX_PARAM_LENGTH)
     with transaction.atomic():
         run = reporting(run_id)
@@ -89,13 +95,13 @@ def log_params(run_id: str, params: Mapping[str, str]) -> None:
         if new or drifted:
             merged = known | new | drifted
             _check_size(merged)
-            run.change(hyperparameters=merged, reported_at=timezone.now())
+            run.change(hyperparameters=merged)
         if drifted:
             run.note(EventKind.PARAMS_CHANGED, reason=_drift(known, drifted))
 
 
 def _goes_on(run: Run) -> bool:
-    return run.attempt > 1 or run.resumed_from_id is not None
+    return not run.is_external or run.attempt > 1 or run.resumed_from_id is not None
 
 
 def _unchangeable(run: Run, key: str, old: str, new: str) -> str:
@@ -134,6 +140,7 @@ def means(value: Any, text: str) -> bool:
 
 def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set ``tags``; the last to say one wins. Raises InvalidReport, InTrash, Run.DoesNotExist."""
+    tags = {key: text[:MAX_TAG_LENGTH] for key, text in tags.items()}
     check_texts(tags, MAX_TAG_LENGTH)
     with transaction.atomic():
         run = reporting(run_id)

@@ -247,7 +247,10 @@ def log(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     paginator = Paginator(range(found.total), LOG_LINES_A_PAGE)
     if number > paginator.num_pages:
         number = paginator.num_pages
-        found = logs.page(run, number, LOG_LINES_A_PAGE, form.filter)
+        if found.total:
+            found = (
+                attempt(form, logs.page, run, number, LOG_LINES_A_PAGE, form.filter) or logs.NOTHING
+            )
     page: Page[Any] = Page(found.items, number, paginator)
     context = {
         "run": run,

@@ -109,9 +109,13 @@ class Order(msgspec.Struct):
 class Search(Message):
     experiment_ids: list[Id] = msgspec.field(default_factory=list)
     filter: Filter = ""
-    datasets: list[Dataset] = msgspec.field(default_factory=list)
+    datasets: Annotated[list[Dataset], msgspec.Meta(max_length=50)] = msgspec.field(
+        default_factory=list
+    )
     max_results: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
-    order_by: list[Order] = msgspec.field(default_factory=list)
+    order_by: Annotated[list[Order], msgspec.Meta(max_length=20)] = msgspec.field(
+        default_factory=list
+    )
     page_token: str = ""
 
 

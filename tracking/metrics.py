@@ -61,9 +61,9 @@ class LogMetric(Message):
 
 class LogBatch(Message):
     run_id: str
-    metrics: list[Metric] = msgspec.field(default_factory=list)
-    params: list[Entry] = msgspec.field(default_factory=list)
-    tags: list[Entry] = msgspec.field(default_factory=list)
+    metrics: list[Metric] | None = None
+    params: list[Entry] | None = None
+    tags: list[Entry] | None = None
 
 
 class GetHistory(Message):
@@ -101,20 +101,21 @@ def log_metric(caller: User, message: LogMetric) -> Answer:
 
 @endpoint("POST", message=LogBatch)
 def log_batch(caller: User, message: LogBatch) -> Answer:
-    _check_limits(message)
+    metrics, params, tags = message.metrics or [], message.params or [], message.tags or []
+    _check_limits({"metrics": metrics, "params": params, "tags": tags})
     run_id = visible_run(caller, message.run_id)
-    if not (message.params or message.tags):
-        _record(run_id, message.metrics)
+    if metrics and not (params or tags):
+        _record(run_id, metrics)
         return {}
-    params = _texts("params", message.params)
-    tags = {tag.key: tag.value for tag in message.tags}
+    texts = _texts("params", params)
     with transaction.atomic():  # all of the batch or nothing
         try:
-            reports.log_params(run_id, params)
-            reports.set_tags(run_id, tags)
+            reports.log_params(run_id, texts)
+            if tags:
+                reports.set_tags(run_id, {tag.key: tag.value for tag in tags})
         except Run.DoesNotExist:
             raise _no_run(run_id) from None
-        _record(run_id, message.metrics)
+        _record(run_id, metrics)
     return {}
 
 
@@ -160,18 +161,15 @@ def _place(token: str) -> tuple[int, int, float]:
         raise InvalidParameter(_("The page token is not one of ours.")) from None
 
 
-def _check_limits(message: LogBatch) -> None:
-    for name, entries, limit in (
-        ("metrics", message.metrics, MAX_METRICS),
-        ("params", message.params, MAX_PARAMS),
-        ("tags", message.tags, MAX_TAGS),
-    ):
-        if len(entries) > limit:
+def _check_limits(batch: dict[str, list[Any]]) -> None:
+    limits = {"metrics": MAX_METRICS, "params": MAX_PARAMS, "tags": MAX_TAGS}
+    for name, entries in batch.items():
+        if len(entries) > limits[name]:
             raise InvalidParameter(
                 _("A batch may hold %(limit)d %(name)s at most, and this one holds %(count)d.")
-                % {"limit": limit, "name": name, "count": len(entries)}
+                % {"limit": limits[name], "name": name, "count": len(entries)}
             )
-    if len(message.metrics) + len(message.params) + len(message.tags) > MAX_ENTITIES:
+    if sum(map(len, batch.values())) > MAX_ENTITIES:
         raise InvalidParameter(
             _("A batch may hold %(limit)d metrics, params and tags at most.")
             % {"limit": MAX_ENTITIES}

@@ -73,7 +73,9 @@ class TransitionStage(OfVersion):
 class Search(Message):
     filter: Filter = ""
     max_results: Annotated[int, msgspec.Meta(ge=1, le=200_000)] = 10_000
-    order_by: list[str] = msgspec.field(default_factory=list)
+    order_by: Annotated[list[str], msgspec.Meta(max_length=20)] = msgspec.field(
+        default_factory=list
+    )
     page_token: str = ""
 
 

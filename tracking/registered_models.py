@@ -66,7 +66,9 @@ class Describe(Named):
 class Search(Message):
     filter: Filter = ""
     max_results: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
-    order_by: list[str] = msgspec.field(default_factory=list)
+    order_by: Annotated[list[str], msgspec.Meta(max_length=20)] = msgspec.field(
+        default_factory=list
+    )
     page_token: str = ""
 
 

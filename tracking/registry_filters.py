@@ -31,12 +31,15 @@ from django.db.models.lookups import (
 from django.utils.translation import gettext as _
 
 from tracking.errors import InvalidParameter
+from tracking.filters import MAX_COMPARISONS
 
 if TYPE_CHECKING:  # generic for the type checker alone
     AnyLookup = Lookup[Any]
 else:
     AnyLookup = Lookup
 
+# Milliseconds of Unix time that a datetime can hold.
+TIMES: Final = (-6.2e13, 2.5e14)
 TOKENS: Final = re.compile(
     r"""
     \s*(?:
@@ -177,7 +180,7 @@ def _number_matches(column: Combinable, condition: Condition) -> Q:
 def _time_matches(column: Combinable, condition: Condition) -> Q:
     """Clients know milliseconds, the database microseconds: equal is what lies within one."""
     value = condition.value
-    _check(condition, NUMBER_OPERATORS, isinstance(value, float) and abs(value) < 1e14)
+    _check(condition, NUMBER_OPERATORS, isinstance(value, float) and TIMES[0] < value < TIMES[1])
     assert isinstance(value, float)
     start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=value)
     end = start + timedelta(milliseconds=1)
@@ -210,6 +213,10 @@ def parse(text: str) -> list[Condition]:
     tokens = _Tokens(text)
     conditions: list[Condition] = []
     while tokens.left:
+        if len(conditions) == MAX_COMPARISONS:
+            raise InvalidParameter(
+                _("%(limit)d comparisons are the limit") % {"limit": MAX_COMPARISONS}
+            )
         if conditions:
             tokens.take_word("AND")
         conditions.append(_condition(tokens))

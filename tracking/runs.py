@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import orjson
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.urls import path
@@ -23,8 +24,8 @@ from tracking.wire import Int64, Message, endpoint, storable_text
 
 MAX_EXPERIMENTS = 10_000
 RUNS_IN_FULL = 100
-RUNS_AT_A_TIME = 500
-MAX_VALUES = 500_000  # metrics, params and tags of a page: some 30 MB
+RUNS_AT_A_TIME = 200
+MAX_BYTES = 32 * 1024 * 1024  # of a page; a little more, as runs are read some at a time
 
 
 class ById(Message):
@@ -60,7 +61,7 @@ class Create(Message):
 @endpoint("POST", message=Create)
 def create(caller: User, message: Create) -> dict[str, Any]:
     project = experiments.experiment_of(caller, message.experiment_id)
-    given = {tag.key: tag.value for tag in message.tags or ()}
+    given = {tag.key: tag.value[: reports.MAX_TAG_LENGTH] for tag in message.tags or ()}
     if message.user_id:
         given.setdefault(USER_TAG, message.user_id)
     name = storable_text(message.run_name or "", name="run_name")
@@ -144,15 +145,17 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     return {"runs": answered, "next_page_token": page.token_after(count)}
 
 
-def _whole_runs(ids: list[str]) -> tuple[list[dict[str, Any]], int]:
+def _whole_runs(ids: list[str]) -> tuple[list[orjson.Fragment], int]:
     """The runs of ``ids``, and of how many: a page ends early before it gets too large."""
     rows = Run.objects.select_related("created_by").defer("executor_state")
-    answered: list[dict[str, Any]] = []
-    room = MAX_VALUES
+    answered: list[orjson.Fragment] = []
+    room = MAX_BYTES
     for start in range(0, len(ids), RUNS_AT_A_TIME):
         runs = paging.in_order(rows, ids[start : start + RUNS_AT_A_TIME])
-        answered += runs_json(runs, in_full=len(ids) <= RUNS_IN_FULL)
-        room -= sum(len(run.metrics) + len(run.hyperparameters) + len(run.tags) for run in runs)
+        for run in runs_json(runs, in_full=len(ids) <= RUNS_IN_FULL):
+            content = orjson.dumps(run)
+            answered.append(orjson.Fragment(content))
+            room -= len(content)
         if room < 0:
             return answered, min(start + RUNS_AT_A_TIME, len(ids))
     return answered, len(ids)

@@ -242,5 +242,5 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def inherited_environment() -> dict[str, str]:
     """The worker's environment without ours and the database's secrets: they are not the
     training's business."""
-    hidden = ("TRAINHUB_", "DJANGO_", "DATABASE_URL", "PGPASS")
+    hidden = ("TRAINHUB_", "DJANGO_", "MLFLOW_TRACKING_", "DATABASE_URL", "PGPASS")
     return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}

@@ -34,7 +34,7 @@ from runs.executors.attempt import SIGNALLED_CODES, Attempt, Ending
 from runs.executors.base import CannotStart, Executor, Observation, Work
 from runs.executors.checkpoint_files import CheckpointFile, Damaged, fetch, settled
 from runs.executors.output import last_written, log_lines, metric_report, read_whole_lines
-from runs.ingestion import Line
+from runs.ingestion import Line, TooManyMetrics
 from runs.models import EventKind, LogLevel, Run, Worker
 from runs.outputs import (
     configuration_bytes,
@@ -83,11 +83,11 @@ class ProcessExecutor(Executor):
         token. It is worth nothing once the run is over."""
         if is_open() or run.created_by is None:
             return {}
-        token, digest = issue_token(run.created_by, life=TOKEN_LIFE)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            revoke_tokens(_tokens(locked))
-            locked.change(executor_state={**locked.executor_state, "tokens": [digest]})
+            revoke_tokens(locked.script_tokens)
+            token, digest = issue_token(run.created_by, life=TOKEN_LIFE)
+            locked.change(script_tokens=[digest])
         return {"MLFLOW_TRACKING_TOKEN": token}
 
     def _end_earlier_attempts(self, run: Run, worker: Worker) -> None:
@@ -186,7 +186,10 @@ class ProcessExecutor(Executor):
     def _take_in_metrics(self, run: Run, raw: list[bytes]) -> list[Line]:
         """Store what the lines say; what is wrong with some of them, as lines of the log."""
         report = metric_report(raw)
-        ingestion.record_metrics(run, report.points)
+        try:
+            ingestion.record_metrics(run, report.points)
+        except TooManyMetrics as error:  # said in the log; the training goes on
+            report.problems.append(f"metrics.jsonl: {error.message}")
         if report.step is not None:
             total = report.total_steps or run.total_steps
             ingestion.report_progress(run, step=max(0, report.step), total_steps=total)
@@ -270,7 +273,6 @@ class ProcessExecutor(Executor):
         Attempt.of(run).kill()
 
     def forget(self, run: Run) -> None:
-        revoke_tokens(_tokens(run))
         attempts.forget(run.pk)
 
     def tidy(self) -> None:
@@ -353,21 +355,15 @@ def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
         "TRAINHUB_PROJECT_ID": run.project_id,
         "TRAINHUB_ATTEMPT": str(attempt.number),
         "TRAINHUB_URL": settings.PUBLIC_URL,
-        # What MLflow's clients read: the script reports to its own run, without saying which.
-        "MLFLOW_TRACKING_URI": settings.PUBLIC_URL,
-        "MLFLOW_RUN_ID": run.pk,
         "TRAINHUB_CONFIG": str(directory / "config.json"),
         "TRAINHUB_OUTPUT_DIR": str(directory),
         "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),
         "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
     }
-    return {**attempts.inherited_environment(), **run.recipe.environment, **ours}
-
-
-def _tokens(run: Run) -> list[str]:
-    """The digests of those that the run's script has been given."""
-    digests: list[str] = run.executor_state.get("tokens", [])
-    return digests
+    # What MLflow's clients read: the script reports to its own run, without saying which; unless
+    # its recipe has it report elsewhere.
+    mlflow = {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
+    return {**attempts.inherited_environment(), **mlflow, **run.recipe.environment, **ours}
 
 
 def _notes(run: Run, attempt: Attempt) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
@@ -15,6 +16,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.permissions import sees_everything
+from accounts.tokens import revoke_tokens
 from runs.models.event import EventKind, RunEvent
 from runs.models.worker import Worker
 from runs.status import ACTIVE, TERMINAL, InvalidTransition, RunStatus, sources
@@ -159,6 +161,10 @@ class Run(models.Model):
         related_name="runs",
         verbose_name=_("worker"),
     )
+    # Digests of the tokens that the run's script reports with, revoked at its end.
+    script_tokens = ArrayField(
+        models.CharField(max_length=200), default=list, blank=True, editable=False
+    )
     # The executor's own notes (what it has read of a process's output, …); nobody else reads them.
     executor_state = models.JSONField(default=dict, editable=False)
 
@@ -294,7 +300,7 @@ class Run(models.Model):
         at once, one wins.
         """
         if to in TERMINAL:
-            fields = {"finished_at": Now(), **fields, "worker": None}
+            fields = {"finished_at": Now(), **fields, "worker": None, "script_tokens": []}
         elif worker is not None:
             fields.update(worker=worker)
         with transaction.atomic():
@@ -304,6 +310,8 @@ class Run(models.Model):
                     _t("A run that is %(status)s cannot become %(to)s.")
                     % {"status": before.get_status_display(), "to": to.label}
                 )
+            if to in TERMINAL and before.script_tokens:
+                revoke_tokens(before.script_tokens)
             Run.objects.filter(pk=self.pk).update(
                 status=to, status_reason=reason, updated_at=Now(), **fields
             )

@@ -396,6 +396,36 @@ def test_upload_whose_bytes_were_swept_away_is_refused(run, root, monkeypatch):
         store(run, "a")
 
     assert not Artifact.objects.exists()
+    assert everything_in(root) == []
+
+
+def test_bytes_that_the_storage_does_not_delete_are_in_nobodys_way(run, root, monkeypatch):
+    two_days_ago = timezone.now() - 2 * LooseBytes.ABANDONED
+    stuck = LooseBytes.objects.create(key="stuck", since=two_days_ago)
+
+    def refuse(storage, name):
+        raise PermissionError(name)
+
+    monkeypatch.setattr("artifacts.storage.DurableFileSystemStorage.delete", refuse)
+
+    store(run, "a")
+
+    stuck.refresh_from_db()
+    assert stuck.since > two_days_ago  # tried, and behind all others
+
+
+def test_run_in_the_trash_takes_no_file(api, run, root):
+    run.change(deleted_at=timezone.now())
+
+    assert put(api, run, "a").status_code == 400
+    assert everything_in(root) == []
+
+
+def test_other_bytes_of_a_checkpoint_have_nothing_of_what_was_said_of_the_old(api, run):
+    put(api, run, "ck/last.ckpt", b"old")
+    put(api, run, "ck/aliases.txt", b"['best']")
+
+    assert put(api, run, "ck/last.ckpt", b"new").json()["metadata"] == {}
 
 
 # --- checkpoints -----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Runs of scripts started elsewhere: from their first word to their last, and on again."""
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from artifacts.uploads import store
 from projects.models import ProjectArchived, ProjectStatus
-from runs import external
+from runs import external, reports
 from runs.actions import cancel_run, resume_run
 from runs.ingestion import record_points
 from runs.models import EventKind, Recipe, Run
@@ -209,6 +211,20 @@ def test_lost_run_may_still_say_how_it_ended():
     run = report(run, RunStatus.COMPLETED)
 
     assert (run.status, run.lost_at) == (RunStatus.COMPLETED, None)
+
+
+def test_tags_params_data_and_files_are_signs_of_life():
+    for report_something in (
+        lambda run: reports.set_tags(run.pk, {"a": "1"}),
+        lambda run: reports.log_params(run.pk, {"a": "1"}),
+        lambda run: reports.log_inputs(run.pk, [{"name": "text", "digest": "1"}]),
+        lambda run: store(run, "a.txt", io.BytesIO(b"x")),
+    ):
+        run = silent(1000)
+
+        report_something(run)
+
+        assert fresh(run).silent_since is None
 
 
 def test_worker_watches_over_scripts_started_elsewhere():

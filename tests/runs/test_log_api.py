@@ -485,3 +485,12 @@ class TestDownload:
         _response, text = self.download(client, RunFactory())
 
         assert text == ""
+
+
+def test_time_of_any_zone_is_taken_in(client, run):
+    line = {"message": "x", "timestamp": "2024-01-01T00:00:00+16:00"}
+
+    answer = client.post_json(url(run), {"lines": [line]})
+
+    assert answer.status_code == 201
+    assert run.log_lines.get(seq=11).timestamp == datetime(2023, 12, 31, 8, tzinfo=UTC)

@@ -313,6 +313,15 @@ class TestSeries:
         assert response.status_code == 404
 
 
+def test_more_than_an_answer_may_hold_is_refused(client):
+    keys = "&".join(f"keys=k{number}" for number in range(21))
+
+    response = client.get(url(RunFactory.create(), f"/series?{keys}&max_points=10000"))
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["attr"] == "max_points"
+
+
 class TestSending:
     AT = "2024-01-02T10:15:00.250Z"
 

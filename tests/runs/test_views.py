@@ -674,3 +674,13 @@ def test_workers_part_alone_is_what_htmx_gets(client):
 
     assert "<html" not in page
     assert 'id="operations"' in page
+
+
+def test_page_past_the_end_of_a_search_that_is_refused_does_not_lead_in_circles(client):
+    run = RunFactory()
+    append_log(run, [Line("a")])
+    page = f"/dashboard/projects/{run.project_id}/runs/{run.pk}/log?regex=(&page=3"
+
+    response = client.get(page, headers={"Referer": f"http://localhost{page}"})
+
+    assert response.status_code == 200

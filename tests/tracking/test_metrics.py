@@ -178,6 +178,11 @@ def test_more_than_a_batch_may_hold_is_refused(api):
     assert stored(run) == []
 
 
+@pytest.mark.parametrize("batch", [{}, {"metrics": [], "params": None}])
+def test_empty_batch_of_an_unknown_run_is_refused_too(api, batch):
+    assert api.post_json(LOG_BATCH, {"run_id": "run_none", **batch}).status_code == 404
+
+
 def test_run_in_the_trash_takes_nothing(api):
     run = RunFactory(deleted_at=timezone.now())
 

@@ -533,7 +533,7 @@ def test_long_page_tells_metrics_from_the_rows_alone(mlflow, django_assert_num_q
 
 def test_page_ends_early_before_it_gets_too_large(mlflow, monkeypatch):
     monkeypatch.setattr("tracking.runs.RUNS_AT_A_TIME", 2)
-    monkeypatch.setattr("tracking.runs.MAX_VALUES", 5)
+    monkeypatch.setattr("tracking.runs.MAX_BYTES", 10)
     project = ProjectFactory()
     for _number in range(5):
         RunFactory(project=project, metrics={"a": 1, "b": 2}, hyperparameters={"c": "3"})
