@@ -4,7 +4,11 @@ A short series is read as it is. Once WANTED_FROM of its points are in no bucket
 in buckets of 2 ** shift steps, which hold some 64 points each, and in coarser ones of 8, 64 and
 512 times as many steps. ``bucketed_below`` moves on; a point that comes late, below it, is added to
 its buckets in the very statement that stores it (runs/queries.py). So a chart of any length is read
-from a few thousand rows at most, and what it shows is exact.
+from a few thousand rows, and what it shows is exact.
+
+That holds where steps come about as evenly as the first thousand points did, by which the shift is
+chosen. Points that are all of one step, as of clients that name none, fill no bucket, and after a
+step far off all others most lie in one: such a chart is read from its points.
 """
 
 from __future__ import annotations

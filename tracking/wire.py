@@ -14,7 +14,6 @@ from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 import orjson
-from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
@@ -24,6 +23,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from accounts.api import caller_of
 from tracking.errors import InvalidParameter, MlflowError, as_mlflow_error
+from trainhub.json import read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _read(request: HttpRequest, message: type[M], decoder: msgspec.json.Decoder[
     try:
         if request.method == "GET":
             return msgspec.convert(_query(request, message), message, strict=False)
-        return decoder.decode(body_of(request) or b"{}")
+        return decoder.decode(read_bounded(request) or b"{}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameter(
             _("The request is malformed: %(reason)s.") % {"reason": error}
@@ -110,17 +110,6 @@ def _query(request: HttpRequest, message: type[Message]) -> dict[str, Any]:
         name: request.GET.getlist(name) if name in lists else text
         for name, text in request.GET.items()
     }
-
-
-def body_of(request: HttpRequest) -> bytes:
-    """Raises MlflowError for one over TRAINHUB_MAX_JSON_BYTES, of which no more is read."""
-    limit: int = settings.MAX_JSON_BYTES
-    body = request.read(limit + 1)
-    if len(body) > limit:
-        raise MlflowError(
-            "BAD_REQUEST", _("The body is larger than %(limit)d bytes.") % {"limit": limit}
-        )
-    return body
 
 
 def storable_text(text: str, *, name: str) -> str:
