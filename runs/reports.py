@@ -73,7 +73,7 @@ def log_params(run_id: str, params: Mapping[str, str]) -> None:
     on (resumed, reopened, another attempt) may say another, and an event tells what has drifted.
     Raises InvalidReport, ParamChanged, InTrash, Run.DoesNotExist.
     """
-    check_texts(params, MAX_PARAM_LENGTH)
+    params = fitting_texts(params, MAX_PARAM_LENGTH)
     with transaction.atomic():
         run = reporting(run_id)
         known: dict[str, Any] = run.hyperparameters
@@ -134,7 +134,7 @@ def means(value: Any, text: str) -> bool:
 
 def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set ``tags``; the last to say one wins. Raises InvalidReport, InTrash, Run.DoesNotExist."""
-    check_texts(tags, MAX_TAG_LENGTH)
+    tags = fitting_texts(tags, MAX_TAG_LENGTH)
     with transaction.atomic():
         run = reporting(run_id)
         given, name = split_name(tags)
@@ -222,6 +222,17 @@ def _check_dataset(dataset: Mapping[str, Any]) -> None:
 
 
 # --- bounds ----------------------------------------------------------------------------------
+
+
+def fitting_texts(texts: Mapping[str, str], max_length: int) -> dict[str, str]:
+    """``texts``, cut where they are too long: no training should fail for a long prompt, and none
+    does with MLflow's own server. Raises InvalidReport for a name or a text that is refused."""
+    cut = {
+        name: text if len(text) <= max_length else text[: max_length - 1] + "…"
+        for name, text in texts.items()
+    }
+    check_texts(cut, max_length)
+    return cut
 
 
 def check_texts(texts: Mapping[str, str], max_length: int) -> None:

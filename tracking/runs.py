@@ -64,8 +64,7 @@ def create(caller: User, message: Create) -> dict[str, Any]:
     if message.user_id:
         given.setdefault(USER_TAG, message.user_id)
     name = storable_text(message.run_name or "", name="run_name")
-    reports.check_texts(given, reports.MAX_TAG_LENGTH)
-    tags, named = reports.split_name(given)
+    tags, named = reports.split_name(reports.fitting_texts(given, reports.MAX_TAG_LENGTH))
     started_at = None
     if message.start_time is not None:
         started_at = time_from(message.start_time, name="start_time")
