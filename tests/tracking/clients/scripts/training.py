@@ -1,6 +1,7 @@
 """Trainings as people write them with mlflow's own functions."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ told = {"experiment": mlflow.set_experiment("论文摘要").experiment_id}
 with mlflow.start_run(run_name="first", tags={"team": "nlp"}, description="第一次") as run:
     told["run"] = run.info.run_id
     told["params returned"] = mlflow.log_param("seed", 7)
-    mlflow.log_params({"learning_rate": 3e-5, "optimizer": "adamw", "note": "长" * 6000})
+    mlflow.log_params({"learning_rate": 3e-5, "optimizer": "adamw", "prompt": "长" * 7000})
     for step in range(5):
         mlflow.log_metric("loss", 1 / (step + 1), step=step)
     mlflow.log_metrics({"eval/accuracy": 0.5, "eval/f1": 0.25}, step=4)
@@ -60,6 +61,11 @@ with mlflow.start_run(run_name="files") as run:
     mlflow.log_artifacts("outputs", "all")
     mlflow.log_dict({"layers": 12}, "config/model.json")
     mlflow.log_text("文字", "笔记.txt")
+    # As clients send 500 MB, where the server takes a file in parts.
+    os.environ["MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"] = "true"
+    os.environ["MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE"] = "1000"
+    Path("large.bin").write_bytes(b"large" * 1000)
+    mlflow.log_artifact("large.bin", "large")
     told["folders"] = {
         folder: [[file.path, file.is_dir, file.file_size] for file in found]
         for folder in ("", "all", "config", "nothing")
