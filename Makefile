@@ -5,7 +5,9 @@ TEST_PROCESSES ?= 2
 
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
-INSTALL := $(IN_VENV) -m pip install --quiet --disable-pip-version-check --requirement
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --requirement
+INSTALL := $(IN_VENV) $(PIP_INSTALL)
+CLIENTS := $(VENV)-mlflow-3/.installed $(VENV)-mlflow-2/.installed
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
 .PHONY: up test lint messages FORCE
@@ -14,7 +16,7 @@ NPM_CI := ci --no-audit --no-fund --loglevel=error
 up: $(VENV)/.runtime node_modules/.installed
 	@exec $(IN_VENV) manage.py up --parent $$PPID
 
-test: lint
+test: lint $(CLIENTS)
 	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
 
 lint: $(VENV)/.test node_modules/.installed
@@ -27,7 +29,7 @@ lint: $(VENV)/.test node_modules/.installed
 # Collect what is to be translated, and compile what has been. Needs GNU gettext.
 messages: $(VENV)/.runtime
 	$(IN_VENV) manage.py makemessages --locale zh_Hans --locale en
-	$(IN_VENV) manage.py compilemessages --locale zh_Hans --locale en --ignore $(VENV)
+	$(IN_VENV) manage.py compilemessages --locale zh_Hans --locale en --ignore '$(VENV)*'
 
 # --- What they need --------------------------------------------------------------------------
 
@@ -53,6 +55,13 @@ $(VENV)/.runtime: requirements.txt $(VENV)/.made
 $(VENV)/.test: requirements-test.txt $(VENV)/.runtime
 	@echo "Installing what its tests need into $(VENV) …"
 	@$(INSTALL) requirements-test.txt
+	@touch $@
+
+# MLflow's clients, unmodified and each in an environment of its own: tests let them report.
+$(VENV)-mlflow-%/.installed: requirements-mlflow-%.txt $(VENV)/.made
+	@echo "Installing a client of MLflow $* for the tests into $(@D) …"
+	@$(IN_VENV) -m venv --clear $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) $<
 	@touch $@
 
 # With the machine's npm, or with one that pip brings.

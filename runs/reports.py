@@ -78,8 +78,7 @@ def log_params(run_id: str, params: Mapping[str, str]) -> None:
     say another, and an event tells what has drifted. What is too long is cut, as MLflow does.
     Raises InvalidReport, ParamChanged, InTrash, Run.DoesNotExist.
     """
-    params = {key: text[:MAX_PARAM_LENGTH] for key, text in params.items()}
-    check_texts(params, MAX_PARAM_LENGTH)
+    params = fitting_texts(params, MAX_PARAM_LENGTH)
     with transaction.atomic():
         run = reporting(run_id)
         known: dict[str, Any] = run.hyperparameters
@@ -140,8 +139,7 @@ def means(value: Any, text: str) -> bool:
 
 def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set ``tags``; the last to say one wins. Raises InvalidReport, InTrash, Run.DoesNotExist."""
-    tags = {key: text[:MAX_TAG_LENGTH] for key, text in tags.items()}
-    check_texts(tags, MAX_TAG_LENGTH)
+    tags = fitting_texts(tags, MAX_TAG_LENGTH)
     with transaction.atomic():
         run = reporting(run_id)
         given, name = split_name(tags)
@@ -229,6 +227,17 @@ def _check_dataset(dataset: Mapping[str, Any]) -> None:
 
 
 # --- bounds ----------------------------------------------------------------------------------
+
+
+def fitting_texts(texts: Mapping[str, str], max_length: int) -> dict[str, str]:
+    """``texts``, cut where they are too long: no training should fail for a long prompt, and none
+    does with MLflow's own server. Raises InvalidReport for a name or a text that is refused."""
+    cut = {
+        name: text if len(text) <= max_length else text[: max_length - 1] + "…"
+        for name, text in texts.items()
+    }
+    check_texts(cut, max_length)
+    return cut
 
 
 def check_texts(texts: Mapping[str, str], max_length: int) -> None:

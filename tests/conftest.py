@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test import TransactionTestCase
 from pytest_django import Settings
@@ -22,6 +23,12 @@ def flush_and_restore(case: TransactionTestCase) -> None:
     contents = getattr(connection, "_test_serialized_contents", None)
     if contents is not None:
         connection.creation.deserialize_db_from_string(contents)
+
+
+def empty_database() -> None:
+    """The same for a fixture of several tests, all of which ask for ``serialized_rollback``."""
+    call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)
+    connection.creation.deserialize_db_from_string(connection._test_serialized_contents)
 
 
 flush = TransactionTestCase._fixture_teardown

@@ -19,8 +19,9 @@ from tests.workers import database_url
 class WebServer:
     """A web server in open mode that can be killed and started again on its port."""
 
-    def __init__(self, **environment: object) -> None:
-        self.data = Path(settings.WORK_DIR).parent
+    def __init__(self, data: Path | None = None, **environment: object) -> None:
+        """``data``: where its files lie, the test's own folder if nothing is said."""
+        self.data = data or Path(settings.WORK_DIR).parent
         self.log = self.data / "web.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -51,7 +52,7 @@ class WebServer:
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         try:
-            return self.api.get("/readyz").status == 200
+            return self.api.get("/readyz").status in (200, 401)  # 401: ready, and asks who calls
         except OSError:
             return False
 
@@ -63,10 +64,10 @@ class WebServer:
 
 
 @contextmanager
-def web_server(**environment: object) -> Iterator[WebServer]:
-    server = WebServer(**environment)
-    server.start()
+def web_server(data: Path | None = None, **environment: object) -> Iterator[WebServer]:
+    server = WebServer(data, **environment)
     try:
+        server.start()
         yield server
     finally:
         server.kill()

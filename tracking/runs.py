@@ -61,12 +61,11 @@ class Create(Message):
 @endpoint("POST", message=Create)
 def create(caller: User, message: Create) -> dict[str, Any]:
     project = experiments.experiment_of(caller, message.experiment_id)
-    given = {tag.key: tag.value[: reports.MAX_TAG_LENGTH] for tag in message.tags or ()}
+    given = {tag.key: tag.value for tag in message.tags or ()}
     if message.user_id:
         given.setdefault(USER_TAG, message.user_id)
     name = storable_text(message.run_name or "", name="run_name")
-    reports.check_texts(given, reports.MAX_TAG_LENGTH)
-    tags, named = reports.split_name(given)
+    tags, named = reports.split_name(reports.fitting_texts(given, reports.MAX_TAG_LENGTH))
     started_at = None
     if message.start_time is not None:
         started_at = time_from(message.start_time, name="start_time")

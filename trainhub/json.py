@@ -58,7 +58,7 @@ class BytesParser(BaseParser):
         return read_bounded(stream)
 
 
-def read_bounded(stream: IO[Any]) -> bytes:
+def read_bounded(stream: Any) -> bytes:
     """All of it. Raises BodyTooLarge over MAX_JSON_BYTES."""
     limit: int = settings.MAX_JSON_BYTES
     # No more than one byte past the limit: a larger body is not held in memory.

@@ -95,6 +95,7 @@ def test_archived_experiment_takes_no_run(mlflow):
         {"start_time": "soon"},
         {"start_time": 2**64},
         {"tags": [{"key": "", "value": "x"}]},
+        {"tags": [{"key": "a?", "value": "x"}]},
         {"tags": "x"},
         {"run_name": "\0"},
         {"user_id": "\0"},

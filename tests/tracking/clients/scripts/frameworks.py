@@ -1,0 +1,124 @@
+"""What two frameworks' loggers call, in their order: torch itself is not needed for that.
+
+Hugging Face: transformers.integrations.MLflowCallback. Lightning: MLFlowLogger, log_model="all".
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+import mlflow.pyfunc
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+
+told = {}
+
+
+# --- Hugging Face, report_to="mlflow" --------------------------------------------------------
+
+
+def hugging_face(experiment, run_name, steps):
+    mlflow.set_experiment(experiment)
+    mlflow.start_run(run_name=run_name, nested=False)
+    arguments = {f"argument_{number}": number for number in range(230)} | {
+        "output_dir": "out",
+        "learning_rate": 5e-5,
+        "deepspeed": None,
+        "fsdp_config": {"min_num_params": 0, "xla": False},
+        "logging_dir": "",  # an empty value is one
+    }
+    items = list(arguments.items())
+    for start in range(0, len(items), 100):
+        mlflow.log_params(dict(items[start : start + 100]), synchronous=False)
+    mlflow.set_tags({"team": "nlp"})  # MLFLOW_TAGS
+    for step in steps:
+        logs = {"loss": 4 / step, "grad_norm": 1.5, "learning_rate": 5e-5, "epoch": step / 10}
+        mlflow.log_metrics(metrics=logs, step=step, synchronous=False)
+    save(Path("out") / f"checkpoint-{steps[-1]}")
+    mlflow.log_metrics(
+        metrics={"train_runtime": 3.5, "train_loss": 0.7, "total_flos": 1e18},
+        step=steps[-1],
+        synchronous=False,
+    )
+    told["hugging face"] = mlflow.active_run().info.run_id
+    mlflow.end_run()
+
+
+def save(checkpoint):
+    """on_save, with HF_MLFLOW_LOG_ARTIFACTS=1."""
+    checkpoint.mkdir(parents=True)
+    for name in ("model.safetensors", "optimizer.pt", "trainer_state.json"):
+        (checkpoint / name).write_bytes(name.encode() * 1000)
+    mlflow.pyfunc.log_model(
+        checkpoint.name,
+        artifacts={"model_path": str(checkpoint)},
+        python_model=mlflow.pyfunc.PythonModel(),
+        pip_requirements=["torch"],  # else it looks for what it needs, which takes long
+    )
+
+
+hugging_face("微调", "hugging-face", steps=[10, 20, 30])
+
+
+# --- Lightning -------------------------------------------------------------------------------
+
+
+class Lightning:
+    def __init__(self, experiment, run_name):
+        self.client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+        known = self.client.get_experiment_by_name(experiment)
+        project = (
+            known.experiment_id
+            if known is not None
+            else self.client.create_experiment(name=experiment, artifact_location=None)
+        )
+        tags = resolve_tags({MLFLOW_RUN_NAME: run_name})
+        self.run = self.client.create_run(experiment_id=project, tags=tags).info.run_id
+
+    def log_hyperparams(self, given):
+        params = [Param(key=key, value=str(value)) for key, value in given.items()]
+        for start in range(0, len(params), 100):
+            self.client.log_batch(run_id=self.run, params=params[start : start + 100])
+
+    def log_metrics(self, given, step):
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step or 0) for key, value in given.items()]
+        self.client.log_batch(run_id=self.run, metrics=metrics)
+
+    def after_save_checkpoint(self, path, *, score, is_best):
+        folder = Path(path).stem
+        self.client.log_artifact(self.run, path, folder)
+        with tempfile.TemporaryDirectory(dir=os.getcwd()) as beside:
+            (Path(beside) / "metadata.yaml").write_text(
+                f"Checkpoint:\n  mode: min\n  monitor: val_loss\n  save_top_k: 2\n"
+                f"original_filename: {Path(path).name}\nscore: {score}\n"
+            )
+            (Path(beside) / "aliases.txt").write_text(
+                str(["latest", "best"] if is_best else ["latest"])
+            )
+            self.client.log_artifacts(self.run, beside, folder)
+
+    def finalize(self):
+        if self.client.get_run(self.run):
+            self.client.set_terminated(self.run, "FINISHED")
+
+
+lightning = Lightning("lightning_logs", "lightning")
+lightning.log_hyperparams({"lr": 0.001, "model/layers": 12})
+for epoch in range(2):
+    step = 100 * (epoch + 1)
+    lightning.log_metrics({"val_loss": 0.5 / (epoch + 1), "epoch": epoch}, step)
+    path = f"epoch={epoch}-step={step}.ckpt"
+    Path(path).write_bytes(b"weights" * 1000)
+    lightning.after_save_checkpoint(path, score=0.5 / (epoch + 1), is_best=epoch == 1)
+lightning.finalize()
+told["lightning"] = lightning.run
+
+Path(sys.argv[1]).write_text(json.dumps(told))

@@ -1,0 +1,67 @@
+"""What Hugging Face's Trainer and Lightning report through MLflow's client."""
+
+import pytest
+
+pytestmark = pytest.mark.django_db(serialized_rollback=True)
+
+
+@pytest.fixture(scope="package")
+def frameworks(client):
+    return client.run("frameworks")
+
+
+def checkpoints(hub, project, name):
+    artifacts = hub.files(project, name).items()
+    return {path: artifact for path, artifact in artifacts if artifact["type"] == "checkpoint"}
+
+
+def test_hugging_faces_arguments_are_hyperparameters(frameworks, hub):
+    run = hub.run("微调", "hugging-face")
+
+    assert run["id"] == frameworks["hugging face"]
+    assert run["status"] == "已完成"
+    assert len(run["hyperparameters"]) == 235
+    assert (
+        run["hyperparameters"].items()
+        >= {
+            "learning_rate": "5e-05",
+            "deepspeed": "None",
+            "fsdp_config": "{'min_num_params': 0, 'xla': False}",
+            "logging_dir": "",
+        }.items()
+    )
+    assert run["tags"]["team"] == "nlp"
+
+
+def test_hugging_faces_logs_are_metrics(frameworks, hub):
+    summaries = hub.metrics("微调", "hugging-face")
+
+    assert {key: summary["count"] for key, summary in summaries.items()} == {
+        **dict.fromkeys(("loss", "grad_norm", "learning_rate", "epoch"), 3),
+        **dict.fromkeys(("train_runtime", "train_loss", "total_flos"), 1),
+    }
+    assert (summaries["loss"]["last"], summaries["loss"]["last_step"]) == (4 / 30, 30)
+
+
+def test_hugging_faces_checkpoint_is_a_checkpoint(frameworks, hub):
+    [(path, found)] = checkpoints(hub, "微调", "hugging-face").items()
+
+    assert path.endswith("artifacts/checkpoint-30/model.safetensors")
+    assert found["step"] == 30
+
+
+def test_lightning_reports(frameworks, hub):
+    run = hub.run("lightning_logs", "lightning")
+
+    assert run["id"] == frameworks["lightning"]
+    assert (run["status"], run["metrics"]) == ("已完成", {"val_loss": 0.25, "epoch": 1})
+    assert run["hyperparameters"] == {"lr": "0.001", "model/layers": "12"}
+
+
+def test_lightnings_checkpoints_are_checkpoints(frameworks, hub):
+    found = checkpoints(hub, "lightning_logs", "lightning")
+
+    assert {artifact["step"]: artifact["metadata"] for artifact in found.values()} == {
+        100: {"aliases": [], "score": 0.5, "monitor": "val_loss", "mode": "min"},
+        200: {"aliases": ["latest", "best"], "score": 0.25, "monitor": "val_loss", "mode": "min"},
+    }

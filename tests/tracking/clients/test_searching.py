@@ -1,0 +1,74 @@
+"""Searches, history and the trash, through the clients' own objects."""
+
+import pytest
+
+pytestmark = pytest.mark.django_db(serialized_rollback=True)
+
+
+@pytest.fixture(scope="package")
+def searching(client):
+    return client.run("searching")
+
+
+def test_filters_find_what_they_say(searching):
+    found = {text: [int(name[-1]) for name in names] for text, names in searching["found"].items()}
+
+    assert found == {
+        "": [0, 1, 2, 3],
+        "metrics.loss < 0.5": [0, 1],
+        "metrics.loss >= 0.25 AND params.optimizer = 'adamw'": [1, 2, 3],
+        "metrics.loss < 0.2 OR metrics.loss > 0.7": [0, 3],
+        "tags.`group` = 'group 1'": [1, 3],
+        "params.optimizer LIKE 'ada%'": [1, 2, 3],
+        "attributes.run_name ILIKE '%RUN 3'": [3],
+        "attributes.run_name IN ('run 1', 'run 2')": [1, 2],
+        "attributes.status = 'FINISHED' and params.layers != '0'": [1, 2, 3],
+        "attributes.status = 'RUNNING'": [],
+    }
+
+
+def test_runs_come_in_order_and_in_pages(searching):
+    assert searching["ordered"] == ["run 3", "run 2", "run 1", "run 0"]
+    assert searching["pages"] == [["run 0", "run 1", "run 2"], ["run 3"]]
+
+
+def test_runs_fill_a_table(searching):
+    assert searching["columns"] == ["metrics.loss", "params.layers", "params.optimizer"]
+
+
+def test_filter_that_makes_no_sense_is_refused(searching):
+    assert searching["nonsense"] == "INVALID_PARAMETER_VALUE"
+
+
+def test_history_is_whole_in_value_step_and_time(searching):
+    assert searching["history"]
+
+
+def test_experiments_are_found(searching):
+    assert searching["experiments"] == {
+        "name LIKE '搜索%'": ["搜索", "搜索之外"],
+        "tags.team = 'nlp'": ["搜索"],
+        "name = '搜索之外'": ["搜索之外"],
+    }
+    assert searching["unknown"] is None
+
+
+def test_experiment_is_renamed_and_no_name_is_given_twice(searching, hub):
+    assert searching["renamed"] == "另一个"
+    assert searching["taken"] == "RESOURCE_ALREADY_EXISTS"
+    assert hub.project("另一个")["status"] == "已归档"
+
+
+def test_deleted_run_is_in_the_trash_and_comes_back(searching, hub):
+    assert searching["without the deleted"] == ["run 3", "run 2", "run 1"]
+    assert searching["deleted"] == ["run 0"]
+    assert searching["into the trash"] == "RESOURCE_DOES_NOT_EXIST"
+    assert searching["restored"] == "active"
+    assert hub.runs("搜索").keys() == {"run 0", "run 2", "run 3", "long"}
+
+
+def test_deleted_experiment_is_archived_and_comes_back(searching):
+    assert searching["experiment deleted"] == "deleted"
+    assert searching["deleted experiments"] == ["另一个"]
+    assert searching["experiment restored"] == "active"
+    assert searching["deleted cannot be used"] == "INVALID_PARAMETER_VALUE"
