@@ -6,19 +6,16 @@ python -m benchmarks [--only log-batch,run-detail] [--quick] [--points 100000000
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from benchmarks import reading, unmodified, writing
 from benchmarks.bench import Bench, Subjects
 from benchmarks.client import Pace
-from benchmarks.database import Cluster
+from benchmarks.database import running_cluster
 from benchmarks.environments import BENCH, ROOT, versions
 from benchmarks.report import Row, machine, markdown, record, say
 
@@ -33,7 +30,7 @@ def main() -> int:
     names = options.only.split(",") if options.only else list(SUBJECTS)
     sections: dict[str, list[Row]] = {}
     failed = []
-    with _cluster(options.directory) as cluster:
+    with running_cluster(options.directory) as cluster:
         about = machine(versions())
         if options.quick:
             about.append("QUICK: these figures only say that everything works")
@@ -88,21 +85,6 @@ def _options() -> argparse.Namespace:
     if options.record and (options.only or options.quick):
         parser.error("only a whole run is recorded")
     return options
-
-
-@contextmanager
-def _cluster(directory: Path) -> Iterator[Cluster]:
-    """A PostgreSQL that is there for this run alone."""
-    cluster = Cluster(directory / "postgres")
-    cluster.stop()
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    cluster.start()
-    try:
-        yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(directory / "postgres")
 
 
 if __name__ == "__main__":

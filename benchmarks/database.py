@@ -6,6 +6,7 @@ Durability is at its default (fsync and synchronous_commit on), for all alike.
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,21 @@ class Cluster:
 
     def _log_statements(self, which: str) -> None:
         with self.connect() as connection:
-            connection.execute(f"ALTER SYSTEM SET log_statement = {which}".encode())
+            connection.execute(f"ALTER SYSTEM SET log_statement = '{which}'".encode())
             connection.execute("SELECT pg_reload_conf()")
         time.sleep(0.5)  # every session hears of it
+
+
+@contextmanager
+def running_cluster(directory: Path) -> Iterator[Cluster]:
+    """A PostgreSQL that is there for this run alone. The directory is emptied first."""
+    cluster = Cluster(directory / "postgres")
+    cluster.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(directory / "postgres")
