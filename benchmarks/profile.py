@@ -68,7 +68,7 @@ def main() -> None:
         say(f"{options.load}: {measured.rate:,.0f}/s; a core's time for a request: "
             f"{measured.cpu_per_answer}")  # fmt: skip
         stacks = sampled(server, feeds, options.seconds, directory)
-        say("\nWhere Python's time goes while a thread is at work (waiting is left out):")
+        say("\nWhere Python's own time goes (waiting, and the web server's Rust, left out):")
         say(f"\n{'share':>6}  itself, by module")
         say(table(stacks, lambda stack: {module(stack[-1])}))
         say(f"\n{'share':>6}  with all that it calls, by function")
@@ -84,7 +84,8 @@ def sampled(
     for process in _workers(server):
         output = directory / f"{process.pid}.txt"
         command = [program("profiler", "py-spy"), "record", "--pid", str(process.pid)]
-        form = ["--format", "raw", "--output", str(output), "--rate", str(SAMPLES_A_SECOND)]
+        # Only who holds the interpreter: in the database's answer, or in the kernel, nobody does.
+        form = ["--gil", "--format", "raw", "--output", str(output), "--rate", str(SAMPLES_A_SECOND)]
         length = ["--duration", str(max(1, int(seconds)))]
         recorder = subprocess.Popen(
             [*command, *form, *length], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -96,7 +97,8 @@ def sampled(
         recorder.wait()
         for line in output.read_text().splitlines():
             frames, _space, count = line.rpartition(" ")
-            stacks[tuple(frames.split(";"))] += int(count)
+            if frames:
+                stacks[tuple(frames.split(";"))] += int(count)
     return stacks
 
 
