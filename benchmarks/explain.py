@@ -1,20 +1,23 @@
 """What PostgreSQL does for the statements that run most often: EXPLAIN (ANALYZE, BUFFERS).
 
 python -m benchmarks.explain PROJECT_ID RUN_ID, with DATABASE_URL set; see benchmarks/profile.py.
-Nothing that it writes stays.
+It writes to that run.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from unittest.mock import patch
 
 import django
-from django.db import transaction
+import psycopg
+from django.db import connection, transaction
+from psycopg import sql
+
+from trainhub.database import Statement
 
 REPETITIONS = 10  # after so many a connection has settled on a plan, and caches are filled
 
@@ -24,8 +27,8 @@ def plans(project_id: str, run_id: str) -> Iterator[str]:
     from runs.ingestion import record_points
     from runs.points import Points
 
-    def record(keys: int, steps: int) -> None:
-        first = 2**40  # where there is no point yet
+    def record(keys: int, steps: int, first: int = 2**40) -> None:
+        """By default where there is no point yet."""
         count = keys * steps
         record_points(
             run_id,
@@ -37,15 +40,15 @@ def plans(project_id: str, run_id: str) -> Iterator[str]:
             ),
         )
 
+    record(1000, 1, first=0)  # there are its series now
     yield from explained("run detail", lambda: run_detail(project_id, run_id))
     yield from explained("a point", lambda: record(1, 1))
     yield from explained("a batch of 20 × 50 points", lambda: record(20, 50))
+    yield from explained("a batch of 1,000 × 1 points", lambda: record(1000, 1))
 
 
 def explained(title: str, work: Callable[[], object]) -> Iterator[str]:
     """The plans of the statements that ``work`` runs; of their times, the last of several."""
-    from trainhub.database import Statement
-
     run, asked = Statement.run, []
 
     def remember(statement: Statement, **parameters: Any) -> Any:
@@ -57,13 +60,26 @@ def explained(title: str, work: Callable[[], object]) -> Iterator[str]:
             work()
         transaction.set_rollback(True)
     for statement, parameters in asked:
-        explain = copy.copy(statement)
-        explain._sql = b"EXPLAIN (ANALYZE, BUFFERS) " + statement._sql
-        for _repetition in range(REPETITIONS):
-            with transaction.atomic():
-                rows = explain.rows(**parameters)
-                transaction.set_rollback(True)
-        yield "\n".join([f"--- {title}", *(row[0] for row in rows), ""])
+        plan = "\n".join(_plan(statement, parameters))
+        yield f"--- {title}\n{plan}\n"
+
+
+def _plan(statement: Statement, parameters: Mapping[str, Any]) -> list[str]:
+    """Of a prepared statement, as a connection comes to it: for these parameters in particular at
+    first, and later, if PostgreSQL thinks that as good, for any."""
+    values = [parameters[name] for name in statement._names]
+    literals = [sql.Literal(list(one) if isinstance(one, list) else one) for one in values]
+    execute = sql.SQL("EXPLAIN (ANALYZE, BUFFERS) EXECUTE explained ({})")
+    connection.ensure_connection()
+    cursor = psycopg.RawCursor(connection.connection)
+    cursor.execute(b"PREPARE explained AS " + statement._sql)
+    for _repetition in range(REPETITIONS):
+        with transaction.atomic():
+            cursor.execute(execute.format(sql.SQL(", ").join(literals)))
+            rows = cursor.fetchall()
+            transaction.set_rollback(True)
+    cursor.execute("DEALLOCATE explained")
+    return [row[0] for row in rows]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Where the time goes: a load on TrainHub's server, looked at by py-spy, and the statements' plans.
 
-python -m benchmarks.profile run-detail|log-metric|log-batch [--seconds 10]
+python -m benchmarks.profile run-detail|log-metric|log-batch|log-batch-wide|series|list
 
 py-spy looks at a process from outside; as another user than root it may need to be allowed to
 (sysctl kernel.yama.ptrace_scope=0).
@@ -22,12 +22,14 @@ import psutil
 
 from benchmarks import bodies, servers
 from benchmarks.client import Pace, drive, measure, request
+from benchmarks.cloning import clone_runs
 from benchmarks.database import running_cluster
 from benchmarks.environments import BENCH, ROOT, program
 from benchmarks.processes import family
 from benchmarks.reading import full_run
 from benchmarks.report import say
 from benchmarks.servers import Server
+from benchmarks.unmodified import fill_series
 
 SAMPLES_A_SECOND: Final = 250
 LINES: Final = 30
@@ -47,10 +49,29 @@ def log_batch(server: Server, project_id: str, run_id: str) -> Feeds:
     return [bodies.log_batch(server.new_run(project_id), names, 50) for _ in range(4)]
 
 
+def log_batch_wide(server: Server, project_id: str, run_id: str) -> Feeds:
+    names = bodies.names_of(1000)
+    return [bodies.log_batch(server.new_run(project_id), names, 1) for _ in range(4)]
+
+
+def series(server: Server, project_id: str, run_id: str) -> Feeds:
+    fill_series(server, run_id, "loss", 100_000)
+    path = f"/projects/{project_id}/runs/{run_id}/metrics/series?keys=loss&max_points=1000"
+    return [repeat(request("GET", path))]
+
+
+def run_list(server: Server, project_id: str, run_id: str) -> Feeds:
+    clone_runs(server, run_id, 1000)
+    return [repeat(request("GET", f"/projects/{project_id}/runs?page=1&page_size=50"))]
+
+
 LOADS: Final[dict[str, Callable[[Server, str, str], Feeds]]] = {
     "run-detail": run_detail,
     "log-metric": log_metric,
     "log-batch": log_batch,
+    "log-batch-wide": log_batch_wide,
+    "series": series,
+    "list": run_list,
 }
 
 
@@ -85,7 +106,15 @@ def sampled(
         output = directory / f"{process.pid}.txt"
         command = [program("profiler", "py-spy"), "record", "--pid", str(process.pid)]
         # Only who holds the interpreter: in the database's answer, or in the kernel, nobody does.
-        form = ["--gil", "--format", "raw", "--output", str(output), "--rate", str(SAMPLES_A_SECOND)]
+        form = [
+            "--gil",
+            "--format",
+            "raw",
+            "--output",
+            str(output),
+            "--rate",
+            str(SAMPLES_A_SECOND),
+        ]
         length = ["--duration", str(max(1, int(seconds)))]
         recorder = subprocess.Popen(
             [*command, *form, *length], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -62,9 +62,9 @@ def run_detail(bench: Bench) -> list[Row]:
     return [
         Row(what, ours.rate, "/s", at_least=2500, samples=ours.rates, note=cost),
         compared(what, ours.rate, "/s", "FastTrackML's runs/get", fasttrackml.rate, at_least=2,
-                 samples=ours.rates),
+                 samples=ours.rates, limit_samples=fasttrackml.rates),
         compared(what, ours.rate, "/s", "a bare Django view that returns {}", bare.rate,
-                 samples=ours.rates),
+                 samples=ours.rates, limit_samples=bare.rates),
     ]  # fmt: skip
 
 
@@ -150,6 +150,7 @@ def search(bench: Bench) -> list[Row]:
             found[name].rate,
             at_least=at_least,
             samples=ours.rates,
+            limit_samples=found[name].rates,
             note=f"p95 {ours.p95_ms:.1f} ms beside {found[name].p95_ms:.1f} ms",
         )
         for name, at_least in (("MLflow", 5.0), ("FastTrackML", 1.5))

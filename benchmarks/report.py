@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ END: Final = "<!-- /figures -->"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison. ``samples``: the repetitions that ``value`` is the median of."""
+    """One comparison. ``samples``, ``limit_samples``: the repetitions of which ``value`` and
+    ``limit`` are the medians."""
 
     what: str
     value: float
@@ -30,6 +32,7 @@ class Row:
     at_least: float | None = None  # bars: of the ratio if there is one, else of the value
     at_most: float | None = None
     samples: Sequence[float] = ()
+    limit_samples: Sequence[float] = ()
     note: str = ""
 
     @property
@@ -58,11 +61,9 @@ class Row:
 
     @property
     def spread(self) -> str:
-        """From the least to the greatest repetition, as shares of the median."""
-        if len(self.samples) < 2 or not self.value:
-            return ""
-        low, high = min(self.samples) / self.value - 1, max(self.samples) / self.value - 1
-        return f"{low:+.0%} … {high:+.0%}"
+        """From the least to the greatest repetition, as shares of the median; then the other's."""
+        ours, theirs = _spread(self.samples), _spread(self.limit_samples)
+        return f"{ours} (its {theirs})" if ours and theirs else ours
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -75,8 +76,15 @@ class Row:
         what, value, beside, limit, ratio, bar, verdict, spread = self.cells
         parts = [value, f"{beside} {limit}".strip(), ratio, bar, verdict]
         line = f"{what}: " + " | ".join(part for part in parts if part)
-        line += f" (repetitions {spread})" if spread else ""
+        line += f" ({spread})" if spread else ""
         return line + (f"\n    {self.note}" if self.note else "")
+
+
+def _spread(samples: Sequence[float]) -> str:
+    if len(samples) < 2:
+        return ""
+    median = statistics.median(samples)
+    return f"{min(samples) / median - 1:+.0%} … {max(samples) / median - 1:+.0%}"
 
 
 def number(value: float) -> str:
@@ -93,6 +101,7 @@ def compared(
     at_least: float | None = None,
     less_is_better: bool = False,
     samples: Sequence[float] = (),
+    limit_samples: Sequence[float] = (),
     note: str = "",
 ) -> Row:
     """A row whose bar, if it has one, is how many times better than the other it must be."""
@@ -106,6 +115,7 @@ def compared(
         ratio,
         at_least=at_least,
         samples=samples,
+        limit_samples=limit_samples,
         note=note,
     )
 

@@ -63,7 +63,7 @@ def points(bench: Bench) -> list[Row]:
         ):
             rows.append(
                 compared(title, rates["ours"], "/s", beside, rates[name], at_least=at_least,
-                         samples=found["ours"][what])
+                         samples=found["ours"][what], limit_samples=found[name][what])
             )  # fmt: skip
     return rows
 
@@ -91,7 +91,7 @@ def history(bench: Bench) -> list[Row]:
     what = f"full history of {count:,} points through MLflow's client"
     return [
         compared(what, seconds["ours"], "s", name, seconds[name], at_least=at_least,
-                 less_is_better=True, samples=found["ours"])
+                 less_is_better=True, samples=found["ours"], limit_samples=found[name])
         for name, at_least in (("MLflow", 4.0), ("FastTrackML", 1.0))
     ]  # fmt: skip
 
