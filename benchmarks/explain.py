@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import django
 import psycopg
-from django.db import connection, transaction
+from django.db import transaction
 from psycopg import sql
 
 from trainhub.database import Statement
@@ -70,15 +70,15 @@ def _plan(statement: Statement, parameters: Mapping[str, Any]) -> list[str]:
     values = [parameters[name] for name in statement._names]
     literals = [sql.Literal(list(one) if isinstance(one, list) else one) for one in values]
     execute = sql.SQL("EXPLAIN (ANALYZE, BUFFERS) EXECUTE explained ({})")
-    connection.ensure_connection()
-    cursor = psycopg.RawCursor(connection.connection)
-    cursor.execute(b"PREPARE explained AS " + statement._sql)
-    for _repetition in range(REPETITIONS):
-        with transaction.atomic():
+    # A connection of its own: psycopg drops what is prepared on Django's at each rollback.
+    with psycopg.connect(os.environ["DATABASE_URL"], prepare_threshold=None) as own:
+        cursor = psycopg.RawCursor(own)
+        cursor.execute(b"PREPARE explained AS " + statement._sql)
+        own.commit()
+        for _repetition in range(REPETITIONS):
             cursor.execute(execute.format(sql.SQL(", ").join(literals)))
             rows = cursor.fetchall()
-            transaction.set_rollback(True)
-    cursor.execute("DEALLOCATE explained")
+            own.rollback()
     return [row[0] for row in rows]
 
 
