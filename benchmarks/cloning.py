@@ -7,13 +7,30 @@ from __future__ import annotations
 
 from typing import Final
 
+from benchmarks import bodies
 from benchmarks.servers import Server
+
+METRICS: Final = 20  # of a run, where nothing else is said
+PARAMS: Final = 5
 
 # The value of a metric in run number i: spread evenly over 0 … 1, and the same on every server.
 # k is the number at the end of the metric's name.
 VALUE: Final = "((i::bigint * 7919 * (k + 3)) %% 10007) / 10007::float8"
 NUMBERED: Final = "LATERAL (SELECT substring(key from '[0-9]+$')::int AS k) AS numbered"
 RUNS: Final = "generate_series(1, %(count)s) AS i"
+
+
+def full_run(server: Server, metrics: int = METRICS) -> tuple[str, str]:
+    """The ids of an experiment and of a run in it that has params, and a point of each metric."""
+    experiment_id = server.new_experiment()
+    run_id = server.new_run(experiment_id)
+    params = [{"key": f"param_{number}", "value": f"{number}.5"} for number in range(PARAMS)]
+    points = [
+        {"key": name, "value": 0.5, "step": 1, "timestamp": bodies.START_MS}
+        for name in bodies.names_of(metrics)
+    ]
+    server.post("runs/log-batch", {"run_id": run_id, "metrics": points, "params": params})
+    return experiment_id, run_id
 
 
 def clone_runs(server: Server, run_id: str, count: int, *, series: bool = True) -> None:

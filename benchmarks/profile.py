@@ -22,11 +22,10 @@ import psutil
 
 from benchmarks import bodies, servers
 from benchmarks.client import Pace, drive, measure, request
-from benchmarks.cloning import clone_runs
+from benchmarks.cloning import clone_runs, full_run
 from benchmarks.database import running_cluster
 from benchmarks.environments import BENCH, ROOT, program
 from benchmarks.processes import family
-from benchmarks.reading import full_run
 from benchmarks.report import say
 from benchmarks.servers import Server
 from benchmarks.unmodified import fill_series

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from importlib import import_module
 from itertools import repeat
 from typing import Any, Final
 
@@ -13,34 +11,19 @@ import orjson
 from django.db import connections
 
 from benchmarks import bodies
+from benchmarks import logs as log_benchmark
 from benchmarks.bench import Bench, Subject, Subjects
 from benchmarks.client import Measured, Pace, call, measure, request
-from benchmarks.cloning import clone_runs
+from benchmarks.cloning import METRICS, PARAMS, clone_runs, full_run
 from benchmarks.report import Row, compared
 from benchmarks.servers import API, Server
 from benchmarks.unmodified import fill_series
-
-METRICS: Final = 20  # of the run that is read
-PARAMS: Final = 5
 
 
 def get(server: Server, path: str, pace: Pace, *, connections: int = 1) -> Measured:
     message = request("GET", path)
     feeds = [repeat(message) for _ in range(connections)]
     return measure(server.port, feeds, pace, watched=server.watched())
-
-
-def full_run(server: Server, metrics: int = METRICS) -> tuple[str, str]:
-    """The ids of an experiment and of a run in it that has params and metrics."""
-    experiment_id = server.new_experiment()
-    run_id = server.new_run(experiment_id)
-    params = [{"key": f"param_{number}", "value": f"{number}.5"} for number in range(PARAMS)]
-    points = [
-        {"key": name, "value": 0.5, "step": 1, "timestamp": bodies.START_MS}
-        for name in bodies.names_of(metrics)
-    ]
-    server.post("runs/log-batch", {"run_id": run_id, "metrics": points, "params": params})
-    return experiment_id, run_id
 
 
 # --- a run -----------------------------------------------------------------------------------
@@ -191,7 +174,7 @@ def logs(bench: Bench) -> list[Row]:
             "DJANGO_SETTINGS_MODULE": "trainhub.settings",
         }
         django.setup()
-        measured = import_module("benchmarks.logs").measure(
+        measured = log_benchmark.measure(
             server.url,
             long_log=bench.size(10_000_000, 20_000),
             searched_log=bench.size(1_000_000, 20_000),
@@ -200,15 +183,19 @@ def logs(bench: Bench) -> list[Row]:
     return [row for line in measured for row in _log_rows(line)]
 
 
-def _log_rows(line: Any) -> list[Row]:
-    """A measurement of benchmarks/logs.py: pages have a bar, and another for last ÷ first."""
-    row = Row(line.what, line.value, line.unit)
-    if line.bar is not None and line.unit == "ms":
-        row = replace(row, at_most=line.bar)
-    if line.ratio is None:
-        return [row]
+def _log_rows(line: log_benchmark.Row) -> list[Row]:
+    """A measurement of benchmarks/logs.py, whose name says what its ratio is to."""
+    what, _divided, other = line.what.partition("÷")
+    what, other = what.rstrip(" ("), other.strip(" )")
+    if line.unit == "lines/s" or line.ratio is None:
+        limit = None if line.ratio is None else line.value / line.ratio
+        return [Row(what, line.value, line.unit, other, limit, line.ratio)]
+    if line.bar is None:
+        limit = line.value / line.ratio
+        return [compared(what, line.value, line.unit, other, limit, less_is_better=True)]
+    page = Row(what, line.value, line.unit, at_most=line.bar)
     at_most = 1.5 if line.what.startswith("last page") else None
-    return [row, Row(f"{line.what}: the ratio", line.ratio, "×", at_most=at_most)]
+    return [page, Row(f"{what}, ÷ {other}", line.ratio, "×", at_most=at_most)]
 
 
 SUBJECTS: Final[Subjects] = {

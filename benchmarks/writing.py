@@ -12,6 +12,7 @@ from typing import Final
 from benchmarks import bodies
 from benchmarks.bench import Bench, Subject, Subjects
 from benchmarks.client import Measured, Pace, measure
+from benchmarks.cloning import METRICS, clone_runs, full_run
 from benchmarks.processes import MemorySampler
 from benchmarks.report import Row, compared
 from benchmarks.servers import Server
@@ -226,7 +227,9 @@ def volume(bench: Bench) -> list[Row]:
     stored = bench.size(bench.points, min(bench.points, 100_000))
     with bench.trainhub() as server:
         empty = write_batches(bench, server, NARROW)
+        before = server.stored_points()
         _store(server, stored)
+        stored = server.stored_points() - before
         full = write_batches(bench, server, NARROW)
     return [
         _beside(f"points/s when {stored:,} points are stored", full, "when empty", empty,
@@ -235,29 +238,21 @@ def volume(bench: Bench) -> list[Row]:
 
 
 def _store(server: Server, count: int) -> None:
-    """Points of many other runs, 20 metrics each of 500 steps."""
-    run_ids = server.new_runs(1)
-    columns = "series_id, step, timestamp_ms, value"
+    """Points of other runs: 500 of each of their metrics."""
+    project_id, run_id = full_run(server)
+    clone_runs(server, run_id, count // (500 * METRICS))
     server.cluster.execute(
         server.database,
         """
-        INSERT INTO runs_metricseries (run_id, key, count)
-        SELECT %(run_id)s, 'stored ' || number, 500
-        FROM generate_series(1, %(count)s::bigint / 500) AS number
+        INSERT INTO runs_metricpoint (series_id, step, timestamp_ms, value)
+        SELECT series.id, step, %(start)s::bigint + 1000 * step, random()
+        FROM runs_run AS run JOIN runs_metricseries AS series ON series.run_id = run.id,
+            generate_series(1, 500) AS step
+        WHERE run.project_id = %(project_id)s AND run.id <> %(run_id)s
         """,
-        run_id=run_ids[0],
-        count=count,
-    )
-    server.cluster.execute(
-        server.database,
-        f"""
-        INSERT INTO runs_metricpoint ({columns})
-        SELECT id, step, %(start)s::bigint + 1000 * step, random()
-        FROM runs_metricseries, generate_series(0, 499) AS step
-        WHERE run_id = %(run_id)s
-        """,
-        run_id=run_ids[0],
         start=bodies.START_MS,
+        project_id=project_id,
+        run_id=run_id,
     )
     server.cluster.settle(server.database)
 
