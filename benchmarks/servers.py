@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -90,7 +91,9 @@ def trainhub(cluster: Cluster, directory: Path) -> Iterator[Server]:
 
     with (
         _fresh_database(cluster, "trainhub", prepare) as database,
-        _process([*manage, "serve"], environment(database), directory / "trainhub.log") as pid,
+        _process(
+            [*manage, "serve"], environment(database), directory / "trainhub.log", TRAINHUB_PORT
+        ) as pid,
     ):
         _wait_until_answering(TRAINHUB_PORT, "/healthz")
         yield Server("TrainHub", TRAINHUB_PORT, pid, cluster, database, "runs_metricpoint")
@@ -124,12 +127,12 @@ def mlflow(cluster: Cluster, directory: Path, *, jobs: bool = False) -> Iterator
     log = directory / "mlflow.log"
 
     def prepare(database: str) -> None:
-        with _process(command(database), settings, log):
+        with _process(command(database), settings, log, MLFLOW_PORT):
             _wait_until_said(log, "Application startup complete", times=2)
 
     with (
         _fresh_database(cluster, "mlflow", prepare) as database,
-        _process(command(database), settings, log) as pid,
+        _process(command(database), settings, log, MLFLOW_PORT) as pid,
     ):
         _wait_until_said(log, "Application startup complete", times=2)
         _wait_until_answering(MLFLOW_PORT, "/health")
@@ -153,12 +156,12 @@ def fasttrackml(cluster: Cluster, directory: Path) -> Iterator[Server]:
     log = directory / "fasttrackml.log"
 
     def prepare(database: str) -> None:
-        with _process(command(database), {}, log):
+        with _process(command(database), {}, log, FASTTRACKML_PORT):
             _wait_until_answering(FASTTRACKML_PORT, "/health")
 
     with (
         _fresh_database(cluster, "fasttrackml", prepare) as database,
-        _process(command(database), {}, log) as pid,
+        _process(command(database), {}, log, FASTTRACKML_PORT) as pid,
     ):
         _wait_until_answering(FASTTRACKML_PORT, "/health")
         yield Server("FastTrackML", FASTTRACKML_PORT, pid, cluster, database, "metrics")
@@ -168,7 +171,7 @@ def fasttrackml(cluster: Cluster, directory: Path) -> Iterator[Server]:
 def bare_django(cluster: Cluster, directory: Path) -> Iterator[Server]:
     """A Django view that returns {}, under the web server's settings that TrainHub has."""
     command = [sys.executable, "-m", "benchmarks.bare_django", str(BARE_PORT)]
-    with _process(command, {}, directory / "bare.log") as pid:
+    with _process(command, {}, directory / "bare.log", BARE_PORT) as pid:
         _wait_until_answering(BARE_PORT, "/")
         yield Server("bare Django view", BARE_PORT, pid, cluster, "")
 
@@ -177,7 +180,7 @@ def bare_django(cluster: Cluster, directory: Path) -> Iterator[Server]:
 def nothing(cluster: Cluster, directory: Path) -> Iterator[Server]:
     """A server that stores nothing: what is left is the client's own speed."""
     command = [sys.executable, "-m", "benchmarks.null_server", str(NULL_PORT)]
-    with _process(command, {}, directory / "null.log") as pid:
+    with _process(command, {}, directory / "null.log", NULL_PORT) as pid:
         _wait_until_answering(NULL_PORT, "/")
         yield Server("a server that stores nothing", NULL_PORT, pid, cluster, "")
 
@@ -201,8 +204,11 @@ def _fresh_database(cluster: Cluster, name: str, prepare: Callable[[str], None])
 
 
 @contextmanager
-def _process(command: Sequence[str], settings: Mapping[str, str], log: Path) -> Iterator[int]:
+def _process(
+    command: Sequence[str], settings: Mapping[str, str], log: Path, port: int
+) -> Iterator[int]:
     """A server in a group of processes of its own, which is ended as a whole."""
+    _refuse_taken(port)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -234,6 +240,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, 0)
             time.sleep(0.05)
     process.wait()
+
+
+def _refuse_taken(port: int) -> None:
+    """Two servers may share a port (SO_REUSEPORT), and each would get half of the other's load."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise RuntimeError(f"Port {port} is taken: does another benchmark run?")
 
 
 def _wait_until_answering(port: int, path: str) -> None:
