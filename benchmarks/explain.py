@@ -23,9 +23,9 @@ REPETITIONS = 10  # after so many a connection has settled on a plan, and caches
 
 
 def plans(project_id: str, run_id: str) -> Iterator[str]:
-    from runs.detail import run_detail
     from runs.ingestion import record_points
     from runs.points import Points
+    from runs.run_json import run_detail
 
     def record(keys: int, steps: int, first: int = 2**40) -> None:
         """By default where there is no point yet."""

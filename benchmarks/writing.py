@@ -245,9 +245,9 @@ def _store(server: Server, count: int) -> None:
         server.database,
         """
         INSERT INTO runs_metricpoint (series_id, step, timestamp_ms, value)
-        SELECT series.id, step, %(start)s::bigint + 1000 * step, random()
+        SELECT series.id, at, %(start)s::bigint + 1000 * at, random()
         FROM runs_run AS run JOIN runs_metricseries AS series ON series.run_id = run.id,
-            generate_series(1, 500) AS step
+            generate_series(1, 500) AS at
         WHERE run.project_id = %(project_id)s AND run.id <> %(run_id)s
         """,
         start=bodies.START_MS,
