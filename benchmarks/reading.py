@@ -187,15 +187,18 @@ def _log_rows(line: log_benchmark.Row) -> list[Row]:
     """A measurement of benchmarks/logs.py, whose name says what its ratio is to."""
     what, _divided, other = line.what.partition("÷")
     what, other = what.rstrip(" ("), other.strip(" )")
-    if line.unit == "lines/s" or line.ratio is None:
-        limit = None if line.ratio is None else line.value / line.ratio
-        return [Row(what, line.value, line.unit, other, limit, line.ratio)]
-    if line.bar is None:
-        limit = line.value / line.ratio
-        return [compared(what, line.value, line.unit, other, limit, less_is_better=True)]
-    page = Row(what, line.value, line.unit, at_most=line.bar)
-    at_most = 1.5 if line.what.startswith("last page") else None
-    return [page, Row(f"{what}, ÷ {other}", line.ratio, "×", at_most=at_most)]
+    if line.bar is not None:
+        page = Row(what, line.value, line.unit, at_most=line.bar)
+        if line.ratio is None:
+            return [page]
+        at_most = 1.5 if what.startswith("last page") else None
+        return [page, Row(f"{what}, ÷ {other}", line.ratio, "×", at_most=at_most)]
+    if line.ratio is None:
+        return [Row(what, line.value, line.unit)]
+    limit = line.value / line.ratio
+    return [
+        compared(what, line.value, line.unit, other, limit, less_is_better=line.unit != "lines/s")
+    ]
 
 
 SUBJECTS: Final[Subjects] = {
