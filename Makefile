@@ -10,7 +10,7 @@ INSTALL := $(IN_VENV) $(PIP_INSTALL)
 CLIENTS := $(VENV)-mlflow-3/.installed $(VENV)-mlflow-2/.installed
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up test lint messages FORCE
+.PHONY: up test lint messages bench FORCE
 
 # Database, web server and worker in the foreground. They stop with Ctrl-C, and with this make.
 up: $(VENV)/.runtime node_modules/.installed
@@ -25,6 +25,13 @@ lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) -m mypy .
 	$(IN_VENV) -m djlint templates --check --lint --quiet
 	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+# TrainHub beside its peers, on this machine: docs/benchmarks.md. ONLY=log-batch,run-detail measures
+# some, POINTS=100000000 fills the big table so far, QUICK=1 only sees whether everything works,
+# RECORD=1 writes the figures into the document.
+bench: $(VENV)/.runtime
+	@$(IN_VENV) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(POINTS),--points $(POINTS)) \
+	  $(if $(QUICK),--quick) $(if $(ALL_SERIES),--all-series) $(if $(RECORD),--record)
 
 # Collect what is to be translated, and compile what has been. Needs GNU gettext.
 messages: $(VENV)/.runtime

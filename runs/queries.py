@@ -81,7 +81,7 @@ SUMMED_UP: Final = """
 """
 
 IS_NEWER: Final = """
-    (newest.step, newest.timestamp_ms, newest.value)
+    (summary.step, summary.timestamp_ms, summary.value)
     > (series.last_step, series.last_timestamp_ms, series.last_value) IS NOT FALSE
 """
 
@@ -92,40 +92,60 @@ WITH run AS MATERIALIZED (
     SELECT id FROM runs_run WHERE id = %(run_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
 ), named AS MATERIALIZED (
     -- Locked, and so as they are now: this statement's snapshot may be older than its locks.
+    -- Looked up one by one: the run may have thousands of others.
     SELECT series.id, names.number, series.bucket_shift, series.bucketed_below
-    FROM run
-    JOIN runs_metricseries AS series ON series.run_id = run.id
-    JOIN unnest(%(keys)s::text[]) WITH ORDINALITY AS names (key, number) ON names.key = series.key
-    FOR NO KEY UPDATE OF series
+    FROM
+        run,
+        unnest(%(keys)s::text[]) WITH ORDINALITY AS names (key, number),
+        LATERAL (
+            SELECT id, bucket_shift, bucketed_below
+            FROM runs_metricseries
+            WHERE run_id = run.id AND key = names.key
+            FOR NO KEY UPDATE
+        ) AS series
+), batch_of AS MATERIALIZED (
+    -- In arrays by the keys' numbers: a join of points and series, planned for lists of unknown
+    -- length, might go through each list for each item of the other.
+    SELECT
+        array_agg(id ORDER BY number) AS ids,
+        array_agg(bucket_shift ORDER BY number) AS shifts,
+        array_agg(bucketed_below ORDER BY number) AS belows,
+        max(bucketed_below) AS below
+    FROM named
 ), new AS (
     INSERT INTO runs_metricpoint (series_id, step, timestamp_ms, value)
-    SELECT named.id, batch.step, batch.timestamp_ms, batch.value
-    FROM unnest(
-        %(key_numbers)s::bigint[], %(steps)s::bigint[], %(timestamps_ms)s::bigint[],
-        %(values)s::float8[]
-    ) AS batch (number, step, timestamp_ms, value)
-    JOIN named USING (number)
+    SELECT ids[batch.number], batch.step, batch.timestamp_ms, batch.value
+    FROM
+        batch_of,
+        unnest(
+            %(key_numbers)s::bigint[], %(steps)s::bigint[], %(timestamps_ms)s::bigint[],
+            %(values)s::float8[]
+        ) AS batch (number, step, timestamp_ms, value)
     -- All or nothing: a series that is missing is made first, see MAKE_SERIES.
-    WHERE (SELECT count(*) FROM named) = cardinality(%(keys)s::text[])
+    WHERE cardinality(ids) = cardinality(%(keys)s::text[])
     ON CONFLICT DO NOTHING
     RETURNING series_id, step, timestamp_ms, value
 ), source AS (
     -- Late points: their neighbours are in buckets already.
-    SELECT series_id, bucket_shift AS shift, step, timestamp_ms, value
-    FROM new JOIN named ON named.id = new.series_id
-    WHERE step < bucketed_below
+    SELECT series_id, shifts[place] AS shift, step, timestamp_ms, value
+    FROM (
+        SELECT new.*, shifts, belows, array_position(ids, series_id) AS place
+        FROM batch_of, new
+        WHERE step < below
+    ) AS candidate
+    WHERE step < belows[place]
 ), summary AS (
     SELECT
         series_id,
         count(*) AS count,
         min(value) FILTER (WHERE value <> 'NaN') AS minimum,
-        max(value) FILTER (WHERE value <> 'NaN') AS maximum
+        max(value) FILTER (WHERE value <> 'NaN') AS maximum,
+        (array_agg(step ORDER BY step DESC, timestamp_ms DESC, value DESC))[1] AS step,
+        (array_agg(timestamp_ms ORDER BY step DESC, timestamp_ms DESC, value DESC))[1]
+            AS timestamp_ms,
+        (array_agg(value ORDER BY step DESC, timestamp_ms DESC, value DESC))[1] AS value
     FROM new
     GROUP BY series_id
-), newest AS (
-    SELECT DISTINCT ON (series_id) series_id, step, timestamp_ms, value
-    FROM new
-    ORDER BY series_id, step DESC, timestamp_ms DESC, value DESC
 ), updated AS (
     UPDATE runs_metricseries AS series
     SET
@@ -134,11 +154,11 @@ WITH run AS MATERIALIZED (
             + (SELECT count(*) FROM source WHERE source.series_id = series.id),
         minimum = least(series.minimum, summary.minimum),
         maximum = greatest(series.maximum, summary.maximum),
-        last_step = CASE WHEN {IS_NEWER} THEN newest.step ELSE series.last_step END,
+        last_step = CASE WHEN {IS_NEWER} THEN summary.step ELSE series.last_step END,
         last_timestamp_ms =
-            CASE WHEN {IS_NEWER} THEN newest.timestamp_ms ELSE series.last_timestamp_ms END,
-        last_value = CASE WHEN {IS_NEWER} THEN newest.value ELSE series.last_value END
-    FROM summary JOIN newest USING (series_id)
+            CASE WHEN {IS_NEWER} THEN summary.timestamp_ms ELSE series.last_timestamp_ms END,
+        last_value = CASE WHEN {IS_NEWER} THEN summary.value ELSE series.last_value END
+    FROM summary
     WHERE series.id = summary.series_id
     RETURNING
         series.id, series.key, series.last_value, series.last_step,
@@ -170,7 +190,7 @@ WITH run AS MATERIALIZED (
 )
 SELECT
     EXISTS (SELECT FROM run),
-    (SELECT count(*) FROM named) = cardinality(%(keys)s::text[]),
+    coalesce((SELECT cardinality(ids) FROM batch_of), 0) = cardinality(%(keys)s::text[]),
     ARRAY(SELECT id FROM updated WHERE wants_buckets)
 """  # noqa: S608  put together of our own constants
 )

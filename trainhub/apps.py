@@ -8,6 +8,6 @@ class TrainHubConfig(AppConfig):
 
     def ready(self) -> None:
         from trainhub import checks  # noqa: F401  (registers the system checks)
-        from trainhub.database import teach_arrays
+        from trainhub.database import prepare_connection
 
-        connection_created.connect(teach_arrays)
+        connection_created.connect(prepare_connection)

@@ -1,0 +1,52 @@
+"""What every measurement is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from benchmarks import servers
+from benchmarks.client import Pace
+from benchmarks.database import Cluster
+from benchmarks.report import Row
+from benchmarks.servers import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    cluster: Cluster
+    directory: Path  # for logs and files of the servers
+    pace: Pace
+    points: int  # stored beforehand where the size of the table is the subject
+    all_series: bool  # also the rows that a list must not read
+    quick: bool  # small tables and short runs: whether everything works, not how fast
+
+    def size(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
+
+    def trainhub(self) -> AbstractContextManager[Server]:
+        return servers.trainhub(self.cluster, self.directory)
+
+    def mlflow(self, *, jobs: bool = False) -> AbstractContextManager[Server]:
+        return servers.mlflow(self.cluster, self.directory, jobs=jobs)
+
+    def fasttrackml(self) -> AbstractContextManager[Server]:
+        return servers.fasttrackml(self.cluster, self.directory)
+
+    def bare_django(self) -> AbstractContextManager[Server]:
+        return servers.bare_django(self.cluster, self.directory)
+
+    def nothing(self) -> AbstractContextManager[Server]:
+        return servers.nothing(self.cluster, self.directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    title: str
+    measure: Callable[[Bench], list[Row]]
+
+
+Subjects: TypeAlias = dict[str, Subject]

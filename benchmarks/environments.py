@@ -1,0 +1,56 @@
+"""Virtual environments of the peers, each of its own: what they need must not mix with TrainHub's.
+
+BENCH_PEERS names a folder that has them ready (mlflow, fasttrackml, mlflow-client, profiler).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from trainhub.embedded_postgres import POSTGRES_MAJOR
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+BENCH: Final = ROOT / ".bench"
+REQUIREMENTS: Final = {
+    "mlflow": "requirements-mlflow.txt",
+    "fasttrackml": "requirements-fasttrackml.txt",
+    "mlflow-client": "requirements-client.txt",
+    "profiler": "requirements-profiler.txt",
+}
+PACKAGES: Final = {
+    "mlflow": "mlflow",
+    "fasttrackml": "FastTrackML",
+    "mlflow-client": "mlflow-skinny",
+}
+
+
+def program(environment: str, name: str) -> str:
+    """The path of a program of that environment, which is made first where it is missing."""
+    ready = Path(os.environ.get("BENCH_PEERS", BENCH / "peers")) / environment
+    if (ready / "bin" / name).exists():
+        return str(ready / "bin" / name)
+    own = BENCH / "peers" / environment
+    requirements = Path(__file__).with_name(REQUIREMENTS[environment])
+    stamp = own / "requirements.txt"
+    if not stamp.exists() or stamp.read_text() != requirements.read_text():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", own], check=True)
+        pip = [str(own / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        options = ["--disable-pip-version-check", "--requirement", str(requirements)]
+        subprocess.run([*pip, *options], check=True)
+        stamp.write_text(requirements.read_text())
+    return str(own / "bin" / name)
+
+
+def versions() -> list[str]:
+    """What the peers are, as they are installed."""
+    found = []
+    for environment, package in PACKAGES.items():
+        code = f"from importlib.metadata import version; print(version({package!r}), end='')"
+        command = [program(environment, "python"), "-c", code]
+        number = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found.append(f"{package} {number}")
+    return [", ".join([*found, f"PostgreSQL {POSTGRES_MAJOR} (embedded, defaults of durability)"])]

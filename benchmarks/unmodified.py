@@ -1,0 +1,112 @@
+"""TrainHub and its peers as the unmodified MLflow client finds them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from benchmarks import bodies
+from benchmarks.bench import Bench, Subject, Subjects
+from benchmarks.client import Connection
+from benchmarks.environments import program
+from benchmarks.report import Row, compared
+from benchmarks.servers import Server
+
+REPETITIONS: Final = 3  # of a script that takes seconds to start
+SCRIPT: Final = Path(__file__).with_name("mlflow_client.py")
+
+
+def run_client(
+    bench: Bench, server: Server, run_id: str, what: str, amount: float, repetitions: int
+) -> list[float]:
+    """What mlflow_client.py prints."""
+    command = [program("mlflow-client", "python"), str(SCRIPT), server.url, run_id, what]
+    done = subprocess.run(
+        [*command, str(amount), str(repetitions)],
+        env={
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "HOME": str(bench.directory),
+            "PATH": "/usr/bin:/bin",
+        },
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    rates: list[float] = json.loads(done.stdout)
+    return rates
+
+
+def points(bench: Bench) -> list[Row]:
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, serving in (
+        ("nothing", bench.nothing()),
+        ("ours", bench.trainhub()),
+        ("FastTrackML", bench.fasttrackml()),
+        ("MLflow", bench.mlflow()),
+    ):
+        with serving as server:
+            found[name] = {what: _rates(bench, server, what) for what in ("batch", "single")}
+    rows = []
+    for what, title in (
+        ("batch", "points/s by MLflow's client, log_batch of 1,000"),
+        ("single", "points/s by MLflow's client, log_metric"),
+    ):
+        rates = {name: statistics.median(each[what]) for name, each in found.items()}
+        for name, beside, at_least in (
+            ("nothing", "a server that stores nothing", 0.8),
+            ("FastTrackML", "FastTrackML", 1.0),
+            ("MLflow", "MLflow", None),
+        ):
+            rows.append(
+                compared(title, rates["ours"], "/s", beside, rates[name], at_least=at_least,
+                         samples=found["ours"][what], limit_samples=found[name][what])
+            )  # fmt: skip
+    return rows
+
+
+def _rates(bench: Bench, server: Server, what: str) -> list[float]:
+    run_id = server.new_runs(1)[0] if server.database else "nobody"
+    repetitions = min(REPETITIONS, bench.pace.repetitions)
+    return run_client(bench, server, run_id, what, bench.pace.seconds, repetitions)
+
+
+def history(bench: Bench) -> list[Row]:
+    count = bench.size(20_000, 2_000)
+    found = {}
+    for name, serving in (
+        ("ours", bench.trainhub()),
+        ("FastTrackML", bench.fasttrackml()),
+        ("MLflow", bench.mlflow()),
+    ):
+        with serving as server:
+            run_id = server.new_runs(1)[0]
+            fill_series(server, run_id, "loss", count)
+            found[name] = run_client(
+                bench, server, run_id, "history", count, bench.pace.repetitions
+            )
+    seconds = {name: statistics.median(samples) for name, samples in found.items()}
+    what = f"full history of {count:,} points through MLflow's client"
+    return [
+        compared(what, seconds["ours"], "s", name, seconds[name], at_least=at_least,
+                 less_is_better=True, samples=found["ours"], limit_samples=found[name])
+        for name, at_least in (("MLflow", 4.0), ("FastTrackML", 1.0))
+    ]  # fmt: skip
+
+
+def fill_series(server: Server, run_id: str, key: str, count: int) -> None:
+    """A metric with a point at each of ``count`` steps, sent as a training sends them."""
+    connection = Connection(server.port)
+    for message in islice(bodies.log_batch(run_id, [key], 1000), count // 1000):
+        connection.exchange(message)
+    connection.close()
+
+
+SUBJECTS: Final[Subjects] = {
+    "mlflow-client": Subject("Points by the unmodified MLflow client", points),
+    "history": Subject("History through the unmodified MLflow client", history),
+}
