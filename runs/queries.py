@@ -219,6 +219,15 @@ def record_points(run_id: str, points: Points, *, bucket_from: int) -> tuple[boo
     return exists, is_complete, unbucketed
 
 
+RUN_OF_PROJECT: Final = Statement(
+    "SELECT FROM runs_run WHERE id = %(run_id)s AND project_id = %(project_id)s"
+)
+
+
+def run_is_of_project(run_id: str, project_id: str) -> bool:
+    return RUN_OF_PROJECT.row(run_id=run_id, project_id=project_id) is not None
+
+
 MAKE_SERIES: Final = Statement("""
 WITH run AS MATERIALIZED (
     SELECT id FROM runs_run WHERE id = %(run_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
@@ -368,9 +377,22 @@ def extend_buckets(series_ids: list[int], *, points_a_bucket: int, max_shift: in
 SERIES_BUCKETS: Final = Statement("""
 WITH summed AS (
     -- As far as they reach by now: the caller's row may be of before a rewind.
-    SELECT least(%(summed_below)s, bucketed_below) AS below
+    SELECT least(%(summed_below)s::bigint, bucketed_below) AS below
     FROM runs_metricseries
     WHERE id = %(series_id)s
+), point AS (
+    -- Two ranges of the index: what lies before the buckets, and what lies behind them.
+    SELECT step, timestamp_ms, value
+    FROM runs_metricpoint
+    WHERE series_id = %(series_id)s
+        AND step >= %(from_step)s::bigint AND step <= %(to_step)s::bigint
+        AND step < %(summed_from)s::bigint
+    UNION ALL
+    SELECT step, timestamp_ms, value
+    FROM summed JOIN runs_metricpoint ON
+        series_id = %(series_id)s
+        AND step >= greatest(%(from_step)s::bigint, %(summed_from)s::bigint, summed.below)
+        AND step <= %(to_step)s::bigint
 ), entry AS (
     SELECT
         1::bigint AS count,
@@ -380,16 +402,14 @@ WITH summed AS (
         CASE WHEN value <> 'NaN' THEN step END AS maximum_step,
         step AS first_step, timestamp_ms AS first_timestamp_ms, value AS first_value,
         step AS last_step, timestamp_ms AS last_timestamp_ms, value AS last_value
-    FROM runs_metricpoint, summed
-    WHERE series_id = %(series_id)s AND step BETWEEN %(from_step)s AND %(to_step)s
-        AND (step < %(summed_from)s OR step >= summed.below)
+    FROM point
     UNION ALL
     SELECT
         count, minimum, minimum_step, maximum, maximum_step,
         first_step, first_timestamp_ms, first_value, last_step, last_timestamp_ms, last_value
     FROM runs_metricbucket, summed
     WHERE series_id = %(series_id)s AND shift = %(shift)s::smallint
-        AND number >= %(summed_from)s >> %(shift)s::smallint
+        AND number >= %(summed_from)s::bigint >> %(shift)s::smallint
         AND number < summed.below >> %(shift)s::smallint
 ), placed AS (
     SELECT

@@ -57,6 +57,10 @@ ORDER BY place
 )
 
 
+# Of each statement's columns: asking the cursor takes a tenth of the whole.
+_names: Final[dict[Statement, list[str]]] = {}
+
+
 def run_detail(project_id: str, run_id: str) -> bytes | None:
     """The JSON of a run of that project; None if there is none."""
     found = _rows(
@@ -75,8 +79,10 @@ def run_summaries(ids: Iterable[str]) -> list[orjson.Fragment]:
 
 def _rows(statement: Statement, **parameters: Any) -> list[bytes]:
     cursor = statement.run(**parameters)
-    assert cursor.description is not None
-    names = [column.name for column in cursor.description]
+    names = _names.get(statement)
+    if names is None:
+        assert cursor.description is not None
+        names = _names[statement] = [column.name for column in cursor.description]
     return [_json(dict(zip(names, row, strict=True))) for row in cursor]
 
 
