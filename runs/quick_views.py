@@ -28,7 +28,7 @@ METRICS: Final = RunViewSet.as_view(
     {"get": "metrics", "post": "send_metrics"},
     basename="run",
     detail=True,
-    **RunViewSet.metrics.kwargs,  # type: ignore[attr-defined]  # what @action notes
+    **RunViewSet.metrics.kwargs,  # what @action notes
 )
 ANY_JSON: Final = frozenset({"", "*/*", "application/json"})
 
@@ -56,7 +56,7 @@ def _detail(request: HttpRequest, project_id: str, id: str) -> bytes | None:
 def quick_metrics(request: HttpRequest, project_id: str, id: str) -> HttpResponseBase:
     if request.method == "POST" and request.content_type == "application/json":
         body = request.read(settings.MAX_JSON_BYTES + 1)
-        request._body = body  # type: ignore[attr-defined]  # should the viewset have to read it too
+        request._body = body  # should the viewset have to read it too
         count = _record(request, project_id, id, body)
         if count is not None:
             return HttpResponse(orjson.dumps({"count": count}), content_type="application/json")
