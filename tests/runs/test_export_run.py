@@ -20,6 +20,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     return tmp_path
 
 
@@ -158,3 +159,10 @@ def test_place_that_cannot_be_written_is_named(run, here, output):
 
     assert output in str(refusal.value)
     assert names(here) == []
+
+
+def test_a_chinese_terminal_is_spoken_to_in_chinese(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+
+    with pytest.raises(CommandError, match="没有"):
+        call_command("export_run", "run_none")

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import translation
 from django.utils.translation import gettext as _
 from tqdm import tqdm
 
 from projects.models import Project
 from runs.exports import ExportFormat, count, export
 from runs.models import Run, RunQuerySet
+from trainhub.terminal import terminal_language
 
 STDOUT = "-"
 INTERRUPTED = 130  # as a shell's own for Ctrl-C
@@ -37,6 +39,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, id: str, format: str | None, output: str | None, **options: Any) -> None:
+        with translation.override(terminal_language()):
+            self.export(id, format, output)
+
+    def export(self, id: str, format: str | None, output: str | None) -> None:
+        """Raises CommandError."""
         to = ExportFormat(format) if format else _format_of(output)
         runs = _runs(id)
         try:

@@ -1,4 +1,3 @@
-import os
 import sys
 from typing import Any
 
@@ -12,6 +11,7 @@ from trainhub.first_start import equip_administrator, operator_name
 from trainhub.startup import CannotStart
 from trainhub.stop_signals import Interrupted, StopSignals
 from trainhub.supervisor import GaveUp
+from trainhub.terminal import terminal_language
 
 
 class Command(BaseCommand):
@@ -91,11 +91,3 @@ def login_line(password: str | None) -> str:
         "name": name,
         "password": password,
     }
-
-
-def terminal_language() -> str:
-    """Chinese where the terminal's locale is, else English."""
-    locale = next(
-        (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
-    )
-    return "zh-hans" if locale.lower().startswith("zh") else "en"
