@@ -217,10 +217,7 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         of_run.check_path(stored.file)
         before = of_run.uploaded().filter(file=stored.file).select_for_update().first()
         if type is None:
-            recognised = (
-                ArtifactType.CHECKPOINT if is_checkpoint(stored.file) else ArtifactType.FILE
-            )
-            type = recognised if before is None else ArtifactType(before.type)
+            type = _recognised(stored.file) if before is None else ArtifactType(before.type)
         if before is not None and before.sha256 != stored.sha256:
             of_run._check_folder(stored.file)
         if before is not None and before.is_relied_on():

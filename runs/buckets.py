@@ -19,8 +19,7 @@ from runs import queries
 
 WANTED_FROM = 1024  # points; below that, reading them is as quick
 POINTS_A_BUCKET = 64
-COARSER = (3, 6, 9)  # added to a series' shift
-MAX_SHIFT = 62 - COARSER[-1]
+MAX_SHIFT = 62 - queries.COARSER[-1]
 
 
 def extend(run_id: str, series_ids: list[int]) -> None:

@@ -7,7 +7,6 @@ has read so far.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from runs import buckets, log_blocks, queries
 from runs.models import LogLevel, MetricSeries, Run
-from runs.points import Point, Points
+from runs.points import UNSTORABLE, Point, Points
 from trainhub.exceptions import InvalidInput
 
 MAX_SERIES = 10_000  # metrics of one run
@@ -137,12 +136,9 @@ def json_number(value: float) -> float | str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
 def storable(message: str) -> str:
     """What PostgreSQL can keep of ``message``: no NUL, no half of a surrogate pair, not endless."""
     message = message[:MAX_MESSAGE_LENGTH]
     if message.isascii() and "\x00" not in message:  # most are
         return message
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message)
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message)

@@ -10,7 +10,6 @@ from typing import Any
 from django.db.models import Min
 
 from runs import queries
-from runs.buckets import COARSER
 from runs.ingestion import json_number
 from runs.models import MetricPoint, MetricSeries, Run
 
@@ -179,7 +178,10 @@ def _summed_up(row: MetricSeries, low: int, high: int, max_points: int) -> dict[
     first_step = row.buckets.filter(shift=row.bucket_shift).aggregate(first=Min("first_step"))
     low = low if first_step["first"] is None else max(low, first_step["first"])
     below = min(row.bucketed_below, high + 1)
-    for shift in (*(row.bucket_shift + more for more in reversed(COARSER)), row.bucket_shift):
+    for shift in (
+        *(row.bucket_shift + more for more in reversed(queries.COARSER)),
+        row.bucket_shift,
+    ):
         # Whole buckets alone; a range's edges are read from the points.
         summed_from = -(-low >> shift) << shift
         summed_below = below >> shift << shift

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 MAX_KEY_LENGTH = 250  # as the field's clients keep to
 
 # What PostgreSQL cannot keep: NUL, and half of a surrogate pair.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class InvalidPoint(Exception):
@@ -88,4 +88,4 @@ class Points:
 
 def is_key(text: str) -> bool:
     """Whether a metric may be called so."""
-    return 1 <= len(text) <= MAX_KEY_LENGTH and _UNSTORABLE.search(text) is None
+    return 1 <= len(text) <= MAX_KEY_LENGTH and UNSTORABLE.search(text) is None

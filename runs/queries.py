@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 # --- points in -------------------------------------------------------------------------------
 
+COARSER: Final = (3, 6, 9)  # added to a series' shift: buckets of 8, 64, 512 times as many steps
+COARSER_VALUES: Final = ", ".join(f"({more})" for more in COARSER)
+
 # What points sum up to. From: a relation ``source`` (series_id, shift, step, timestamp_ms, value).
-SUMMED_UP: Final = """
+SUMMED_UP: Final = f"""
     fine AS (
         SELECT
             series_id, shift, number, count,
@@ -45,7 +48,7 @@ SUMMED_UP: Final = """
             (array_agg(last_step ORDER BY number DESC))[1],
             (array_agg(last_timestamp_ms ORDER BY number DESC))[1],
             (array_agg(last_value ORDER BY number DESC))[1]
-        FROM fine, (VALUES (3), (6), (9)) AS level (more)
+        FROM fine, (VALUES {COARSER_VALUES}) AS level (more)
         GROUP BY series_id, shift, more, number >> more
     ), bucketed AS (
         INSERT INTO runs_metricbucket AS old (
@@ -78,7 +81,7 @@ SUMMED_UP: Final = """
                 ) AS both_lasts ORDER BY 1 DESC, 2 DESC, 3 DESC LIMIT 1
             )
     )
-"""
+"""  # noqa: S608  put together of our own constants
 
 IS_NEWER: Final = """
     (summary.step, summary.timestamp_ms, summary.value)
@@ -244,7 +247,8 @@ def make_series(run_id: str, keys: list[str]) -> None:
     MAKE_SERIES.run(run_id=run_id, keys=keys)
 
 
-DELETE_POINTS_AFTER: Final = Statement("""
+DELETE_POINTS_AFTER: Final = Statement(
+    f"""
 WITH gone AS (
     DELETE FROM runs_metricpoint point
     USING runs_metricseries series
@@ -257,7 +261,8 @@ WITH gone AS (
         -- Of the coarsest buckets those stay that end before the points that are gone.
         least(
             bucketed_below,
-            ((%(step)s::bigint + 1) >> (bucket_shift + 9)) << (bucket_shift + 9)
+            ((%(step)s::bigint + 1) >> (bucket_shift + {COARSER[-1]}))
+                << (bucket_shift + {COARSER[-1]})
         ) AS below
     FROM runs_metricseries
     WHERE id IN (SELECT series_id FROM gone)
@@ -295,7 +300,8 @@ WITH gone AS (
     WHERE series.id = summary.series_id
 )
 SELECT count(*) FROM gone
-""")
+"""  # noqa: S608  put together of our own constants
+)
 
 
 def delete_points_after(run_id: str, step: int) -> int:
