@@ -66,11 +66,13 @@ def is_foreign(request: HttpRequest) -> bool:
     """
     if request.method in SAFE_METHODS:
         return False
-    if request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
+    if request.META.get("HTTP_SEC_FETCH_SITE", "none") not in {"same-origin", "none"}:
         return True
-    origin = request.headers.get("Origin")
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is None:
+        return False
     host = request.get_host()
-    return origin is not None and origin.lower() not in {
+    return origin.lower() not in {
         f"http://{host}".lower(),
         f"https://{host}".lower(),
     }

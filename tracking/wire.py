@@ -8,20 +8,18 @@ https://protobuf.dev/programming-guides/json/).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
+from functools import update_wrapper, wraps
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 import orjson
-from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
-from django.views.decorators.csrf import csrf_exempt
 
-from accounts.api import caller_of
+from accounts.authentication import caller_of
 from tracking.errors import InvalidParameter, MlflowError, as_mlflow_error
 from trainhub.json import read_bounded
 
@@ -40,24 +38,61 @@ class Nothing(Message):
 
 M = TypeVar("M", bound=Message)
 Answer: TypeAlias = Mapping[str, Any] | HttpResponseBase
-View: TypeAlias = Callable[..., HttpResponseBase]
+
+
+class View:
+    """An address of the protocol: ``handle(request, caller, **path arguments)``, which may raise
+    errors of TrainHub's own. They become MLflow's; what else is raised is a bug and becomes a 500
+    through Django."""
+
+    csrf_exempt = True  # callers show tokens, see caller_of
+    login_required = False  # they are asked for here
+
+    def __init__(self, handle: Callable[..., Answer], methods: Sequence[str]) -> None:
+        update_wrapper(self, handle)
+        self._handle = handle
+        self._methods = methods
+
+    def __call__(self, request: HttpRequest, **arguments: str) -> HttpResponseBase:
+        try:
+            return self._answer(request, arguments)
+        except Exception as error:
+            known = as_mlflow_error(error)
+            if known is None:
+                raise
+            return error_response(known)
+
+    def quick(self, request: HttpRequest, **arguments: str) -> HttpResponse | None:
+        """As trainhub/quick.py wants it; for requests that bear being answered twice."""
+        try:
+            answer = self._answer(request, arguments)
+        except Exception as error:
+            if as_mlflow_error(error) is None:
+                raise
+            return None
+        return answer if isinstance(answer, HttpResponse) else None
+
+    def _answer(self, request: HttpRequest, arguments: dict[str, str]) -> HttpResponseBase:
+        caller = caller_of(request)  # first: a stranger learns nothing, not even this
+        if request.method not in self._methods:
+            raise MlflowError("ENDPOINT_NOT_FOUND", _("There is nothing at this address."))
+        answer = self._handle(request, caller, **arguments)
+        return answer if isinstance(answer, HttpResponseBase) else json_response(answer)
 
 
 def endpoint(*methods: str, message: type[M]) -> Callable[[Callable[..., Answer]], View]:
     """Make a view of a function ``(caller, message, **path arguments)`` that answers a JSON object.
 
-    A GET's message is its query, any other's its JSON body. Errors of TrainHub's own become
-    MLflow's; what else is raised is a bug and becomes a 500 through Django.
+    A GET's message is its query, any other's its JSON body.
     """
     decoder = msgspec.json.Decoder(message, strict=False)
 
     def decorate(handle: Callable[..., Answer]) -> View:
-        @protocol_view(*methods)
         @wraps(handle)
-        def view(request: HttpRequest, caller: User, **arguments: str) -> Answer:
+        def read_and_handle(request: HttpRequest, caller: User, **arguments: str) -> Answer:
             return handle(caller, _read(request, message, decoder), **arguments)
 
-        return view
+        return View(read_and_handle, methods)
 
     return decorate
 
@@ -65,27 +100,7 @@ def endpoint(*methods: str, message: type[M]) -> Callable[[Callable[..., Answer]
 def protocol_view(*methods: str) -> Callable[[Callable[..., Answer]], View]:
     """As ``endpoint``, for a function ``(request, caller, **path arguments)`` that reads the body
     itself: bytes of artifacts."""
-
-    def decorate(handle: Callable[..., Answer]) -> View:
-        @csrf_exempt
-        @login_not_required
-        @wraps(handle)
-        def view(request: HttpRequest, **arguments: str) -> HttpResponseBase:
-            try:
-                caller = caller_of(request)  # first: a stranger learns nothing, not even this
-                if request.method not in methods:
-                    raise MlflowError("ENDPOINT_NOT_FOUND", _("There is nothing at this address."))
-                answer = handle(request, caller, **arguments)
-            except Exception as error:
-                known = as_mlflow_error(error)
-                if known is None:
-                    raise
-                return error_response(known)
-            return answer if isinstance(answer, HttpResponseBase) else json_response(answer)
-
-        return view
-
-    return decorate
+    return lambda handle: View(handle, methods)
 
 
 def _read(request: HttpRequest, message: type[M], decoder: msgspec.json.Decoder[M]) -> M:

@@ -1,8 +1,10 @@
 """What only this machine reaches."""
 
 import ipaddress
+from functools import lru_cache
 
 
+@lru_cache(maxsize=256)  # asked at every request
 def is_loopback_address(address: str) -> bool:
     """Whether ``address`` is an IP address of loopback, e.g. 127.0.0.1, ::1; names are not."""
     try:

@@ -15,7 +15,6 @@ from rest_framework_nested.routers import NestedSimpleRouter
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet
 from projects.viewsets import ProjectViewSet
 from runs.export_api import ProjectExportViewSet
-from runs.quick_views import quick_detail, quick_metrics
 from runs.viewsets import RecipeViewSet, RunViewSet
 from tracking.artifacts import ArtifactLinkView
 from tracking.server import health as mlflow_health
@@ -38,16 +37,6 @@ RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
 urlpatterns = [
     # MLflow's clients print addresses of the root with a run behind a #: see static/js/app.js.
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
-    re_path(
-        rf"^projects/(?P<project_id>{ID_PATTERN})/runs/(?P<id>{ID_PATTERN})$",
-        quick_detail,
-        name="run-detail-quick",
-    ),
-    re_path(
-        rf"^projects/(?P<project_id>{ID_PATTERN})/runs/(?P<id>{ID_PATTERN})/metrics$",
-        quick_metrics,
-        name="run-metrics-quick",
-    ),
     *projects.urls,
     *runs.urls,
     # Before the artifacts by id: "files" is none.

@@ -1,0 +1,62 @@
+"""The API's most frequent requests, answered before the pages' middleware is gone through.
+
+Sessions, messages, languages and the rest are for people at pages; a program that reports a point
+has no use for them, and they take longer than the point does. A quick view answers the plain case
+alone. Everything else (errors, browsers' sessions, other methods) it leaves to the view that has
+the address in trainhub/urls.py, so that there is one place that says what those are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class QuickView(Protocol):
+    """None: the request goes the long way; nothing may have come of it that does not bear
+    repeating."""
+
+    def __call__(self, request: HttpRequest, **arguments: str) -> HttpResponse | None: ...
+
+
+class QuickAnswersMiddleware:
+    """Stands behind what looks after every answer, and before all that pages need."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        # Not at the top: views and models are not there yet when settings are read.
+        from trainhub.quick_urls import quick_view
+
+        self.get_response = get_response
+        self.quick_view = quick_view
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        found = self.quick_view(request.path_info)
+        if found is None:
+            return self.get_response(request)
+        view, arguments = found
+        body = _hold_body(request)
+        response = view(request, **arguments)
+        if response is None:
+            _give_back(request, body)
+            return self.get_response(request)
+        return response
+
+
+def _hold_body(request: Any) -> bytes:
+    """Read as much of the body as any of these addresses takes, and one byte more, by which the
+    long way sees that it is too large."""
+    body: bytes = request.read(settings.MAX_JSON_BYTES + 1)
+    _give_back(request, body)
+    return body
+
+
+def _give_back(request: Any, body: bytes) -> None:
+    """Let ``request`` be read as if nobody had; Django itself has no way to."""
+    request._stream = BytesIO(body)
+    request._read_started = False
