@@ -10,8 +10,9 @@ from django.db import DEFAULT_DB_ALIAS
 
 from trainhub.database import Statement
 
-# What most requests want to know of their user; anything else is read when it is asked for.
-COLUMNS: Final = ("id", "username", "is_active", "is_staff", "is_superuser")
+# What most requests want to know of their user; anything else is read when it is asked for. In the
+# model's order, as Model.from_db takes them.
+COLUMNS: Final = ("id", "is_superuser", "username", "is_staff", "is_active")
 
 TOKEN: Final = Statement(
     f"""

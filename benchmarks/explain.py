@@ -49,14 +49,14 @@ def plans(project_id: str, run_id: str) -> Iterator[str]:
 
 def explained(title: str, work: Callable[[], object]) -> Iterator[str]:
     """The plans of the statements that ``work`` runs; of their times, the last of several."""
-    run, asked = Statement.run, []
+    run, asked = Statement._run, []
 
-    def remember(statement: Statement, **parameters: Any) -> Any:
+    def remember(statement: Statement, parameters: dict[str, Any]) -> Any:
         asked.append((statement, parameters))
-        return run(statement, **parameters)
+        return run(statement, parameters)
 
     with transaction.atomic():
-        with patch.object(Statement, "run", remember):
+        with patch.object(Statement, "_run", remember):
             work()
         transaction.set_rollback(True)
     for statement, parameters in asked:
@@ -67,10 +67,10 @@ def explained(title: str, work: Callable[[], object]) -> Iterator[str]:
 def _plan(statement: Statement, parameters: Mapping[str, Any]) -> list[str]:
     """Of a prepared statement, as a connection comes to it: for these parameters in particular at
     first, and later, if PostgreSQL thinks that as good, for any."""
-    values = [parameters[name] for name in statement._names]
+    values = [parameters[name] for name in statement._parameters]
     literals = [sql.Literal(list(one) if isinstance(one, list) else one) for one in values]
     execute = sql.SQL("EXPLAIN (ANALYZE, BUFFERS) EXECUTE explained ({})")
-    # A connection of its own: psycopg drops what is prepared on Django's at each rollback.
+    # A connection of its own: nothing else is prepared there.
     with psycopg.connect(os.environ["DATABASE_URL"], prepare_threshold=None) as own:
         cursor = psycopg.RawCursor(own)
         cursor.execute(b"PREPARE explained AS " + statement._sql)

@@ -33,9 +33,7 @@ def send_metrics(request: HttpRequest, project_id: str, id: str) -> HttpResponse
     if request.method != "POST" or request.content_type != "application/json":
         return None
     try:
-        if not (
-            sees_everything(caller_of(request)) and queries.run_is_of_project(id, project_id)
-        ):
+        if not (sees_everything(caller_of(request)) and queries.run_is_of_project(id, project_id)):
             return None
         points = metric_batches.read(read_bounded(request))
         ingestion.record_points(id, points)

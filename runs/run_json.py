@@ -57,33 +57,19 @@ ORDER BY place
 )
 
 
-# Of each statement's columns: asking the cursor takes a tenth of the whole.
-_names: Final[dict[Statement, list[str]]] = {}
-
-
 def run_detail(project_id: str, run_id: str) -> bytes | None:
     """The JSON of a run of that project; None if there is none."""
-    found = _rows(
-        RUN_DETAIL,
+    found = RUN_DETAIL.records(
         project_id=project_id,
         run_id=run_id,
         silent_seconds=settings.EXTERNAL_SILENT_SECONDS,
     )
-    return found[0] if found else None
+    return _json(found[0]) if found else None
 
 
 def run_summaries(ids: Iterable[str]) -> list[orjson.Fragment]:
     """The JSON of each run of ``ids``, in their order, as a list shows it."""
-    return [orjson.Fragment(row) for row in _rows(RUN_SUMMARIES, ids=list(ids))]
-
-
-def _rows(statement: Statement, **parameters: Any) -> list[bytes]:
-    cursor = statement.run(**parameters)
-    names = _names.get(statement)
-    if names is None:
-        assert cursor.description is not None
-        names = _names[statement] = [column.name for column in cursor.description]
-    return [_json(dict(zip(names, row, strict=True))) for row in cursor]
+    return [orjson.Fragment(_json(run)) for run in RUN_SUMMARIES.records(ids=list(ids))]
 
 
 def _readable(text: str) -> str | bytes:

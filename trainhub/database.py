@@ -1,20 +1,24 @@
 """Statements that must be quick: prepared once a connection, parameters in binary.
 
 Django's own cursors bind parameters in the client and prepare nothing; planning a long statement
-anew costs more than running it.
+anew costs more than running it. (https://www.psycopg.org/psycopg3/docs/api/pq.html)
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import psycopg
-from django.db import connection
-from psycopg.adapt import Buffer, Dumper
-from psycopg.pq import Format
+from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg.abc import Transformer as TransformerType
+from psycopg.adapt import AdaptersMap, Buffer, Dumper, PyFormat, Transformer
+from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 INT8, FLOAT8, INT8_ARRAY, FLOAT8_ARRAY = 20, 701, 1016, 1022  # types' oids, fixed in pg_type.dat
 
@@ -56,10 +60,19 @@ class _DoublesDumper(_ArrayDumper):
     oid, element_oid, element = FLOAT8_ARRAY, FLOAT8, ">f8"
 
 
+class _Context:
+    """What values become on their way in and out; unlike Django's connections', all of it in C."""
+
+    adapters = AdaptersMap(psycopg.adapters)
+    connection = None  # times are UTC, as Django's connections have them
+
+
+_Context.adapters.register_dumper(Bigints, _BigintsDumper)
+_Context.adapters.register_dumper(Doubles, _DoublesDumper)
+
+
 def prepare_connection(*, connection: Any, **_signal: Any) -> None:
     """A receiver of Django's connection_created (see TrainHubConfig)."""
-    connection.connection.adapters.register_dumper(Bigints, _BigintsDumper)
-    connection.connection.adapters.register_dumper(Doubles, _DoublesDumper)
     # Prepared statements, which are ours alone, are planned once. By itself PostgreSQL plans our
     # longest at every call, which takes longer than running it for a single point.
     connection.connection.execute("SET plan_cache_mode = force_generic_plan")
@@ -68,8 +81,16 @@ def prepare_connection(*, connection: Any, **_signal: Any) -> None:
 class Statement:
     """SQL with ``%(name)s`` for its parameters, as psycopg has them, prepared on first use.
 
-    psycopg itself would read the text again at every call, once it is longer than 4,096 characters.
+    The types of the parameters are what PostgreSQL infers: cast them where it could not know. Rows
+    come in binary. It goes by psycopg's wrapper of libpq: psycopg's own cursors take longer over
+    binding, waiting and loading than PostgreSQL takes over most of our statements.
     """
+
+    _numbers = count()
+    # Which statements each connection has prepared, by their names.
+    _prepared: ClassVar[WeakKeyDictionary[psycopg.Connection[Any], set[bytes]]] = (
+        WeakKeyDictionary()
+    )
 
     def __init__(self, text: str) -> None:
         numbers: dict[str, int] = {}
@@ -78,37 +99,93 @@ class Statement:
             return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
         self._sql = re.sub(r"%\((\w+)\)s", placeholder, text).encode()
-        self._names = list(numbers)
+        self._parameters = list(numbers)
+        self._name = b"trainhub_%d" % next(self._numbers)
+        self._columns: list[str] = []
 
-    def run(self, **parameters: Any) -> psycopg.Cursor[Any]:
+    def rows(self, **parameters: Any) -> list[tuple[Any, ...]]:
         """Run it on Django's connection, in its transaction if there is one.
 
         Outside of one it is run again if the connection turns out to have died, or to have prepared
         it for tables that have changed since: it must be a statement that may be repeated. Raises
         psycopg's errors as Django's (django.db.utils).
         """
-        connection.ensure_connection()
-        if connection.queries_logged:  # tests count queries
-            connection.queries_log.append({"sql": self._sql.decode(), "time": ""})
-        values = [parameters[name] for name in self._names]
-        with connection.wrap_database_errors:
-            try:
-                return self._run(values)
-            except (psycopg.OperationalError, *STALE) as error:
-                stale = isinstance(error, STALE)
-                if connection.in_atomic_block or (not stale and connection.is_usable()):
-                    raise
-                connection.close()
-                connection.connect()
-                return self._run(values)
-
-    def _run(self, values: Sequence[Any]) -> psycopg.Cursor[Any]:
-        cursor = psycopg.RawCursor(connection.connection)
-        return cursor.execute(self._sql, values, prepare=True)
-
-    def rows(self, **parameters: Any) -> list[tuple[Any, ...]]:
-        return self.run(**parameters).fetchall()
+        result, transformer = self._run(parameters)
+        return transformer.load_rows(0, result.ntuples, tuple)
 
     def row(self, **parameters: Any) -> tuple[Any, ...] | None:
-        """The first, if there is any."""
-        return self.run(**parameters).fetchone()
+        """The first row, if there is any."""
+        rows = self.rows(**parameters)
+        return rows[0] if rows else None
+
+    def records(self, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows by their columns' names."""
+        result, transformer = self._run(parameters)
+        if not self._columns:
+            names = [result.fname(column) or b"" for column in range(result.nfields)]
+            self._columns = [name.decode() for name in names]
+        columns = self._columns
+        return transformer.load_rows(
+            0, result.ntuples, lambda values: dict(zip(columns, values, strict=True))
+        )
+
+    def run(self, **parameters: Any) -> None:
+        """For what it does, not for its rows."""
+        self._run(parameters)
+
+    def _run(self, parameters: dict[str, Any]) -> tuple[PGresult, TransformerType]:
+        database = connections[DEFAULT_DB_ALIAS]  # once: the ``connection`` of Django looks it up
+        if database.connection is None:
+            database.ensure_connection()
+        if database.queries_logged:  # tests count queries
+            database.queries_log.append({"sql": self._sql.decode(), "time": ""})
+        transformer: TransformerType = Transformer(_Context)
+        values = [parameters[name] for name in self._parameters]
+        bound = transformer.dump_sequence(values, [_format(value) for value in values])
+        with database.wrap_database_errors:
+            try:
+                result = self._execute(database.connection, bound, transformer.formats)
+            except (psycopg.OperationalError, *STALE) as error:
+                stale = isinstance(error, STALE)
+                if database.in_atomic_block or (not stale and database.is_usable()):
+                    raise
+                database.close()
+                database.connect()
+                result = self._execute(database.connection, bound, transformer.formats)
+        transformer.set_pgresult(result)
+        return result, transformer
+
+    def _execute(
+        self,
+        connection: psycopg.Connection[Any],
+        bound: Sequence[Buffer | None],
+        formats: Sequence[Format] | None,
+    ) -> PGresult:
+        libpq = connection.pgconn
+        if not connection.autocommit and libpq.transaction_status == TransactionStatus.IDLE:
+            connection.execute("SELECT")  # psycopg begins its transaction with a cursor's first
+        prepared = self._prepared.setdefault(connection, set())
+        if self._name not in prepared:
+            _check(libpq, libpq.prepare(self._name, self._sql))
+            prepared.add(self._name)
+        result = libpq.exec_prepared(
+            self._name,
+            bound,  # type: ignore[arg-type]  # None is NULL
+            formats,
+            Format.BINARY,
+        )
+        _check(libpq, result)
+        return result
+
+
+def _format(value: Any) -> PyFormat:
+    return PyFormat.BINARY if isinstance(value, Bigints | Doubles) else PyFormat.TEXT
+
+
+def _check(libpq: PGconn, result: PGresult) -> None:
+    """Raise what ``result`` says went wrong, as psycopg does."""
+    if result.status in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
+        return
+    if libpq.status == ConnStatus.BAD:
+        raise psycopg.OperationalError(libpq.get_error_message())
+    raise psycopg.errors.error_from_result(result)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -18,11 +18,9 @@ from django.http import HttpRequest, HttpResponse
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-class QuickView(Protocol):
-    """None: the request goes the long way; nothing may have come of it that does not bear
-    repeating."""
-
-    def __call__(self, request: HttpRequest, **arguments: str) -> HttpResponse | None: ...
+# (request, **path arguments); None: the request goes the long way, and nothing may have come of it
+# that does not bear repeating.
+QuickView = Callable[..., HttpResponse | None]
 
 
 class QuickAnswersMiddleware:

@@ -1,10 +1,11 @@
 """Prepared statements: arrays, dead connections, tables that change under them."""
 
 import math
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import DataError, OperationalError, connection, transaction
 
 from tests.workers import database_url
 from trainhub.database import Bigints, Doubles, Statement
@@ -68,3 +69,37 @@ def test_statement_prepared_before_a_migration_elsewhere_is_prepared_anew():
             assert statement.row() == ("1",)
         finally:
             other.execute("DROP TABLE changing")
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_statement_that_is_a_transactions_first_is_taken_back_with_it():
+    with psycopg.connect(database_url(), autocommit=True) as other:
+        other.execute("CREATE TABLE filling (number integer)")
+        try:
+            with transaction.atomic():
+                Statement("INSERT INTO filling VALUES (%(number)s)").run(number=1)
+                transaction.set_rollback(True)
+
+            assert Statement("SELECT number FROM filling").rows() == []
+        finally:
+            other.execute("DROP TABLE filling")
+
+
+@pytest.mark.django_db
+def test_what_the_database_refuses_is_djangos_error():
+    with pytest.raises(DataError), transaction.atomic():
+        Statement("SELECT 1 / %(number)s::integer").row(number=0)
+
+
+@pytest.mark.django_db
+def test_rows_by_their_columns_names():
+    statement = Statement("SELECT %(number)s::bigint AS number, NULL::text AS nothing")
+
+    assert statement.records(number=3) == [{"number": 3, "nothing": None}]
+
+
+@pytest.mark.django_db
+def test_times_are_utc():
+    at = datetime(2024, 1, 15, 10, 30, 0, 123456, tzinfo=UTC)
+
+    assert Statement("SELECT %(at)s::timestamptz").row(at=at) == (at,)
