@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from django.db import connection
 from django.utils.translation import gettext as _
 
-from runs import buckets, log_blocks, queries
+from runs import buckets, log_blocks, point_queries
 from runs.models import LogLevel, MetricSeries, Run
 from runs.points import UNSTORABLE, Point, Points
 from trainhub.exceptions import InvalidInput
@@ -50,18 +50,22 @@ def record_points(run_id: str, points: Points) -> None:
     """
     if not points:
         return
-    exists, is_complete, unbucketed = _record(run_id, points)
-    if exists and not is_complete:
+    recorded = _record(run_id, points)
+    if recorded.run_exists and not recorded.series_exist:
         _make_series(run_id, points.distinct_keys)
-        exists, is_complete, unbucketed = _record(run_id, points)
-    if not (exists and is_complete):
+        recorded = _record(run_id, points)
+    if not (recorded.run_exists and recorded.series_exist):
         raise RunGone(run_id)
-    if unbucketed:
-        buckets.extend(run_id, unbucketed)
+    if recorded.unbucketed:
+        buckets.extend(run_id, recorded.unbucketed)
 
 
-def _record(run_id: str, points: Points) -> tuple[bool, bool, list[int]]:
-    return queries.record_points(run_id, points, bucket_from=buckets.WANTED_FROM)
+def _record(run_id: str, points: Points) -> point_queries.Recorded:
+    if points.are_distinct():
+        recorded = point_queries.append_points(run_id, points, bucket_from=buckets.WANTED_FROM)
+        if recorded.is_newest or not recorded.series_exist:
+            return recorded
+    return point_queries.merge_points(run_id, points, bucket_from=buckets.WANTED_FROM)
 
 
 def _make_series(run_id: str, keys: list[str]) -> None:
@@ -72,7 +76,7 @@ def _make_series(run_id: str, keys: list[str]) -> None:
             raise TooManyMetrics(
                 _("A run may have %(limit)d metrics at most.") % {"limit": MAX_SERIES}
             )
-    queries.make_series(run_id, keys)
+    point_queries.make_series(run_id, keys)
 
 
 def record_metrics(run: Run, points: Sequence[Point]) -> None:
@@ -116,7 +120,7 @@ def rewind(run: Run, to_step: int) -> int:
 
     Returns how many there were. Log lines stay: they were printed.
     """
-    taken_back = queries.delete_points_after(run.pk, to_step)
+    taken_back = point_queries.delete_points_after(run.pk, to_step)
     latest = {
         series.key: json_number(series.last_value)
         for series in run.series.exclude(last_value=None)

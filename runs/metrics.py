@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import Min
 
-from runs import queries
+from runs import bucket_queries, queries
 from runs.ingestion import json_number
 from runs.models import MetricPoint, MetricSeries, Run
 
@@ -159,7 +159,7 @@ def _long(row: MetricSeries, low: int, high: int, max_points: int, *, by_time: b
         points = [Point(*rest) for _id, *rest in _rows([row.pk], low, high)[: max_points + 1]]
         if len(points) <= max_points:
             return Series(row.key, points=points)
-    found = queries.series_buckets(
+    found = bucket_queries.series_buckets(
         row.pk,
         from_step=low,
         to_step=high,
@@ -179,7 +179,7 @@ def _summed_up(row: MetricSeries, low: int, high: int, max_points: int) -> dict[
     low = low if first_step["first"] is None else max(low, first_step["first"])
     below = min(row.bucketed_below, high + 1)
     for shift in (
-        *(row.bucket_shift + more for more in reversed(queries.COARSER)),
+        *(row.bucket_shift + more for more in reversed(bucket_queries.COARSER)),
         row.bucket_shift,
     ):
         # Whole buckets alone; a range's edges are read from the points.

@@ -82,6 +82,11 @@ class Points:
                 raise InvalidPoint(keys.index(key), reason % {"limit": MAX_KEY_LENGTH})
         return points
 
+    def are_distinct(self) -> bool:
+        """Whether no two of them are of one metric, step and time."""
+        places = set(zip(self.key_numbers, self.steps, self.timestamps_ms, strict=True))
+        return len(places) == len(self)
+
     def __len__(self) -> int:
         return len(self.steps)
 
