@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from trainhub.database import Bigints, Statement
 
+FIRST_STEP: Final = -(2**63)
+
 COARSER: Final = (3, 6, 9)  # added to a series' shift: buckets of 8, 64, 512 times as many steps
 COARSER_VALUES: Final = ", ".join(f"({more})" for more in COARSER)
 
@@ -109,12 +111,20 @@ WITH chosen AS (
         shift,
         -- The newest bucket is still filling up; what falls below it later counts as late.
         greatest((last_step >> shift) << shift, bucketed_below) AS below,
-        bucketed_below AS above
+        coalesce(bucketed_below, {FIRST_STEP}) AS above
     FROM chosen
 ), source AS (
-    SELECT series_id, shift, step, timestamp_ms, value
-    FROM runs_metricpoint JOIN extent USING (series_id)
-    WHERE step < below AND (above IS NULL OR step >= above)
+    -- Of each series the range of the index, and no more: a join's condition might be tried on all
+    -- the points that the series has.
+    SELECT extent.series_id, shift, step, timestamp_ms, value
+    FROM
+        extent,
+        LATERAL (
+            SELECT step, timestamp_ms, value
+            FROM runs_metricpoint
+            WHERE series_id = extent.series_id AND step >= above AND step < below
+            OFFSET 0
+        ) AS point
 ), {SUMMED_UP}, summed AS (
     SELECT series_id, sum(count) AS count FROM fine GROUP BY series_id
 )

@@ -14,7 +14,7 @@ from runs.ingestion import json_number
 from runs.models import MetricPoint, MetricSeries, Run
 
 # What a bigint holds: "from the first step" and "to the last".
-FIRST_STEP = -(2**63)
+FIRST_STEP = bucket_queries.FIRST_STEP
 LAST_STEP = 2**63 - 1
 
 

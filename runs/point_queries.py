@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # --- in --------------------------------------------------------------------------------------
 
-# What points are to follow, so that series without any have no NULLs: an array that holds one is
-# read from its start for each of its elements.
+# What the points of a series without any are to follow. Not NULL: an array that holds one is read
+# from its start for each of its elements.
 LEAST: Final = -(2**63)
 
 LOCKED: Final = f"""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import count
+from time import monotonic
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,10 @@ from psycopg.pq.abc import PGconn, PGresult
 
 INT8, FLOAT8, INT8_ARRAY, FLOAT8_ARRAY = 20, 701, 1016, 1022  # types' oids, fixed in pg_type.dat
 
+
+# How long a statement's plan is good. What is best for an empty table is not for what a cluster has
+# made of it a minute later, when PostgreSQL notices by itself.
+PLAN_SECONDS = 10
 
 # What a prepared statement ends in after another process has migrated the tables, or has thrown
 # away what this connection has prepared.
@@ -87,8 +92,8 @@ class Statement:
     """
 
     _numbers = count()
-    # Which statements each connection has prepared, by their names.
-    _prepared: ClassVar[WeakKeyDictionary[psycopg.Connection[Any], set[bytes]]] = (
+    # What each connection has prepared, and when.
+    _prepared: ClassVar[WeakKeyDictionary[psycopg.Connection[Any], dict[bytes, float]]] = (
         WeakKeyDictionary()
     )
 
@@ -164,10 +169,7 @@ class Statement:
         libpq = connection.pgconn
         if not connection.autocommit and libpq.transaction_status == TransactionStatus.IDLE:
             connection.execute("SELECT")  # psycopg begins its transaction with a cursor's first
-        prepared = self._prepared.setdefault(connection, set())
-        if self._name not in prepared:
-            _check(libpq, libpq.prepare(self._name, self._sql))
-            prepared.add(self._name)
+        self._prepare(libpq, self._prepared.setdefault(connection, {}))
         result = libpq.exec_prepared(
             self._name,
             bound,  # type: ignore[arg-type]  # None is NULL
@@ -176,6 +178,16 @@ class Statement:
         )
         _check(libpq, result)
         return result
+
+    def _prepare(self, libpq: PGconn, prepared: dict[bytes, float]) -> None:
+        now, at = monotonic(), prepared.get(self._name)
+        if at is not None and now < at + PLAN_SECONDS:
+            return
+        if at is not None:
+            _check(libpq, libpq.exec_(b"DEALLOCATE " + self._name))
+            del prepared[self._name]
+        _check(libpq, libpq.prepare(self._name, self._sql))
+        prepared[self._name] = now
 
 
 def _format(value: Any) -> PyFormat:

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Sum
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runs import buckets, ingestion, metrics
 from runs.models import MetricBucket, MetricPoint, MetricSeries
-from runs.points import Point
+from runs.points import Point, Points
 from tests.concurrency import in_parallel
 from tests.factories import RunFactory
 
@@ -92,6 +92,28 @@ def test_buckets_of_a_sparse_series_hold_as_many_points():
     assert 32 <= fine.first().count <= 128
 
 
+def points_read():
+    """By this transaction, by whatever way."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'runs_metricpoint'"
+        )
+        return cursor.fetchone()[0]
+
+
+def test_summing_up_reads_what_is_in_no_bucket_yet_and_nothing_else():
+    run = RunFactory()
+    report = [Point(key, step, 0.5, 0) for key in (KEY, "other") for step in range(10_000)]
+    ingestion.record_points(run.pk, Points.of(report))
+    before = points_read()
+
+    ingestion.record_points(run.pk, Points.of([point(step) for step in range(10_000, 12_000)]))
+
+    assert bucketed(run)[0] == 9984 + 11_968
+    assert 1900 <= points_read() - before <= 3000
+
+
 def test_points_of_one_step_alone_fill_no_bucket_and_are_not_tried_again(
     small, django_assert_num_queries
 ):
@@ -99,7 +121,7 @@ def test_points_of_one_step_alone_fill_no_bucket_and_are_not_tried_again(
     ingestion.record_metrics(run, [point(0, at=at) for at in range(10)])
 
     with django_assert_num_queries(1):
-        ingestion.record_points(run.pk, ingestion.Points.of([point(0, at=11)]))
+        ingestion.record_points(run.pk, Points.of([point(0, at=11)]))
 
     assert bucketed(run) == []
 
@@ -110,7 +132,7 @@ def test_reporters_side_by_side_leave_no_point_out_of_the_buckets(small):
 
     def report(first):
         for step in range(first, 400, 4):
-            ingestion.record_points(run.pk, ingestion.Points.of([point(step, float(step))]))
+            ingestion.record_points(run.pk, Points.of([point(step, float(step))]))
 
     assert in_parallel(*(lambda first=first: report(first) for first in range(4))) == [None] * 4
     buckets.extend(run.pk, [run.series.get().pk])
@@ -153,7 +175,7 @@ def test_late_points_do_not_have_the_buckets_extended_at_every_step(
     ingestion.record_metrics(run, [point(step) for step in range(1, 150, 2)])
 
     with django_assert_num_queries(1):
-        ingestion.record_points(run.pk, ingestion.Points.of([point(200)]))
+        ingestion.record_points(run.pk, Points.of([point(200)]))
 
 
 def test_chart_read_while_a_rewind_goes_on_misses_no_point_that_is_kept(small):

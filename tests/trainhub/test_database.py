@@ -8,6 +8,7 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 
 from tests.workers import database_url
+from trainhub import database
 from trainhub.database import Bigints, Doubles, Statement
 
 ECHO = Statement("SELECT %(whole)s::bigint[], %(broken)s::float8[], %(text)s::text, %(text)s::text")
@@ -103,3 +104,16 @@ def test_times_are_utc():
     at = datetime(2024, 1, 15, 10, 30, 0, 123456, tzinfo=UTC)
 
     assert Statement("SELECT %(at)s::timestamptz").row(at=at) == (at,)
+
+
+@pytest.mark.django_db
+def test_statement_is_planned_anew_when_its_plan_is_old(monkeypatch):
+    prepared_at = Statement(
+        "SELECT prepare_time FROM pg_prepared_statements WHERE statement LIKE '%prepare_time%'"
+    )
+    [first], [again] = prepared_at.row(), prepared_at.row()
+    monkeypatch.setattr(database, "PLAN_SECONDS", 0)
+
+    [later] = prepared_at.row()
+
+    assert first == again < later
