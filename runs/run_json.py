@@ -7,8 +7,6 @@ serializers say (tests/runs/test_run_json.py), which stay what the schema is mad
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -17,7 +15,7 @@ from django.conf import settings
 
 from runs.status import RunStatus
 from trainhub.database import Statement
-from trainhub.json_field import Decoder
+from trainhub.json_field import rewritten
 
 # As RunSummarySerializer and RunDetailSerializer have them.
 SUMMARY: Final = """
@@ -38,7 +36,6 @@ DETAIL: Final = f"""
     END AS silent_since,
     CASE WHEN status = '{RunStatus.CANCELLED.value}' THEN finished_at END AS cancelled_at
 """
-_LONG_NUMBER: Final = re.compile("[0-9]{19}")
 JSON_COLUMNS: Final = frozenset({"tags", "metrics", "hyperparameters", "resources"})
 
 RUN_DETAIL: Final = Statement(
@@ -72,16 +69,8 @@ def run_summaries(ids: Iterable[str]) -> list[orjson.Fragment]:
     return [orjson.Fragment(_json(run)) for run in RUN_SUMMARIES.records(ids=list(ids))]
 
 
-def _readable(text: str) -> str | bytes:
-    """JSON as the database has written it; unless, as rarely, a whole number in it has more than 64
-    bits: see trainhub/json_field.py."""
-    if _LONG_NUMBER.search(text) is None:
-        return text
-    return orjson.dumps(json.loads(text, cls=Decoder))
-
-
 def _json(run: dict[str, Any]) -> bytes:
     for name in JSON_COLUMNS & run.keys():
-        run[name] = orjson.Fragment(_readable(run[name]))
+        run[name] = orjson.Fragment(rewritten(run[name]))
     run["progress"] = round(run["progress"], 4)
     return orjson.dumps(run, option=orjson.OPT_UTC_Z)

@@ -23,6 +23,7 @@ from artifacts.viewsets import download_file
 from runs.models import Run
 from tracking.errors import DoesNotExist, InvalidParameter, MlflowError
 from tracking.model_sources import logged_model_named
+from tracking.vocabulary import artifact_uri
 from tracking.wire import Answer, Message, endpoint, protocol_view
 from trainhub.negotiation import AnyAccept
 
@@ -30,11 +31,6 @@ from trainhub.negotiation import AnyAccept
 NO_MULTIPART: Final = "Multipart upload is not supported for the current artifact repository"
 NO_PRESIGNED: Final = "Presigned downloads are not supported for the current artifact repository"
 DEFAULT_EXPERIMENT: Final = "0"
-
-
-def artifact_uri(run: Run) -> str:
-    """Where clients are told that the run's files lie."""
-    return f"mlflow-artifacts:/{run.project_id}/{run.pk}/artifacts"
 
 
 # --- whose files ------------------------------------------------------------------------------
@@ -134,7 +130,7 @@ def list_of_run(caller: User, message: RunListRequest) -> Answer:
     run = run_of(caller, message.run_id or message.run_uuid)
     folder = _below(message.path.split("/")) if message.path else ""
     files = [_file_info(entry, entry.path) for entry in trees.entries(run, folder)]
-    return {"root_uri": artifact_uri(run), "files": files}
+    return {"root_uri": artifact_uri(run.project_id, run.pk), "files": files}
 
 
 def _file_info(entry: trees.Entry, path: str) -> dict[str, Any]:

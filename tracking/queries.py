@@ -1,10 +1,56 @@
 """SQL beyond the ORM: one query a function, and why the ORM could not say it."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from django.db import connection
 
-LATEST_METRICS = """
+from trainhub.database import Statement
+
+
+class RunRow(NamedTuple):
+    """What clients are told of a run, of its own row; JSON as the database has written it."""
+
+    id: str
+    name: str
+    project_id: str
+    status: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    is_deleted: bool
+    tags: str
+    hyperparameters: str
+    metrics: str | None
+    created_by: str | None
+    has_datasets: bool
+    has_models: bool
+
+
+RUN_ROWS: Final = Statement("""
+SELECT
+    run.id, run.name, run.project_id, run.status, run.started_at, run.finished_at,
+    run.deleted_at IS NOT NULL, run.tags::text, run.hyperparameters::text,
+    CASE WHEN %(with_metrics)s::boolean THEN run.metrics::text END, maker.username,
+    EXISTS (SELECT FROM runs_datasetinput WHERE run_id = run.id),
+    EXISTS (SELECT FROM runs_modellink WHERE run_id = run.id)
+FROM
+    unnest(%(ids)s::text[]) WITH ORDINALITY AS wanted (id, place)
+    JOIN runs_run AS run USING (id)
+    LEFT JOIN auth_user AS maker ON maker.id = run.created_by_id
+ORDER BY place
+""")
+
+
+def run_rows(ids: Sequence[str], *, with_metrics: bool) -> list[RunRow]:
+    """In the order of ``ids``, without those that there are none of.
+
+    The ORM would make an object of each of thirty columns and read JSON that nobody looks at.
+    """
+    return [RunRow(*row) for row in RUN_ROWS.rows(ids=list(ids), with_metrics=with_metrics)]
+
+
+LATEST_METRICS: Final = Statement("""
 SELECT
     run_id,
     string_agg(
@@ -20,7 +66,7 @@ SELECT
 FROM runs_metricseries
 WHERE run_id = ANY(%(run_ids)s::text[]) AND count > 0
 GROUP BY run_id
-"""
+""")
 
 
 def latest_metrics(run_ids: Sequence[str]) -> dict[str, str]:
@@ -29,11 +75,8 @@ def latest_metrics(run_ids: Sequence[str]) -> dict[str, str]:
     Written by PostgreSQL, because a page of a thousand runs with two hundred metrics each is no
     work for Python.
     """
-    if not run_ids:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(LATEST_METRICS, {"run_ids": list(run_ids)})
-        return {run_id: f"[{metrics}]" for run_id, metrics in cursor.fetchall()}
+    rows = LATEST_METRICS.rows(run_ids=list(run_ids))
+    return {run_id: f"[{metrics}]" for run_id, metrics in rows}
 
 
 LOCK_NAME = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 7211965))"

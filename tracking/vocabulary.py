@@ -7,7 +7,6 @@ from typing import Final, Literal, TypeAlias
 
 from django.utils.translation import gettext as _
 
-from runs.models import Run
 from runs.status import RunStatus
 from tracking.errors import InvalidParameter
 
@@ -51,5 +50,6 @@ def artifact_location(experiment_id: str) -> str:
     return f"mlflow-artifacts:/{experiment_id}"
 
 
-def artifact_uri(run: Run) -> str:
-    return f"{artifact_location(run.project_id)}/{run.pk}/artifacts"
+def artifact_uri(project_id: str, run_id: str) -> str:
+    """Where clients are told that the run's files lie."""
+    return f"{artifact_location(project_id)}/{run_id}/artifacts"
