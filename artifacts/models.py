@@ -100,6 +100,17 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         """Those whose path lies in ``folder``, at any depth; empty for the run's root."""
         return self.filter(file__startswith=f"{folder}/") if folder else self.all()
 
+    def relied_on(self) -> ArtifactQuerySet:
+        """Those that somebody relies on: by a tag, a run resumed from them, a registered version.
+
+        Where that must stay so, lock the rows by a statement before: one that waits for a lock
+        would not see the tag that it has waited for.
+        """
+        tagged = models.Q(tags__isnull=False)
+        resumed_from = models.Q(resumed_runs__isnull=False)
+        registered = models.Q(model_versions__isnull=False)
+        return self.filter(tagged | resumed_from | registered).distinct()
+
     def latest_first(self) -> ArtifactQuerySet:
         """In the order in which one would go on from them: what the run's executor took in before
         what its script logged besides (perhaps weights alone), then the latest step."""
@@ -260,13 +271,20 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         if not folder:
             return
         mains = self.uploaded().checkpoints().filter(file__in=main_weights_in(folder))
-        # Locked, so that nobody comes to rely on one between the question and the answer.
-        for main in mains.select_for_update().order_by("id"):
-            if main.is_relied_on():
-                raise InUse(
-                    _t("The checkpoint %(id)s is in use: its files stay as they are.")
-                    % {"id": main.pk}
-                )
+        mains.lock_unused()
+
+    def lock_unused(self) -> None:
+        """Lock these checkpoints, so that nobody comes to rely on one before the transaction ends.
+
+        Raises InUse if somebody does already.
+        """
+        keys = list(self.select_for_update().order_by("id").values_list("pk", flat=True))
+        in_use = Artifact.objects.filter(pk__in=keys).relied_on().order_by("id").first()
+        if in_use is not None:
+            raise InUse(
+                _t("The checkpoint %(id)s is in use: its files stay as they are.")
+                % {"id": in_use.pk}
+            )
 
     def discard(self) -> int:
         """Delete these rows, uploaded all of them, and their bytes when that is committed.
@@ -466,7 +484,7 @@ class Artifact(models.Model):
         return artifact_storage().open(self.storage_key, "rb")
 
     def is_relied_on(self) -> bool:
-        return self.tags.exists() or self.resumed_runs.exists() or self.model_versions.exists()
+        return Artifact.objects.filter(pk=self.pk).relied_on().exists()
 
     def _replace_bytes(self, stored: StoredFile) -> None:
         """Point to ``stored``; the bytes it pointed to go when that is committed."""

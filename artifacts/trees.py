@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from artifacts.models import Artifact, InUse, lock_run
+from artifacts.models import Artifact, ArtifactQuerySet, InUse, lock_run
 from artifacts.paths import folders_of
 from runs.models import Run
 
@@ -73,24 +73,21 @@ def delete(run: Run, path: str) -> int:
         below = locked.artifacts.uploaded().below(path)
         doomed = below | locked.artifacts.uploaded().filter(file=path) if path else below
         # Locked, so that nobody comes to rely on one between the question and the answer.
-        keys = [row.pk for row in doomed.select_for_update().order_by("id")]
-        for checkpoint in _checkpoints_touched(locked, path):
-            if checkpoint.is_relied_on():
-                raise InUse(
-                    _("The checkpoint %(id)s is in use: its files stay as they are.")
-                    % {"id": checkpoint.pk}
-                )
+        keys = list(doomed.select_for_update().order_by("id").values_list("pk", flat=True))
+        _checkpoints_touched(locked, path).lock_unused()
         own = None if keys or not path else find(locked, path)
         if own is not None:
             raise InUse(_("%(path)s is TrainHub's own: it stays.") % {"path": path})
         return Artifact.objects.filter(pk__in=keys).discard()
 
 
-def _checkpoints_touched(run: Run, path: str) -> list[Artifact]:
-    """The uploaded checkpoints of which a file is, or lies below, ``path``."""
-    checkpoints = run.artifacts.uploaded().checkpoints().order_by("id")
-    locked = checkpoints.select_for_update()
-    return [item for item in locked if not path or _touches(path, item)]
+def _checkpoints_touched(run: Run, path: str) -> ArtifactQuerySet:
+    """The uploaded checkpoints of which a file is, or lies below, ``path``. Call with the run's row
+    locked: nothing gets another path meanwhile."""
+    checkpoints: ArtifactQuerySet = run.artifacts.uploaded().checkpoints()
+    if not path:
+        return checkpoints
+    return checkpoints.filter(pk__in=[item.pk for item in checkpoints if _touches(path, item)])
 
 
 def _touches(path: str, checkpoint: Artifact) -> bool:

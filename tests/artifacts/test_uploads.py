@@ -4,9 +4,11 @@ import base64
 import hashlib
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from artifacts import trees, uploads
 from artifacts.loose_bytes import LooseBytes, UploadExpired
 from artifacts.models import Artifact, ArtifactGone, ArtifactType, InUse, TagValue
+from artifacts.registry import RegisteredModel, RunFile, Source
 from artifacts.storage import CHUNK_BYTES, artifact_storage
 from runs.actions import resume_run
 from runs.executors.checkpoint_files import Damaged, fetch
@@ -22,9 +25,10 @@ from runs.models import Run
 from runs.outputs import latest_sound_checkpoint, store_configuration
 from runs.status import RunStatus
 from tests.clients import ApiClient
-from tests.concurrency import in_parallel
+from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.factories import RecipeFactory, RunFactory, checkpoint, damage, sha256, stored_path
 from tests.storage import everything_in, objects_in
+from tests.waiting import wait_until
 from trainhub.ids import new_id
 
 pytestmark = pytest.mark.django_db
@@ -519,6 +523,10 @@ FOLDER = {
 }
 
 
+def tag(artifact):
+    artifact.tag(TagValue.CANDIDATE, notes="", by=None)
+
+
 def store_folder(run, folder="out/checkpoint-200"):
     stored = [store(run, f"{folder}/{name}", content) for name, content in FOLDER.items()]
     return stored[0]
@@ -736,12 +744,85 @@ def test_deleted_folder_is_gone_with_its_bytes(run, root, django_capture_on_comm
     "path", ["", "out", "out/checkpoint-200", "out/checkpoint-200/optimizer.pt"]
 )
 def test_files_of_a_checkpoint_in_use_are_not_deleted(run, path):
-    store_folder(run).tag(TagValue.CANDIDATE, notes="", by=None)
+    tag(store_folder(run))
 
     with pytest.raises(InUse):
         trees.delete(run, path)
 
     assert Artifact.objects.count() == len(FOLDER)
+
+
+def resume(artifact):
+    resume_run(artifact.run, artifact, by=None)
+
+
+def register(artifact):
+    model = RegisteredModel.objects.register("summarizer", description="", tags={}, by=None)
+    source = Source("s3://x", "s3://x", RunFile(artifact.run_id, artifact.file))
+    model.add_version(source, run_link="", description="", tags={}, by=None)
+
+
+@pytest.mark.parametrize("rely_on", [tag, resume, register])
+def test_folder_stays_whoever_relies_on_a_checkpoint_in_it(run, rely_on):
+    others = [store(run, f"out/{number}.ckpt") for number in range(3)]
+    rely_on(others[1])
+
+    with pytest.raises(InUse, match=others[1].pk):
+        trees.delete(run, "out")
+
+    assert set(run.artifacts.all()) == set(others)
+
+
+def test_checkpoint_in_use_elsewhere_keeps_no_other_folder(run):
+    tag(store(run, "best/step=1.ckpt"))
+    store(run, "out/step=1.ckpt")
+
+    assert trees.delete(run, "out") == 1
+
+
+def queries_to_delete(run, checkpoints):
+    for number in range(checkpoints):
+        store(run, f"out/{number}.ckpt")
+    with CaptureQueriesContext(connection) as queries:
+        assert trees.delete(run, "out") == checkpoints
+    return len(queries)
+
+
+def test_folder_of_many_checkpoints_is_deleted_with_as_few_queries(run):
+    assert queries_to_delete(run, checkpoints=20) == queries_to_delete(run, checkpoints=2)
+
+
+@with_two_connections
+def test_tag_that_deletion_has_to_wait_for_keeps_the_checkpoints_files(run):
+    main = store_folder(run)
+
+    def delete():
+        with pytest.raises(InUse):
+            trees.delete(run, "out/checkpoint-200/optimizer.pt")
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction_elsewhere(lambda: tag(main)):
+            deletion = pool.submit(on_a_connection_of_its_own, delete)
+            wait_until(somebody_waits_for_a_lock)
+        deletion.result(timeout=30)
+
+    assert run.artifacts.count() == len(FOLDER)
+
+
+def on_a_connection_of_its_own(function):
+    try:
+        function()
+    finally:
+        connection.close()
+
+
+def somebody_waits_for_a_lock():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.rowcount
 
 
 def test_trainhubs_own_is_not_deleted(run):
