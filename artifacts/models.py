@@ -368,6 +368,11 @@ def storage_key(run: Run, type: ArtifactType, file: str, stored_as: str = "") ->
     return f"{run.project_id}/{run.pk}/{stored_as or file}{suffix}"
 
 
+def root_of(run: Run) -> str:
+    """What the addresses of a run's artifacts begin with, in the contract's words."""
+    return f"s3://{settings.ARTIFACTS_BUCKET}/{run.project_id}/{run.pk}"
+
+
 def events_file(run_id: str) -> str:
     return f"events.out.tfevents.{run_id}"
 
@@ -437,7 +442,7 @@ class Artifact(models.Model):
     def path(self) -> str:
         """The address the contract shows; the bytes lie where the storage keeps them."""
         file = f"files/{self.file}" if self.is_uploaded else self.file
-        return f"s3://{settings.ARTIFACTS_BUCKET}/{self.run.project_id}/{self.run_id}/{file}"
+        return f"{root_of(self.run)}/{file}"
 
     @property
     def storage_key(self) -> str:

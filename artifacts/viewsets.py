@@ -19,6 +19,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.users import user_of
 from artifacts import examples, trees, uploads
+from artifacts.artifact_json import artifact_list
 from artifacts.downloads import download
 from artifacts.models import Artifact, ArtifactQuerySet, ArtifactType, TagValue
 from artifacts.paths import MAX_PATH_LENGTH
@@ -32,6 +33,7 @@ from artifacts.serializers import (
 from runs.models import Run
 from trainhub.ids import ID_PATTERN
 from trainhub.negotiation import AnyAccept
+from trainhub.pagination import LinkHeaderPagination
 
 BYTES: dict[Any, Any] = {
     (200, "application/octet-stream"): OpenApiTypes.BINARY,
@@ -45,6 +47,7 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
     schema_tags: ClassVar[list[str]] = ["artifacts"]
     queryset = Artifact.objects.none()
     serializer_class = ArtifactSerializer
+    pagination_class = LinkHeaderPagination
     filter_backends = ()
     lookup_url_kwarg = "id"
     lookup_value_regex = ID_PATTERN
@@ -59,6 +62,7 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
 
     @extend_schema(
         summary="List a run's artifacts (列出运行工件)",
+        description="All of them, oldest first; or a page, with Link and X-Total-Count.",
         parameters=[ArtifactQuerySerializer],
         responses=OpenApiResponse(
             ArtifactListSerializer,
@@ -69,11 +73,14 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
     )
     def list(self, request: Request, project_id: str, run_id: str) -> Response:
         visible = Run.objects.visible_to(request.user).filter(project=project_id)
-        get_object_or_404(visible, pk=run_id)
+        run = get_object_or_404(visible, pk=run_id)
         query = ArtifactQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        artifacts = self.get_queryset().filter(**query.validated_data)
-        return Response(ArtifactListSerializer({"items": artifacts}).data)
+        found = self.get_queryset().filter(**query.validated_data)
+        ids = found.values_list("pk", flat=True)
+        page = self.paginate_queryset(ids)
+        content = {"items": artifact_list(run, ids if page is None else page)}
+        return Response(content) if page is None else self.get_paginated_response(content)
 
     @extend_schema(
         summary="Tag a checkpoint (为工件打标签)",

@@ -233,11 +233,21 @@ def test_bad_parameter_of_the_log_is_named(client, query, attr):
     assert_error(response, 400, attr)
 
 
-@pytest.mark.parametrize(
-    "query", ["page=0", "page=x", "page_size=501", "page_size=0", "page=99999999999999999999"]
-)
+BAD_PAGES = ["page=0", "page=x", "page_size=501", "page_size=0", "page=99999999999999999999"]
+
+
+@pytest.mark.parametrize("query", BAD_PAGES)
 def test_bad_page_of_projects_is_named(client, query):
     response = client.get(f"/projects?{query}")
+
+    assert_error(response, 400, query.partition("=")[0])
+
+
+@pytest.mark.parametrize("query", BAD_PAGES)
+def test_bad_page_of_artifacts_is_named(client, query):
+    run = RunFactory.create()
+
+    response = client.get(f"/projects/{run.project_id}/runs/{run.pk}/artifacts?{query}")
 
     assert_error(response, 400, query.partition("=")[0])
 
