@@ -38,12 +38,13 @@ class QuickAnswersMiddleware:
         if found is None:
             return self.get_response(request)
         view, arguments = found
-        body = _hold_body(request)
+        body = _hold_body(request) if request.method == "POST" else None
         response = view(request, **arguments)
-        if response is None:
+        if response is not None:
+            return response
+        if body is not None:
             _give_back(request, body)
-            return self.get_response(request)
-        return response
+        return self.get_response(request)
 
 
 def _hold_body(request: Any) -> bytes:
