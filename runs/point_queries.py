@@ -23,7 +23,12 @@ LEAST: Final = -(2**63)
 LOCKED: Final = f"""
     run AS MATERIALIZED (
         -- First of all, as everybody does who writes to a run.
-        SELECT id FROM runs_run WHERE id = %(run_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
+        SELECT id
+        FROM runs_run
+        WHERE
+            id = %(run_id)s AND deleted_at IS NULL
+            AND project_id = coalesce(%(project_id)s::text, project_id)
+        FOR NO KEY UPDATE
     ), named AS MATERIALIZED (
         -- Locked, and so as they are now: this statement's snapshot may be older than its locks.
         -- Looked up one by one: the run may have thousands of others.
@@ -174,29 +179,36 @@ WITH {LOCKED}, new AS (
 
 
 class Recorded(NamedTuple):
-    run_exists: bool
+    run_exists: bool  # and is of the project, if that matters
     series_exist: bool  # all of the batch's; if not, nothing was done
     is_newest: bool  # whether every point is beyond those that its series had
     unbucketed: list[int]  # series that have enough points in no bucket for some
 
 
-def append_points(run_id: str, points: Points, *, bucket_from: int) -> Recorded:
+def append_points(
+    run_id: str, points: Points, *, project_id: str | None, bucket_from: int
+) -> Recorded:
     """Insert points that are beyond all that their series have, and distinct; unless they all are,
     nothing is done.
 
     So most points come, and no index has to be searched for them first: their series are locked.
     """
-    return _record(APPEND_POINTS, run_id, points, bucket_from)
+    return _record(APPEND_POINTS, run_id, points, project_id, bucket_from)
 
 
-def merge_points(run_id: str, points: Points, *, bucket_from: int) -> Recorded:
+def merge_points(
+    run_id: str, points: Points, *, project_id: str | None, bucket_from: int
+) -> Recorded:
     """Insert those of the points that are not there yet, wherever they belong."""
-    return _record(MERGE_POINTS, run_id, points, bucket_from)
+    return _record(MERGE_POINTS, run_id, points, project_id, bucket_from)
 
 
-def _record(statement: Statement, run_id: str, points: Points, bucket_from: int) -> Recorded:
+def _record(
+    statement: Statement, run_id: str, points: Points, project_id: str | None, bucket_from: int
+) -> Recorded:
     found = statement.row(
         run_id=run_id,
+        project_id=project_id,
         keys=points.distinct_keys,
         key_numbers=Bigints(points.key_numbers),
         steps=Bigints(points.steps),

@@ -119,3 +119,14 @@ def test_why_a_point_is_refused_is_said_in_the_readers_language(api, run):
 def test_head_and_unknown_runs_are_answered(api, run):
     assert api.head(detail(run)).status_code == 200
     assert api.get(detail(RunFactory.build(project=run.project))).status_code == 404
+
+
+def test_points_for_a_run_of_another_project_are_not_found(api, run):
+    other = RunFactory()
+
+    answer = api.post_json(
+        f"/projects/{other.project_id}/runs/{run.pk}/metrics", {"points": [POINT]}
+    )
+
+    assert answer.status_code == 404
+    assert keys_of(run) == []
