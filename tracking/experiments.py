@@ -18,7 +18,8 @@ from django.utils.translation import gettext as _
 from projects.models import Project, ProjectStatus
 from runs.reports import check_texts
 from tracking import paging
-from tracking.columns import ExperimentColumns, condition
+from tracking.columns import ExperimentColumns
+from tracking.conditions import condition
 from tracking.errors import AlreadyExists, DoesNotExist, InvalidParameter
 from tracking.filters import parse_filter, parse_orders
 from tracking.queries import lock_experiment_name

@@ -23,7 +23,7 @@ from django.db.models.lookups import Exact, GreaterThan, IsNull, LessThan
 from django.utils.translation import gettext as _
 
 from runs.ingestion import json_number
-from tracking.columns import Column, Columns, Kind, is_nan, ordering
+from tracking.conditions import Column, Columns, Kind, is_nan, ordering
 from tracking.errors import InvalidParameter
 from tracking.filters import Name, Order
 from tracking.vocabulary import EPOCH

@@ -14,7 +14,8 @@ from django.utils.translation import gettext as _
 from runs import external, reports
 from runs.models import Run, RunQuerySet
 from tracking import experiments, paging
-from tracking.columns import RunColumns, condition
+from tracking.columns import RunColumns
+from tracking.conditions import condition
 from tracking.errors import DoesNotExist, InvalidParameter
 from tracking.experiments import Limit, Tag
 from tracking.filters import parse_filter, parse_orders

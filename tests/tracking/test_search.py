@@ -15,7 +15,8 @@ from runs.models.run import ENDS
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory
 from tracking import paging
-from tracking.columns import RunColumns, condition
+from tracking.columns import RunColumns
+from tracking.conditions import condition
 from tracking.filters import AllOf, Comparison, parse_filter, parse_orders
 from tracking.runs import RUNS_IN_FULL
 from tracking.vocabulary import STATUS_NAMES, artifact_uri, milliseconds
