@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 from django.db.models import (
     Case,
@@ -11,58 +12,96 @@ from django.db.models import (
     F,
     FilteredRelation,
     Func,
-    JSONField,
     OuterRef,
     Q,
     QuerySet,
+    Subquery,
     TextField,
     Value,
     When,
 )
 from django.db.models.functions import Coalesce, Concat
-from django.utils.translation import gettext as _
 
+from artifacts.logged_models import LoggedModelMetric
 from runs.models import DatasetInput
 from runs.reports import NAME_TAG
-from tracking.conditions import Column, Columns, Kind
-from tracking.errors import InvalidParameter
+from tracking.conditions import (
+    Column,
+    Columns,
+    Kind,
+    json_text,
+    json_value,
+    no_ordering,
+    unknown,
+)
 from tracking.filters import Name
 from tracking.vocabulary import NOTE_TAG, STATUS_NAMES, USER_TAG
 
+PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
+
+
+def _text(field: str) -> Column:
+    return Column(Kind.TEXT, F(field))
+
+
+def _time(field: str) -> Column:
+    return Column(Kind.TIME, F(field))
+
 
 class ExperimentColumns(Columns):
-    ATTRIBUTES: Final = {
-        "name": (Kind.TEXT, "name"),
-        "experiment_id": (Kind.TEXT, "pk"),
-        "creation_time": (Kind.TIME, "created_at"),
-        "created": (Kind.TIME, "created_at"),
-        "last_update_time": (Kind.TIME, "updated_at"),
+    ATTRIBUTES: ClassVar = {
+        "name": _text("name"),
+        "experiment_id": _text("pk"),
+        "creation_time": _time("created_at"),
+        "created": _time("created_at"),
+        "last_update_time": _time("updated_at"),
     }
+    TEXTS: ClassVar = {"tag": "experiment_tags"}
 
     def column(self, name: Name) -> Column:
-        if name.entity == "tag":
-            if name.key == NOTE_TAG:
-                return Column(Kind.TEXT, _none_if_empty("description"))
-            return Column(Kind.TEXT, json_text("experiment_tags", name.key))
-        known = self.ATTRIBUTES.get(name.key.lower())
-        if name.entity != "attribute" or known is None:
-            raise _unknown(name, self.ATTRIBUTES)
-        kind, field = known
-        return Column(kind, F(field))
+        if (name.entity, name.key) == ("tag", NOTE_TAG):
+            note = Func(F("description"), Value(""), function="NULLIF", output_field=TextField())
+            return Column(Kind.TEXT, note)
+        return super().column(name)
+
+
+# --- runs ------------------------------------------------------------------------------------
+
+STATUS: Final = Case(
+    *(When(status=status, then=Value(said)) for status, said in STATUS_NAMES.items()),
+    output_field=TextField(),
+)
+USER: Final = Coalesce(
+    json_text("tags", USER_TAG), "created_by__username", output_field=TextField()
+)
+ARTIFACT_URI: Final = Concat(
+    Value("mlflow-artifacts:/"),
+    *("project_id", Value("/"), "id", Value("/artifacts")),
+    output_field=TextField(),
+)
 
 
 class RunColumns(Columns):
-    ATTRIBUTES: Final = {
-        "run_id": (Kind.TEXT, "id"),
-        "run_uuid": (Kind.TEXT, "id"),
-        "run_name": (Kind.TEXT, "name"),
-        "run name": (Kind.TEXT, "name"),
-        "experiment_id": (Kind.TEXT, "project_id"),
-        "start_time": (Kind.TIME, "started_at"),
-        "created": (Kind.TIME, "started_at"),
-        "end_time": (Kind.TIME, "finished_at"),
+    ATTRIBUTES: ClassVar = {
+        "run_id": _text("id"),
+        "run_uuid": _text("id"),
+        "run_name": _text("name"),
+        "run name": _text("name"),
+        "experiment_id": _text("project_id"),
+        "start_time": _time("started_at"),
+        "created": _time("started_at"),
+        "end_time": _time("finished_at"),
+        "status": Column(Kind.TEXT, STATUS),
+        "user_id": Column(Kind.TEXT, USER),
+        "user": Column(Kind.TEXT, USER),
+        "artifact_uri": Column(Kind.TEXT, ARTIFACT_URI),
     }
-    DATASET: Final = ("name", "digest", "context")
+    TEXTS: ClassVar = {"tag": "tags"}
+    DATASET: ClassVar[Mapping[str, Any]] = {
+        "name": F("name"),
+        "digest": F("digest"),
+        "context": json_text("tags", "mlflow.data.context"),
+    }
 
     def __init__(self) -> None:
         self._metrics: dict[str, str] = {}  # key -> what its value is called in the query
@@ -77,40 +116,19 @@ class RunColumns(Columns):
                 json_text("hyperparameters", name.key),
                 json=json_value("hyperparameters", name.key),
             )
-        if name.entity == "tag":
-            if name.key == NAME_TAG:
-                return Column(Kind.TEXT, F("name"))
-            return Column(Kind.TEXT, json_text("tags", name.key))
         if name.entity == "dataset":
             return self._dataset(name)
-        return self._attribute(name)
-
-    def _attribute(self, name: Name) -> Column:
-        key = name.key.lower()
-        if key in self.ATTRIBUTES:
-            kind, field = self.ATTRIBUTES[key]
-            return Column(kind, F(field))
-        if key == "status":
-            names = [When(status=status, then=Value(said)) for status, said in STATUS_NAMES.items()]
-            return Column(Kind.TEXT, Case(*names, output_field=TextField()))
-        if key in ("user_id", "user"):
-            user = json_text("tags", USER_TAG)
-            return Column(
-                Kind.TEXT, Coalesce(user, "created_by__username", output_field=TextField())
-            )
-        if key == "artifact_uri":
-            parts = (Value("mlflow-artifacts:/"), "project_id", Value("/"), "id")
-            return Column(Kind.TEXT, Concat(*parts, Value("/artifacts"), output_field=TextField()))
-        raise _unknown(name, (*self.ATTRIBUTES, "status", "user_id", "artifact_uri"))
+        if (name.entity, name.key) == ("tag", NAME_TAG):
+            return self.ATTRIBUTES["run_name"]
+        return super().column(name)
 
     def _dataset(self, name: Name) -> Column:
         if name.key not in self.DATASET:
-            raise _unknown(name, self.DATASET)
-        expression: Any = F(name.key)
-        if name.key == "context":
-            expression = json_text("tags", "mlflow.data.context")
+            raise unknown(name, self.DATASET)
         inputs = DatasetInput.objects.filter(run=OuterRef("pk")).order_by()
-        return Column(Kind.TEXT, expression, wrap=lambda found: Q(Exists(inputs.filter(found))))
+        return Column(
+            Kind.TEXT, self.DATASET[name.key], wrap=lambda found: Q(Exists(inputs.filter(found)))
+        )
 
     def prepare(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """One join for each metric, by the index of series: PostgreSQL may begin with whichever
@@ -123,26 +141,94 @@ class RunColumns(Columns):
         return rows
 
 
-def _unknown(name: Name, known: Iterable[str]) -> InvalidParameter:
-    return InvalidParameter(
-        _("There is no %(name)s to search by, at position %(position)d; there are %(known)s.")
-        % {
-            "name": repr(f"{name.entity}.{name.key}"),
-            "position": name.position + 1,
-            "known": ", ".join(known),
-        }
-    )
+# --- the registry ----------------------------------------------------------------------------
 
 
-def json_text(column: str, key: str) -> Func:
-    """The text under ``key``; NULL where there is none. Not Django's ``column__key``: that takes a
-    key of digits for the index of a list."""
-    return Func(F(column), Value(key), function="jsonb_extract_path_text", output_field=TextField())
+class RegistryColumns(Columns):
+    """Its searches sort by attributes alone and know no OR, as MLflow's."""
+
+    TEXTS: ClassVar[Mapping[str, str]] = {"tag": "tags"}
+    HAS_OR: ClassVar = False
+
+    def column(self, name: Name) -> Column:
+        column = super().column(name)
+        if (name.entity, name.key) == ("tag", PROMPT_TAG):
+            # What is no prompt has no tag that says so; clients search models by "false".
+            no_prompt = Value("false", output_field=TextField())
+            return Column(Kind.TEXT, Coalesce(column.expression, no_prompt))
+        return column
+
+    def sorting(self, name: Name) -> Column:
+        if name.entity != "attribute":
+            raise no_ordering(name)
+        return super().sorting(name)
 
 
-def json_value(column: str, key: str) -> Func:
-    return Func(F(column), Value(key), function="jsonb_extract_path", output_field=JSONField())
+class RegisteredModelColumns(RegistryColumns):
+    ATTRIBUTES: ClassVar = {
+        "name": _text("name"),
+        "creation_timestamp": _time("created_at"),
+        "timestamp": _time("created_at"),
+        "last_updated_timestamp": _time("updated_at"),
+    }
 
 
-def _none_if_empty(column: str) -> Func:
-    return Func(F(column), Value(""), function="NULLIF", output_field=TextField())
+class ModelVersionColumns(RegistryColumns):
+    PRIMARY_KEY: ClassVar = Column(Kind.INTEGER, F("pk"))
+    ATTRIBUTES: ClassVar = {
+        "name": _text("model__name"),
+        "version_number": Column(Kind.INTEGER, F("number")),
+        "version": Column(Kind.INTEGER, F("number")),
+        "run_id": _text("run_id"),
+        "source": _text("source"),
+        "source_path": _text("source"),
+        "current_stage": _text("stage"),
+        "creation_timestamp": _time("created_at"),
+        "last_updated_timestamp": _time("updated_at"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class MetricOnDataset(Name):
+    """A logged model's metric to sort by, as it was measured where ``measured`` says."""
+
+    measured: Q
+
+
+class LoggedModelColumns(RegistryColumns):
+    ATTRIBUTES: ClassVar = {
+        "name": _text("name"),
+        "model_id": _text("id"),
+        "model_type": _text("model_type"),
+        "status": _text("status"),
+        "source_run_id": _text("source_run_id"),
+        "creation_timestamp": _time("created_at"),
+        "creation_timestamp_ms": _time("created_at"),
+        "creation_time": _time("created_at"),
+        "last_updated_timestamp": _time("updated_at"),
+        "last_updated_timestamp_ms": _time("updated_at"),
+    }
+    TEXTS: ClassVar = {"tag": "tags", "param": "params"}
+
+    def __init__(self, measured: Q) -> None:
+        """``measured``: which metrics a filter is about."""
+        self._measured = measured
+
+    def column(self, name: Name) -> Column:
+        if name.entity == "metric":
+            metrics = _metrics(name).filter(self._measured)
+            return Column(
+                Kind.NUMBER, F("value"), wrap=lambda found: Q(Exists(metrics.filter(found)))
+            )
+        return super().column(name)
+
+    def sorting(self, name: Name) -> Column:
+        if isinstance(name, MetricOnDataset):
+            metrics = _metrics(name).filter(name.measured)
+            latest = metrics.order_by("-timestamp_ms", "-step", "run_id").values("value")[:1]
+            return Column(Kind.NUMBER, Subquery(latest))
+        return super().sorting(name)
+
+
+def _metrics(name: Name) -> QuerySet[LoggedModelMetric]:
+    return LoggedModelMetric.objects.filter(model=OuterRef("pk"), key=name.key)

@@ -6,15 +6,14 @@ What the names in them stand for is each search's own: Columns, tracking/columns
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.db.models import (
     BooleanField,
+    F,
     FloatField,
     Func,
     JSONField,
@@ -38,15 +37,12 @@ from django.utils.translation import gettext as _
 
 from projects.hyperparameters import number_of
 from tracking.errors import InvalidParameter
-from tracking.filters import AllOf, Comparison, Name, Node
-from tracking.vocabulary import EPOCH, MILLISECOND
-
-# The years that Python and PostgreSQL both know; beyond them nothing lies.
-FIRST_MS: Final = (datetime(1, 1, 2, tzinfo=UTC) - EPOCH) // MILLISECOND
-LAST_MS: Final = (datetime(9999, 12, 30, tzinfo=UTC) - EPOCH) // MILLISECOND
+from tracking.filters import AnyOf, Comparison, Name, Node, parse_filter
+from tracking.vocabulary import time_from
 
 
 class Kind(Enum):
+    INTEGER = "integer"
     NUMBER = "number"  # a double; NaN is a value that nothing is equal to
     TIME = "time"  # compared in whole milliseconds
     TEXT = "text"
@@ -62,16 +58,54 @@ class Column:
     wrap: Callable[[Q], Q] | None = None
 
 
-class Columns(ABC):
+class Columns:
     """The columns of what is searched, by their names in MLflow's language."""
 
-    @abstractmethod
+    PRIMARY_KEY: ClassVar = Column(Kind.TEXT, F("pk"))
+    ATTRIBUTES: ClassVar[Mapping[str, Column]]
+    TEXTS: ClassVar[Mapping[str, str]]  # entity -> the JSON column of its texts
+    HAS_OR: ClassVar = True
+
     def column(self, name: Name) -> Column:
-        """Raises InvalidParameter for a name that there is not."""
+        """What a filter compares. Raises InvalidParameter for a name that there is not."""
+        if name.entity in self.TEXTS:
+            return Column(Kind.TEXT, json_text(self.TEXTS[name.entity], name.key))
+        known = self.ATTRIBUTES.get(name.key.lower())
+        if name.entity != "attribute" or known is None:
+            raise unknown(name, self.ATTRIBUTES)
+        return known
+
+    def sorting(self, name: Name) -> Column:
+        """What an order sorts by. Raises InvalidParameter."""
+        column = self.column(name)
+        if column.wrap is not None:
+            raise no_ordering(name)
+        return column
 
     def prepare(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """``rows`` with what the columns named so far need."""
         return rows
+
+
+def unknown(name: Name, known: Iterable[str]) -> InvalidParameter:
+    return InvalidParameter(
+        _("There is no %(name)s to search by, at position %(position)d; there are %(known)s.")
+        % {"name": repr(str(name)), "position": name.position + 1, "known": ", ".join(known)}
+    )
+
+
+def no_ordering(name: Name) -> InvalidParameter:
+    return InvalidParameter(_("There is no ordering by %(name)s.") % {"name": name})
+
+
+def json_text(column: str, key: str) -> Func:
+    """The text under ``key``; NULL where there is none. Not Django's ``column__key``: that takes a
+    key of digits for the index of a list."""
+    return Func(F(column), Value(key), function="jsonb_extract_path_text", output_field=TextField())
+
+
+def json_value(column: str, key: str) -> Func:
+    return Func(F(column), Value(key), function="jsonb_extract_path", output_field=JSONField())
 
 
 class Like(Func):
@@ -97,18 +131,22 @@ COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-def condition(node: Node, columns: Columns) -> Q:
-    """``node`` as a condition. What a row does not have fulfils nothing but IS NULL.
+def where(text: str, columns: Columns) -> Q:
+    """The filter ``text`` as a condition. What a row does not have fulfils nothing but IS NULL.
 
     Raises InvalidParameter for a name that there is not, and for what cannot be compared.
     """
+    node = parse_filter(text)
+    return Q() if node is None else _condition(node, columns)
+
+
+def _condition(node: Node, columns: Columns) -> Q:
     if isinstance(node, Comparison):
         return _comparison(node, columns.column(node.name))
-    parts = [condition(part, columns) for part in node.parts]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole & part if isinstance(node, AllOf) else whole | part
-    return whole
+    if isinstance(node, AnyOf) and not columns.HAS_OR:
+        raise InvalidParameter(_("This search joins comparisons by AND alone."))
+    join = Q.OR if isinstance(node, AnyOf) else Q.AND
+    return Q(*(_condition(part, columns) for part in node.parts), _connector=join)
 
 
 def _comparison(comparison: Comparison, column: Column) -> Q:
@@ -117,6 +155,7 @@ def _comparison(comparison: Comparison, column: Column) -> Q:
             raise _cannot(comparison)
         return Q(IsNull(column.expression, comparison.operator == "IS NULL"))
     compare = {
+        Kind.INTEGER: _number,
         Kind.NUMBER: _number,
         Kind.TIME: _time,
         Kind.TEXT: _text,
@@ -130,7 +169,7 @@ def _cannot(comparison: Comparison) -> InvalidParameter:
     return InvalidParameter(
         _("%(name)s, at position %(position)d, cannot be compared by %(operator)s with that value.")
         % {
-            "name": repr(f"{comparison.name.entity}.{comparison.name.key}"),
+            "name": repr(str(comparison.name)),
             "position": comparison.name.position + 1,
             "operator": comparison.operator,
         }
@@ -153,11 +192,6 @@ def is_nan(expression: Any) -> Exact[Any]:
     return Exact(expression, Value(math.nan, output_field=FloatField()))
 
 
-def time_of(milliseconds: int) -> datetime:
-    """Unix time; what lies beyond the calendar is its end."""
-    return EPOCH + MILLISECOND * max(FIRST_MS, min(LAST_MS, milliseconds))
-
-
 def _time(comparison: Comparison, column: Column) -> Q:
     value, operator = comparison.value, comparison.operator
     if not isinstance(value, (int, float)) or operator not in (*COMPARE, "!="):
@@ -166,7 +200,8 @@ def _time(comparison: Comparison, column: Column) -> Q:
         raise InvalidParameter(
             _("%(name)s is a time: a whole number of milliseconds.") % {"name": comparison.name.key}
         )
-    begins, ends = time_of(int(value)), time_of(int(value) + 1)
+    begins = time_from(int(value), name=comparison.name.key)
+    ends = time_from(int(value) + 1, name=comparison.name.key)
     before = Q(LessThan(column.expression, begins))
     until = Q(LessThan(column.expression, ends))
     return {
