@@ -15,7 +15,8 @@ from runs.models.run import ENDS
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory
 from tracking import paging
-from tracking.columns import RunColumns, condition
+from tracking.columns import RunColumns
+from tracking.conditions import where
 from tracking.filters import AllOf, Comparison, parse_filter, parse_orders
 from tracking.runs import RUNS_IN_FULL
 from tracking.vocabulary import STATUS_NAMES, artifact_uri, milliseconds
@@ -202,7 +203,7 @@ FILTERS = st.recursive(
 
 def found_by(project, text):
     columns = RunColumns()
-    asked = condition(parse_filter(text), columns)
+    asked = where(text, columns)
     return set(columns.prepare(project.runs.all()).filter(asked).values_list("pk", flat=True))
 
 
@@ -431,6 +432,8 @@ def test_nested_runs_are_found_by_their_parent(mlflow):
         {"filter": "start_time = '2024'"},
         {"filter": "start_time = 1.5"},
         {"filter": "start_time = 1e999"},
+        {"filter": "start_time < 253402300800000"},
+        {"filter": "start_time > -62135596800001"},
         {"filter": "attributes.nonsense = 'x'"},
         {"filter": "datasets.nonsense = 'x'"},
         {"filter": "datasets.name IS NULL"},
@@ -475,11 +478,9 @@ def plan_of(text, orders):
     project = Run.objects.values_list("project_id", flat=True)[0]
     columns = RunColumns()
     runs = Run.objects.filter(project__in=[project]).kept()
-    asked = condition(parse_filter(text), columns) if text else None
+    asked = where(text, columns)
     ordering = paging.Ordering(parse_orders(orders), paging.START, columns)
-    runs = columns.prepare(runs)
-    if asked is not None:
-        runs = runs.filter(asked)
+    runs = columns.prepare(runs).filter(asked)
     by = [by for term in ordering._terms for by in term.order_by()]
     return runs.order_by(*by).values_list("pk")[:100].explain()
 
