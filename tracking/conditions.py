@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, ClassVar, Final
 
@@ -38,7 +39,11 @@ from django.utils.translation import gettext as _
 from projects.hyperparameters import number_of
 from tracking.errors import InvalidParameter
 from tracking.filters import AnyOf, Comparison, Name, Node, parse_filter
-from tracking.vocabulary import time_from
+from tracking.vocabulary import EPOCH, MILLISECOND
+
+# The years that Python and PostgreSQL both know; beyond them nothing lies.
+FIRST_MS: Final = (datetime(1, 1, 2, tzinfo=UTC) - EPOCH) // MILLISECOND
+LAST_MS: Final = (datetime(9999, 12, 30, tzinfo=UTC) - EPOCH) // MILLISECOND
 
 
 class Kind(Enum):
@@ -200,8 +205,7 @@ def _time(comparison: Comparison, column: Column) -> Q:
         raise InvalidParameter(
             _("%(name)s is a time: a whole number of milliseconds.") % {"name": comparison.name.key}
         )
-    begins = time_from(int(value), name=comparison.name.key)
-    ends = time_from(int(value) + 1, name=comparison.name.key)
+    begins, ends = _moment(int(value)), _moment(int(value) + 1)
     before = Q(LessThan(column.expression, begins))
     until = Q(LessThan(column.expression, ends))
     return {
@@ -212,6 +216,10 @@ def _time(comparison: Comparison, column: Column) -> Q:
         "=": until & ~before,
         "!=": before | ~until,
     }[operator]
+
+
+def _moment(milliseconds: int) -> datetime:
+    return EPOCH + MILLISECOND * max(FIRST_MS, min(LAST_MS, milliseconds))
 
 
 def _text(comparison: Comparison, column: Column) -> Q:

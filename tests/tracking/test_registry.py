@@ -838,11 +838,10 @@ def test_nobody_unknown_sees_the_registry(mlflow, settings):
     assert mlflow.refusal("POST", f"{MODELS}/alias") == "UNAUTHENTICATED"
 
 
-@pytest.mark.parametrize(
-    "filter", [" AND ".join(["name = 'a'"] * 51), "creation_timestamp > -99999999999999"]
-)
 @pytest.mark.parametrize("what", ["registered-models", "model-versions"])
-def test_filter_that_no_database_should_be_asked_is_refused(mlflow, what, filter):
+def test_filter_that_no_database_should_be_asked_is_refused(mlflow, what):
+    filter = " AND ".join(["name = 'a'"] * 51)
+
     answer = mlflow.http.get(f"/api/2.0/mlflow/{what}/search", {"filter": filter})
 
     assert answer.status_code == 400
