@@ -117,3 +117,15 @@ def test_statement_is_planned_anew_when_its_plan_is_old(monkeypatch):
     [later] = prepared_at.row()
 
     assert first == again < later
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_rollback_leaves_what_is_prepared():
+    ECHO.row(whole=Bigints(), broken=Doubles(), text="")
+    psycopg.Cursor(connection.connection).execute("SELECT 1")  # must not be prepared by psycopg
+    with transaction.atomic():
+        transaction.set_rollback(True)
+        connection.connection.execute("SELECT 1")
+
+    with transaction.atomic():
+        assert ECHO.row(whole=Bigints([1]), broken=Doubles(), text="")[0] == [1]
