@@ -1,4 +1,4 @@
-"""Statements that must be quick: prepared once a connection, parameters in binary.
+"""Statements that must be quick: prepared on each connection, arrays of numbers sent in binary.
 
 Django's own cursors bind parameters in the client and prepare nothing; planning a long statement
 anew costs more than running it. (https://www.psycopg.org/psycopg3/docs/api/pq.html)
@@ -66,7 +66,8 @@ class _DoublesDumper(_ArrayDumper):
 
 
 class _Context:
-    """What values become on their way in and out; unlike Django's connections', all of it in C."""
+    """What values become on their way in and out: psycopg's own way, which is C, and not that of
+    Django's connections, which is Python; and our arrays."""
 
     adapters = AdaptersMap(psycopg.adapters)
     connection = None  # times are UTC, as Django's connections have them
@@ -146,8 +147,8 @@ class Statement:
             database.queries_log.append({"sql": self._sql.decode(), "time": ""})
         transformer: TransformerType = Transformer(_Context)
         values = [parameters[name] for name in self._parameters]
-        bound = transformer.dump_sequence(values, [_format(value) for value in values])
         with database.wrap_database_errors:
+            bound = transformer.dump_sequence(values, [_format(value) for value in values])
             try:
                 result = self._execute(database.connection, bound, transformer.formats)
             except (psycopg.OperationalError, *STALE) as error:

@@ -93,6 +93,12 @@ def test_what_the_database_refuses_is_djangos_error():
 
 
 @pytest.mark.django_db
+def test_what_the_database_could_not_keep_is_djangos_error_too():
+    with pytest.raises(DataError):
+        ECHO.row(whole=Bigints(), broken=Doubles(), text="\x00")
+
+
+@pytest.mark.django_db
 def test_rows_by_their_columns_names():
     statement = Statement("SELECT %(number)s::bigint AS number, NULL::text AS nothing")
 
