@@ -1,7 +1,7 @@
 """SQL that takes points in and takes them back: one query a function, and why the ORM could not.
 
-A batch is one statement: it is there whole or not at all, in one round trip, and only rows that
-were really inserted count, which the ORM cannot tell.
+A batch is stored by one statement: it is there whole or not at all, and only rows that were really
+inserted count, which the ORM cannot tell.
 """
 
 from __future__ import annotations

@@ -15,26 +15,19 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from trainhub.quick_urls import quick_view
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
-
-
-# (request, **path arguments); None: the request goes the long way, and nothing may have come of it
-# that does not bear repeating.
-QuickView = Callable[..., HttpResponse | None]
 
 
 class QuickAnswersMiddleware:
     """Stands behind what looks after every answer, and before all that pages need."""
 
     def __init__(self, get_response: GetResponse) -> None:
-        # Not at the top: views and models are not there yet when settings are read.
-        from trainhub.quick_urls import quick_view
-
         self.get_response = get_response
-        self.quick_view = quick_view
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        found = self.quick_view(request.path_info)
+        found = quick_view(request.path_info)
         if found is None:
             return self.get_response(request)
         view, arguments = found
