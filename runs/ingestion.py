@@ -67,7 +67,7 @@ def _record(run_id: str, points: Points, project_id: str | None) -> point_querie
         recorded = point_queries.append_points(
             run_id, points, project_id=project_id, bucket_from=bucket_from
         )
-        if recorded.is_newest or not recorded.series_exist:
+        if recorded.are_newest or not recorded.series_exist:
             return recorded
     return point_queries.merge_points(
         run_id, points, project_id=project_id, bucket_from=bucket_from

@@ -1,7 +1,7 @@
 """SQL that takes points in and takes them back: one query a function, and why the ORM could not.
 
-A batch is one statement: it is there whole or not at all, in one round trip, and only rows that
-were really inserted count, which the ORM cannot tell.
+A batch is stored by one statement: it is there whole or not at all, and only rows that were really
+inserted count, which the ORM cannot tell.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # --- in --------------------------------------------------------------------------------------
 
-# What the points of a series without any are to follow. Not NULL: an array that holds one is read
-# from its start for each of its elements.
+# What the points of a series without any, or without buckets, are to follow. Not NULL: an array
+# that holds one is read from its start for each of its elements.
 LEAST: Final = -(2**63)
 
 LOCKED: Final = f"""
@@ -49,7 +49,7 @@ LOCKED: Final = f"""
         SELECT
             array_agg(id ORDER BY number) AS ids,
             array_agg(bucket_shift ORDER BY number) AS shifts,
-            array_agg(bucketed_below ORDER BY number) AS belows,
+            array_agg(coalesce(bucketed_below, {LEAST}) ORDER BY number) AS belows,
             max(bucketed_below) AS below,
             array_agg(coalesce(last_step, {LEAST}) ORDER BY number) AS steps,
             array_agg(coalesce(last_timestamp_ms, {LEAST}) ORDER BY number) AS times,
@@ -59,7 +59,9 @@ LOCKED: Final = f"""
         SELECT
             ids[point.number] AS series_id, point.step, point.timestamp_ms, point.value,
             (point.step, point.timestamp_ms, point.value)
-                > (steps[point.number], times[point.number], values[point.number]) AS is_newest
+                > (steps[point.number], times[point.number], values[point.number])
+                -- After a rewind buckets may reach further than the points that are left.
+                AND point.step >= belows[point.number] AS is_newest
         FROM
             batch_of,
             unnest(
@@ -181,15 +183,15 @@ WITH {LOCKED}, new AS (
 class Recorded(NamedTuple):
     run_exists: bool  # and is of the project, if that matters
     series_exist: bool  # all of the batch's; if not, nothing was done
-    is_newest: bool  # whether every point is beyond those that its series had
+    are_newest: bool  # whether every point is beyond its series' points and buckets
     unbucketed: list[int]  # series that have enough points in no bucket for some
 
 
 def append_points(
     run_id: str, points: Points, *, project_id: str | None, bucket_from: int
 ) -> Recorded:
-    """Insert points that are beyond all that their series have, and distinct; unless they all are,
-    nothing is done.
+    """Insert points that are beyond all that their series have, points and buckets, and distinct;
+    unless they all are, nothing is done.
 
     So most points come, and no index has to be searched for them first: their series are locked.
     """
