@@ -43,29 +43,35 @@ class TooManyMetrics(InvalidInput):
     code = "too_many_metrics"
 
 
-def record_points(run_id: str, points: Points) -> None:
+def record_points(run_id: str, points: Points, *, project_id: str | None = None) -> None:
     """Store ``points`` and bring the run's latest values up to date; repeated ones count once.
 
-    When this returns outside a transaction, they are on disk. Raises RunGone, TooManyMetrics.
+    When this returns outside a transaction, they are on disk. Raises RunGone, also for a run of
+    another project than ``project_id``, if that is given; TooManyMetrics.
     """
     if not points:
         return
-    recorded = _record(run_id, points)
+    recorded = _record(run_id, points, project_id)
     if recorded.run_exists and not recorded.series_exist:
         _make_series(run_id, points.distinct_keys)
-        recorded = _record(run_id, points)
+        recorded = _record(run_id, points, project_id)
     if not (recorded.run_exists and recorded.series_exist):
         raise RunGone(run_id)
     if recorded.unbucketed:
         buckets.extend(run_id, recorded.unbucketed)
 
 
-def _record(run_id: str, points: Points) -> point_queries.Recorded:
+def _record(run_id: str, points: Points, project_id: str | None) -> point_queries.Recorded:
+    bucket_from = buckets.WANTED_FROM
     if points.are_distinct():
-        recorded = point_queries.append_points(run_id, points, bucket_from=buckets.WANTED_FROM)
-        if recorded.is_newest or not recorded.series_exist:
+        recorded = point_queries.append_points(
+            run_id, points, project_id=project_id, bucket_from=bucket_from
+        )
+        if recorded.are_newest or not recorded.series_exist:
             return recorded
-    return point_queries.merge_points(run_id, points, bucket_from=buckets.WANTED_FROM)
+    return point_queries.merge_points(
+        run_id, points, project_id=project_id, bucket_from=bucket_from
+    )
 
 
 def _make_series(run_id: str, keys: list[str]) -> None:

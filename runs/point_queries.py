@@ -1,7 +1,7 @@
 """SQL that takes points in and takes them back: one query a function, and why the ORM could not.
 
-A batch is one statement: it is there whole or not at all, in one round trip, and only rows that
-were really inserted count, which the ORM cannot tell.
+A batch is stored by one statement: it is there whole or not at all, and only rows that were really
+inserted count, which the ORM cannot tell.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 # --- in --------------------------------------------------------------------------------------
 
-# What the points of a series without any are to follow. Not NULL: an array that holds one is read
-# from its start for each of its elements.
+# What the points of a series without any, or without buckets, are to follow. Not NULL: an array
+# that holds one is read from its start for each of its elements.
 LEAST: Final = -(2**63)
 
 LOCKED: Final = f"""
     run AS MATERIALIZED (
         -- First of all, as everybody does who writes to a run.
-        SELECT id FROM runs_run WHERE id = %(run_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
+        SELECT id
+        FROM runs_run
+        WHERE
+            id = %(run_id)s AND deleted_at IS NULL
+            AND project_id = coalesce(%(project_id)s::text, project_id)
+        FOR NO KEY UPDATE
     ), named AS MATERIALIZED (
         -- Locked, and so as they are now: this statement's snapshot may be older than its locks.
         -- Looked up one by one: the run may have thousands of others.
@@ -44,7 +49,7 @@ LOCKED: Final = f"""
         SELECT
             array_agg(id ORDER BY number) AS ids,
             array_agg(bucket_shift ORDER BY number) AS shifts,
-            array_agg(bucketed_below ORDER BY number) AS belows,
+            array_agg(coalesce(bucketed_below, {LEAST}) ORDER BY number) AS belows,
             max(bucketed_below) AS below,
             array_agg(coalesce(last_step, {LEAST}) ORDER BY number) AS steps,
             array_agg(coalesce(last_timestamp_ms, {LEAST}) ORDER BY number) AS times,
@@ -54,7 +59,9 @@ LOCKED: Final = f"""
         SELECT
             ids[point.number] AS series_id, point.step, point.timestamp_ms, point.value,
             (point.step, point.timestamp_ms, point.value)
-                > (steps[point.number], times[point.number], values[point.number]) AS is_newest
+                > (steps[point.number], times[point.number], values[point.number])
+                -- After a rewind buckets may reach further than the points that are left.
+                AND point.step >= belows[point.number] AS is_newest
         FROM
             batch_of,
             unnest(
@@ -174,29 +181,36 @@ WITH {LOCKED}, new AS (
 
 
 class Recorded(NamedTuple):
-    run_exists: bool
+    run_exists: bool  # and is of the project, if that matters
     series_exist: bool  # all of the batch's; if not, nothing was done
-    is_newest: bool  # whether every point is beyond those that its series had
+    are_newest: bool  # whether every point is beyond its series' points and buckets
     unbucketed: list[int]  # series that have enough points in no bucket for some
 
 
-def append_points(run_id: str, points: Points, *, bucket_from: int) -> Recorded:
-    """Insert points that are beyond all that their series have, and distinct; unless they all are,
-    nothing is done.
+def append_points(
+    run_id: str, points: Points, *, project_id: str | None, bucket_from: int
+) -> Recorded:
+    """Insert points that are beyond all that their series have, points and buckets, and distinct;
+    unless they all are, nothing is done.
 
     So most points come, and no index has to be searched for them first: their series are locked.
     """
-    return _record(APPEND_POINTS, run_id, points, bucket_from)
+    return _record(APPEND_POINTS, run_id, points, project_id, bucket_from)
 
 
-def merge_points(run_id: str, points: Points, *, bucket_from: int) -> Recorded:
+def merge_points(
+    run_id: str, points: Points, *, project_id: str | None, bucket_from: int
+) -> Recorded:
     """Insert those of the points that are not there yet, wherever they belong."""
-    return _record(MERGE_POINTS, run_id, points, bucket_from)
+    return _record(MERGE_POINTS, run_id, points, project_id, bucket_from)
 
 
-def _record(statement: Statement, run_id: str, points: Points, bucket_from: int) -> Recorded:
+def _record(
+    statement: Statement, run_id: str, points: Points, project_id: str | None, bucket_from: int
+) -> Recorded:
     found = statement.row(
         run_id=run_id,
+        project_id=project_id,
         keys=points.distinct_keys,
         key_numbers=Bigints(points.key_numbers),
         steps=Bigints(points.steps),

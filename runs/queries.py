@@ -6,15 +6,6 @@ from typing import Final
 
 from trainhub.database import Bigints, Statement
 
-RUN_OF_PROJECT: Final = Statement(
-    "SELECT FROM runs_run WHERE id = %(run_id)s AND project_id = %(project_id)s"
-)
-
-
-def run_is_of_project(run_id: str, project_id: str) -> bool:
-    return RUN_OF_PROJECT.row(run_id=run_id, project_id=project_id) is not None
-
-
 HISTORY: Final = Statement("""
 SELECT step, timestamp_ms, value
 FROM runs_metricpoint

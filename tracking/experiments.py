@@ -18,9 +18,10 @@ from django.utils.translation import gettext as _
 from projects.models import Project, ProjectStatus
 from runs.reports import check_texts
 from tracking import paging
-from tracking.columns import ExperimentColumns, condition
+from tracking.columns import ExperimentColumns
+from tracking.conditions import where
 from tracking.errors import AlreadyExists, DoesNotExist, InvalidParameter
-from tracking.filters import parse_filter, parse_orders
+from tracking.filters import parse_orders
 from tracking.queries import lock_experiment_name
 from tracking.vocabulary import (
     NOTE_TAG,
@@ -145,9 +146,7 @@ def search(caller: User, message: Search) -> dict[str, Any]:
         projects = projects.filter(status=ProjectStatus.ARCHIVED)
     elif message.view_type != "ALL":
         projects = projects.exclude(status=ProjectStatus.ARCHIVED)
-    asked = parse_filter(message.filter or "")
-    if asked is not None:
-        projects = projects.filter(condition(asked, columns))
+    projects = projects.filter(where(message.filter or "", columns))
     ordering = paging.Ordering(parse_orders(message.order_by or ()), paging.CREATION, columns)
     page = ordering.page(projects, token=message.page_token or "", limit=message.max_results)
     found = paging.in_order(Project.objects.all(), page.ids)

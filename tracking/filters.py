@@ -2,8 +2,9 @@
 
     metrics.loss < 0.5 AND (params.`batch size` = '32' OR tags.team LIKE '%nlp%')
 
-What MLflow's own filters say and OR and parentheses besides. Nothing but InvalidParameter leaves
-this module, whatever it is given.
+What MLflow's own filters say and OR and parentheses besides: one language for all searches, of
+which each knows some names (tracking/columns.py). Nothing but InvalidParameter leaves this module,
+whatever it is given.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class Name:
     entity: str
     key: str
     position: int
+
+    def __str__(self) -> str:
+        return f"{self.entity}.{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,10 @@ class _Parser:
         self.take()
         return True
 
+    def close(self) -> None:
+        if not self.take_punctuation(")"):
+            raise self.wrong(_("a closing parenthesis is expected"))
+
     def any_of(self, depth: int) -> Node:
         parts = [self.all_of(depth)]
         while self.take_keyword("OR"):
@@ -223,8 +231,7 @@ class _Parser:
             raise self.wrong(_("the parentheses are nested too deep"))
         if self.take_punctuation("("):
             node = self.any_of(depth + 1)
-            if not self.take_punctuation(")"):
-                raise self.wrong(_("a closing parenthesis is expected"))
+            self.close()
             return node
         self._comparisons += 1
         if self._comparisons > MAX_COMPARISONS:
@@ -286,9 +293,11 @@ class _Parser:
             raise self.wrong(_("a list in parentheses is expected"))
         texts = [self.text()]
         while self.take_punctuation(","):
+            if self.take_punctuation(")"):  # as Python writes a tuple of one
+                break
             texts.append(self.text())
-        if not self.take_punctuation(")"):
-            raise self.wrong(_("a closing parenthesis is expected"))
+        else:
+            self.close()
         if len(texts) > MAX_VALUES:
             raise self.wrong(_("%(limit)d values are the limit") % {"limit": MAX_VALUES})
         return tuple(texts)

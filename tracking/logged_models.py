@@ -14,7 +14,7 @@ import msgspec
 import orjson
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from artifacts.logged_models import LoggedModel, LoggedModelMetric, LoggedModelStatus
@@ -22,12 +22,13 @@ from projects.models import Project
 from runs.external import create_external_run, report_status
 from runs.models import Run
 from runs.status import RunStatus
+from tracking import filters, paging
+from tracking.columns import LoggedModelColumns, MetricOnDataset
+from tracking.conditions import where
 from tracking.errors import InvalidParameter
 from tracking.experiments import experiment_of, project_ids
 from tracking.model_sources import location_of, logged_model_named, run_named
-from tracking.registry_filters import Condition, Fields
 from tracking.registry_messages import (
-    Filter,
     Id,
     Key,
     LongName,
@@ -37,7 +38,6 @@ from tracking.registry_messages import (
     as_pairs,
     milliseconds,
 )
-from tracking.registry_pages import page_of
 from tracking.wire import Message, Nothing, endpoint
 
 HISTORY_TAG: Final = "mlflow.log-model.history"
@@ -51,21 +51,6 @@ STATUS_TOLD: Final = {
 STATUSES: Final[dict[str | int, LoggedModelStatus]] = {
     **{told: status for status, told in STATUS_TOLD.items()},
     **dict(enumerate(STATUS_TOLD, start=1)),  # protobuf's numbers
-}
-TEXTS: Final = {
-    "name": "name",
-    "model_id": "id",
-    "model_type": "model_type",
-    "status": "status",
-    "source_run_id": "source_run_id",
-}
-TIMES: Final = {
-    name: column
-    for column, names in {
-        "created_at": ("creation_timestamp", "creation_timestamp_ms", "creation_time"),
-        "updated_at": ("last_updated_timestamp", "last_updated_timestamp_ms"),
-    }.items()
-    for name in names
 }
 
 
@@ -108,12 +93,12 @@ class Order(msgspec.Struct):
 
 class Search(Message):
     experiment_ids: list[Id] = msgspec.field(default_factory=list)
-    filter: Filter = ""
+    filter: str = ""
     datasets: Annotated[list[Dataset], msgspec.Meta(max_length=50)] = msgspec.field(
         default_factory=list
     )
     max_results: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
-    order_by: Annotated[list[Order], msgspec.Meta(max_length=20)] = msgspec.field(
+    order_by: Annotated[list[Order], msgspec.Meta(max_length=filters.MAX_ORDERS)] = msgspec.field(
         default_factory=list
     )
     page_token: str = ""
@@ -189,26 +174,18 @@ def log_params(caller: User, message: LogParams, model_id: str) -> dict[str, Any
 
 @endpoint("POST", message=Search)
 def search(caller: User, message: Search) -> dict[str, Any]:
-    datasets = _measured_on(message.datasets)
+    columns = LoggedModelColumns(_measured_on(message.datasets))
     projects = project_ids(caller, message.experiment_ids)
-
-    def has_metric(condition: Condition, value_matches: Q) -> Q:
-        metrics = LoggedModelMetric.objects.filter(datasets, model=OuterRef("pk"))
-        return Q(Exists(metrics.filter(value_matches, key=condition.key)))
-
-    fields = Fields(
-        texts=TEXTS, times=TIMES, maps={"tag": "tags", "param": "params"}, metric=has_metric
+    models = LoggedModel.objects.visible_to(caller).kept().filter(project__in=projects)
+    orders = [_order(order) for order in message.order_by]
+    ordering = paging.Ordering(orders, paging.CREATION, columns)
+    page = ordering.page(
+        models.filter(where(message.filter, columns)),
+        token=message.page_token,
+        limit=message.max_results,
     )
-    orders = [_order(order, fields) for order in message.order_by]
-    models = (
-        LoggedModel.objects.visible_to(caller)
-        .kept()
-        .filter(fields.where(message.filter), project__in=projects)
-        .order_by(*orders, "-created_at", "id")
-        .prefetch_related("metrics")
-    )
-    found, more = page_of(models, size=message.max_results, token=message.page_token)
-    return {"models": [_told(model) for model in found], **more}
+    found = paging.in_order(LoggedModel.objects.prefetch_related("metrics"), page.ids)
+    return {"models": [_told(model) for model in found], "next_page_token": page.next_token}
 
 
 @endpoint("POST", message=LogModel)
@@ -258,20 +235,14 @@ def _measured_on(datasets: Iterable[Dataset | Order]) -> Q:
     return condition
 
 
-def _order(order: Order, fields: Fields) -> Any:
-    if not order.field_name.startswith("metrics."):
-        return fields.order(order.field_name, ascending=order.ascending)
-    latest = (
-        LoggedModelMetric.objects.filter(
-            _measured_on([order] if order.dataset_name else []),
-            model=OuterRef("pk"),
-            key=order.field_name.removeprefix("metrics."),
-        )
-        .order_by("-timestamp_ms", "-step", "run_id")
-        .values("value")[:1]
-    )
-    value = Subquery(latest)
-    return value.asc(nulls_last=True) if order.ascending else value.desc(nulls_last=True)
+def _order(order: Order) -> filters.Order:
+    """Its names are not quoted, whatever is in them."""
+    field = order.field_name
+    name = filters.Name("attribute", field.removeprefix("attributes."), 0)
+    if field.startswith("metrics."):
+        measured = _measured_on([order] if order.dataset_name else [])
+        name = MetricOnDataset("metric", field.removeprefix("metrics."), 0, measured)
+    return filters.Order(name, descending=not order.ascending)
 
 
 def _answer(model: LoggedModel) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from artifacts.registry import ModelVersion, Stage
+from tracking import paging
+from tracking.columns import ModelVersionColumns
+from tracking.conditions import where
 from tracking.errors import InvalidParameter
+from tracking.filters import parse_orders
 from tracking.model_sources import download_uri, source_of, version_named
 from tracking.registered_models import model_named, stage_named
-from tracking.registry_filters import Fields
 from tracking.registry_messages import (
     Address,
-    Filter,
     Id,
     Key,
     Name,
@@ -28,21 +30,8 @@ from tracking.registry_messages import (
     as_dict,
     version_as_told,
 )
-from tracking.registry_pages import page_of
 from tracking.wire import Message, endpoint
 
-FIELDS: Final = Fields(
-    texts={
-        "name": "model__name",
-        "run_id": "run_id",
-        "source": "source",
-        "source_path": "source",
-        "current_stage": "stage",
-    },
-    numbers={"version_number": "number", "version": "number"},
-    times={"creation_timestamp": "created_at", "last_updated_timestamp": "updated_at"},
-    maps={"tag": "tags"},
-)
 DEFAULT_ORDER: Final = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
 
 
@@ -71,11 +60,9 @@ class TransitionStage(OfVersion):
 
 
 class Search(Message):
-    filter: Filter = ""
+    filter: str = ""
     max_results: Annotated[int, msgspec.Meta(ge=1, le=200_000)] = 10_000
-    order_by: Annotated[list[str], msgspec.Meta(max_length=20)] = msgspec.field(
-        default_factory=list
-    )
+    order_by: list[str] = msgspec.field(default_factory=list)
     page_token: str = ""
 
 
@@ -138,17 +125,14 @@ def transition_stage(caller: User, message: TransitionStage) -> dict[str, Any]:
 
 @endpoint("GET", message=Search)
 def search(caller: User, message: Search) -> dict[str, Any]:
-    orders = [FIELDS.order_by(text) for text in message.order_by or DEFAULT_ORDER]
-    versions = (
-        ModelVersion.objects.visible_to(caller)
-        .filter(FIELDS.where(message.filter))
-        .order_by(*orders, "id")
-        .select_related("model", "created_by")
-        .prefetch_related("aliases")
-    )
-    found, more = page_of(versions, size=message.max_results, token=message.page_token)
-    told = [version_as_told(version, version.model) for version in found]
-    return {"model_versions": told, **more}
+    columns = ModelVersionColumns()
+    versions = ModelVersion.objects.visible_to(caller).filter(where(message.filter, columns))
+    orders = parse_orders(message.order_by or DEFAULT_ORDER)
+    ordering = paging.Ordering(orders, paging.UPDATE, columns)
+    page = ordering.page(versions, token=message.page_token, limit=message.max_results)
+    whole = ModelVersion.objects.select_related("model", "created_by").prefetch_related("aliases")
+    told = [version_as_told(one, one.model) for one in paging.in_order(whole, page.ids)]
+    return {"model_versions": told, "next_page_token": page.next_token}
 
 
 @endpoint("GET", message=OfVersion)

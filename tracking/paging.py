@@ -14,29 +14,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from django.db.models import F, Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.db.models.expressions import OrderBy
 from django.db.models.lookups import Exact, GreaterThan, IsNull, LessThan
 from django.utils.translation import gettext as _
 
 from runs.ingestion import json_number
-from tracking.columns import Column, Columns, Kind, is_nan, ordering
+from tracking.conditions import Column, Columns, Kind, is_nan, ordering
 from tracking.errors import InvalidParameter
 from tracking.filters import Name, Order
 from tracking.vocabulary import EPOCH
 
 MICROSECOND = timedelta(microseconds=1)
 MAX_TOKEN_LENGTH = 100_000
+M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True)
 class Page:
     """The rows that were found, by their ids, and whether there are more."""
 
-    ids: list[str]
+    ids: list[Any]
     is_last: bool
     encode: Callable[[int], str]  # the token that says: go on after this one of ``ids``
 
@@ -97,6 +98,8 @@ class Term:
             return None
         if self.column.kind is Kind.TIME and type(value) is int:
             return EPOCH + MICROSECOND * value
+        if self.column.kind is Kind.INTEGER and type(value) is int:
+            return value
         if self.column.kind is Kind.NUMBER and type(value) in (int, float):
             return float(value)
         if self.column.kind is Kind.NUMBER and value in ("NaN", "Infinity", "-Infinity"):
@@ -114,10 +117,8 @@ class Ordering:
         names = {(order.name.entity, order.name.key) for order in orders}
         if (default.name.entity, default.name.key) not in names:
             orders = [*orders, default]
-        self._terms = [Term(columns.column(order.name), order.descending) for order in orders]
-        if any(term.column.wrap is not None for term in self._terms):
-            raise InvalidParameter(_("Runs cannot be sorted by their datasets."))
-        self._terms.append(Term(Column(Kind.TEXT, F("pk")), descending=False))
+        self._terms = [Term(columns.sorting(order.name), order.descending) for order in orders]
+        self._terms.append(Term(columns.PRIMARY_KEY, descending=False))
         said = repr([(order.name.entity, order.name.key, order.descending) for order in orders])
         self._digest = hashlib.sha256(said.encode()).hexdigest()[:12]
 
@@ -165,11 +166,13 @@ class Ordering:
             raise InvalidParameter(_("The page token is not one of this search.")) from None
 
 
-def in_order(rows: QuerySet[Model], ids: Sequence[str]) -> list[Any]:
+def in_order(rows: QuerySet[M], ids: Sequence[Any]) -> list[M]:
     """The rows of ``ids``, in that order; without those that have gone meanwhile."""
     found = rows.in_bulk(list(ids))
     return [found[id] for id in ids if id in found]
 
 
-START: Order = Order(Name("attribute", "start_time", 0), descending=True)
-CREATION: Order = Order(Name("attribute", "creation_time", 0), descending=True)
+START = Order(Name("attribute", "start_time", 0), descending=True)
+CREATION = Order(Name("attribute", "creation_time", 0), descending=True)
+UPDATE = Order(Name("attribute", "last_updated_timestamp", 0), descending=True)
+NAME = Order(Name("attribute", "name", 0), descending=False)

@@ -16,11 +16,13 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from artifacts.registry import ModelVersion, RegisteredModel, Stage
+from tracking import paging
+from tracking.columns import RegisteredModelColumns
+from tracking.conditions import where
 from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.filters import parse_orders
 from tracking.model_sources import version_named
-from tracking.registry_filters import Fields
 from tracking.registry_messages import (
-    Filter,
     Key,
     Name,
     Number,
@@ -30,20 +32,10 @@ from tracking.registry_messages import (
     registered_model_as_told,
     version_as_told,
 )
-from tracking.registry_pages import page_of
 from tracking.wire import Message, endpoint
 
 ALIAS: Final = re.compile(r"[\w\-]{1,255}")
 RESERVED_ALIAS: Final = re.compile(r"latest|v\d+", re.IGNORECASE)
-FIELDS: Final = Fields(
-    texts={"name": "name"},
-    times={
-        "creation_timestamp": "created_at",
-        "timestamp": "created_at",
-        "last_updated_timestamp": "updated_at",
-    },
-    maps={"tag": "tags"},
-)
 
 
 class Named(Message):
@@ -64,11 +56,9 @@ class Describe(Named):
 
 
 class Search(Message):
-    filter: Filter = ""
+    filter: str = ""
     max_results: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
-    order_by: Annotated[list[str], msgspec.Meta(max_length=20)] = msgspec.field(
-        default_factory=list
-    )
+    order_by: list[str] = msgspec.field(default_factory=list)
     page_token: str = ""
 
 
@@ -131,12 +121,14 @@ def delete(caller: User, message: Named) -> dict[str, Any]:
 
 @endpoint("GET", message=Search)
 def search(caller: User, message: Search) -> dict[str, Any]:
-    orders = [FIELDS.order_by(text) for text in message.order_by]
-    models = _models(caller).filter(FIELDS.where(message.filter)).order_by(*orders, "name")
-    found, more = page_of(models, size=message.max_results, token=message.page_token)
+    columns = RegisteredModelColumns()
+    models = RegisteredModel.objects.visible_to(caller).filter(where(message.filter, columns))
+    ordering = paging.Ordering(parse_orders(message.order_by), paging.NAME, columns)
+    page = ordering.page(models, token=message.page_token, limit=message.max_results)
+    found = paging.in_order(_models(caller), page.ids)
     latest = _latest_versions(found)
     told = [registered_model_as_told(model, latest[model.pk]) for model in found]
-    return {"registered_models": told, **more}
+    return {"registered_models": told, "next_page_token": page.next_token}
 
 
 @endpoint("GET", "POST", message=LatestVersions)

@@ -18,7 +18,6 @@ LongName = Annotated[str, msgspec.Meta(max_length=500, pattern=WITHOUT_NUL)]
 Id = Annotated[str, msgspec.Meta(max_length=64, pattern=WITHOUT_NUL)]
 Digest = Annotated[str, msgspec.Meta(max_length=250, pattern=WITHOUT_NUL)]
 Number = Annotated[str, msgspec.Meta(max_length=10)]  # of a version
-Filter = Annotated[str, msgspec.Meta(max_length=10_000)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=250, pattern=WITHOUT_NUL)]
 Address = Annotated[str, msgspec.Meta(max_length=2000, pattern=WITHOUT_NUL)]
 

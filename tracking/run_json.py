@@ -32,7 +32,7 @@ def run_json(run_id: str) -> dict[str, Any]:
 
 
 def runs_json(ids: Sequence[str], *, in_full: bool) -> list[dict[str, Any]]:
-    """The runs of ``ids`` and all that they hold, in that order, in two to four queries; without
+    """The runs of ``ids`` and all that they hold, in that order, in four queries at most; without
     those that have gone meanwhile.
 
     If not ``in_full``, metrics are told from the runs' own rows: their values, without step and

@@ -14,10 +14,11 @@ from django.utils.translation import gettext as _
 from runs import external, reports
 from runs.models import Run, RunQuerySet
 from tracking import experiments, paging
-from tracking.columns import RunColumns, condition
+from tracking.columns import RunColumns
+from tracking.conditions import where
 from tracking.errors import DoesNotExist, InvalidParameter
 from tracking.experiments import Limit, Tag
-from tracking.filters import parse_filter, parse_orders
+from tracking.filters import parse_orders
 from tracking.run_json import run_info, run_json, runs_json
 from tracking.vocabulary import STATUSES, USER_TAG, StatusName, ViewType, time_from
 from tracking.wire import Int64, Message, endpoint, storable_text
@@ -131,15 +132,10 @@ class Search(Message):
 def search(caller: User, message: Search) -> dict[str, Any]:
     """A page's ids by one query, and then their rows: sorting need not carry whole runs about."""
     columns = RunColumns()
-    asked = parse_filter(message.filter or "")
-    found = None if asked is None else condition(asked, columns)
+    found = where(message.filter or "", columns)
     ordering = paging.Ordering(parse_orders(message.order_by or ()), paging.START, columns)
-    runs = columns.prepare(_searched(caller, message))
-    page = ordering.page(
-        runs if found is None else runs.filter(found),
-        token=message.page_token or "",
-        limit=message.max_results,
-    )
+    runs = columns.prepare(_searched(caller, message)).filter(found)
+    page = ordering.page(runs, token=message.page_token or "", limit=message.max_results)
     answered, count = _whole_runs(page.ids)
     return {"runs": answered, "next_page_token": page.token_after(count)}
 

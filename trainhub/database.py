@@ -1,4 +1,4 @@
-"""Statements that must be quick: prepared once a connection, parameters in binary.
+"""Statements that must be quick: prepared on each connection, arrays of numbers sent in binary.
 
 Django's own cursors bind parameters in the client and prepare nothing; planning a long statement
 anew costs more than running it. (https://www.psycopg.org/psycopg3/docs/api/pq.html)
@@ -6,6 +6,7 @@ anew costs more than running it. (https://www.psycopg.org/psycopg3/docs/api/pq.h
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import count
@@ -28,8 +29,8 @@ INT8, FLOAT8, INT8_ARRAY, FLOAT8_ARRAY = 20, 701, 1016, 1022  # types' oids, fix
 # made of it a minute later, when PostgreSQL notices by itself.
 PLAN_SECONDS = 10
 
-# What a prepared statement ends in after another process has migrated the tables, or has thrown
-# away what this connection has prepared.
+# What a prepared statement ends in once the tables have been migrated, or the session's prepared
+# statements thrown away, as poolers do.
 STALE = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName)
 
 
@@ -66,7 +67,8 @@ class _DoublesDumper(_ArrayDumper):
 
 
 class _Context:
-    """What values become on their way in and out; unlike Django's connections', all of it in C."""
+    """What values become on their way in and out: psycopg's own way, which is C, and not that of
+    Django's connections, which is Python; and our arrays."""
 
     adapters = AdaptersMap(psycopg.adapters)
     connection = None  # times are UTC, as Django's connections have them
@@ -88,14 +90,15 @@ class Statement:
 
     The types of the parameters are what PostgreSQL infers: cast them where it could not know. Rows
     come in binary. It goes by psycopg's wrapper of libpq: psycopg's own cursors take longer over
-    binding, waiting and loading than PostgreSQL takes over most of our statements.
+    binding, waiting and loading than PostgreSQL takes over most of our statements. Signals wait
+    until it has answered.
     """
 
     _numbers = count()
-    # What each connection has prepared, and when.
-    _prepared: ClassVar[WeakKeyDictionary[psycopg.Connection[Any], dict[bytes, float]]] = (
-        WeakKeyDictionary()
-    )
+    # What each connection has prepared, under which name, and when.
+    _prepared: ClassVar[
+        WeakKeyDictionary[psycopg.Connection[Any], dict[Statement, tuple[bytes, float]]]
+    ] = WeakKeyDictionary()
 
     def __init__(self, text: str) -> None:
         numbers: dict[str, int] = {}
@@ -105,7 +108,6 @@ class Statement:
 
         self._sql = re.sub(r"%\((\w+)\)s", placeholder, text).encode()
         self._parameters = list(numbers)
-        self._name = b"trainhub_%d" % next(self._numbers)
         self._columns: list[str] = []
 
     def rows(self, **parameters: Any) -> list[tuple[Any, ...]]:
@@ -140,25 +142,32 @@ class Statement:
 
     def _run(self, parameters: dict[str, Any]) -> tuple[PGresult, TransformerType]:
         database = connections[DEFAULT_DB_ALIAS]  # once: the ``connection`` of Django looks it up
-        if database.connection is None:
-            database.ensure_connection()
+        database.ensure_connection()
         if database.queries_logged:  # tests count queries
             database.queries_log.append({"sql": self._sql.decode(), "time": ""})
         transformer: TransformerType = Transformer(_Context)
         values = [parameters[name] for name in self._parameters]
-        bound = transformer.dump_sequence(values, [_format(value) for value in values])
         with database.wrap_database_errors:
-            try:
-                result = self._execute(database.connection, bound, transformer.formats)
-            except (psycopg.OperationalError, *STALE) as error:
-                stale = isinstance(error, STALE)
-                if database.in_atomic_block or (not stale and database.is_usable()):
-                    raise
-                database.close()
-                database.connect()
-                result = self._execute(database.connection, bound, transformer.formats)
+            bound = transformer.dump_sequence(values, [_format(value) for value in values])
+            result = self._result(database, bound, transformer.formats)
         transformer.set_pgresult(result)
         return result, transformer
+
+    def _result(
+        self, database: Any, bound: Sequence[Buffer | None], formats: Sequence[Format] | None
+    ) -> PGresult:
+        try:
+            return self._execute(database.connection, bound, formats)
+        except STALE:
+            self._prepared.pop(database.connection, None)
+            if database.in_atomic_block:
+                raise
+        except psycopg.OperationalError:
+            if database.in_atomic_block or database.is_usable():
+                raise
+            database.close()
+            database.connect()
+        return self._execute(database.connection, bound, formats)
 
     def _execute(
         self,
@@ -169,9 +178,8 @@ class Statement:
         libpq = connection.pgconn
         if not connection.autocommit and libpq.transaction_status == TransactionStatus.IDLE:
             connection.execute("SELECT")  # psycopg begins its transaction with a cursor's first
-        self._prepare(libpq, self._prepared.setdefault(connection, {}))
         result = libpq.exec_prepared(
-            self._name,
+            self._prepare(libpq, self._prepared.setdefault(connection, {})),
             bound,  # type: ignore[arg-type]  # None is NULL
             formats,
             Format.BINARY,
@@ -179,15 +187,18 @@ class Statement:
         _check(libpq, result)
         return result
 
-    def _prepare(self, libpq: PGconn, prepared: dict[bytes, float]) -> None:
-        now, at = monotonic(), prepared.get(self._name)
-        if at is not None and now < at + PLAN_SECONDS:
-            return
-        if at is not None:
-            _check(libpq, libpq.exec_(b"DEALLOCATE " + self._name))
-            del prepared[self._name]
-        _check(libpq, libpq.prepare(self._name, self._sql))
-        prepared[self._name] = now
+    def _prepare(self, libpq: PGconn, prepared: dict[Statement, tuple[bytes, float]]) -> bytes:
+        """The name it is prepared under."""
+        now = monotonic()
+        name, at = prepared.get(self, (b"", -math.inf))
+        if now < at + PLAN_SECONDS:
+            return name
+        if name:
+            _check(libpq, libpq.exec_(b"DEALLOCATE " + name))
+        name = b"trainhub_%d" % next(self._numbers)
+        _check(libpq, libpq.prepare(name, self._sql))
+        prepared[self] = name, now
+        return name
 
 
 def _format(value: Any) -> PyFormat:

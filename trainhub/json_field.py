@@ -47,4 +47,6 @@ def loads(text: str) -> Any:
 
 def rewritten(text: str) -> str | bytes:
     """JSON that the database has written, for readers of JSON: nearly always as it is."""
-    return text if _LONG_NUMBER.search(text) is None else orjson.dumps(loads(text))
+    if _LONG_NUMBER.search(text) is None:
+        return text
+    return orjson.dumps(json.loads(text, cls=Decoder))

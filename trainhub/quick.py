@@ -12,49 +12,47 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from trainhub.quick_urls import quick_view
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
-
-
-# (request, **path arguments); None: the request goes the long way, and nothing may have come of it
-# that does not bear repeating.
-QuickView = Callable[..., HttpResponse | None]
 
 
 class QuickAnswersMiddleware:
     """Stands behind what looks after every answer, and before all that pages need."""
 
     def __init__(self, get_response: GetResponse) -> None:
-        # Not at the top: views and models are not there yet when settings are read.
-        from trainhub.quick_urls import quick_view
-
         self.get_response = get_response
-        self.quick_view = quick_view
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        found = self.quick_view(request.path_info)
+        found = quick_view(request.path_info)
         if found is None:
             return self.get_response(request)
         view, arguments = found
-        body = _hold_body(request)
+        body = request._stream = _Body(request._stream)  # type: ignore[assignment]
         response = view(request, **arguments)
         if response is None:
-            _give_back(request, body)
+            body.give_back(request)
             return self.get_response(request)
         return response
 
 
-def _hold_body(request: Any) -> bytes:
-    """Read as much of the body as any of these addresses takes, and one byte more, by which the
-    long way sees that it is too large."""
-    body: bytes = request.read(settings.MAX_JSON_BYTES + 1)
-    _give_back(request, body)
-    return body
+class _Body:
+    """The body of a request, to be read when the view wants it (it asks first who is calling), and
+    then once more by the long way; Django itself has no way to."""
 
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._content: bytes | None = None
 
-def _give_back(request: Any, body: bytes) -> None:
-    """Let ``request`` be read as if nobody had; Django itself has no way to."""
-    request._stream = BytesIO(body)
-    request._read_started = False
+    def read(self, size: int) -> bytes:
+        """What the view reads, it reads at once: see read_bounded."""
+        content: bytes = self._stream.read(size)
+        self._content = content
+        return content
+
+    def give_back(self, request: Any) -> None:
+        """Let ``request`` be read as if nobody had."""
+        request._stream = self._stream if self._content is None else BytesIO(self._content)
+        request._read_started = False

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
+
+from django.http import HttpResponse
 
 from runs import quick_views
 from tracking import metrics, runs
 from trainhub.ids import ID_PATTERN
-from trainhub.quick import QuickView
+
+# (request, **path arguments); None: the request goes the long way, and nothing may have come of it
+# that does not bear repeating.
+QuickView = Callable[..., HttpResponse | None]
 
 MLFLOW: Final = "/api/2.0/mlflow"
 PATHS: Final[dict[str, QuickView]] = {

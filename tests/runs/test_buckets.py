@@ -178,6 +178,20 @@ def test_late_points_do_not_have_the_buckets_extended_at_every_step(
         ingestion.record_points(run.pk, Points.of([point(200)]))
 
 
+def test_points_between_what_a_rewind_left_and_where_its_buckets_end_are_in_the_chart(small):
+    run = RunFactory()
+    ingestion.record_metrics(run, [point(step) for step in (*range(100), *range(3000, 5000))])
+    ingestion.rewind(run, 2047)
+    series = run.series.get()
+    gap = range(series.last_step + 1, series.bucketed_below)
+    assert gap
+
+    ingestion.record_metrics(run, [point(gap[0]), point(gap[-1])])
+
+    [found] = metrics.series(run, [KEY], max_points=20)
+    assert_true(found.buckets, stored(run))
+
+
 def test_chart_read_while_a_rewind_goes_on_misses_no_point_that_is_kept(small):
     run = RunFactory()
     ingestion.record_metrics(run, [point(step) for step in range(1000)])

@@ -318,6 +318,25 @@ def test_versions_are_searched_by_what_clients_search_by(mlflow):
     assert found("name = 'a' AND version_number > 1") == [("a", "2")]
 
 
+@pytest.mark.parametrize("order", [[], ["version_number DESC"], ["run_id ASC", "name DESC"]])
+def test_pages_of_versions_follow_each_other(mlflow, order):
+    mlflow.register("a")
+    mlflow.register("b")
+    for name in "aba":
+        mlflow.add_version(name)
+
+    found, token = [], ""
+    while not found or token:
+        message = {"order_by": order, "max_results": 1, "page_token": token}
+        page = mlflow.ok("GET", f"{VERSIONS}/search", **message)
+        found += [(each["name"], each["version"]) for each in page["model_versions"]]
+        token = page["next_page_token"]
+
+    whole = mlflow.ok("GET", f"{VERSIONS}/search", order_by=order)["model_versions"]
+    assert found == [(each["name"], each["version"]) for each in whole]
+    assert sorted(found) == [("a", "1"), ("a", "2"), ("b", "1")]
+
+
 def test_tag_of_a_version_is_set_and_deleted(mlflow):
     mlflow.register()
     mlflow.add_version()
@@ -626,6 +645,35 @@ def test_logged_models_are_searched_and_ordered_by_metrics(mlflow):
     assert found(order_by=[{"field_name": "metrics.loss", "ascending": False}]) == ["a", "b", "c"]
 
 
+def test_pages_of_logged_models_follow_each_other_by_a_metric(mlflow):
+    run = RunFactory()
+    for name, loss in {"a": 0.5, "b": float("nan"), "c": None, "d": 0.1, "e": 0.5}.items():
+        model_id = mlflow.log_model(run.project, name=name)["info"]["model_id"]
+        if loss is not None:
+            points = [
+                ModelPoint(model_id, "loss", loss, 0, 0, dataset_name="eval"),
+                ModelPoint(model_id, "loss", 1 - loss, 0, 1, dataset_name="train"),
+            ]
+            LoggedModel.objects.record_metrics(run.pk, points)
+    order = [{"field_name": "metrics.loss", "dataset_name": "eval"}]
+    message = {"experiment_ids": [run.project_id], "order_by": order, "max_results": 1}
+
+    names, token = [], ""
+    while not names or token:
+        page = mlflow.ok("POST", f"{LOGGED}/search", **message, page_token=token)
+        names += [model["info"]["name"] for model in page["models"]]
+        token = page["next_page_token"]
+
+    assert names == ["d", "e", "a", "b", "c"]  # those alike: the newest first
+
+
+@pytest.mark.parametrize("field", ["nonsense", "tags.a", "params.a", "metrics", "name DESC"])
+def test_order_of_logged_models_by_what_is_no_attribute_is_refused(mlflow, field):
+    refusal = mlflow.refusal("POST", f"{LOGGED}/search", order_by=[{"field_name": field}])
+
+    assert refusal == "INVALID_PARAMETER_VALUE"
+
+
 def test_metric_that_is_no_number_is_told_as_text(mlflow):
     run = RunFactory()
     model_id = mlflow.log_model(run.project)["info"]["model_id"]
@@ -790,11 +838,10 @@ def test_nobody_unknown_sees_the_registry(mlflow, settings):
     assert mlflow.refusal("POST", f"{MODELS}/alias") == "UNAUTHENTICATED"
 
 
-@pytest.mark.parametrize(
-    "filter", [" AND ".join(["name = 'a'"] * 51), "creation_timestamp > -99999999999999"]
-)
 @pytest.mark.parametrize("what", ["registered-models", "model-versions"])
-def test_filter_that_no_database_should_be_asked_is_refused(mlflow, what, filter):
+def test_filter_that_no_database_should_be_asked_is_refused(mlflow, what):
+    filter = " AND ".join(["name = 'a'"] * 51)
+
     answer = mlflow.http.get(f"/api/2.0/mlflow/{what}/search", {"filter": filter})
 
     assert answer.status_code == 400

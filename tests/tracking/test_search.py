@@ -15,7 +15,8 @@ from runs.models.run import ENDS
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory
 from tracking import paging
-from tracking.columns import RunColumns, condition
+from tracking.columns import RunColumns
+from tracking.conditions import where
 from tracking.filters import AllOf, Comparison, parse_filter, parse_orders
 from tracking.runs import RUNS_IN_FULL
 from tracking.vocabulary import STATUS_NAMES, artifact_uri, milliseconds
@@ -202,7 +203,7 @@ FILTERS = st.recursive(
 
 def found_by(project, text):
     columns = RunColumns()
-    asked = condition(parse_filter(text), columns)
+    asked = where(text, columns)
     return set(columns.prepare(project.runs.all()).filter(asked).values_list("pk", flat=True))
 
 
@@ -461,6 +462,17 @@ def test_endless_numbers_are_no_error(mlflow, number):
     mlflow.tell("runs/search", experiment_ids=[project.pk], filter=f"metrics.a < {number}")
 
 
+@pytest.mark.parametrize("bound", ["< 9223372036854775807", "> -62135596800001"])
+def test_times_beyond_the_calendar_are_before_or_after_all(mlflow, bound):
+    project, runs = some_runs()
+    started = [run.pk for run in runs if run.started_at is not None]
+
+    answer = mlflow.tell("runs/search", experiment_ids=[project.pk], filter=f"start_time {bound}")
+
+    assert started
+    assert {run["info"]["run_id"] for run in answer["runs"]} == set(started)
+
+
 def test_queries_of_a_search(mlflow, django_assert_num_queries):
     project, _runs = some_runs()
     body = {"filter": "metrics.loss > 0", "order_by": ["metrics.loss"]}
@@ -475,11 +487,9 @@ def plan_of(text, orders):
     project = Run.objects.values_list("project_id", flat=True)[0]
     columns = RunColumns()
     runs = Run.objects.filter(project__in=[project]).kept()
-    asked = condition(parse_filter(text), columns) if text else None
+    asked = where(text, columns)
     ordering = paging.Ordering(parse_orders(orders), paging.START, columns)
-    runs = columns.prepare(runs)
-    if asked is not None:
-        runs = runs.filter(asked)
+    runs = columns.prepare(runs).filter(asked)
     by = [by for term in ordering._terms for by in term.order_by()]
     return runs.order_by(*by).values_list("pk")[:100].explain()
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from django.db import DataError, OperationalError, connection, transaction
+from django.db import DataError, OperationalError, ProgrammingError, connection, transaction
 
 from tests.workers import database_url
 from trainhub import database
@@ -93,6 +93,12 @@ def test_what_the_database_refuses_is_djangos_error():
 
 
 @pytest.mark.django_db
+def test_what_the_database_could_not_keep_is_djangos_error_too():
+    with pytest.raises(DataError):
+        ECHO.row(whole=Bigints(), broken=Doubles(), text="\x00")
+
+
+@pytest.mark.django_db
 def test_rows_by_their_columns_names():
     statement = Statement("SELECT %(number)s::bigint AS number, NULL::text AS nothing")
 
@@ -117,3 +123,38 @@ def test_statement_is_planned_anew_when_its_plan_is_old(monkeypatch):
     [later] = prepared_at.row()
 
     assert first == again < later
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_rollback_leaves_what_is_prepared():
+    ECHO.row(whole=Bigints(), broken=Doubles(), text="")
+    psycopg.Cursor(connection.connection).execute("SELECT 1")  # must not be prepared by psycopg
+    with transaction.atomic():
+        transaction.set_rollback(True)
+        connection.connection.execute("SELECT 1")
+
+    with transaction.atomic():
+        assert ECHO.row(whole=Bigints([1]), broken=Doubles(), text="")[0] == [1]
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_statement_that_was_thrown_away_is_prepared_anew():
+    statement = Statement("SELECT 1")
+    statement.row()
+    with connection.cursor() as cursor:
+        cursor.execute("DISCARD PLANS; DEALLOCATE ALL")
+
+    assert statement.row() == (1,)
+
+
+@pytest.mark.django_db
+def test_statement_that_was_thrown_away_fails_one_transaction_alone():
+    statement = Statement("SELECT 1")
+    statement.row()
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+
+    with pytest.raises(ProgrammingError), transaction.atomic():
+        statement.row()
+
+    assert statement.row() == (1,)

@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.test.client import FakePayload
 from django.urls import resolve
 
 from runs.metrics import summaries
@@ -67,7 +68,7 @@ def test_answers_are_sealed_as_all_others(api, run):
 
     assert went_the_long_way(long)
     assert short.json() == long.json()
-    for name in ("X-Content-Type-Options", "Referrer-Policy", "Content-Type"):
+    for name in ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Content-Type"):
         assert short.headers[name] == long.headers[name]
     assert short.headers["Content-Length"] == str(len(short.content))
 
@@ -101,6 +102,16 @@ def test_body_that_is_too_large_is_refused(api, run, settings, path):
     assert "100" in answer.content.decode()
 
 
+@pytest.mark.parametrize("path", ["{run}/metrics", LOG_METRIC])
+def test_body_of_a_stranger_is_not_read_by_the_short_way(client, run, settings, monkeypatch, path):
+    settings.OPEN_MODE = False
+    monkeypatch.setattr(FakePayload, "read", lambda *_arguments: pytest.fail("it was read"))
+
+    answer = client.post(path.format(run=detail(run)), {}, content_type="application/json")
+
+    assert answer.status_code == 401
+
+
 def test_why_a_point_is_refused_is_said_in_the_readers_language(api, run):
     body = {"points": [POINT | {"key": ""}]}
 
@@ -119,3 +130,14 @@ def test_why_a_point_is_refused_is_said_in_the_readers_language(api, run):
 def test_head_and_unknown_runs_are_answered(api, run):
     assert api.head(detail(run)).status_code == 200
     assert api.get(detail(RunFactory.build(project=run.project))).status_code == 404
+
+
+def test_points_for_a_run_of_another_project_are_not_found(api, run):
+    other = RunFactory()
+
+    answer = api.post_json(
+        f"/projects/{other.project_id}/runs/{run.pk}/metrics", {"points": [POINT]}
+    )
+
+    assert answer.status_code == 404
+    assert keys_of(run) == []
