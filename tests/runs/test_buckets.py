@@ -1,6 +1,7 @@
 """Series summed up ahead: whatever comes in whichever order, a chart shows what is true."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from django.db import connection, transaction
@@ -214,6 +215,8 @@ batches = st.lists(st.lists(points, max_size=12), max_size=8)
 
 @given(
     batches=batches,
+    # Far apart, there are several buckets even of the coarsest.
+    apart=st.sampled_from([1, 300, 3000]),
     rewind=st.none() | st.integers(0, 40),
     ends=st.tuples(st.integers(-45, 45), st.integers(-45, 45)),
     max_points=st.integers(2, 12),
@@ -222,15 +225,15 @@ batches = st.lists(st.lists(points, max_size=12), max_size=8)
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_batches_in_any_order_are_summed_up_as_they_are(
-    small, batches, rewind, ends, max_points
+    small, batches, apart, rewind, ends, max_points
 ):
-    low, high = sorted(ends)
+    low, high = sorted(apart * end for end in ends)
     with transaction.atomic():
         run = RunFactory()
         for number, batch in enumerate(batches):
-            ingestion.record_metrics(run, batch)
+            ingestion.record_metrics(run, [replace(one, step=apart * one.step) for one in batch])
             if number == 3 and rewind is not None:
-                ingestion.rewind(run, rewind)
+                ingestion.rewind(run, apart * rewind)
 
         everything = stored(run)
         series = run.series.first()
