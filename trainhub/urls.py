@@ -43,6 +43,8 @@ urlpatterns = [
     re_path(rf"^{RUN}/artifacts/files/(?P<path>.+)\Z", ArtifactFileView.as_view(), name="file"),
     *artifacts.urls,
     path("get-artifact", ArtifactLinkView.as_view()),
+    # Pages say which icon is theirs; the admin's and the documentation's leave it to browsers.
+    path("favicon.ico", login_not_required(RedirectView.as_view(url="/static/favicon.svg"))),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(), name="docs"),
     path("redoc", SpectacularRedocView.as_view(), name="redoc"),

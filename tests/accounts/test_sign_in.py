@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 # What answers without sign-in: the way in, and what asks whether the server is up (orchestrators
 # have no account). The root leads to the dashboard, which asks.
-OPEN = {"", "login", "admin/login/", "dashboard/language", "healthz", "health"}
+OPEN = {"", "login", "admin/login/", "dashboard/language", "healthz", "health", "favicon.ico"}
 
 
 def addresses(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, URLPattern]]:
