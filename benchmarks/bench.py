@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,16 @@ class Bench:
 
     def bare_django(self) -> AbstractContextManager[Server]:
         return servers.bare_django(self.cluster, self.directory)
+
+    def ours_and_peers(self) -> Iterator[tuple[str, Server]]:
+        """One after the other, under the names "ours", "FastTrackML", "MLflow"."""
+        for name, serving in (
+            ("ours", self.trainhub()),
+            ("FastTrackML", self.fasttrackml()),
+            ("MLflow", self.mlflow()),
+        ):
+            with serving as server:
+                yield name, server
 
     def nothing(self) -> AbstractContextManager[Server]:
         return servers.nothing(self.cluster, self.directory)

@@ -110,15 +110,10 @@ def run_list(bench: Bench) -> list[Row]:
 def search(bench: Bench) -> list[Row]:
     runs = bench.size(20_000, 1_000)
     found = {}
-    for name, serving in (
-        ("ours", bench.trainhub()),
-        ("FastTrackML", bench.fasttrackml()),
-        ("MLflow", bench.mlflow()),
-    ):
-        with serving as server:
-            experiment_id, run_id = full_run(server)
-            clone_runs(server, run_id, runs - 1)
-            found[name] = _search(server, experiment_id, bench.pace)
+    for name, server in bench.ours_and_peers():
+        experiment_id, run_id = full_run(server)
+        clone_runs(server, run_id, runs - 1)
+        found[name] = _search(server, experiment_id, bench.pace)
     ours = found["ours"]
     what = (
         f"runs/search over {runs:,} runs of {METRICS} metrics: metrics.m > 0.5, ordered by another "

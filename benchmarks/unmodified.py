@@ -43,14 +43,10 @@ def run_client(
 
 def points(bench: Bench) -> list[Row]:
     found: dict[str, dict[str, list[float]]] = {}
-    for name, serving in (
-        ("nothing", bench.nothing()),
-        ("ours", bench.trainhub()),
-        ("FastTrackML", bench.fasttrackml()),
-        ("MLflow", bench.mlflow()),
-    ):
-        with serving as server:
-            found[name] = {what: _rates(bench, server, what) for what in ("batch", "single")}
+    with bench.nothing() as server:
+        found["nothing"] = _rates_of_both(bench, server)
+    for name, server in bench.ours_and_peers():
+        found[name] = _rates_of_both(bench, server)
     rows = []
     for what, title in (
         ("batch", "points/s by MLflow's client, log_batch of 1,000"),
@@ -69,6 +65,10 @@ def points(bench: Bench) -> list[Row]:
     return rows
 
 
+def _rates_of_both(bench: Bench, server: Server) -> dict[str, list[float]]:
+    return {what: _rates(bench, server, what) for what in ("batch", "single")}
+
+
 def _rates(bench: Bench, server: Server, what: str) -> list[float]:
     run_id = server.new_runs(1)[0] if server.database else "nobody"
     repetitions = min(REPETITIONS, bench.pace.repetitions)
@@ -78,17 +78,11 @@ def _rates(bench: Bench, server: Server, what: str) -> list[float]:
 def history(bench: Bench) -> list[Row]:
     count = bench.size(20_000, 2_000)
     found = {}
-    for name, serving in (
-        ("ours", bench.trainhub()),
-        ("FastTrackML", bench.fasttrackml()),
-        ("MLflow", bench.mlflow()),
-    ):
-        with serving as server:
-            run_id = server.new_runs(1)[0]
-            fill_series(server, run_id, "loss", count)
-            found[name] = run_client(
-                bench, server, run_id, "history", count, bench.pace.repetitions
-            )
+    for name, server in bench.ours_and_peers():
+        run_id = server.new_runs(1)[0]
+        fill_series(server, run_id, "loss", count)
+        repetitions = bench.pace.repetitions
+        found[name] = run_client(bench, server, run_id, "history", count, repetitions)
     seconds = {name: statistics.median(samples) for name, samples in found.items()}
     what = f"full history of {count:,} points through MLflow's client"
     return [
