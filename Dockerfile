@@ -17,8 +17,8 @@ RUN useradd --system --uid 10001 --create-home trainhub \
     && install --directory --owner trainhub --group trainhub /data
 WORKDIR /app
 
-COPY requirements.txt .
-RUN pip install --no-cache-dir --disable-pip-version-check --requirement requirements.txt
+COPY requirements.lock .
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements.lock
 
 COPY . .
 COPY --from=pages /pages/node_modules node_modules

@@ -8,13 +8,20 @@ IN_VENV := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --requirement
 INSTALL := $(IN_VENV) $(PIP_INSTALL)
 CLIENTS := $(VENV)-mlflow-3/.installed $(VENV)-mlflow-2/.installed
+SOURCES := accounts artifacts core dashboard execution locale logs metrics projects registry runs \
+  static templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up test lint messages bench FORCE
+.PHONY: up dev test lint messages lock bench FORCE
 
 # Database, web server and worker in the foreground. They stop with Ctrl-C, and with this make.
 up: $(VENV)/.runtime node_modules/.installed
 	@exec $(IN_VENV) manage.py up --parent $$PPID
+
+# The same with tracebacks, started again whenever a source changes.
+dev: $(VENV)/.test node_modules/.installed
+	@TRAINHUB_DEBUG=true exec $(VENV)/bin/watchfiles --sigint-timeout 15 --ignore-paths var \
+	  "$(IN_VENV) manage.py up" $(SOURCES)
 
 test: lint $(CLIENTS)
 	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
@@ -23,20 +30,31 @@ lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m mypy .
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 	$(IN_VENV) -m djlint templates --check --lint --quiet
 	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 # TrainHub beside its peers, on this machine: docs/benchmarks.md. ONLY=log-batch,run-detail measures
 # some, POINTS=100000000 fills the big table so far, QUICK=1 only sees whether everything works,
-# RECORD=1 writes the figures into the document.
+# RECORD=1 writes the figures into the document. BASE=../other compares with another checkout.
 bench: $(VENV)/.runtime
+ifdef BASE
+	@$(IN_VENV) -m benchmarks.compare $(BASE)
+else
 	@$(IN_VENV) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(POINTS),--points $(POINTS)) \
 	  $(if $(QUICK),--quick) $(if $(ALL_SERIES),--all-series) $(if $(RECORD),--record)
+endif
 
 # Collect what is to be translated, and compile what has been. Needs GNU gettext.
 messages: $(VENV)/.runtime
 	$(IN_VENV) manage.py makemessages --locale zh_Hans --locale en
 	$(IN_VENV) manage.py compilemessages --locale zh_Hans --locale en --ignore '$(VENV)*'
+
+# Resolve requirements.txt into exact versions with hashes, for every platform.
+lock: $(VENV)/.test
+	$(VENV)/bin/uv pip compile requirements.txt --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	  --output-file requirements.lock
 
 # --- What they need --------------------------------------------------------------------------
 
@@ -54,9 +72,9 @@ $(VENV)/.made:
 	  exit 1; }
 	@touch $@
 
-$(VENV)/.runtime: requirements.txt $(VENV)/.made
+$(VENV)/.runtime: requirements.lock $(VENV)/.made
 	@echo "Installing what TrainHub runs on into $(VENV) …"
-	@$(INSTALL) requirements.txt
+	@$(INSTALL) requirements.lock --require-hashes
 	@touch $@
 
 $(VENV)/.test: requirements-test.txt $(VENV)/.runtime
