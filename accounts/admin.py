@@ -1,3 +1,5 @@
+"""The admin of API tokens."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,21 +13,21 @@ from django.utils.translation import gettext_lazy as _
 from knox.admin import AuthTokenCreateForm
 from knox.models import AuthToken
 
-from trainhub.admin import QuickAdmin
+from core.admin import LargeTableAdmin
 
 admin.site.unregister(AuthToken)
 
 
 @admin.register(AuthToken)
-class TokenAdmin(QuickAdmin):
-    """Tokens are made (and shown, once) and revoked. A token is as good as its user's password:
-    superusers make them for anybody, others with the permission for themselves alone."""
+class TokenAdmin(LargeTableAdmin):
+    """Tokens are created (and shown once) and revoked. A token gives full access as its user, so
+    superusers create them for any user, other users with the permission only for themselves."""
 
     list_display = ("beginning", "user", "created", "expiry", "valid")
     list_select_related = ("user",)
     ordering = ("-created", "pk")
     word_lookups = ("user__username__exact", "token_key__exact")
-    search_help_text = _("A user name, or the first 15 characters of a token.")
+    search_help_text = _("A username, or the first 15 characters of a token.")
     raw_id_fields = ("user",)
     form = AuthTokenCreateForm
 
@@ -45,10 +47,10 @@ class TokenAdmin(QuickAdmin):
         if not request.user.is_superuser:
             obj.user = request.user
         super().save_model(request, obj, form, change)
-        message = _t("The token, shown this once: %(token)s") % {"token": form.token}
+        message = _t("The token (shown only once): %(token)s") % {"token": form.token}
         self.message_user(request, message, messages.WARNING)
 
-    @admin.display(description=_("begins with"))
+    @admin.display(description=_("prefix"))
     def beginning(self, token: AuthToken) -> str:
         return f"{token.token_key}…"
 

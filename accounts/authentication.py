@@ -1,12 +1,15 @@
-"""Who is calling the API: a token, the local administrator of open mode, or a browser session.
+"""Authentication of API requests: by token, open mode or browser session.
 
-What DRF asks of classes are functions of the request here, for views that do without DRF.
+The logic is in plain functions of the request, so that views that bypass DRF can use it too.
 """
 
 import base64
 import binascii
+from importlib import import_module
 from typing import cast
 
+from django.conf import settings
+from django.contrib.auth import get_user
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.utils import timezone
@@ -24,7 +27,7 @@ from rest_framework.request import Request
 from accounts.open_mode import (
     LocalAdministrator,
     carries_form,
-    is_foreign,
+    is_cross_origin,
     is_open,
     objection_to,
 )
@@ -32,8 +35,8 @@ from accounts.queries import token_of_digest
 
 
 def caller_of(request: HttpRequest) -> User:
-    """Whoever shows a token; in open mode, the local administrator. Not a browser's session: the
-    views that ask this are exempt from Django's CSRF check.
+    """The owner of the token, or the local administrator in open mode. Browser sessions do not
+    count: the views that call this are exempt from Django's CSRF check.
 
     Raises NotAuthenticated, AuthenticationFailed, PermissionDenied, UnsupportedMediaType (all of
     rest_framework.exceptions).
@@ -45,12 +48,11 @@ def caller_of(request: HttpRequest) -> User:
 
 
 def user_by_token(request: HttpRequest) -> User | None:
-    """The owner of the token that the request shows; None if it shows no credentials.
+    """The owner of the request's token; None if it has no credentials.
 
-    ``Authorization: Bearer th_…``, or the token as the password of HTTP Basic, for clients that
-    know nothing else (RFC 7617); the user name is not looked at. Whoever shows credentials is
-    judged by them: what is not a valid token is refused (AuthenticationFailed) and never falls
-    through to a session or to open mode.
+    Accepts ``Authorization: Bearer th_…`` or, for clients that support nothing else, the token as
+    the password of HTTP Basic (RFC 7617); the username is ignored. Invalid credentials raise
+    AuthenticationFailed and never fall back to a session or to open mode.
     """
     header: str = request.META.get("HTTP_AUTHORIZATION", "").strip()
     if not header:
@@ -60,9 +62,9 @@ def user_by_token(request: HttpRequest) -> User | None:
         token = credentials.strip()
     elif scheme.lower() == "basic":
         token = _basic_password(credentials)
-        # A browser repeats a Basic password by itself, whoever made it send the request.
-        if is_foreign(request):
-            raise PermissionDenied(_("Requests from the pages of other sites are refused."))
+        # Browsers resend Basic credentials automatically, even for another site's requests.
+        if is_cross_origin(request):
+            raise PermissionDenied(_("Cross-origin requests are refused."))
     else:
         raise AuthenticationFailed(_("Authenticate with a token: Authorization: Bearer th_…"))
     return _owner(token)
@@ -77,12 +79,12 @@ def _basic_password(credentials: str) -> str:
 
 
 def _owner(token: str) -> User:
-    """Tokens are knox's; looking them up is ours, because knox reads all of a user's tokens at
-    every request and fails on a token that is not UTF-8."""
-    found = token_of_digest(hash_token(token))
-    if found is None:
+    """The owner of ``token``. Bypasses knox's lookup, which reads all of a user's tokens on every
+    request and fails on tokens that are not UTF-8."""
+    owner_and_expiry = token_of_digest(hash_token(token))
+    if owner_and_expiry is None:
         raise AuthenticationFailed(_("The token is not valid."))
-    user, expiry = found
+    user, expiry = owner_and_expiry
     if expiry is not None and expiry <= timezone.now():
         raise AuthenticationFailed(_("The token has expired."))
     if not user.is_active:
@@ -91,7 +93,7 @@ def _owner(token: str) -> User:
 
 
 def user_of_open_mode(request: HttpRequest) -> User | None:
-    """In open mode, this machine's own programs are the local administrator."""
+    """The local administrator in open mode, else None."""
     if not is_open():
         return None
     objection = objection_to(request)
@@ -108,7 +110,7 @@ class BearerTokenAuthentication(BaseAuthentication):
         return None if user is None else (user, None)
 
     def authenticate_header(self, request: Request) -> str:
-        """The challenge of a 401; not Basic, at which browsers would ask for a password."""
+        """The WWW-Authenticate challenge; not Basic, for which browsers show a password prompt."""
         return "Bearer"
 
 
@@ -119,4 +121,21 @@ class OpenModeAuthentication(BaseAuthentication):
 
 
 class BrowserSessionAuthentication(SessionAuthentication):
-    """A signed-in browser, e.g. the API documentation's "try it out"; CSRF is checked."""
+    """A signed-in browser, e.g. the API documentation's "Try it out". Checks CSRF."""
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        user = _user_by_session(request._request)
+        if user is None:
+            return None
+        self.enforce_csrf(request)
+        return user, None
+
+
+def _user_by_session(request: HttpRequest) -> User | None:
+    """Read the session here, because the session middleware runs for pages only."""
+    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    if key is None:
+        return None
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    user = get_user(request)
+    return user if isinstance(user, User) and user.is_active else None

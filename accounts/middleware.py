@@ -1,3 +1,5 @@
+"""Middleware that signs in the local administrator in open mode."""
+
 from collections.abc import Callable
 
 from django.core.exceptions import PermissionDenied
@@ -5,13 +7,13 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts.open_mode import is_open, local_administrator, objection_to
 
-# Not the admin: recipes are commands that run on this machine, so it asks for its password in open
-# mode too. Not the API: it authenticates for itself (accounts/authentication.py).
+# Not the admin: recipes are commands that run on this machine, so it requires a password even in
+# open mode. Not the API: it has its own authentication (accounts/authentication.py).
 PAGES_PREFIX = "/dashboard"
 
 
 class OpenModeMiddleware:
-    """In open mode, whoever opens a page on this machine is the local administrator."""
+    """In open mode, page requests from this machine run as the local administrator."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

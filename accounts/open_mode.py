@@ -1,10 +1,9 @@
-"""Open mode: on loopback, without sign-in, everybody is the local administrator.
+"""Open mode: on loopback and without sign-in, every request runs as the local administrator.
 
-Safe because nothing but this machine's own programs are let in: the server listens on loopback
-(a system check), the peer's address is loopback (asked of every request, for whoever starts the
-WSGI application by another way), host names are strict (no DNS rebinding), and what a page of
-another site makes a browser send is refused. Whoever makes somebody the local administrator asks
-``objection_to`` first.
+This is safe because only programs on this machine get in: the server listens on loopback (a system
+check), the peer address is loopback (checked on every request, in case the WSGI application is
+started some other way), host names are strict (no DNS rebinding), and cross-origin browser requests
+are refused. Call ``objection_to`` before running a request as the local administrator.
 """
 
 from django.conf import settings
@@ -13,12 +12,12 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 
-from trainhub.loopback import is_loopback_address
+from core.loopback import is_loopback_address
 
 LOCAL_ADMINISTRATOR = "admin"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# What a browser sends across origins without asking first (Fetch standard, "CORS-safelisted
-# request-header"): the types of HTML forms. The API takes JSON, so none of them is meant for it.
+# The content types that a browser sends cross-origin without a preflight (Fetch standard,
+# "CORS-safelisted request-header"): those of HTML forms. The API takes JSON, so it refuses them.
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 
@@ -27,7 +26,7 @@ def is_open() -> bool:
 
 
 def local_administrator() -> User:
-    """The administrator that `manage.py up` makes; without a usable password until it does."""
+    """The local administrator. Has no usable password until `manage.py up` sets one."""
     user, _created = User.objects.get_or_create(
         username=LOCAL_ADMINISTRATOR,
         defaults={"is_staff": True, "is_superuser": True, "password": "!"},
@@ -36,8 +35,8 @@ def local_administrator() -> User:
 
 
 class LocalAdministrator(SimpleLazyObject):  # type: ignore[type-arg]
-    """The local administrator, read from the database by whoever needs more of them than that they
-    are signed in: most requests do not."""
+    """The local administrator, loaded from the database on first access: most requests only need to
+    know that the user is signed in."""
 
     is_authenticated = True
     is_anonymous = False
@@ -50,18 +49,18 @@ class LocalAdministrator(SimpleLazyObject):  # type: ignore[type-arg]
 
 
 def objection_to(request: HttpRequest) -> str | None:
-    """Why this request does not come from this machine's own programs; None if it may."""
+    """Why open mode refuses this request; None if it comes from a program on this machine."""
     if not is_loopback_address(request.META.get("REMOTE_ADDR", "")):
-        return _("This server is in open mode: it answers programs of its own machine only.")
-    if is_foreign(request):
-        return _("Requests from the pages of other sites are refused.")
+        return _("This server is in open mode: it only accepts requests from its own machine.")
+    if is_cross_origin(request):
+        return _("Cross-origin requests are refused.")
     return None
 
 
-def is_foreign(request: HttpRequest) -> bool:
-    """Whether another origin's page made a browser ask for a change.
+def is_cross_origin(request: HttpRequest) -> bool:
+    """Whether a browser sent this unsafe request on behalf of another origin's page.
 
-    Browsers send ``Origin`` with every POST (Fetch standard) and say ``Sec-Fetch-Site``, whose
+    Browsers send ``Origin`` with every POST (Fetch standard) and ``Sec-Fetch-Site``, where
     "same-site" is another port of this host: another program. Programs such as curl send neither.
     """
     if request.method in SAFE_METHODS:
@@ -79,10 +78,10 @@ def is_foreign(request: HttpRequest) -> bool:
 
 
 def carries_form(request: HttpRequest) -> bool:
-    """Whether a request for a change says that its body, even an empty one, is a form's.
+    """Whether the request is a POST with the content type of an HTML form, even with an empty body.
 
-    A form is sent by POST; of any other method a browser asks first (Fetch standard, "CORS-
-    safelisted method"), so a PUT of a text file is what it says.
+    For methods that forms cannot use, browsers send a preflight (Fetch standard, "CORS-safelisted
+    method"), so e.g. a PUT of a text file is fine.
     """
     if request.method != "POST" or request.content_type not in FORM_TYPES:
         return False
@@ -90,7 +89,7 @@ def carries_form(request: HttpRequest) -> bool:
 
 
 def _is_typed_by_wsgiref(request: HttpRequest) -> bool:
-    """Python's own server (runserver, live tests) says text/plain of a body that says nothing."""
+    """wsgiref (runserver, live tests) reports text/plain when a request has no content type."""
     return (
         request.META.get("SERVER_SOFTWARE", "").startswith("WSGIServer/")
         and request.content_type == "text/plain"

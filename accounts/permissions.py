@@ -1,7 +1,7 @@
-"""Who may do what. One class for now; roles and teams find their place here.
+"""Permissions. One class for now; roles and teams belong here.
 
-What a member may *see* is decided by ``visible_to(user)`` on the querysets; what a member may *do*
-is decided here.
+What a user may *see* is decided by ``visible_to(user)`` on the querysets; what a user may *do* is
+decided here.
 """
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -9,10 +9,10 @@ from rest_framework.permissions import IsAuthenticated
 
 
 def sees_everything(user: AbstractBaseUser | AnonymousUser) -> bool:
-    """Whether no row is hidden from ``user``. Every member sees everything until there are teams;
-    whoever does can be answered without asking the database first."""
+    """Whether ``user`` can see every row, in which case views skip the visibility query. True for
+    every signed-in user until there are teams."""
     return user.is_authenticated
 
 
 class MembersOnly(IsAuthenticated):
-    """Every signed-in user or token; in open mode, everybody (see accounts.open_mode)."""
+    """Any signed-in user or valid token; in open mode, any request (see accounts.open_mode)."""

@@ -1,4 +1,4 @@
-"""SQL beyond the ORM: one query a function, and why the ORM could not say it."""
+"""Hand-written SQL, and why the ORM is not used for it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS
 
-from trainhub.database import Statement
+from core.database import Statement
 
-# What most requests want to know of their user; anything else is read when it is asked for. In the
-# model's order, as Model.from_db takes them.
+# The user fields that most requests need; Django loads the others on access. In the model's field
+# order, as Model.from_db expects.
 COLUMNS: Final = ("id", "is_superuser", "username", "is_staff", "is_active")
 
 TOKEN: Final = Statement(
@@ -19,17 +19,17 @@ TOKEN: Final = Statement(
 SELECT token.expiry, {", ".join(f"owner.{column}" for column in COLUMNS)}
 FROM knox_authtoken AS token JOIN auth_user AS owner ON owner.id = token.user_id
 WHERE token.digest = %(digest)s::text
-"""  # noqa: S608  put together of our own constants
+"""  # noqa: S608  built from constants
 )
 
 
 def token_of_digest(digest: str) -> tuple[User, datetime | None] | None:
-    """Whose token that is, and when it expires, if ever.
+    """The token's owner and expiry (None: never), or None if there is no such token.
 
-    The ORM would take longer over this than most requests take over all they are asked for.
+    With the ORM, this lookup would take longer than the rest of most requests.
     """
-    found = TOKEN.row(digest=digest)
-    if found is None:
+    row = TOKEN.row(digest=digest)
+    if row is None:
         return None
-    expiry, *values = found
+    expiry, *values = row
     return User.from_db(DEFAULT_DB_ALIAS, COLUMNS, values), expiry

@@ -1,4 +1,4 @@
-"""How the API's schema describes our ways of authentication (imported by AccountsConfig)."""
+"""OpenAPI descriptions of the authentication schemes (imported by AccountsConfig)."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class BearerTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "A token of `manage.py create_token`.",
+            "description": "A token from `manage.py create_token`.",
         }
 
 
@@ -27,7 +27,7 @@ class BrowserSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-u
 
 
 class OpenModeScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """No credentials: an empty requirement, while the server is in open mode."""
+    """An empty security requirement (no credentials) while the server is in open mode."""
 
     target_class = "accounts.authentication.OpenModeAuthentication"
     name = ()  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Tokens that TrainHub makes by itself, for the trainings it starts."""
+"""Tokens that TrainHub issues to the runs it starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from knox.models import AuthToken
 
 
 def issue_token(user: User, *, life: timedelta) -> tuple[str, str]:
-    """A token of ``user`` that expires after ``life``; and its digest, to revoke it by."""
+    """Issue a token to ``user`` that expires after ``life``. Return it with its digest."""
     stored, token = AuthToken.objects.create(user, expiry=life)
     return token, stored.digest
 

@@ -1,4 +1,4 @@
-"""The user behind a request that has passed the permissions."""
+"""The authenticated user of a request."""
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
@@ -6,7 +6,7 @@ from rest_framework.request import Request
 
 
 def user_of(request: Request | HttpRequest) -> User:
-    """Whoever is signed in; in open mode, the local administrator. Anonymous is a bug here."""
+    """The signed-in user, or the local administrator in open mode. Call after authentication."""
     user = request.user
     assert isinstance(user, User)
     return user

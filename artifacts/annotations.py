@@ -1,29 +1,27 @@
-"""What loggers write beside a checkpoint of theirs: its score, and which one is the best.
+"""Parses the files that loggers write next to a checkpoint: its score and its aliases.
 
-Lightning's MLFlowLogger puts ``metadata.yaml`` (score, original_filename, Checkpoint: monitor, …)
-and ``aliases.txt`` (a Python list such as ['latest', 'best']) into the checkpoint's folder, after
-it. An alias is of one checkpoint of a run at a time: the last that it was given to.
+Lightning's MLFlowLogger uploads ``metadata.yaml`` (score, original_filename, Checkpoint: monitor,
+…) and ``aliases.txt`` (a Python list such as ['latest', 'best']) to the checkpoint's folder, after
+the checkpoint. Within a run an alias belongs to one checkpoint: the last one it was assigned to.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import yaml
 
+from artifacts.models import Artifact
 from artifacts.recognition import MAX_STEP, step_of
-
-if TYPE_CHECKING:
-    from artifacts.models import Artifact
 
 METADATA: Final = "metadata.yaml"
 ALIASES: Final = "aliases.txt"
-MAX_BYTES: Final = 8 * 1024  # such files are small; what is larger is something else
+MAX_BYTES: Final = 8 * 1024  # these files are small; a larger one is something else
 MAX_ALIASES: Final = 20
-# What both parsers raise for text that is not theirs, and the storage for what was replaced.
-UNREADABLE: Final = (
+# Raised by the two parsers for invalid text, and by the storage if the file has been replaced.
+READ_ERRORS: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -35,12 +33,14 @@ UNREADABLE: Final = (
     ValueError,
     yaml.YAMLError,
 )
-MAX_TEXT: Final = 200  # characters of one alias, or of a monitored metric's name
+MAX_TEXT_LENGTH: Final = 200  # of an alias or of the name of a monitored metric
 
 
 def read_annotation(file: Artifact) -> dict[str, Any]:
-    """What the uploaded ``file`` says of the checkpoint beside it; empty if it says nothing, or is
-    not what its name promises: it stays a file like any other."""
+    """The annotation in the uploaded ``file`` for the checkpoint next to it.
+
+    Empty if ``file`` is not an annotation or cannot be parsed: it is then an ordinary file.
+    """
     name = file.file.rpartition("/")[2]
     if name not in {METADATA, ALIASES} or file.size_bytes > MAX_BYTES:
         return {}
@@ -49,50 +49,50 @@ def read_annotation(file: Artifact) -> dict[str, Any]:
             text = content.read().decode(errors="replace")
         if name == ALIASES:
             return _aliases(ast.literal_eval(text))
-        return _metadata(yaml.load(text, _PlainLoader))  # noqa: S506  # a safe one
-    except UNREADABLE:
+        return _metadata(yaml.load(text, _NoAliasLoader))  # noqa: S506  # a SafeLoader
+    except READ_ERRORS:
         return {}
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without references: a few lines of them could stand for gigabytes."""
+class _NoAliasLoader(yaml.SafeLoader):
+    """Rejects YAML aliases: a few lines of them can expand to gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("no references")
+            raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
 
 
-def _aliases(given: Any) -> dict[str, Any]:
-    if not isinstance(given, list):
+def _aliases(content: Any) -> dict[str, Any]:
+    if not isinstance(content, list):
         return {}
-    return {"aliases": [alias for alias in given if _is_text(alias)][:MAX_ALIASES]}
+    return {"aliases": [alias for alias in content if _is_text(alias)][:MAX_ALIASES]}
 
 
-def _metadata(given: Any) -> dict[str, Any]:
-    if not isinstance(given, dict):
+def _metadata(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
         return {}
-    found: dict[str, Any] = {}
-    score = given.get("score")
+    annotation: dict[str, Any] = {}
+    score = content.get("score")
     if isinstance(score, int | float) and math.isfinite(score):
-        found["score"] = float(score)
-    callback = given.get("Checkpoint")
+        annotation["score"] = float(score)
+    callback = content.get("Checkpoint")
     for key in ("monitor", "mode"):
         text = callback.get(key) if isinstance(callback, dict) else None
         if _is_text(text):
-            found[key] = text
-    step = _step(given)
-    return found if step is None else {**found, "step": step}
+            annotation[key] = text
+    step = _step(content)
+    return annotation if step is None else {**annotation, "step": step}
 
 
-def _step(given: dict[Any, Any]) -> int | None:
+def _step(content: dict[Any, Any]) -> int | None:
     for key in ("step", "global_step"):
-        step = given.get(key)
+        step = content.get(key)
         if type(step) is int and 0 <= step <= MAX_STEP:
             return step
-    name = given.get("original_filename")
+    name = content.get("original_filename")
     return step_of(name) if isinstance(name, str) else None
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT_LENGTH and value.isprintable()

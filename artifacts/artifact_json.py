@@ -1,7 +1,7 @@
-"""A list of artifacts as JSON, quickly: two statements, and no serializer over its rows.
+"""A fast path for the JSON of an artifact list: two queries and no serializer.
 
-A run may have tens of thousands of files. What is said is what ArtifactSerializer says
-(tests/artifacts/test_artifact_json.py), which stays what the schema is made from.
+A run can have tens of thousands of files. The output equals ArtifactSerializer's
+(tests/artifacts/test_artifact_json.py), which still defines the schema.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any, Final
 
 import orjson
 
-from artifacts.models import root_of
+from artifacts.blobs import root_uri
+from core.database import Statement
+from core.json_field import rewritten
 from runs.models import Run
-from trainhub.database import Statement
-from trainhub.json_field import rewritten
 
-# As ArtifactSerializer and Artifact.path have them.
+# The fields of ArtifactSerializer, and the path as in Artifact.path.
 ARTIFACTS: Final = Statement(
     """
 SELECT id, run_id, name, type,
     %(root)s::text || CASE WHEN stored_as = '' THEN '/' ELSE '/files/' END || file AS path,
     step, size_bytes, sha256, metadata::text AS metadata, created_at, updated_at
 FROM artifacts_artifact
-    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS wanted (id, place) USING (id)
-ORDER BY place
+    JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS requested (id, position) USING (id)
+ORDER BY position
 """
 )
-# Not joined to the above: their times are to be written as its times are.
+# Not aggregated into the query above, so that timestamps of both are formatted the same way.
 TAGS: Final = Statement(
     """
 SELECT artifact_id, value, notes, applied_at
@@ -40,12 +40,12 @@ ORDER BY applied_at, id
 
 
 def artifact_list(run: Run, ids: Iterable[str]) -> orjson.Fragment:
-    """The JSON array of the artifacts ``ids`` of ``run``, in their order."""
-    wanted = list(ids)
+    """The JSON array of the artifacts ``ids`` of ``run``, in the order of ``ids``."""
+    requested = list(ids)
     tags: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for tag in TAGS.records(ids=wanted):
+    for tag in TAGS.records(ids=requested):
         tags[tag.pop("artifact_id")].append(tag)
-    artifacts = ARTIFACTS.records(root=root_of(run), ids=wanted)
+    artifacts = ARTIFACTS.records(root=root_uri(run), ids=requested)
     for artifact in artifacts:
         artifact["metadata"] = orjson.Fragment(rewritten(artifact["metadata"]))
         artifact["tags"] = tags.get(artifact["id"], ())

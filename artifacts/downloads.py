@@ -1,4 +1,4 @@
-"""An artifact's bytes over HTTP: streamed, whole or one range (RFC 9110 §14)."""
+"""Streams an artifact's bytes over HTTP, in full or as a single range (RFC 9110 §14)."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 
 from artifacts.models import Artifact
-from trainhub.errors import json_error
+from core.errors import json_error
 
 CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class Unsatisfiable(Exception):
-    """The range lies beyond the end."""
+    """The range starts past the end of the file."""
 
 
 def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | StreamingHttpResponse:
-    """200 with everything, 206 with the range asked for, or 416. Raises FileNotFoundError."""
+    """200 with all bytes, 206 with the requested range, or 416. Raises FileNotFoundError."""
     etag = f'"{artifact.sha256}"'
     size = artifact.size_bytes
     if_range = request.headers.get("If-Range", etag)
     try:
-        wanted = parse_range(request.headers.get("Range", ""), size) if if_range == etag else None
+        bounds = parse_range(request.headers.get("Range", ""), size) if if_range == etag else None
     except Unsatisfiable:
         return _not_satisfiable(size)
-    first, end = wanted or (0, size)
+    first, end = bounds or (0, size)
     response = StreamingHttpResponse(
         _Slice(artifact.open(), first, end - first),
-        status=206 if wanted else 200,
+        status=206 if bounds else 200,
         content_type=artifact.content_type,
     )
     response["Content-Length"] = str(end - first)
     response["Accept-Ranges"] = "bytes"
     response["ETag"] = etag
     response["Content-Disposition"] = content_disposition_header(True, artifact.file_name) or ""
-    if wanted:
+    if bounds:
         response["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
     return response
 
 
 def _not_satisfiable(size: int) -> HttpResponse:
-    detail = _("The range lies beyond the end: there are %(size)d bytes.") % {"size": size}
+    detail = _("Range not satisfiable: the file has %(size)d bytes.") % {"size": size}
     response = json_error(416, "range_not_satisfiable", detail)
     response["Content-Range"] = f"bytes */{size}"
     return response
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and the byte behind the last; None if the header asks for no single byte range
-    (then the whole is the right answer). Raises Unsatisfiable."""
+    """The first byte and the end (exclusive); None if the header is not a single byte range, in
+    which case the response is the whole file. Raises Unsatisfiable."""
     match = _RANGE.fullmatch(header.strip())
     if match is None or not any(match.groups()):
         return None
@@ -72,7 +72,7 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 class _Slice:
-    """``length`` bytes of ``file`` from ``first``; closed with the response, read or not."""
+    """``length`` bytes of ``file`` starting at ``first``. Closed with the response, read or not."""
 
     def __init__(self, file: File[Any], first: int, length: int) -> None:
         self.file = file

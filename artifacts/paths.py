@@ -1,4 +1,4 @@
-"""A file's path below its run: what may be one, and which paths exclude each other."""
+"""Paths of a run's files: validation, parent folders and renaming."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 
 from django.utils.translation import gettext as _
 
-from trainhub.exceptions import InvalidInput
+from core.exceptions import InvalidInput
 
 MAX_PATH_LENGTH: Final = 500  # characters
-MAX_PART_BYTES: Final = 255  # what file systems take, should somebody download it
+MAX_PART_BYTES: Final = 255  # the limit of most file systems, for downloads
 # Control characters and halves of surrogate pairs.
 _UNPRINTABLE: Final = frozenset({"Cc", "Cs"})
 
@@ -20,22 +20,22 @@ class InvalidPath(InvalidInput):
 
 
 def checked_path(text: str) -> str:
-    """``text``, a relative path in its normal form. Raises InvalidPath.
+    """Return ``text`` if it is a normalized relative path. Raises InvalidPath.
 
-    Nothing is put right silently: what a client sends is the address it will ask for.
+    Paths are never normalized silently: the client will request the path it sent.
     """
     parts = text.split("/")
     if not text or any(part in {"", ".", ".."} for part in parts):
-        raise _invalid(_("The path must be relative, without empty parts, '.' and '..'."))
+        raise _invalid(_("The path must be relative, with no empty, '.' or '..' components."))
     if "\\" in text or any(unicodedata.category(character) in _UNPRINTABLE for character in text):
-        raise _invalid(_("The path holds a backslash or a control character."))
+        raise _invalid(_("The path contains a backslash or a control character."))
     if len(text) > MAX_PATH_LENGTH:
         raise _invalid(
             _("The path is longer than %(limit)d characters.") % {"limit": MAX_PATH_LENGTH}
         )
     if any(len(part.encode()) > MAX_PART_BYTES for part in parts):
         raise _invalid(
-            _("A part of the path is longer than %(limit)d bytes.") % {"limit": MAX_PART_BYTES}
+            _("A path component is longer than %(limit)d bytes.") % {"limit": MAX_PART_BYTES}
         )
     return text
 
@@ -45,19 +45,19 @@ def _invalid(message: str) -> InvalidPath:
 
 
 def folders_of(path: str) -> list[str]:
-    """The folders that ``path`` lies in, the outermost first."""
+    """The parent folders of ``path``, outermost first."""
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def beside(path: str, mark: str) -> str | None:
-    """Another path for the same file: ``a/b.pt`` -> ``a/b@mark.pt``; None if it gets too long."""
+def renamed_path(path: str, mark: str) -> str | None:
+    """A new path for the file: ``a/b.pt`` -> ``a/b@mark.pt``; None if it would be too long."""
     folder, slash, name = path.rpartition("/")
     stem, dot, suffix = name.rpartition(".")
     if not stem:
         stem, dot, suffix = name, "", ""
-    other = f"{folder}{slash}{stem}@{mark}{dot}{suffix}"
+    new_path = f"{folder}{slash}{stem}@{mark}{dot}{suffix}"
     try:
-        return checked_path(other)
+        return checked_path(new_path)
     except InvalidPath:
         return None

@@ -1,73 +1,16 @@
-"""SQL beyond the ORM: one query a function, and why the ORM could not say it."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+"""Raw SQL, one query per function, each with the reason the ORM cannot express it."""
 
 from django.db import connection
 
-PROMOTIONS = 0x7072_6F6D  # any number that no other advisory lock of ours has
+PROMOTIONS_LOCK = 0x7072_6F6D  # must differ from the keys of TrainHub's other advisory locks
 
 
-def one_promotion_at_a_time() -> None:
-    """Wait until nobody else moves tags, stages or aliases; held until the transaction ends.
+def lock_promotions() -> None:
+    """Serialize changes to tags, stages and aliases; the lock is held until the transaction ends.
 
-    A tag touches a checkpoint and the versions and aliases of any number of models: instead of an
-    order in which everybody must lock these, one lock before them all. The ORM has no such locks.
-    Call it first, before any row is locked.
+    A tag changes a checkpoint and the versions and aliases of any number of models. One lock is
+    simpler than a lock order for all these rows. The ORM does not support advisory locks. Call it
+    before locking any row.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PROMOTIONS])
-
-
-@dataclass(frozen=True)
-class ModelPoint:
-    """A metric of a logged model; dataset names are empty where the client says none."""
-
-    model_id: str
-    key: str
-    value: float
-    timestamp_ms: int
-    step: int
-    dataset_name: str = ""
-    dataset_digest: str = ""
-
-
-UPSERT_MODEL_METRICS = """
-INSERT INTO artifacts_loggedmodelmetric AS stored
-    (model_id, run_id, key, dataset_name, dataset_digest, value, timestamp_ms, step)
-SELECT DISTINCT ON (model_id, key, dataset_name, dataset_digest)
-    model_id, %(run_id)s, key, dataset_name, dataset_digest, value, timestamp_ms, step
-FROM unnest(
-    %(model_ids)s::text[], %(keys)s::text[], %(dataset_names)s::text[], %(dataset_digests)s::text[],
-    %(values)s::float8[], %(timestamps_ms)s::bigint[], %(steps)s::bigint[]
-) AS new (model_id, key, dataset_name, dataset_digest, value, timestamp_ms, step)
-WHERE EXISTS (SELECT FROM artifacts_loggedmodel model WHERE model.id = new.model_id)
-ORDER BY
-    model_id, key, dataset_name, dataset_digest, step DESC, timestamp_ms DESC, value DESC
-ON CONFLICT (model_id, run_id, key, dataset_name, dataset_digest) DO UPDATE
-SET value = excluded.value, timestamp_ms = excluded.timestamp_ms, step = excluded.step
-WHERE (excluded.step, excluded.timestamp_ms, excluded.value)
-    > (stored.step, stored.timestamp_ms, stored.value)
-"""
-
-
-def upsert_model_metrics(run_id: str, points: Sequence[ModelPoint]) -> None:
-    """Keep the latest of each metric: largest step, then timestamp, then value.
-
-    The ORM's upsert cannot leave a row that is newer than the one it is given. Points of models
-    that do not exist are passed over. In one order, so that two at once do not block each other.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            UPSERT_MODEL_METRICS,
-            {
-                "run_id": run_id,
-                "model_ids": [point.model_id for point in points],
-                "keys": [point.key for point in points],
-                "dataset_names": [point.dataset_name for point in points],
-                "dataset_digests": [point.dataset_digest for point in points],
-                "values": [point.value for point in points],
-                "timestamps_ms": [point.timestamp_ms for point in points],
-                "steps": [point.step for point in points],
-            },
-        )
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PROMOTIONS_LOCK])

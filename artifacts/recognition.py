@@ -1,12 +1,14 @@
-"""Which of the files that trainings log are checkpoints, and of which step.
+"""Recognizes checkpoints and their steps by the paths of logged files.
 
-The layouts, as the frameworks' loggers write them:
+Layouts written by the loggers of frameworks:
 
-- Lightning's MLFlowLogger: ``<prefix>/<name>/<name>.ckpt``, ``metadata.yaml`` and ``aliases.txt``
-  beside it; ``<name>`` is ``epoch=1-step=200`` by default.
-- Hugging Face's Trainer: a folder ``checkpoint-200`` with the weights, the optimizer's state
-  (optimizer.pt, …) and the trainer's. The folder is one checkpoint: its main weights stand for it.
-- Others: ``.pt``, ``.pth`` or ``.safetensors``, named or filed as checkpoints.
+- Lightning's MLFlowLogger: ``<prefix>/<name>/<name>.ckpt`` next to ``metadata.yaml`` and
+  ``aliases.txt``; ``<name>`` is ``epoch=1-step=200`` by default.
+- Hugging Face's Trainer: a folder ``checkpoint-200`` with the weights and the state of the
+  optimizer (optimizer.pt, …) and the trainer. The folder is one checkpoint, represented by its main
+  weights.
+- Others: ``.pt``, ``.pth`` or ``.safetensors`` with a file or folder name that indicates a
+  checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 from typing import Final
 
 MAX_STEP: Final = 2**63 - 1
-# Of a Hugging Face checkpoint, whole or an adapter, in one file or in parts with an index.
+# Of a Hugging Face checkpoint: full model or adapter, single file or index of a sharded one.
 MAIN_WEIGHTS: Final = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -28,7 +30,7 @@ MAIN_WEIGHTS: Final = (
 _FOLDER = re.compile(r"checkpoint-(\d{1,19})", re.ASCII)
 _WEIGHTS = re.compile(r".\.(pt|pth|safetensors)\Z", re.IGNORECASE)
 _PLACE = re.compile(r"checkpoint|ckpt|(step|epoch|iter)[-_=]?\d", re.IGNORECASE | re.ASCII)
-# Parts of a checkpoint that is not this file alone.
+# Files that are only part of a checkpoint.
 _STATE = re.compile(r"(optimizer|scheduler|scaler|rng_state\w*|training_args)\.\w+", re.ASCII)
 _STEP = re.compile(r"(?:step|iter)s?[-_=]?(\d{1,19})", re.IGNORECASE | re.ASCII)
 _NUMBERED = re.compile(r"(?:checkpoint|ckpt)[-_=]?(\d{1,19})", re.IGNORECASE | re.ASCII)
@@ -46,7 +48,7 @@ def is_checkpoint(path: str) -> bool:
 
 
 def checkpoint_folder(path: str) -> str:
-    """The innermost folder ``…/checkpoint-<step>`` that ``path`` lies in; empty if in none."""
+    """The innermost parent folder ``…/checkpoint-<step>`` of ``path``; empty if there is none."""
     parts = path.split("/")[:-1]
     for count in range(len(parts), 0, -1):
         if _FOLDER.fullmatch(parts[count - 1]):
@@ -59,7 +61,7 @@ def main_weights_in(folder: str) -> list[str]:
 
 
 def step_of(path: str) -> int | None:
-    """What the names say, the innermost first: step=200, checkpoint-200; None if nothing."""
+    """The step in ``path``, innermost name first: step=200, checkpoint-200; None without one."""
     for part in reversed(path.split("/")):
         numbers = _STEP.findall(part) or _NUMBERED.findall(part)
         if numbers and int(numbers[-1]) <= MAX_STEP:

@@ -1,13 +1,14 @@
-"""The contract's JSON of artifacts and tags."""
+"""JSON of artifacts and tags, as the contract defines it."""
 
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from artifacts.models import Artifact, ArtifactTag, ArtifactType, TagValue
+from artifacts.kinds import ArtifactType, TagValue
+from artifacts.models import Artifact, ArtifactTag
 from artifacts.recognition import MAX_STEP
-from trainhub.fields import StrictCharField, StrictModelSerializer
+from core.fields import StrictCharField, StrictModelSerializer
 
 
 class ArtifactTagSerializer(StrictModelSerializer):
@@ -18,12 +19,14 @@ class ArtifactTagSerializer(StrictModelSerializer):
 
 
 class CheckpointMetadataSerializer(serializers.Serializer[Any]):
-    """What a logger wrote beside a checkpoint of its; anything may be missing."""
+    """Annotations that a logger wrote next to a checkpoint. All fields are optional."""
 
     aliases = serializers.ListField(child=StrictCharField(), required=False)
     score = serializers.FloatField(required=False)
-    monitor = StrictCharField(required=False, help_text="The metric that the score is of.")
-    mode = StrictCharField(required=False, help_text="Which scores are better: min, max.")
+    monitor = StrictCharField(required=False, help_text="The metric that was scored.")
+    mode = StrictCharField(
+        required=False, help_text="Whether lower (min) or higher (max) scores are better."
+    )
 
 
 class ArtifactSerializer(StrictModelSerializer):
@@ -51,7 +54,7 @@ class ArtifactSerializer(StrictModelSerializer):
         read_only_fields = fields
 
 
-@extend_schema_serializer(many=False)  # one object, though the view lists
+@extend_schema_serializer(many=False)  # a single object, although it is a list view
 class ArtifactListSerializer(serializers.Serializer[Any]):
     items = ArtifactSerializer(many=True)
 
@@ -63,10 +66,14 @@ class ArtifactQuerySerializer(serializers.Serializer[Any]):
 class UploadQuerySerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=ArtifactType.choices, required=False)
     step = serializers.IntegerField(
-        min_value=0, max_value=MAX_STEP, required=False, help_text="The training step it is of."
+        min_value=0, max_value=MAX_STEP, required=False, help_text="The file's training step."
     )
 
 
 class TagWriteSerializer(serializers.Serializer[Any]):
     tag = serializers.ChoiceField(choices=TagValue.choices)
     notes = StrictCharField(max_length=10_000, allow_blank=True, required=False, default="")
+
+
+class ResumeQuerySerializer(serializers.Serializer[Any]):
+    source_artifact_id = StrictCharField(help_text="The checkpoint to resume from.")

@@ -1,4 +1,4 @@
-"""Where artifacts' bytes lie: Django's storage API over files or S3."""
+"""Storage backends for artifact bytes: local files and S3, through Django's storage API."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from storages.backends.s3 import S3Storage
 
 CHUNK_BYTES = 1024 * 1024
-SPOOL_BYTES = 8 * CHUNK_BYTES  # what is read from S3 stays in memory up to here
-# What a killed process left half written is swept away by a later write.
+SPOOL_BYTES = 8 * CHUNK_BYTES  # files read from S3 are kept in memory up to this size
+# Age at which a later write deletes a temporary file left behind by a killed process.
 ABANDONED_SECONDS = 3600.0
 
 if TYPE_CHECKING:
-    BytesFile = File[bytes]  # generic for the type checker alone
+    BytesFile = File[bytes]  # generic only for the type checker
 else:
     BytesFile = File
 
@@ -30,9 +30,9 @@ def artifact_storage() -> Storage:
 
 
 class DurableFileSystemStorage(FileSystemStorage):
-    """Files that are whole or not there: written aside, flushed to disk, then renamed."""
+    """Writes files atomically and durably: to a temporary file, flushed to disk, then renamed."""
 
-    INCOMING = ".incoming"  # below the root: few files, on the same file system
+    INCOMING = ".incoming"  # below the root, hence on the same file system
 
     def _save(self, name: str, content: File[Any]) -> str:
         target = Path(self.path(name))
@@ -61,14 +61,14 @@ class DurableFileSystemStorage(FileSystemStorage):
                 if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                     path.unlink()
             except FileNotFoundError:
-                continue  # its writer has just finished
+                continue  # its writer just finished
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
-        return name  # a name is an address: storing it again replaces it
+        return name  # saving under an existing name replaces the file
 
 
 def _sync_directory(directory: Path) -> None:
-    """The new name lives in the directory, which has to reach the disk as well."""
+    """Flush the directory entry of a renamed file to disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,23 +77,23 @@ def _sync_directory(directory: Path) -> None:
 
 
 class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
-    """django-storages' S3, its memory bounded; it overwrites by name."""
+    """The S3 storage of django-storages with bounded memory; overwrites existing names."""
 
     def get_default_settings(self) -> dict[str, Any]:
         return {**super().get_default_settings(), "max_memory_size": SPOOL_BYTES}
 
 
 class Source(Protocol):
-    """What can be read once, from its beginning to its end."""
+    """Bytes that can be read once, from start to end."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
 
 class HashingFile(BytesFile):
-    """Hands out the bytes of ``source`` once, keeping their sha256 and count.
+    """Passes the bytes of ``source`` through, computing their sha256 and count.
 
-    Once, because a client that reads bytes again (to sign them, to try again) would count them
-    twice: it is told that there is no going back, and keeps what it may need.
+    Not seekable: if the S3 client read bytes again (to sign or retry), they would be counted twice.
+    It therefore buffers what it may need again.
     """
 
     def __init__(self, source: Source) -> None:
@@ -121,7 +121,7 @@ class HashingFile(BytesFile):
 
 
 def sha256_of(name: str) -> tuple[str, int]:
-    """The sha256 and size in bytes of what is stored under ``name``. Raises FileNotFoundError."""
+    """The sha256 and size in bytes of the file ``name``. Raises FileNotFoundError."""
     digest, size = hashlib.sha256(), 0
     with artifact_storage().open(name, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):

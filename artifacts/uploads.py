@@ -1,4 +1,4 @@
-"""Files that clients send: in chunks, checked on the way, whole or not there."""
+"""Receives uploaded files: streamed in chunks, verified, and stored completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from artifacts.annotations import read_annotation
-from artifacts.loose_bytes import LooseBytes, UploadExpired
-from artifacts.models import Artifact, ArtifactType, lock_run, put
+from artifacts.blobs import put
+from artifacts.kinds import ArtifactType
+from artifacts.models import Artifact
 from artifacts.paths import checked_path
 from artifacts.storage import CHUNK_BYTES, Source, artifact_storage
+from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
+from artifacts.uploaded_files import annotate_checkpoint, check_path, lock_run, record_upload
+from core.exceptions import DomainError, InvalidInput
 from runs.models import Run
 from runs.reports import InTrash
-from trainhub.exceptions import DomainError, InvalidInput
 
-# Below the run's folder, where no artifact of TrainHub's own lies.
+# Below the run's folder; never used by TrainHub's own artifacts.
 UPLOADS_FOLDER = ".files"
-DRAINED_BYTES = 1024**3
+MAX_DRAINED_BYTES = 1024**3
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 _REPR_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([^:,]*):", re.IGNORECASE)
@@ -48,26 +51,28 @@ class LengthRequired(DomainError):
 
 @contextmanager
 def draining(request: HttpRequest) -> Iterator[None]:
-    """If the block refuses the request, read what the client is still sending, DRAINED_BYTES at
-    most: most clients read no answer before, take a broken connection for a failure of the network,
-    and try for minutes again."""
+    """If the block rejects the request, read at most MAX_DRAINED_BYTES of the remaining body.
+
+    Most clients do not read a response before they have sent the body. They treat a closed
+    connection as a network failure and retry for minutes.
+    """
     try:
         yield
     except Exception:
         with suppress(LengthRequired, OSError):
             body = Body(request, is_checked=True)
-            left = DRAINED_BYTES
-            while left > 0 and (chunk := body.skip()):
-                left -= len(chunk)
+            remaining = MAX_DRAINED_BYTES
+            while remaining > 0 and (chunk := body.skip()):
+                remaining -= len(chunk)
         raise
 
 
 class Body:
-    """A request's body as a file: no more of it is in memory than what is asked for at a time.
+    """A request body as a file: only the requested chunk is held in memory.
 
-    A body that ends before its Content-Length raises IncompleteUpload. One without a length may
-    have been cut off anywhere: it counts as whole if it is empty (clients send empty files so) or
-    ``is_checked``, that is, its checksum is known; any other raises LengthRequired.
+    A body that ends before its Content-Length raises IncompleteUpload. A body without a length may
+    be truncated: it is accepted only if it is empty (as clients send empty files) or ``is_checked``
+    (its checksum is known); otherwise it raises LengthRequired.
     """
 
     def __init__(self, request: HttpRequest, *, is_checked: bool) -> None:
@@ -85,13 +90,13 @@ class Body:
         self._count += len(chunk)
         if self.length is None:
             if chunk and not self._is_checked:
-                raise LengthRequired(_("Say how long the body is: Content-Length."))
+                raise LengthRequired(_("A Content-Length header is required."))
         elif self._count < self.length and not chunk and size:
             raise self._incomplete()
         return chunk
 
     def skip(self) -> bytes:
-        """Some bytes to be thrown away; none at the end, whichever it is."""
+        """Read and discard a chunk, without checks; empty at the end of the body."""
         chunk: bytes = self._stream.read(CHUNK_BYTES)
         return chunk
 
@@ -100,32 +105,32 @@ class Body:
 
     def _incomplete(self) -> IncompleteUpload:
         return IncompleteUpload(
-            _("The body ended after %(count)d bytes: nothing was kept.") % {"count": self._count}
+            _("The body ended after %(count)d bytes: nothing was saved.") % {"count": self._count}
         )
 
 
 def _length_of(request: HttpRequest) -> int | None:
-    """Content-Length; None for a body without one, whose end the server knows. Raises
-    LengthRequired where it does not."""
-    given = request.META.get("CONTENT_LENGTH") or ""
-    if given.isdecimal():
-        return int(given)
+    """The Content-Length; None without one if the server detects the end of the body. Raises
+    LengthRequired if it does not."""
+    content_length = request.META.get("CONTENT_LENGTH") or ""
+    if content_length.isdecimal():
+        return int(content_length)
     if request.META.get("wsgi.input_terminated"):
         return None
     if request.headers.get("Transfer-Encoding"):
-        raise LengthRequired(_("Say how long the body is: Content-Length."))
+        raise LengthRequired(_("A Content-Length header is required."))
     return 0
 
 
 def announced_sha256(request: HttpRequest) -> set[str]:
-    """What X-Checksum-Sha256 (hexadecimal) and Repr-Digest (RFC 9530) say that the body is; empty
-    if neither is there. Raises InvalidInput for what is neither."""
+    """The body's sha256 as announced in X-Checksum-Sha256 (hexadecimal) and Repr-Digest (RFC 9530);
+    empty without these headers. Raises InvalidInput if one is malformed."""
     announced = set()
-    given = request.headers.get("X-Checksum-Sha256")
-    if given is not None:
-        if not _HEX.fullmatch(given.strip()):
+    checksum = request.headers.get("X-Checksum-Sha256")
+    if checksum is not None:
+        if not _HEX.fullmatch(checksum.strip()):
             raise InvalidInput(_("X-Checksum-Sha256 must be 64 hexadecimal digits."))
-        announced.add(given.strip().lower())
+        announced.add(checksum.strip().lower())
     digest = _REPR_DIGEST.search(request.headers.get("Repr-Digest", ""))
     if digest is not None:
         try:
@@ -143,11 +148,11 @@ def receive(
     type: ArtifactType | None = None,
     step: int | None = None,
 ) -> tuple[Artifact, bool]:
-    """Keep the request's body as the run's file ``path``, in the place of what had that path.
+    """Store the request's body as the run's file ``path``, replacing any existing file.
 
-    Returns the artifact, and whether its path is new. ``type`` and ``step``: what the client says
-    it is; else its name decides. Raises InvalidInput, PathTaken, InUse, LengthRequired, Http404;
-    whatever is raised, nothing is left of the body.
+    Returns the artifact and whether its path is new. Without ``type`` and ``step`` from the client,
+    the file's name determines them. Raises InvalidInput, PathTaken, InUse, LengthRequired, Http404;
+    after any exception nothing of the body is kept.
     """
     announced = announced_sha256(request)
     body = Body(request, is_checked=bool(announced))
@@ -163,58 +168,58 @@ def store(
     type: ArtifactType | None = None,
     step: int | None = None,
 ) -> tuple[Artifact, bool]:
-    """As ``receive``, of any ``content``.
+    """Like ``receive``, for any ``content``.
 
-    The bytes lie under a name of their own before any row names them, so a reader sees the old
-    ones or the new ones, and of two uploads at once one wins whole.
+    The bytes are stored under a unique key before any row refers to them. Readers therefore see
+    either the old bytes or the new ones, and of two concurrent uploads one wins completely.
     """
     path = checked_path(path)
-    _check_kept(run)
-    run.artifacts.check_path(path)  # before gigabytes are sent; and once more below
-    LooseBytes.objects.sweep()
+    _check_not_in_trash(run)
+    check_path(run, path)  # fail before gigabytes are sent; record_upload checks again
+    UnreferencedBlob.objects.sweep()
     stored_as = f"{UPLOADS_FOLDER}/{secrets.token_hex(16)}"
-    loose = LooseBytes.objects.create(key=f"{run.project_id}/{run.pk}/{stored_as}")
+    blob = UnreferencedBlob.objects.create(key=f"{run.project_id}/{run.pk}/{stored_as}")
     try:
         stored = put(run, content, type=ArtifactType.FILE, file=path, stored_as=stored_as)
         for sha256 in announced or ():
-            _check(sha256, stored.sha256)
+            _check_sha256(sha256, stored.sha256)
         with transaction.atomic():
             locked = lock_run(run)
-            _check_kept(locked)
+            _check_not_in_trash(locked)
             locked.change(reported_at=timezone.now())
-            artifact, is_new = locked.artifacts.record_upload(locked, stored, type=type, step=step)
+            artifact, is_new = record_upload(locked, stored, type=type, step=step)
             if artifact.stored_as == stored_as:
-                loose.claim()
+                blob.claim()
     except UploadExpired:
-        artifact_storage().delete(loose.key)  # swept away while it was still coming in
+        artifact_storage().delete(blob.key)  # a sweep took it for abandoned
         raise
     except BaseException:
-        with suppress(DatabaseError):  # then a later sweep finds it
-            LooseBytes.objects.drop([loose.key])
+        with suppress(DatabaseError):  # a later sweep deletes it
+            UnreferencedBlob.objects.drop([blob.key])
         raise
     if artifact.stored_as != stored_as:
-        LooseBytes.objects.drop([loose.key])
+        UnreferencedBlob.objects.drop([blob.key])
     _annotate(run, artifact)
     return artifact, is_new
 
 
-def _check_kept(run: Run) -> None:
+def _check_not_in_trash(run: Run) -> None:
     if run.deleted_at is not None:
         raise InTrash(_("The run %(id)s is in the trash: restore it first.") % {"id": run.pk})
 
 
 def _annotate(run: Run, artifact: Artifact) -> None:
-    """If the file says something of the checkpoint beside it, take that down."""
-    said = read_annotation(artifact)
-    if said:
+    """If the file is an annotation, store its content on the checkpoint next to it."""
+    annotation = read_annotation(artifact)
+    if annotation:
         with transaction.atomic():
             locked = lock_run(run)
-            locked.artifacts.annotate_checkpoint(locked, artifact, said)
+            annotate_checkpoint(locked, artifact, annotation)
 
 
-def _check(announced: str, sha256: str) -> None:
+def _check_sha256(announced: str, sha256: str) -> None:
     if announced != sha256:
         raise ChecksumMismatch(
-            _("The body's sha256 is %(is)s, not %(announced)s: nothing was kept.")
+            _("The body's sha256 is %(is)s, not %(announced)s: nothing was saved.")
             % {"is": sha256, "announced": announced}
         )

@@ -1,3 +1,5 @@
+"""API endpoints for a run's artifacts and files."""
+
 from typing import Any, ClassVar
 
 from django.http import Http404, HttpRequest
@@ -18,10 +20,11 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.users import user_of
-from artifacts import examples, trees, uploads
+from artifacts import examples, file_tree, uploads
 from artifacts.artifact_json import artifact_list
 from artifacts.downloads import download
-from artifacts.models import Artifact, ArtifactQuerySet, ArtifactType, TagValue
+from artifacts.kinds import ArtifactType, TagValue
+from artifacts.models import Artifact, ArtifactQuerySet
 from artifacts.paths import MAX_PATH_LENGTH
 from artifacts.serializers import (
     ArtifactListSerializer,
@@ -30,10 +33,10 @@ from artifacts.serializers import (
     TagWriteSerializer,
     UploadQuerySerializer,
 )
+from core.ids import ID_PATTERN
+from core.negotiation import AnyAccept
+from core.pagination import LinkHeaderPagination
 from runs.models import Run
-from trainhub.ids import ID_PATTERN
-from trainhub.negotiation import AnyAccept
-from trainhub.pagination import LinkHeaderPagination
 
 BYTES: dict[Any, Any] = {
     (200, "application/octet-stream"): OpenApiTypes.BINARY,
@@ -44,6 +47,8 @@ BYTES: dict[Any, Any] = {
 
 
 class ArtifactViewSet(GenericViewSet[Artifact]):
+    """The artifacts of a run."""
+
     schema_tags: ClassVar[list[str]] = ["artifacts"]
     queryset = Artifact.objects.none()
     serializer_class = ArtifactSerializer
@@ -62,12 +67,12 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
 
     @extend_schema(
         summary="List a run's artifacts (列出运行工件)",
-        description="All of them, oldest first; or a page, with Link and X-Total-Count.",
+        description="All artifacts, oldest first; or one page, with Link and X-Total-Count.",
         parameters=[ArtifactQuerySerializer],
         responses=OpenApiResponse(
             ArtifactListSerializer,
             description="Checkpoints, event files, evaluation results, the configuration, and "
-            "the files that its script logged.",
+            "files logged by the run's script.",
             examples=[OpenApiExample("列出运行工件", examples.ARTIFACT_LIST)],
         ),
     )
@@ -76,19 +81,19 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
         run = get_object_or_404(visible, pk=run_id)
         query = ArtifactQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        found = self.get_queryset().filter(**query.validated_data)
-        ids = found.values_list("pk", flat=True)
+        artifacts = self.get_queryset().filter(**query.validated_data)
+        ids = artifacts.values_list("pk", flat=True)
         page = self.paginate_queryset(ids)
         content = {"items": artifact_list(run, ids if page is None else page)}
         return Response(content) if page is None else self.get_paginated_response(content)
 
     @extend_schema(
         summary="Tag a checkpoint (为工件打标签)",
-        description="The same tag again updates its notes.",
+        description="Setting the same tag again updates its notes.",
         request=TagWriteSerializer,
         responses=OpenApiResponse(
             ArtifactSerializer,
-            description="The checkpoint and its tags.",
+            description="The checkpoint with its tags.",
             examples=[OpenApiExample("为工件打标签", examples.TAGGED)],
         ),
         examples=[OpenApiExample("为工件打标签", examples.TAG, request_only=True)],
@@ -103,8 +108,8 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
         return Response(ArtifactSerializer(self.get_object()).data)
 
     @extend_schema(
-        summary="Download an artifact's bytes",
-        description="Streamed. One byte range (`Range: bytes=…`) is answered with 206.",
+        summary="Download an artifact",
+        description="Streams the bytes. A single byte range (`Range: bytes=…`) returns 206.",
         responses=BYTES,
     )
     @action(detail=True, methods=["get"], content_negotiation_class=AnyAccept)
@@ -117,8 +122,8 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
 
 
 def _path_parameter(name: str, description: str = "", **schema: Any) -> OpenApiParameter:
-    of_type = {"type": "string", **schema}
-    return OpenApiParameter(name, of_type, OpenApiParameter.PATH, description=description)
+    string = {"type": "string", **schema}
+    return OpenApiParameter(name, string, OpenApiParameter.PATH, description=description)
 
 
 class ArtifactFileView(APIView):
@@ -126,14 +131,14 @@ class ArtifactFileView(APIView):
 
     schema_tags: ClassVar[list[str]] = ["artifacts"]
     content_negotiation_class = AnyAccept
-    parser_classes = ()  # the body is bytes, whatever its Content-Type says
+    parser_classes = ()  # the body is raw bytes, whatever its Content-Type
 
     PARAMETERS: ClassVar[list[OpenApiParameter]] = [
         _path_parameter("project_id", pattern=f"^{ID_PATTERN}$"),
         _path_parameter("run_id", pattern=f"^{ID_PATTERN}$"),
         _path_parameter(
             "path",
-            "The file's path below its run, folders included, e.g. `plots/loss.png`.",
+            "The file's path within its run, including folders, e.g. `plots/loss.png`.",
             maxLength=MAX_PATH_LENGTH,
         ),
     ]
@@ -147,7 +152,7 @@ class ArtifactFileView(APIView):
     @extend_schema(
         operation_id="artifacts_files_retrieve",
         summary="Download a file of a run",
-        description="Streamed. One byte range (`Range: bytes=…`) is answered with 206.",
+        description="Streams the bytes. A single byte range (`Range: bytes=…`) returns 206.",
         parameters=PARAMETERS,
         responses=BYTES,
     )
@@ -156,12 +161,12 @@ class ArtifactFileView(APIView):
 
     @extend_schema(
         operation_id="artifacts_files_update",
-        summary="Upload a file of a run",
-        description="The body is the file, streamed, of any size and Content-Type. The same path "
-        "again replaces the file. It is there whole or not at all: a body shorter than its "
-        "Content-Length, or other than its announced checksum, leaves nothing. Without `type` the "
-        "file's name decides whether it is a checkpoint. A checkpoint that is tagged or resumed "
-        "from keeps its bytes, under a path beside the new one's.",
+        summary="Upload a file to a run",
+        description="The body is the file, streamed, of any size and Content-Type. Uploading to an "
+        "existing path replaces the file. Uploads are atomic: a body shorter than its "
+        "Content-Length, or with a checksum other than announced, leaves nothing. Without `type`, "
+        "the file's name decides whether it is a checkpoint. A checkpoint that is tagged or "
+        "resumed from keeps its bytes: it is renamed to a path next to the new one.",
         parameters=[
             *PARAMETERS,
             UploadQuerySerializer,
@@ -169,13 +174,13 @@ class ArtifactFileView(APIView):
                 "X-Checksum-Sha256",
                 {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
                 OpenApiParameter.HEADER,
-                description="The sha256 that the body must have. Or Repr-Digest (RFC 9530).",
+                description="The expected sha256 of the body. Repr-Digest (RFC 9530) also works.",
             ),
         ],
         request={"application/octet-stream": OpenApiTypes.BINARY},
         responses={
             200: OpenApiResponse(ArtifactSerializer, description="Replaced."),
-            201: OpenApiResponse(ArtifactSerializer, description="New."),
+            201: OpenApiResponse(ArtifactSerializer, description="Created."),
         },
     )
     def put(self, request: Request, project_id: str, run_id: str, path: str) -> Response:
@@ -183,10 +188,10 @@ class ArtifactFileView(APIView):
             run = self.get_run()
             query = UploadQuerySerializer(data=request.query_params.dict())
             query.is_valid(raise_exception=True)
-            wanted = dict(query.validated_data)
-            if "type" in wanted:
-                wanted["type"] = ArtifactType(wanted["type"])
-            artifact, is_new = uploads.receive(run, path, request._request, **wanted)
+            options = dict(query.validated_data)
+            if "type" in options:
+                options["type"] = ArtifactType(options["type"])
+            artifact, is_new = uploads.receive(run, path, request._request, **options)
         return Response(
             ArtifactSerializer(artifact).data,
             status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK,
@@ -194,9 +199,9 @@ class ArtifactFileView(APIView):
 
 
 def download_file(request: HttpRequest, run: Run, path: str) -> HttpResponseBase:
-    """The file that ``run``'s tree shows under ``path``. Raises Http404."""
-    for _attempt in range(2):  # the file may be replaced between the row and the bytes
-        artifact = trees.find(run, path)
+    """Download the file at ``path`` in ``run``'s file tree. Raises Http404."""
+    for _attempt in range(2):  # the file may be replaced after its row is read
+        artifact = file_tree.find(run, path)
         if artifact is None:
             break
         try:

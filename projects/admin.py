@@ -1,3 +1,5 @@
+"""The admin of projects."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,11 +13,11 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from projects.forms import JSONObjectField, TagListField
+from core.admin import LargeTableAdmin, act_on_each
+from core.exceptions import InvalidInput
+from projects.form_fields import JSONObjectField, TagListField
 from projects.hyperparameters import check_hyperparameters
 from projects.models import Project, ProjectStatus
-from trainhub.admin import QuickAdmin, act_on_each
-from trainhub.exceptions import InvalidInput
 
 if TYPE_CHECKING:
     ProjectModelForm = forms.ModelForm[Project]
@@ -25,7 +27,7 @@ else:
 
 class ProjectAdminForm(ProjectModelForm):
     tags = TagListField(
-        label=_("tags"), required=False, max_length=4000, help_text=_("Apart by commas.")
+        label=_("tags"), required=False, max_length=4000, help_text=_("Separate with commas.")
     )
     default_hyperparameters = JSONObjectField(label=_("default hyperparameters"))
 
@@ -41,8 +43,8 @@ class ProjectAdminForm(ProjectModelForm):
 
 
 @admin.register(Project)
-class ProjectAdmin(QuickAdmin):
-    """Projects are not deleted, they are archived: their runs are history."""
+class ProjectAdmin(LargeTableAdmin):
+    """Projects are archived, not deleted, because their runs are history."""
 
     form = ProjectAdminForm
     list_display = (
@@ -60,7 +62,7 @@ class ProjectAdmin(QuickAdmin):
     ordering = ("-created_at", "id")
     id_lookups: ClassVar[dict[str, str]] = {"proj_": "pk__startswith"}
     word_lookups = ("name__icontains",)
-    search_help_text = _("An id or its beginning, or words of the name.")
+    search_help_text = _("An id or id prefix, or words from the name.")
     readonly_fields = (
         "id",
         "status",
@@ -86,7 +88,7 @@ class ProjectAdmin(QuickAdmin):
     def save_model(
         self, request: HttpRequest, obj: Project, form: forms.ModelForm[Project], change: bool
     ) -> None:
-        """A change is a revision: a version of its own, by whoever made it."""
+        """Record each change as a new version by the current user."""
         assert request.user.is_authenticated
         if change:
             changes = {name: form.cleaned_data[name] for name in form.changed_data}
@@ -115,7 +117,7 @@ class ProjectAdmin(QuickAdmin):
     def archive(self, request: HttpRequest, projects: QuerySet[Project]) -> None:
         self._set_status(request, projects, ProjectStatus.ARCHIVED)
 
-    @admin.action(description=_("Take up again"), permissions=["change"])
+    @admin.action(description=_("Reopen"), permissions=["change"])
     def reopen(self, request: HttpRequest, projects: QuerySet[Project]) -> None:
         self._set_status(request, projects, ProjectStatus.ACTIVE)
 
@@ -126,7 +128,7 @@ class ProjectAdmin(QuickAdmin):
             if project.status == to:
                 return
             project.set_status(to)
-            # A status is no version of the configuration: the admin's own log keeps who and when.
+            # A status change is not a new version: record it in the admin log instead.
             self.log_change(request, project, [{"changed": {"fields": [str(_("status"))]}}])
 
         act_on_each(self, request, projects, change, done=to.label)

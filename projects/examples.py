@@ -1,4 +1,4 @@
-"""The contract's own examples, for the API's documentation."""
+"""The contract's examples, for the API documentation."""
 
 PROJECT_CREATE = {
     "name": "中文摘要系统",
@@ -27,7 +27,7 @@ _PROJECT = {
 
 PROJECT_CREATED = {**_PROJECT, "runs": []}
 
-# One of the list: drf-spectacular makes the list around it.
+# A single item: drf-spectacular wraps it in a list.
 PROJECT_LISTED = {
     "id": "proj_xxx",
     "name": "中文摘要系统",

@@ -1,4 +1,4 @@
-"""What hyperparameters may be: any JSON object within bounds, and sane where the name is known."""
+"""Validation of hyperparameters: any JSON object within limits, with ranges for known names."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from django.utils.translation import gettext as _
 
-from trainhub.exceptions import InvalidInput
+from core.exceptions import InvalidInput
 
 MAX_BYTES = 64 * 1024
 MAX_KEYS = 500
@@ -27,8 +27,8 @@ def _is_number(low: float, high: float) -> Callable[[Any], bool]:
     )
 
 
-# Name -> its test, and the test in words. A rate of 100 is a bad idea, not a wrong type: a run may
-# try it and fail honestly.
+# Name -> its check, and the valid range as text. A learning rate of 100 is unwise but not invalid:
+# the run may try it and fail.
 KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "learning_rate": (_is_number(0, 1e6), "0 … 1e6"),
     "batch_size": (_is_integer(1, 1_000_000), "1 … 1000000"),
@@ -46,27 +46,27 @@ class InvalidHyperparameters(InvalidInput):
 
 
 def check_hyperparameters(value: Any) -> dict[str, Any]:
-    """``value`` if it will do. Raises InvalidHyperparameters with the name and the reason."""
+    """Return ``value`` if it is valid. Raises InvalidHyperparameters with the name and reason."""
     if not isinstance(value, dict):
         raise InvalidHyperparameters(_("Hyperparameters must be a JSON object."))
-    # Before it is measured: orjson refuses what is nested too deep.
+    # Check before measuring the size: orjson rejects deep nesting.
     if not _storable(value, depth=0):
         raise InvalidHyperparameters(
             _(
-                "Hyperparameters must not hold NUL characters, NaN, infinities or over "
+                "Hyperparameters must not contain NUL characters, NaN, infinities or more than "
                 "%(depth)d levels."
             )
             % {"depth": MAX_DEPTH}
         )
     if len(value) > MAX_KEYS or len(orjson.dumps(value)) > MAX_BYTES:
         raise InvalidHyperparameters(
-            _("Hyperparameters may have %(keys)d names and %(bytes)d bytes at most.")
+            _("Hyperparameters can have at most %(keys)d names and %(bytes)d bytes.")
             % {"keys": MAX_KEYS, "bytes": MAX_BYTES}
         )
     for name, item in value.items():
         if not 1 <= len(name) <= MAX_KEY_LENGTH:
             raise InvalidHyperparameters(
-                _("A hyperparameter's name has 1 to %(limit)d characters.")
+                _("A hyperparameter name must have 1 to %(limit)d characters.")
                 % {"limit": MAX_KEY_LENGTH}
             )
         if name in KNOWN and not KNOWN[name][0](item):
@@ -78,7 +78,7 @@ def check_hyperparameters(value: Any) -> dict[str, Any]:
 
 
 def _storable(value: Any, depth: int) -> bool:
-    """Whether PostgreSQL's jsonb can keep ``value``."""
+    """Whether jsonb can store ``value``."""
     if depth > MAX_DEPTH:
         return False
     if isinstance(value, str):
@@ -95,21 +95,21 @@ def _storable(value: Any, depth: int) -> bool:
 
 
 def from_texts(reported: dict[str, Any]) -> dict[str, Any]:
-    """What a script has reported, as a recipe may be given it: numbers where the name is known.
+    """Turn params reported by a script into hyperparameters: known names become numbers.
 
-    What makes no sense there is left out, e.g. the max_steps of -1 that to some says "no limit".
+    Drops invalid values, e.g. a max_steps of -1, which some libraries use for "no limit".
     """
-    read = {
+    params = {
         name: number_of(value) if name in KNOWN and isinstance(value, str) else value
         for name, value in reported.items()
     }
     return {
-        name: value for name, value in read.items() if name not in KNOWN or KNOWN[name][0](value)
+        name: value for name, value in params.items() if name not in KNOWN or KNOWN[name][0](value)
     }
 
 
 def number_of(text: str) -> int | float | None:
-    """The number that ``text`` writes in decimal digits; None if it is none, or endless."""
+    """Parse a decimal number; None if ``text`` is not one or is infinite."""
     if len(text) <= 64 and re.fullmatch(r"[+-]?[0-9]+", text):
         return int(text)
     if len(text) <= 64 and re.fullmatch(

@@ -1,4 +1,4 @@
-"""A project: what is trained, for what, from which defaults; and its numbered versions."""
+"""Projects: purpose, base model and default hyperparameters of a set of runs, with versions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from django.utils.translation import gettext_lazy as _
 from simple_history.models import HistoricalRecords
 
 from accounts.permissions import sees_everything
-from trainhub.choices import ContractChoices
-from trainhub.exceptions import DomainError
-from trainhub.ids import PublicIdField
-from trainhub.json_field import JSONField
+from core.choices import ContractChoices
+from core.exceptions import DomainError
+from core.ids import PublicIdField
+from core.json_field import JSONField
 
 
 class ProjectStatus(ContractChoices):
@@ -43,7 +43,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Version:
-    """One numbered version of a project's configuration and what made it differ."""
+    """A numbered version of a project's configuration, with its changes from the previous one."""
 
     number: int
     created_at: datetime
@@ -53,12 +53,12 @@ class Version:
 
 class ProjectQuerySet(models.QuerySet["Project"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ProjectQuerySet:
-        """What ``user`` may see. Every member sees every project until there are teams."""
+        """The projects that ``user`` may see (all if signed in, until there are teams)."""
         return self.all() if sees_everything(user) else self.none()
 
 
 class Project(models.Model):
-    # What a version holds; a change of any of these makes a new one.
+    # The versioned fields: a change to any of them creates a new version.
     CONFIGURATION: ClassVar[tuple[str, ...]] = (
         "name",
         "description",
@@ -81,13 +81,13 @@ class Project(models.Model):
         models.CharField(max_length=64), verbose_name=_("tags"), default=list, blank=True
     )
     default_hyperparameters = JSONField(_("default hyperparameters"), default=dict, blank=True)
-    # Key -> text, as MLflow's clients set them on an experiment; ``tags`` are words.
+    # Key -> text, set by MLflow clients on an experiment; ``tags`` above is a list of words.
     experiment_tags = JSONField(_("experiment tags"), default=dict, blank=True, editable=False)
     status = models.CharField(
         _("status"), max_length=16, choices=ProjectStatus, default=ProjectStatus.DRAFT
     )
     version = models.PositiveIntegerField(_("version"), default=1, editable=False)
-    # Counted as runs are made: no list has to count them, and it numbers run-001, run-002 …
+    # Incremented for each new run: spares lists a COUNT, and numbers run-001, run-002 …
     run_count = models.PositiveIntegerField(_("runs"), default=0, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
@@ -103,7 +103,7 @@ class Project(models.Model):
         verbose_name_plural = _("projects")
         ordering = ("-created_at", "id")
         indexes = (
-            # The oldest project of a name: what MLflow's clients ask for.
+            # The oldest project with a given name: looked up by MLflow clients.
             models.Index(fields=["name", "created_at", "id"], name="project_by_name"),
             # The list of projects, newest first.
             models.Index(fields=["-created_at", "id"], name="project_newest_first"),
@@ -123,7 +123,7 @@ class Project(models.Model):
 
     @classmethod
     def create(cls, configuration: dict[str, Any], *, by: User | None) -> Project:
-        """A new project, a draft, its first version made by ``by``."""
+        """Create a draft project whose first version is by ``by``."""
         project = cls(**configuration)
         project._history_user = by  # type: ignore[attr-defined]
         project.save(force_insert=True)
@@ -132,17 +132,17 @@ class Project(models.Model):
     def update(
         self, changes: dict[str, Any], *, status: ProjectStatus | None, by: User | None
     ) -> None:
-        """Revise and set the status, both or neither."""
+        """Revise and set the status in one transaction."""
         with transaction.atomic():
             self.revise(changes, by=by)
             if status is not None:
                 self.set_status(status)
 
     def revise(self, changes: dict[str, Any], *, by: User | None) -> None:
-        """Change the configuration: one new version, or none if nothing differs.
+        """Change the configuration: creates one new version, or none if nothing differs.
 
-        ``changes`` maps names in CONFIGURATION to their new values. Two revisions at once are
-        ordered by the row's lock: each becomes a version, none is lost.
+        ``changes`` maps names in CONFIGURATION to new values. A row lock serializes concurrent
+        revisions: each becomes a version and none is lost.
         """
         with transaction.atomic():
             current = Project.objects.select_for_update().get(pk=self.pk)
@@ -158,29 +158,29 @@ class Project(models.Model):
         self.refresh_from_db()
 
     def set_status(self, to: ProjectStatus) -> None:
-        """Take it up, archive it, take it up again: people say so, runs do not change it."""
+        """Activate, archive or reopen the project. Only users change the status, never runs."""
         Project.objects.filter(pk=self.pk).update(status=to, updated_at=Now())
         self.refresh_from_db()
 
-    def admit_run(self) -> int:
-        """Count one more run and return its number, from 1.
+    def allocate_run_number(self) -> int:
+        """Increment the run count and return the new run's number, starting at 1.
 
-        Call inside a transaction: the project's row stays locked to its end, so that numbers are
-        neither doubled nor given by a project archived meanwhile. Raises ProjectArchived.
+        Call inside a transaction: the row lock is held until its end, so numbers are unique and the
+        project cannot be archived in the meantime. Raises ProjectArchived.
         """
         current = Project.objects.select_for_update().get(pk=self.pk)
         if current.is_archived:
-            raise ProjectArchived(_t("The project is archived and takes no new runs."))
+            raise ProjectArchived(_t("The project is archived and does not accept new runs."))
         Project.objects.filter(pk=self.pk).update(run_count=current.run_count + 1, updated_at=Now())
         self.refresh_from_db()
         return self.run_count
 
     def newest_runs(self) -> Any:
-        """The runs that the project's detail shows."""
+        """The runs in the project's detail."""
         return self.runs.kept().order_by("-created_at", "id")[:NEWEST_RUNS]
 
     def versions(self) -> list[Version]:
-        """Every version, newest first, each with what it changed (the first: nothing)."""
+        """All versions, newest first, each with its changes (none for the first version)."""
         records = list(self.history.select_related("history_user").order_by("version"))
         versions = []
         for before, record in zip([None, *records], records, strict=False):

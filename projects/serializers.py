@@ -1,21 +1,21 @@
-"""The contract's JSON of projects."""
+"""JSON of projects, as the contract defines it."""
 
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from core.exceptions import InvalidInput
+from core.fields import StrictCharField, StrictIntegerField, StrictModelSerializer
 from projects.hyperparameters import check_hyperparameters
 from projects.models import Project, ProjectStatus
-from trainhub.exceptions import InvalidInput
-from trainhub.fields import StrictCharField, StrictIntegerField, StrictModelSerializer
 
 MAX_TAGS = 50
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {}})
 class HyperparametersField(serializers.JSONField):
-    """A JSON object within the bounds of projects/hyperparameters.py."""
+    """A JSON object within the limits of projects/hyperparameters.py."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         try:
@@ -30,7 +30,7 @@ class TagsField(serializers.ListField):
 
 
 class RunBriefSerializer(serializers.Serializer[Any]):
-    """A run as its project lists it. Runs stand above projects: this knows their fields alone."""
+    """A run in its project's detail. Lists fields by name, as projects must not import runs."""
 
     id = StrictCharField()
     name = StrictCharField()
@@ -71,7 +71,7 @@ class ProjectSummarySerializer(StrictModelSerializer):
 
 
 class ProjectWriteSerializer(StrictModelSerializer):
-    """What a request may say of a project's configuration."""
+    """The writable fields of a project's configuration."""
 
     tags = TagsField(required=False)
     default_hyperparameters = HyperparametersField(required=False)

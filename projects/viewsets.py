@@ -1,3 +1,5 @@
+"""API endpoints for projects."""
+
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
@@ -7,6 +9,8 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.users import user_of
+from core.ids import ID_PATTERN
+from core.pagination import LinkHeaderPagination
 from projects import examples
 from projects.models import Project, ProjectQuerySet, ProjectStatus
 from projects.serializers import (
@@ -15,8 +19,6 @@ from projects.serializers import (
     ProjectSummarySerializer,
     ProjectWriteSerializer,
 )
-from trainhub.ids import ID_PATTERN
-from trainhub.pagination import LinkHeaderPagination
 
 
 @extend_schema_view(
@@ -24,7 +26,7 @@ from trainhub.pagination import LinkHeaderPagination
         summary="List projects (列出项目)",
         responses=OpenApiResponse(
             ProjectSummarySerializer(many=True),
-            description="All of them, newest first; or a page, with Link and X-Total-Count.",
+            description="All projects, newest first; or one page, with Link and X-Total-Count.",
             examples=[OpenApiExample("列出项目", examples.PROJECT_LISTED)],
         ),
     ),
@@ -38,6 +40,8 @@ from trainhub.pagination import LinkHeaderPagination
     ),
 )
 class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Project]):
+    """Projects."""
+
     schema_tags: ClassVar[list[str]] = ["projects"]
     queryset = Project.objects.none()
     serializer_class = ProjectDetailSerializer
@@ -74,7 +78,7 @@ class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
 
     @extend_schema(
         summary="Change a project",
-        description="A changed configuration is a new version; archiving is a status.",
+        description="A configuration change creates a new version. Archive by setting the status.",
         request=ProjectChangeSerializer,
         responses=ProjectDetailSerializer,
     )

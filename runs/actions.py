@@ -1,36 +1,29 @@
-"""What happens to a run and concerns more than its row: start, resume, cancel, retry, settle."""
+"""Operations on runs that involve more than a run's row: create, resume, retry, cancel, settle."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
+from psycopg.errors import ForeignKeyViolation
 
+from core.exceptions import InvalidInput
 from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
-from runs.executors.base import Observation, Work
-from runs.executors.registry import executor_of
+from runs.checkpoint import Checkpoint, CheckpointGone
+from runs.executors import WorkState, WorkStatus, executor_of
 from runs.models import EventKind, Recipe, Run, StopKind, Worker
-from runs.outputs import latest_sound_checkpoint
 from runs.status import InvalidTransition, RunStatus
-from trainhub.exceptions import InvalidInput
-
-if TYPE_CHECKING:
-    from artifacts.models import Artifact
 
 logger = logging.getLogger(__name__)
 
 CANCEL_POLL_SECONDS = 0.1
-
-
-class InvalidSource(InvalidInput):
-    code = "invalid_source_artifact"
 
 
 def create_run(
@@ -45,15 +38,16 @@ def create_run(
     recipe: Recipe | None = None,
     priority: int = 0,
 ) -> Run:
-    """Queue a run of ``project``'s configuration overlaid by what is given; nothing else happens.
+    """Queue a run with ``project``'s configuration, overridden by the arguments.
 
     Raises ProjectArchived, InvalidInput.
     """
     recipe = recipe or _default_recipe()
     resources = resources or {}
     with transaction.atomic():
-        number = project.admit_run()
-        # Read after that, so that they are those of the version that the run pins.
+        number = project.allocate_run_number()
+        # Read the defaults only now: allocating has refreshed ``project`` to the version that the
+        # run pins.
         merged = {
             **recipe.default_hyperparameters,
             **project.default_hyperparameters,
@@ -76,7 +70,7 @@ def create_run(
 
 def resume_run(
     source: Run,
-    checkpoint: Artifact,
+    checkpoint: Checkpoint,
     *,
     by: User | None,
     name: str = "",
@@ -87,27 +81,18 @@ def resume_run(
     recipe: Recipe | None = None,
     priority: int | None = None,
 ) -> Run:
-    """A new run, 运行中, of ``source``'s configuration overlaid by what is given, that goes on
-    from ``checkpoint``, one of ``source``'s project. Raises ProjectArchived, InvalidInput,
-    ArtifactGone.
+    """Create a 运行中 run that continues from ``checkpoint``, which is of ``source``'s project.
+
+    Its configuration is ``source``'s, overridden by the arguments. Raises ProjectArchived,
+    InvalidInput, CheckpointGone.
     """
-    if not checkpoint.is_checkpoint:
-        raise InvalidSource(
-            _("%(id)s is not a checkpoint.") % {"id": checkpoint.pk}, attr="source_artifact_id"
-        )
-    if checkpoint.run.project_id != source.project_id:
-        raise InvalidSource(
-            _("%(id)s belongs to another project.") % {"id": checkpoint.pk},
-            attr="source_artifact_id",
-        )
     run = _clone(source, hyperparameters=hyperparameters, resources=resources)
     run.name = name
     run.model = model or run.model
     run.dataset = dataset or run.dataset
     run.recipe = recipe or run.recipe
     run.priority = run.priority if priority is None else priority
-    run.resumed_from = checkpoint
-    run.start_step = run.step = checkpoint.step or 0
+    _start_from(run, checkpoint)
     _check_recipe(run)
     planned = executor_of(run).planned_steps(run.hyperparameters)
     if planned is not None and planned <= run.start_step:
@@ -119,39 +104,46 @@ def resume_run(
             % {"step": run.start_step, "end": planned},
             attr="hyperparameters",
         )
-    run.total_steps = _length_of(source, run)
+    run.total_steps = _inherited_total_steps(source, run)
     with transaction.atomic():
-        checkpoint.lock()
-        number = run.project.admit_run()
+        number = run.project.allocate_run_number()
         run.name = run.name or f"run-{number:03d}"
-        return _admit(run, RunStatus.RUNNING, by=by, reason=checkpoint.pk)
+        return _admit(run, RunStatus.RUNNING, by=by, reason=checkpoint.id)
 
 
 def retry_run(run: Run, *, by: User | None) -> Run:
-    """The same configuration queued once more, from the latest sound checkpoint if there is one.
+    """Queue the same configuration again, from the latest sound checkpoint if there is one.
 
-    Raises InvalidTransition, ProjectArchived, ArtifactGone.
+    Raises InvalidTransition, ProjectArchived, CheckpointGone.
     """
     if not run.is_terminal:
-        raise InvalidTransition(_("The run is not over: there is nothing to retry."))
+        raise InvalidTransition(_("The run has not ended yet: there is nothing to retry."))
     clone = _clone(run, hyperparameters=None, resources=None)
     _check_recipe(clone)
     clone.total_steps = run.total_steps
-    checkpoint = None
     if run.status != RunStatus.COMPLETED:
-        checkpoint = latest_sound_checkpoint(run) or run.resumed_from
-    if checkpoint is not None:
-        clone.resumed_from = checkpoint
-        clone.start_step = clone.step = checkpoint.step or 0
-    with transaction.atomic():
+        checkpoint = executor_of(run).latest_checkpoint(run) or _source_of(run)
         if checkpoint is not None:
-            checkpoint.lock()
-        clone.name = f"run-{clone.project.admit_run():03d}"
+            _start_from(clone, checkpoint)
+    with transaction.atomic():
+        clone.name = f"run-{clone.project.allocate_run_number():03d}"
         return _admit(clone, RunStatus.QUEUED, by=by, reason=run.pk)
 
 
-def _length_of(source: Run, run: Run) -> int | None:
-    """What ``source``'s training has said of its length, if ``run``'s will be the same."""
+def _source_of(run: Run) -> Checkpoint | None:
+    """The checkpoint that the run itself was resumed from."""
+    if run.resumed_from_id is None:
+        return None
+    return Checkpoint(run.resumed_from_id, run.start_step)
+
+
+def _start_from(run: Run, checkpoint: Checkpoint) -> None:
+    run.resumed_from_id = checkpoint.id
+    run.start_step = run.step = checkpoint.step
+
+
+def _inherited_total_steps(source: Run, run: Run) -> int | None:
+    """The total that ``source``'s training reported, if ``run`` will have the same length."""
     decisive = ("max_steps", "num_epochs", "batch_size")
     same = run.recipe_id == source.recipe_id and run.dataset == source.dataset
     for name in decisive:
@@ -162,15 +154,15 @@ def _length_of(source: Run, run: Run) -> int | None:
 def _default_recipe() -> Recipe:
     recipe = Recipe.objects.filter(is_default=True, enabled=True).first()
     if recipe is None:
-        raise InvalidInput(_("There is no default recipe: name one."), attr="recipe")
+        raise InvalidInput(_("There is no default recipe: specify a recipe."), attr="recipe")
     return recipe
 
 
 def _check_recipe(run: Run) -> None:
-    """Raises InvalidInput for a clone of a script that was started elsewhere."""
+    """Raises InvalidInput for a clone of an unmanaged run without a recipe."""
     if run.recipe is None:
         raise InvalidInput(
-            _("The run was carried out elsewhere: name the recipe that goes on with it."),
+            _("The run is unmanaged: specify the recipe to continue it with."),
             attr="recipe",
         )
 
@@ -182,7 +174,7 @@ def _clone(
     for field in Run.CONFIGURATION:
         setattr(run, field, getattr(source, field))
     known = source.hyperparameters
-    if source.is_external:
+    if source.is_unmanaged:
         known = from_texts(known)
     run.hyperparameters = check_hyperparameters({**known, **(hyperparameters or {})})
     for field, value in (resources or {}).items():
@@ -191,7 +183,7 @@ def _clone(
 
 
 def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") -> Run:
-    """Save a new run and its first event. Call in the transaction that admitted it."""
+    """Save a new run and its first event. Call in the transaction that allocated its number."""
     run.project_version = run.project.version
     planned = executor_of(run).planned_steps(run.hyperparameters)
     run.total_steps = run.total_steps if planned is None else planned
@@ -201,7 +193,14 @@ def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") ->
     run.queued_at = Now()
     if status == RunStatus.RUNNING:
         run.started_at = Now()
-    run.save(force_insert=True)
+    try:
+        run.save(force_insert=True)
+    except IntegrityError as error:
+        # The foreign key also keeps the checkpoint from being deleted until this commits.
+        if not isinstance(error.__cause__, ForeignKeyViolation) or run.resumed_from_id is None:
+            raise
+        message = _("%(id)s has been deleted.") % {"id": run.resumed_from_id}
+        raise CheckpointGone(message) from error
     run.note(EventKind.CREATED, to_status=status, by=by, reason=reason)
     run.refresh_from_db()
     return run
@@ -211,11 +210,11 @@ def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") ->
 
 
 def cancel_run(run: Run, *, by: User | None, wait_seconds: float | None = None) -> Run:
-    """Ask the run to stop and wait until it has, ``wait_seconds`` at most.
+    """Ask the run to stop and wait at most ``wait_seconds`` until it has.
 
-    Returns it as it then is: cancelled, or still running if its worker has not ended it by then.
-    Of a cancel and a completion at once one wins. Raises InvalidTransition if the run has
-    completed or failed; a run that is already cancelled is returned as it is.
+    Returns the run: cancelled, or still running if its worker has not stopped it by then. If a
+    cancel and a completion race, one wins. A run that is already cancelled is returned unchanged.
+    Raises InvalidTransition if the run has completed or failed.
     """
     current = Run.objects.select_related("recipe").get(pk=run.pk)
     if current.status != RunStatus.CANCELLED:
@@ -224,7 +223,7 @@ def cancel_run(run: Run, *, by: User | None, wait_seconds: float | None = None) 
         current = _wait_until_over(current, wait)
     if current.is_terminal and current.status != RunStatus.CANCELLED:
         raise InvalidTransition(
-            _("The run is over (%(status)s): it cannot be cancelled.")
+            _("The run has ended (%(status)s): it cannot be cancelled.")
             % {"status": current.get_status_display()}
         )
     return current
@@ -233,21 +232,22 @@ def cancel_run(run: Run, *, by: User | None, wait_seconds: float | None = None) 
 def _request_cancel(run: Run, by: User | None) -> Run:
     while True:
         unclaimed = run.worker_id is None
-        # Reads bytes, so before the lock; with a worker at work it is the worker's business.
-        verified = latest_sound_checkpoint(run) if unclaimed else None
+        # Reads the stored bytes, so do it before locking. If a worker holds the run, the worker
+        # does it.
+        latest = executor_of(run).latest_checkpoint(run) if unclaimed else None
         with transaction.atomic():
             locked = Run.objects.lock(run.pk)
             if locked.is_terminal:
                 return locked
             locked.request_stop(StopKind.CANCEL, by=by)
-            # With no worker at work, or with work that is rows, the end is ours to make.
+            # If no worker holds the run, or the work is only rows, end it here.
             held = locked.worker_id is not None
             if executor_of(locked).in_database or (unclaimed and not held):
-                finish_cancel(locked, verified, by=by)
+                finish_cancel(locked, latest, by=by)
                 return locked
         if held:
             return locked
-        run = locked  # given back by its worker this very moment
+        run = locked  # its worker has just released it: try again
 
 
 def _wait_until_over(run: Run, seconds: float) -> Run:
@@ -259,20 +259,19 @@ def _wait_until_over(run: Run, seconds: float) -> Run:
 
 
 def finish_cancel(
-    run: Run, verified: Artifact | None, *, by: User | None = None, exit_code: int | None = None
+    run: Run, latest: Checkpoint | None, *, by: User | None = None, exit_code: int | None = None
 ) -> None:
-    """The work has ended: keep its last checkpoint under the name for it, and say 已取消.
+    """Set a run whose work has ended to 已取消, and keep its last checkpoint.
 
-    ``verified``: the run's latest sound checkpoint. Call with the row locked.
+    ``latest``: the run's latest sound checkpoint. Call with the row locked.
     """
-    checkpoint = executor_of(run).final_checkpoint(run, verified)
+    checkpoint = executor_of(run).keep_checkpoint(run, latest)
     if checkpoint is None:
         reason = _("Cancelled; there is no checkpoint.")
     else:
-        checkpoint.name_final()
-        reason = _("Cancelled; kept the checkpoint of step %(step)d (%(id)s).") % {
-            "step": checkpoint.step or 0,
-            "id": checkpoint.pk,
+        reason = _("Cancelled; kept the checkpoint at step %(step)d (%(id)s).") % {
+            "step": checkpoint.step,
+            "id": checkpoint.id,
         }
     run.transition(RunStatus.CANCELLED, reason=reason, by=by, exit_code=exit_code)
 
@@ -280,38 +279,32 @@ def finish_cancel(
 # --- the end of the work ---------------------------------------------------------------------
 
 
-def settle(run: Run, observation: Observation, *, worker: Worker) -> None:
-    """The work of ``worker``'s run has ended as observed: give the run the status that follows.
-
-    Raises LeaseLost.
-    """
-    finished = observation.work is Work.FINISHED
-    verified = None if finished else latest_sound_checkpoint(run)
+def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
+    """Set the status of ``worker``'s run, whose work has ended. Raises LeaseLost."""
+    finished = work.state is WorkState.FINISHED
+    latest = None if finished else executor_of(run).latest_checkpoint(run)
     with transaction.atomic():
         locked = Run.objects.lock_held_by(worker, run.pk)
-        code = observation.exit_code
+        code = work.exit_code
         if finished:
             locked.transition(RunStatus.COMPLETED, progress=1.0, exit_code=code)
         elif locked.stop_requested_at is not None:
-            finish_cancel(locked, verified, exit_code=code)
-        elif observation.work is Work.FAILED:
-            locked.transition(RunStatus.FAILED, reason=observation.reason, exit_code=code)
+            finish_cancel(locked, latest, exit_code=code)
+        elif work.state is WorkState.FAILED:
+            locked.transition(RunStatus.FAILED, reason=work.reason, exit_code=code)
         else:
-            locked.recover(observation.reason or _("The training stopped without being asked."))
+            locked.recover(work.reason or _("The training stopped unexpectedly."))
     logger.info("run %s is %s", locked.pk, locked.status)
     if locked.is_terminal:
         executor_of(locked).forget(locked)
 
 
 def reap(run: Run, reason: str, *, by: Worker) -> None:
-    """The run's worker is gone: let another go on, or end what was being stopped.
-
-    Call with the row locked.
-    """
+    """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
     if run.stop_requested_at is None:
         run.recover(reason)
     elif executor_of(run).in_database:
         finish_cancel(run, None)
     else:
-        # What is left of the work may still be here, and hold a newer checkpoint.
+        # Processes may still run on this host and hold a newer checkpoint.
         run.take_over(by, reason)

@@ -1,3 +1,5 @@
+"""Filters and sort orders for lists of runs."""
+
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,12 +12,12 @@ from django_filters.fields import IsoDateTimeField
 from runs.models import Run, RunQuerySet
 from runs.status import RunStatus
 
-# ArtifactTag's values; artifacts stand above runs, which know them through the relation alone.
+# ArtifactTag's values, repeated because artifacts are in an app above this one.
 TAGS = [(tag, tag) for tag in ("候选", "发布", "归档")]
 
 
 def in_utc(field: forms.Field, time: datetime | None) -> datetime | None:
-    """``time`` as PostgreSQL takes it, which knows no zone beyond 15:59. Raises ValidationError."""
+    """``time`` in UTC: PostgreSQL rejects UTC offsets beyond 15:59. Raises ValidationError."""
     try:
         return time and time.astimezone(UTC)
     except OverflowError:
@@ -23,7 +25,7 @@ def in_utc(field: forms.Field, time: datetime | None) -> datetime | None:
 
 
 class UtcDateTimeField(IsoDateTimeField):  # type: ignore[misc]
-    """ISO 8601; UTC where it names no zone."""
+    """ISO 8601; UTC by default."""
 
     def to_python(self, value: Any) -> datetime | None:
         return in_utc(self, super().to_python(value))
@@ -34,14 +36,14 @@ class TimeFilter(django_filters.DateTimeFilter):  # type: ignore[misc]
 
 
 class RunFilter(django_filters.FilterSet):  # type: ignore[misc]
-    """Which runs of a project, and in which order."""
+    """Filters and sorts the runs of a project."""
 
     status = django_filters.MultipleChoiceFilter(choices=RunStatus.choices)
     model = django_filters.CharFilter(max_length=200)
     name = django_filters.CharFilter(lookup_expr="icontains", max_length=200)
     recipe = django_filters.CharFilter(field_name="recipe_id", max_length=64)
     tag = django_filters.ChoiceFilter(
-        choices=TAGS, method="with_tagged_checkpoint", label=_("Tag of one of its checkpoints.")
+        choices=TAGS, method="with_tagged_checkpoint", label=_("Tag on one of its checkpoints.")
     )
     created_after = TimeFilter(field_name="created_at", lookup_expr="gte")
     created_before = TimeFilter(field_name="created_at", lookup_expr="lt")
@@ -65,6 +67,6 @@ class RunFilter(django_filters.FilterSet):  # type: ignore[misc]
         fields = ()
 
     def with_tagged_checkpoint(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
-        # In a subquery: a join would list a run once for each of its checkpoints.
+        # A subquery, because a join would list a run once per checkpoint.
         tagged = Run.objects.filter(artifacts__tags__value=value)
         return runs.filter(pk__in=tagged.values("pk"))

@@ -1,23 +1,24 @@
-"""Runs as JSON, quickly: one statement, and no serializer over what the database has as JSON.
+"""Fast JSON of runs: one SQL statement, and no serializer for what the database stores as JSON.
 
-Programs watch their runs by asking for the detail again and again, and a list of runs with hundreds
-of metrics each is mostly numbers that nobody here needs to look at. What is said is what the
-serializers say (tests/runs/test_run_json.py), which stay what the schema is made from.
+Clients poll a run's detail, and a list of runs with hundreds of metrics each is mostly numbers that
+need no processing. The output equals that of the serializers (tests/runs/test_run_json.py), which
+define the OpenAPI schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import orjson
-from django.conf import settings
 
+from core.database import Statement
+from core.json_field import rewritten
+from runs.models import Run
+from runs.silence import silent_since
 from runs.status import RunStatus
-from trainhub.database import Statement
-from trainhub.json_field import rewritten
 
-# As RunSummarySerializer and RunDetailSerializer have them.
+# The fields of RunSummarySerializer and RunDetailSerializer.
 SUMMARY: Final = """
     id, project_id, name, status, progress, step, total_steps, model, dataset,
     recipe_id AS recipe, priority, tags::text AS tags, metrics::text AS metrics,
@@ -28,49 +29,62 @@ DETAIL: Final = f"""
     jsonb_build_object('gpu_type', gpu_type, 'gpu_count', gpu_count)::text AS resources,
     resumed_from_id AS resumed_from, start_step, gpu_utilization, log_count, status_reason,
     exit_code, stop_requested_at, attempt, restart_count, max_restarts, worker_id AS worker,
-    queued_at, reported_at, deleted_at,
-    CASE
-        WHEN recipe_id IS NULL AND status = '{RunStatus.RUNNING.value}'
-            AND reported_at < now() - make_interval(secs => %(silent_seconds)s::float8)
-        THEN reported_at
-    END AS silent_since,
-    CASE WHEN status = '{RunStatus.CANCELLED.value}' THEN finished_at END AS cancelled_at
+    queued_at, reported_at, deleted_at
 """
-JSON_COLUMNS: Final = frozenset({"tags", "metrics", "hyperparameters", "resources"})
+JSON_COLUMNS: Final = ("tags", "metrics", "hyperparameters", "resources")
+WITH_NUMBERS: Final = frozenset({"metrics", "hyperparameters"})  # of any size: see rewritten
 
 RUN_DETAIL: Final = Statement(
     f"""
 SELECT {DETAIL}
 FROM runs_run
 WHERE id = %(run_id)s::text AND project_id = %(project_id)s::text
-"""  # noqa: S608  put together of our own constants
+"""  # noqa: S608  built from constants
 )
 RUN_SUMMARIES: Final = Statement(
     f"""
 SELECT {SUMMARY}
-FROM runs_run JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS wanted (id, place) USING (id)
+FROM runs_run JOIN unnest(%(ids)s::text[]) WITH ORDINALITY AS requested (id, place) USING (id)
 ORDER BY place
-"""  # noqa: S608  put together of our own constants
+"""  # noqa: S608  built from constants
 )
 
 
 def run_detail(project_id: str, run_id: str) -> bytes | None:
-    """The JSON of a run of that project; None if there is none."""
-    found = RUN_DETAIL.records(
-        project_id=project_id,
-        run_id=run_id,
-        silent_seconds=settings.EXTERNAL_SILENT_SECONDS,
-    )
-    return _json(found[0]) if found else None
+    """The JSON of a run of that project; None if there is no such run."""
+    run = _detail(project_id, run_id)
+    return None if run is None else orjson.dumps(run, option=orjson.OPT_UTC_Z)
+
+
+def run_with_artifacts(run: Run, artifacts: Sequence[dict[str, Any]] = ()) -> orjson.Fragment:
+    """The run's detail plus ``artifacts`` as brief JSON: none for a new run, the kept checkpoint
+    for a cancelled one."""
+    content = {**(_detail(run.project_id, run.pk) or {}), "artifacts": list(artifacts)}
+    return orjson.Fragment(orjson.dumps(content, option=orjson.OPT_UTC_Z))
+
+
+def _detail(project_id: str, run_id: str) -> dict[str, Any] | None:
+    run = RUN_DETAIL.record(project_id=project_id, run_id=run_id)
+    if run is None:
+        return None
+    status = run["status"]
+    run["silent_since"] = silent_since(run["recipe"], status, run["reported_at"])
+    run["cancelled_at"] = run["finished_at"] if status == RunStatus.CANCELLED else None
+    return _prepared(run)
 
 
 def run_summaries(ids: Iterable[str]) -> list[orjson.Fragment]:
-    """The JSON of each run of ``ids``, in their order, as a list shows it."""
-    return [orjson.Fragment(_json(run)) for run in RUN_SUMMARIES.records(ids=list(ids))]
+    """The summary JSON of each run of ``ids``, in that order."""
+    return [
+        orjson.Fragment(orjson.dumps(_prepared(run), option=orjson.OPT_UTC_Z))
+        for run in RUN_SUMMARIES.records(ids=list(ids))
+    ]
 
 
-def _json(run: dict[str, Any]) -> bytes:
-    for name in JSON_COLUMNS & run.keys():
-        run[name] = orjson.Fragment(rewritten(run[name]))
+def _prepared(run: dict[str, Any]) -> dict[str, Any]:
+    for name in JSON_COLUMNS:
+        text = run.get(name)
+        if text is not None:
+            run[name] = orjson.Fragment(rewritten(text) if name in WITH_NUMBERS else text)
     run["progress"] = round(run["progress"], 4)
-    return orjson.dumps(run, option=orjson.OPT_UTC_Z)
+    return run

@@ -1,4 +1,4 @@
-"""The contract's JSON of runs and their metrics; of their logs: runs/log_serializers.py."""
+"""Serializers for runs, their events and recipes."""
 
 from typing import Any
 
@@ -6,39 +6,31 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from core.fields import StrictCharField, StrictIntegerField, StrictModelSerializer
+from core.numbers import NUMBER_SCHEMA
 from projects.serializers import HyperparametersField
-from runs.models import Recipe, Run
-from runs.status import RunStatus
-from trainhub.fields import (
-    StrictCharField,
-    StrictIntegerField,
-    StrictModelSerializer,
-)
-
-MAX_GPUS = 10_000
+from runs.models import MAX_GPUS, Recipe, Run
 
 
 @extend_schema_field(
     {
         "type": "object",
-        "additionalProperties": {
-            "oneOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]
-        },
+        "additionalProperties": {"oneOf": NUMBER_SCHEMA},
     }
 )
 class LatestMetricsField(serializers.DictField):
-    """Key -> latest value; JSON has no NaN, it comes as text."""
+    """Key -> latest value; NaN and infinities as text, because JSON has no such numbers."""
 
 
 class TagsField(serializers.DictField):
-    """Key -> text, as MLflow's clients set them."""
+    """Key -> text, as MLflow clients set them."""
 
     child = serializers.CharField()
 
 
 @extend_schema_field({"type": "number", "minimum": 0, "maximum": 1})
 class ShareField(serializers.Field[float, Any, float, Any]):
-    """A share of 1, to four places."""
+    """A fraction of 1, rounded to four decimal places."""
 
     def to_representation(self, value: float) -> float:
         return round(value, 4)
@@ -50,7 +42,7 @@ class ResourcesSerializer(serializers.Serializer[Any]):
 
 
 class RecipeSerializer(StrictModelSerializer):
-    """What an API user may know of a recipe: everything but the command and its environment."""
+    """What API users may see of a recipe: everything but the command and its environment."""
 
     class Meta:
         model = Recipe
@@ -78,27 +70,27 @@ class RecipeField(serializers.SlugRelatedField[Recipe]):
 
 
 class RunWriteSerializer(serializers.Serializer[Any]):
-    """What a request may say of a new run; everything may be left out."""
+    """A request for a new run; every field is optional."""
 
     name = StrictCharField(
-        max_length=200, required=False, help_text="run-001, run-002 … if left out."
+        max_length=200, required=False, help_text="Defaults to run-001, run-002 …"
     )
     model = StrictCharField(
-        max_length=200, required=False, help_text="The project's base model if left out."
+        max_length=200, required=False, help_text="Defaults to the project's base model."
     )
     dataset = StrictCharField(max_length=1000, allow_blank=True, required=False)
     hyperparameters = HyperparametersField(
-        required=False, help_text="Laid over the project's defaults."
+        required=False, help_text="Override the project's defaults."
     )
     resources = ResourcesSerializer(required=False)
     recipe = RecipeField(
         slug_field="name",
         queryset=Recipe.objects.filter(enabled=True),
         required=False,
-        help_text="The name of a recipe; the default one if left out.",
+        help_text="The name of a recipe; defaults to the default recipe.",
     )
     priority = StrictIntegerField(
-        min_value=-100, max_value=100, required=False, help_text="Higher runs first; 0 if left out."
+        min_value=-100, max_value=100, required=False, help_text="Higher runs first; default 0."
     )
 
 
@@ -108,7 +100,7 @@ class RunSummarySerializer(StrictModelSerializer):
         source="recipe_id",
         allow_null=True,
         read_only=True,
-        help_text="Null for a script started elsewhere, which reports by itself.",
+        help_text="Null for an unmanaged run.",
     )
     progress = ShareField(read_only=True)
     metrics = LatestMetricsField(read_only=True)
@@ -143,11 +135,11 @@ class RunDetailSerializer(RunSummarySerializer):
     resources = ResourcesSerializer(read_only=True)
     resumed_from = StrictCharField(source="resumed_from_id", allow_null=True, read_only=True)
     gpu_utilization = serializers.FloatField(allow_null=True, read_only=True)
-    cancelled_at = serializers.SerializerMethodField()
+    cancelled_at = serializers.DateTimeField(allow_null=True, read_only=True)
     silent_since = serializers.DateTimeField(
         allow_null=True,
         read_only=True,
-        help_text="When a script started elsewhere was last heard of, if it has fallen silent.",
+        help_text="When an unmanaged run last reported, if it has stopped reporting.",
     )
     worker = StrictCharField(source="worker_id", allow_null=True, read_only=True)
 
@@ -176,15 +168,9 @@ class RunDetailSerializer(RunSummarySerializer):
         )
         read_only_fields = fields
 
-    @extend_schema_field(serializers.DateTimeField(allow_null=True))
-    def get_cancelled_at(self, run: Run) -> str | None:
-        if run.status != RunStatus.CANCELLED or run.finished_at is None:
-            return None
-        return serializers.DateTimeField().to_representation(run.finished_at)
-
 
 class ArtifactBriefSerializer(serializers.Serializer[Any]):
-    """An artifact as its run shows it. Artifacts stand above runs: this knows fields alone."""
+    """An artifact in its run's JSON. Names only fields: artifacts are in an app above this one."""
 
     id = StrictCharField()
     name = StrictCharField()
@@ -194,22 +180,16 @@ class ArtifactBriefSerializer(serializers.Serializer[Any]):
 
 
 class RunWithArtifactsSerializer(RunDetailSerializer):
-    """A run as the answer to its creation, resumption or cancelling.
+    """The response to creating, resuming or cancelling a run.
 
-    ``artifacts``: none yet for a new run; for a cancelled one the checkpoint that it kept.
+    ``artifacts``: none for a new run, the kept checkpoint for a cancelled one.
     """
 
-    artifacts = ArtifactBriefSerializer(
-        many=True, source="artifacts.kept_at_cancel", read_only=True
-    )
+    artifacts = ArtifactBriefSerializer(many=True, read_only=True)
 
     class Meta(RunDetailSerializer.Meta):
         fields = (*RunDetailSerializer.Meta.fields, "artifacts")
         read_only_fields = fields
-
-
-class ResumeQuerySerializer(serializers.Serializer[Any]):
-    source_artifact_id = StrictCharField(help_text="The checkpoint to go on from.")
 
 
 class RunEventSerializer(serializers.Serializer[Any]):

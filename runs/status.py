@@ -1,9 +1,9 @@
-"""The states of a run and the ways between them: pure data, no database."""
+"""The statuses of a run and the transitions between them: pure data, no database."""
 
 from django.utils.translation import gettext_lazy as _
 
-from trainhub.choices import ContractChoices
-from trainhub.exceptions import DomainError
+from core.choices import ContractChoices
+from core.exceptions import DomainError
 
 
 class RunStatus(ContractChoices):
@@ -22,9 +22,9 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.CANCELLED: frozenset(),
 }
 
-# Scripts started elsewhere say themselves how they are: they go on with a run that has ended, and
-# correct how it ended, e.g. of one that was given up for lost.
-EXTERNAL_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+# Unmanaged runs report their own status: they can continue after they ended, and correct how they
+# ended, e.g. after they were marked as lost.
+UNMANAGED_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.QUEUED: TRANSITIONS[RunStatus.QUEUED],
     RunStatus.RUNNING: TRANSITIONS[RunStatus.RUNNING],
     RunStatus.COMPLETED: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
@@ -38,9 +38,9 @@ TERMINAL: frozenset[RunStatus] = frozenset(
 ACTIVE: frozenset[RunStatus] = frozenset(TRANSITIONS) - TERMINAL
 
 
-def sources(to: RunStatus, *, external: bool = False) -> frozenset[RunStatus]:
-    """The statuses that may become ``to``; ``external``: of a script started elsewhere."""
-    table = EXTERNAL_TRANSITIONS if external else TRANSITIONS
+def sources(to: RunStatus, *, unmanaged: bool = False) -> frozenset[RunStatus]:
+    """The statuses that may become ``to``; ``unmanaged``: for an unmanaged run."""
+    table = UNMANAGED_TRANSITIONS if unmanaged else TRANSITIONS
     return frozenset(status for status, following in table.items() if to in following)
 
 

@@ -1,7 +1,10 @@
+"""The API of runs and recipes."""
+
 from typing import Any, ClassVar
 
-from django.apps import apps
-from django.http import Http404
+import orjson
+from django.contrib.auth.models import User
+from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
@@ -10,57 +13,46 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.direct_answers import DirectAnswersMixin
+from accounts.permissions import sees_everything
 from accounts.users import user_of
+from core.ids import ID_PATTERN
+from core.pagination import LinkHeaderPagination
 from projects.models import Project
 from runs import actions, examples
-from runs.export_api import ExportActions
 from runs.filters import RunFilter
-from runs.log_viewsets import LogActions
-from runs.metric_api import MetricActions
 from runs.models import Recipe, Run, RunEvent, RunQuerySet
-from runs.run_json import run_summaries
+from runs.run_json import run_detail, run_summaries, run_with_artifacts
 from runs.serializers import (
     RecipeSerializer,
-    ResumeQuerySerializer,
     RunDetailSerializer,
     RunEventSerializer,
     RunSummarySerializer,
     RunWithArtifactsSerializer,
     RunWriteSerializer,
 )
-from runs.status import RunStatus
-from trainhub.ids import ID_PATTERN
-from trainhub.pagination import LinkHeaderPagination
 
 
 @extend_schema_view(
     list=extend_schema(
         summary="List a project's runs",
-        description="All of them, newest first; or a page, with Link and X-Total-Count.",
-    ),
-    retrieve=extend_schema(
-        summary="Get a run (获取运行详情)",
-        responses=OpenApiResponse(
-            RunDetailSerializer,
-            description="The run as it is now.",
-            examples=[OpenApiExample("获取运行详情", examples.RUN_DETAIL)],
-        ),
+        description="All runs, newest first; or one page, with Link and X-Total-Count headers.",
     ),
 )
 class RunViewSet(
-    MetricActions,
-    ExportActions,
-    LogActions,
+    DirectAnswersMixin,
     mixins.ListModelMixin,
-    mixins.RetrieveModelMixin,
     GenericViewSet[Run],
 ):
+    """The runs of a project."""
+
     schema_tags: ClassVar[list[str]] = ["runs"]
     queryset = Run.objects.none()
     serializer_class = RunDetailSerializer
     pagination_class = LinkHeaderPagination
     lookup_url_kwarg = "id"
     lookup_value_regex = ID_PATTERN
+    direct_actions: ClassVar[dict[str, str]] = {"retrieve": "retrieve_directly"}
 
     @property
     def filterset_class(self) -> type[RunFilter] | None:
@@ -79,12 +71,30 @@ class RunViewSet(
         return get_object_or_404(visible, pk=self.kwargs["project_id"])
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        self.get_project()  # the runs of an unknown project are not an empty list
+        self.get_project()  # 404 for an unknown project, not an empty list
         ids = self.filter_queryset(self.get_queryset()).values_list("pk", flat=True)
         page = self.paginate_queryset(ids)
         if page is None:
             return Response(run_summaries(ids))
         return self.get_paginated_response(run_summaries(page))
+
+    @extend_schema(
+        summary="Get a run (获取运行详情)",
+        responses=OpenApiResponse(
+            RunDetailSerializer,
+            description="The run's current state.",
+            examples=[OpenApiExample("获取运行详情", examples.RUN_DETAIL)],
+        ),
+    )
+    def retrieve(self, request: Request, project_id: str, id: str) -> Response:
+        run = self.get_object()
+        return Response(orjson.Fragment(run_detail(run.project_id, run.pk) or b""))
+
+    @staticmethod
+    def retrieve_directly(
+        request: HttpRequest, caller: User, project_id: str, id: str
+    ) -> bytes | None:
+        return run_detail(project_id, id) if sees_everything(caller) else None
 
     @extend_schema(
         summary="Create a run (创建训练运行)",
@@ -105,71 +115,11 @@ class RunViewSet(
         serializer = RunWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         run = actions.create_run(project, by=user_of(request), **serializer.validated_data)
-        return Response(RunWithArtifactsSerializer(run).data, status=status.HTTP_201_CREATED)
+        return Response(run_with_artifacts(run), status=status.HTTP_201_CREATED)
 
     @extend_schema(
-        summary="Cancel a run (取消运行)",
-        description="Answers when the run has stopped and its last checkpoint is kept; cancelling "
-        "once more is the same. 202 if its worker has not ended it yet: look again.",
-        request=None,
-        responses={
-            200: OpenApiResponse(
-                RunWithArtifactsSerializer,
-                description="Cancelled; `artifacts` holds the checkpoint it kept, if there is one.",
-                examples=[OpenApiExample("取消运行", examples.RUN_CANCELLED, status_codes=["200"])],
-            ),
-            202: OpenApiResponse(
-                RunWithArtifactsSerializer, description="Asked to stop, still stopping."
-            ),
-        },
-    )
-    @action(detail=True, methods=["post"])
-    def cancel(self, request: Request, project_id: str, id: str) -> Response:
-        run = actions.cancel_run(self.get_object(), by=user_of(request))
-        cancelled = run.status == RunStatus.CANCELLED
-        return Response(
-            RunWithArtifactsSerializer(run).data,
-            status=status.HTTP_200_OK if cancelled else status.HTTP_202_ACCEPTED,
-        )
-
-    @extend_schema(
-        summary="Resume from a checkpoint (恢复运行)",
-        description="A new run of this one's configuration, overlaid by the body (which may be "
-        "empty), that goes on at the checkpoint's step.",
-        parameters=[ResumeQuerySerializer],
-        request=RunWriteSerializer,
-        responses={
-            201: OpenApiResponse(
-                RunWithArtifactsSerializer,
-                description="Running.",
-                examples=[OpenApiExample("恢复运行", examples.RUN_RESUMED, status_codes=["201"])],
-            )
-        },
-    )
-    @action(detail=True, methods=["post"])
-    def resume(self, request: Request, project_id: str, id: str) -> Response:
-        source = self.get_object()
-        query = ResumeQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        serializer = RunWriteSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        checkpoint = self._source_artifact(source, query.validated_data["source_artifact_id"])
-        run = actions.resume_run(
-            source, checkpoint, by=user_of(request), **serializer.validated_data
-        )
-        return Response(RunWithArtifactsSerializer(run).data, status=status.HTTP_201_CREATED)
-
-    def _source_artifact(self, source: Run, artifact_id: str) -> Any:
-        """The artifact to resume from, whatever its type. Raises InvalidSource, Http404."""
-        artifacts = apps.get_model("artifacts", "Artifact").objects.visible_to(self.request.user)
-        artifact = artifacts.select_related("run").filter(pk=artifact_id).first()
-        if artifact is None:
-            raise Http404
-        return artifact
-
-    @extend_schema(
-        summary="Read a run's history",
-        description="Every status change and every request to change it, oldest first.",
+        summary="Get a run's history",
+        description="Every status change and every request for one, oldest first.",
         responses=RunEventSerializer(many=True),
     )
     @action(detail=True, methods=["get"], pagination_class=None)
@@ -178,13 +128,31 @@ class RunViewSet(
         return Response(RunEventSerializer(events, many=True).data)
 
 
+class RunScopedViewSet(GenericViewSet[Run]):
+    """Base class of viewsets whose URLs are below a run's."""
+
+    queryset = Run.objects.none()
+    pagination_class: Any = None
+    filter_backends = ()
+    lookup_value_regex = ID_PATTERN
+
+    def get_run(self) -> Run:
+        """Raises Http404."""
+        visible = Run.objects.visible_to(self.request.user)
+        return get_object_or_404(
+            visible, pk=self.kwargs["run_id"], project=self.kwargs["project_id"]
+        )
+
+
 @extend_schema_view(
     list=extend_schema(
         summary="List recipes",
-        description="What a run's `recipe` may name. Operators write them, in the admin.",
+        description="The recipes that a run can use. Operators edit them in the admin.",
     )
 )
 class RecipeViewSet(mixins.ListModelMixin, GenericViewSet[Recipe]):
+    """The recipes that a run can use."""
+
     schema_tags: ClassVar[list[str]] = ["recipes"]
     queryset = Recipe.objects.filter(enabled=True)
     serializer_class = RecipeSerializer

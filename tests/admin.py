@@ -1,4 +1,4 @@
-"""What the tests of every app's admin share."""
+"""Helpers for the admin tests of every app."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ def superuser() -> User:
 
 
 def staff(*permissions: str) -> User:
-    """Somebody who may enter the admin, with these permissions alone (``codename``)."""
+    """A staff user with only these permissions (``codename``)."""
     user = UserFactory(is_staff=True)
-    found = Permission.objects.filter(codename__in=permissions)
-    assert found.count() == len(permissions)
-    user.user_permissions.set(found)
+    granted = Permission.objects.filter(codename__in=permissions)
+    assert granted.count() == len(permissions)
+    user.user_permissions.set(granted)
     return user
 
 
@@ -44,7 +44,7 @@ def add_page_of(model: Any) -> str:
 
 
 def act(client: Client, action: str, *rows: Any, **fields: str) -> list[str]:
-    """Choose ``rows`` in their list and do ``action``: the messages that follow."""
+    """Run ``action`` on ``rows`` in their list and return the messages shown."""
     data = {"action": action, "_selected_action": [row.pk for row in rows], **fields}
     response = client.post(list_of(type(rows[0])), data, follow=True)
     assert response.status_code == 200
@@ -58,16 +58,14 @@ def rows_in(client: Client, model: Any, **query: str) -> list[Any]:
 
 
 def queries_of(client: Client, model: Any, **query: str) -> list[str]:
-    """The SQL that a list runs."""
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
+    """The SQL queries of a list page."""
+    with CaptureQueriesContext(connection) as context:
         rows_in(client, model, **query)
-    return [each["sql"] for each in captured.captured_queries]
+    return [captured["sql"] for captured in context.captured_queries]
 
 
 def assert_counts_no_whole_table(queries: list[str]) -> None:
-    counting = [sql for sql in queries if sql.startswith("SELECT COUNT(")]
-    assert counting, "the list counts nothing: has the paginator changed?"
-    for sql in counting:
+    counts = [sql for sql in queries if sql.startswith("SELECT COUNT(")]
+    assert counts, "the list counts nothing: has the paginator changed?"
+    for sql in counts:
         assert "LIMIT 10001" in sql, sql

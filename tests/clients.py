@@ -7,7 +7,7 @@ from django.test import Client
 
 
 class ApiClient(Client):
-    """Speaks JSON to an open-mode server on loopback."""
+    """Sends JSON to an open-mode server on loopback."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(SERVER_NAME="localhost", **kwargs)

@@ -1,4 +1,4 @@
-"""Two connections to the database at once, to prove locks. For tests with ``transaction=True``."""
+"""Concurrent database connections, to test locks. For tests with ``transaction=True``."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 
 def in_parallel(*functions: Callable[[], Any]) -> list[Any]:
-    """Call each in a thread of its own, all at once: their results, or what they raised."""
+    """Call each function in its own thread at the same time; return results or exceptions."""
     barrier = threading.Barrier(len(functions))
 
     def call(function: Callable[[], Any]) -> Any:
@@ -28,18 +28,18 @@ def in_parallel(*functions: Callable[[], Any]) -> list[Any]:
 
 @contextmanager
 def transaction_elsewhere(function: Callable[[], Any]) -> Iterator[Any]:
-    """Call ``function`` in a transaction of another connection, and keep that open in the block.
+    """Call ``function`` in a transaction on another connection that stays open during the block.
 
-    Gives what it returned; commits when the block ends.
+    Yields its result; commits when the block ends.
     """
     result: Future[Any] = Future()
-    over = threading.Event()
+    block_ended = threading.Event()
 
     def hold() -> None:
         try:
             with transaction.atomic():
                 result.set_result(function())
-                over.wait(timeout=60)
+                block_ended.wait(timeout=60)
         except Exception as error:
             result.set_exception(error)
         finally:
@@ -50,5 +50,5 @@ def transaction_elsewhere(function: Callable[[], Any]) -> Iterator[Any]:
     try:
         yield result.result(timeout=30)
     finally:
-        over.set()
+        block_ended.set()
         thread.join()

@@ -7,32 +7,41 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from django.test import TransactionTestCase
 from pytest_django import Settings
+from pytest_django.plugin import blocking_manager_key
 
 from tests.up_process import UpProcess, up_process
 
 
-def flush_and_restore(case: TransactionTestCase) -> None:
-    """Leave what the migrations have written, as a test's rollback would.
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Restore what the migrations have written after a test that empties the database.
 
-    Django restores it before the next test that asks for ``serialized_rollback`` only, and tests
-    after one with ``transaction=True`` would find no recipes and no content types.
+    Django does so only before the next test that asks for ``serialized_rollback``; any other test
+    would find no recipes and no content types.
     """
-    flush(case)
-    contents = getattr(connection, "_test_serialized_contents", None)
-    if contents is not None:
-        connection.creation.deserialize_db_from_string(contents)
+    result = yield
+    if nextitem is not None and _is_transactional(item):
+        with item.config.stash[blocking_manager_key].unblock():
+            restore_migrated_rows()
+    return result
 
 
-def empty_database() -> None:
-    """The same for a fixture of several tests, all of which ask for ``serialized_rollback``."""
-    call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)
+def _is_transactional(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("django_db")
+    if marker is not None and marker.kwargs.get("transaction"):
+        return True
+    return not {"transactional_db", "live_server"}.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def restore_migrated_rows() -> None:
     connection.creation.deserialize_db_from_string(connection._test_serialized_contents)
 
 
-flush = TransactionTestCase._fixture_teardown
-TransactionTestCase._fixture_teardown = flush_and_restore
+def empty_database() -> None:
+    """For a fixture of several tests, all of which ask for ``serialized_rollback``."""
+    call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)
+    restore_migrated_rows()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

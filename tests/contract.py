@@ -1,4 +1,4 @@
-"""The contract as data: every endpoint's method, path and JSON examples, read from the document."""
+"""The contract's endpoints (method, path and JSON examples), parsed from the document."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "requirements.zh.md"
 
-# Ids, times and addresses differ from the example's; their form does not.
+# Ids, times and URLs differ from the examples, but must have the same format.
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 ADDRESS = re.compile(r"s3://artifacts/proj_\w+/run_\w+/[\w.\-]+")
 NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?")
@@ -20,7 +20,7 @@ class Endpoint:
     title: str
     method: str
     path: str
-    request: Any  # None where the document shows no body
+    request: Any  # None if the document has no body
     status: int
     response: Any
 
@@ -28,7 +28,7 @@ class Endpoint:
 def endpoints() -> dict[str, Endpoint]:
     """Title -> endpoint, e.g. ``创建项目``."""
     text = DOCUMENT.read_text()
-    found = {}
+    by_title = {}
     for title, section in re.findall(r"^### (.+?)\n(.*?)(?=^##)", text, re.M | re.S):
         match = re.search(r"`(GET|POST) (/\S+)`", section)
         if match is None:
@@ -39,7 +39,7 @@ def endpoints() -> dict[str, Endpoint]:
         response = re.search(r"```json\n(.*?)```", after, re.S)
         assert status is not None, title
         assert response is not None, title
-        found[title] = Endpoint(
+        by_title[title] = Endpoint(
             title=title,
             method=match[1],
             path=match[2],
@@ -47,14 +47,14 @@ def endpoints() -> dict[str, Endpoint]:
             status=int(status[1]),
             response=json.loads(response[1]),
         )
-    return found
+    return by_title
 
 
 def differences(example: Any, actual: Any, where: str = "") -> list[str]:
-    """How ``actual`` departs from the form of ``example``; fields beyond the example's are free."""
+    """Where ``actual`` differs in format from ``example``; extra fields are allowed."""
     if isinstance(example, dict):
         if not isinstance(actual, dict):
-            return [f"{where}: {actual!r} is no object"]
+            return [f"{where}: {actual!r} is not an object"]
         return [
             problem
             for key, value in example.items()
@@ -66,7 +66,7 @@ def differences(example: Any, actual: Any, where: str = "") -> list[str]:
         ]
     if isinstance(example, list):
         if not isinstance(actual, list):
-            return [f"{where}: {actual!r} is no array"]
+            return [f"{where}: {actual!r} is not an array"]
         if example and not actual:
             return [f"{where} is empty"]
         return [
@@ -74,10 +74,10 @@ def differences(example: Any, actual: Any, where: str = "") -> list[str]:
             for item, value in zip(example, actual, strict=False)
             for problem in differences(item, value, f"{where}[]")
         ]
-    return [] if _same_form(example, actual) else [f"{where}: {actual!r} is not like {example!r}"]
+    return [] if _same_format(example, actual) else [f"{where}: {actual!r} is not like {example!r}"]
 
 
-def _same_form(example: Any, actual: Any) -> bool:
+def _same_format(example: Any, actual: Any) -> bool:
     if isinstance(example, bool) or example is None:
         return actual is example
     if isinstance(example, (int, float)):
@@ -85,5 +85,5 @@ def _same_form(example: Any, actual: Any) -> bool:
     for form in (TIME, ADDRESS, ID):
         if form.fullmatch(example):
             return isinstance(actual, str) and form.fullmatch(actual) is not None
-    # Words are the contract's to the letter; the numbers in them are the run's own.
+    # Text must match exactly, except for the numbers in it.
     return isinstance(actual, str) and NUMBER.sub("#", example) == NUMBER.sub("#", actual)

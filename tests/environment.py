@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from trainhub.embedded_postgres import EmbeddedPostgres
+from trainhub.up.embedded_postgres import EmbeddedPostgres
 
 IS_CONTROLLER = "PYTEST_XDIST_WORKER" not in os.environ
 if IS_CONTROLLER:

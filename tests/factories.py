@@ -1,4 +1,4 @@
-"""Valid rows by default; a test says only what it is about."""
+"""Factories for valid rows; tests set only the fields they are about."""
 
 import hashlib
 import io
@@ -10,6 +10,7 @@ import factory
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
+from artifacts import storing
 from artifacts.models import Artifact
 from artifacts.storage import artifact_storage
 from projects.models import Project
@@ -46,7 +47,7 @@ class WorkerFactory(DjangoModelFactory):
     host = "elsewhere"
     pid = 1
     executors = factory.LazyFunction(lambda: ["simulated", "process"])
-    seats = 8
+    slots = 8
     started_at = factory.LazyFunction(timezone.now)
     last_heartbeat = factory.SelfAttribute("started_at")
 
@@ -60,7 +61,7 @@ class GpuPoolFactory(DjangoModelFactory):
 
 
 class RecipeFactory(DjangoModelFactory):
-    """A process; ``script`` is Python."""
+    """A recipe that runs a process; ``script`` is its Python code."""
 
     class Meta:
         model = Recipe
@@ -75,8 +76,7 @@ class RecipeFactory(DjangoModelFactory):
 
 
 class RunFactory(DjangoModelFactory):
-    """A queued simulated run. Made directly: for the ways a run really comes to be, see
-    runs.actions.create_run."""
+    """A queued simulated run, created directly and not through runs.actions.create_run."""
 
     class Meta:
         model = Run
@@ -100,15 +100,15 @@ class RunFactory(DjangoModelFactory):
 
 
 def running(worker: Worker | None = None, **fields) -> Run:
-    """A run that a worker holds."""
+    """A running run assigned to a worker."""
     return RunFactory(status=RunStatus.RUNNING, worker=worker or WorkerFactory(), **fields)
 
 
 def checkpoint(run: Run, *, step: int = 100, content: bytes | None = None) -> Artifact:
-    """A checkpoint with its bytes, of the kind that the simulated executor writes."""
+    """A checkpoint with content like that of the simulated executor."""
     if content is None:
         content = json.dumps({"step": step, "effort": float(step)}).encode() + b"\nweights"
-    return run.artifacts.store_checkpoint(run, io.BytesIO(content), step=step, suffix=".pt")
+    return storing.store_checkpoint(run, io.BytesIO(content), step=step, suffix=".pt")
 
 
 def sha256(content: bytes) -> str:
@@ -116,12 +116,12 @@ def sha256(content: bytes) -> str:
 
 
 def stored_path(artifact: Artifact) -> Path:
-    """Where the bytes lie."""
+    """The path of the artifact's file."""
     return Path(artifact_storage().path(artifact.storage_key))
 
 
 def damage(artifact: Artifact) -> None:
-    """Turn one bit of the stored bytes over."""
+    """Flip one bit of the stored content."""
     path = stored_path(artifact)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -25,13 +25,16 @@ class Api:
     headers: dict[str, str] = field(default_factory=dict)
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """``body``: bytes as they are, anything else as JSON, None for none."""
+        """``body``: bytes are sent as is, anything else as JSON; None sends no body."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        given = {**self.headers, **{name.replace("_", "-"): text for name, text in headers.items()}}
+        all_headers = {
+            **self.headers,
+            **{name.replace("_", "-"): text for name, text in headers.items()},
+        }
         if data is not None:
-            given.setdefault("Content-Type", "application/json")
+            all_headers.setdefault("Content-Type", "application/json")
         url = self.base_url + quote(path, safe="/?=&%:+-_.~")
-        request = Request(url, data=data, method=method, headers=given)
+        request = Request(url, data=data, method=method, headers=all_headers)
         try:
             with urlopen(request, timeout=60) as response:
                 return Answer(response.status, dict(response.headers), response.read())

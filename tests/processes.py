@@ -1,11 +1,11 @@
-"""Other programs' processes, as tests look at them."""
+"""Process helpers."""
 
 import psutil
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether it still works. A zombie is dead: it waits for its parent to notice, and one whose
-    parent has died too for the machine's first process, which may take its time."""
+    """Whether the process is running. A zombie is not: it only waits to be reaped by its parent or,
+    if that is dead too, by init, which may take a while."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Artifacts' storage as tests look at it: a folder, or a bucket of a server of their own."""
+"""Lists the content of artifact storage: a directory or an S3 bucket."""
 
 from pathlib import Path
 from typing import Any
@@ -9,5 +9,5 @@ def everything_in(root: Path) -> list[str]:
 
 
 def objects_in(client: Any) -> list[str]:
-    listed = client.list_objects_v2(Bucket=client.bucket)
-    return [item["Key"] for item in listed.get("Contents", [])]
+    response = client.list_objects_v2(Bucket=client.bucket)
+    return [item["Key"] for item in response.get("Contents", [])]

@@ -1,4 +1,4 @@
-"""Nonsense gets a 4xx that says what is wrong, in one shape, and leaves no row behind."""
+"""Invalid input gets a 4xx with the reason, in the standard shape, and creates no rows."""
 
 import json
 
@@ -55,7 +55,7 @@ def assert_error(response, status: int, attr: str | None = None) -> None:
         b"[" * 900 + b"]" * 900,
     ],
 )
-def test_broken_json_makes_no_project(client, body):
+def test_invalid_json_creates_no_project(client, body):
     response = post(client, "/projects", body)
 
     assert_error(response, 400)
@@ -96,12 +96,12 @@ def test_broken_json_makes_no_project(client, body):
         ("default_hyperparameters", {"a": "x" * 70_000}),
     ],
 )
-def test_bad_field_of_a_project_is_named(client, field, value):
+def test_error_names_the_invalid_project_field(client, field, value):
     response = post(client, "/projects", {"name": "ok", field: value})
 
     assert response.status_code == 400, response.content
     attrs = [str(error["attr"]) for error in response.json()["errors"]]
-    # A 64-bit overflow is no JSON that we read: there is no field yet to be named.
+    # A 64-bit overflow is a parse error, so there is no field to name.
     assert attrs == ["None"] or all(attr.split(".")[0] == field for attr in attrs)
     assert not Project.objects.exists()
 
@@ -129,7 +129,7 @@ def test_bad_field_of_a_project_is_named(client, field, value):
         ("priority", 101),
     ],
 )
-def test_bad_field_of_a_run_is_named_and_takes_no_number(client, field, value):
+def test_error_names_the_invalid_run_field_and_uses_no_run_number(client, field, value):
     project = ProjectFactory.create()
 
     response = post(client, f"/projects/{project.pk}/runs", {field: value})
@@ -142,7 +142,7 @@ def test_bad_field_of_a_run_is_named_and_takes_no_number(client, field, value):
     assert project.run_count == 0
 
 
-def test_name_of_ten_megabytes_is_too_large(client):
+def test_body_of_ten_megabytes_is_413(client):
     response = post(client, "/projects", {"name": "x" * 10_000_000})
 
     assert_error(response, 413)
@@ -163,7 +163,7 @@ def test_name_of_ten_megabytes_is_too_large(client):
         "/projects/",
     ],
 )
-def test_unknown_address_is_404(client, path):
+def test_unknown_url_is_404(client, path):
     response = client.get(path)
 
     assert_error(response, 404)
@@ -179,7 +179,7 @@ def test_run_of_another_project_is_404(client):
 
 
 @pytest.mark.parametrize(("method", "path"), [("delete", "/projects"), ("put", "/projects/x")])
-def test_wrong_method_is_405_and_says_which_are_right(client, method, path):
+def test_wrong_method_is_405_with_allowed_methods(client, method, path):
     response = getattr(client, method)(path)
 
     assert_error(response, 405)
@@ -194,7 +194,7 @@ def test_wrong_media_type_is_415(client, media_type):
     assert not Project.objects.exists()
 
 
-def test_answer_that_nobody_accepts_is_406(client):
+def test_unsupported_accept_header_is_406(client):
     response = client.get("/projects", headers={"Accept": "image/png"})
 
     assert_error(response, 406)
@@ -225,7 +225,7 @@ def test_answer_that_nobody_accepts_is_406(client):
         ("order=up", "order"),
     ],
 )
-def test_bad_parameter_of_the_log_is_named(client, query, attr):
+def test_error_names_the_invalid_log_parameter(client, query, attr):
     run = RunFactory.create()
 
     response = client.get(f"/projects/{run.project_id}/runs/{run.pk}/logs?{query}")
@@ -237,14 +237,14 @@ BAD_PAGES = ["page=0", "page=x", "page_size=501", "page_size=0", "page=999999999
 
 
 @pytest.mark.parametrize("query", BAD_PAGES)
-def test_bad_page_of_projects_is_named(client, query):
+def test_error_names_the_invalid_project_page_parameter(client, query):
     response = client.get(f"/projects?{query}")
 
     assert_error(response, 400, query.partition("=")[0])
 
 
 @pytest.mark.parametrize("query", BAD_PAGES)
-def test_bad_page_of_artifacts_is_named(client, query):
+def test_error_names_the_invalid_artifact_page_parameter(client, query):
     run = RunFactory.create()
 
     response = client.get(f"/projects/{run.project_id}/runs/{run.pk}/artifacts?{query}")
@@ -256,7 +256,7 @@ def test_bad_page_of_artifacts_is_named(client, query):
     "query",
     ["status=running", "tag=best", "sort=magic", "created_after=noon", "model=%00", "name=%00"],
 )
-def test_bad_filter_of_runs_is_named(client, query):
+def test_error_names_the_invalid_run_filter(client, query):
     project = ProjectFactory.create()
 
     response = client.get(f"/projects/{project.pk}/runs?{query}")
@@ -265,7 +265,7 @@ def test_bad_filter_of_runs_is_named(client, query):
 
 
 @pytest.mark.parametrize("query", ["", "?source_artifact_id=", "?source_artifact_id=%00"])
-def test_resume_without_a_source_names_it(client, query):
+def test_resume_without_a_source_is_400(client, query):
     run = RunFactory.create()
 
     response = post(client, f"/projects/{run.project_id}/runs/{run.pk}/resume{query}", {})
@@ -286,7 +286,7 @@ def test_resume_from_an_unknown_artifact_is_404(client):
 
 
 @pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.FAILED])
-def test_cancel_of_what_is_over_is_409_and_notes_nothing(client, status):
+def test_cancel_of_a_finished_run_is_409_and_records_no_event(client, status):
     run = RunFactory.create(status=status, finished_at=timezone.now())
 
     response = post(client, f"/projects/{run.project_id}/runs/{run.pk}/cancel", {})
@@ -299,7 +299,7 @@ def test_cancel_of_what_is_over_is_409_and_notes_nothing(client, status):
     ("language", "detail"),
     [("zh-CN", "该字段是必填项。"), ("en", "This field is required."), ("fr", "该字段是必填项。")],
 )
-def test_error_speaks_the_readers_language(client, language, detail):
+def test_error_is_in_the_requested_language(client, language, detail):
     response = post(client, "/projects", {}, **{"Accept-Language": language})
 
     assert response.json()["errors"][0]["detail"] == detail
@@ -315,7 +315,7 @@ def test_error_speaks_the_readers_language(client, language, detail):
         "/dashboard/projects/{run.project_id}/runs/{run.pk}/log?end_time={time}",
     ],
 )
-def test_zone_that_postgresql_does_not_know_is_a_zone(client, address, time):
+def test_time_zone_unknown_to_postgresql_is_accepted(client, address, time):
     assert client.get(address.format(run=RunFactory.create(), time=time)).status_code == 200
 
 
@@ -323,11 +323,11 @@ def test_zone_that_postgresql_does_not_know_is_a_zone(client, address, time):
     "query",
     ["created_after=0001-01-01T00:00:00%2B14:00", "created_before=9999-12-31T23:59:59-14:00"],
 )
-def test_time_beyond_the_calendar_is_refused(client, query):
+def test_time_out_of_range_is_refused(client, query):
     run = RunFactory.create()
 
     assert_error(client.get(f"/projects/{run.project_id}/runs?{query}"), 400)
-    # A page filters nothing then.
+    # A page ignores the filter.
     assert client.get(f"/dashboard/projects/{run.project_id}?{query}").status_code == 200
 
 
@@ -338,7 +338,7 @@ def test_time_beyond_the_calendar_is_refused(client, query):
         ({"name": NUL}, "不允许包含 NUL 字符。"),
     ],
 )
-def test_error_that_django_or_drf_has_no_chinese_for_is_chinese(client, body, detail):
+def test_error_not_translated_by_django_or_drf_is_in_chinese(client, body, detail):
     response = post(client, "/projects", body)
 
     assert response.json()["errors"][0]["detail"] == detail
@@ -348,10 +348,10 @@ def test_error_that_django_or_drf_has_no_chinese_for_is_chinese(client, body, de
     ("language", "detail"),
     [
         ("zh-CN", "运行已结束（已完成），无法取消。"),
-        ("en", "The run is over (Completed): it cannot be cancelled."),
+        ("en", "The run has ended (Completed): it cannot be cancelled."),
     ],
 )
-def test_status_in_an_error_is_in_the_readers_language(client, language, detail):
+def test_status_in_an_error_is_in_the_requested_language(client, language, detail):
     run = RunFactory.create(status=RunStatus.COMPLETED, finished_at=timezone.now())
     path = f"/projects/{run.project_id}/runs/{run.pk}/cancel"
 
@@ -360,7 +360,7 @@ def test_status_in_an_error_is_in_the_readers_language(client, language, detail)
     assert response.json()["errors"][0]["detail"] == detail
 
 
-def test_foreign_host_name_is_400(client):
+def test_unknown_host_name_is_400(client):
     response = client.get("/projects", headers={"Host": "evil.example"})
 
     assert_error(response, 400)

@@ -1,4 +1,4 @@
-"""The document's own examples, fed to the running server; its answers held against the document."""
+"""Sends the contract's example requests to a server and checks the responses against it."""
 
 import pytest
 from django.core.management import call_command
@@ -47,7 +47,7 @@ def assert_as_documented(endpoint: Endpoint, answer: Answer) -> None:
     assert differences(endpoint.response, answer.json) == []
 
 
-def test_the_document_describes_ten_endpoints():
+def test_document_describes_ten_endpoints():
     assert len(ENDPOINTS) == 10
 
 
@@ -115,9 +115,9 @@ def test_list_artifacts(api):
     items = call(api, "列出运行工件", **ids).json["items"]
 
     for example in ENDPOINTS["列出运行工件"].response["items"]:
-        found = [item for item in items if item["type"] == example["type"]]
-        assert found
-        assert differences(example, found[0]) == []
+        matches = [item for item in items if item["type"] == example["type"]]
+        assert matches
+        assert differences(example, matches[0]) == []
 
 
 def test_resume_run(api):
@@ -125,7 +125,7 @@ def test_resume_run(api):
 
     answer = call(api, "恢复运行", f"?source_artifact_id={ids['artifact_id']}", **ids)
 
-    # The document's own names are those of its first and second run.
+    # The names in the document are those of the first and second run.
     assert_as_documented(ENDPOINTS["恢复运行"], answer)
     assert answer.json["resumed_from"] == ids["artifact_id"]
     assert answer.json["artifacts"] == []

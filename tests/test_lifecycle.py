@@ -1,4 +1,4 @@
-"""The whole life of a run over HTTP, with the real server, worker and database, and a restart."""
+"""The full lifecycle of a run over HTTP, with real server, worker and database, and a restart."""
 
 import time
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from tests.http import Api
 from tests.up_process import STOP_SECONDS, UpProcess
 
 pytestmark = pytest.mark.xdist_group("walking")
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 def watch(api: Api, path: str, until: Callable[[Any], bool]) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not until(content := api.get(path).json):
         assert time.monotonic() < deadline, content
         time.sleep(0.1)
     return content
 
 
-def test_create_watch_cancel_resume_tag_stop_and_find_it_all_again(
+def test_create_watch_cancel_resume_tag_and_restart(
     up_at_walking_speed: UpProcess,
 ) -> None:
     up = up_at_walking_speed
@@ -34,9 +34,9 @@ def test_create_watch_cancel_resume_tag_stop_and_find_it_all_again(
     assert run["status"] == "排队中"
 
     # Watch
-    seen = watch(api, f"{runs}/{run['id']}", lambda content: content["step"] > 50)
-    assert seen["status"] == "运行中"
-    assert seen["metrics"]["eval_rouge_l"] > 0
+    watched = watch(api, f"{runs}/{run['id']}", lambda content: content["step"] > 50)
+    assert watched["status"] == "运行中"
+    assert watched["metrics"]["eval_rouge_l"] > 0
     assert api.get(f"{runs}/{run['id']}/logs?q=loss").json["total"] >= 4
 
     # Cancel
@@ -51,7 +51,7 @@ def test_create_watch_cancel_resume_tag_stop_and_find_it_all_again(
     assert resumed.status == 201
     assert resumed.json["status"] == "运行中"
     assert resumed.json["progress"] == cancelled.json["progress"]
-    further = watch(
+    progressed = watch(
         api,
         f"{runs}/{resumed.json['id']}",
         lambda content: content["step"] > cancelled.json["step"] + 20,
@@ -63,21 +63,21 @@ def test_create_watch_cancel_resume_tag_stop_and_find_it_all_again(
     )
     assert [tag["value"] for tag in tagged.json["tags"]] == ["发布"]
 
-    # Stop, start again, find everything
+    # Restart: nothing is lost and the run continues
     assert up.stop() < STOP_SECONDS
     assert up.processes() == []
     up.start()
-    again = api.get(f"{runs}/{run['id']}").json
-    assert {**again, "updated_at": None} == {
-        **{name: cancelled.json[name] for name in again},
+    after_restart = api.get(f"{runs}/{run['id']}").json
+    assert {**after_restart, "updated_at": None} == {
+        **{name: cancelled.json[name] for name in after_restart},
         "updated_at": None,
     }
     [kept] = api.get(f"{runs}/{run['id']}/artifacts?type=checkpoint&").json["items"][-1:]
     assert kept["tags"] == tagged.json["tags"]
-    goes_on = watch(
+    continued = watch(
         api,
         f"{runs}/{resumed.json['id']}",
-        lambda content: content["step"] > further["step"] + 20,
+        lambda content: content["step"] > progressed["step"] + 20,
     )
-    assert goes_on["status"] == "运行中"
+    assert continued["status"] == "运行中"
     api.post(f"{runs}/{resumed.json['id']}/cancel")

@@ -1,4 +1,4 @@
-"""What the READMEs tell people to paste works, and both tell the same."""
+"""The commands in the READMEs work, and both READMEs have the same commands."""
 
 import os
 import re
@@ -18,11 +18,11 @@ def code_blocks(name: str, language: str) -> list[str]:
 
 
 def commands(block: str) -> str:
-    """The block without its comments, which are in the reader's language."""
+    """The block without comments, which are translated."""
     return re.sub(r" *#.*", "", block)
 
 
-def test_both_languages_tell_the_same_commands():
+def test_both_languages_have_the_same_commands():
     english, chinese = (
         [commands(block) for block in code_blocks(name, "bash")] for name in LANGUAGES
     )
@@ -38,7 +38,7 @@ def test_configuration_table_is_complete_in_both_languages():
         assert {variable for variable in variables if f"`{variable}`" not in table} == set()
 
 
-def test_links_lead_somewhere():
+def test_links_point_to_existing_files():
     for name in LANGUAGES:
         targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text())
         assert targets
@@ -46,10 +46,10 @@ def test_links_lead_somewhere():
 
 
 @pytest.mark.xdist_group("walking")
-def test_walks_through_the_api_work_when_pasted(up_at_walking_speed: UpProcess):
-    # The second goes on in the shell of the first.
-    walk = "".join(block for block in code_blocks("README.md", "bash") if "$api" in block)
-    script = "set -euo pipefail\n" + walk.replace(
+def test_api_examples_run_as_pasted(up_at_walking_speed: UpProcess):
+    # Later blocks use shell variables of earlier ones.
+    examples = "".join(block for block in code_blocks("README.md", "bash") if "$api" in block)
+    script = "set -euo pipefail\n" + examples.replace(
         "api=http://127.0.0.1:8000", f"api={up_at_walking_speed.base_url}"
     )
 

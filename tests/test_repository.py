@@ -4,15 +4,19 @@ import ast
 import json
 import re
 import subprocess
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from django.core.management import call_command
+from django.db.migrations.loader import MigrationLoader
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+LOCKED = re.compile(r"([\w.-]+)(?:\[.*\])?==([^\s;]+)")
 OWN_SERVICES = ("web", "worker")
 
 
@@ -35,6 +39,55 @@ def tracked_files() -> list[Path]:
 @pytest.mark.django_db
 def test_no_migration_is_missing():
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+# --- Apps ------------------------------------------------------------------------------------
+
+# App -> its layer, 0 for the highest: as import-linter's contract has them.
+CONTRACT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+    "contracts"
+][0]
+LAYERS = {
+    app.strip(): number
+    for number, layer in enumerate(CONTRACT["layers"])
+    for app in layer.split("|")
+}
+
+
+def names_of_models(path: Path) -> Iterator[str]:
+    """The apps of models that ``path`` names by a text: "runs.Run" in a foreign key, get_model."""
+    for call in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        if call.func.attr in {"ForeignKey", "OneToOneField", "ManyToManyField", "get_model"}:
+            for argument in call.args[:1]:
+                if isinstance(argument, ast.Constant):
+                    yield argument.value.partition(".")[0]
+
+
+def test_every_app_has_a_layer():
+    apps = {path.parent.name for path in ROOT.glob("*/apps.py")}
+
+    assert apps == LAYERS.keys()
+
+
+@pytest.mark.parametrize("app", LAYERS)
+def test_app_names_no_model_of_a_higher_app(app: str):
+    named = {name for path in (ROOT / app).rglob("*.py") for name in names_of_models(path)}
+
+    assert [name for name in named if LAYERS.get(name, LAYERS[app]) < LAYERS[app]] == []
+
+
+def test_migrations_depend_on_those_of_lower_apps_alone():
+    graph = MigrationLoader(None).graph
+    upward = [
+        (node, parent.key)
+        for node in graph.nodes
+        for parent in graph.node_map[node].parents
+        if node[0] in LAYERS and LAYERS.get(parent.key[0], len(LAYERS)) < LAYERS[node[0]]
+    ]
+
+    assert upward == []
 
 
 # --- Configuration ---------------------------------------------------------------------------
@@ -91,6 +144,20 @@ def test_every_package_is_pinned_and_says_what_it_is_for(path: Path):
     assert lines
     pinned = re.compile(r"[A-Za-z0-9_.-]+(\[[a-z0-9,]+\])?==\S+ +# \S.+")
     assert [line for line in lines if not pinned.fullmatch(line)] == []
+
+
+def test_lock_is_made_of_the_requirements_and_hashed():
+    asked = re.findall(
+        r"^([\w.-]+)(?:\[.*\])?==(\S+)", (ROOT / "requirements.txt").read_text(), re.M
+    )
+    blocks = re.split(r"\n(?=\w)", (ROOT / "requirements.lock").read_text())
+    locked = {match[1]: (match[2], block) for block in blocks if (match := LOCKED.match(block))}
+
+    assert {name.lower() for name, _version in asked} <= locked.keys()
+    assert {version for name, version in asked if locked[name.lower()][0] != version} == set()
+    assert [
+        name for name, (_version, block) in locked.items() if "--hash=sha256:" not in block
+    ] == []
 
 
 def test_packages_for_pages_are_pinned():

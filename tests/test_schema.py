@@ -1,4 +1,4 @@
-"""The API against its own description, by Schemathesis: no 5xx, nothing the schema does not say."""
+"""Schemathesis tests of the API against its OpenAPI schema: no 5xx, no undocumented responses."""
 
 import pytest
 import schemathesis
@@ -24,33 +24,33 @@ schema = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=Non
 
 
 def from_this_machine(environ, start_response):
-    """The application as a web server on loopback calls it: Schemathesis names no peer, and open
-    mode refuses whoever is not of this machine. Nor does it close what it is given."""
-    answer = application({**environ, "REMOTE_ADDR": "127.0.0.1"}, start_response)
+    """Call the application as a web server on loopback does: Schemathesis does not set the peer
+    address, without which open mode refuses the request, and does not close the response."""
+    response = application({**environ, "REMOTE_ADDR": "127.0.0.1"}, start_response)
     try:
-        return list(answer)
+        return list(response)
     finally:
-        answer.close()
+        response.close()
 
 
 schema.app = from_this_machine
 
-# The whole test is one transaction over all examples, and rows that one makes the next may use.
+# Each test runs all examples in one transaction, and examples may use rows of earlier ones.
 thorough = settings(
     max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-# In open mode nothing is refused for want of credentials (tests/accounts proves the other mode).
-# What hyperparameters and names of recipes may be is more than a schema can say: a refusal in the
-# documented shape is an answer too.
-LEFT_OUT = [ignored_auth, positive_data_acceptance]
+# In open mode, no request is refused for missing credentials (tests/accounts covers sign-in mode).
+# The schema cannot express all rules for hyperparameters and recipe names, so a refusal in the
+# documented shape is fine, too.
+EXCLUDED_CHECKS = [ignored_auth, positive_data_acceptance]
 
 
 @pytest.fixture(autouse=True)
 def keep_connection():
-    """A request's end must not close the connection that holds the test's transaction."""
+    """Keep requests from closing the connection that holds the test's transaction."""
     signals = (request_started, request_finished)
     for signal in signals:
         signal.disconnect(close_old_connections)
@@ -62,8 +62,8 @@ def keep_connection():
 @schema.parametrize()
 @thorough
 @pytest.mark.django_db
-def test_every_answer_is_as_described(case):
-    response = case.call_and_validate(excluded_checks=LEFT_OUT)
+def test_responses_match_the_schema(case):
+    response = case.call_and_validate(excluded_checks=EXCLUDED_CHECKS)
 
     assert response.status_code != 403, "refused at the door: nothing has been tried"
 
@@ -81,17 +81,17 @@ def ids(db) -> dict[str, str]:
 @schema.include(path_regex="{").parametrize()
 @thorough
 @pytest.mark.django_db
-def test_every_answer_about_a_real_run_is_as_described(case, ids):
+def test_responses_for_a_real_run_match_the_schema(case, ids):
     artifact = Artifact.objects.checkpoints().filter(run=ids["run_id"]).first()
-    real = {"id": ids["run_id"], "path": "plots/loss.png", **ids}
+    parameters = {"id": ids["run_id"], "path": "plots/loss.png", **ids}
     if "/artifacts/" in case.path:
-        real["id"] = artifact.pk
+        parameters["id"] = artifact.pk
     elif case.path == "/projects/{id}":
-        real["id"] = ids["project_id"]
-    case.path_parameters = {name: real[name] for name in case.path_parameters}
+        parameters["id"] = ids["project_id"]
+    case.path_parameters = {name: parameters[name] for name in case.path_parameters}
     if "source_artifact_id" in (case.query or {}):
         case.query["source_artifact_id"] = artifact.pk
-    # The ids are real now, whatever was wrong with those that were made up.
-    response = case.call_and_validate(excluded_checks=[*LEFT_OUT, negative_data_rejection])
+    # The generated ids may have been invalid, but the real ones are valid.
+    response = case.call_and_validate(excluded_checks=[*EXCLUDED_CHECKS, negative_data_rejection])
 
     assert response.status_code != 403, "refused at the door: nothing has been tried"

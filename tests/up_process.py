@@ -1,4 +1,4 @@
-"""`manage.py up` as its users run it: a process of its own, on a data directory of its own."""
+"""Runs `manage.py up` as a subprocess with its own data directory."""
 
 import os
 import re
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import psutil
 
-from trainhub.embedded_postgres import EmbeddedPostgres
+from trainhub.up.embedded_postgres import EmbeddedPostgres
 
 REPOSITORY = Path(__file__).parents[1]
 START_SECONDS = 60  # on a machine that is busy with other tests
 STOP_SECONDS = 10  # what `up` promises
-READY = "Ctrl-C stops it"  # the last line of its greeting
-# Whatever proxy the environment names: it does not lead to this machine.
+READY = "Press Ctrl-C to stop"  # in the last line of its startup message
+# Ignore proxies from the environment: they cannot reach this machine.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -42,10 +42,10 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
 
 
 class UpProcess:
-    """Start it, stop it, kill parts of it, start it again: the data directory stays."""
+    """An `up` that can be started, stopped, partly killed and restarted on one data directory."""
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
-        """``environment`` goes over the defaults, e.g. TRAINHUB_SIMULATION_STEPS_PER_SECOND."""
+        """``environment`` overrides the defaults, e.g. TRAINHUB_SIMULATION_STEPS_PER_SECOND."""
         self.data_dir = data_dir
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
@@ -56,7 +56,7 @@ class UpProcess:
         }
         self.environment = {
             **inherited,
-            "DATABASE_URL": "",  # not the tests' own, nor that of a .env
+            "DATABASE_URL": "",  # neither the test database nor one from .env
             "LC_ALL": "C.UTF-8",
             "TRAINHUB_DATA_DIR": str(data_dir),
             "TRAINHUB_PORT": str(self.port),
@@ -69,9 +69,9 @@ class UpProcess:
     # Start and stop
 
     def start(self, *, wait: bool = True, through_shell: bool = False) -> None:
-        """Start it and return when it has said that it runs, or at once if ``wait`` is false.
+        """Start it and return when it is ready, or immediately if ``wait`` is false.
 
-        ``through_shell``: as `make up` does, from a shell that it is to stop with.
+        ``through_shell``: start it from a shell and stop it with that shell, as `make up` does.
         """
         if self.process is not None:
             self.process.wait(timeout=START_SECONDS)
@@ -96,12 +96,12 @@ class UpProcess:
         assert self.process is not None
         process = self.process
         wait_until(
-            lambda: READY in self.output or process.poll() is not None, START_SECONDS, "it runs"
+            lambda: READY in self.output or process.poll() is not None, START_SECONDS, "it is ready"
         )
         assert process.poll() is None, self.output
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Tell it to stop, wait until it has; return the seconds it took. It must exit with 0."""
+        """Stop it and return the seconds it took. It must exit with 0."""
         assert self.process is not None
         started = time.monotonic()
         self.process.send_signal(number)
@@ -111,26 +111,26 @@ class UpProcess:
         return seconds
 
     def run_to_end(self) -> int:
-        """For starts that fail: the exit code."""
+        """Run until it exits, for starts that fail; return the exit code."""
         self.start(wait=False)
         assert self.process is not None
         return self.process.wait(timeout=START_SECONDS)
 
-    # What it says and answers
+    # Output and responses
 
     @property
     def output(self) -> str:
-        """What it and its children have printed since the last start."""
+        """The output of it and its children since the last start."""
         return self.log_path.read_bytes()[self._log_start :].decode()
 
     @property
     def password(self) -> str | None:
-        """The administrator's, if it was printed since the last start."""
-        found = re.search(r"with the password (\S+)", self.output)
-        return found and found[1]
+        """The administrator's password, if printed since the last start."""
+        match = re.search(r"with the password (\S+)", self.output)
+        return match and match[1]
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and text; (0, "") when nothing answers."""
+        """Status and body; (0, "") if nothing answers."""
         try:
             with DIRECT.open(f"{self.base_url}{path}", timeout=10) as response:
                 return response.status, response.read().decode()
@@ -150,22 +150,23 @@ class UpProcess:
         return EmbeddedPostgres(self.data_dir / "postgres")
 
     def find(self, part: str) -> list[psutil.Process]:
-        """The processes whose command line has ``part`` ("up", "serve", "run_worker"), parents
+        """The processes with ``part`` ("up", "serve", "run_worker") in their command line, parents
         first."""
-        found = []
+        matches = []
         for process in self.processes():
-            with suppress(psutil.Error):  # it has ended meanwhile
+            with suppress(psutil.Error):  # it has exited in the meantime
                 if part in process.cmdline():
-                    found.append(process)
-        return found
+                    matches.append(process)
+        return matches
 
     def processes(self) -> list[psutil.Process]:
-        """All that work on this data directory, whoever is their parent, oldest first.
+        """All processes that use this data directory, including orphans, oldest first.
 
-        PostgreSQL's are known by their command line or title, the others by their environment.
+        PostgreSQL's are found by their working directory, the others by environment or command
+        line.
         """
-        found = [process for process in psutil.process_iter() if self._is_ours(process)]
-        return sorted(found, key=lambda process: process.create_time())
+        ours = [process for process in psutil.process_iter() if self._is_ours(process)]
+        return sorted(ours, key=lambda process: process.create_time())
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
@@ -175,11 +176,11 @@ class UpProcess:
                 return os.path.samefile(f"/proc/{process.pid}/cwd", self.data_dir / "postgres/data")
             own = str(self.data_dir)
             return any(own in text for text in (*process.environ().values(), *process.cmdline()))
-        except (psutil.Error, OSError):  # it has ended meanwhile
+        except (psutil.Error, OSError):  # it has exited in the meantime
             return False
 
     def kill_everything(self) -> None:
-        """kill -9 for every process there is."""
+        """kill -9 every process."""
         while processes := self.processes():
             for process in processes:
                 with suppress(psutil.NoSuchProcess):
@@ -191,8 +192,8 @@ class UpProcess:
 
 @contextmanager
 def up_process(**environment: str) -> Iterator[UpProcess]:
-    """One not yet started, on an empty data directory; whatever it leaves is cleared away."""
-    # Short, because a UNIX socket's path is; pytest's own temporary folders may not be.
+    """An `up` that is not started, with an empty data directory; cleans up afterwards."""
+    # Short, because UNIX socket paths are limited; pytest's temporary directories may be too long.
     parent = Path(tempfile.mkdtemp(prefix="up-", dir="/tmp"))
     up = UpProcess(parent / "data", **environment)
     try:

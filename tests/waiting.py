@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline: no test sleeps and hopes."""
+"""Waits for a condition with a deadline, instead of sleeping for a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ T = TypeVar("T")
 def wait_until(
     condition: Callable[[], T], *, seconds: float = 60.0, every: float = 0.02, or_say: str = ""
 ) -> T:
-    """What ``condition`` returns once that is true. Fails the test after ``seconds``."""
+    """Return the first truthy result of ``condition``. Fails the test after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, or_say or f"not within {seconds} s"

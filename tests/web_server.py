@@ -1,4 +1,4 @@
-"""``manage.py serve`` as processes of their own, against the test's database and files."""
+"""Runs ``manage.py serve`` as a subprocess on the test's database and files."""
 
 import os
 import signal
@@ -17,26 +17,26 @@ from tests.workers import database_url
 
 
 class WebServer:
-    """A web server in open mode that can be killed and started again on its port."""
+    """A web server in open mode that can be killed and restarted on its port."""
 
     def __init__(self, data: Path | None = None, **environment: object) -> None:
-        """``data``: where its files lie, the test's own folder if nothing is said."""
+        """``data``: its data directory (default: the test's own)."""
         self.data = data or Path(settings.WORK_DIR).parent
         self.log = self.data / "web.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.api = Api(self.url)
-        ours = {
+        overrides = {
             "DATABASE_URL": database_url(),
             "TRAINHUB_DATA_DIR": self.data,
             "TRAINHUB_PORT": self.port,
             "TRAINHUB_LOG_LEVEL": "WARNING",
             **environment,
         }
-        self.environment = os.environ | {key: str(value) for key, value in ours.items()}
+        self.environment = os.environ | {key: str(value) for key, value in overrides.items()}
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Start it and return when it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "serve"],
@@ -52,12 +52,12 @@ class WebServer:
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         try:
-            return self.api.get("/readyz").status in (200, 401)  # 401: ready, and asks who calls
+            return self.api.get("/readyz").status in (200, 401)  # 401: ready, requires sign-in
         except OSError:
             return False
 
     def kill(self) -> None:
-        """kill -9 for all its processes at once."""
+        """kill -9 all its processes at once."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=60)

@@ -1,4 +1,4 @@
-"""``manage.py run_worker`` as a process of its own, against the test's database and files."""
+"""Runs ``manage.py run_worker`` as a subprocess on the test's database and files."""
 
 import os
 import signal
@@ -15,19 +15,19 @@ from tests.waiting import wait_until
 
 
 def database_url() -> str:
-    """The server that DATABASE_URL names, and on it the database of this very test."""
+    """DATABASE_URL with the name of the test database."""
     parts = urlsplit(os.environ["DATABASE_URL"])
     return urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}"))
 
 
 class WorkerProcess:
-    """A worker that can be killed."""
+    """A worker subprocess that can be killed."""
 
     def __init__(self, name: str, *arguments: str, **environment: object) -> None:
         self.name = name
         self.data = Path(settings.WORK_DIR).parent
         self.log = self.data / f"worker-{name}.log"
-        ours = {
+        overrides = {
             "DATABASE_URL": database_url(),
             "TRAINHUB_DATA_DIR": self.data,
             "TRAINHUB_WORKER_TICK_SECONDS": 0.05,
@@ -39,7 +39,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 command,
                 cwd=settings.BASE_DIR,
-                env=os.environ | {key: str(value) for key, value in ours.items()},
+                env=os.environ | {key: str(value) for key, value in overrides.items()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -63,7 +63,7 @@ class WorkerProcess:
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for it to exit; return the exit code."""
         return self.process.wait(timeout=60)
 
     def output(self) -> str:

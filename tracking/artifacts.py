@@ -1,4 +1,4 @@
-"""MLflow's artifacts: files of a run by path, through the server (``mlflow-artifacts:/…``).
+"""MLflow artifacts: a run's files by path, proxied by the server (``mlflow-artifacts:/…``).
 
 https://mlflow.org/docs/latest/self-hosting/architecture/artifact-store/
 """
@@ -17,63 +17,65 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from artifacts import trees, uploads
+from artifacts import file_tree, uploads
 from artifacts.paths import checked_path
 from artifacts.viewsets import download_file
+from core.negotiation import AnyAccept
 from runs.models import Run
 from tracking.errors import DoesNotExist, InvalidParameter, MlflowError
-from tracking.model_sources import logged_model_named
+from tracking.model_sources import get_logged_model
+from tracking.protocol import Message, Response, endpoint, protocol_view
 from tracking.vocabulary import artifact_uri
-from tracking.wire import Answer, Message, endpoint, protocol_view
-from trainhub.negotiation import AnyAccept
 
-# Clients know it by its beginning, and then send the file whole instead.
+# Clients match the start of this text and fall back to a single request.
 NO_MULTIPART: Final = "Multipart upload is not supported for the current artifact repository"
 NO_PRESIGNED: Final = "Presigned downloads are not supported for the current artifact repository"
 DEFAULT_EXPERIMENT: Final = "0"
 
 
-# --- whose files ------------------------------------------------------------------------------
+# --- paths ------------------------------------------------------------------------------------
 
 
-def owner_of(caller: User, path: str) -> tuple[Run, str]:
-    """The run whose files ``path`` of the artifacts' root leads to, and the path below it (empty
-    for all of them). Raises DoesNotExist, InvalidPath.
+def resolve(caller: User, path: str) -> tuple[Run, str]:
+    """Resolve ``path``, relative to the artifact root, to a run and a path among its files.
 
-    A run's files: ``{experiment}/{run}/artifacts/…``. A logged model's are its source run's, in
-    the folder ``models/{model}``: ``{experiment}/models/{model}/artifacts/…``.
+    The second path is empty for the run's root folder. Raises DoesNotExist, InvalidPath.
+
+    Run files: ``{experiment}/{run}/artifacts/…``. Logged model files:
+    ``{experiment}/models/{model}/artifacts/…``, stored in the folder ``models/{model}`` of the
+    model's source run.
     """
     parts = path.strip("/").split("/")
     if len(parts) < 3 or parts[2] != "artifacts":
         # …/models/{model}/artifacts has four parts.
         if len(parts) >= 4 and parts[1] == "models" and parts[3] == "artifacts":
             run = _source_run(caller, parts[0], parts[2])
-            return run, _below(["models", parts[2], *parts[4:]])
-        raise DoesNotExist(_("No run has files at %(path)s.") % {"path": path})
-    return run_of(caller, parts[1], parts[0]), _below(parts[3:])
+            return run, _join_path(["models", parts[2], *parts[4:]])
+        raise DoesNotExist(_("No run has artifacts at %(path)s.") % {"path": path})
+    return get_run(caller, parts[1], parts[0]), _join_path(parts[3:])
 
 
-def run_of(caller: User, run_id: str, experiment_id: str = DEFAULT_EXPERIMENT) -> Run:
-    """Raises DoesNotExist. An experiment of "0" is any: clients write it for the default one."""
+def get_run(caller: User, run_id: str, experiment_id: str = DEFAULT_EXPERIMENT) -> Run:
+    """Raises DoesNotExist. Experiment "0", the clients' default, matches any experiment."""
     visible = Run.objects.visible_to(caller)
     if experiment_id != DEFAULT_EXPERIMENT:
         visible = visible.filter(project=experiment_id)
     run = visible.filter(pk=run_id).first() if "\x00" not in run_id + experiment_id else None
     if run is None:
-        raise DoesNotExist(_("There is no run with the id %(id)s.") % {"id": run_id})
+        raise DoesNotExist(_("Run %(id)s not found.") % {"id": run_id})
     return run
 
 
 def _source_run(caller: User, experiment_id: str, model_id: str) -> Run:
-    """The run that logged the model. Raises DoesNotExist."""
-    run = logged_model_named(model_id, caller, deleted_too=True).source_run
+    """Return the run that logged the model. Raises DoesNotExist."""
+    run = get_logged_model(model_id, caller, include_deleted=True).source_run
     if run is None:
-        raise DoesNotExist(_("There is no logged model with the id %(id)s.") % {"id": model_id})
+        raise DoesNotExist(_("Logged model %(id)s not found.") % {"id": model_id})
     return run
 
 
-def _below(parts: list[str]) -> str:
-    """Raises InvalidPath."""
+def _join_path(parts: list[str]) -> str:
+    """Join ``parts`` and check the path; empty for no parts. Raises InvalidPath."""
     return checked_path("/".join(parts)) if parts else ""
 
 
@@ -81,29 +83,29 @@ def _below(parts: list[str]) -> str:
 
 
 @protocol_view("GET", "HEAD", "PUT", "DELETE")
-def artifact(request: HttpRequest, caller: User, path: str) -> Answer:
+def artifact(request: HttpRequest, caller: User, path: str) -> Response:
     if request.method == "PUT":
         with uploads.draining(request):
-            return _upload(request, *owner_of(caller, path))
-    run, below = owner_of(caller, path)
+            return _upload(request, *resolve(caller, path))
+    run, file_path = resolve(caller, path)
     if request.method == "DELETE":
-        return _delete(run, below)
+        return _delete(run, file_path)
     try:
-        return download_file(request, run, below)
+        return download_file(request, run, file_path)
     except Http404:
-        raise DoesNotExist(_("There is no file %(path)s.") % {"path": below}) from None
+        raise DoesNotExist(_("File %(path)s not found.") % {"path": file_path}) from None
 
 
-def _upload(request: HttpRequest, run: Run, path: str) -> Answer:
+def _upload(request: HttpRequest, run: Run, path: str) -> Response:
     if not path:
-        raise InvalidParameter(_("Name the file."))
+        raise InvalidParameter(_("A file path is required."))
     uploads.receive(run, path, request)
     return {}
 
 
-def _delete(run: Run, path: str) -> Answer:
-    if not trees.delete(run, path) and path:
-        raise DoesNotExist(_("There is no file %(path)s.") % {"path": path})
+def _delete(run: Run, path: str) -> Response:
+    if not file_tree.delete(run, path) and path:
+        raise DoesNotExist(_("File %(path)s not found.") % {"path": path})
     return {}
 
 
@@ -112,10 +114,10 @@ class ListRequest(Message):
 
 
 @endpoint("GET", message=ListRequest)
-def list_below_root(caller: User, message: ListRequest) -> Answer:
-    """What lies in a folder, by name."""
-    run, folder = owner_of(caller, message.path)
-    return {"files": [_file_info(entry, entry.name) for entry in trees.entries(run, folder)]}
+def list_artifacts(caller: User, message: ListRequest) -> Response:
+    """List a folder; paths are names relative to it."""
+    run, folder = resolve(caller, message.path)
+    return {"files": [_file_info(entry, entry.name) for entry in file_tree.entries(run, folder)]}
 
 
 class RunListRequest(Message):
@@ -125,32 +127,32 @@ class RunListRequest(Message):
 
 
 @endpoint("GET", message=RunListRequest)
-def list_of_run(caller: User, message: RunListRequest) -> Answer:
-    """What lies in a run's folder, by path."""
-    run = run_of(caller, message.run_id or message.run_uuid)
-    folder = _below(message.path.split("/")) if message.path else ""
-    files = [_file_info(entry, entry.path) for entry in trees.entries(run, folder)]
+def list_run_artifacts(caller: User, message: RunListRequest) -> Response:
+    """List a run's folder; paths are relative to the run's artifact root."""
+    run = get_run(caller, message.run_id or message.run_uuid)
+    folder = _join_path(message.path.split("/")) if message.path else ""
+    files = [_file_info(entry, entry.path) for entry in file_tree.entries(run, folder)]
     return {"root_uri": artifact_uri(run.project_id, run.pk), "files": files}
 
 
-def _file_info(entry: trees.Entry, path: str) -> dict[str, Any]:
+def _file_info(entry: file_tree.Entry, path: str) -> dict[str, Any]:
     if entry.size_bytes is None:
         return {"path": path, "is_dir": True}
     return {"path": path, "is_dir": False, "file_size": entry.size_bytes}
 
 
 @protocol_view("POST")
-def multipart_upload(request: HttpRequest, caller: User, path: str) -> Answer:
+def multipart_upload(request: HttpRequest, caller: User, path: str) -> Response:
     raise MlflowError("NOT_IMPLEMENTED", NO_MULTIPART)
 
 
 @protocol_view("GET")
-def presigned_download(request: HttpRequest, caller: User, path: str) -> Answer:
+def presigned_download(request: HttpRequest, caller: User, path: str) -> Response:
     raise MlflowError("NOT_IMPLEMENTED", NO_PRESIGNED)
 
 
 class ArtifactLinkView(APIView):
-    """A file by link, for people: whoever may see the run, signed in or with a token."""
+    """Download link for users who may see the run, by session or token."""
 
     content_negotiation_class = AnyAccept
     schema_tags: ClassVar[list[str]] = ["artifacts"]
@@ -168,9 +170,9 @@ class ArtifactLinkView(APIView):
 
 PROXY: Final = r"2\.0/mlflow-artifacts"
 urlpatterns = [
-    re_path(rf"^{PROXY}/artifacts\Z", list_below_root),
+    re_path(rf"^{PROXY}/artifacts\Z", list_artifacts),
     re_path(rf"^{PROXY}/artifacts/(?P<path>.+)\Z", artifact),
     re_path(rf"^{PROXY}/mpu/(?:create|complete|abort)/(?P<path>.+)\Z", multipart_upload),
     re_path(rf"^{PROXY}/presigned/(?P<path>.+)\Z", presigned_download),
-    re_path(r"^2\.0/mlflow/artifacts/list\Z", list_of_run),
+    re_path(r"^2\.0/mlflow/artifacts/list\Z", list_run_artifacts),
 ]

@@ -1,4 +1,4 @@
-"""What the names in each search's filter and order stand for in the database."""
+"""Database columns behind the names in the filter and sort order of each search."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, Concat
 
-from artifacts.logged_models import LoggedModelMetric
+from registry.logged_models import LoggedModelMetric
 from runs.models import DatasetInput
-from runs.reports import NAME_TAG
+from runs.params_tags import NAME_TAG
 from tracking.conditions import (
     Column,
     Columns,
     Kind,
+    cannot_sort,
     json_text,
     json_value,
-    no_ordering,
-    unknown,
+    unknown_field,
 )
 from tracking.filters import Name
 from tracking.vocabulary import NOTE_TAG, STATUS_NAMES, USER_TAG
@@ -68,7 +68,7 @@ class ExperimentColumns(Columns):
 # --- runs ------------------------------------------------------------------------------------
 
 STATUS: Final = Case(
-    *(When(status=status, then=Value(said)) for status, said in STATUS_NAMES.items()),
+    *(When(status=status, then=Value(name)) for status, name in STATUS_NAMES.items()),
     output_field=TextField(),
 )
 USER: Final = Coalesce(
@@ -104,12 +104,12 @@ class RunColumns(Columns):
     }
 
     def __init__(self) -> None:
-        self._metrics: dict[str, str] = {}  # key -> what its value is called in the query
+        self._metrics: dict[str, str] = {}  # metric key -> alias of its value in the query
 
     def column(self, name: Name) -> Column:
         if name.entity == "metric":
-            called = self._metrics.setdefault(name.key, f"metric_{len(self._metrics)}_value")
-            return Column(Kind.NUMBER, F(called))
+            alias = self._metrics.setdefault(name.key, f"metric_{len(self._metrics)}_value")
+            return Column(Kind.NUMBER, F(alias))
         if name.entity == "param":
             return Column(
                 Kind.PARAM,
@@ -124,19 +124,21 @@ class RunColumns(Columns):
 
     def _dataset(self, name: Name) -> Column:
         if name.key not in self.DATASET:
-            raise unknown(name, self.DATASET)
+            raise unknown_field(name, self.DATASET)
         inputs = DatasetInput.objects.filter(run=OuterRef("pk")).order_by()
         return Column(
-            Kind.TEXT, self.DATASET[name.key], wrap=lambda found: Q(Exists(inputs.filter(found)))
+            Kind.TEXT,
+            self.DATASET[name.key],
+            wrap=lambda condition: Q(Exists(inputs.filter(condition))),
         )
 
     def prepare(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        """One join for each metric, by the index of series: PostgreSQL may begin with whichever
-        side is the smaller."""
-        for number, (key, called) in enumerate(self._metrics.items()):
+        """Join the series table once per metric, so that PostgreSQL can use its index and start
+        with the smaller side."""
+        for number, (key, alias) in enumerate(self._metrics.items()):
             relation = FilteredRelation("series", condition=Q(series__key=key))
             rows = rows.alias(**{f"metric_{number}": relation}).alias(
-                **{called: F(f"metric_{number}__last_value")}
+                **{alias: F(f"metric_{number}__last_value")}
             )
         return rows
 
@@ -145,7 +147,7 @@ class RunColumns(Columns):
 
 
 class RegistryColumns(Columns):
-    """Its searches sort by attributes alone and know no OR, as MLflow's."""
+    """Registry searches sort by attributes only and have no OR, as in MLflow."""
 
     TEXTS: ClassVar[Mapping[str, str]] = {"tag": "tags"}
     HAS_OR: ClassVar = False
@@ -153,14 +155,14 @@ class RegistryColumns(Columns):
     def column(self, name: Name) -> Column:
         column = super().column(name)
         if (name.entity, name.key) == ("tag", PROMPT_TAG):
-            # What is no prompt has no tag that says so; clients search models by "false".
-            no_prompt = Value("false", output_field=TextField())
-            return Column(Kind.TEXT, Coalesce(column.expression, no_prompt))
+            # Models that are not prompts lack the tag, but clients search for them by "false".
+            not_a_prompt = Value("false", output_field=TextField())
+            return Column(Kind.TEXT, Coalesce(column.expression, not_a_prompt))
         return column
 
     def sorting(self, name: Name) -> Column:
         if name.entity != "attribute":
-            raise no_ordering(name)
+            raise cannot_sort(name)
         return super().sorting(name)
 
 
@@ -190,9 +192,9 @@ class ModelVersionColumns(RegistryColumns):
 
 @dataclass(frozen=True, slots=True)
 class MetricOnDataset(Name):
-    """A logged model's metric to sort by, as it was measured where ``measured`` says."""
+    """A logged model metric to sort by, measured on the datasets that match ``on_dataset``."""
 
-    measured: Q
+    on_dataset: Q
 
 
 class LoggedModelColumns(RegistryColumns):
@@ -210,21 +212,21 @@ class LoggedModelColumns(RegistryColumns):
     }
     TEXTS: ClassVar = {"tag": "tags", "param": "params"}
 
-    def __init__(self, measured: Q) -> None:
-        """``measured``: which metrics a filter is about."""
-        self._measured = measured
+    def __init__(self, on_dataset: Q) -> None:
+        """``on_dataset`` selects the metrics that filters compare."""
+        self._on_dataset = on_dataset
 
     def column(self, name: Name) -> Column:
         if name.entity == "metric":
-            metrics = _metrics(name).filter(self._measured)
+            metrics = _metrics(name).filter(self._on_dataset)
             return Column(
-                Kind.NUMBER, F("value"), wrap=lambda found: Q(Exists(metrics.filter(found)))
+                Kind.NUMBER, F("value"), wrap=lambda condition: Q(Exists(metrics.filter(condition)))
             )
         return super().column(name)
 
     def sorting(self, name: Name) -> Column:
         if isinstance(name, MetricOnDataset):
-            metrics = _metrics(name).filter(name.measured)
+            metrics = _metrics(name).filter(name.on_dataset)
             latest = metrics.order_by("-timestamp_ms", "-step", "run_id").values("value")[:1]
             return Column(Kind.NUMBER, Subquery(latest))
         return super().sorting(name)

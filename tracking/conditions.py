@@ -1,6 +1,6 @@
-"""Filters as conditions of the database, and what an order sorts by.
+"""Filters as database conditions, and sort orders as expressions.
 
-What the names in them stand for is each search's own: Columns, tracking/columns.py.
+The names in them are resolved by each search's Columns: see tracking/columns.py.
 """
 
 from __future__ import annotations
@@ -36,76 +36,76 @@ from django.db.models.lookups import (
 )
 from django.utils.translation import gettext as _
 
+from core.times import EPOCH, MILLISECOND
 from projects.hyperparameters import number_of
 from tracking.errors import InvalidParameter
 from tracking.filters import AnyOf, Comparison, Name, Node, parse_filter
-from tracking.vocabulary import EPOCH, MILLISECOND
 
-# The years that Python and PostgreSQL both know; beyond them nothing lies.
+# The range that both Python and PostgreSQL can represent; no stored time is outside it.
 FIRST_MS: Final = (datetime(1, 1, 2, tzinfo=UTC) - EPOCH) // MILLISECOND
 LAST_MS: Final = (datetime(9999, 12, 30, tzinfo=UTC) - EPOCH) // MILLISECOND
 
 
 class Kind(Enum):
     INTEGER = "integer"
-    NUMBER = "number"  # a double; NaN is a value that nothing is equal to
+    NUMBER = "number"  # a double; NaN equals nothing
     TIME = "time"  # compared in whole milliseconds
     TEXT = "text"
-    PARAM = "param"  # a text, or a JSON value that a text may denote
+    PARAM = "param"  # text, or a JSON value that a text may denote
 
 
 @dataclass(frozen=True)
 class Column:
     kind: Kind
     expression: Any
-    json: Any = None  # of a PARAM: the value itself
-    # Of a column of another table: makes the condition one on the row that is searched.
+    json: Any = None  # for a PARAM: the JSON value
+    # For a column of another table: turns the condition into one on the searched row.
     wrap: Callable[[Q], Q] | None = None
 
 
 class Columns:
-    """The columns of what is searched, by their names in MLflow's language."""
+    """The searchable columns, by their names in MLflow's filter language."""
 
     PRIMARY_KEY: ClassVar = Column(Kind.TEXT, F("pk"))
     ATTRIBUTES: ClassVar[Mapping[str, Column]]
-    TEXTS: ClassVar[Mapping[str, str]]  # entity -> the JSON column of its texts
+    TEXTS: ClassVar[Mapping[str, str]]  # entity -> JSON column with its values
     HAS_OR: ClassVar = True
 
     def column(self, name: Name) -> Column:
-        """What a filter compares. Raises InvalidParameter for a name that there is not."""
+        """The column that a filter compares. Raises InvalidParameter for an unknown name."""
         if name.entity in self.TEXTS:
             return Column(Kind.TEXT, json_text(self.TEXTS[name.entity], name.key))
-        known = self.ATTRIBUTES.get(name.key.lower())
-        if name.entity != "attribute" or known is None:
-            raise unknown(name, self.ATTRIBUTES)
-        return known
+        column = self.ATTRIBUTES.get(name.key.lower())
+        if name.entity != "attribute" or column is None:
+            raise unknown_field(name, self.ATTRIBUTES)
+        return column
 
     def sorting(self, name: Name) -> Column:
-        """What an order sorts by. Raises InvalidParameter."""
+        """The column to sort by. Raises InvalidParameter."""
         column = self.column(name)
         if column.wrap is not None:
-            raise no_ordering(name)
+            raise cannot_sort(name)
         return column
 
     def prepare(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        """``rows`` with what the columns named so far need."""
+        """Add the joins that the columns requested so far need."""
         return rows
 
 
-def unknown(name: Name, known: Iterable[str]) -> InvalidParameter:
+def unknown_field(name: Name, known: Iterable[str]) -> InvalidParameter:
     return InvalidParameter(
-        _("There is no %(name)s to search by, at position %(position)d; there are %(known)s.")
+        _("Unknown field %(name)s at position %(position)d; expected one of %(known)s.")
         % {"name": repr(str(name)), "position": name.position + 1, "known": ", ".join(known)}
     )
 
 
-def no_ordering(name: Name) -> InvalidParameter:
-    return InvalidParameter(_("There is no ordering by %(name)s.") % {"name": name})
+def cannot_sort(name: Name) -> InvalidParameter:
+    return InvalidParameter(_("Cannot sort by %(name)s.") % {"name": name})
 
 
 def json_text(column: str, key: str) -> Func:
-    """The text under ``key``; NULL where there is none. Not Django's ``column__key``: that takes a
-    key of digits for the index of a list."""
+    """The text under ``key``, or NULL. Unlike Django's ``column__key``, treats a numeric key as a
+    key and not as a list index."""
     return Func(F(column), Value(key), function="jsonb_extract_path_text", output_field=TextField())
 
 
@@ -114,7 +114,7 @@ def json_value(column: str, key: str) -> Func:
 
 
 class Like(Func):
-    """SQL's LIKE, in which a backslash is a character like any other."""
+    """SQL's LIKE without an escape character: a backslash matches itself."""
 
     template = "%(expressions)s ESCAPE ''"
     arg_joiner = " LIKE "
@@ -137,9 +137,9 @@ COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 
 
 def where(text: str, columns: Columns) -> Q:
-    """The filter ``text`` as a condition. What a row does not have fulfils nothing but IS NULL.
+    """Parse the filter ``text`` into a condition. A missing value satisfies only IS NULL.
 
-    Raises InvalidParameter for a name that there is not, and for what cannot be compared.
+    Raises InvalidParameter for a syntax error, an unknown name, or an invalid comparison.
     """
     node = parse_filter(text)
     return Q() if node is None else _condition(node, columns)
@@ -149,7 +149,7 @@ def _condition(node: Node, columns: Columns) -> Q:
     if isinstance(node, Comparison):
         return _comparison(node, columns.column(node.name))
     if isinstance(node, AnyOf) and not columns.HAS_OR:
-        raise InvalidParameter(_("This search joins comparisons by AND alone."))
+        raise InvalidParameter(_("This search supports only AND between comparisons."))
     join = Q.OR if isinstance(node, AnyOf) else Q.AND
     return Q(*(_condition(part, columns) for part in node.parts), _connector=join)
 
@@ -157,7 +157,7 @@ def _condition(node: Node, columns: Columns) -> Q:
 def _comparison(comparison: Comparison, column: Column) -> Q:
     if comparison.operator in ("IS NULL", "IS NOT NULL"):
         if column.wrap is not None:
-            raise _cannot(comparison)
+            raise _cannot_compare(comparison)
         return Q(IsNull(column.expression, comparison.operator == "IS NULL"))
     compare = {
         Kind.INTEGER: _number,
@@ -166,13 +166,13 @@ def _comparison(comparison: Comparison, column: Column) -> Q:
         Kind.TEXT: _text,
         Kind.PARAM: _text,
     }[column.kind]
-    found = compare(comparison, column)
-    return found if column.wrap is None else column.wrap(found)
+    condition = compare(comparison, column)
+    return condition if column.wrap is None else column.wrap(condition)
 
 
-def _cannot(comparison: Comparison) -> InvalidParameter:
+def _cannot_compare(comparison: Comparison) -> InvalidParameter:
     return InvalidParameter(
-        _("%(name)s, at position %(position)d, cannot be compared by %(operator)s with that value.")
+        _("%(name)s at position %(position)d cannot be compared to this value with %(operator)s.")
         % {
             "name": repr(str(comparison.name)),
             "position": comparison.name.position + 1,
@@ -184,13 +184,13 @@ def _cannot(comparison: Comparison) -> InvalidParameter:
 def _number(comparison: Comparison, column: Column) -> Q:
     value, operator = comparison.value, comparison.operator
     if not isinstance(value, (int, float)) or operator not in (*COMPARE, "!="):
-        raise _cannot(comparison)
+        raise _cannot_compare(comparison)
     number = Value(float(value), output_field=FloatField())
     if operator == "!=":
         return ~Q(Exact(column.expression, number))
-    found = Q(COMPARE[operator](column.expression, number))
-    # To PostgreSQL NaN is the greatest number; to everybody else it is not even comparable.
-    return found & ~Q(is_nan(column.expression)) if operator in (">", ">=") else found
+    condition = Q(COMPARE[operator](column.expression, number))
+    # PostgreSQL treats NaN as the greatest number; in filters it is greater than nothing.
+    return condition & ~Q(is_nan(column.expression)) if operator in (">", ">=") else condition
 
 
 def is_nan(expression: Any) -> Exact[Any]:
@@ -200,35 +200,35 @@ def is_nan(expression: Any) -> Exact[Any]:
 def _time(comparison: Comparison, column: Column) -> Q:
     value, operator = comparison.value, comparison.operator
     if not isinstance(value, (int, float)) or operator not in (*COMPARE, "!="):
-        raise _cannot(comparison)
+        raise _cannot_compare(comparison)
     if not math.isfinite(value) or value != int(value):
         raise InvalidParameter(
-            _("%(name)s is a time: a whole number of milliseconds.") % {"name": comparison.name.key}
+            _("%(name)s must be a whole number of milliseconds.") % {"name": comparison.name.key}
         )
-    begins, ends = _moment(int(value)), _moment(int(value) + 1)
-    before = Q(LessThan(column.expression, begins))
-    until = Q(LessThan(column.expression, ends))
+    start, end = _clamped_time(int(value)), _clamped_time(int(value) + 1)
+    before_start = Q(LessThan(column.expression, start))
+    before_end = Q(LessThan(column.expression, end))
     return {
-        "<": before,
-        "<=": until,
-        ">": ~until,
-        ">=": ~before,
-        "=": until & ~before,
-        "!=": before | ~until,
+        "<": before_start,
+        "<=": before_end,
+        ">": ~before_end,
+        ">=": ~before_start,
+        "=": before_end & ~before_start,
+        "!=": before_start | ~before_end,
     }[operator]
 
 
-def _moment(milliseconds: int) -> datetime:
+def _clamped_time(milliseconds: int) -> datetime:
     return EPOCH + MILLISECOND * max(FIRST_MS, min(LAST_MS, milliseconds))
 
 
 def _text(comparison: Comparison, column: Column) -> Q:
     value, operator = comparison.value, comparison.operator
     if isinstance(value, tuple):
-        among = _any_of(column, value)
-        return among if operator == "IN" else ~among & Q(IsNull(column.expression, False))
+        any_of = _any_of(column, value)
+        return any_of if operator == "IN" else ~any_of & Q(IsNull(column.expression, False))
     if not isinstance(value, str) or operator not in ("=", "!=", "LIKE", "ILIKE"):
-        raise _cannot(comparison)
+        raise _cannot_compare(comparison)
     if operator in ("LIKE", "ILIKE"):
         like = Like if operator == "LIKE" else ILike
         return Q(like(column.expression, Value(value, output_field=TextField())))
@@ -237,27 +237,27 @@ def _text(comparison: Comparison, column: Column) -> Q:
 
 
 def _any_of(column: Column, texts: tuple[str, ...]) -> Q:
-    found = Q(In(column.expression, list(texts)))
+    condition = Q(In(column.expression, list(texts)))
     if column.kind is Kind.PARAM:
         for text in texts:
-            for value in _denoted(text):
-                found |= Q(Exact(column.json, Value(value, output_field=JSONField())))
-    return found
+            for value in _denoted_values(text):
+                condition |= Q(Exact(column.json, Value(value, output_field=JSONField())))
+    return condition
 
 
-def _denoted(text: str) -> list[Any]:
-    """The JSON values besides texts that ``text`` may stand for, as Python or JSON write them."""
+def _denoted_values(text: str) -> list[Any]:
+    """The JSON booleans and numbers that ``text`` may denote in Python or JSON notation."""
     if text in ("True", "False"):
         return [text == "True"]
     number = number_of(text)
     return [] if number is None else [number]
 
 
-# --- orders ----------------------------------------------------------------------------------
+# --- sort orders -----------------------------------------------------------------------------
 
 
-def ordering(column: Column) -> Combinable:
-    """What to sort by: texts by their code points, whatever the database's own order is."""
+def sort_expression(column: Column) -> Combinable:
+    """The expression to sort by; texts sort by code point, regardless of the database collation."""
     if column.kind in (Kind.TEXT, Kind.PARAM):
         collated: Combinable = Collate(column.expression, "C")
         return collated

@@ -1,4 +1,4 @@
-"""MLflow's errors: a code, a sentence, and the HTTP status that its clients expect with it.
+"""MLflow errors: an error code, a message, and the HTTP status that clients expect for it.
 
 https://github.com/mlflow/mlflow/blob/master/mlflow/exceptions.py
 """
@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import APIException
 from rest_framework.status import HTTP_401_UNAUTHORIZED, HTTP_403_FORBIDDEN
 
+from core.exceptions import DomainError
 from runs.models import Run
-from trainhub.exceptions import DomainError
 
 STATUS: Final[dict[str, int]] = {
     "BAD_REQUEST": 400,
@@ -28,12 +28,12 @@ STATUS: Final[dict[str, int]] = {
     "NOT_IMPLEMENTED": 501,
 }
 
-# Errors of TrainHub's own that MLflow's clients wait for, by their code.
+# TrainHub error code -> MLflow error code, for errors that MLflow clients handle specially.
 DOMAIN_CODES: Final[dict[str, str]] = {"already_exists": "RESOURCE_ALREADY_EXISTS"}
 
 
 class MlflowError(Exception):
-    """An answer of ``code`` (a key of STATUS) with a message for people."""
+    """An error response with ``code`` (a key of STATUS) and a human-readable message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ class AlreadyExists(MlflowError):
 
 
 def as_mlflow_error(error: Exception) -> MlflowError | None:
-    """What an error that TrainHub itself raises is in MLflow's words; None for a bug."""
+    """Convert an expected TrainHub error to an MLflow error; None for an unexpected one."""
     if isinstance(error, MlflowError):
         return error
     if isinstance(error, DomainError) and error.code in DOMAIN_CODES:
@@ -70,14 +70,14 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
         code = "RESOURCE_CONFLICT" if error.status_code == 409 else "INVALID_PARAMETER_VALUE"
         return MlflowError(code, str(error.message))
     if isinstance(error, Run.DoesNotExist):
-        return DoesNotExist(_("There is no such run."))
+        return DoesNotExist(_("Run not found."))
     if isinstance(error, Http404):
-        return DoesNotExist(str(error) or "There is no such resource.")
+        return DoesNotExist(str(error) or "Resource not found.")
     if isinstance(error, PermissionDenied):
         return MlflowError("PERMISSION_DENIED", str(error))
     if isinstance(error, APIException):
         codes = {HTTP_401_UNAUTHORIZED: "UNAUTHENTICATED", HTTP_403_FORBIDDEN: "PERMISSION_DENIED"}
         return MlflowError(codes.get(error.status_code, "BAD_REQUEST"), str(error.detail))
-    if isinstance(error, ObjectDoesNotExist):  # deleted since it was looked up
-        return DoesNotExist("There is no such resource.")
+    if isinstance(error, ObjectDoesNotExist):  # deleted after it was looked up
+        return DoesNotExist("Resource not found.")
     return None

@@ -1,7 +1,7 @@
-"""Experiments of MLflow's: TrainHub's projects. Names are unique among what is made here.
+"""MLflow experiments, which are TrainHub projects. Names are unique among those created here.
 
-The experiment "0" is the one for scripts that name none: a project called Default, made when it is
-first needed, which afterwards goes by its own id.
+Experiment "0" is for scripts that set no experiment: a project named Default, created on first use
+and returned with its own id from then on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.urls import path
 from django.utils.translation import gettext as _
 
+from core.times import milliseconds
 from projects.models import Project, ProjectStatus
 from runs.reports import check_texts
 from tracking import paging
@@ -22,15 +23,14 @@ from tracking.columns import ExperimentColumns
 from tracking.conditions import where
 from tracking.errors import AlreadyExists, DoesNotExist, InvalidParameter
 from tracking.filters import parse_orders
+from tracking.protocol import Message, endpoint, storable_text
 from tracking.queries import lock_experiment_name
 from tracking.vocabulary import (
     NOTE_TAG,
     ViewType,
     artifact_location,
     lifecycle_stage,
-    milliseconds,
 )
-from tracking.wire import Message, endpoint, storable_text
 
 DEFAULT_ID: Final = "0"
 DEFAULT_NAME: Final = "Default"
@@ -47,48 +47,48 @@ class Tag(msgspec.Struct):
     value: str = ""
 
 
-# --- which project it is ---------------------------------------------------------------------
+# --- lookup ----------------------------------------------------------------------------------
 
 
-def experiment_of(caller: User, experiment_id: str) -> Project:
+def get_experiment(caller: User, experiment_id: str) -> Project:
     """Raises DoesNotExist."""
     if experiment_id == DEFAULT_ID:
         return default_experiment(caller)
-    known = Project.objects.visible_to(caller).filter(pk=storable_text(experiment_id, name="id"))
-    project = known.first()
+    matches = Project.objects.visible_to(caller).filter(pk=storable_text(experiment_id, name="id"))
+    project = matches.first()
     if project is None:
-        raise DoesNotExist(_("There is no experiment with the id %(id)s.") % {"id": experiment_id})
+        raise DoesNotExist(_("Experiment %(id)s not found.") % {"id": experiment_id})
     return project
 
 
-def experiment_named(caller: User, name: str) -> Project | None:
-    """The oldest of that name."""
-    named = Project.objects.visible_to(caller).filter(name=name)
-    return named.order_by("created_at", "id").first()
+def find_experiment(caller: User, name: str) -> Project | None:
+    """The oldest project with this name."""
+    matches = Project.objects.visible_to(caller).filter(name=name)
+    return matches.order_by("created_at", "id").first()
 
 
 def default_experiment(caller: User) -> Project:
-    """The project called Default, made if there is none; by two at once, it is made once."""
-    known = experiment_named(caller, DEFAULT_NAME)
-    if known is not None:
-        return known
+    """Get or create the project named Default; concurrent calls create it once."""
+    project = find_experiment(caller, DEFAULT_NAME)
+    if project is not None:
+        return project
     with transaction.atomic():
         lock_experiment_name(DEFAULT_NAME)
-        return experiment_named(caller, DEFAULT_NAME) or Project.create(
+        return find_experiment(caller, DEFAULT_NAME) or Project.create(
             {"name": DEFAULT_NAME}, by=caller
         )
 
 
 def project_ids(caller: User, experiment_ids: list[str]) -> list[str]:
-    """The projects that ``experiment_ids`` mean; what is unknown has no runs, and is no error."""
+    """Resolve experiment ids to project ids. Unknown ids are not an error: they match no runs."""
     ids = [storable_text(id, name="experiment_ids") for id in experiment_ids if id != DEFAULT_ID]
     if len(ids) < len(experiment_ids):
-        default = experiment_named(caller, DEFAULT_NAME)
+        default = find_experiment(caller, DEFAULT_NAME)
         ids += [default.pk] if default else []
     return ids
 
 
-# --- what is answered ------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------
 
 
 def experiment_json(project: Project) -> dict[str, Any]:
@@ -116,17 +116,17 @@ class ByName(Message):
 
 @endpoint("GET", message=ById)
 def get(caller: User, message: ById) -> dict[str, Any]:
-    return {"experiment": experiment_json(experiment_of(caller, message.experiment_id))}
+    return {"experiment": experiment_json(get_experiment(caller, message.experiment_id))}
 
 
 @endpoint("GET", message=ByName)
 def get_by_name(caller: User, message: ByName) -> dict[str, Any]:
     name = storable_text(message.experiment_name, name="experiment_name")
-    project = experiment_named(caller, name)
+    project = find_experiment(caller, name)
     if project is None and name == DEFAULT_NAME:
         project = default_experiment(caller)
     if project is None:
-        raise DoesNotExist(_("There is no experiment named %(name)s.") % {"name": repr(name)})
+        raise DoesNotExist(_("No experiment named %(name)s.") % {"name": repr(name)})
     return {"experiment": experiment_json(project)}
 
 
@@ -149,19 +149,19 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     projects = projects.filter(where(message.filter or "", columns))
     ordering = paging.Ordering(parse_orders(message.order_by or ()), paging.CREATION, columns)
     page = ordering.page(projects, token=message.page_token or "", limit=message.max_results)
-    found = paging.in_order(Project.objects.all(), page.ids)
+    page_projects = paging.in_order(Project.objects.all(), page.ids)
     return {
-        "experiments": [experiment_json(project) for project in found],
+        "experiments": [experiment_json(project) for project in page_projects],
         "next_page_token": page.next_token,
     }
 
 
-# --- making and changing ---------------------------------------------------------------------
+# --- creating and changing -------------------------------------------------------------------
 
 
 class Create(Message):
     name: str
-    artifact_location: str | None = None  # ours to choose
+    artifact_location: str | None = None  # ignored: TrainHub chooses it
     tags: list[Tag] | None = None
 
 
@@ -185,12 +185,12 @@ class Update(Message):
 
 @endpoint("POST", message=Update)
 def update(caller: User, message: Update) -> dict[str, Any]:
-    project = experiment_of(caller, message.experiment_id)
+    project = get_experiment(caller, message.experiment_id)
     if message.new_name is None:
-        raise InvalidParameter(_("%(field)s is missing.") % {"field": "new_name"})
+        raise InvalidParameter(_("%(field)s is required.") % {"field": "new_name"})
     name = checked_name(message.new_name)
     with transaction.atomic():
-        _reserve(caller, name, besides=project)
+        _reserve(caller, name, exclude=project)
         project.revise({"name": name}, by=caller)
     return {}
 
@@ -200,28 +200,31 @@ def checked_name(name: str) -> str:
     storable_text(name, name="name")
     if not name.strip() or len(name) > MAX_NAME_LENGTH:
         raise InvalidParameter(
-            _("An experiment's name has 1 to %(limit)d characters.") % {"limit": MAX_NAME_LENGTH}
+            _("The experiment name must be 1 to %(limit)d characters long.")
+            % {"limit": MAX_NAME_LENGTH}
         )
     return name
 
 
-def _reserve(caller: User, name: str, *, besides: Project | None = None) -> None:
-    """Raises AlreadyExists. Call in a transaction: to its end nobody else takes ``name``."""
+def _reserve(caller: User, name: str, *, exclude: Project | None = None) -> None:
+    """Raises AlreadyExists. Call in a transaction: ``name`` stays reserved until it ends."""
     lock_experiment_name(name)
-    holder = experiment_named(caller, name)
-    if holder is not None and holder != besides:
-        raise AlreadyExists(_("There is an experiment named %(name)s.") % {"name": repr(name)})
+    owner = find_experiment(caller, name)
+    if owner is not None and owner != exclude:
+        raise AlreadyExists(
+            _("An experiment named %(name)s already exists.") % {"name": repr(name)}
+        )
 
 
 @endpoint("POST", message=ById)
 def delete(caller: User, message: ById) -> dict[str, Any]:
-    experiment_of(caller, message.experiment_id).set_status(ProjectStatus.ARCHIVED)
+    get_experiment(caller, message.experiment_id).set_status(ProjectStatus.ARCHIVED)
     return {}
 
 
 @endpoint("POST", message=ById)
 def restore(caller: User, message: ById) -> dict[str, Any]:
-    project = experiment_of(caller, message.experiment_id)
+    project = get_experiment(caller, message.experiment_id)
     if project.is_archived:
         project.set_status(ProjectStatus.ACTIVE)
     return {}
@@ -243,7 +246,7 @@ class DeleteTag(Message):
 
 @endpoint("POST", message=SetTag)
 def set_tag(caller: User, message: SetTag) -> dict[str, Any]:
-    project = experiment_of(caller, message.experiment_id)
+    project = get_experiment(caller, message.experiment_id)
     if message.key == NOTE_TAG:
         _check_note(message.value)
         project.revise({"description": message.value}, by=caller)
@@ -255,18 +258,18 @@ def set_tag(caller: User, message: SetTag) -> dict[str, Any]:
 
 @endpoint("POST", message=DeleteTag)
 def delete_tag(caller: User, message: DeleteTag) -> dict[str, Any]:
-    project = experiment_of(caller, message.experiment_id)
+    project = get_experiment(caller, message.experiment_id)
     if message.key == NOTE_TAG:
         project.revise({"description": ""}, by=caller)
     elif message.key not in project.experiment_tags:
-        raise DoesNotExist(_("There is no tag %(key)s.") % {"key": repr(message.key)})
+        raise DoesNotExist(_("Tag %(key)s not found.") % {"key": repr(message.key)})
     else:
         _change_tags(project, {message.key: None})
     return {}
 
 
 def _change_tags(project: Project, changes: dict[str, str | None]) -> None:
-    """``None`` takes a tag away. The row is locked, so that none of two changes at once is lost."""
+    """``None`` deletes a tag. Takes a row lock, so that no concurrent change is lost."""
     with transaction.atomic():
         current = Project.objects.select_for_update().get(pk=project.pk)
         tags = current.experiment_tags | changes
@@ -282,14 +285,17 @@ def _check_tags(tags: dict[str, str]) -> None:
 
 def _check_count(tags: dict[str, str]) -> None:
     if len(tags) > MAX_TAGS:
-        raise InvalidParameter(_("An experiment has %(limit)d tags at most.") % {"limit": MAX_TAGS})
+        raise InvalidParameter(
+            _("An experiment can have at most %(limit)d tags.") % {"limit": MAX_TAGS}
+        )
 
 
 def _check_note(note: str) -> None:
     storable_text(note, name=NOTE_TAG)
     if len(note) > MAX_NOTE_LENGTH:
         raise InvalidParameter(
-            _("The description has %(limit)d characters at most.") % {"limit": MAX_NOTE_LENGTH}
+            _("The description can be at most %(limit)d characters long.")
+            % {"limit": MAX_NOTE_LENGTH}
         )
 
 

@@ -1,10 +1,9 @@
-"""The language of MLflow's searches: filter strings and orders, read into plain data.
+"""Parser for the MLflow search language: filter strings and sort orders, parsed into plain data.
 
     metrics.loss < 0.5 AND (params.`batch size` = '32' OR tags.team LIKE '%nlp%')
 
-What MLflow's own filters say and OR and parentheses besides: one language for all searches, of
-which each knows some names (tracking/columns.py). Nothing but InvalidParameter leaves this module,
-whatever it is given.
+A superset of MLflow's filters with OR and parentheses, shared by all searches; each search defines
+its own names (tracking/columns.py). For any input, this module raises only InvalidParameter.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from django.utils.translation import gettext as _
 from tracking.errors import InvalidParameter
 
 MAX_LENGTH = 20_000  # characters
-MAX_DEPTH = 50  # parentheses within parentheses
+MAX_DEPTH = 50  # nested parentheses
 MAX_COMPARISONS = 50
-MAX_VALUES = 1000  # of one IN
+MAX_VALUES = 1000  # in one IN list
 MAX_ORDERS = 10
 
 ENTITIES: Final = {
@@ -46,7 +45,7 @@ Value: TypeAlias = float | int | str | tuple[str, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What is compared or ordered by, e.g. ("metric", "loss"); ``position``: where it stands."""
+    """The name to compare or sort by, e.g. ("metric", "loss"), and its ``position`` in the text."""
 
     entity: str
     key: str
@@ -90,7 +89,7 @@ class Order:
     descending: bool
 
 
-# --- words -----------------------------------------------------------------------------------
+# --- tokens ----------------------------------------------------------------------------------
 
 TOKEN: Final = re.compile(
     r"""
@@ -112,7 +111,7 @@ TOKEN: Final = re.compile(
 class Token:
     kind: str
     text: str
-    position: int  # from 0
+    position: int  # 0-based
     entity: str = ""
 
     @property
@@ -124,18 +123,16 @@ class Token:
 def _tokens(text: str) -> list[Token]:
     if len(text) > MAX_LENGTH:
         raise InvalidParameter(
-            _("A filter has %(limit)d characters at most.") % {"limit": MAX_LENGTH}
+            _("A filter can have at most %(limit)d characters.") % {"limit": MAX_LENGTH}
         )
     if "\x00" in text:
-        raise InvalidParameter(_("%(name)s holds a NUL character.") % {"name": "filter"})
+        raise InvalidParameter(_("%(name)s contains a NUL character.") % {"name": "filter"})
     tokens = []
     position = 0
     while position < len(text):
         match = TOKEN.match(text, position)
         if match is None:
-            raise _wrong(
-                text[position : position + 20], position, _("this is no word of the language")
-            )
+            raise _syntax_error(text[position : position + 20], position, _("Unexpected token"))
         if not match["space"]:
             tokens.append(_token(match))
         position = match.end()
@@ -156,10 +153,10 @@ def _token(match: re.Match[str]) -> Token:
     return Token("text", match["text"][1:-1].replace(quote * 2, quote), match.start())
 
 
-def _wrong(word: str, position: int, reason: str) -> InvalidParameter:
-    """``position`` from 0; people count from 1."""
+def _syntax_error(word: str, position: int, reason: str) -> InvalidParameter:
+    """``position`` is 0-based; the message shows it 1-based."""
     return InvalidParameter(
-        _("The filter is wrong at position %(position)d, %(word)s: %(reason)s.")
+        _("Invalid filter at position %(position)d (%(word)s): %(reason)s.")
         % {"position": position + 1, "word": repr(word), "reason": reason}
     )
 
@@ -168,18 +165,18 @@ def _wrong(word: str, position: int, reason: str) -> InvalidParameter:
 
 
 def parse_filter(text: str) -> Node | None:
-    """What ``text`` asks for; None for an empty one. Raises InvalidParameter."""
+    """Parse ``text``; None for an empty filter. Raises InvalidParameter."""
     parser = _Parser(_tokens(text))
     if parser.next.kind == "end":
         return None
     node = parser.any_of(0)
     if parser.next.kind != "end":
-        raise parser.wrong(_("AND, OR or the end is expected"))
+        raise parser.error(_("Expected AND, OR, or the end of the filter"))
     return node
 
 
 class _Parser:
-    """Recursive descent: OR of ANDs of comparisons and of what stands in parentheses."""
+    """Recursive descent: ORs of ANDs of comparisons and parenthesized filters."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self._tokens = tokens
@@ -190,76 +187,78 @@ class _Parser:
     def next(self) -> Token:
         return self._tokens[self._at]
 
-    def wrong(self, reason: str) -> InvalidParameter:
-        return _wrong(self.next.text, self.next.position, reason)
+    def error(self, reason: str) -> InvalidParameter:
+        return _syntax_error(self.next.text, self.next.position, reason)
 
-    def take(self) -> Token:
+    def advance(self) -> Token:
         token = self.next
         self._at += token.kind != "end"
         return token
 
-    def take_keyword(self, keyword: str) -> bool:
+    def accept_keyword(self, keyword: str) -> bool:
         if self.next.keyword != keyword:
             return False
-        self.take()
+        self.advance()
         return True
 
-    def take_punctuation(self, text: str) -> bool:
+    def accept_punctuation(self, text: str) -> bool:
         if self.next.kind != "punctuation" or self.next.text != text:
             return False
-        self.take()
+        self.advance()
         return True
 
-    def close(self) -> None:
-        if not self.take_punctuation(")"):
-            raise self.wrong(_("a closing parenthesis is expected"))
+    def expect_closing(self) -> None:
+        if not self.accept_punctuation(")"):
+            raise self.error(_("Expected a closing parenthesis"))
 
     def any_of(self, depth: int) -> Node:
         parts = [self.all_of(depth)]
-        while self.take_keyword("OR"):
+        while self.accept_keyword("OR"):
             parts.append(self.all_of(depth))
         return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
 
     def all_of(self, depth: int) -> Node:
-        parts = [self.one(depth)]
-        while self.take_keyword("AND"):
-            parts.append(self.one(depth))
+        parts = [self.primary(depth)]
+        while self.accept_keyword("AND"):
+            parts.append(self.primary(depth))
         return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
-    def one(self, depth: int) -> Node:
+    def primary(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise self.wrong(_("the parentheses are nested too deep"))
-        if self.take_punctuation("("):
+            raise self.error(_("Parentheses are nested too deeply"))
+        if self.accept_punctuation("("):
             node = self.any_of(depth + 1)
-            self.close()
+            self.expect_closing()
             return node
         self._comparisons += 1
         if self._comparisons > MAX_COMPARISONS:
-            raise self.wrong(_("%(limit)d comparisons are the limit") % {"limit": MAX_COMPARISONS})
+            raise self.error(
+                _("At most %(limit)d comparisons are allowed") % {"limit": MAX_COMPARISONS}
+            )
         return self.comparison()
 
     def comparison(self) -> Comparison:
         name = self.name()
-        if self.take_keyword("IS"):
-            operator = "IS NOT NULL" if self.take_keyword("NOT") else "IS NULL"
-            if not self.take_keyword("NULL"):
-                raise self.wrong(_("NULL is expected"))
+        if self.accept_keyword("IS"):
+            operator = "IS NOT NULL" if self.accept_keyword("NOT") else "IS NULL"
+            if not self.accept_keyword("NULL"):
+                raise self.error(_("Expected NULL"))
             return Comparison(name, operator, None)
-        if self.take_keyword("NOT"):
-            if not self.take_keyword("IN"):
-                raise self.wrong(_("IN is expected"))
+        if self.accept_keyword("NOT"):
+            if not self.accept_keyword("IN"):
+                raise self.error(_("Expected IN"))
             return Comparison(name, "NOT IN", self.values())
-        if self.take_keyword("IN"):
+        if self.accept_keyword("IN"):
             return Comparison(name, "IN", self.values())
         if self.next.keyword in ("LIKE", "ILIKE"):
-            operator = self.take().keyword
+            operator = self.advance().keyword
             return Comparison(name, operator, self.text())
         if self.next.kind == "operator":
-            operator = self.take().text
+            operator = self.advance().text
             operator = {"<>": "!=", "==": "="}.get(operator, operator)
             return Comparison(name, operator, self.value())
-        raise self.wrong(
-            _("a comparison is expected, one of %(list)s") % {"list": " ".join(OPERATORS)}
+        raise self.error(
+            _("Expected a comparison operator, one of %(list)s") % {"list": " ".join(OPERATORS)}
         )
 
     def name(self) -> Name:
@@ -267,39 +266,39 @@ class _Parser:
         if token.kind == "name":
             entity = ENTITIES.get(token.entity.lower())
             if entity is None:
-                raise self.wrong(
-                    _("%(entity)s is not among metrics, params, tags, attributes, datasets")
+                raise self.error(
+                    _("%(entity)s is not one of metrics, params, tags, attributes, datasets")
                     % {"entity": token.entity}
                 )
         elif token.kind in ("word", "quoted", "text") and not token.keyword and token.text:
             entity = "attribute"
         else:
-            raise self.wrong(_("a name is expected, e.g. metrics.loss"))
-        self.take()
+            raise self.error(_("Expected a name such as metrics.loss"))
+        self.advance()
         return Name(entity, token.text, token.position)
 
     def value(self) -> float | int | str:
         if self.next.kind == "number":
-            return _number(self.take().text)
+            return _number(self.advance().text)
         return self.text()
 
     def text(self) -> str:
         if self.next.kind != "text":
-            raise self.wrong(_("a value is expected: a number, or a text in quotes"))
-        return self.take().text
+            raise self.error(_("Expected a number or a quoted string"))
+        return self.advance().text
 
     def values(self) -> tuple[str, ...]:
-        if not self.take_punctuation("("):
-            raise self.wrong(_("a list in parentheses is expected"))
+        if not self.accept_punctuation("("):
+            raise self.error(_("Expected a list in parentheses"))
         texts = [self.text()]
-        while self.take_punctuation(","):
-            if self.take_punctuation(")"):  # as Python writes a tuple of one
+        while self.accept_punctuation(","):
+            if self.accept_punctuation(")"):  # trailing comma, as in a Python 1-tuple
                 break
             texts.append(self.text())
         else:
-            self.close()
+            self.expect_closing()
         if len(texts) > MAX_VALUES:
-            raise self.wrong(_("%(limit)d values are the limit") % {"limit": MAX_VALUES})
+            raise self.error(_("At most %(limit)d values are allowed") % {"limit": MAX_VALUES})
         return tuple(texts)
 
 
@@ -309,23 +308,26 @@ def _number(text: str) -> float | int:
     return float(text)
 
 
-# --- orders ----------------------------------------------------------------------------------
+# --- sort orders -----------------------------------------------------------------------------
 
 
 def parse_orders(texts: Iterable[str]) -> list[Order]:
-    """Each of ``texts`` one order, e.g. ``metrics.loss DESC``. Raises InvalidParameter."""
+    """Parse sort orders such as ``metrics.loss DESC``. Raises InvalidParameter."""
     orders = [_order(text) for text in texts]
     if len(orders) > MAX_ORDERS:
-        raise InvalidParameter(_("%(limit)d orders are the limit.") % {"limit": MAX_ORDERS})
+        raise InvalidParameter(
+            _("At most %(limit)d sort orders are allowed.") % {"limit": MAX_ORDERS}
+        )
     return orders
 
 
 def _order(text: str) -> Order:
     parser = _Parser(_tokens(text))
     name = parser.name()
-    direction = parser.take().text.upper() if parser.next.kind == "word" else "ASC"
+    direction = parser.advance().text.upper() if parser.next.kind == "word" else "ASC"
     if direction not in ("ASC", "DESC") or parser.next.kind != "end":
         raise InvalidParameter(
-            _("%(text)s is no order: a name, and ASC or DESC.") % {"text": repr(text[:100])}
+            _("Invalid sort order %(text)s; expected a name, optionally followed by ASC or DESC.")
+            % {"text": repr(text[:100])}
         )
     return Order(name, descending=direction == "DESC")

@@ -1,4 +1,4 @@
-"""MLflow's logged models: what pyfunc.log_model makes before a model has a name in the registry.
+"""MLflow logged models, which pyfunc.log_model creates before a model is registered.
 
 https://github.com/mlflow/mlflow/blob/master/mlflow/protos/service.proto
 """
@@ -6,7 +6,6 @@ https://github.com/mlflow/mlflow/blob/master/mlflow/protos/service.proto
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
@@ -17,17 +16,20 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from artifacts.logged_models import LoggedModel, LoggedModelMetric, LoggedModelStatus
+from core.numbers import json_number
+from core.times import milliseconds
 from projects.models import Project
-from runs.external import create_external_run, report_status
+from registry.logged_models import LoggedModel, LoggedModelMetric, LoggedModelStatus
 from runs.models import Run
 from runs.status import RunStatus
+from runs.unmanaged import create_unmanaged_run, report_status
 from tracking import filters, paging
 from tracking.columns import LoggedModelColumns, MetricOnDataset
 from tracking.conditions import where
 from tracking.errors import InvalidParameter
-from tracking.experiments import experiment_of, project_ids
-from tracking.model_sources import location_of, logged_model_named, run_named
+from tracking.experiments import get_experiment, project_ids
+from tracking.model_sources import get_logged_model, get_run, location_of
+from tracking.protocol import Empty, Message, endpoint
 from tracking.registry_messages import (
     Id,
     Key,
@@ -36,21 +38,19 @@ from tracking.registry_messages import (
     Text,
     as_dict,
     as_pairs,
-    milliseconds,
 )
-from tracking.wire import Message, Nothing, endpoint
 
 HISTORY_TAG: Final = "mlflow.log-model.history"
-HISTORY_LENGTH: Final = 100  # a run's row is read by every list: it stays of a size
+MAX_HISTORY_MODELS: Final = 100  # every run list reads the row, so its size is bounded
 FORBIDDEN_IN_NAMES: Final = frozenset("/:.%\"'")
-STATUS_TOLD: Final = {
+STATUS_NAMES: Final = {
     LoggedModelStatus.PENDING: "LOGGED_MODEL_PENDING",
     LoggedModelStatus.READY: "LOGGED_MODEL_READY",
     LoggedModelStatus.FAILED: "LOGGED_MODEL_UPLOAD_FAILED",
 }
 STATUSES: Final[dict[str | int, LoggedModelStatus]] = {
-    **{told: status for status, told in STATUS_TOLD.items()},
-    **dict(enumerate(STATUS_TOLD, start=1)),  # protobuf's numbers
+    **{name: status for status, name in STATUS_NAMES.items()},
+    **dict(enumerate(STATUS_NAMES, start=1)),  # protobuf's numbers
 }
 
 
@@ -113,15 +113,15 @@ class LogModel(Message):
 @transaction.atomic
 def create(caller: User, message: Create) -> dict[str, Any]:
     if message.name is not None and (not message.name or FORBIDDEN_IN_NAMES & {*message.name}):
-        raise InvalidParameter(_("%(name)s cannot be a model's name.") % {"name": message.name})
+        raise InvalidParameter(_("%(name)s is not a valid model name.") % {"name": message.name})
     name = message.name or "model"
-    project = experiment_of(caller, message.experiment_id)
+    project = get_experiment(caller, message.experiment_id)
     model = LoggedModel.objects.create(
         project=project,
         source_run=(
-            run_named(message.source_run_id, caller)
+            get_run(message.source_run_id, caller)
             if message.source_run_id
-            else _run_of_its_own(project, name, caller)
+            else _create_source_run(project, name, caller)
         ),
         name=name,
         model_type=message.model_type or "",
@@ -129,52 +129,54 @@ def create(caller: User, message: Create) -> dict[str, Any]:
         tags=as_dict(message.tags),
         created_by=caller,
     )
-    return _answer(model)
+    return _response(model)
 
 
 @endpoint("GET", message=Get)
 def get(caller: User, message: Get, model_id: str) -> dict[str, Any]:
-    return _answer(logged_model_named(model_id, caller, deleted_too=message.allow_deleted))
+    return _response(get_logged_model(model_id, caller, include_deleted=message.allow_deleted))
 
 
 @endpoint("PATCH", message=Finalize)
 def finalize(caller: User, message: Finalize, model_id: str) -> dict[str, Any]:
     status = STATUSES.get(message.status)
     if status is None:
-        raise InvalidParameter(_("A model cannot become %(status)s.") % {"status": message.status})
-    model = logged_model_named(model_id, caller)
+        raise InvalidParameter(
+            _("%(status)s is not a valid logged model status.") % {"status": message.status}
+        )
+    model = get_logged_model(model_id, caller)
     model.finalize(status)
-    return _answer(model)
+    return _response(model)
 
 
-@endpoint("DELETE", message=Nothing)
-def delete(caller: User, message: Nothing, model_id: str) -> dict[str, Any]:
-    logged_model_named(model_id, caller).discard()
+@endpoint("DELETE", message=Empty)
+def delete(caller: User, message: Empty, model_id: str) -> dict[str, Any]:
+    get_logged_model(model_id, caller).discard()
     return {}
 
 
 @endpoint("PATCH", message=SetTags)
 def set_tags(caller: User, message: SetTags, model_id: str) -> dict[str, Any]:
-    model = logged_model_named(model_id, caller)
+    model = get_logged_model(model_id, caller)
     model.set_tags(as_dict(message.tags))
-    return _answer(model)
+    return _response(model)
 
 
-@endpoint("DELETE", message=Nothing)
-def delete_tag(caller: User, message: Nothing, model_id: str, tag_key: str) -> dict[str, Any]:
-    logged_model_named(model_id, caller).delete_tag(tag_key)
+@endpoint("DELETE", message=Empty)
+def delete_tag(caller: User, message: Empty, model_id: str, tag_key: str) -> dict[str, Any]:
+    get_logged_model(model_id, caller).delete_tag(tag_key)
     return {}
 
 
 @endpoint("POST", message=LogParams)
 def log_params(caller: User, message: LogParams, model_id: str) -> dict[str, Any]:
-    logged_model_named(model_id, caller).log_params(as_dict(message.params))
+    get_logged_model(model_id, caller).log_params(as_dict(message.params))
     return {}
 
 
 @endpoint("POST", message=Search)
 def search(caller: User, message: Search) -> dict[str, Any]:
-    columns = LoggedModelColumns(_measured_on(message.datasets))
+    columns = LoggedModelColumns(_on_datasets(message.datasets))
     projects = project_ids(caller, message.experiment_ids)
     models = LoggedModel.objects.visible_to(caller).kept().filter(project__in=projects)
     orders = [_order(order) for order in message.order_by]
@@ -184,39 +186,42 @@ def search(caller: User, message: Search) -> dict[str, Any]:
         token=message.page_token,
         limit=message.max_results,
     )
-    found = paging.in_order(LoggedModel.objects.prefetch_related("metrics"), page.ids)
-    return {"models": [_told(model) for model in found], "next_page_token": page.next_token}
+    page_models = paging.in_order(LoggedModel.objects.prefetch_related("metrics"), page.ids)
+    return {
+        "models": [_model_json(model) for model in page_models],
+        "next_page_token": page.next_token,
+    }
 
 
 @endpoint("POST", message=LogModel)
 def log_model(caller: User, message: LogModel) -> dict[str, Any]:
-    """Add a model to the run's tag that tells them all: what 2.x clients read, and all that they
-    write of a model but its files. Sent twice it is there once."""
+    """Add a model to the run's history tag, which 2.x clients read. They record nothing else about
+    a model except its files. Idempotent."""
     try:
         model = orjson.loads(message.model_json)
     except orjson.JSONDecodeError:
         model = None
     if not isinstance(model, dict) or not model.keys() >= {"artifact_path", "flavors", "run_id"}:
-        raise InvalidParameter(_("model_json does not tell a model."))
-    run_named(message.run_id, caller)
+        raise InvalidParameter(_("model_json does not describe a model."))
+    get_run(message.run_id, caller)
     with transaction.atomic():
         run = Run.objects.lock(message.run_id)
         history = _history(run)
         if model not in history:
-            told = json.dumps([*history, model][-HISTORY_LENGTH:])
-            run.change(tags={**run.tags, HISTORY_TAG: told})
+            new_history = json.dumps([*history, model][-MAX_HISTORY_MODELS:])
+            run.change(tags={**run.tags, HISTORY_TAG: new_history})
     return {}
 
 
-def _run_of_its_own(project: Project, name: str, caller: User) -> Run:
-    """For a model that is logged outside any run: its files are a run's artifacts, as all are."""
-    run = create_external_run(project, by=caller, name=name)
+def _create_source_run(project: Project, name: str, caller: User) -> Run:
+    """Create a run for a model logged outside any run, to hold its files as artifacts."""
+    run = create_unmanaged_run(project, by=caller, name=name)
     report_status(Run.objects.lock(run.pk), RunStatus.COMPLETED, by=caller)
     return run
 
 
 def _history(run: Run) -> list[Any]:
-    """What the tag tells; nothing if a client has set it to something else."""
+    """The models in the run's history tag; empty if a client overwrote it with something else."""
     try:
         history = orjson.loads(run.tags.get(HISTORY_TAG, "[]"))
     except orjson.JSONDecodeError:
@@ -224,32 +229,32 @@ def _history(run: Run) -> list[Any]:
     return history if isinstance(history, list) else []
 
 
-def _measured_on(datasets: Iterable[Dataset | Order]) -> Q:
-    """Metrics of any of ``datasets``; of all where there are none."""
+def _on_datasets(datasets: Iterable[Dataset | Order]) -> Q:
+    """Select metrics measured on any of ``datasets``; all metrics if there are none."""
     condition = Q()
     for dataset in datasets:
-        one = Q(dataset_name=dataset.dataset_name)
+        on_dataset = Q(dataset_name=dataset.dataset_name)
         if dataset.dataset_digest:
-            one &= Q(dataset_digest=dataset.dataset_digest)
-        condition |= one
+            on_dataset &= Q(dataset_digest=dataset.dataset_digest)
+        condition |= on_dataset
     return condition
 
 
 def _order(order: Order) -> filters.Order:
-    """Its names are not quoted, whatever is in them."""
+    """Convert a sort order. Unlike in filters, names are never quoted."""
     field = order.field_name
     name = filters.Name("attribute", field.removeprefix("attributes."), 0)
     if field.startswith("metrics."):
-        measured = _measured_on([order] if order.dataset_name else [])
-        name = MetricOnDataset("metric", field.removeprefix("metrics."), 0, measured)
+        on_dataset = _on_datasets([order] if order.dataset_name else [])
+        name = MetricOnDataset("metric", field.removeprefix("metrics."), 0, on_dataset)
     return filters.Order(name, descending=not order.ascending)
 
 
-def _answer(model: LoggedModel) -> dict[str, Any]:
-    return {"model": _told(model)}
+def _response(model: LoggedModel) -> dict[str, Any]:
+    return {"model": _model_json(model)}
 
 
-def _told(model: LoggedModel) -> dict[str, Any]:
+def _model_json(model: LoggedModel) -> dict[str, Any]:
     return {
         "info": {
             "model_id": model.pk,
@@ -258,32 +263,26 @@ def _told(model: LoggedModel) -> dict[str, Any]:
             "creation_timestamp_ms": milliseconds(model.created_at),
             "last_updated_timestamp_ms": milliseconds(model.updated_at),
             "artifact_uri": location_of(model),
-            "status": STATUS_TOLD[LoggedModelStatus(model.status)],
+            "status": STATUS_NAMES[LoggedModelStatus(model.status)],
             "model_type": model.model_type,
             "source_run_id": model.source_run_id or "",
             "tags": as_pairs(model.tags),
         },
         "data": {
             "params": as_pairs(model.params),
-            "metrics": [_metric_told(metric) for metric in model.metrics.all()],
+            "metrics": [_metric_json(metric) for metric in model.metrics.all()],
         },
     }
 
 
-def _metric_told(metric: LoggedModelMetric) -> dict[str, Any]:
+def _metric_json(metric: LoggedModelMetric) -> dict[str, Any]:
     dataset = {"dataset_name": metric.dataset_name, "dataset_digest": metric.dataset_digest}
     return {
         "key": metric.key,
-        "value": _number_told(metric.value),
+        "value": json_number(metric.value),
         "timestamp": metric.timestamp_ms,
         "step": metric.step,
         "model_id": metric.model_id,
         "run_id": metric.run_id,
         **{name: text for name, text in dataset.items() if text},
     }
-
-
-def _number_told(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

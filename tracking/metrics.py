@@ -1,4 +1,4 @@
-"""Metrics in and out: log-metric, log-batch, get-history.
+"""MLflow metric endpoints: log-metric, log-batch, get-history.
 
 https://mlflow.org/docs/latest/rest-api.html
 """
@@ -14,15 +14,17 @@ from django.urls import path
 from django.utils.translation import gettext as _
 
 from accounts.permissions import sees_everything
-from artifacts.logged_models import LoggedModel
-from artifacts.queries import ModelPoint
-from runs import ingestion, metrics, reports
-from runs.ingestion import RunGone, json_number
+from core.numbers import json_number
+from metrics import reading, recording
+from metrics.points import InvalidPoint, Points, is_key
+from metrics.recording import RunGone
+from registry.logged_models import LoggedModel
+from registry.queries import ModelPoint
+from runs import params_tags
 from runs.models import Run
-from runs.points import InvalidPoint, Points, is_key
 from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.protocol import Int64, Message, Response, endpoint
 from tracking.registry_messages import Digest, Id, LongName
-from tracking.wire import Answer, Int64, Message, endpoint
 
 # https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py
 MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1000, 100, 100, 1000
@@ -34,7 +36,7 @@ class Metric(msgspec.Struct):
     value: float
     timestamp: Int64
     step: Int64 = 0
-    # The logged model that was measured, if the client says it, and on what.
+    # The measured logged model and the dataset it was measured on; optional.
     model_id: Id = ""
     dataset_name: LongName = ""
     dataset_digest: Digest = ""
@@ -75,16 +77,16 @@ class GetHistory(Message):
 
 
 def visible_run(caller: User, run_id: str) -> str:
-    """The id of a run that the caller may see, if there is one. Raises DoesNotExist."""
+    """Return ``run_id`` if the caller can see such a run. Raises DoesNotExist."""
     if "\x00" in run_id or not (
         sees_everything(caller) or Run.objects.visible_to(caller).filter(pk=run_id).exists()
     ):
-        raise _no_run(run_id)
+        raise _run_not_found(run_id)
     return run_id
 
 
 @endpoint("POST", message=LogMetric)
-def log_metric(caller: User, message: LogMetric) -> Answer:
+def log_metric(caller: User, message: LogMetric) -> Response:
     run_id = visible_run(caller, message.run_id or message.run_uuid)
     metric = Metric(
         message.key,
@@ -100,53 +102,53 @@ def log_metric(caller: User, message: LogMetric) -> Answer:
 
 
 @endpoint("POST", message=LogBatch)
-def log_batch(caller: User, message: LogBatch) -> Answer:
+def log_batch(caller: User, message: LogBatch) -> Response:
     metrics, params, tags = message.metrics or [], message.params or [], message.tags or []
     _check_limits({"metrics": metrics, "params": params, "tags": tags})
     run_id = visible_run(caller, message.run_id)
     if metrics and not (params or tags):
         _record(run_id, metrics)
         return {}
-    texts = _texts("params", params)
-    with transaction.atomic():  # all of the batch or nothing
+    params_by_key = _by_key("params", params)
+    with transaction.atomic():  # a batch is all or nothing
         try:
-            reports.log_params(run_id, texts)
+            params_tags.log_params(run_id, params_by_key)
             if tags:
-                reports.set_tags(run_id, {tag.key: tag.value for tag in tags})
+                params_tags.set_tags(run_id, {tag.key: tag.value for tag in tags})
         except Run.DoesNotExist:
-            raise _no_run(run_id) from None
+            raise _run_not_found(run_id) from None
         _record(run_id, metrics)
     return {}
 
 
-def _texts(name: str, entries: list[Entry]) -> dict[str, str]:
-    """Raises InvalidParameter where one key has two values: which is meant?"""
-    texts = {entry.key: entry.value for entry in entries}
+def _by_key(name: str, entries: list[Entry]) -> dict[str, str]:
+    """Raises InvalidParameter for a key with two different values, which would be ambiguous."""
+    values = {entry.key: entry.value for entry in entries}
     for index, entry in enumerate(entries):
-        if texts[entry.key] != entry.value:
+        if values[entry.key] != entry.value:
             raise InvalidParameter(
-                _("%(name)s[%(index)d]: %(key)r comes twice, with different values.")
+                _("%(name)s[%(index)d]: duplicate key %(key)r with a different value.")
                 % {"name": name, "index": index, "key": entry.key}
             )
-    return texts
+    return values
 
 
 @endpoint("GET", message=GetHistory)
-def get_history(caller: User, message: GetHistory) -> Answer:
+def get_history(caller: User, message: GetHistory) -> Response:
     run_id = visible_run(caller, message.run_id or message.run_uuid)
-    after = _place(message.page_token) if message.page_token else metrics.BEFORE_ALL
+    after = _parse_page_token(message.page_token) if message.page_token else reading.BEFORE_ALL
     limit = min(message.max_results, MAX_HISTORY)
     key = message.metric_key
-    points = metrics.history(run_id, key, after=after, limit=limit) if is_key(key) else []
-    answer: dict[str, Any] = {
+    points = reading.history(run_id, key, after=after, limit=limit) if is_key(key) else []
+    response: dict[str, Any] = {
         "metrics": [
             {"key": key, "value": json_number(value), "timestamp": timestamp, "step": step}
             for step, timestamp, value in points
         ]
     }
     if len(points) == limit:
-        answer["next_page_token"] = _page_token(points[-1])
-    return answer
+        response["next_page_token"] = _page_token(points[-1])
+    return response
 
 
 def _page_token(last: tuple[int, int, float]) -> str:
@@ -154,11 +156,11 @@ def _page_token(last: tuple[int, int, float]) -> str:
     return f"{step}:{timestamp_ms}:{value!r}"
 
 
-def _place(token: str) -> tuple[int, int, float]:
+def _parse_page_token(token: str) -> tuple[int, int, float]:
     try:
         return msgspec.convert(token.split(":"), tuple[Int64, Int64, float], strict=False)
     except msgspec.ValidationError:
-        raise InvalidParameter(_("The page token is not one of ours.")) from None
+        raise InvalidParameter(_("Invalid page token.")) from None
 
 
 def _check_limits(batch: dict[str, list[Any]]) -> None:
@@ -166,12 +168,12 @@ def _check_limits(batch: dict[str, list[Any]]) -> None:
     for name, entries in batch.items():
         if len(entries) > limits[name]:
             raise InvalidParameter(
-                _("A batch may hold %(limit)d %(name)s at most, and this one holds %(count)d.")
+                _("A batch can have at most %(limit)d %(name)s; this one has %(count)d.")
                 % {"limit": limits[name], "name": name, "count": len(entries)}
             )
     if sum(map(len, batch.values())) > MAX_ENTITIES:
         raise InvalidParameter(
-            _("A batch may hold %(limit)d metrics, params and tags at most.")
+            _("A batch can have at most %(limit)d metrics, params, and tags in total.")
             % {"limit": MAX_ENTITIES}
         )
 
@@ -189,18 +191,16 @@ def _record(run_id: str, metrics: list[Metric]) -> None:
             _("metrics[%(index)d]: %(reason)s") % {"index": error.index, "reason": error.reason}
         ) from None
     try:
-        ingestion.record_points(run_id, points)
+        recording.record_points(run_id, points)
     except RunGone:
-        raise _no_run(run_id) from None
+        raise _run_not_found(run_id) from None
     LoggedModel.objects.record_metrics(
         run_id, [_model_point(metric) for metric in metrics if metric.model_id]
     )
 
 
-def _no_run(run_id: str) -> DoesNotExist:
-    return DoesNotExist(
-        _("There is no run with the id %(id)s, or it is in the trash.") % {"id": run_id}
-    )
+def _run_not_found(run_id: str) -> DoesNotExist:
+    return DoesNotExist(_("Run %(id)s was not found or is in the trash.") % {"id": run_id})
 
 
 def _model_point(metric: Metric) -> ModelPoint:

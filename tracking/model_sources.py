@@ -1,4 +1,4 @@
-"""Where a model version's source lies: a URI in one of the forms that MLflow's clients send."""
+"""Sources of model versions: resolves the forms of URI that MLflow clients send."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from artifacts.logged_models import LoggedModel
-from artifacts.registry import ModelVersion, RunFile, Source
+from registry.logged_models import LoggedModel
+from registry.models import ModelVersion, RunFile, Source
 from runs.models import Run
 from tracking.errors import DoesNotExist, InvalidParameter
 
@@ -21,17 +21,17 @@ RUN_ARTIFACT: Final = re.compile(r"[^/]+/([^/]+)/artifacts/(.+)")
 
 
 def source_of(uri: str, *, run_id: str, model_id: str, caller: User) -> Source:
-    """What ``uri`` is to us, with the run and the logged model that the client names beside it.
+    """Resolve ``uri``, given the run and the logged model that the client sends with it.
 
-    Raises InvalidParameter for a URI that leaves its folder, DoesNotExist for what it names and we
-    have not.
+    Raises InvalidParameter for a malformed URI or one that leaves its folder, DoesNotExist for a
+    run, model, or version that it names and that is not found.
     """
     address = _split(uri)
     path = address.path.strip("/")
-    run = run_named(run_id, caller) if run_id else None
+    run = get_run(run_id, caller) if run_id else None
     if address.scheme == "models":
-        return _of_model(uri, path, run, model_id, caller)
-    model = logged_model_named(model_id, caller) if model_id else None
+        return _model_source(uri, path, run, model_id, caller)
+    model = get_logged_model(model_id, caller) if model_id else None
     file = _file_at(address.scheme, address.netloc, path)
     return Source(uri, _location(uri, file, caller), file, run or _run_of(model), model)
 
@@ -39,20 +39,20 @@ def source_of(uri: str, *, run_id: str, model_id: str, caller: User) -> Source:
 def _split(uri: str) -> SplitResult:
     try:
         address = urlsplit(uri)
-    except ValueError:  # http://[
+    except ValueError:  # e.g. http://[
         address = None
     if not uri or address is None or ".." in address.path.split("/"):
-        raise InvalidParameter(_("%(uri)s is no source of a model.") % {"uri": uri or '""'})
+        raise InvalidParameter(_("%(uri)s is not a valid model source.") % {"uri": uri or '""'})
     return address
 
 
-def _of_model(uri: str, path: str, run: Run | None, model_id: str, caller: User) -> Source:
+def _model_source(uri: str, path: str, run: Run | None, model_id: str, caller: User) -> Source:
     if MODEL_ID.fullmatch(path):
-        logged = logged_model_named(path, caller)
+        logged = get_logged_model(path, caller)
         return Source(uri, location_of(logged), file_of(logged), run or logged.source_run, logged)
     name, _slash, number = path.rpartition("/")
-    version = version_named(name, number, caller)
-    model = logged_model_named(model_id, caller) if model_id else version.logged_model
+    version = get_version(name, number, caller)
+    model = get_logged_model(model_id, caller) if model_id else version.logged_model
     checkpoint = version.checkpoint
     file = RunFile(checkpoint.run_id, checkpoint.file) if checkpoint else None
     return Source(uri, version.location, file, run or version.run, model)
@@ -62,8 +62,8 @@ def _file_at(scheme: str, host: str, path: str) -> RunFile | None:
     if scheme == "runs":
         run_id, _slash, file = path.partition("/")
         return RunFile(run_id, file)
-    if scheme == "mlflow-artifacts" and (found := RUN_ARTIFACT.fullmatch(path)):
-        return RunFile(found[1], found[2])
+    if scheme == "mlflow-artifacts" and (match := RUN_ARTIFACT.fullmatch(path)):
+        return RunFile(match[1], match[2])
     if scheme == "s3" and host == settings.ARTIFACTS_BUCKET and path.count("/") >= 2:
         _project_id, run_id, file = path.split("/", 2)
         return RunFile(run_id, file.removeprefix("files/"))  # see Artifact.path
@@ -71,7 +71,7 @@ def _file_at(scheme: str, host: str, path: str) -> RunFile | None:
 
 
 def _location(uri: str, file: RunFile | None, caller: User) -> str:
-    """Where an MLflow client can fetch it: through us, what lies here."""
+    """The URI that MLflow clients download from: TrainHub's own if the file is stored here."""
     run = Run.objects.visible_to(caller).filter(pk=file.run_id).first() if file else None
     if file is None or run is None:
         return uri
@@ -83,8 +83,11 @@ def _location_of_file(run: Run, path: str) -> str:
 
 
 def download_uri(version: ModelVersion) -> str:
-    """Where its files are fetched. A checkpoint that made way for another file of its path has
-    another path by now; a folder that one lies in stays what it was."""
+    """The URI that the version's files are downloaded from.
+
+    A checkpoint is renamed when another file is stored at its path, so use its current path. A
+    folder that holds a checkpoint keeps its path.
+    """
     checkpoint, location = version.checkpoint, urlsplit(version.location)
     if checkpoint is None or location.scheme != "mlflow-artifacts":
         return version.location
@@ -99,7 +102,7 @@ def location_of(model: LoggedModel) -> str:
 
 
 def file_of(model: LoggedModel) -> RunFile | None:
-    """The folder of its files among its run's."""
+    """The folder with the model's files among those of its run."""
     run = model.source_run
     return RunFile(run.pk, f"models/{model.pk}") if run else None
 
@@ -108,26 +111,26 @@ def _run_of(model: LoggedModel | None) -> Run | None:
     return model.source_run if model else None
 
 
-def run_named(run_id: str, caller: User) -> Run:
+def get_run(run_id: str, caller: User) -> Run:
     run = Run.objects.visible_to(caller).filter(pk=run_id).first()
     if run is None:
-        raise DoesNotExist(_("There is no run %(id)s.") % {"id": run_id})
+        raise DoesNotExist(_("Run %(id)s not found.") % {"id": run_id})
     return run
 
 
-def logged_model_named(model_id: str, caller: User, *, deleted_too: bool = False) -> LoggedModel:
+def get_logged_model(model_id: str, caller: User, *, include_deleted: bool = False) -> LoggedModel:
     models = LoggedModel.objects.visible_to(caller).select_related("source_run")
-    found = (models if deleted_too else models.kept()).filter(pk=model_id)
-    model = found.first() if "\x00" not in model_id else None
+    matches = (models if include_deleted else models.kept()).filter(pk=model_id)
+    model = matches.first() if "\x00" not in model_id else None
     if model is None:
-        raise DoesNotExist(_("There is no logged model %(id)s.") % {"id": model_id})
+        raise DoesNotExist(_("Logged model %(id)s not found.") % {"id": model_id})
     return model
 
 
-def version_named(name: str, number: str, caller: User) -> ModelVersion:
-    """Raises InvalidParameter for what is no number."""
+def get_version(name: str, number: str, caller: User) -> ModelVersion:
+    """Raises DoesNotExist, InvalidParameter if ``number`` is not a number."""
     if not number.isascii() or not number.isdigit():
-        raise InvalidParameter(_("%(number)s is no version of a model.") % {"number": number})
+        raise InvalidParameter(_("%(number)s is not a valid model version.") % {"number": number})
     version = (
         ModelVersion.objects.visible_to(caller)
         .filter(model__name=name, number=int(number))
@@ -136,7 +139,7 @@ def version_named(name: str, number: str, caller: User) -> ModelVersion:
     )
     if version is None:
         raise DoesNotExist(
-            _("There is no version %(number)s of a registered model %(name)s.")
+            _("Version %(number)s of registered model %(name)s not found.")
             % {"number": number, "name": name}
         )
     return version

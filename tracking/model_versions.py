@@ -1,4 +1,4 @@
-"""MLflow's model versions: what a registered model's numbers stand for.
+"""MLflow model versions: the numbered versions of registered models.
 
 https://github.com/mlflow/mlflow/blob/master/mlflow/protos/model_registry.proto
 """
@@ -11,14 +11,15 @@ import msgspec
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from artifacts.registry import ModelVersion, Stage
+from registry.models import ModelVersion, Stage
 from tracking import paging
 from tracking.columns import ModelVersionColumns
 from tracking.conditions import where
 from tracking.errors import InvalidParameter
 from tracking.filters import parse_orders
-from tracking.model_sources import download_uri, source_of, version_named
-from tracking.registered_models import model_named, stage_named
+from tracking.model_sources import download_uri, get_version, source_of
+from tracking.protocol import Message, endpoint
+from tracking.registered_models import get_model, parse_stage
 from tracking.registry_messages import (
     Address,
     Id,
@@ -28,9 +29,8 @@ from tracking.registry_messages import (
     Pair,
     Text,
     as_dict,
-    version_as_told,
+    version_json,
 )
-from tracking.wire import Message, endpoint
 
 DEFAULT_ORDER: Final = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
 
@@ -77,7 +77,7 @@ class DeleteTag(OfVersion):
 
 @endpoint("POST", message=Create)
 def create(caller: User, message: Create) -> dict[str, Any]:
-    model = model_named(message.name, caller)
+    model = get_model(message.name, caller)
     source = source_of(
         message.source, run_id=message.run_id, model_id=message.model_id, caller=caller
     )
@@ -88,39 +88,39 @@ def create(caller: User, message: Create) -> dict[str, Any]:
         tags=as_dict(message.tags),
         by=caller,
     )
-    return _answer(version)
+    return _response(version)
 
 
 @endpoint("GET", message=OfVersion)
 def get(caller: User, message: OfVersion) -> dict[str, Any]:
-    return _answer(version_named(message.name, message.version, caller))
+    return _response(get_version(message.name, message.version, caller))
 
 
 @endpoint("PATCH", message=Describe)
 def update(caller: User, message: Describe) -> dict[str, Any]:
-    version = version_named(message.name, message.version, caller)
+    version = get_version(message.name, message.version, caller)
     version.describe(message.description)
-    return _answer(version)
+    return _response(version)
 
 
 @endpoint("DELETE", message=OfVersion)
 def delete(caller: User, message: OfVersion) -> dict[str, Any]:
-    version_named(message.name, message.version, caller).remove()
+    get_version(message.name, message.version, caller).remove()
     return {}
 
 
 @endpoint("POST", message=TransitionStage)
 def transition_stage(caller: User, message: TransitionStage) -> dict[str, Any]:
-    stage = stage_named(message.stage)
+    stage = parse_stage(message.stage)
     archive_others = message.archive_existing_versions
     if archive_others and stage not in (Stage.STAGING, Stage.PRODUCTION):
         raise InvalidParameter(
-            _("Only versions in Staging or Production make way for another: not in %(stage)s.")
+            _("Existing versions can be archived only in Staging or Production, not in %(stage)s.")
             % {"stage": stage.value}
         )
-    version = version_named(message.name, message.version, caller)
+    version = get_version(message.name, message.version, caller)
     version.move_to(stage, archive_others=archive_others, by=caller)
-    return _answer(version)
+    return _response(version)
 
 
 @endpoint("GET", message=Search)
@@ -130,28 +130,31 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     orders = parse_orders(message.order_by or DEFAULT_ORDER)
     ordering = paging.Ordering(orders, paging.UPDATE, columns)
     page = ordering.page(versions, token=message.page_token, limit=message.max_results)
-    whole = ModelVersion.objects.select_related("model", "created_by").prefetch_related("aliases")
-    told = [version_as_told(one, one.model) for one in paging.in_order(whole, page.ids)]
-    return {"model_versions": told, "next_page_token": page.next_token}
+    rows = ModelVersion.objects.select_related("model", "created_by").prefetch_related("aliases")
+    page_versions = paging.in_order(rows, page.ids)
+    return {
+        "model_versions": [version_json(version, version.model) for version in page_versions],
+        "next_page_token": page.next_token,
+    }
 
 
 @endpoint("GET", message=OfVersion)
 def get_download_uri(caller: User, message: OfVersion) -> dict[str, Any]:
-    version = version_named(message.name, message.version, caller)
+    version = get_version(message.name, message.version, caller)
     return {"artifact_uri": download_uri(version)}
 
 
 @endpoint("POST", message=SetTag)
 def set_tag(caller: User, message: SetTag) -> dict[str, Any]:
-    version_named(message.name, message.version, caller).set_tags({message.key: message.value})
+    get_version(message.name, message.version, caller).set_tags({message.key: message.value})
     return {}
 
 
 @endpoint("DELETE", message=DeleteTag)
 def delete_tag(caller: User, message: DeleteTag) -> dict[str, Any]:
-    version_named(message.name, message.version, caller).delete_tag(message.key)
+    get_version(message.name, message.version, caller).delete_tag(message.key)
     return {}
 
 
-def _answer(version: ModelVersion) -> dict[str, Any]:
-    return {"model_version": version_as_told(version, version.model)}
+def _response(version: ModelVersion) -> dict[str, Any]:
+    return {"model_version": version_json(version, version.model)}

@@ -1,7 +1,7 @@
-"""Pages of a search, one after the other: a token says which row the page before ended with.
+"""Keyset pagination for searches: a page token holds the sort values of the last row returned.
 
-So that a page far down costs what the first one costs, and rows that come and go meanwhile make
-none appear twice.
+Every page costs the same as the first one, and rows that are added or deleted between pages never
+make a row appear twice.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from django.db.models.expressions import OrderBy
 from django.db.models.lookups import Exact, GreaterThan, IsNull, LessThan
 from django.utils.translation import gettext as _
 
-from runs.ingestion import json_number
-from tracking.conditions import Column, Columns, Kind, is_nan, ordering
+from core.numbers import NON_FINITE, json_number
+from core.times import EPOCH
+from tracking.conditions import Column, Columns, Kind, is_nan, sort_expression
 from tracking.errors import InvalidParameter
 from tracking.filters import Name, Order
-from tracking.vocabulary import EPOCH
 
 MICROSECOND = timedelta(microseconds=1)
 MAX_TOKEN_LENGTH = 100_000
@@ -35,32 +35,32 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Page:
-    """The rows that were found, by their ids, and whether there are more."""
+    """The ids of the matching rows, and whether there are more."""
 
     ids: list[Any]
     is_last: bool
-    encode: Callable[[int], str]  # the token that says: go on after this one of ``ids``
+    encode: Callable[[int], str]  # index in ``ids`` -> token for the page after it
 
     @property
     def next_token(self) -> str:
         return self.token_after(len(self.ids))
 
     def token_after(self, count: int) -> str:
-        """For the page that goes on after the first ``count``; empty if there is nothing more."""
-        nothing_more = count == 0 or (self.is_last and count == len(self.ids))
-        return "" if nothing_more else self.encode(count - 1)
+        """Token for the page after the first ``count`` ids; empty at the end of the results."""
+        at_end = count == 0 or (self.is_last and count == len(self.ids))
+        return "" if at_end else self.encode(count - 1)
 
 
 @dataclass(frozen=True)
 class Term:
-    """One part of an order. What is missing comes last, and before that NaN, up or down."""
+    """One sort term. In either direction, missing values sort last and NaN just before them."""
 
     column: Column
     descending: bool
 
     @cached_property
     def expression(self) -> Any:
-        return ordering(self.column)
+        return sort_expression(self.column)
 
     def order_by(self) -> list[OrderBy]:
         by_value = OrderBy(self.expression, descending=self.descending, nulls_last=True)
@@ -68,13 +68,13 @@ class Term:
             return [by_value]
         return [OrderBy(is_nan(self.expression), nulls_last=True), by_value]
 
-    def same(self, value: Any) -> Q:
+    def equal(self, value: Any) -> Q:
         if value is None:
             return Q(IsNull(self.expression, True))
         return Q(Exact(self.expression, value))
 
     def after(self, value: Any) -> Q | None:
-        """What comes after ``value``; None for nothing."""
+        """Rows that sort after ``value``; None if there can be none."""
         if value is None:
             return None
         missing = Q(IsNull(self.expression, True))
@@ -87,13 +87,13 @@ class Term:
         return Q((LessThan if self.descending else GreaterThan)(self.expression, value))
 
     def encode(self, value: Any) -> Any:
-        """``value`` as JSON."""
+        """Convert ``value`` to JSON."""
         if isinstance(value, datetime):
             return (value - EPOCH) // MICROSECOND
         return json_number(value) if isinstance(value, float) else value
 
     def decode(self, value: Any) -> Any:
-        """Raises ValueError, OverflowError for what ``encode`` does not return."""
+        """Inverse of ``encode``. Raises ValueError, OverflowError for anything else."""
         if value is None:
             return None
         if self.column.kind is Kind.TIME and type(value) is int:
@@ -102,7 +102,7 @@ class Term:
             return value
         if self.column.kind is Kind.NUMBER and type(value) in (int, float):
             return float(value)
-        if self.column.kind is Kind.NUMBER and value in ("NaN", "Infinity", "-Infinity"):
+        if self.column.kind is Kind.NUMBER and value in NON_FINITE:
             return float(value)
         is_text = self.column.kind in (Kind.TEXT, Kind.PARAM)
         if is_text and isinstance(value, str) and "\x00" not in value:
@@ -111,7 +111,7 @@ class Term:
 
 
 class Ordering:
-    """``orders``, and after them ``default``, and after that the id: no two rows are alike."""
+    """Sorts by ``orders``, then ``default``, then the id, so that the order is total."""
 
     def __init__(self, orders: Sequence[Order], default: Order, columns: Columns) -> None:
         names = {(order.name.entity, order.name.key) for order in orders}
@@ -119,32 +119,34 @@ class Ordering:
             orders = [*orders, default]
         self._terms = [Term(columns.sorting(order.name), order.descending) for order in orders]
         self._terms.append(Term(columns.PRIMARY_KEY, descending=False))
-        said = repr([(order.name.entity, order.name.key, order.descending) for order in orders])
-        self._digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+        signature = repr(
+            [(order.name.entity, order.name.key, order.descending) for order in orders]
+        )
+        self._digest = hashlib.sha256(signature.encode()).hexdigest()[:12]
 
     def page(self, rows: QuerySet[Any], *, token: str, limit: int) -> Page:
-        """The ids of the ``limit`` rows after the one that ``token`` names, or the first ones.
+        """The ids of the ``limit`` rows after ``token``, or of the first rows if it is empty.
 
-        Raises InvalidParameter for a token of another order.
+        Raises InvalidParameter for a token of a different sort order.
         """
         if token:
             rows = rows.filter(self._after(self._decode(token)))
-        rows = rows.order_by(*(by for term in self._terms for by in term.order_by()))
+        rows = rows.order_by(*(key for term in self._terms for key in term.order_by()))
         values = {f"order_{number}": term.expression for number, term in enumerate(self._terms)}
-        found = list(rows.annotate(**values).values_list(*values)[: limit + 1])
-        ids = [row[-1] for row in found[:limit]]
-        return Page(ids, len(found) <= limit, lambda number: self._encode(found[number]))
+        fetched = list(rows.annotate(**values).values_list(*values)[: limit + 1])
+        ids = [row[-1] for row in fetched[:limit]]
+        return Page(ids, len(fetched) <= limit, lambda index: self._encode(fetched[index]))
 
     def _after(self, values: Sequence[Any]) -> Q:
-        """Lexicographically after ``values``, one for each term."""
-        whole = Q()
-        same = Q()
+        """Rows lexicographically after ``values``, one value per term."""
+        condition = Q()
+        equal_so_far = Q()
         for term, value in zip(self._terms, values, strict=True):
             after = term.after(value)
             if after is not None:
-                whole |= same & after
-            same &= term.same(value)
-        return whole
+                condition |= equal_so_far & after
+            equal_so_far &= term.equal(value)
+        return condition
 
     def _encode(self, row: Sequence[Any]) -> str:
         values = [term.encode(value) for term, value in zip(self._terms, row, strict=True)]
@@ -163,13 +165,13 @@ class Ordering:
                 raise ValueError(decoded)
             return decoded
         except (ValueError, OverflowError, binascii.Error):
-            raise InvalidParameter(_("The page token is not one of this search.")) from None
+            raise InvalidParameter(_("Invalid page token for this search.")) from None
 
 
 def in_order(rows: QuerySet[M], ids: Sequence[Any]) -> list[M]:
-    """The rows of ``ids``, in that order; without those that have gone meanwhile."""
-    found = rows.in_bulk(list(ids))
-    return [found[id] for id in ids if id in found]
+    """Fetch the rows in the order of ``ids``, skipping rows deleted in the meantime."""
+    by_id = rows.in_bulk(list(ids))
+    return [by_id[id] for id in ids if id in by_id]
 
 
 START = Order(Name("attribute", "start_time", 0), descending=True)

@@ -1,4 +1,4 @@
-"""SQL beyond the ORM: one query a function, and why the ORM could not say it."""
+"""Raw SQL, one query per function, with the reason it bypasses the ORM."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,11 +6,11 @@ from typing import Final, NamedTuple
 
 from django.db import connection
 
-from trainhub.database import Statement
+from core.database import Statement
 
 
 class RunRow(NamedTuple):
-    """What clients are told of a run, of its own row; JSON as the database has written it."""
+    """The fields of a run that clients read from its row; JSON as text from the database."""
 
     id: str
     name: str
@@ -31,21 +31,21 @@ RUN_ROWS: Final = Statement("""
 SELECT
     run.id, run.name, run.project_id, run.status, run.started_at, run.finished_at,
     run.deleted_at IS NOT NULL, run.tags::text, run.hyperparameters::text,
-    CASE WHEN %(with_metrics)s::boolean THEN run.metrics::text END, maker.username,
+    CASE WHEN %(with_metrics)s::boolean THEN run.metrics::text END, creator.username,
     EXISTS (SELECT FROM runs_datasetinput WHERE run_id = run.id),
     EXISTS (SELECT FROM runs_modellink WHERE run_id = run.id)
 FROM
-    unnest(%(ids)s::text[]) WITH ORDINALITY AS wanted (id, place)
+    unnest(%(ids)s::text[]) WITH ORDINALITY AS requested (id, position)
     JOIN runs_run AS run USING (id)
-    LEFT JOIN auth_user AS maker ON maker.id = run.created_by_id
-ORDER BY place
+    LEFT JOIN auth_user AS creator ON creator.id = run.created_by_id
+ORDER BY position
 """)
 
 
 def run_rows(ids: Sequence[str], *, with_metrics: bool) -> list[RunRow]:
-    """In the order of ``ids``, without those that there are none of.
+    """The rows in the order of ``ids``, skipping unknown ids.
 
-    The ORM would make an object of each of thirty columns and read JSON that nobody looks at.
+    The ORM would build model instances with thirty columns each and parse JSON that is not used.
     """
     return [RunRow(*row) for row in RUN_ROWS.rows(ids=list(ids), with_metrics=with_metrics)]
 
@@ -63,17 +63,17 @@ SELECT
         || ',"step":' || last_step || '}',
         ',' ORDER BY key
     )
-FROM runs_metricseries
+FROM metrics_metricseries
 WHERE run_id = ANY(%(run_ids)s::text[]) AND count > 0
 GROUP BY run_id
 """)
 
 
 def latest_metrics(run_ids: Sequence[str]) -> dict[str, str]:
-    """The latest of each metric of the runs, by run: JSON arrays as texts. Reads no point.
+    """The latest value of each metric, as JSON array text by run id. Reads no points.
 
-    Written by PostgreSQL, because a page of a thousand runs with two hundred metrics each is no
-    work for Python.
+    PostgreSQL builds the JSON, because a page of a thousand runs with two hundred metrics each is
+    too slow in Python.
     """
     rows = LATEST_METRICS.rows(run_ids=list(run_ids))
     return {run_id: f"[{metrics}]" for run_id, metrics in rows}
@@ -83,9 +83,9 @@ LOCK_NAME = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 7211965))"
 
 
 def lock_experiment_name(name: str) -> None:
-    """Until the transaction ends nobody else creates an experiment of this name, or renames one.
+    """Lock an experiment name until the transaction ends, against concurrent creates and renames.
 
-    The ORM has no word for a lock on what is not there yet.
+    The ORM cannot lock a row that does not exist yet.
     """
     with connection.cursor() as cursor:
         cursor.execute(LOCK_NAME, {"name": name})

@@ -1,4 +1,4 @@
-"""MLflow's registered models: names, their tags and their aliases.
+"""MLflow registered models: names, tags, and aliases.
 
 https://github.com/mlflow/mlflow/blob/master/mlflow/protos/model_registry.proto
 """
@@ -15,13 +15,14 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from artifacts.registry import ModelVersion, RegisteredModel, Stage
+from registry.models import ModelVersion, RegisteredModel, Stage
 from tracking import paging
 from tracking.columns import RegisteredModelColumns
 from tracking.conditions import where
 from tracking.errors import DoesNotExist, InvalidParameter
 from tracking.filters import parse_orders
-from tracking.model_sources import version_named
+from tracking.model_sources import get_version
+from tracking.protocol import Message, endpoint
 from tracking.registry_messages import (
     Key,
     Name,
@@ -29,10 +30,9 @@ from tracking.registry_messages import (
     Pair,
     Text,
     as_dict,
-    registered_model_as_told,
-    version_as_told,
+    registered_model_json,
+    version_json,
 )
-from tracking.wire import Message, endpoint
 
 ALIAS: Final = re.compile(r"[\w\-]{1,255}")
 RESERVED_ALIAS: Final = re.compile(r"latest|v\d+", re.IGNORECASE)
@@ -91,31 +91,31 @@ def create(caller: User, message: Create) -> dict[str, Any]:
         tags=as_dict(message.tags),
         by=caller,
     )
-    return _answer(model)
+    return _response(model)
 
 
 @endpoint("GET", message=Named)
 def get(caller: User, message: Named) -> dict[str, Any]:
-    return _answer(model_named(message.name, caller))
+    return _response(get_model(message.name, caller))
 
 
 @endpoint("POST", message=Rename)
 def rename(caller: User, message: Rename) -> dict[str, Any]:
-    model = model_named(message.name, caller)
+    model = get_model(message.name, caller)
     model.rename(checked_name(message.new_name))
-    return _answer(model)
+    return _response(model)
 
 
 @endpoint("PATCH", message=Describe)
 def update(caller: User, message: Describe) -> dict[str, Any]:
-    model = model_named(message.name, caller)
+    model = get_model(message.name, caller)
     model.describe(message.description)
-    return _answer(model)
+    return _response(model)
 
 
 @endpoint("DELETE", message=Named)
 def delete(caller: User, message: Named) -> dict[str, Any]:
-    model_named(message.name, caller).remove()
+    get_model(message.name, caller).remove()
     return {}
 
 
@@ -125,86 +125,90 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     models = RegisteredModel.objects.visible_to(caller).filter(where(message.filter, columns))
     ordering = paging.Ordering(parse_orders(message.order_by), paging.NAME, columns)
     page = ordering.page(models, token=message.page_token, limit=message.max_results)
-    found = paging.in_order(_models(caller), page.ids)
-    latest = _latest_versions(found)
-    told = [registered_model_as_told(model, latest[model.pk]) for model in found]
-    return {"registered_models": told, "next_page_token": page.next_token}
+    page_models = paging.in_order(_models(caller), page.ids)
+    latest = _latest_versions(page_models)
+    return {
+        "registered_models": [
+            registered_model_json(model, latest[model.pk]) for model in page_models
+        ],
+        "next_page_token": page.next_token,
+    }
 
 
 @endpoint("GET", "POST", message=LatestVersions)
 def get_latest_versions(caller: User, message: LatestVersions) -> dict[str, Any]:
-    model = model_named(message.name, caller)
-    stages = [stage_named(stage) for stage in message.stages] or list(Stage)
-    latest = [each for each in _latest_versions([model])[model.pk] if each.stage in stages]
-    return {"model_versions": [version_as_told(version, model) for version in latest]}
+    model = get_model(message.name, caller)
+    stages = [parse_stage(stage) for stage in message.stages] or list(Stage)
+    versions = [v for v in _latest_versions([model])[model.pk] if v.stage in stages]
+    return {"model_versions": [version_json(version, model) for version in versions]}
 
 
 @endpoint("POST", message=SetTag)
 def set_tag(caller: User, message: SetTag) -> dict[str, Any]:
-    model_named(message.name, caller).set_tags({message.key: message.value})
+    get_model(message.name, caller).set_tags({message.key: message.value})
     return {}
 
 
 @endpoint("DELETE", message=DeleteTag)
 def delete_tag(caller: User, message: DeleteTag) -> dict[str, Any]:
-    model_named(message.name, caller).delete_tag(message.key)
+    get_model(message.name, caller).delete_tag(message.key)
     return {}
 
 
 @endpoint("POST", message=SetAlias)
 def set_alias(caller: User, message: SetAlias) -> dict[str, Any]:
     if not ALIAS.fullmatch(message.alias) or RESERVED_ALIAS.fullmatch(message.alias):
-        raise InvalidParameter(_("%(alias)s cannot be an alias.") % {"alias": message.alias})
-    version = version_named(message.name, message.version, caller)
-    version.model.point(message.alias, version.number, by=caller)
+        raise InvalidParameter(_("%(alias)s is not a valid alias.") % {"alias": message.alias})
+    version = get_version(message.name, message.version, caller)
+    version.model.set_alias(message.alias, version.number, by=caller)
     return {}
 
 
 @endpoint("DELETE", message=Alias)
 def delete_alias(caller: User, message: Alias) -> dict[str, Any]:
-    model_named(message.name, caller).aliases.filter(alias=message.alias).delete()
+    get_model(message.name, caller).aliases.filter(alias=message.alias).delete()
     return {}
 
 
 @endpoint("GET", message=Alias)
 def get_by_alias(caller: User, message: Alias) -> dict[str, Any]:
-    model = model_named(message.name, caller)
+    model = get_model(message.name, caller)
     versions = model.versions.select_related("created_by")
     if message.alias.lower() == "latest":
         version = versions.first()  # the newest
     else:
         version = versions.filter(aliases__alias=message.alias).first()
     if version is None:
-        # MLflow's own code for it, though RESOURCE_DOES_NOT_EXIST would say more.
+        # The code that MLflow returns, though RESOURCE_DOES_NOT_EXIST would be more precise.
         raise InvalidParameter(
-            _("The registered model %(name)s has no alias %(alias)s.")
+            _("Registered model %(name)s has no alias %(alias)s.")
             % {"name": message.name, "alias": message.alias}
         )
-    return {"model_version": version_as_told(version, model)}
+    return {"model_version": version_json(version, model)}
 
 
 def checked_name(name: str) -> str:
-    """A name that a client can write in a URI. Raises InvalidParameter."""
+    """Return ``name`` if clients can use it in a URI. Raises InvalidParameter."""
     if not name.strip() or "/" in name or ":" in name or name in (".", ".."):
-        raise InvalidParameter(_("%(name)s cannot be a model's name.") % {"name": name or '""'})
+        raise InvalidParameter(_("%(name)s is not a valid model name.") % {"name": name or '""'})
     return name
 
 
-def stage_named(name: str) -> Stage:
-    """Whatever its case. Raises InvalidParameter."""
+def parse_stage(name: str) -> Stage:
+    """Case-insensitive. Raises InvalidParameter."""
     for stage in Stage:
         if stage.lower() == name.lower():
             return stage
     raise InvalidParameter(
-        _("There is no stage %(name)s: there are %(stages)s.")
+        _("Unknown stage %(name)s; expected one of %(stages)s.")
         % {"name": name, "stages": ", ".join(Stage.values)}
     )
 
 
-def model_named(name: str, caller: User) -> RegisteredModel:
+def get_model(name: str, caller: User) -> RegisteredModel:
     model = _models(caller).filter(name=name).first()
     if model is None:
-        raise DoesNotExist(_("There is no registered model %(name)s.") % {"name": name})
+        raise DoesNotExist(_("Registered model %(name)s not found.") % {"name": name})
     return model
 
 
@@ -214,7 +218,7 @@ def _models(caller: User) -> QuerySet[RegisteredModel]:
 
 
 def _latest_versions(models: Iterable[RegisteredModel]) -> dict[str, list[ModelVersion]]:
-    """By model, the newest version in each stage; one query for all."""
+    """The newest version in each stage, by model id; one query for all models."""
     latest = defaultdict(list)
     for version in (
         ModelVersion.objects.filter(model__in=models)
@@ -227,6 +231,6 @@ def _latest_versions(models: Iterable[RegisteredModel]) -> dict[str, list[ModelV
     return latest
 
 
-def _answer(model: RegisteredModel) -> dict[str, Any]:
+def _response(model: RegisteredModel) -> dict[str, Any]:
     latest = _latest_versions([model])[model.pk]
-    return {"registered_model": registered_model_as_told(model, latest)}
+    return {"registered_model": registered_model_json(model, latest)}

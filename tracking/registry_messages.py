@@ -1,17 +1,17 @@
-"""What the registry's requests hold, and how its rows are told."""
+"""Shared field types of registry requests, and registry rows as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 from django.contrib.auth.models import User
 
-from artifacts.registry import ModelVersion, RegisteredModel
+from core.times import milliseconds
+from registry.models import ModelVersion, RegisteredModel
 
-WITHOUT_NUL = r"\A[^\x00]*\Z"  # PostgreSQL keeps none
+WITHOUT_NUL = r"\A[^\x00]*\Z"  # PostgreSQL cannot store it
 Text = Annotated[str, msgspec.Meta(max_length=100_000, pattern=WITHOUT_NUL)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=WITHOUT_NUL)]
 LongName = Annotated[str, msgspec.Meta(max_length=500, pattern=WITHOUT_NUL)]
@@ -35,21 +35,15 @@ def as_pairs(texts: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in texts.items()]
 
 
-def milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
-
-
-def registered_model_as_told(
-    model: RegisteredModel, latest: Iterable[ModelVersion]
-) -> dict[str, Any]:
-    """``latest``: its newest version in each stage."""
+def registered_model_json(model: RegisteredModel, latest: Iterable[ModelVersion]) -> dict[str, Any]:
+    """``latest``: the newest version in each stage."""
     return {
         "name": model.name,
         "creation_timestamp": milliseconds(model.created_at),
         "last_updated_timestamp": milliseconds(model.updated_at),
-        "user_id": _name_of(model.created_by),
+        "user_id": _username(model.created_by),
         "description": model.description,
-        "latest_versions": [version_as_told(version, model) for version in latest],
+        "latest_versions": [version_json(version, model) for version in latest],
         "tags": as_pairs(model.tags),
         "aliases": [
             {"alias": alias.alias, "version": str(alias.version.number)}
@@ -58,24 +52,24 @@ def registered_model_as_told(
     }
 
 
-def version_as_told(version: ModelVersion, model: RegisteredModel) -> dict[str, Any]:
+def version_json(version: ModelVersion, model: RegisteredModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "version": str(version.number),
         "creation_timestamp": milliseconds(version.created_at),
         "last_updated_timestamp": milliseconds(version.updated_at),
-        "user_id": _name_of(version.created_by),
+        "user_id": _username(version.created_by),
         "current_stage": version.stage,
         "description": version.description,
         "source": version.source,
         "run_id": version.run_id or "",
         "run_link": version.run_link,
         "model_id": version.logged_model_id or "",
-        "status": "READY",  # there is nothing to wait for: the files are where they were
+        "status": "READY",  # never pending: files are not copied
         "tags": as_pairs(version.tags),
         "aliases": [alias.alias for alias in version.aliases.all()],
     }
 
 
-def _name_of(user: User | None) -> str:
+def _username(user: User | None) -> str:
     return user.get_username() if user else ""

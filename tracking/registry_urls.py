@@ -1,4 +1,4 @@
-"""Addresses of the model registry and of logged models, below /api."""
+"""URLs of the model registry and of logged models, below /api."""
 
 from collections.abc import Callable
 from typing import Final
@@ -9,16 +9,16 @@ from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
+from core.ids import ID_PATTERN
 from tracking import logged_models, model_versions, registered_models
-from tracking.wire import View, endpoint_not_found
-from trainhub.ids import ID_PATTERN
+from tracking.protocol import View, endpoint_not_found
 
 MLFLOW: Final = "2.0/mlflow"
 MODEL: Final = rf"^2\.0/mlflow/logged-models/(?P<model_id>{ID_PATTERN})"
 
 
 def by_method(**views: View) -> Callable[..., HttpResponseBase]:
-    """One address that does another thing for each method."""
+    """Dispatch one URL to a different view per HTTP method."""
 
     @csrf_exempt
     @login_not_required

@@ -1,4 +1,4 @@
-"""A run as MLflow's clients read it: RunInfo, RunData, inputs and outputs."""
+"""Runs as MLflow JSON: RunInfo, RunData, inputs, and outputs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any, Final
 
 import orjson
 
+from core.json_field import loads
+from core.times import milliseconds
+from runs.inputs import DATASET_LENGTHS
 from runs.models import DatasetInput, ModelLink, Run
-from runs.reports import DATASET_LENGTHS, NAME_TAG, text_of
+from runs.params_tags import NAME_TAG, text_of
 from runs.status import RunStatus
 from tracking.queries import RunRow, latest_metrics, run_rows
 from tracking.vocabulary import (
@@ -17,26 +20,24 @@ from tracking.vocabulary import (
     USER_TAG,
     artifact_uri,
     lifecycle_stage,
-    milliseconds,
 )
-from trainhub.json_field import loads
 
 NO_METRICS: Final = "[]"
 
 
 def run_json(run_id: str) -> dict[str, Any]:
-    """All that a run holds. Raises Run.DoesNotExist."""
+    """The complete run. Raises Run.DoesNotExist."""
     for run in runs_json([run_id], in_full=True):
         return run
     raise Run.DoesNotExist
 
 
 def runs_json(ids: Sequence[str], *, in_full: bool) -> list[dict[str, Any]]:
-    """The runs of ``ids`` and all that they hold, in that order, in four queries at most; without
-    those that have gone meanwhile.
+    """The runs in the order of ``ids``, in at most four queries, skipping runs deleted in the
+    meantime.
 
-    If not ``in_full``, metrics are told from the runs' own rows: their values, without step and
-    time. Clients show those of a single run alone, and a thousand runs have a million of them.
+    Unless ``in_full``, metrics come from the run rows: values without step and timestamp. Clients
+    show those for a single run only, and a thousand runs can have a million of them.
     """
     rows = run_rows(ids, with_metrics=not in_full)
     metrics = latest_metrics(ids) if in_full else {}
@@ -84,7 +85,7 @@ def _info(row: RunRow, tags: dict[str, str]) -> dict[str, Any]:
         "run_uuid": row.id,
         "run_name": row.name,
         "experiment_id": row.project_id,
-        # Whoever the script says it belongs to, else whoever made the run.
+        # The user that the client reports, else the user who created the run.
         "user_id": tags.get(USER_TAG, row.created_by or ""),
         "status": STATUS_NAMES[RunStatus(row.status)],
         "artifact_uri": artifact_uri(row.project_id, row.id),
@@ -103,10 +104,10 @@ def _values(metrics: str) -> bytes:
 
 
 def _by_run(model: Any, ids: list[str]) -> dict[str, list[Any]]:
-    found = defaultdict(list)
-    for row in model.objects.filter(run__in=ids):  # no query for no ids
-        found[row.run_id].append(row)
-    return found
+    rows = defaultdict(list)
+    for row in model.objects.filter(run__in=ids):  # Django runs no query for an empty list
+        rows[row.run_id].append(row)
+    return rows
 
 
 def _pairs(values: dict[str, Any]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""What MLflow's clients ask of the server itself."""
+"""MLflow server endpoints: health, version, server info."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from tracking.wire import Nothing, endpoint, protocol_view
+from tracking.protocol import Empty, endpoint, protocol_view
 
-# The release of MLflow whose protocol this is.
+# The MLflow release whose protocol is implemented.
 MLFLOW_VERSION: Final = "3.6.0"
 MULTIPART_UPLOADS: Final = False
 MULTIPART_DOWNLOADS: Final = False
@@ -31,8 +31,8 @@ def version(request: HttpRequest, caller: User) -> HttpResponse:
     return HttpResponse(MLFLOW_VERSION, content_type="text/plain")
 
 
-@endpoint("GET", message=Nothing)
-def server_info(caller: User, message: Nothing) -> dict[str, Any]:
+@endpoint("GET", message=Empty)
+def server_info(caller: User, message: Empty) -> dict[str, Any]:
     return {
         "store_type": "SqlStore",
         "workspaces_enabled": False,

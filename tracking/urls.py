@@ -1,16 +1,16 @@
-"""The MLflow protocol below /api. Each subject lists its own addresses."""
+"""URLs of the MLflow protocol below /api. Each module lists its own."""
 
 from django.urls import re_path
 
 from tracking import artifacts, experiments, metrics, registry_urls, runs, server
-from tracking.wire import endpoint_not_found
+from tracking.protocol import endpoint_not_found
 
 urlpatterns = [
-    *artifacts.urlpatterns,
-    *experiments.urlpatterns,
-    *metrics.urlpatterns,
-    *registry_urls.urlpatterns,
+    *metrics.urlpatterns,  # first: Django tries patterns in order
     *runs.urlpatterns,
+    *experiments.urlpatterns,
+    *artifacts.urlpatterns,
+    *registry_urls.urlpatterns,
     *server.urlpatterns,
     re_path(r"^.*$", endpoint_not_found),
 ]

@@ -1,4 +1,4 @@
-"""Sign-in and sign-out, by Django's own views; their templates are in templates/registration."""
+"""Sign-in and sign-out, using Django's views; the templates are in templates/registration."""
 
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path

@@ -1,4 +1,4 @@
-"""TRAINHUB_ARTIFACTS_URL -> the Django storage that keeps artifacts' bytes."""
+"""Turns TRAINHUB_ARTIFACTS_URL into the Django storage for artifact files."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-# Query parameters of s3://bucket/prefix?… and the django-storages options they set.
+# Query parameters of s3://bucket/prefix?…, each a django-storages option of the same name.
 S3_OPTIONS = {"endpoint_url", "region_name", "access_key", "secret_key", "addressing_style"}
 
 
@@ -14,8 +14,8 @@ def artifact_storage_options(url: str, local_directory: Path) -> dict[str, Any]:
     """The STORAGES entry for ``url``.
 
     Empty: files under ``local_directory``. ``s3://bucket/prefix?endpoint_url=…&region_name=…``: any
-    S3 (credentials from the query or, better, from AWS_ACCESS_KEY_ID and its kin).
-    Raises ImproperlyConfigured with one sentence for anything else.
+    S3-compatible server (credentials in the query or, preferably, in AWS_ACCESS_KEY_ID etc.).
+    Raises ImproperlyConfigured for anything else.
     """
     if not url:
         return {
@@ -31,8 +31,8 @@ def artifact_storage_options(url: str, local_directory: Path) -> dict[str, Any]:
     unknown = sorted(query.keys() - S3_OPTIONS)
     if unknown:
         raise ImproperlyConfigured(
-            f"TRAINHUB_ARTIFACTS_URL does not know {', '.join(unknown)}; "
-            f"it knows {', '.join(sorted(S3_OPTIONS))}."
+            f"TRAINHUB_ARTIFACTS_URL has unknown parameters: {', '.join(unknown)}. "
+            f"Supported: {', '.join(sorted(S3_OPTIONS))}."
         )
     return {
         "BACKEND": "artifacts.storage.ArtifactS3Storage",

@@ -1,6 +1,6 @@
-"""System checks: contradictions between settings, told before anything runs.
+"""System checks that report contradictory settings before anything runs.
 
-They run before every management command, and where the WSGI application is loaded by another way
+They run before every management command, and when another server loads the WSGI application
 (``refuse_contradictions``).
 """
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
-from trainhub.loopback import is_loopback_host
+from core.loopback import is_loopback_host
 from trainhub.secret_key import kept_secret_key
+from trainhub.up import schema_upgrade
 
 
 @register
@@ -46,8 +47,8 @@ def open_mode_stays_on_loopback(
 def open_mode_has_loopback_names(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """A name that others may point at this machine lets their pages in (DNS rebinding)."""
-    # "testserver" is what Django's test client calls itself.
+    """Non-loopback host names would allow DNS rebinding attacks."""
+    # "testserver" is the host name of Django's test client.
     names = [name for name in settings.ALLOWED_HOSTS if name != "testserver"]
     others = [name for name in names if not is_loopback_host(name)]
     if not settings.OPEN_MODE or not others:
@@ -68,7 +69,7 @@ def production_hides_tracebacks(
     if settings.PRODUCTION and settings.DEBUG:
         return [
             Error(
-                "TRAINHUB_DEBUG shows tracebacks to everybody: unset it in production.",
+                "TRAINHUB_DEBUG shows tracebacks to every user: unset it in production.",
                 id="trainhub.E003",
             )
         ]
@@ -87,16 +88,31 @@ def data_directory_is_usable(
         return [
             Error(
                 f"The data directory {settings.DATA_DIR} cannot be used ({error.strerror}): "
-                "set TRAINHUB_DATA_DIR to one that can be written.",
+                "set TRAINHUB_DATA_DIR to a writable directory.",
                 id="trainhub.E005",
             )
         ]
 
 
-def refuse_contradictions() -> None:
-    """The checks of who may come in, for a server that no management command started.
+@register(Tags.database)
+def schema_is_upgraded(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Without the upgrade, migrate would create the new tables next to the old ones."""
+    if not kwargs.get("databases") or not schema_upgrade.is_needed():
+        return []
+    return [
+        Error(
+            "This database was created before 0.1.0: run manage.py upgrade_schema first.",
+            id="trainhub.E006",
+        )
+    ]
 
-    Raises ImproperlyConfigured with the first contradiction.
+
+def refuse_contradictions() -> None:
+    """Run the access checks, for servers not started by a management command.
+
+    Raises ImproperlyConfigured with the first error.
     """
     for check in (
         open_mode_stays_on_loopback,

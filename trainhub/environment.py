@@ -1,4 +1,4 @@
-"""The environment as settings read it: what cannot be meant is one sentence, never a guess."""
+"""Reads settings from the environment. Invalid values raise a clear error, never a guess."""
 
 import logging
 from typing import Any, Final
@@ -13,9 +13,10 @@ POSTGRES_SCHEMES: Final = {"postgresql", "postgres", "psql", "pgsql"}
 
 
 class Env(environ.Env):  # type: ignore[misc]
-    """django-environ, where a mistyped value is not taken for false and an empty one is not set.
+    """django-environ, except that a mistyped boolean is an error, not false, and an empty value
+    counts as unset.
 
-    Raises ImproperlyConfigured, which names the variable.
+    Raises ImproperlyConfigured with the name of the variable.
     """
 
     def get_value(
@@ -26,7 +27,7 @@ class Env(environ.Env):  # type: ignore[misc]
         parse_default: bool = False,
     ) -> Any:
         text = self.ENVIRON.get(var)
-        # docker-compose hands on `NAME: ${NAME:-}` as an empty text.
+        # docker-compose passes `NAME: ${NAME:-}` as an empty string.
         if text == "" and default is not self.NOTSET:
             return default
         if cast is bool and text is not None and text.strip().lower() not in BOOLEANS:
@@ -38,14 +39,14 @@ class Env(environ.Env):  # type: ignore[misc]
             raise ImproperlyConfigured(f"{var} must be {kind}, not {text!r}.") from None
 
     def level(self, name: str, default: str) -> str:
-        """A level of the standard library's logging."""
+        """A log level name of the logging module."""
         text = str(self.str(name, default=default)).upper()
         if text not in logging.getLevelNamesMapping():
             raise ImproperlyConfigured(f"{name} must be DEBUG, INFO, WARNING or ERROR.")
         return text
 
     def postgres(self, url: str) -> dict[str, Any]:
-        """The entry of DATABASES for ``url``; its password stays out of every message."""
+        """The DATABASES entry for ``url``. Error messages never contain the password."""
         try:
             scheme = urlsplit(url).scheme
             config: dict[str, Any] = self.db_url_config(url) if scheme in POSTGRES_SCHEMES else {}
@@ -53,7 +54,7 @@ class Env(environ.Env):  # type: ignore[misc]
             config = {}
         if not config.get("NAME"):
             raise ImproperlyConfigured(
-                "DATABASE_URL must be postgresql://user:password@host:port/name: TrainHub runs on "
-                "PostgreSQL only, and with none set on one of its own."
+                "DATABASE_URL must be postgresql://user:password@host:port/name. TrainHub supports "
+                "only PostgreSQL; leave DATABASE_URL unset to use the embedded one."
             )
         return config

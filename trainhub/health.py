@@ -1,4 +1,4 @@
-"""Whether this server serves (/healthz), and whether it can do its work (/readyz)."""
+"""Health checks: liveness (/healthz) and readiness (/readyz)."""
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, connection
@@ -15,19 +15,19 @@ from rest_framework.views import APIView
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 as soon as the server can serve; touches nothing else."""
+    """200 if the server responds; does not access the database."""
     return JsonResponse({"status": "ok"})
 
 
 @login_not_required
 @never_cache
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when the database answers and has every migration, else 503 and which of them fails.
+    """200 if the database answers and has every migration, else 503 and which of the two fails.
 
-    Like every address but /healthz it asks who calls, where sign-in is needed: 401 then says that
-    the server is ready, and no more.
+    Unlike /healthz, it requires authentication if sign-in is required: a 401 then also means that
+    the server is ready.
     """
-    database, migrations = look_at_database()
+    database, migrations = check_database()
     if database and migrations:
         return Ready.as_view()(request)
     content = {"status": "unavailable", "database": database, "migrations": migrations}
@@ -35,14 +35,14 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 
 class Ready(APIView):
-    """Answers members, by the API's own authentication; that needs a database to ask."""
+    """The 200 response. A DRF view, for the API's authentication, which needs the database."""
 
     def get(self, request: Request) -> Response:
         return Response({"status": "ok", "database": True, "migrations": True})
 
 
-def look_at_database() -> tuple[bool, bool]:
-    """(it answers, it has every migration that this code knows)."""
+def check_database() -> tuple[bool, bool]:
+    """(whether the database answers, whether all migrations are applied)."""
     try:
         executor = MigrationExecutor(connection)
         pending = executor.migration_plan(executor.loader.graph.leaf_nodes())

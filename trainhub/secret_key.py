@@ -1,4 +1,4 @@
-"""The secret key of an installation that was given none."""
+"""A generated secret key, for installations that do not set one."""
 
 import contextlib
 import os
@@ -8,17 +8,17 @@ from pathlib import Path
 
 
 def kept_secret_key(path: Path) -> str:
-    """The key in the file ``path``, made on the first call (mode 0600). Raises OSError.
+    """The key in the file ``path``, created on the first call (mode 0600). Raises OSError.
 
-    Of several processes that start at once all get the same key: the file appears whole, by a link
-    that only one of them can make, and is never seen empty or replaced.
+    Processes that start at the same time get the same key: the file is created by a hard link,
+    which succeeds for only one of them, so it is never empty and never replaced.
     """
     try:
         return path.read_text()
     except FileNotFoundError:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
-    # mkstemp makes the file 0600.
+    # mkstemp creates the file with mode 0600.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     draft = Path(name)
     try:
@@ -26,7 +26,7 @@ def kept_secret_key(path: Path) -> str:
             file.write(secrets.token_urlsafe(64))
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process's key is the key
+        with contextlib.suppress(FileExistsError):  # another process was first: use its key
             path.hardlink_to(draft)
     finally:
         draft.unlink()

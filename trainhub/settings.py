@@ -11,9 +11,9 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from trainhub.artifact_urls import artifact_storage_options
-from trainhub.embedded_postgres import connection_parameters
 from trainhub.environment import Env
 from trainhub.secret_key import kept_secret_key
+from trainhub.up.embedded_postgres import connection_parameters
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -73,18 +73,27 @@ INSTALLED_APPS = [
     "rest_framework",
     "simple_history",
     "trainhub",
+    "core",
     "accounts",
     "projects",
     "runs",
+    "metrics",
+    "logs",
     "artifacts",
+    "registry",
+    "execution",
     "tracking",
+    "dashboard",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "trainhub.quick.QuickAnswersMiddleware",
+    "core.middleware.PagesMiddleware",
+]
+# For pages alone, see core/pages.py; programs sign in by accounts/authentication.py.
+PAGES_MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -94,9 +103,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "simple_history.middleware.HistoryRequestMiddleware",
-    "trainhub.middleware.DomainErrorMiddleware",
+    "core.middleware.DomainErrorMiddleware",
 ]
+# The admin looks for middleware in MIDDLEWARE; it is in PAGES_MIDDLEWARE.
+SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]
 
 ROOT_URLCONF = "trainhub.urls"
 WSGI_APPLICATION = "trainhub.wsgi.application"
@@ -197,7 +207,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 X_FRAME_OPTIONS = "DENY"
-CSRF_FAILURE_VIEW = "trainhub.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "core.errors.csrf_failure"
 
 REST_KNOX = {
     "AUTH_HEADER_PREFIX": "Bearer",
@@ -211,21 +221,21 @@ REST_KNOX = {
 MAX_JSON_BYTES = env.int("TRAINHUB_MAX_JSON_BYTES", default=4 * 1024 * 1024)
 
 REST_FRAMEWORK = {
-    "DEFAULT_PARSER_CLASSES": ["trainhub.json.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["trainhub.json.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["core.json.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["core.json.JSONRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "accounts.authentication.BearerTokenAuthentication",
         "accounts.authentication.OpenModeAuthentication",
         "accounts.authentication.BrowserSessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.MembersOnly"],
-    "DEFAULT_SCHEMA_CLASS": "trainhub.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "core.openapi.AutoSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
 }
 
 DRF_STANDARDIZED_ERRORS = {
-    "EXCEPTION_HANDLER_CLASS": "trainhub.exceptions.ExceptionHandler",
+    "EXCEPTION_HANDLER_CLASS": "core.exceptions.ExceptionHandler",
     "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
 }
 
@@ -243,25 +253,31 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "ProjectStatus": "projects.models.ProjectStatus",
         "RunStatus": "runs.status.RunStatus",
-        "LogLevel": "runs.models.LogLevel",
-        "ArtifactType": "artifacts.models.ArtifactType",
-        "ArtifactTagValue": "artifacts.models.TagValue",
+        "LogLevel": "logs.models.LogLevel",
+        "ArtifactType": "artifacts.kinds.ArtifactType",
+        "ArtifactTagValue": "artifacts.kinds.TagValue",
     },
 }
 
 # --- Runs ------------------------------------------------------------------------------------
 
+# Which class carries out the runs of which executor: see runs/executors.py.
+EXECUTORS = {
+    "simulated": "execution.executors.simulated.SimulatedExecutor",
+    "process": "execution.executors.process.ProcessExecutor",
+    "unmanaged": "execution.executors.unmanaged.UnmanagedExecutor",
+}
 SIMULATION_STEPS_PER_SECOND = env.float("TRAINHUB_SIMULATION_STEPS_PER_SECOND", default=10.0)
 # A worker silent for this long has lost its runs to the others.
 WORKER_LEASE_SECONDS = env.float("TRAINHUB_WORKER_LEASE_SECONDS", default=30.0)
 WORKER_TICK_SECONDS = env.float("TRAINHUB_WORKER_TICK_SECONDS", default=0.5)
-WORKER_SEATS = env.int("TRAINHUB_WORKER_SEATS", default=8)
+WORKER_SLOTS = env.int("TRAINHUB_WORKER_SLOTS", default=8)
 # How long the cancel endpoint waits for a worker to stop a process before it answers 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
 # A script started elsewhere that has reported nothing for so long is shown as silent; after the
 # longer time it counts as lost.
-EXTERNAL_SILENT_SECONDS = env.float("TRAINHUB_EXTERNAL_SILENT_SECONDS", default=120.0)
-EXTERNAL_LOST_SECONDS = env.float("TRAINHUB_EXTERNAL_LOST_SECONDS", default=7200.0)
+UNMANAGED_SILENT_SECONDS = env.float("TRAINHUB_UNMANAGED_SILENT_SECONDS", default=120.0)
+UNMANAGED_LOST_SECONDS = env.float("TRAINHUB_UNMANAGED_LOST_SECONDS", default=7200.0)
 # How long one search in a run's log may take; a longer one is refused, not waited for.
 SEARCH_TIMEOUT_SECONDS = env.float("TRAINHUB_SEARCH_TIMEOUT_SECONDS", default=10.0)
 # Where processes run: configuration, output and checkpoints before they are artifacts.
@@ -278,8 +294,8 @@ LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "context": {"()": "trainhub.log_context.ContextFilter"},
-        "refusals": {"()": "trainhub.log_context.RefusalFilter"},
+        "context": {"()": "core.log_context.ContextFilter"},
+        "refusals": {"()": "core.log_context.RefusalFilter"},
     },
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s%(context)s"},

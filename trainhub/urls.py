@@ -12,15 +12,19 @@ from drf_spectacular.views import (
 from rest_framework.routers import SimpleRouter
 from rest_framework_nested.routers import NestedSimpleRouter
 
+from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet
+from core import errors
+from core.ids import ID_PATTERN
+from logs.viewsets import LogViewSet
+from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
+from metrics.viewsets import MetricViewSet
 from projects.viewsets import ProjectViewSet
-from runs.export_api import ProjectExportViewSet
 from runs.viewsets import RecipeViewSet, RunViewSet
 from tracking.artifacts import ArtifactLinkView
 from tracking.server import health as mlflow_health
 from tracking.server import version as mlflow_version
-from trainhub import errors, health
-from trainhub.ids import ID_PATTERN
+from trainhub import health
 
 # /projects, /projects/{id}, …/export, …/runs, …/runs/{id}, …/artifacts, …/artifacts/{id}
 projects = SimpleRouter(trailing_slash=False)
@@ -29,19 +33,26 @@ projects.register("recipes", RecipeViewSet)
 runs = NestedSimpleRouter(projects, "projects", lookup="project", trailing_slash=False)
 runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
-artifacts = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
-artifacts.register("artifacts", ArtifactViewSet)
+of_run = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
+of_run.register("metrics", MetricViewSet, basename="run-metrics")
+of_run.register("cancel", CancelViewSet, basename="run-cancel")
+of_run.register("resume", ResumeViewSet, basename="run-resume")
+of_run.register("export", RunExportViewSet, basename="run-export")
+of_run.register("logs", LogViewSet, basename="run-logs")
+of_run.register("artifacts", ArtifactViewSet)
 
 RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
 
+# What programs ask most comes first: Django tries one address after another.
 urlpatterns = [
-    # MLflow's clients print addresses of the root with a run behind a #: see static/js/app.js.
-    path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
-    *projects.urls,
     *runs.urls,
+    path("api/", include("tracking.urls")),
     # Before the artifacts by id: "files" is none.
     re_path(rf"^{RUN}/artifacts/files/(?P<path>.+)\Z", ArtifactFileView.as_view(), name="file"),
-    *artifacts.urls,
+    *of_run.urls,
+    *projects.urls,
+    # MLflow's clients print addresses of the root with a run behind a #: see static/js/app.js.
+    path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
     path("get-artifact", ArtifactLinkView.as_view()),
     # Pages say which icon is theirs; the admin's and the documentation's leave it to browsers.
     path("favicon.ico", login_not_required(RedirectView.as_view(url="/static/favicon.svg"))),
@@ -52,10 +63,9 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("health", mlflow_health),
     path("version", mlflow_version),
-    path("dashboard", include("trainhub.dashboard_urls")),
+    path("dashboard", include("dashboard.urls")),
     path("", include("trainhub.account_urls")),
     path("admin/", admin.site.urls),
-    path("api/", include("tracking.urls")),
 ]
 
 handler400 = errors.bad_request

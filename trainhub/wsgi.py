@@ -10,5 +10,5 @@ application = get_wsgi_application()
 
 from trainhub.checks import refuse_contradictions  # noqa: E402  (needs the settings)
 
-# Whatever server loads this: no management command has run the system checks for it.
+# The server may not have been started by a management command, which runs the system checks.
 refuse_contradictions()

@@ -1,8 +1,8 @@
 """The optimizer: AdamW, gradient clipping, and the learning rate of each step.
 
 AdamW is Adam with weight decay applied to the weights themselves instead of through the gradient:
-Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019), algorithm 2. As is
-usual since, the decay is multiplied by the learning rate.
+Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019), algorithm 2. As in
+most implementations, the decay is multiplied by the learning rate.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ EPSILON = 1e-8
 
 @dataclass
 class AdamW:
-    """Running mean of the gradient and of its square, shaped as the parameters.
+    """Running mean of the gradient and of its square, with the shapes of the parameters.
 
-    ``updates`` counts the updates made; the first ones are corrected for the zeros that both
-    means start from.
+    ``updates`` counts the updates so far; it corrects for the bias of means that start at zero.
     """
 
     mean: Parameters
@@ -45,9 +44,9 @@ class AdamW:
         learning_rate: float,
         weight_decay: float,
     ) -> None:
-        """Change ``parameters`` in place by one step against ``gradients``.
+        """Update ``parameters`` in place by one step against ``gradients``.
 
-        Only matrices decay: a bias sets a level and does not make the model more complex.
+        Weight decay applies only to matrices: biases do not make the model more complex.
         """
         self.updates += 1
         mean_correction = 1 - BETA_MEAN**self.updates
@@ -65,7 +64,7 @@ class AdamW:
 
 
 def clip_gradients(gradients: Parameters, largest_norm: float) -> float:
-    """Shrink ``gradients`` in place to ``largest_norm``, 0 for no limit; return the old norm."""
+    """Scale ``gradients`` in place to ``largest_norm`` (0: no limit); return the original norm."""
     norm = math.sqrt(sum(float(np.square(gradient).sum()) for gradient in gradients.values()))
     if 0 < largest_norm < norm:
         for gradient in gradients.values():
@@ -74,5 +73,5 @@ def clip_gradients(gradients: Parameters, largest_norm: float) -> float:
 
 
 def learning_rate_at(step: int, peak: float, warmup_steps: int) -> float:
-    """Return the rate of ``step``, counted from 1: a line up to ``peak``, then constant."""
+    """Return the learning rate at ``step``, from 1: linear warmup to ``peak``, then constant."""
     return peak * min(1.0, step / warmup_steps) if warmup_steps else peak

@@ -1,4 +1,4 @@
-"""Writing files that are whole or absent, whenever the process or the machine dies."""
+"""Atomic file writes: a file is complete or absent, even if the process or machine crashes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``, replacing what is there, or raise OSError and change nothing.
+    """Write ``content`` to ``path``, replacing any old file, or raise OSError and change nothing.
 
-    The temporary file has a fixed name that starts with a dot: readers of the folder pass over
-    it, and what a killed process left behind is overwritten when the same file is written again.
+    The temporary file has a fixed name that starts with a dot: readers of the folder skip it, and
+    the next write of the same file overwrites what a killed process left behind.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -26,8 +26,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    # The new name lives in the directory, which has to reach the disk as well. Windows cannot
-    # open a directory for this.
+    # The directory holds the new name, so it must be synced as well. Windows cannot open a
+    # directory for this.
     if os.name != "posix":
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -1,8 +1,8 @@
-"""Checkpoints: all that is needed to go on as if there had been no interruption.
+"""Checkpoints: everything needed to resume as if there had been no interruption.
 
-A checkpoint is a NumPy ``.npz`` file. The same state gives the same bytes, so two files can be
-compared by their hash. It holds only what the next step depends on: no date, no run id and no
-planned number of steps.
+A checkpoint is a NumPy ``.npz`` file. The same state produces the same bytes, so two files can be
+compared by their hash. It contains only what the next step depends on: no date, no run id, and no
+total number of steps.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from model import FloatArray, ModelShape, Parameters
 
 FORMAT = "char_lm/1"
 METADATA = "metadata"
-# The parts of the file that hold one array per parameter.
+# Parts of the file with one array per parameter.
 PARAMETER, MEAN, SQUARE = "parameter", "adamw_mean", "adamw_square"
 
 
 class CheckpointError(ConfigurationError):
-    """A file is not a whole checkpoint of this script."""
+    """The file is not a complete checkpoint of this script."""
 
 
 @dataclass
 class Checkpoint:
-    """The state of a training after ``step`` steps.
+    """The training state after ``step`` steps.
 
-    ``text_sha256`` tells whether a resumed run reads the same text.
+    ``text_sha256`` shows whether a resumed run reads the same text.
     """
 
     step: int
@@ -49,7 +49,7 @@ class Checkpoint:
     text_sha256: str
 
     def save(self, directory: Path) -> Path:
-        """Write ``step-<8 digits>.npz``, whole or not at all, and return its path."""
+        """Write ``step-<8 digits>.npz`` atomically and return its path."""
         path = directory / f"step-{self.step:08}.npz"
         write_atomically(path, self.to_bytes())
         return path
@@ -79,10 +79,10 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint and check that it is whole.
+        """Read a checkpoint and check that it is complete.
 
         Raises:
-            CheckpointError: The file is missing, damaged, or something else.
+            CheckpointError: The file is missing, damaged, or not a checkpoint.
         """
         try:
             return cls._from_arrays(_unpack(path))
@@ -98,14 +98,14 @@ class Checkpoint:
     def _from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Checkpoint:
         metadata = json.loads(arrays[METADATA].tobytes())
         if metadata["format"] != FORMAT:
-            raise ValueError(f"its format is {metadata['format']!r}, not {FORMAT!r}")
+            raise ValueError(f"the format is {metadata['format']!r}, not {FORMAT!r}")
         step = metadata["step"]
         if not isinstance(step, int) or not 0 <= step <= LARGEST_STEP:
-            raise ValueError(f"its step is {step!r}")
+            raise ValueError(f"invalid step {step!r}")
         vocabulary = Vocabulary(metadata["vocabulary"])
         shape = ModelShape(**metadata["shape"])
         if shape.vocabulary_size != len(vocabulary):
-            raise ValueError("its vocabulary does not have the size of its model")
+            raise ValueError("the vocabulary size does not match the model")
         generator = np.random.PCG64()
         generator.state = metadata["rng"]
         return cls(
@@ -113,7 +113,7 @@ class Checkpoint:
             shape=shape,
             vocabulary=vocabulary,
             parameters=_part(arrays, PARAMETER, shape),
-            # There is one update to a step.
+            # There is one update per step.
             optimizer=AdamW(_part(arrays, MEAN, shape), _part(arrays, SQUARE, shape), step),
             rng=np.random.Generator(generator),
             text_sha256=metadata["text_sha256"],
@@ -131,10 +131,10 @@ def _part(arrays: Mapping[str, npt.NDArray[Any]], part: str, shape: ModelShape) 
 
 
 def _pack(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Return an ``.npz`` file of ``arrays`` that depends on nothing else.
+    """Return an ``.npz`` file that depends only on ``arrays``.
 
-    ``np.savez`` happens to write the same bytes each time, but does not promise it; here the
-    date, the order and the system that a zip file records are fixed.
+    ``np.savez`` happens to write the same bytes each time, but does not guarantee it; here the
+    date, order, and system recorded in the zip file are fixed.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -150,11 +150,11 @@ def _pack(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
 
 
 def _unpack(path: Path) -> dict[str, npt.NDArray[Any]]:
-    # np.load() also opens files that are not zip files, and explains their faults as if they
-    # were pickles.
+    # np.load() also opens files that are not zip files, and reports their errors as if they were
+    # pickles.
     with open(path, "rb") as stream:
         if not zipfile.is_zipfile(stream):
-            raise zipfile.BadZipFile("it is not a whole .npz file")
+            raise zipfile.BadZipFile("not a complete .npz file")
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

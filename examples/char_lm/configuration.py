@@ -1,4 +1,4 @@
-"""The settings of a run: where files go, which text, which hyperparameters."""
+"""Run settings: output paths, dataset, and hyperparameters."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_MAX_STEPS = 400
-# Checkpoint names hold eight digits, so that sorting the names sorts the steps.
+# Checkpoint names have eight digits, so sorting by name sorts by step.
 LARGEST_STEP = 99_999_999
 
 
 class ConfigurationError(Exception):
-    """What was asked for cannot be done; the message is one line for the person who asked."""
+    """Invalid settings or input; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Numbers that shape the training; ``RULES`` gives the allowed range of each.
+    """Hyperparameters; ``RULES`` has the allowed range of each.
 
-    ``learning_rate`` rises in a line over ``warmup_steps`` and then stays. It does not depend on
-    the length of the run, so that a run resumed with more steps is the run that had them from
-    the beginning. ``max_steps`` counts from the very first step, resumed or not, and goes before
-    ``num_epochs`` (passes over the training text). ``grad_clip`` bounds the norm of the whole
-    gradient; 0 turns it off. ``batch_size`` counts predicted characters, ``context_length`` the
-    characters seen before each; the ``*_every`` are in steps.
+    ``learning_rate`` increases linearly over ``warmup_steps`` and then stays constant. It does not
+    depend on the length of the run, so a run resumed with more steps equals a run that had them
+    from the start. ``max_steps`` counts from the first step, before any resume, and takes
+    precedence over ``num_epochs`` (passes over the training text). ``grad_clip`` limits the norm
+    of the whole gradient; 0 disables it. ``batch_size`` counts predicted characters,
+    ``context_length`` the characters before each; the ``*_every`` settings are in steps.
     """
 
     learning_rate: float = 3e-3
@@ -78,9 +78,9 @@ RULES = {
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything a run is told from outside.
+    """All external settings of a run.
 
-    ``warnings`` are lines for the log about settings that were ignored.
+    ``warnings`` are log lines about ignored settings.
     """
 
     run_id: str
@@ -94,12 +94,12 @@ class Configuration:
 
     @classmethod
     def load(cls, arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
-        """Read the command line, the environment and the JSON file that either of them names.
+        """Read the command line, the environment, and the JSON file that either of them names.
 
-        ``--config`` goes before TRAINHUB_CONFIG; a variable set to nothing counts as not set.
+        ``--config`` takes precedence over TRAINHUB_CONFIG; an empty variable counts as unset.
 
         Raises:
-            ConfigurationError: The file cannot be read, or a value has a wrong type or range.
+            ConfigurationError: The file cannot be read, or a value is invalid.
         """
         parser = argparse.ArgumentParser(description="Train a character-level language model.")
         parser.add_argument("--config", metavar="FILE", help="JSON file with the settings")
@@ -141,7 +141,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(settings, dict):
-        raise ConfigurationError(f"{path} must hold a JSON object")
+        raise ConfigurationError(f"{path} must contain a JSON object")
     return settings
 
 
@@ -163,22 +163,22 @@ def _text(settings: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _hyperparameters(given: Mapping[str, Any]) -> tuple[Hyperparameters, tuple[str, ...]]:
-    """Check the given values; null counts as not given.
+def _hyperparameters(settings: Mapping[str, Any]) -> tuple[Hyperparameters, tuple[str, ...]]:
+    """Check the values; null counts as unset.
 
-    What this model does not know is reported and left out, not refused: a project hands the same
-    hyperparameters to all of its scripts.
+    Unknown hyperparameters are reported and ignored, not rejected: a project passes the same
+    hyperparameters to all its scripts.
     """
     warnings = [
-        f"unknown hyperparameter {name!r} is ignored" for name in sorted(given.keys() - RULES)
+        f"unknown hyperparameter {name!r} is ignored" for name in sorted(settings.keys() - RULES)
     ]
     values = {
-        name: _checked(name, given[name], rule)
+        name: _checked(name, settings[name], rule)
         for name, rule in RULES.items()
-        if given.get(name) is not None
+        if settings.get(name) is not None
     }
     if "max_steps" in values and "num_epochs" in values:
-        warnings.append("num_epochs is ignored because max_steps is given")
+        warnings.append("num_epochs is ignored because max_steps is set")
     return Hyperparameters(**values), tuple(warnings)
 
 

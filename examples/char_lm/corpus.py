@@ -1,4 +1,4 @@
-"""The text: reading it, numbering its characters, holding a part of it out for validation."""
+"""The text: read it, encode its characters, and hold out a part for validation."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ README_NAMES = ("README.md", "README.zh.md")
 UNKNOWN = "\ufffd"
 UNKNOWN_ID = 0
 
-# Of every ten blocks of the text one is held out. It is not the last one, so that the end of a
-# short text is trained on as well.
+# One of every ten blocks of the text is held out. It is not the last one, so that the end of a
+# short text is also used for training.
 BLOCKS_PER_HELD_OUT = 10
 HELD_OUT_BLOCK = 5
 LARGEST_BLOCK = 512  # characters
 
 
 def read_text(dataset: str) -> str:
-    """Return the text that ``dataset`` names, with line ends as ``\\n``.
+    """Return the text of ``dataset``, with ``\\n`` as line endings.
 
     ``""`` and ``"readme"`` stand for the README files of this repository; anything else is the
-    path of a UTF-8 file, looked for from the repository first and then from the current folder.
+    path of a UTF-8 file, relative to the repository or else to the current folder.
 
     Raises:
-        ConfigurationError: There is no such file, or it is not UTF-8 text.
+        ConfigurationError: The file does not exist or is not UTF-8 text.
     """
     if dataset in ("", "readme"):
         paths = [path for name in README_NAMES if (path := REPOSITORY / name).is_file()]
@@ -64,21 +64,21 @@ def _read(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters a model knows, sorted by code point; ids count from 1, 0 is any other."""
+    """The characters a model knows, sorted by code point; ids start at 1, and 0 is any other."""
 
     characters: str
 
     def __len__(self) -> int:
-        """Count the ids, that of the unknown character included."""
+        """Count the ids, including that of the unknown character."""
         return len(self.characters) + 1
 
     @classmethod
     def from_code_points(cls, codes: npt.NDArray[np.uint32]) -> Vocabulary:
-        """Take the characters that occur at least twice.
+        """Build the vocabulary from the characters that occur at least twice.
 
-        Those that occur once train the unknown character instead. Without that its probability
+        Characters that occur once train the unknown character instead. Otherwise its probability
         would be learned as zero, and the first new character in the validation text would cost
-        more than all the others together. Chinese text has many such characters.
+        more than all others together. Chinese text has many such characters.
         """
         characters, counts = np.unique(codes, return_counts=True)
         repeated = (chr(code) for code in characters[counts >= 2])
@@ -88,9 +88,9 @@ class Vocabulary:
         """Return the id of each character of ``text``: (characters,)."""
         known = code_points(self.characters)
         codes = code_points(text)
-        place = np.searchsorted(known, codes)
-        place[place == len(known)] = 0  # any valid place: the comparison below decides
-        return np.where(known[place] == codes, place + 1, UNKNOWN_ID).astype(np.int64)
+        index = np.searchsorted(known, codes)
+        index[index == len(known)] = 0  # any valid index: the comparison below decides
+        return np.where(known[index] == codes, index + 1, UNKNOWN_ID).astype(np.int64)
 
     def decode(self, ids: IntArray) -> str:
         """Return the characters of ``ids``, U+FFFD for the unknown one."""
@@ -107,7 +107,7 @@ class Split:
     """Positions of the text to predict: (training,) and (validation,).
 
     The ``context_length`` characters before a position always belong to the same part as the
-    position itself, so no character of one part is ever seen with the other.
+    position itself, so the two parts never share a character.
     """
 
     training: IntArray
@@ -118,24 +118,24 @@ class Split:
     def of(cls, length: int, context_length: int) -> Split:
         """Hold out every tenth block of a text of ``length`` characters.
 
-        Blocks from all over the text, rather than its last tenth, because a text changes on its
-        way: of a README in two languages the last tenth is in one of them, and its last section
-        is unlike the others. The price is the first ``context_length`` characters of each part
-        at every border, which serve as context only.
+        The blocks come from the whole text rather than its last tenth, because texts are not
+        uniform: the last tenth of a bilingual README is in one language, and its last section
+        differs from the others. The cost is that the first ``context_length`` characters after
+        each boundary serve only as context.
 
         Raises:
-            ConfigurationError: The text has no ten blocks of a useful size.
+            ConfigurationError: The text is too short for ten blocks of a useful size.
         """
         shortest_block = 4 * context_length
         shortest = BLOCKS_PER_HELD_OUT * shortest_block
         if length < shortest:
             raise ConfigurationError(
-                f"the text is too short: {length} characters, and context_length "
+                f"the text is too short: {length} characters, but context_length "
                 f"{context_length} needs at least {shortest}"
             )
         block = max(shortest_block, min(LARGEST_BLOCK, length // (4 * BLOCKS_PER_HELD_OUT)))
         is_held_out = (np.arange(length) // block) % BLOCKS_PER_HELD_OUT == HELD_OUT_BLOCK
-        # A context is shorter than a block: when both its ends are in the same part, all of it is.
+        # A context is shorter than a block: if both its ends are in the same part, so is the rest.
         position = np.arange(context_length, length)
         position = position[is_held_out[position] == is_held_out[position - context_length]]
         return cls(
@@ -147,7 +147,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text in numbers: its ids (characters,), what they stand for, and its two parts."""
+    """An encoded text: its ids (characters,), their vocabulary, and the split."""
 
     ids: IntArray
     vocabulary: Vocabulary
@@ -156,10 +156,10 @@ class Corpus:
 
     @classmethod
     def build(cls, text: str, context_length: int, vocabulary: Vocabulary | None) -> Corpus:
-        """Number and split ``text``; without a ``vocabulary`` its training part makes one.
+        """Encode and split ``text``; by default, build the vocabulary from its training part.
 
         Raises:
-            ConfigurationError: The text is too short, or hardly any character occurs twice.
+            ConfigurationError: The text is too short, or too few characters occur twice.
         """
         split = Split.of(len(text), context_length)
         if vocabulary is None:
@@ -170,7 +170,7 @@ class Corpus:
 
     @property
     def unknown_share(self) -> float:
-        """How much of the text is outside the vocabulary, from 0 to 1."""
+        """The fraction of the text that is outside the vocabulary."""
         return float((self.ids == UNKNOWN_ID).mean())
 
     def windows(self, positions: IntArray) -> tuple[IntArray, IntArray]:

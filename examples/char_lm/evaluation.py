@@ -1,4 +1,4 @@
-"""How good the model is: validation loss, a baseline to compare it with, a piece of its text."""
+"""Model evaluation: validation loss, a unigram baseline, and a generated sample."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 from corpus import UNKNOWN_ID, Corpus, IntArray
 from model import Parameters, log_probabilities, losses
 
-# Enough for a loss that is certain to about 0.03 nats, and done in a fraction of the time within
-# which a run that is told to stop has to have stopped.
+# Enough to measure the loss to about 0.03 nats, and takes only a fraction of the time a run has to
+# stop after a stop request.
 LARGEST_SAMPLE = 4_096  # predictions
 CHUNK = 512  # predictions; bounds the memory of one pass
 GENERATED_CHARACTERS = 200
 
 
 def validation_positions(corpus: Corpus) -> IntArray:
-    """Return the positions to predict: all held-out ones, or evenly spaced ones of many."""
+    """Return the positions to predict: all held-out ones, or an evenly spaced sample."""
     held_out = corpus.split.validation
     if len(held_out) <= LARGEST_SAMPLE:
         return held_out
@@ -34,9 +34,9 @@ def validation_loss(parameters: Parameters, corpus: Corpus) -> float:
 def unigram_loss(corpus: Corpus) -> float:
     """Return the loss of the best guess that ignores the context, in nats per character.
 
-    Frequencies come from the training text, with one added to each count so that none is zero;
-    the loss is that of the positions of ``validation_loss``. A language model that has learned
-    anything must be below it.
+    Frequencies come from the training text, with one added to each count so that none is zero.
+    The loss is measured at the same positions as ``validation_loss``. A language model that has
+    learned anything must be below it.
     """
     counts = np.bincount(
         corpus.ids[~corpus.split.is_held_out], minlength=len(corpus.vocabulary)
@@ -47,17 +47,17 @@ def unigram_loss(corpus: Corpus) -> float:
 
 
 def generate(parameters: Parameters, corpus: Corpus, seed: int) -> str:
-    """Return text drawn from the model, after a beginning taken from the held-out text.
+    """Return text sampled from the model, prompted with the start of the held-out text.
 
-    The draws come from a generator of their own: looking at a model must not change the random
-    numbers that its training is going to use.
+    Sampling uses a separate random generator: evaluating a model must not change the random
+    numbers of its training.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     context = corpus.windows(corpus.split.validation[:1])[0]
     drawn = np.empty(GENERATED_CHARACTERS, dtype=np.int64)
     for index in range(GENERATED_CHARACTERS):
         weights = np.exp(log_probabilities(parameters, context)[0].astype(np.float64))
-        weights[UNKNOWN_ID] = 0  # it stands for many characters, none of which can be written
+        weights[UNKNOWN_ID] = 0  # it stands for many characters and cannot be written
         cumulated = np.cumsum(weights)
         drawn[index] = np.searchsorted(cumulated, rng.random() * cumulated[-1])
         context = np.append(context[:, 1:], drawn[index]).reshape(1, -1)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request to stop that the training loop reads between two steps."""
+"""Turn SIGTERM and SIGINT into a stop request that the training loop checks between steps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from types import FrameType
 
 @dataclass
 class Interruption:
-    """Which signal has asked the process to stop, if any did."""
+    """The signal that asked the process to stop, if any."""
 
     signal_number: int | None = None
 
     @classmethod
     def install(cls) -> Interruption:
-        """Take over SIGTERM and SIGINT for the rest of the process."""
+        """Handle SIGTERM and SIGINT from now on."""
         interruption = cls()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, interruption._note)
@@ -23,21 +23,21 @@ class Interruption:
 
     @property
     def is_requested(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal was received."""
         return self.signal_number is not None
 
     @property
     def name(self) -> str:
-        """Name of the signal, such as ``SIGTERM``; empty when there was none."""
+        """Name of the signal, such as ``SIGTERM``; empty if there was none."""
         return "" if self.signal_number is None else signal.Signals(self.signal_number).name
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports for a process ended by that signal: 128 + its number; else 0."""
+        """128 + the signal number, as shells report for a killed process; 0 without a signal."""
         return 0 if self.signal_number is None else 128 + self.signal_number
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        # The first signal decides the exit code; later ones change nothing, because the
-        # checkpoint is already on its way.
+        # The first signal determines the exit code; later ones are ignored, because the run is
+        # already stopping.
         if self.signal_number is None:
             self.signal_number = number

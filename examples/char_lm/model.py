@@ -1,13 +1,13 @@
-"""A neural probabilistic language model and its gradient, by hand.
+"""A neural probabilistic language model with a hand-written gradient.
 
 The network is that of Bengio, Ducharme, Vincent and Jauvin, "A Neural Probabilistic Language
 Model" (JMLR 3, 2003), without the direct connections from input to output, and over characters
-instead of words: the embeddings of the last few characters side by side, one tanh layer, a
+instead of words: the concatenated embeddings of the last few characters, one tanh layer, and a
 softmax over the next character.
 
 Letters in the shapes: B examples, C context length, E embedding, H hidden, V vocabulary.
-All functions keep the floating type of the parameters: float32 for training, float64 where a
-test compares with finite differences.
+All functions keep the float type of the parameters: float32 for training, float64 in tests that
+compare with finite differences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Parameters = dict[str, FloatArray]
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes that decide the shape of every parameter."""
+    """The sizes that determine the shape of every parameter."""
 
     vocabulary_size: int
     context_length: int
@@ -33,7 +33,7 @@ class ModelShape:
     hidden_dim: int
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return name and shape of every parameter: the whole list of them is here."""
+        """Return the name and shape of every parameter."""
         return {
             "embedding": (self.vocabulary_size, self.embedding_dim),
             "hidden_weight": (self.context_length * self.embedding_dim, self.hidden_dim),
@@ -44,11 +44,11 @@ class ModelShape:
 
 
 def initial_parameters(shape: ModelShape, rng: np.random.Generator) -> Parameters:
-    """Draw float32 parameters: biases 0, weights normal with variance 1 / inputs.
+    """Initialize float32 parameters: biases 0, weights normal with variance 1 / inputs.
 
-    The variance keeps the sums that enter tanh near 1 at any size (LeCun, Bottou, Orr and Müller,
+    This variance keeps the inputs of tanh near 1 at any size (LeCun, Bottou, Orr and Müller,
     "Efficient BackProp", 1998). The output weights start ten times smaller, so that the first
-    predictions are near uniform and the first steps are not spent on unlearning them.
+    predictions are nearly uniform and the first steps are not wasted on unlearning them.
     """
     parameters: Parameters = {}
     for name, size in shape.parameter_shapes().items():
@@ -75,7 +75,7 @@ def losses(parameters: Parameters, contexts: IntArray, targets: IntArray) -> Flo
 def loss_and_gradients(
     parameters: Parameters, contexts: IntArray, targets: IntArray
 ) -> tuple[float, Parameters]:
-    """Return the mean cross-entropy in nats and its derivative by every parameter.
+    """Return the mean cross-entropy in nats and its gradient with respect to every parameter.
 
     ``contexts`` is (B, C), ``targets`` (B,); the gradients have the shapes of the parameters.
     """
@@ -83,7 +83,7 @@ def loss_and_gradients(
     rows = np.arange(len(targets))
     loss = -float(log_p[rows, targets].mean())
 
-    # The derivative of softmax cross-entropy by its logits is (probability - 1 at the target).
+    # Gradient of softmax cross-entropy with respect to the logits: probability - 1 at the target.
     d_logits = np.exp(log_p)
     d_logits[rows, targets] -= 1
     d_logits /= len(targets)
@@ -102,12 +102,11 @@ def loss_and_gradients(
 def _forward(
     parameters: Parameters, contexts: IntArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the inputs (B, C * E), the hidden layer (B, H), the log-probabilities (B, V)."""
+    """Return the inputs (B, C * E), hidden layer (B, H), and log-probabilities (B, V)."""
     inputs = parameters["embedding"][contexts].reshape(len(contexts), -1)
     hidden = np.tanh(inputs @ parameters["hidden_weight"] + parameters["hidden_bias"])
     logits = hidden @ parameters["output_weight"] + parameters["output_bias"]
-    # Softmax does not change when all logits move together; with the largest at 0, exp() cannot
-    # overflow.
+    # Shifting all logits does not change softmax; with the largest at 0, exp() cannot overflow.
     logits -= logits.max(axis=1, keepdims=True)
     return inputs, hidden, logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
@@ -115,10 +114,10 @@ def _forward(
 def _embedding_gradient(
     embedding: FloatArray, contexts: IntArray, d_inputs: FloatArray
 ) -> FloatArray:
-    """Add up ``d_inputs`` (B, C * E) over all the places where each character stood: (V, E).
+    """Sum ``d_inputs`` (B, C * E) over all occurrences of each character: (V, E).
 
-    A character occurs many times in a batch, so this is a sum by key. bincount adds in the order
-    of its input, in float64, and is four times as fast as ``np.add.at``.
+    A character occurs many times in a batch, so this is a sum by key. bincount adds in input order,
+    in float64, and is four times as fast as ``np.add.at``.
     """
     dim = embedding.shape[1]
     cells = contexts.reshape(-1, 1) * dim + np.arange(dim)

@@ -1,4 +1,4 @@
-"""What a run tells the outside: log lines, metrics, its last evaluation, a progress bar."""
+"""Output of a run: log lines, metrics, the last evaluation, and a progress bar."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BAR_WIDTH = 30  # characters
 
 
 def log(message: str) -> None:
-    """Write one line to standard output now: a line kept in a buffer is no news."""
+    """Write one line to standard output and flush it."""
     print(message, flush=True)
 
 
 def use_any_encoding() -> None:
-    """Let no character in a path or a message stop the run, whatever the terminal can show."""
+    """Escape characters that the terminal cannot encode instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -36,20 +36,20 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, total_steps: int) -> None:
-        """Open ``path`` for appending; raise OSError where that cannot be done."""
+        """Open ``path`` for appending; raise OSError if that fails."""
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         self._total_steps = total_steps
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add the line of ``step``; raise ValueError for a number that is not finite."""
+        """Append the line of ``step``; raise ValueError if a number is not finite."""
         line = {
             "step": step,
             "timestamp": time.time(),
             "total_steps": self._total_steps,
             **metrics,
         }
-        # One write for the whole line: someone who reads along never sees a part of it, and a
-        # killed process leaves none.
+        # Write the whole line at once: a concurrent reader never sees a partial line, and a killed
+        # process does not leave one.
         os.write(self._descriptor, json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
@@ -69,30 +69,30 @@ def write_evaluation(
 
 
 def perplexity(loss: float) -> float:
-    """Return e to the ``loss``, which JSON can hold for any finite loss."""
+    """Return e to the ``loss``, capped so that it is finite for any finite loss."""
     return math.exp(min(loss, 700.0))
 
 
 class ProgressBar:
-    """A bar on standard error that is redrawn in place, or nothing when it is not wanted."""
+    """A progress bar on standard error, redrawn in place; does nothing unless enabled."""
 
-    def __init__(self, is_wanted: bool) -> None:
-        self._is_wanted = is_wanted
+    def __init__(self, is_enabled: bool) -> None:
+        self._is_enabled = is_enabled
         self._shown = ""
 
     def show(self, step: int, total_steps: int) -> None:
-        """Draw the bar at ``step``, if it has changed."""
+        """Draw the bar at ``step`` if it has changed."""
         share = step / total_steps
         filled = "#" * int(share * BAR_WIDTH)
         self._draw(f"[{filled:<{BAR_WIDTH}}] {share:4.0%} {step}/{total_steps}")
 
     def close(self) -> None:
-        """End the line, so that what follows starts on its own."""
+        """End the line, so that later output starts on a new one."""
         if self._shown:
             print(file=sys.stderr, flush=True)
             self._shown = ""
 
     def _draw(self, bar: str) -> None:
-        if self._is_wanted and bar != self._shown:
+        if self._is_enabled and bar != self._shown:
             print(f"\r{bar}", end="", file=sys.stderr, flush=True)
             self._shown = bar

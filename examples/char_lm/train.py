@@ -1,33 +1,33 @@
-"""Train a small character-level language model: an example of a script for TrainHub.
+"""Train a small character-level language model: an example training script for TrainHub.
 
 Run it by hand, from any folder::
 
     python examples/char_lm/train.py                     # the repository's README files
     python examples/char_lm/train.py --config run.json   # your own settings
 
-or let TrainHub start it. The script uses none of TrainHub's code; it only keeps to what
-TrainHub asks of any training script. Every variable is optional:
+or let TrainHub start it. The script uses no TrainHub code; it only follows the interface
+of TrainHub's training scripts. All variables are optional:
 
 =======================  ===================  ==============================================
-variable                 without it           meaning
+variable                 default              meaning
 =======================  ===================  ==============================================
-TRAINHUB_CONFIG          --config, defaults   JSON file: dataset, hyperparameters
+TRAINHUB_CONFIG          --config, if given   JSON file: dataset, hyperparameters
 TRAINHUB_METRICS_FILE    ./metrics.jsonl      one JSON object is appended per reported step
-TRAINHUB_CHECKPOINT_DIR  ./checkpoints        where ``step-00000100.npz`` files are put
-TRAINHUB_RESUME_FROM     start afresh         checkpoint file to go on from
-TRAINHUB_OUTPUT_DIR      .                    where ``evaluation.json`` is put
+TRAINHUB_CHECKPOINT_DIR  ./checkpoints        folder for ``step-00000100.npz`` files
+TRAINHUB_RESUME_FROM     start from scratch   checkpoint file to resume from
+TRAINHUB_OUTPUT_DIR      .                    folder for ``evaluation.json``
 =======================  ===================  ==============================================
 
-Log lines go to standard output. SIGTERM and SIGINT end the current step, save a checkpoint
-of exactly that step and leave with 143 and 130. Other exit codes: 0 finished, 1 failed,
-2 the settings, the text or the checkpoint to resume from cannot be used.
+Log lines go to standard output. On SIGTERM or SIGINT the script finishes the current step,
+saves a checkpoint of that step, and exits with 143 or 130. Other exit codes: 0 finished,
+1 failed, 2 invalid settings, text, or checkpoint to resume from.
 
-Given the same settings and the same text on the same kind of machine, the weights come out the
-same to the last bit, whether a run was interrupted and resumed or not.
+With the same settings and text on the same kind of machine, the weights are bit-identical,
+whether or not the run was interrupted and resumed.
 
 The modules: ``configuration`` (settings), ``corpus`` (text, vocabulary, split), ``model``,
 ``adamw``, ``checkpoint``, ``evaluation``, ``reporting`` (log, metrics, progress), ``training``
-(the loop), ``interruption`` (signals), ``atomic`` (files that are whole or absent).
+(the loop), ``interruption`` (signals), ``atomic`` (atomic file writes).
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ import sys
 
 from interruption import Interruption
 
-# From here on a signal is a request and not a sudden death. This comes before NumPy is loaded,
-# which takes longer than everything else before the first step.
+# From here on, a signal requests a stop instead of killing the process. Install the handlers before
+# importing NumPy, which takes longer than everything else before the first step.
 INTERRUPTION = Interruption.install()
 
-# NumPy reads these when it is loaded. With several threads a matrix product is summed in an
-# order that depends on the number of cores, and its last bits with it.
+# NumPy reads these on import. With several threads, the summation order of a matrix product, and
+# therefore its last bits, would depend on the number of cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
-from configuration import Configuration, ConfigurationError  # noqa: E402  after the lines above
+from configuration import Configuration, ConfigurationError  # noqa: E402  must follow the lines above
 from reporting import use_any_encoding  # noqa: E402
 from training import DivergenceError, Training  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""The training loop: one step, what is reported and saved after it, when it ends."""
+"""The training loop: steps, reporting, checkpoints, and stopping."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from reporting import MetricsFile, ProgressBar, log, perplexity, write_evaluatio
 
 
 class DivergenceError(Exception):
-    """The numbers have left the range of float32, and no further step can bring them back."""
+    """Training produced a value that is not finite and cannot recover."""
 
 
 @dataclass
 class Stopwatch:
-    """Characters trained on and seconds spent on them since the last log line."""
+    """Characters trained on since the last log line, and the seconds this took."""
 
     characters: int = 0
     seconds: float = 0.0
 
     def rate(self) -> float:
-        """Return characters per second, and start again."""
+        """Return characters per second and reset."""
         rate = self.characters / max(self.seconds, 1e-9)
         self.characters, self.seconds = 0, 0.0
         return rate
 
 
 class Training:
-    """A run from its first or resumed step to its last, or to an interruption."""
+    """A run from its first or resumed step to its last step or an interruption."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class Training:
 
     @classmethod
     def prepare(cls, configuration: Configuration, interruption: Interruption) -> Training:
-        """Read the text and the checkpoint to resume from, and open what is written to.
+        """Read the text and the checkpoint to resume from, and open the outputs.
 
         Raises:
-            ConfigurationError: One of them cannot be used; nothing was trained.
+            ConfigurationError: One of them is unusable; nothing was trained.
         """
         hyperparameters = configuration.hyperparameters
         for warning in configuration.warnings:
@@ -85,7 +85,7 @@ class Training:
         state = resumed or _fresh_state(hyperparameters, corpus, text_sha256)
         if state.text_sha256 != text_sha256:
             log(
-                "warning: the text is not the one that the checkpoint was trained on; "
+                "warning: the text differs from the one the checkpoint was trained on; "
                 f"{corpus.unknown_share:.1%} of its characters are unknown to the model"
             )
             state.text_sha256 = text_sha256
@@ -105,13 +105,13 @@ class Training:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether the run was told to stop before its last step."""
+        """Whether the run was asked to stop before its last step."""
         return self.interruption.is_requested and self.state.step < self.total_steps
 
     def run(self) -> None:
-        """Train up to the last step, or up to the step during which a signal came.
+        """Train until the last step, or until the step during which a signal arrives.
 
-        Either way a checkpoint of the step reached is in place afterwards.
+        In both cases, save a checkpoint of the step reached.
 
         Raises:
             DivergenceError: A loss, a gradient or a weight is not finite.
@@ -119,7 +119,7 @@ class Training:
         """
         self._log_start()
         try:
-            # NumPy's overflow warnings would repeat what the checks for finite numbers report.
+            # The checks for finite numbers already report what NumPy would warn about.
             with np.errstate(over="ignore", invalid="ignore"):
                 if self.state.step == self.total_steps:
                     self._report(self._evaluate())
@@ -135,10 +135,10 @@ class Training:
             log(f"finished at {step}")
 
     def _advance(self) -> None:
-        """Make one step, then report and save what is due after it.
+        """Run one step, then report and save what is due.
 
-        The checkpoint comes last: whoever resumes from it can rely on everything up to its step
-        having been reported.
+        The checkpoint is saved last, so that everything up to its step has been reported when a
+        run resumes from it.
         """
         metrics = self._step()
         step, hyperparameters = self.state.step, self.hyperparameters
@@ -159,7 +159,7 @@ class Training:
             self._save()
 
     def _step(self) -> dict[str, float]:
-        """Draw a batch, change the weights once, and return what can be said about it."""
+        """Draw a batch, update the weights once, and return the metrics."""
         started = time.perf_counter()
         state, hyperparameters = self.state, self.hyperparameters
         contexts, targets = self.corpus.training_batch(state.rng, hyperparameters.batch_size)
@@ -183,7 +183,7 @@ class Training:
         }
 
     def _evaluate(self) -> dict[str, float]:
-        """Measure the model on the held-out text, replace evaluation.json, return the metrics."""
+        """Evaluate on the held-out text, replace evaluation.json, and return the metrics."""
         step, parameters = self.state.step, self.state.parameters
         loss = validation_loss(parameters, self.corpus)
         self._require_finite(step, "validation loss", loss)
@@ -202,7 +202,7 @@ class Training:
             self.metrics_file.append(self.state.step, metrics)
 
     def _save(self) -> None:
-        """Write the checkpoint of the current step, unless it was the last thing done."""
+        """Save a checkpoint of the current step unless it is already saved."""
         if self.saved_step == self.state.step:
             return
         for name, value in self.state.parameters.items():
@@ -230,19 +230,19 @@ class Training:
 
 
 def _resume(configuration: Configuration) -> Checkpoint | None:
-    """Load the checkpoint to go on from, if there is one, and compare its sizes.
+    """Load the checkpoint to resume from, if any, and check its sizes.
 
     Raises:
-        CheckpointError: It cannot be read, or its model is not the configured one.
+        CheckpointError: It cannot be read, or its model does not match the configuration.
     """
     if configuration.resume_from is None:
         return None
     state = Checkpoint.load(configuration.resume_from)
     for name in ("context_length", "embedding_dim", "hidden_dim"):
-        saved, wanted = getattr(state.shape, name), getattr(configuration.hyperparameters, name)
-        if saved != wanted:
+        saved, configured = getattr(state.shape, name), getattr(configuration.hyperparameters, name)
+        if saved != configured:
             raise CheckpointError(
-                f"{configuration.resume_from} was trained with {name} {saved}, not {wanted}"
+                f"{configuration.resume_from} was trained with {name} {saved}, not {configured}"
             )
     return state
 
@@ -270,8 +270,8 @@ def _fresh_state(hyperparameters: Hyperparameters, corpus: Corpus, text_sha256: 
 def _total_steps(hyperparameters: Hyperparameters, corpus: Corpus) -> int:
     """Return the number of the last step.
 
-    Batches are drawn with replacement, so an epoch is as many characters as the training text
-    has, not each of them once.
+    Batches are drawn with replacement, so an epoch covers as many characters as the training text
+    has, but not each of them once.
     """
     if hyperparameters.max_steps is not None:
         return hyperparameters.max_steps
@@ -280,5 +280,7 @@ def _total_steps(hyperparameters: Hyperparameters, corpus: Corpus) -> int:
     characters = hyperparameters.num_epochs * len(corpus.split.training)
     steps = math.ceil(characters / hyperparameters.batch_size)
     if steps > LARGEST_STEP:
-        raise ConfigurationError(f"num_epochs makes {steps} steps; the most is {LARGEST_STEP}")
+        raise ConfigurationError(
+            f"num_epochs results in {steps} steps; the maximum is {LARGEST_STEP}"
+        )
     return steps

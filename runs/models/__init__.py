@@ -1,26 +1,29 @@
-"""The nouns of a run's life, one module each."""
+"""The models of the runs app, one module per subject."""
 
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
-from runs.models.log import LogBatch, LogBlock, LogLevel, LogLine
-from runs.models.metric import MetricBucket, MetricPoint, MetricSeries
 from runs.models.pool import GpuPool
 from runs.models.recipe import ExecutorName, Recipe
-from runs.models.run import Run, RunQuerySet, StopKind
+from runs.models.run import (
+    MAX_ATTEMPT,
+    MAX_GPUS,
+    MAX_NAME_LENGTH,
+    LeaseLost,
+    Run,
+    RunQuerySet,
+    StopKind,
+)
 from runs.models.worker import Worker
 
 __all__ = [
+    "MAX_ATTEMPT",
+    "MAX_GPUS",
+    "MAX_NAME_LENGTH",
     "DatasetInput",
     "EventKind",
     "ExecutorName",
     "GpuPool",
-    "LogBatch",
-    "LogBlock",
-    "LogLevel",
-    "LogLine",
-    "MetricBucket",
-    "MetricPoint",
-    "MetricSeries",
+    "LeaseLost",
     "ModelLink",
     "Recipe",
     "Run",

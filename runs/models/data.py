@@ -1,3 +1,5 @@
+"""The datasets and models that a run read or produced."""
+
 from __future__ import annotations
 
 from django.db import models
@@ -5,20 +7,20 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DatasetInput(models.Model):
-    """A dataset that a run read, as the training names it; the same one reported twice counts once.
+    """A dataset that a run read, stored once per name and digest.
 
-    ``schema`` and ``profile`` are texts of the training's own making, as is ``source``.
+    ``source``, ``schema`` and ``profile`` are free-form texts from the training.
     """
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="dataset_inputs")
     name = models.CharField(_("name"), max_length=500)
     digest = models.CharField(_("digest"), max_length=36)
-    source_type = models.CharField(_("kind of source"), max_length=36, blank=True)
+    source_type = models.CharField(_("source type"), max_length=36, blank=True)
     source = models.TextField(_("source"), blank=True)
     schema = models.TextField(_("schema"), blank=True)
     profile = models.TextField(_("profile"), blank=True)
-    # Key -> text: what it was read for.
+    # Key -> text, e.g. what the dataset was used for.
     tags = models.JSONField(_("tags"), default=dict, blank=True)
 
     class Meta:
@@ -34,12 +36,12 @@ class DatasetInput(models.Model):
 
 
 class ModelLink(models.Model):
-    """A model that a run read (an input) or made (an output), by the id it has with the client."""
+    """A model that a run read (input) or produced (output), with the ID its client uses."""
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="model_links")
     model_id = models.CharField(_("model"), max_length=64)
-    is_output = models.BooleanField(_("made by the run"))
+    is_output = models.BooleanField(_("output of the run"))
     step = models.BigIntegerField(_("step"), default=0)
 
     class Meta:

@@ -1,3 +1,5 @@
+"""Run events: the history of a run."""
+
 from __future__ import annotations
 
 from django.conf import settings
@@ -13,18 +15,18 @@ class EventKind(models.TextChoices):
     STATUS = "status", _("status changed")
     STOP_REQUESTED = "stop_requested", _("stop requested")
     RECOVERED = "recovered", _("recovered")
-    READOPTED = "readopted", _("taken up again")
+    READOPTED = "readopted", _("readopted")
     RELEASED = "released", _("released by its worker")
     REWOUND = "rewound", _("rewound to a checkpoint")
-    LOST = "lost", _("given up for lost")
-    REOPENED = "reopened", _("taken up again after its end")
+    LOST = "lost", _("marked as lost")
+    REOPENED = "reopened", _("reopened after its end")
     PARAMS_CHANGED = "params_changed", _("hyperparameters changed on resuming")
     DELETED = "deleted", _("moved to the trash")
     RESTORED = "restored", _("restored from the trash")
 
 
 class RunEvent(models.Model):
-    """One row for every status change of a run and every request to change it. Never edited."""
+    """One row for every status change of a run and every request for one. Never edited."""
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="events")

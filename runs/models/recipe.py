@@ -1,3 +1,5 @@
+"""Recipes: what a run executes, and how."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +10,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from trainhub.json_field import JSONField
+from core.json_field import JSONField
 
 
 class ExecutorName(models.TextChoices):
@@ -17,18 +19,17 @@ class ExecutorName(models.TextChoices):
 
 
 def validate_environment(value: Any) -> None:
-    """A flat JSON object of strings; the names TRAINHUB_… are ours to set."""
+    """A flat JSON object of strings; names that begin with TRAINHUB_ are reserved."""
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise ValidationError(_("The environment must be a JSON object of strings."))
     if any(name.startswith("TRAINHUB_") for name in value):
-        raise ValidationError(_("Names that begin with TRAINHUB_ are set by TrainHub itself."))
+        raise ValidationError(_("Names that begin with TRAINHUB_ are reserved."))
 
 
 class Recipe(models.Model):
-    """What command trains, on which executor, with which defaults.
+    """A command that trains, its executor and its defaults.
 
-    Written by operators only (the admin): an API user picks a recipe by name and never sends a
-    command.
+    Only operators write recipes, in the admin: API users pick one by name and never send a command.
     """
 
     name = models.SlugField(_("name"), max_length=64, primary_key=True)
@@ -40,8 +41,8 @@ class Recipe(models.Model):
         default=list,
         blank=True,
         help_text=_(
-            "Program and arguments, one each, no shell. {python} is TrainHub's own Python, "
-            "{repository} the folder of manage.py."
+            "The program and its arguments, one per line, without a shell. {python} is TrainHub's "
+            "Python interpreter, {repository} the directory of manage.py."
         ),
     )
     environment = models.JSONField(
@@ -53,14 +54,14 @@ class Recipe(models.Model):
     )
     gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
     stop_grace_seconds = models.PositiveIntegerField(
-        _("grace time (s)"),
+        _("grace period (s)"),
         default=10,
-        help_text=_("How long a stopped process may take to save its checkpoint."),
+        help_text=_("How long a process may take to save its checkpoint when it is stopped."),
     )
     max_restarts = models.PositiveSmallIntegerField(
-        _("restarts"),
+        _("max restarts"),
         default=3,
-        help_text=_("How often a run goes on after its worker or process died."),
+        help_text=_("How many times a run continues after its worker or process dies."),
     )
     is_default = models.BooleanField(_("default"), default=False)
     enabled = models.BooleanField(_("enabled"), default=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
@@ -17,18 +17,20 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.permissions import sees_everything
 from accounts.tokens import revoke_tokens
+from core.ids import MAX_LENGTH, PublicIdField
+from core.json_field import JSONField
 from runs.models.event import EventKind, RunEvent
 from runs.models.worker import Worker
+from runs.silence import silent_since
 from runs.status import ACTIVE, TERMINAL, InvalidTransition, RunStatus, sources
-from trainhub.ids import PublicIdField
-from trainhub.json_field import JSONField
 
-if TYPE_CHECKING:
-    from artifacts.models import ArtifactQuerySet
-
-
-# In a fixed order: the order of a set would make another migration every time.
+# Sorted, because the order of a set would change the migration every time.
 ENDS = sorted(status.value for status in TERMINAL)
+
+
+MAX_GPUS = 10_000
+MAX_ATTEMPT = 32_767  # the column's limit
+MAX_NAME_LENGTH = 200
 
 
 class StopKind(models.TextChoices):
@@ -41,7 +43,7 @@ class LeaseLost(Exception):
 
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
-        """What ``user`` may see. Every member sees every run until there are teams."""
+        """The runs that ``user`` may see. Until there are teams, every member sees every run."""
         return self.all() if sees_everything(user) else self.none()
 
     def queued(self) -> RunQuerySet:
@@ -54,40 +56,40 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(status__in=ACTIVE)
 
     def unclaimed(self) -> RunQuerySet:
-        """What waits for a worker: queued, resumed, or left by a worker that died or stopped."""
+        """Waiting for a worker: queued, resumed, or left by a worker that died or stopped."""
         return self.active().filter(worker=None).exclude(recipe=None)
 
-    def external(self) -> RunQuerySet:
-        """Scripts started elsewhere, which report by themselves."""
+    def unmanaged(self) -> RunQuerySet:
+        """Runs whose scripts are started elsewhere, not by a worker, and report by themselves."""
         return self.filter(recipe=None)
 
     def silent_for(self, seconds: float) -> RunQuerySet:
-        """Scripts started elsewhere that say they run and have reported nothing for so long."""
-        heard_before = Now() - timedelta(seconds=seconds)
-        return self.external().running().filter(reported_at__lt=heard_before)
+        """Unmanaged runs in progress that have not reported for ``seconds``."""
+        threshold = Now() - timedelta(seconds=seconds)
+        return self.unmanaged().running().filter(reported_at__lt=threshold)
 
-    def heard_of_again(self) -> RunQuerySet:
-        """Scripts given up for lost that have reported something since."""
-        return self.external().filter(status=RunStatus.FAILED, reported_at__gte=F("lost_at"))
+    def reported_again(self) -> RunQuerySet:
+        """Unmanaged runs that have reported since they were marked as lost."""
+        return self.unmanaged().filter(status=RunStatus.FAILED, reported_at__gte=F("lost_at"))
 
     def kept(self) -> RunQuerySet:
-        """All but the trash."""
+        """Runs that are not in the trash."""
         return self.filter(deleted_at=None)
 
     def in_queue_order(self) -> RunQuerySet:
         return self.order_by("-priority", "queued_at", "id")
 
     def held_by(self, worker: Worker) -> RunQuerySet:
-        """The runs of this very incarnation of ``worker``: a fenced-out predecessor sees none."""
+        """The runs of this incarnation of ``worker``: a replaced predecessor holds none."""
         return self.running().filter(worker=worker, worker__incarnation=worker.incarnation)
 
     def lost(self) -> RunQuerySet:
-        """Running, but under a worker whose lease has run out (by the database's clock)."""
+        """Runs in progress whose worker's lease has expired, by the database's clock."""
         lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
         return self.running().filter(worker__last_heartbeat__lt=Now() - lease)
 
     def lock(self, pk: str) -> Run:
-        """The run, its row locked until the transaction ends. Raises Run.DoesNotExist."""
+        """Lock the run's row until the transaction ends. Raises Run.DoesNotExist."""
         return (
             self.select_related("recipe", "project", "worker")
             .select_for_update(no_key=True, of=("self",))
@@ -95,7 +97,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
 
     def lock_held_by(self, worker: Worker, pk: str) -> Run:
-        """As ``lock``, if it is still ``worker``'s. Raises LeaseLost."""
+        """Like ``lock``, if ``worker`` still holds the run. Raises LeaseLost."""
         try:
             return self.held_by(worker).lock(pk)
         except Run.DoesNotExist:
@@ -108,19 +110,19 @@ class Run(models.Model):
         "projects.Project", models.CASCADE, related_name="runs", verbose_name=_("project")
     )
     project_version = models.PositiveIntegerField(_("project version"))
-    name = models.CharField(_("name"), max_length=200)
-    # None: a script started elsewhere reports it; no executor of ours carries it out.
+    name = models.CharField(_("name"), max_length=MAX_NAME_LENGTH)
+    # None for an unmanaged run.
     recipe = models.ForeignKey(
         "runs.Recipe", models.PROTECT, null=True, blank=True, verbose_name=_("recipe")
     )
     model = models.CharField(_("model"), max_length=200, blank=True)
     dataset = models.CharField(_("dataset"), max_length=1000, blank=True)
-    # The recipe's defaults overlaid by the project's and the request's, as they were then.
+    # The recipe's defaults, overridden by the project's and the request's when it was created.
     hyperparameters = JSONField(_("hyperparameters"), default=dict)
     gpu_type = models.CharField(_("GPU type"), max_length=64, blank=True)
     gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
     priority = models.SmallIntegerField(_("priority"), default=0)
-    # Key -> text, as MLflow's clients set them.
+    # Key -> text, as MLflow clients set them.
     tags = JSONField(_("tags"), default=dict, blank=True)
 
     status = models.CharField(
@@ -132,7 +134,7 @@ class Run(models.Model):
     stop_kind = models.CharField(_("stop"), max_length=16, choices=StopKind, blank=True)
     stop_requested_at = models.DateTimeField(_("stop requested at"), null=True, blank=True)
 
-    # What lists show; kept here so that they read this row and nothing else.
+    # Shown in lists; denormalized so that lists read only this row.
     progress = models.FloatField(_("progress"), default=0.0)
     step = models.BigIntegerField(_("step"), default=0)
     total_steps = models.BigIntegerField(_("total steps"), null=True, blank=True)
@@ -140,19 +142,21 @@ class Run(models.Model):
     gpu_utilization = models.FloatField(_("GPU utilization"), null=True, blank=True)
     log_count = models.BigIntegerField(_("log lines"), default=0)
 
-    resumed_from = models.ForeignKey(
-        "artifacts.Artifact",
-        models.PROTECT,
+    # A checkpoint's id. Artifacts belong to an app above this one, which adds the foreign key
+    # (artifacts/migrations/0001_initial.py).
+    resumed_from_id = models.CharField(
+        _("resumed from"),
+        max_length=MAX_LENGTH,
+        db_collation="C",
+        db_index=True,
         null=True,
         blank=True,
-        related_name="resumed_runs",
-        verbose_name=_("resumed from"),
     )
-    start_step = models.BigIntegerField(_("first step after"), default=0)
+    start_step = models.BigIntegerField(_("start step"), default=0)
 
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
     restart_count = models.PositiveSmallIntegerField(_("restarts"), default=0)
-    max_restarts = models.PositiveSmallIntegerField(_("restarts allowed"), default=3)
+    max_restarts = models.PositiveSmallIntegerField(_("max restarts"), default=3)
     worker = models.ForeignKey(
         Worker,
         models.SET_NULL,
@@ -161,11 +165,11 @@ class Run(models.Model):
         related_name="runs",
         verbose_name=_("worker"),
     )
-    # Digests of the tokens that the run's script reports with, revoked at its end.
+    # Digests of the tokens that the run's script reports with; revoked when the run ends.
     script_tokens = ArrayField(
         models.CharField(max_length=200), default=list, blank=True, editable=False
     )
-    # The executor's own notes (what it has read of a process's output, …); nobody else reads them.
+    # For the executor only; the schema is in execution/executor_state.py.
     executor_state = models.JSONField(default=dict, editable=False)
 
     created_by = models.ForeignKey(
@@ -181,16 +185,16 @@ class Run(models.Model):
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
-    # When the training itself was last heard of: a metric, a line, a sign of life.
-    reported_at = models.DateTimeField(_("last heard of"), null=True, blank=True)
-    # When a script started elsewhere was given up for lost; None once it is heard of again.
+    # When the training last reported anything: a metric, a log line, a param.
+    reported_at = models.DateTimeField(_("last reported at"), null=True, blank=True)
+    # When an unmanaged run was marked as lost; None once it has reported again.
     lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
     # In the trash: not listed, and restorable.
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
 
     objects = RunQuerySet.as_manager()
 
-    # What a clone takes over (resume, retry).
+    # Copied to a clone (resume, retry).
     CONFIGURATION: ClassVar[tuple[str, ...]] = (
         "recipe",
         "model",
@@ -209,7 +213,7 @@ class Run(models.Model):
         indexes = (
             # The runs of a project, newest first.
             models.Index(fields=["project", "-created_at", "id"], name="run_of_project"),
-            # The same in MLflow's order, the latest start first, and without the trash.
+            # The same in MLflow's order, latest start first, without the trash.
             models.Index(
                 "project",
                 models.F("started_at").desc(nulls_last=True),
@@ -219,17 +223,17 @@ class Run(models.Model):
             ),
             # Every run, newest first: the admin's list.
             models.Index(fields=["-created_at", "id"], name="run_newest_first"),
-            # The queue: runs/scheduling.py claims from it.
+            # The queue: execution/scheduling.py claims from it.
             models.Index(
                 fields=["-priority", "queued_at", "id"],
                 name="run_queue",
                 condition=models.Q(status=RunStatus.QUEUED),
             ),
-            # Scripts started elsewhere: the worker's watch over who has fallen silent. Not by
-            # reported_at: it would change with every report.
+            # Unmanaged runs: workers look for those that stopped reporting. Without reported_at,
+            # which would update the index with every report.
             models.Index(
                 fields=["id"],
-                name="run_external",
+                name="run_unmanaged",
                 condition=models.Q(recipe=None, status=RunStatus.RUNNING)
                 | models.Q(lost_at__isnull=False),
             ),
@@ -263,17 +267,13 @@ class Run(models.Model):
         return self.status in TERMINAL
 
     @property
-    def is_external(self) -> bool:
+    def is_unmanaged(self) -> bool:
         return self.recipe_id is None
 
     @property
     def silent_since(self) -> datetime | None:
-        """When a script started elsewhere was last heard of, if that is longer ago than usual."""
-        if not self.is_external or self.status != RunStatus.RUNNING or self.reported_at is None:
-            return None
-        silence = timezone.now() - self.reported_at
-        is_silent = silence.total_seconds() > settings.EXTERNAL_SILENT_SECONDS
-        return self.reported_at if is_silent else None
+        """See runs.silence."""
+        return silent_since(self.recipe_id, self.status, self.reported_at)
 
     @property
     def is_stopping(self) -> bool:
@@ -295,9 +295,9 @@ class Run(models.Model):
     ) -> None:
         """The only writer of ``status``: check, update and event in one transaction, row locked.
 
-        ``fields`` change in the same update; an end is dated now, unless they hold ``finished_at``.
-        Raises InvalidTransition if the run, as it is in the database, cannot become ``to``: of two
-        at once, one wins.
+        ``fields`` change in the same update; a run that ends gets ``finished_at`` = now unless they
+        set it. Raises InvalidTransition if the run in the database cannot become ``to``, so one of
+        two concurrent transitions wins.
         """
         if to in TERMINAL:
             fields = {"finished_at": Now(), **fields, "worker": None, "script_tokens": []}
@@ -305,7 +305,7 @@ class Run(models.Model):
             fields.update(worker=worker)
         with transaction.atomic():
             before = Run.objects.lock(self.pk)
-            if before.status not in sources(to, external=before.is_external):
+            if before.status not in sources(to, unmanaged=before.is_unmanaged):
                 raise InvalidTransition(
                     _t("A run that is %(status)s cannot become %(to)s.")
                     % {"status": before.get_status_display(), "to": to.label}
@@ -335,7 +335,7 @@ class Run(models.Model):
         from_status: str = "",
         to_status: str = "",
     ) -> RunEvent:
-        """Write down what happened to the run."""
+        """Record an event of the run."""
         return RunEvent.objects.create(
             run=self,
             kind=kind,
@@ -348,28 +348,28 @@ class Run(models.Model):
         )
 
     def change(self, **fields: Any) -> None:
-        """Update ``fields`` alone, in the database and here. Never the status."""
+        """Update only ``fields``, in the database and on this object. Never the status."""
         assert "status" not in fields
         Run.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)
         for name, value in fields.items():
             setattr(self, name, value)
 
     def move_to_trash(self, *, by: User | None) -> None:
-        """Out of every list, until it is restored; done twice, it is done once.
+        """Hide the run from every list until it is restored. Idempotent.
 
-        Raises InvalidTransition for a run that a worker carries out, or will.
+        Raises InvalidTransition for a run that a worker executes or will execute.
         """
         with transaction.atomic():
             current = Run.objects.lock(self.pk)
-            if not (current.is_terminal or current.is_external):
-                raise InvalidTransition(_t("The run is not over: cancel it before you delete it."))
+            if not (current.is_terminal or current.is_unmanaged):
+                raise InvalidTransition(_t("The run has not ended yet: cancel it before deleting."))
             if current.deleted_at is None:
                 current.change(deleted_at=timezone.now())
                 current.note(EventKind.DELETED, by=by)
         self.refresh_from_db()
 
     def restore(self, *, by: User | None) -> None:
-        """Back from the trash."""
+        """Take the run out of the trash. Idempotent."""
         with transaction.atomic():
             current = Run.objects.lock(self.pk)
             if current.deleted_at is not None:
@@ -378,7 +378,7 @@ class Run(models.Model):
         self.refresh_from_db()
 
     def claim(self, worker: Worker) -> None:
-        """Make it ``worker``'s. Call with the row locked and the run unclaimed."""
+        """Assign the run to ``worker``. Call with the row locked and the run unclaimed."""
         if self.status == RunStatus.QUEUED:
             self.transition(
                 RunStatus.RUNNING,
@@ -391,15 +391,15 @@ class Run(models.Model):
             self.note(EventKind.CLAIMED, worker=worker)
 
     def request_stop(self, kind: StopKind, *, by: User | None) -> None:
-        """Ask whoever works on the run to stop; asked twice, it is asked once.
+        """Request that the run stop. Idempotent.
 
-        Raises InvalidTransition if the run is over.
+        Raises InvalidTransition if the run has ended.
         """
         with transaction.atomic():
             current = Run.objects.lock(self.pk)
             if current.is_terminal:
                 raise InvalidTransition(
-                    _t("The run is over (%(status)s): it cannot be stopped.")
+                    _t("The run has ended (%(status)s): it cannot be stopped.")
                     % {"status": current.get_status_display()}
                 )
             if current.stop_requested_at is None:
@@ -410,9 +410,9 @@ class Run(models.Model):
         self.refresh_from_db()
 
     def release(self, worker: Worker, *, next_attempt: bool) -> None:
-        """Give the run back, in order, for any worker to take up; it costs no restart.
+        """Release the run for any worker to claim; this does not count as a restart.
 
-        ``next_attempt``: the present one has ended, the next claim begins another.
+        ``next_attempt``: the current attempt has ended, so the next claim begins another one.
         Raises LeaseLost.
         """
         with transaction.atomic():
@@ -421,31 +421,26 @@ class Run(models.Model):
             current.change(worker=None, attempt=current.attempt + next_attempt)
 
     def recover(self, reason: str) -> None:
-        """Go on after the death of its worker or process: attempt + 1, or failed at the limit.
+        """Continue after the worker or process died: attempt + 1, or failed at the limit.
 
         Call with the row locked. The executor starts the next attempt from the latest checkpoint.
         """
         if self.restart_count >= self.max_restarts:
             self.transition(
                 RunStatus.FAILED,
-                reason=_t("%(reason)s No restart is left (%(count)d of %(count)d).")
+                reason=_t("%(reason)s No restarts left (%(count)d of %(count)d used).")
                 % {"reason": reason, "count": self.max_restarts},
             )
             return
         self._next_attempt(None, reason)
 
     def take_over(self, worker: Worker, reason: str) -> None:
-        """Make it ``worker``'s, free seat or not: its former one died while the run was to stop,
-        and only what is left of the work has to be ended. Call with the row locked.
+        """Assign the run to ``worker`` even without a free slot: its previous worker died while the
+        run was stopping, and only the rest of the work has to be ended. Call with the row locked.
         """
         self._next_attempt(worker, reason)
 
     def _next_attempt(self, worker: Worker | None, reason: str) -> None:
-        died_under = self.worker
+        previous_worker = self.worker
         self.change(attempt=self.attempt + 1, restart_count=self.restart_count + 1, worker=worker)
-        self.note(EventKind.RECOVERED, reason=reason, worker=died_under)
-
-    def checkpoints(self) -> ArtifactQuerySet:
-        """Its own checkpoints, the one to go on from first."""
-        own: ArtifactQuerySet = self.artifacts.checkpoints()
-        return own.latest_first()
+        self.note(EventKind.RECOVERED, reason=reason, worker=previous_worker)

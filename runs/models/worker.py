@@ -1,3 +1,5 @@
+"""Workers: the processes that execute runs."""
+
 from __future__ import annotations
 
 from datetime import timedelta
@@ -9,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from trainhub.ids import PublicIdField
+from core.ids import PublicIdField
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
@@ -24,10 +26,10 @@ class Worker(models.Model):
     id = PublicIdField(prefix="worker")
     name = models.CharField(_("name"), max_length=200, unique=True)
     host = models.CharField(_("host"), max_length=255)
-    pid = models.PositiveIntegerField(_("process id"))
+    pid = models.PositiveIntegerField(_("process ID"))
     executors = ArrayField(models.CharField(max_length=16), verbose_name=_("executors"))
-    seats = models.PositiveSmallIntegerField(_("seats"))
-    # A fresh one for each start of the process: who holds an older one is a predecessor.
+    slots = models.PositiveSmallIntegerField(_("slots"))
+    # Incremented at each start: a process with an older value has been replaced.
     incarnation = models.PositiveIntegerField(_("incarnation"), default=1)
     started_at = models.DateTimeField(_("started at"))
     last_heartbeat = models.DateTimeField(_("last heartbeat"))

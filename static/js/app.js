@@ -1,7 +1,7 @@
-// What every page needs beside htmx: nothing works by this script alone.
+// Shared by all pages, in addition to htmx. Everything also works without JavaScript.
 
-// The address that MLflow's clients print, /#/experiments/{id}/runs/{id}: a browser keeps what stands
-// behind the # when the root sends it here, or to the sign-in.
+// MLflow clients print URLs like /#/experiments/{id}/runs/{id}. The browser keeps the fragment when /
+// redirects here or to the sign-in page.
 (() => {
   const id = "([A-Za-z0-9_-]{1,64})";
   const link = new RegExp(`^#/experiments/${id}(?:/runs/${id})?(?:[/?]|$)`).exec(location.hash);
@@ -13,7 +13,7 @@
 (() => {
   const offline = document.getElementById("offline");
 
-  // A page nobody looks at asks for nothing.
+  // Hidden pages do not poll.
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (document.hidden && event.target.hasAttribute("data-poll")) event.preventDefault();
   });
@@ -22,20 +22,20 @@
   document.addEventListener("htmx:afterRequest", (event) => {
     const { status } = event.detail.xhr;
     if (status > 0) offline.hidden = true;
-    if (status === 404) location.reload(); // what was looked at is gone: say so
+    if (status === 404) location.reload(); // the object is gone: show the error page
   });
 
-  // Signed out meanwhile: a fragment was answered with the sign-in page; show it as a page.
+  // The session has ended and the fragment request was redirected to the sign-in page: show that.
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, pathInfo } = event.detail;
-    const answered = xhr.responseURL && new URL(xhr.responseURL).pathname;
-    if (answered && answered !== new URL(pathInfo.finalRequestPath, location.href).pathname) {
+    const responsePath = xhr.responseURL && new URL(xhr.responseURL).pathname;
+    if (responsePath && responsePath !== new URL(pathInfo.finalRequestPath, location.href).pathname) {
       event.preventDefault();
       location.reload();
     }
   });
 
-  // Screen readers hear a change of the run's status, not every step of its progress.
+  // Announce changes of the run's status to screen readers, but not every progress update.
   const announcement = document.getElementById("announcement");
   let status = document.getElementById("run-live")?.dataset.status;
   document.addEventListener("htmx:afterSettle", () => {
@@ -43,7 +43,7 @@
     if (announcement && now && now !== status) announcement.textContent = status = now;
   });
 
-  // One panel at a time, and Escape closes it.
+  // Only one panel is open at a time; Escape closes it.
   document.addEventListener("click", (event) => {
     for (const panel of document.querySelectorAll("details.confirm[open]")) {
       if (!panel.contains(event.target)) panel.open = false;

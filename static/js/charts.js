@@ -1,5 +1,5 @@
-// The run's curves: asks for them while the run goes on, and draws each into its own chart.
-// Charts are made once and then given new data, so that a zoom or a pointer stays where it is.
+// Draws the run's charts and polls for new data until the run ends.
+// Charts are created once and then updated in place, which keeps the zoom and cursor position.
 
 (() => {
   const box = document.getElementById("charts");
@@ -13,12 +13,12 @@
 
   const INTERVAL_MS = 2000;
   const HEIGHT = 190;
-  const SPARSE = 60; // so few values are drawn as points too
+  const SPARSE = 60; // series with at most this many values also show their points
   const charts = new Map();
 
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const seriesColour = (index) => colour(`--series-${(index % 6) + 1}`);
-  // NaN and the infinities come as texts: a gap in the curve.
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const seriesColor = (index) => color(`--series-${(index % 6) + 1}`);
+  // NaN and infinities arrive as strings: draw them as gaps.
   const numbers = (values) => values.map((value) => (typeof value === "number" ? value : null));
   const short = (value) => {
     if (value == null) return "–";
@@ -27,23 +27,23 @@
       ? value.toExponential(3).replace(/\.?0*e/, "e")
       : Number(value.toPrecision(5)).toString();
   };
-  // Under the pointer, its value; without a pointer, the latest.
+  // The legend shows the value under the cursor, or the latest one if there is no cursor.
   const latest = (column) => column.findLast((value) => value != null);
 
-  // A curve is three rows for uPlot: the line, and the extremes of what it stands for when a point
-  // is many (a band); exact curves have no band.
-  function rows(one) {
-    if (one.exact) {
-      const none = one.steps.map(() => null);
-      return [one.steps, numbers(one.values), none, none];
+  // uPlot draws a curve from three rows: the line, and a band from the minimum to the maximum of
+  // each bucket. Exact curves have no band.
+  function rows(curve) {
+    if (curve.exact) {
+      const none = curve.steps.map(() => null);
+      return [curve.steps, numbers(curve.values), none, none];
     }
-    return [one.last_steps, numbers(one.last), numbers(one.maximum), numbers(one.minimum)];
+    return [curve.last_steps, numbers(curve.last), numbers(curve.maximum), numbers(curve.minimum)];
   }
 
   function join(series) {
-    // A step logged twice keeps its last value: uPlot wants each x once.
-    const tables = series.map((one) => {
-      const [steps, ...columns] = rows(one);
+    // If a step was logged twice, keep its last value: uPlot needs unique x values.
+    const tables = series.map((curve) => {
+      const [steps, ...columns] = rows(curve);
       const keep = steps.map((step, i) => step !== steps[i + 1]);
       return [steps, ...columns].map((column) => column.filter((_, i) => keep[i]));
     });
@@ -51,7 +51,7 @@
   }
 
   function describe(series, index) {
-    const stroke = () => seriesColour(index);
+    const stroke = () => seriesColor(index);
     const bound = { stroke: "transparent", width: 0, points: { show: false }, label: "" };
     return [
       {
@@ -78,7 +78,7 @@
     figure.setAttribute("aria-label", `${box.dataset.chartOf} ${chart.title}`);
     box.append(figure);
 
-    const axis = { stroke: () => colour("--faint"), grid: { stroke: () => colour("--grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const axis = { stroke: () => color("--faint"), grid: { stroke: () => color("--grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const plot = new uPlot({
       width: figure.clientWidth - 26,
       height: HEIGHT,
@@ -94,14 +94,14 @@
       ],
       bands: chart.series.map((_, i) => ({
         series: [3 * i + 2, 3 * i + 3],
-        fill: () => `${seriesColour(i)}2e`,
+        fill: () => `${seriesColor(i)}2e`,
       })),
     }, join(chart.series), figure);
-    // The bounds of bands are no series of their own in the legend.
+    // Hide the bounds of bands from the legend.
     for (const [i, row] of [...figure.querySelectorAll(".u-legend .u-series")].entries()) {
       row.classList.toggle("bound", i > 0 && (i - 1) % 3 !== 0);
     }
-    const made = { figure, plot, keys: chart.series.map((one) => one.key).join("\n"), zoomed: false };
+    const made = { figure, plot, keys: chart.series.map((curve) => curve.key).join("\n"), zoomed: false };
     plot.over.addEventListener("dblclick", () => { made.zoomed = false; });
     plot.hooks.setSelect = [(u) => { made.zoomed = made.zoomed || u.select.width > 0; }];
     return made;
@@ -109,7 +109,7 @@
 
   function show(chart) {
     if (!chart.series.length) return;
-    const keys = chart.series.map((one) => one.key).join("\n");
+    const keys = chart.series.map((curve) => curve.key).join("\n");
     let made = charts.get(chart.title);
     if (made && made.keys !== keys) {
       made.plot.destroy();
@@ -131,29 +131,29 @@
       made.figure.remove();
       charts.delete(title);
     }
-    const wanted = titles.filter((title) => charts.has(title)).map((title) => charts.get(title).figure);
+    const ordered = titles.filter((title) => charts.has(title)).map((title) => charts.get(title).figure);
     const present = [...box.querySelectorAll(".chart")];
-    if (wanted.some((figure, i) => figure !== present[i])) box.append(...wanted);
+    if (ordered.some((figure, i) => figure !== present[i])) box.append(...ordered);
   }
 
   async function update() {
     const response = await fetch(box.dataset.url, { headers: { Accept: "application/json" } });
     if (!response.ok || response.redirected) throw new Error(String(response.status));
-    const { over, charts: wanted } = await response.json();
-    wanted.forEach(show);
-    arrange(wanted.map((chart) => chart.title));
+    const { finished, charts: loaded } = await response.json();
+    loaded.forEach(show);
+    arrange(loaded.map((chart) => chart.title));
     placeholder.hidden = charts.size > 0;
-    return over;
+    return finished;
   }
 
   async function poll() {
-    let over = false;
+    let finished = false;
     try {
-      over = document.hidden ? false : await update();
+      finished = document.hidden ? false : await update();
     } catch (error) {
-      console.warn("TrainHub: the curves could not be read", error); // tried again below
+      console.warn("TrainHub: could not load the charts", error); // retried below
     }
-    if (!over) setTimeout(poll, INTERVAL_MS);
+    if (!finished) setTimeout(poll, INTERVAL_MS);
   }
 
   new ResizeObserver(() => {

@@ -1,11 +1,11 @@
-// The live log: follow its end, unless the reader has scrolled up or paused.
+// The live log: scroll to the end unless the user has scrolled up or paused.
 
 (() => {
   const log = document.getElementById("log");
   const pause = document.getElementById("log-pause");
   if (!log) return;
 
-  const LINES_KEPT = 2000; // the page stays light however long the run is
+  const LINES_KEPT = 2000; // limits the page's size during long runs
   const NEAR_END = 40; // pixels
   let paused = false;
   let atEnd = true;

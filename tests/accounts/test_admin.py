@@ -1,4 +1,4 @@
-"""Tokens in the admin: made and shown once, revoked, never read again."""
+"""Tokens in the admin: created and shown once, revoked, never shown again."""
 
 import re
 
@@ -18,9 +18,9 @@ FORM = {"expiry_0": "", "expiry_1": ""}
 
 def token_in(client: Client) -> str:
     page = client.get(list_of(AuthToken)).content.decode()
-    found = re.search(r"shown this once: (th_[0-9a-f]+)", page)
-    assert found is not None
-    return found[1]
+    match = re.search(r"shown only once\): (th_[0-9a-f]+)", page)
+    assert match is not None
+    return match[1]
 
 
 def test_token_is_shown_once_and_works(settings: Settings):
@@ -36,7 +36,7 @@ def test_token_is_shown_once_and_works(settings: Settings):
     assert AuthToken.objects.get().user == user
 
 
-def test_token_of_somebody_else_is_made_by_superusers_alone():
+def test_only_superusers_create_tokens_for_other_users():
     user = staff("add_authtoken", "view_authtoken")
     other: User = superuser()
 
@@ -45,7 +45,7 @@ def test_token_of_somebody_else_is_made_by_superusers_alone():
     assert AuthToken.objects.get().user == user
 
 
-def test_tokens_of_others_are_seen_by_superusers_alone():
+def test_only_superusers_see_tokens_of_other_users():
     user = staff("view_authtoken")
     own, _ = AuthToken.objects.create(user)
     AuthToken.objects.create(UserFactory())
@@ -54,7 +54,7 @@ def test_tokens_of_others_are_seen_by_superusers_alone():
     assert len(rows_in(signed_in(superuser()), AuthToken)) == 2
 
 
-def test_token_is_revoked():
+def test_deleting_a_token_revokes_it():
     client = signed_in(superuser())
     stored, _ = AuthToken.objects.create(UserFactory())
 
@@ -63,7 +63,7 @@ def test_token_is_revoked():
     assert not AuthToken.objects.exists()
 
 
-def test_token_is_not_edited():
+def test_token_cannot_be_edited():
     client = signed_in(superuser())
     stored, _ = AuthToken.objects.create(UserFactory())
 

@@ -1,4 +1,4 @@
-"""Open mode lets this machine's own programs in, and no page of another site."""
+"""Open mode accepts requests from programs on this machine, but not from other origins' pages."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 PROJECT = b'{"name": "x"}'
 FORM = "application/x-www-form-urlencoded"
 
-FOREIGN = pytest.mark.parametrize(
+CROSS_ORIGIN = pytest.mark.parametrize(
     "headers",
     [
         pytest.param({"Origin": "https://evil.example"}, id="another-site"),
@@ -36,7 +36,7 @@ FOREIGN = pytest.mark.parametrize(
         ),
     ],
 )
-OWN = pytest.mark.parametrize(
+SAME_ORIGIN = pytest.mark.parametrize(
     "headers",
     [
         pytest.param({}, id="curl"),
@@ -60,22 +60,22 @@ def cancel_path(run: Run) -> str:
     return f"/projects/{run.project_id}/runs/{run.pk}/cancel"
 
 
-@OWN
-def test_own_programs_create_a_project(browser: Client, headers: dict[str, str]):
+@SAME_ORIGIN
+def test_local_request_creates_a_project(browser: Client, headers: dict[str, str]):
     response = browser.post("/projects", PROJECT, content_type="application/json", headers=headers)
 
     assert response.status_code == 201
     assert Project.objects.count() == 1
 
 
-def test_what_is_done_in_open_mode_is_the_local_administrators(browser: Client):
+def test_changes_are_attributed_to_the_local_administrator(browser: Client):
     browser.post("/projects", PROJECT, content_type="application/json")
 
     assert Project.objects.get().versions()[0].changed_by == "admin"
 
 
-@FOREIGN
-def test_a_foreign_page_creates_nothing(browser: Client, headers: dict[str, str]):
+@CROSS_ORIGIN
+def test_cross_origin_request_creates_nothing(browser: Client, headers: dict[str, str]):
     response = browser.post("/projects", PROJECT, content_type="application/json", headers=headers)
 
     assert response.status_code == 403
@@ -84,8 +84,8 @@ def test_a_foreign_page_creates_nothing(browser: Client, headers: dict[str, str]
     assert not Project.objects.exists()
 
 
-@FOREIGN
-def test_a_foreign_page_cancels_nothing_with_an_empty_post(
+@CROSS_ORIGIN
+def test_cross_origin_request_with_empty_body_cancels_nothing(
     browser: Client, headers: dict[str, str]
 ):
     run = RunFactory()
@@ -97,8 +97,8 @@ def test_a_foreign_page_cancels_nothing_with_an_empty_post(
     assert run.status == RunStatus.QUEUED
 
 
-@OWN
-def test_own_programs_cancel_with_an_empty_post(browser: Client, headers: dict[str, str]):
+@SAME_ORIGIN
+def test_local_request_with_empty_body_cancels_a_run(browser: Client, headers: dict[str, str]):
     run = RunFactory()
 
     response = browser.generic("POST", cancel_path(run), headers=headers)
@@ -107,7 +107,7 @@ def test_own_programs_cancel_with_an_empty_post(browser: Client, headers: dict[s
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT", "DELETE"])
-def test_a_foreign_page_is_refused_whatever_the_method(browser: Client, method: str):
+def test_cross_origin_request_is_refused_for_any_method(browser: Client, method: str):
     project = ProjectFactory()
 
     response = browser.generic(
@@ -127,8 +127,8 @@ def test_a_foreign_page_is_refused_whatever_the_method(browser: Client, method: 
     "kind", [FORM, "multipart/form-data; boundary=b", "text/plain", "Text/Plain"]
 )
 @pytest.mark.parametrize("body", [PROJECT, b""], ids=["json-in-disguise", "empty"])
-def test_a_body_typed_as_a_form_is_no_request_for_the_api(browser: Client, kind: str, body: bytes):
-    """Even without the headers that tell a browser: old ones do not send them."""
+def test_form_content_type_is_refused(browser: Client, kind: str, body: bytes):
+    """Even without Origin and Sec-Fetch-Site, which old browsers do not send."""
     response = browser.generic("POST", "/projects", body, CONTENT_TYPE=kind)
 
     assert response.status_code == 415
@@ -136,7 +136,7 @@ def test_a_body_typed_as_a_form_is_no_request_for_the_api(browser: Client, kind:
 
 
 @pytest.mark.parametrize("kind", [FORM, "text/plain"])
-def test_a_form_cancels_nothing(browser: Client, kind: str):
+def test_form_post_cancels_nothing(browser: Client, kind: str):
     run = RunFactory()
 
     response = browser.generic("POST", cancel_path(run), CONTENT_TYPE=kind)
@@ -148,70 +148,70 @@ def test_a_form_cancels_nothing(browser: Client, kind: str):
 
 @pytest.mark.parametrize("path", ["/projects", "/dashboard", "/admin/", "/docs", "/schema"])
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "localhost.evil.example"])
-def test_another_name_for_this_machine_is_refused(browser: Client, path: str, host: str):
-    """DNS rebinding: the attacker's name, pointed at 127.0.0.1, makes its page same-origin."""
+def test_unknown_host_name_is_refused(browser: Client, path: str, host: str):
+    """DNS rebinding: an attacker's host name for 127.0.0.1 makes its page same-origin."""
     response = browser.get(path, headers={"Host": host})
 
     assert response.status_code == 400
 
 
-def test_no_other_origin_may_read(browser: Client):
+def test_cors_headers_are_not_sent(browser: Client):
     response = browser.get("/projects", headers={"Origin": "https://evil.example"})
 
     assert not [name for name in response.headers if name.startswith("Access-Control-")]
 
 
-def test_a_preflight_request_permits_nothing(browser: Client):
-    asking = {
+def test_preflight_request_allows_nothing(browser: Client):
+    headers = {
         "Origin": "https://evil.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type",
     }
 
-    response = browser.options("/projects", headers=asking)
+    response = browser.options("/projects", headers=headers)
 
     assert not [name for name in response.headers if name.startswith("Access-Control-")]
 
 
 @pytest.mark.parametrize("peer", ["192.168.1.7", "203.0.113.5", "fe80::1", "::ffff:10.0.0.1", ""])
 @pytest.mark.parametrize("path", ["/projects", "/dashboard", "/docs"])
-def test_another_machine_is_refused(browser: Client, peer: str, path: str):
+def test_request_from_another_machine_is_refused(browser: Client, peer: str, path: str):
     response = browser.get(path, REMOTE_ADDR=peer)
 
     assert response.status_code == 403
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"])
-def test_every_address_of_loopback_is_this_machine(browser: Client, peer: str):
+def test_request_from_any_loopback_address_is_accepted(browser: Client, peer: str):
     assert browser.get("/projects", REMOTE_ADDR=peer).status_code == 200
 
 
-def test_a_page_needs_no_sign_in(browser: Client):
+def test_page_needs_no_sign_in(browser: Client):
     assert browser.get("/dashboard").status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost:3000", "null"])
-def test_a_foreign_form_reaches_no_page(browser: Client, origin: str):
+def test_cross_origin_form_is_refused(browser: Client, origin: str):
     response = browser.post("/dashboard", {"name": "x"}, headers={"Origin": origin})
 
     assert response.status_code == 403
 
 
-def test_a_form_without_its_csrf_token_reaches_no_page(browser: Client):
+def test_form_without_csrf_token_is_refused(browser: Client):
     response = browser.post("/dashboard/projects/new", {"name": "x"})
 
     assert response.status_code == 403
     assert not Project.objects.exists()
 
 
-def test_the_admin_asks_for_its_password_all_the_same(browser: Client):
+def test_admin_still_requires_a_password(browser: Client):
     response = browser.get("/admin/")
 
     assert response.status_code == 302
     assert response.headers["Location"] == "/admin/login/?next=/admin/"
 
 
-def test_the_local_administrator_has_no_password_that_works(browser: Client):
+def test_local_administrator_has_no_usable_password(browser: Client):
     browser.post("/projects", {"name": "…"}, content_type="application/json")
 
     user = User.objects.get()
@@ -220,7 +220,7 @@ def test_the_local_administrator_has_no_password_that_works(browser: Client):
     assert not user.has_usable_password()
 
 
-def test_the_administrator_that_is_there_is_taken(browser: Client):
+def test_existing_administrator_is_used(browser: Client):
     User.objects.create_superuser("admin", password="correct horse battery")
 
     browser.get("/projects")
@@ -232,18 +232,18 @@ def test_the_administrator_that_is_there_is_taken(browser: Client):
     "header",
     ["Bearer th_wrong", "Bearer", "Basic !!!", "Basic eDp3cm9uZw==", "Digest username=x", "th_x"],
 )
-def test_credentials_that_do_not_hold_are_refused_and_not_passed_over(browser: Client, header: str):
-    """Whoever sends a token believes that it counts; open mode does not hide that it does not."""
+def test_invalid_credentials_are_refused_not_ignored(browser: Client, header: str):
+    """A client that sends a token expects it to be checked, even in open mode."""
     response = browser.get("/projects", headers={"Authorization": header})
 
     assert response.status_code == 401
 
 
-def test_an_empty_authorization_header_is_none(browser: Client):
+def test_empty_authorization_header_is_ignored(browser: Client):
     assert browser.get("/projects", headers={"Authorization": " "}).status_code == 200
 
 
-def test_closed_mode_does_not_make_anybody_administrator(client: Client, settings: Settings):
+def test_without_open_mode_requests_are_not_authenticated(client: Client, settings: Settings):
     settings.OPEN_MODE = False
 
     response: Any = client.get("/projects")

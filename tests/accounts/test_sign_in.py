@@ -1,4 +1,4 @@
-"""Where sign-in is needed, nothing opens without it: every address there is, and sessions."""
+"""When sign-in is required, every URL requires it; sessions also require CSRF tokens."""
 
 import re
 from collections.abc import Iterator
@@ -9,51 +9,51 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django import Settings
 
+from core.pages import PREFIXES
 from projects.models import Project
 from tests.factories import ProjectFactory, UserFactory
-from trainhub import errors
 
 pytestmark = pytest.mark.django_db
 
-# What answers without sign-in: the way in, and what asks whether the server is up (orchestrators
-# have no account). The root leads to the dashboard, which asks.
+# URLs that need no sign-in: the login pages and the health checks (orchestrators have no account).
+# The root redirects to the dashboard, which requires sign-in.
 OPEN = {"", "login", "admin/login/", "dashboard/language", "healthz", "health", "favicon.ico"}
 
 
-def addresses(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, URLPattern]]:
+def routes(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
     for entry in resolver.url_patterns:
-        route = before + str(entry.pattern).removeprefix("^")
+        route = prefix + str(entry.pattern).removeprefix("^")
         if isinstance(entry, URLResolver):
-            yield from addresses(entry, route)
+            yield from routes(entry, route)
         else:
             yield route, entry
 
 
 def concrete(route: str) -> str:
-    """A path that ``route`` matches; no such project, run, … exists."""
+    """A path that matches ``route``, with ids that do not exist."""
     route = re.sub(r"\(\?P<app_label>([a-z]+)[^)]*\)", r"\1", route)
     route = re.sub(r"\(\?P<\w+>[^)]*\)|<[^>]+>", "x1", route)
     return "/" + re.sub(r"\\Z|\$", "", route)
 
 
-EVERY = {concrete(route) for route, _entry in addresses(get_resolver()) if route not in OPEN}
-PAGES = sorted(path for path in EVERY if path.startswith(errors.PAGES))
-API = sorted(EVERY - set(PAGES))
+PROTECTED = {concrete(route) for route, _entry in routes(get_resolver()) if route not in OPEN}
+PAGES = sorted(path for path in PROTECTED if path.startswith(PREFIXES))
+API = sorted(PROTECTED - set(PAGES))
 
 
 @pytest.fixture(autouse=True)
-def sign_in_needed(settings: Settings) -> None:
+def require_sign_in(settings: Settings) -> None:
     settings.OPEN_MODE = False
 
 
-def test_the_addresses_are_all_there():
+def test_url_list_includes_every_kind_of_url():
     assert {"/projects", "/recipes", "/docs", "/redoc", "/schema"} <= set(API)
     assert {"/projects/x1/runs/x1/artifacts/x1/download", "/api/2.0/mlflow/runs/get"} <= set(API)
     assert {"/dashboard", "/dashboard/projects/x1/runs/x1/cancel", "/admin/"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_no_api_answers_without_sign_in(client: Client, method: str):
+def test_api_without_sign_in_is_401(client: Client, method: str):
     answers = {path: client.generic(method, path) for path in API}
 
     assert {path for path, answer in answers.items() if answer.status_code != 401} == set()
@@ -62,7 +62,7 @@ def test_no_api_answers_without_sign_in(client: Client, method: str):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_every_page_leads_to_sign_in(client: Client, method: str):
+def test_page_without_sign_in_redirects_to_login(client: Client, method: str):
     answers = {path: client.generic(method, path) for path in PAGES}
 
     assert {path for path, answer in answers.items() if answer.status_code != 302} == set()
@@ -70,13 +70,13 @@ def test_every_page_leads_to_sign_in(client: Client, method: str):
     assert targets == {"/login", "/admin/login/"}
 
 
-def test_sign_in_leads_back_to_where_one_wanted_to_go(client: Client):
+def test_login_redirect_keeps_the_requested_url(client: Client):
     response = client.get("/dashboard/projects/x1?tab=runs")
 
     assert response.headers["Location"] == "/login?next=/dashboard/projects/x1%3Ftab%3Druns"
 
 
-def test_sign_in_leads_nowhere_else(client: Client):
+def test_login_does_not_redirect_to_another_site(client: Client):
     User.objects.create_user("xiaoli", password="correct horse battery")
     form = {"username": "xiaoli", "password": "correct horse battery"}
 
@@ -86,7 +86,7 @@ def test_sign_in_leads_nowhere_else(client: Client):
 
 
 @pytest.mark.parametrize("path", ["/login", "/admin/login/"])
-def test_the_way_in_is_open(client: Client, path: str):
+def test_login_page_needs_no_sign_in(client: Client, path: str):
     assert client.get(path).status_code == 200
 
 
@@ -99,24 +99,24 @@ def test_sign_in_needs_a_csrf_token():
     assert response.status_code == 403
 
 
-def test_an_unknown_address_says_nothing_of_what_there_is(client: Client):
+def test_unknown_url_is_404_without_sign_in(client: Client):
     assert client.get("/nothing-here").status_code == 404
 
 
-def test_a_user_who_is_signed_in_reads_the_api_the_docs_and_the_pages(client: Client):
+def test_signed_in_user_can_read_api_docs_and_pages(client: Client):
     client.force_login(UserFactory())
 
     for path in ("/projects", "/schema", "/docs", "/redoc", "/dashboard"):
         assert client.get(path).status_code == 200, path
 
 
-def test_a_user_who_is_no_staff_has_no_admin(client: Client):
+def test_user_without_staff_status_cannot_open_the_admin(client: Client):
     client.force_login(UserFactory())
 
     assert client.get("/admin/").status_code == 302
 
 
-def test_an_inactive_users_session_is_over(client: Client):
+def test_session_of_an_inactive_user_is_rejected(client: Client):
     user = UserFactory()
     client.force_login(user)
     user.is_active = False
@@ -125,7 +125,7 @@ def test_an_inactive_users_session_is_over(client: Client):
     assert client.get("/projects").status_code == 401
 
 
-# --- a session changes things with a CSRF token alone ----------------------------------------
+# --- changes by session require a CSRF token -------------------------------------------------
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def signed_in() -> Client:
     return client
 
 
-def test_a_session_without_csrf_token_changes_nothing(signed_in: Client):
+def test_session_without_csrf_token_changes_nothing(signed_in: Client):
     response = signed_in.post("/projects", {"name": "x"}, content_type="application/json")
 
     assert response.status_code == 403
@@ -143,7 +143,7 @@ def test_a_session_without_csrf_token_changes_nothing(signed_in: Client):
     assert not Project.objects.exists()
 
 
-def test_a_session_with_csrf_token_creates(signed_in: Client):
+def test_session_with_csrf_token_creates_a_project(signed_in: Client):
     token = "a" * 32
     signed_in.cookies["csrftoken"] = token
 
@@ -158,7 +158,7 @@ def test_a_session_with_csrf_token_creates(signed_in: Client):
     assert Project.objects.get().versions()[0].changed_by == "xiaoli"
 
 
-def test_a_csrf_token_does_not_help_another_origin(signed_in: Client):
+def test_csrf_token_from_another_origin_is_refused(signed_in: Client):
     token = "a" * 32
     signed_in.cookies["csrftoken"] = token
 
@@ -174,7 +174,7 @@ def test_a_csrf_token_does_not_help_another_origin(signed_in: Client):
 
 
 @pytest.mark.parametrize("path", ["/dashboard/projects/{id}/archive", "/admin/projects/project/"])
-def test_a_page_takes_no_form_without_csrf_token(signed_in: Client, path: str):
+def test_page_form_without_csrf_token_is_refused(signed_in: Client, path: str):
     project = ProjectFactory()
     signed_in.force_login(UserFactory(is_staff=True, is_superuser=True))
 
@@ -187,11 +187,11 @@ def test_a_page_takes_no_form_without_csrf_token(signed_in: Client, path: str):
     assert not project.is_archived
 
 
-# --- reading changes nothing -----------------------------------------------------------------
+# --- GET changes nothing ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("action", ["archive", "reopen"])
-def test_a_project_changes_by_no_get(client: Client, action: str):
+def test_get_of_a_project_action_is_405(client: Client, action: str):
     project = ProjectFactory()
     client.force_login(UserFactory())
 
@@ -201,7 +201,7 @@ def test_a_project_changes_by_no_get(client: Client, action: str):
 @pytest.mark.parametrize(
     "path", ["/projects/{p}/runs/{r}/cancel", "/dashboard/projects/{p}/runs/{r}/retry"]
 )
-def test_a_run_changes_by_no_get(client: Client, path: str):
+def test_get_of_a_run_action_is_405(client: Client, path: str):
     client.force_login(UserFactory())
 
     assert client.get(path.format(p="x1", r="x1")).status_code == 405

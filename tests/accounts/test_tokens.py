@@ -1,4 +1,4 @@
-"""Tokens: who holds one is its user, and nothing else opens the API where sign-in is needed."""
+"""API tokens: they authenticate as their user, and nothing else does when sign-in is required."""
 
 import base64
 from datetime import timedelta
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def sign_in_needed(settings: Settings) -> None:
+def require_sign_in(settings: Settings) -> None:
     settings.OPEN_MODE = False
 
 
@@ -54,7 +54,7 @@ def assert_refused(response: Any, code: str) -> None:
     assert content["errors"][0]["detail"]
 
 
-def test_bearer_token_is_its_user(client: Client, user: User):
+def test_bearer_token_authenticates_its_user(client: Client, user: User):
     response = client.post(
         "/projects",
         {"name": "x"},
@@ -67,16 +67,16 @@ def test_bearer_token_is_its_user(client: Client, user: User):
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
-def test_scheme_is_known_in_any_case(client: Client, user: User, scheme: str):
+def test_scheme_is_case_insensitive(client: Client, user: User, scheme: str):
     assert ask(client, f"{scheme} {token_of(user)}").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["", "xiaoli", "anybody", "小李"])
-def test_basic_password_is_a_token_whatever_the_user_name(client: Client, user: User, name: str):
+def test_basic_password_is_a_token_for_any_username(client: Client, user: User, name: str):
     assert ask(client, basic(name, token_of(user))).status_code == 200
 
 
-def test_token_is_looked_up_by_one_query(
+def test_token_lookup_takes_one_query(
     client: Client, user: User, django_assert_num_queries: DjangoAssertNumQueries
 ):
     token = token_of(user)
@@ -117,7 +117,7 @@ def test_wrong_credentials_are_401(client: Client, user: User, authorization: st
     assert_refused(ask(client, authorization), "authentication_failed")
 
 
-def test_the_digest_that_is_stored_is_no_token(client: Client, user: User):
+def test_stored_digest_is_not_a_valid_token(client: Client, user: User):
     stored, _token = AuthToken.objects.create(user)
 
     assert_refused(ask(client, f"Bearer {stored.digest}"), "authentication_failed")
@@ -148,7 +148,7 @@ def test_deleted_token_is_401(client: Client, user: User):
     assert_refused(ask(client, f"Bearer {token}"), "authentication_failed")
 
 
-def test_wrong_token_is_401_though_the_session_is_signed_in(client: Client, user: User):
+def test_wrong_token_is_401_despite_a_valid_session(client: Client, user: User):
     client.force_login(user)
 
     assert_refused(ask(client, "Bearer th_wrong"), "authentication_failed")
@@ -167,9 +167,7 @@ def test_token_needs_no_csrf_token(user: User):
     assert response.status_code == 201
 
 
-def test_basic_password_that_a_browser_repeats_for_a_foreign_page_is_refused(
-    client: Client, user: User
-):
+def test_basic_password_in_a_cross_origin_request_is_refused(client: Client, user: User):
     response = client.post(
         "/projects",
         {"name": "x"},
@@ -181,7 +179,7 @@ def test_basic_password_that_a_browser_repeats_for_a_foreign_page_is_refused(
     assert not Project.objects.exists()
 
 
-def test_why_a_token_is_refused_is_said_in_the_readers_language(client: Client):
+def test_token_error_is_in_the_requested_language(client: Client):
     english = ask(client, "Bearer wrong", HTTP_ACCEPT_LANGUAGE="en").json()
 
     assert english["errors"][0]["detail"] == "The token is not valid."
@@ -196,7 +194,7 @@ def create_token(*arguments: str) -> str:
     return output.getvalue()
 
 
-def test_created_token_works_and_is_all_that_is_printed(client: Client, user: User):
+def test_created_token_works_and_is_the_only_output(client: Client, user: User):
     output = create_token("xiaoli")
 
     assert output.endswith("\n")
@@ -213,13 +211,13 @@ def test_created_token_is_not_stored(user: User):
     assert len(stored.token_key) < len(token) / 2
 
 
-def test_created_token_has_no_end_by_default(user: User):
+def test_created_token_does_not_expire_by_default(user: User):
     create_token("xiaoli")
 
     assert AuthToken.objects.get().expiry is None
 
 
-def test_created_token_ends_after_its_days(user: User):
+def test_created_token_expires_after_days(user: User):
     create_token("xiaoli", "--days", "30")
 
     life = AuthToken.objects.get().expiry - timezone.now()

@@ -1,4 +1,4 @@
-"""A bucket in the place of files."""
+"""Fixtures for artifacts stored in S3."""
 
 import hashlib
 
@@ -20,7 +20,7 @@ def s3_server():
 
 @pytest.fixture
 def s3(s3_server, settings, tmp_path, monkeypatch):
-    """The artifacts' storage is a bucket; gives a client of it."""
+    """Store artifacts in an S3 bucket; yields a client for it."""
     credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     for name, value in credentials.items():
         monkeypatch.setenv(name, value)

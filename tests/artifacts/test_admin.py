@@ -1,9 +1,13 @@
+"""The admin of artifacts."""
+
 import io
 
 import pytest
 from django.test import Client
 
-from artifacts.models import Artifact, TagValue
+from artifacts import storing
+from artifacts.kinds import TagValue
+from artifacts.models import Artifact
 from tests.admin import act, page_of, queries_of, rows_in, signed_in, staff, superuser
 from tests.factories import RunFactory, UserFactory
 
@@ -17,7 +21,7 @@ def operator() -> Client:
 
 def checkpoint(step: int = 1) -> Artifact:
     run = RunFactory()
-    return run.artifacts.store_checkpoint(run, io.BytesIO(b"x"), step=step, suffix=".bin")
+    return storing.store_checkpoint(run, io.BytesIO(b"x"), step=step, suffix=".bin")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,9 @@ def checkpoint(step: int = 1) -> Artifact:
         ("tag_archived", TagValue.ARCHIVED),
     ],
 )
-def test_tag_marks_each_with_notes_and_author(operator: Client, action: str, value: TagValue):
+def test_tag_action_sets_notes_and_author_on_each_artifact(
+    operator: Client, action: str, value: TagValue
+):
     artifacts = [checkpoint(), checkpoint()]
 
     act(operator, action, *artifacts, notes="通过复核")
@@ -40,7 +46,7 @@ def test_tag_marks_each_with_notes_and_author(operator: Client, action: str, val
         assert tag.applied_by.username == "operator"
 
 
-def test_tag_again_without_notes_keeps_those_that_are_there(operator: Client):
+def test_tag_again_without_notes_keeps_existing_notes(operator: Client):
     artifact = checkpoint()
     artifact.tag(TagValue.RELEASED, notes="通过复核", by=UserFactory())
 
@@ -49,10 +55,10 @@ def test_tag_again_without_notes_keeps_those_that_are_there(operator: Client):
     assert artifact.tags.get().notes == "通过复核"
 
 
-def test_only_checkpoints_are_tagged_and_the_others_are_named(operator: Client):
+def test_tag_action_reports_artifacts_that_are_not_checkpoints(operator: Client):
     good = checkpoint()
     run = RunFactory()
-    config = run.artifacts.store_config(run, io.BytesIO(b"{}"))
+    config = storing.store_config(run, io.BytesIO(b"{}"))
 
     messages = act(operator, "tag_released", good, config)
 
@@ -63,7 +69,7 @@ def test_only_checkpoints_are_tagged_and_the_others_are_named(operator: Client):
     assert config.tags.count() == 0
 
 
-def test_tagging_needs_the_permission_to_change():
+def test_tag_action_requires_change_permission():
     artifact = checkpoint()
 
     act(signed_in(staff("view_artifact")), "tag_released", artifact)
@@ -71,7 +77,7 @@ def test_tagging_needs_the_permission_to_change():
     assert not artifact.tags.exists()
 
 
-def test_artifact_is_shown_with_its_tags_and_nothing_to_edit(operator: Client):
+def test_artifact_page_shows_tags_and_is_read_only(operator: Client):
     artifact = checkpoint()
     artifact.tag(TagValue.CANDIDATE, notes="看起来不错", by=None)
 
@@ -83,13 +89,13 @@ def test_artifact_is_shown_with_its_tags_and_nothing_to_edit(operator: Client):
     assert "_save" not in page
 
 
-def test_search_finds_ids_of_artifact_run_and_project(operator: Client):
-    wanted = checkpoint()
+def test_search_by_artifact_run_and_project_id(operator: Client):
+    artifact = checkpoint()
     checkpoint()
 
-    for text in (wanted.pk, wanted.pk[:10], wanted.run_id, wanted.run.project_id):
-        assert rows_in(operator, Artifact, q=text) == [wanted], text
-    assert rows_in(operator, Artifact, run__id__exact=wanted.run_id) == [wanted]
+    for text in (artifact.pk, artifact.pk[:10], artifact.run_id, artifact.run.project_id):
+        assert rows_in(operator, Artifact, q=text) == [artifact], text
+    assert rows_in(operator, Artifact, run__id__exact=artifact.run_id) == [artifact]
 
 
 def test_filter_by_tag(operator: Client):
@@ -100,11 +106,11 @@ def test_filter_by_tag(operator: Client):
     assert len(rows_in(operator, Artifact, tag="nonsense")) == 2
 
 
-def test_queries_do_not_grow_with_rows(operator: Client):
+def test_query_count_does_not_grow_with_rows(operator: Client):
     for _ in range(2):
         checkpoint().tag(TagValue.CANDIDATE, notes="", by=None)
-    few = len(queries_of(operator, Artifact))
+    expected = len(queries_of(operator, Artifact))
     for _ in range(10):
         checkpoint().tag(TagValue.CANDIDATE, notes="", by=None)
 
-    assert len(queries_of(operator, Artifact)) == few
+    assert len(queries_of(operator, Artifact)) == expected

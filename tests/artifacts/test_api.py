@@ -1,3 +1,5 @@
+"""The API endpoints for artifacts: list, download and tag."""
+
 import hashlib
 import io
 
@@ -35,7 +37,7 @@ def body(response) -> bytes:
     return b"".join(response.streaming_content)
 
 
-def test_list_holds_every_type_with_real_sizes_and_sums(client, run):
+def test_list_contains_every_type_with_correct_sizes_and_checksums(client, run):
     items = client.get(url(run)).json()["items"]
 
     assert {item["type"] for item in items} == {"checkpoint", "event", "evaluation", "config"}
@@ -45,7 +47,7 @@ def test_list_holds_every_type_with_real_sizes_and_sums(client, run):
         assert hashlib.sha256(content).hexdigest() == item["sha256"]
 
 
-def test_ids_tell_the_type(client, run):
+def test_id_prefix_indicates_type(client, run):
     prefixes = {
         item["type"]: item["id"].partition("_")[0] for item in client.get(url(run)).json()["items"]
     }
@@ -64,7 +66,7 @@ def test_type_filter(client, run):
     assert [item["name"] for item in items] == ["配置文件"]
 
 
-def test_unknown_type_is_named(client, run):
+def test_unknown_type_is_rejected(client, run):
     response = client.get(url(run, "?type=weights"))
 
     assert response.status_code == 400
@@ -72,7 +74,7 @@ def test_unknown_type_is_named(client, run):
 
 
 def store_files(run: Run, count: int) -> list[str]:
-    """Their ids, in the order in which they came."""
+    """Upload files; returns their ids in upload order."""
     files = [uploads.store(run, f"{number}.txt", io.BytesIO(b"x"))[0] for number in range(count)]
     return [file.pk for file in files]
 
@@ -81,7 +83,7 @@ def ids_of(response) -> list[str]:
     return [item["id"] for item in response.json()["items"]]
 
 
-def test_list_is_whole_and_without_headers_of_pages(client):
+def test_list_without_page_is_complete_and_has_no_pagination_headers(client):
     run = RunFactory()
     ids = store_files(run, 60)
 
@@ -92,7 +94,7 @@ def test_list_is_whole_and_without_headers_of_pages(client):
     assert "X-Total-Count" not in response.headers
 
 
-def test_list_pages_and_says_so_in_headers(client):
+def test_paginated_list_has_pagination_headers(client):
     run = RunFactory()
     ids = store_files(run, 5)
 
@@ -113,7 +115,7 @@ def test_page_past_the_end_is_empty(client):
     assert response.headers["X-Total-Count"] == "2"
 
 
-def test_pages_are_of_the_wanted_type_alone(client, run):
+def test_pagination_respects_type_filter(client, run):
     store_files(run, 2)
 
     response = client.get(url(run, "?type=file&page=2&page_size=1"))
@@ -127,7 +129,7 @@ def test_pages_are_of_the_wanted_type_alone(client, run):
     ("header", "first", "end"),
     [("bytes=0-9", 0, 10), ("bytes=10-", 10, None), ("bytes=-5", -5, None)],
 )
-def test_range_is_answered_with_that_part(client, run, header, first, end):
+def test_range_returns_requested_part(client, run, header, first, end):
     checkpoint = run.artifacts.checkpoints().get()
     whole = body(client.get(url(run, f"/{checkpoint.pk}/download")))
 
@@ -153,7 +155,7 @@ def test_range_past_the_end_is_416(client, run):
 
 
 @pytest.mark.parametrize("header", ["bytes=5-2", "lines=1-2", "bytes=0-1,4-5", "bytes=x"])
-def test_range_we_do_not_serve_is_answered_with_the_whole(client, run, header):
+def test_unsupported_range_returns_whole_file(client, run, header):
     checkpoint = run.artifacts.checkpoints().get()
 
     response = client.get(url(run, f"/{checkpoint.pk}/download"), headers={"Range": header})
@@ -162,9 +164,9 @@ def test_range_we_do_not_serve_is_answered_with_the_whole(client, run, header):
     assert len(body(response)) == checkpoint.size_bytes
 
 
-def test_range_of_other_bytes_than_the_reader_has_is_the_whole(client, run):
+def test_range_with_outdated_if_range_returns_whole_file(client, run):
     checkpoint = run.artifacts.checkpoints().get()
-    headers = {"Range": "bytes=0-9", "If-Range": '"an older sum"'}
+    headers = {"Range": "bytes=0-9", "If-Range": '"an outdated checksum"'}
 
     response = client.get(url(run, f"/{checkpoint.pk}/download"), headers=headers)
 
@@ -172,7 +174,7 @@ def test_range_of_other_bytes_than_the_reader_has_is_the_whole(client, run):
     assert len(body(response)) == checkpoint.size_bytes
 
 
-def test_bytes_that_are_gone_are_404(client, run):
+def test_missing_bytes_are_404(client, run):
     checkpoint = run.artifacts.checkpoints().get()
     Artifact.objects.filter(pk=checkpoint.pk).update(file="gone.pt")
 
@@ -181,7 +183,7 @@ def test_bytes_that_are_gone_are_404(client, run):
     assert response.status_code == 404
 
 
-def test_tag_shows_in_the_list(client, run):
+def test_tag_appears_in_list(client, run):
     checkpoint = run.artifacts.checkpoints().get()
 
     client.post_json(url(run, f"/{checkpoint.pk}/tag"), {"tag": "候选", "notes": "复核中"})
@@ -211,7 +213,7 @@ def test_only_checkpoints_can_be_tagged(client, run):
 
 
 @pytest.mark.parametrize("tag", ["best", "", None, 1])
-def test_other_tags_are_refused(client, run, tag):
+def test_unknown_tag_is_rejected(client, run, tag):
     checkpoint = run.artifacts.checkpoints().get()
 
     response = client.post_json(url(run, f"/{checkpoint.pk}/tag"), {"tag": tag})

@@ -1,4 +1,4 @@
-"""The quick way to the JSON of artifacts says what the serializer says."""
+"""The fast path for artifact JSON returns the same output as the serializer."""
 
 import io
 from datetime import UTC, datetime
@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from artifacts import uploads
+from artifacts import storing, uploads
 from artifacts.artifact_json import artifact_list
-from artifacts.models import Artifact, TagValue
+from artifacts.kinds import TagValue
+from artifacts.models import Artifact
 from artifacts.serializers import ArtifactSerializer
 from tests.clients import ApiClient
 from tests.factories import RunFactory, checkpoint
@@ -25,7 +26,7 @@ def listed(run, ids):
     return orjson.loads(orjson.dumps(artifact_list(run, ids)))
 
 
-def by_the_serializer(artifact):
+def serialized(artifact):
     return ArtifactSerializer(Artifact.objects.get(pk=artifact.pk)).data
 
 
@@ -35,20 +36,20 @@ def uploaded(run, path="plots/损失.png", **fields):
     return artifact
 
 
-def own(run):
+def own_checkpoint(run):
     return checkpoint(run, step=2000)
 
 
-def without_a_step(run):
-    return run.artifacts.store_config(run, io.BytesIO(b"{}"))
+def without_step(run):
+    return storing.store_config(run, io.BytesIO(b"{}"))
 
 
-def with_all_that_a_logger_says(run):
-    said = {"aliases": ["latest", "最佳"], "score": 0.25, "monitor": "val_loss", "mode": "min"}
-    return uploaded(run, "step=1/step=1.ckpt", metadata=said)
+def with_full_metadata(run):
+    metadata = {"aliases": ["latest", "最佳"], "score": 0.25, "monitor": "val_loss", "mode": "min"}
+    return uploaded(run, "step=1/step=1.ckpt", metadata=metadata)
 
 
-def with_a_huge_score(run):
+def with_huge_score(run):
     return uploaded(run, "step=1.ckpt", metadata={"score": 1e25})
 
 
@@ -62,7 +63,7 @@ def tagged(run):
     return artifact
 
 
-def of_a_whole_second(run):
+def created_at_whole_second(run):
     artifact = checkpoint(run)
     Artifact.objects.filter(pk=artifact.pk).update(created_at=datetime(2024, 1, 2, 11, tzinfo=UTC))
     return artifact
@@ -72,31 +73,31 @@ def of_a_whole_second(run):
     "make",
     [
         uploaded,
-        own,
-        without_a_step,
-        with_all_that_a_logger_says,
-        with_a_huge_score,
+        own_checkpoint,
+        without_step,
+        with_full_metadata,
+        with_huge_score,
         tagged,
-        of_a_whole_second,
+        created_at_whole_second,
     ],
 )
-def test_it_says_what_the_serializer_says(run, make):
+def test_output_equals_serializer(run, make):
     artifact = make(run)
 
     [item] = listed(run, [artifact.pk])
 
-    assert item == by_the_serializer(artifact)
-    assert list(item) == list(by_the_serializer(artifact))
+    assert item == serialized(artifact)
+    assert list(item) == list(serialized(artifact))
 
 
-def test_it_keeps_the_order_it_is_given(run):
+def test_order_of_ids_is_preserved(run):
     ids = [uploaded(run, f"{number}.txt").pk for number in range(3)]
-    wanted = [ids[1], ids[2], ids[0]]
+    requested = [ids[1], ids[2], ids[0]]
 
-    assert [item["id"] for item in listed(run, wanted)] == wanted
+    assert [item["id"] for item in listed(run, requested)] == requested
 
 
-def test_tags_are_those_of_each_artifact(run):
+def test_each_artifact_has_its_own_tags(run):
     released, candidate, plain = (checkpoint(run, step=step) for step in (1, 2, 3))
     released.tag(TagValue.RELEASED, notes="", by=None)
     candidate.tag(TagValue.CANDIDATE, notes="", by=None)
@@ -106,7 +107,7 @@ def test_tags_are_those_of_each_artifact(run):
     assert [[tag["value"] for tag in item["tags"]] for item in items] == [["发布"], ["候选"], []]
 
 
-def test_nothing_is_an_empty_list(run):
+def test_no_ids_return_empty_list(run):
     assert listed(run, []) == []
 
 
@@ -114,13 +115,11 @@ def test_nothing_is_an_empty_list(run):
 @pytest.mark.parametrize(
     ("query", "queries"),
     [
-        ("", 4),  # the run, which artifacts, their tags, what they are
-        ("?page=1&page_size=50", 5),  # how many, besides
+        ("", 4),  # run, artifact ids, tags, artifacts
+        ("?page=1&page_size=50", 5),  # and the count
     ],
 )
-def test_list_takes_the_same_few_queries_whatever_is_in_it(
-    run, django_assert_num_queries, count, query, queries
-):
+def test_query_count_does_not_grow_with_list(run, django_assert_num_queries, count, query, queries):
     for step in range(count):
         checkpoint(run, step=step).tag(TagValue.CANDIDATE, notes="", by=None)
 

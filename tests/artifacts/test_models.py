@@ -1,12 +1,14 @@
-"""What a run leaves behind, and that what somebody relies on stays as it is."""
+"""Artifacts: storing, replacement, verification and tags; checkpoints in use never change."""
 
 import io
 
 import pytest
 from django.db import IntegrityError, transaction
-from django.db.models import ProtectedError
 
-from artifacts.models import ArtifactTag, ArtifactType, NotACheckpoint, StoredFile, TagValue
+from artifacts import storing
+from artifacts.blobs import StoredFile
+from artifacts.kinds import ArtifactType, TagValue
+from artifacts.models import ArtifactTag, NotACheckpoint
 from runs.actions import resume_run
 from tests.concurrency import in_parallel
 from tests.factories import (
@@ -22,15 +24,13 @@ pytestmark = pytest.mark.django_db
 
 
 def put(run, content, *, step=100, version="a"):
-    return run.artifacts.put_checkpoint(
+    return storing.put_checkpoint(
         run, io.BytesIO(content), step=step, version=version, suffix=".pt"
     )
 
 
 def record(run, content, *, step=100, version="a"):
-    return run.artifacts.record_checkpoint(
-        run, put(run, content, step=step, version=version), step=step
-    )
+    return storing.record_checkpoint(run, put(run, content, step=step, version=version), step=step)
 
 
 def read(artifact):
@@ -38,10 +38,10 @@ def read(artifact):
         return file.read()
 
 
-# --- what is recorded ------------------------------------------------------------------------
+# --- storing ---------------------------------------------------------------------------------
 
 
-def test_checkpoint_tells_its_bytes_and_its_step():
+def test_checkpoint_records_step_size_and_sha256():
     run = RunFactory()
 
     artifact = checkpoint(run, step=2000, content=b"weights")
@@ -57,11 +57,11 @@ def test_checkpoint_tells_its_bytes_and_its_step():
     ("type", "prefix"),
     [("checkpoint", "ckpt"), ("event", "log"), ("evaluation", "eval"), ("config", "conf")],
 )
-def test_every_type_has_its_prefix(type, prefix):
+def test_type_determines_id_prefix(type, prefix):
     assert ArtifactType(type).id_prefix == prefix
 
 
-def test_path_is_the_contracts_address(settings):
+def test_path_is_uri_defined_by_contract(settings):
     settings.ARTIFACTS_BUCKET = "shared"
     run = RunFactory()
 
@@ -70,47 +70,47 @@ def test_path_is_the_contracts_address(settings):
     assert artifact.path == f"s3://shared/{run.project_id}/{run.pk}/step-00000005.pt"
 
 
-def test_event_file_lies_in_the_folder_that_its_path_names():
+def test_event_file_is_stored_in_folder_of_its_path():
     run = RunFactory()
 
-    artifact = run.artifacts.record_events(run, run.artifacts.put_events(run, io.BytesIO(b"e")))
+    artifact = storing.record_events(run, storing.put_events(run, io.BytesIO(b"e")))
 
     assert artifact.path.endswith(f"/{run.pk}/tensorboard")
     assert stored_path(artifact).parent.name == "tensorboard"
 
 
-def test_file_that_is_written_again_keeps_its_id():
+def test_rewritten_file_keeps_its_id():
     run = RunFactory()
-    first = run.artifacts.store_evaluation(run, io.BytesIO(b"{}"), step=50)
+    first = storing.store_evaluation(run, io.BytesIO(b"{}"), step=50)
 
-    second = run.artifacts.store_evaluation(run, io.BytesIO(b'{"a": 1}'), step=100)
+    second = storing.store_evaluation(run, io.BytesIO(b'{"a": 1}'), step=100)
 
     assert first.pk == second.pk
     assert (second.step, second.size_bytes) == (100, 8)
     assert second.problem() is None
 
 
-def test_row_comes_after_its_bytes():
+def test_failed_write_creates_no_row():
     run = RunFactory()
 
-    class Torn(io.BytesIO):
+    class Failing(io.BytesIO):
         def read(self, size=-1):
             raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="full"):
-        checkpoint_from(run, Torn())
+        checkpoint_from(run, Failing())
 
     assert not run.artifacts.exists()
 
 
 def checkpoint_from(run, content):
-    return run.artifacts.store_checkpoint(run, content, step=1, suffix=".pt")
+    return storing.store_checkpoint(run, content, step=1, suffix=".pt")
 
 
-# --- the same step once more -----------------------------------------------------------------
+# --- replacing a checkpoint ------------------------------------------------------------------
 
 
-def test_checkpoint_that_nobody_relies_on_is_replaced(django_capture_on_commit_callbacks):
+def test_checkpoint_not_in_use_is_replaced(django_capture_on_commit_callbacks):
     run = RunFactory()
     first = record(run, b"old", version="a")
     old_path = stored_path(first)
@@ -123,7 +123,7 @@ def test_checkpoint_that_nobody_relies_on_is_replaced(django_capture_on_commit_c
     assert not old_path.exists()
 
 
-def test_replaced_bytes_stay_until_the_replacement_is_committed(django_capture_on_commit_callbacks):
+def test_replaced_bytes_are_kept_until_commit(django_capture_on_commit_callbacks):
     run = RunFactory()
     first = record(run, b"old", version="a")
 
@@ -134,7 +134,7 @@ def test_replaced_bytes_stay_until_the_replacement_is_committed(django_capture_o
     assert len(callbacks) == 1
 
 
-def test_tagged_checkpoint_keeps_its_bytes_and_the_new_ones_stand_beside_it():
+def test_tagged_checkpoint_is_not_replaced_but_a_new_one_is_added():
     run = RunFactory()
     tagged = record(run, b"old", version="a")
     tagged.tag(TagValue.RELEASED, notes="", by=None)
@@ -147,7 +147,7 @@ def test_tagged_checkpoint_keeps_its_bytes_and_the_new_ones_stand_beside_it():
     assert read(other) == b"new"
 
 
-def test_checkpoint_that_a_run_was_resumed_from_keeps_its_bytes():
+def test_checkpoint_used_by_resumed_run_keeps_its_bytes():
     run = RunFactory()
     source = record(run, b"old", step=40, version="a")
     resume_run(run, source, by=None)
@@ -158,7 +158,7 @@ def test_checkpoint_that_a_run_was_resumed_from_keeps_its_bytes():
     assert read(source) == b"old"
 
 
-def test_same_bytes_again_are_the_same_checkpoint_and_heal_it():
+def test_same_bytes_again_repair_damaged_checkpoint():
     run = RunFactory()
     tagged = record(run, b"same", version="a")
     tagged.tag(TagValue.CANDIDATE, notes="", by=None)
@@ -171,14 +171,14 @@ def test_same_bytes_again_are_the_same_checkpoint_and_heal_it():
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
-def test_tag_and_replacement_at_once_leave_the_tagged_bytes_sound():
+def test_concurrent_tag_and_replacement_keep_tagged_bytes_intact():
     run = RunFactory()
     artifact = record(run, b"old", version="a")
     stored = put(run, b"new", version="b")
 
     in_parallel(
         lambda: artifact.tag(TagValue.RELEASED, notes="", by=None),
-        lambda: run.artifacts.record_checkpoint(run, stored, step=100),
+        lambda: storing.record_checkpoint(run, stored, step=100),
     )
 
     tagged = ArtifactTag.objects.select_related("artifact__run").get().artifact
@@ -188,31 +188,31 @@ def test_tag_and_replacement_at_once_leave_the_tagged_bytes_sound():
 # --- verification ----------------------------------------------------------------------------
 
 
-def test_damaged_bytes_are_found():
+def test_damaged_bytes_are_detected():
     artifact = checkpoint(RunFactory())
     damage(artifact)
 
     assert artifact.problem() == "its sha256 is not the recorded one"
 
 
-def test_cut_bytes_are_found():
+def test_truncated_bytes_are_detected():
     artifact = checkpoint(RunFactory(), content=b"weights")
     stored_path(artifact).write_bytes(b"wei")
 
     assert artifact.problem() == "3 bytes are stored, 7 were recorded"
 
 
-def test_missing_bytes_are_found():
+def test_missing_bytes_are_detected():
     artifact = checkpoint(RunFactory())
     stored_path(artifact).unlink()
 
-    assert artifact.problem() == "the bytes are gone"
+    assert artifact.problem() == "the bytes are missing"
 
 
 # --- tags ------------------------------------------------------------------------------------
 
 
-def test_tag_says_what_when_and_who():
+def test_tag_records_value_time_and_author():
     user, artifact = UserFactory(), checkpoint(RunFactory())
 
     tag = artifact.tag(TagValue.RELEASED, notes="在验证集上 BLEU 32.5，通过复核", by=user)
@@ -231,7 +231,7 @@ def test_same_tag_again_updates_its_notes():
     assert second.pk == first.pk
 
 
-def test_several_tags_stand_side_by_side():
+def test_checkpoint_can_have_several_tags():
     artifact = checkpoint(RunFactory())
 
     for value in TagValue:
@@ -240,42 +240,42 @@ def test_several_tags_stand_side_by_side():
     assert set(artifact.tags.values_list("value", flat=True)) == {"候选", "发布", "归档"}
 
 
-def test_only_checkpoints_are_tagged():
+def test_only_checkpoints_can_be_tagged():
     run = RunFactory()
-    config = run.artifacts.store_config(run, io.BytesIO(b"{}"))
+    config = storing.store_config(run, io.BytesIO(b"{}"))
 
     with pytest.raises(NotACheckpoint):
         config.tag(TagValue.CANDIDATE, notes="", by=None)
 
 
-# --- what the database itself refuses --------------------------------------------------------
+# --- database constraints --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", [{"type": "picture"}, {"size_bytes": -1}], ids=str)
-def test_database_refuses_an_artifact_that_cannot_be(change):
+def test_database_rejects_invalid_artifact(change):
     artifact = checkpoint(RunFactory())
 
     with pytest.raises(IntegrityError), transaction.atomic():
         type(artifact).objects.filter(pk=artifact.pk).update(**change)
 
 
-def test_database_refuses_an_unknown_tag():
+def test_database_rejects_unknown_tag():
     artifact = checkpoint(RunFactory())
 
     with pytest.raises(IntegrityError), transaction.atomic():
         ArtifactTag.objects.create(artifact=artifact, value="good")
 
 
-def test_checkpoint_that_a_run_was_resumed_from_cannot_be_deleted():
+def test_checkpoint_used_by_resumed_run_cannot_be_deleted():
     run = RunFactory()
     source = checkpoint(run, step=40)
     resume_run(run, source, by=None)
 
-    with pytest.raises(ProtectedError):
+    with pytest.raises(IntegrityError):
         source.delete()
 
 
-def test_final_checkpoint_bears_the_contracts_name():
+def test_final_checkpoint_has_name_defined_by_contract():
     artifact = checkpoint(RunFactory())
 
     artifact.name_final()
@@ -284,7 +284,7 @@ def test_final_checkpoint_bears_the_contracts_name():
     assert artifact.name == "取消前的检查点"
 
 
-def test_stored_file_is_what_was_put():
+def test_put_checkpoint_returns_stored_file():
     run = RunFactory()
 
     assert put(run, b"weights", step=7, version="v") == StoredFile(

@@ -1,4 +1,4 @@
-"""What a file's path may be."""
+"""Validation and renaming of file paths."""
 
 from pathlib import PurePosixPath
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifacts.paths import InvalidPath, beside, checked_path, folders_of
+from artifacts.paths import InvalidPath, checked_path, folders_of, renamed_path
 
-# Rich in what makes paths go wrong.
+# Biased toward components that are invalid or unsafe in paths.
 odd_paths = st.lists(
     st.one_of(
         st.sampled_from(["", ".", "..", "/", "\\", "\x00", "\n", "a", "é", "检查点", "%2e", "~"]),
@@ -30,7 +30,7 @@ odd_paths = st.lists(
         "-",
     ],
 )
-def test_path_in_its_normal_form_is_taken_as_it_is(path):
+def test_normalized_path_is_accepted_unchanged(path):
     assert checked_path(path) == path
 
 
@@ -59,13 +59,13 @@ def test_path_in_its_normal_form_is_taken_as_it_is(path):
         "/".join(["a" * 99] * 6),
     ],
 )
-def test_any_other_path_is_refused(path):
+def test_invalid_path_is_rejected(path):
     with pytest.raises(InvalidPath):
         checked_path(path)
 
 
 @given(odd_paths)
-def test_what_is_taken_stays_below_its_root(path):
+def test_accepted_path_stays_below_root(path):
     try:
         checked = checked_path(path)
     except InvalidPath:
@@ -79,13 +79,13 @@ def test_what_is_taken_stays_below_its_root(path):
     assert all(len(part.encode()) <= 255 for part in checked.split("/"))
 
 
-def test_folders_are_told_from_the_outside():
+def test_folders_are_listed_outermost_first():
     assert folders_of("a/b/c.pt") == ["a", "a/b"]
     assert folders_of("c.pt") == []
 
 
 @pytest.mark.parametrize(
-    ("path", "other"),
+    ("path", "expected"),
     [
         ("last.ckpt", "last@x1.ckpt"),
         ("a/b/last.ckpt", "a/b/last@x1.ckpt"),
@@ -94,5 +94,5 @@ def test_folders_are_told_from_the_outside():
         ("a" * 254, None),
     ],
 )
-def test_path_beside(path, other):
-    assert beside(path, "x1") == other
+def test_renamed_path(path, expected):
+    assert renamed_path(path, "x1") == expected

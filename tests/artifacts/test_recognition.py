@@ -1,4 +1,4 @@
-"""Which files are checkpoints, by the layouts that the frameworks' loggers write."""
+"""Recognition of checkpoints in the layouts written by the loggers of frameworks."""
 
 import pytest
 
@@ -49,11 +49,11 @@ def test_checkpoint_and_its_step(path, step):
         ".pt",
     ],
 )
-def test_other_files_are_none(path):
+def test_other_file_is_not_a_checkpoint(path):
     assert not is_checkpoint(path)
 
 
-def test_step_that_no_column_holds_is_none():
+def test_step_too_large_for_its_column_is_none():
     assert step_of("step=9999999999999999999.ckpt") is None
 
 

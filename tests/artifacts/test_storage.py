@@ -1,4 +1,4 @@
-"""Where the bytes lie: files that are whole or not there, and S3."""
+"""Artifact storage: atomic local files and S3."""
 
 import io
 import os
@@ -9,8 +9,8 @@ import pytest
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import ContentFile
 
+from artifacts.checkpoints import latest_sound_checkpoint
 from artifacts.storage import CHUNK_BYTES, HashingFile, artifact_storage, sha256_of
-from runs.outputs import latest_sound_checkpoint
 from tests.factories import RunFactory, checkpoint, sha256
 from tests.storage import everything_in, objects_in
 
@@ -19,8 +19,8 @@ class Interrupted(Exception):
     pass
 
 
-class Torn(io.BytesIO):
-    """Breaks after its first chunk."""
+class Failing(io.BytesIO):
+    """Raises after its first chunk."""
 
     def read(self, size=-1):
         if self.tell():
@@ -46,7 +46,7 @@ def save(name, content):
     return source
 
 
-def test_what_is_saved_is_there_as_it_was(root):
+def test_saved_file_has_same_content(root):
     content = large()
 
     source = save("a/b/step-1.pt", content)
@@ -55,7 +55,7 @@ def test_what_is_saved_is_there_as_it_was(root):
     assert (source.sha256, source.byte_count) == (sha256(content), len(content))
 
 
-def test_same_name_replaces_what_was_there(root):
+def test_same_name_replaces_existing_file(root):
     save("a/x", b"old")
     save("a/x", b"new")
 
@@ -65,21 +65,21 @@ def test_same_name_replaces_what_was_there(root):
 
 def test_interrupted_write_leaves_nothing(root):
     with pytest.raises(Interrupted):
-        artifact_storage().save("a/x", HashingFile(Torn(large())))
+        artifact_storage().save("a/x", HashingFile(Failing(large())))
 
     assert everything_in(root) == []
 
 
-def test_interrupted_write_leaves_what_was_there(root):
+def test_interrupted_write_keeps_existing_file(root):
     save("a/x", b"old")
 
     with pytest.raises(Interrupted):
-        artifact_storage().save("a/x", HashingFile(Torn(large())))
+        artifact_storage().save("a/x", HashingFile(Failing(large())))
 
     assert (root / "a/x").read_bytes() == b"old"
 
 
-def test_reader_keeps_the_file_it_opened():
+def test_open_file_keeps_old_content_when_replaced():
     save("a/x", b"old")
 
     with artifact_storage().open("a/x") as file:
@@ -87,7 +87,7 @@ def test_reader_keeps_the_file_it_opened():
         assert file.read() == b"old"
 
 
-def test_leavings_of_a_killed_writer_go_with_the_next_write(root):
+def test_next_write_deletes_files_left_by_killed_writer(root):
     (root / ".incoming").mkdir(parents=True)
     abandoned, busy = root / ".incoming/old", root / ".incoming/new"
     for path in (abandoned, busy):
@@ -101,7 +101,7 @@ def test_leavings_of_a_killed_writer_go_with_the_next_write(root):
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a/./../../x"])
-def test_name_that_leads_outside_is_refused(name, tmp_path):
+def test_name_outside_root_is_rejected(name, tmp_path):
     with pytest.raises(SuspiciousFileOperation):
         save(name, b"x")
 
@@ -128,7 +128,7 @@ def test_large_file_is_not_held_in_memory(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1000, 20 * CHUNK_BYTES], ids=["empty", "small", "in parts"])
-def test_s3_gives_back_what_it_was_given(s3, size):
+def test_s3_saved_file_has_same_content(s3, size):
     content = os.urandom(size)
 
     source = save("proj/run/x.pt", content)
@@ -138,7 +138,7 @@ def test_s3_gives_back_what_it_was_given(s3, size):
     assert objects_in(s3) == ["kept/here/proj/run/x.pt"]
 
 
-def test_s3_same_name_replaces_what_was_there(s3):
+def test_s3_same_name_replaces_existing_file(s3):
     save("a/x", b"old")
     save("a/x", b"new")
 
@@ -148,25 +148,25 @@ def test_s3_same_name_replaces_what_was_there(s3):
 
 def test_s3_interrupted_write_leaves_nothing(s3):
     with pytest.raises(Interrupted):
-        artifact_storage().save("a/x", HashingFile(Torn(large(20))))
+        artifact_storage().save("a/x", HashingFile(Failing(large(20))))
 
     assert objects_in(s3) == []
 
 
 @pytest.mark.usefixtures("s3")
-def test_s3_says_what_is_not_there():
+def test_s3_missing_file_raises_file_not_found():
     with pytest.raises(FileNotFoundError):
         sha256_of("a/nothing")
 
 
 @pytest.mark.usefixtures("s3")
-def test_s3_name_that_leads_outside_is_refused():
+def test_s3_name_outside_root_is_rejected():
     with pytest.raises(SuspiciousFileOperation):
         artifact_storage().save("../../elsewhere", ContentFile(b"x"))
 
 
 @pytest.mark.django_db
-def test_s3_checkpoint_is_verified_and_a_damaged_one_passed_over(s3):
+def test_s3_damaged_checkpoint_is_skipped(s3):
     run = RunFactory()
     sound = checkpoint(run, step=20)
     damaged = checkpoint(run, step=40)
@@ -180,7 +180,7 @@ def test_s3_checkpoint_is_verified_and_a_damaged_one_passed_over(s3):
 
 
 @pytest.mark.django_db
-def test_s3_checkpoint_that_was_deleted_is_passed_over(s3):
+def test_s3_deleted_checkpoint_is_skipped(s3):
     run = RunFactory()
     sound, gone = checkpoint(run, step=20), checkpoint(run, step=40)
     s3.delete_object(Bucket=s3.bucket, Key=f"kept/here/{gone.storage_key}")

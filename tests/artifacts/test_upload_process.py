@@ -1,4 +1,4 @@
-"""Uploads to a server as people run it: its memory, and clients that vanish."""
+"""Uploads to a real server process: memory use and disconnecting clients."""
 
 import http.client
 import socket
@@ -14,7 +14,7 @@ from tests.up_process import UpProcess, up_process, wait_until
 
 MEGABYTE = 1024 * 1024
 SMALL, LARGE = 2 * MEGABYTE, 200 * MEGABYTE
-SECONDS = 30  # on a machine that is busy with other tests
+SECONDS = 30  # generous, as other tests may keep the machine busy
 
 pytestmark = pytest.mark.xdist_group("uploads")
 
@@ -28,7 +28,7 @@ def up() -> Iterator[UpProcess]:
 
 @pytest.fixture(scope="module")
 def folder(up: UpProcess) -> str:
-    """Where a run's files are put."""
+    """The URL under which a run's files are uploaded."""
     api = Api(up.base_url)
     project = api.post("/projects", {"name": "p", "base_model": "m"}).json["id"]
     run = api.post(f"/projects/{project}/runs", {"dataset": "d"}).json["id"]
@@ -42,7 +42,7 @@ def zeros(size: int) -> Iterator[bytes]:
 
 
 def request(up: UpProcess, method: str, path: str, size: int | None = None) -> tuple[int, int]:
-    """The status, and how many bytes were answered."""
+    """Returns the status and the number of bytes in the response."""
     connection = http.client.HTTPConnection("127.0.0.1", up.port, timeout=SECONDS)
     try:
         if size is None:
@@ -57,7 +57,7 @@ def request(up: UpProcess, method: str, path: str, size: int | None = None) -> t
 
 
 def peak_kilobytes(up: UpProcess) -> int:
-    """Of the largest of the server's processes, since it started."""
+    """The peak memory of the server's largest process since it started."""
     peaks = []
     for process in up.find("serve"):
         for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
@@ -67,7 +67,7 @@ def peak_kilobytes(up: UpProcess) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_memory_does_not_grow_with_the_file(up, folder):
+def test_memory_does_not_grow_with_file_size(up, folder):
     assert request(up, "PUT", f"{folder}/small", SMALL)[0] == 201
     assert request(up, "GET", f"{folder}/small") == (200, SMALL)
     small = peak_kilobytes(up)
@@ -79,31 +79,31 @@ def test_memory_does_not_grow_with_the_file(up, folder):
 
 
 def half_written(root: Path) -> list[Path]:
-    """What is larger than anything that the server's own runs write meanwhile."""
-    found = []
+    """Temporary files larger than anything the server's own runs write at the same time."""
+    paths = []
     for path in (root / ".incoming").iterdir():
-        with suppress(FileNotFoundError):  # it was finished meanwhile
+        with suppress(FileNotFoundError):  # its writer just finished
             if path.stat().st_size >= MEGABYTE:
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
-def test_client_that_vanishes_leaves_nothing(up, folder):
+def test_disconnecting_client_leaves_nothing(up, folder):
     root = up.data_dir / "artifacts"
-    assert request(up, "PUT", f"{folder}/there", SMALL)[0] in {200, 201}
+    assert request(up, "PUT", f"{folder}/existing", SMALL)[0] in {200, 201}
     [files] = root.glob("*/*/.files")
     before = everything_in(files)
-    head = f"PUT {folder}/vanished HTTP/1.1\r\nHost: 127.0.0.1:{up.port}\r\n"
+    head = f"PUT {folder}/interrupted HTTP/1.1\r\nHost: 127.0.0.1:{up.port}\r\n"
     with socket.create_connection(("127.0.0.1", up.port), timeout=SECONDS) as connection:
         connection.sendall(f"{head}Content-Length: {LARGE}\r\n\r\n".encode() + bytes(SMALL))
-        wait_until(lambda: half_written(root), SECONDS, "bytes arrive")
+        wait_until(lambda: half_written(root), SECONDS, "temporary file exists")
 
-    wait_until(lambda: not half_written(root), SECONDS, "they are gone")
+    wait_until(lambda: not half_written(root), SECONDS, "temporary file is deleted")
     assert everything_in(files) == before
-    assert request(up, "GET", f"{folder}/vanished")[0] == 404
+    assert request(up, "GET", f"{folder}/interrupted")[0] == 404
 
 
-def test_refused_upload_is_told_when_its_body_is_sent(up, folder):
-    assert request(up, "PUT", f"{folder}/there", SMALL)[0] in {200, 201}
+def test_rejected_upload_gets_response_after_body_is_sent(up, folder):
+    assert request(up, "PUT", f"{folder}/existing", SMALL)[0] in {200, 201}
 
-    assert request(up, "PUT", f"{folder}/there/below", LARGE)[0] == 409
+    assert request(up, "PUT", f"{folder}/existing/below", LARGE)[0] == 409

@@ -1,4 +1,4 @@
-"""Files that clients send: whole or not there, and nothing of TrainHub's own touched."""
+"""Uploaded files: atomic, isolated from TrainHub's own artifacts, and listed as a tree."""
 
 import base64
 import hashlib
@@ -14,22 +14,25 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from artifacts import trees, uploads
-from artifacts.loose_bytes import LooseBytes, UploadExpired
-from artifacts.models import Artifact, ArtifactGone, ArtifactType, InUse, TagValue
-from artifacts.registry import RegisteredModel, RunFile, Source
+from artifacts import file_tree, storing, uploads
+from artifacts.checkpoints import latest_sound_checkpoint
+from artifacts.kinds import ArtifactType, TagValue
+from artifacts.models import Artifact, InUse
 from artifacts.storage import CHUNK_BYTES, artifact_storage
+from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
+from core.ids import new_id
+from execution.executors.checkpoint_files import Damaged, fetch
+from execution.outputs import store_configuration
+from registry.models import RegisteredModel, RunFile, Source
 from runs.actions import resume_run
-from runs.executors.checkpoint_files import Damaged, fetch
+from runs.checkpoint import CheckpointGone
 from runs.models import Run
-from runs.outputs import latest_sound_checkpoint, store_configuration
 from runs.status import RunStatus
 from tests.clients import ApiClient
 from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.factories import RecipeFactory, RunFactory, checkpoint, damage, sha256, stored_path
 from tests.storage import everything_in, objects_in
 from tests.waiting import wait_until
-from trainhub.ids import new_id
 
 pytestmark = pytest.mark.django_db
 with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollback=True)
@@ -61,7 +64,7 @@ def put(api, run, path, content=b"content", query="", **headers):
 
 
 def put_raw(api, run, path, body, **environ):
-    """With the WSGI environment as a server makes it."""
+    """PUT with a custom WSGI environment."""
     return api.put(url(run, path), **{"wsgi.input": io.BytesIO(body), **environ})
 
 
@@ -82,10 +85,10 @@ def detail(response):
     return response.json()["errors"][0]
 
 
-# --- what is kept ----------------------------------------------------------------------------
+# --- uploading and downloading ---------------------------------------------------------------
 
 
-def test_upload_is_an_artifact_of_its_run(api, run):
+def test_upload_creates_artifact(api, run):
     response = put(api, run, "plots/损失.png", b"png")
 
     assert response.status_code == 201
@@ -98,7 +101,7 @@ def test_upload_is_an_artifact_of_its_run(api, run):
     assert listed == [content]
 
 
-def test_upload_comes_back_as_it_was(api, run):
+def test_download_returns_uploaded_bytes(api, run):
     content = os.urandom(3 * CHUNK_BYTES + 1)
 
     put(api, run, "a/b.bin", content)
@@ -107,20 +110,20 @@ def test_upload_comes_back_as_it_was(api, run):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "multipart/form-data", ""])
-def test_body_is_the_file_whatever_its_type(api, run, kind):
+def test_body_is_stored_unchanged_for_any_content_type(api, run, kind):
     response = api.put(url(run, "a"), b"a=1&b", content_type=kind)
 
     assert response.status_code == 201
     assert read(Artifact.objects.get()) == b"a=1&b"
 
 
-def test_file_larger_than_django_holds_in_memory_is_taken(api, run, settings):
+def test_file_larger_than_django_memory_limit_is_accepted(api, run, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
 
     assert put(api, run, "a", bytes(1000)).status_code == 201
 
 
-def test_range_is_answered_with_that_part(api, run):
+def test_range_returns_requested_part(api, run):
     put(api, run, "a", b"0123456789")
 
     response = api.get(url(run, "a"), headers={"Range": "bytes=2-4"})
@@ -129,12 +132,12 @@ def test_range_is_answered_with_that_part(api, run):
     assert body(response) == b"234"
 
 
-def test_empty_file_is_a_file(api, run):
+def test_empty_file_is_accepted(api, run):
     assert put(api, run, "a/__init__.py", b"").status_code == 201
     assert Artifact.objects.get().size_bytes == 0
 
 
-def test_run_that_is_over_may_still_get_files(api):
+def test_ended_run_accepts_files(api):
     run = RunFactory(status=RunStatus.COMPLETED)
 
     assert put(api, run, "a").status_code == 201
@@ -158,7 +161,7 @@ def test_unknown_file_is_404(api, run):
 
 
 @pytest.mark.parametrize("path", ["../a", "a/../../b", "a//b", "/a", "a%5Cb", "a%00b", "./a", "a/"])
-def test_bad_path_is_refused(api, run, root, path):
+def test_invalid_path_is_rejected(api, run, root, path):
     response = put(api, run, path)
 
     assert response.status_code == 400
@@ -169,7 +172,7 @@ def test_bad_path_is_refused(api, run, root, path):
 # --- replacing and conflicts -----------------------------------------------------------------
 
 
-def test_same_path_again_replaces_the_bytes(api, run, root, django_capture_on_commit_callbacks):
+def test_same_path_again_replaces_bytes(api, run, root, django_capture_on_commit_callbacks):
     first = put(api, run, "a", b"old").json()
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -180,10 +183,10 @@ def test_same_path_again_replaces_the_bytes(api, run, root, django_capture_on_co
     assert response.json()["sha256"] == sha256(b"new")
     assert body(api.get(url(run, "a"))) == b"new"
     assert len(everything_in(root)) == 1
-    assert not LooseBytes.objects.exists()
+    assert not UnreferencedBlob.objects.exists()
 
 
-def test_reader_keeps_the_bytes_it_opened(api, run, django_capture_on_commit_callbacks):
+def test_open_download_keeps_old_bytes_when_replaced(api, run, django_capture_on_commit_callbacks):
     put(api, run, "a", b"old")
     response = api.get(url(run, "a"))
 
@@ -194,7 +197,7 @@ def test_reader_keeps_the_bytes_it_opened(api, run, django_capture_on_commit_cal
 
 
 @pytest.mark.parametrize(("first", "second"), [("a", "a/b"), ("a/b/c", "a/b"), ("a/b/c", "a")])
-def test_file_and_folder_of_one_path_exclude_each_other(api, run, first, second):
+def test_path_cannot_be_both_file_and_folder(api, run, first, second):
     put(api, run, first)
 
     response = put(api, run, second)
@@ -204,15 +207,15 @@ def test_file_and_folder_of_one_path_exclude_each_other(api, run, first, second)
     assert [artifact.file for artifact in Artifact.objects.all()] == [first]
 
 
-def test_names_that_begin_alike_are_no_conflict(api, run):
+def test_names_with_common_prefix_do_not_conflict(api, run):
     for path in ("a", "a.b", "a_c/d", "a%25/e"):
         assert put(api, run, path).status_code == 201
 
 
 @pytest.mark.parametrize("path", ["config.json", "tensorboard", "tensorboard/x"])
-def test_path_of_trainhubs_own_names_another_file(api, run, path):
+def test_upload_to_path_of_own_artifact_creates_another_artifact(api, run, path):
     config = store_configuration(run)
-    events = run.artifacts.record_events(run, run.artifacts.put_events(run, io.BytesIO(b"e")))
+    events = storing.record_events(run, storing.put_events(run, io.BytesIO(b"e")))
 
     response = put(api, run, path, b"mine")
     store_configuration(run)
@@ -224,7 +227,7 @@ def test_path_of_trainhubs_own_names_another_file(api, run, path):
     assert body(api.get(url(run, path))) == b"mine"
 
 
-def test_file_in_the_way_of_a_checkpoint_to_come_stays(run):
+def test_uploaded_file_and_later_own_checkpoint_of_same_path_coexist(run):
     mine = store(run, "step-00000100.pt", b"mine")
 
     own = checkpoint(run, step=100)
@@ -236,7 +239,7 @@ def test_file_in_the_way_of_a_checkpoint_to_come_stays(run):
 
 
 @with_two_connections
-def test_of_uploads_at_once_one_wins_whole(run, root):
+def test_concurrent_uploads_one_wins_completely(run, root):
     contents = [bytes([number]) * 100_000 for number in range(4)]
 
     results = in_parallel(*[lambda c=content: store(run, "a", c) for content in contents])
@@ -246,25 +249,25 @@ def test_of_uploads_at_once_one_wins_whole(run, root):
     assert artifact.problem() is None
     assert read(artifact) in contents
     assert len(everything_in(root)) == 1
-    assert not LooseBytes.objects.exists()
+    assert not UnreferencedBlob.objects.exists()
 
 
 @with_two_connections
-def test_of_a_file_and_a_folder_at_once_one_is_refused(run, root):
+def test_concurrent_file_and_folder_one_is_rejected(run, root):
     results = in_parallel(lambda: store(run, "a"), lambda: store(run, "a/b"))
 
     assert sorted(isinstance(result, Exception) for result in results) == [False, True]
     assert len(everything_in(root)) == Artifact.objects.count() == 1
 
 
-# --- nothing is left -------------------------------------------------------------------------
+# --- failed uploads leave nothing ------------------------------------------------------------
 
 
 def nothing_is_left(root):
     return (
         everything_in(root) == []
         and not Artifact.objects.exists()
-        and not LooseBytes.objects.exists()
+        and not UnreferencedBlob.objects.exists()
     )
 
 
@@ -277,7 +280,7 @@ def test_body_shorter_than_announced_leaves_nothing(api, run, root, sent):
     assert nothing_is_left(root)
 
 
-def test_interrupted_replacement_leaves_what_was_there(api, run, root):
+def test_interrupted_replacement_keeps_existing_file(api, run, root):
     put(api, run, "a", b"old")
 
     put_raw(api, run, "a", b"ne", CONTENT_LENGTH="3")
@@ -286,15 +289,15 @@ def test_interrupted_replacement_leaves_what_was_there(api, run, root):
     assert len(everything_in(root)) == 1
 
 
-class Vanishing(io.RawIOBase):
-    """A client that goes away."""
+class Disconnecting(io.RawIOBase):
+    """The body of a client that disconnects."""
 
     def read(self, size=-1):
         raise OSError("connection reset")
 
 
-def test_client_that_vanishes_leaves_nothing(api, run, root):
-    environ = {"wsgi.input": Vanishing(), "CONTENT_LENGTH": "10"}
+def test_disconnecting_client_leaves_nothing(api, run, root):
+    environ = {"wsgi.input": Disconnecting(), "CONTENT_LENGTH": "10"}
 
     response = api.put(url(run, "a"), **environ)
 
@@ -302,7 +305,7 @@ def test_client_that_vanishes_leaves_nothing(api, run, root):
     assert nothing_is_left(root)
 
 
-def test_body_of_unknown_length_is_refused(api, run, root):
+def test_body_of_unknown_length_is_rejected(api, run, root):
     environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
 
     response = put_raw(api, run, "a", b"content", **environ)
@@ -311,7 +314,7 @@ def test_body_of_unknown_length_is_refused(api, run, root):
     assert nothing_is_left(root)
 
 
-def test_body_of_unknown_length_is_taken_with_its_checksum(api, run):
+def test_body_of_unknown_length_with_checksum_is_accepted(api, run):
     environ = {"wsgi.input_terminated": True, "HTTP_X_CHECKSUM_SHA256": sha256(b"content")}
 
     response = put_raw(api, run, "a", b"content", **environ)
@@ -320,13 +323,13 @@ def test_body_of_unknown_length_is_taken_with_its_checksum(api, run):
     assert read(Artifact.objects.get()) == b"content"
 
 
-def test_empty_body_of_unknown_length_is_an_empty_file(api, run):
+def test_empty_body_of_unknown_length_is_accepted(api, run):
     environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
 
     assert put_raw(api, run, "a", b"", **environ).status_code == 201
 
 
-def test_chunks_that_the_server_cannot_read_are_refused(api, run, root):
+def test_chunked_body_not_decoded_by_server_is_rejected(api, run, root):
     response = put_raw(api, run, "a", b"4\r\nabcd", HTTP_TRANSFER_ENCODING="chunked")
 
     assert response.status_code == 411
@@ -346,7 +349,7 @@ def repr_digest(content):
         {"Repr-Digest": "sha-512=:AAAA:"},
     ],
 )
-def test_checksum_that_is_right_is_taken(api, run, headers):
+def test_correct_checksum_is_accepted(api, run, headers):
     assert put(api, run, "a", **headers).status_code == 201
 
 
@@ -360,41 +363,41 @@ def test_checksum_that_is_right_is_taken(api, run, headers):
         {"X-Checksum-Sha256": sha256(b"content"), "Repr-Digest": repr_digest(b"other")},
     ],
 )
-def test_checksum_that_is_wrong_leaves_nothing(api, run, root, headers):
+def test_wrong_checksum_is_rejected_and_leaves_nothing(api, run, root, headers):
     assert put(api, run, "a", **headers).status_code == 400
     assert nothing_is_left(root)
 
 
-def test_run_that_is_deleted_meanwhile_leaves_nothing(run, root, api, monkeypatch):
-    def gone(pk):
+def test_upload_to_run_deleted_during_upload_leaves_nothing(run, root, api, monkeypatch):
+    def lock(pk):
         raise Run.DoesNotExist
 
-    monkeypatch.setattr(Run.objects, "lock", gone)
+    monkeypatch.setattr(Run.objects, "lock", lock)
 
     assert put(api, run, "a").status_code == 404
     assert nothing_is_left(root)
 
 
-def test_what_a_killed_server_left_is_swept_away_by_a_later_upload(api, run, root):
-    left = f"{run.project_id}/{run.pk}/.files/left"
-    artifact_storage().save(left, io.BytesIO(b"half"))
-    two_days_ago = timezone.now() - 2 * LooseBytes.ABANDONED
-    LooseBytes.objects.create(key=left, since=two_days_ago)
-    LooseBytes.objects.create(key=f"{left}-just-now")
+def test_next_upload_sweeps_blobs_left_by_killed_server(api, run, root):
+    abandoned = f"{run.project_id}/{run.pk}/.files/abandoned"
+    artifact_storage().save(abandoned, io.BytesIO(b"half"))
+    two_days_ago = timezone.now() - 2 * UnreferencedBlob.ABANDONED_AFTER
+    UnreferencedBlob.objects.create(key=abandoned, since=two_days_ago)
+    UnreferencedBlob.objects.create(key="recent")
 
     artifact = store(run, "a")
 
     assert everything_in(root) == [stored_path(artifact).name]
-    assert [loose.key for loose in LooseBytes.objects.all()] == [f"{left}-just-now"]
+    assert [blob.key for blob in UnreferencedBlob.objects.all()] == ["recent"]
 
 
-def test_upload_whose_bytes_were_swept_away_is_refused(run, root, monkeypatch):
-    def slowly(*args, **kwargs):
-        LooseBytes.objects.drop([loose.key for loose in LooseBytes.objects.all()])
-        return stored(*args, **kwargs)
+def test_upload_swept_before_it_finished_is_rejected(run, root, monkeypatch):
+    def sweep_and_put(*args, **kwargs):
+        UnreferencedBlob.objects.drop([blob.key for blob in UnreferencedBlob.objects.all()])
+        return original_put(*args, **kwargs)
 
-    stored = uploads.put
-    monkeypatch.setattr(uploads, "put", slowly)
+    original_put = uploads.put
+    monkeypatch.setattr(uploads, "put", sweep_and_put)
 
     with pytest.raises(UploadExpired):
         store(run, "a")
@@ -403,29 +406,29 @@ def test_upload_whose_bytes_were_swept_away_is_refused(run, root, monkeypatch):
     assert everything_in(root) == []
 
 
-def test_bytes_that_the_storage_does_not_delete_are_in_nobodys_way(run, root, monkeypatch):
-    two_days_ago = timezone.now() - 2 * LooseBytes.ABANDONED
-    stuck = LooseBytes.objects.create(key="stuck", since=two_days_ago)
+def test_blob_that_cannot_be_deleted_does_not_fail_upload(run, root, monkeypatch):
+    two_days_ago = timezone.now() - 2 * UnreferencedBlob.ABANDONED_AFTER
+    stuck = UnreferencedBlob.objects.create(key="stuck", since=two_days_ago)
 
-    def refuse(storage, name):
+    def delete(storage, name):
         raise PermissionError(name)
 
-    monkeypatch.setattr("artifacts.storage.DurableFileSystemStorage.delete", refuse)
+    monkeypatch.setattr("artifacts.storage.DurableFileSystemStorage.delete", delete)
 
     store(run, "a")
 
     stuck.refresh_from_db()
-    assert stuck.since > two_days_ago  # tried, and behind all others
+    assert stuck.since > two_days_ago  # was tried and moved to the end of the queue
 
 
-def test_run_in_the_trash_takes_no_file(api, run, root):
+def test_run_in_trash_rejects_files(api, run, root):
     run.change(deleted_at=timezone.now())
 
     assert put(api, run, "a").status_code == 400
     assert everything_in(root) == []
 
 
-def test_other_bytes_of_a_checkpoint_have_nothing_of_what_was_said_of_the_old(api, run):
+def test_replacing_checkpoint_clears_its_metadata(api, run):
     put(api, run, "ck/last.ckpt", b"old")
     put(api, run, "ck/aliases.txt", b"['best']")
 
@@ -435,7 +438,7 @@ def test_other_bytes_of_a_checkpoint_have_nothing_of_what_was_said_of_the_old(ap
 # --- checkpoints -----------------------------------------------------------------------------
 
 
-def test_client_may_say_what_a_file_is(api, run):
+def test_client_can_set_type_and_step(api, run):
     content = put(api, run, "weights.bin", query="?type=checkpoint&step=70").json()
 
     assert content["id"].startswith("ckpt_")
@@ -443,7 +446,7 @@ def test_client_may_say_what_a_file_is(api, run):
     assert content["name"] == "第 70 步检查点"
 
 
-def test_file_keeps_what_it_was_said_to_be(api, run):
+def test_replaced_file_keeps_its_type(api, run):
     put(api, run, "weights.bin", query="?type=checkpoint&step=70")
 
     content = put(api, run, "weights.bin", b"more", query="?step=80").json()
@@ -451,7 +454,7 @@ def test_file_keeps_what_it_was_said_to_be(api, run):
     assert (content["type"], content["step"]) == ("checkpoint", 80)
 
 
-def test_other_type_is_another_artifact(api, run, root, django_capture_on_commit_callbacks):
+def test_changed_type_creates_new_artifact(api, run, root, django_capture_on_commit_callbacks):
     put(api, run, "weights.bin")
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -463,36 +466,36 @@ def test_other_type_is_another_artifact(api, run, root, django_capture_on_commit
 
 
 @pytest.mark.parametrize("query", ["?type=weights", "?step=-1", "?step=x", f"?step={2**63}"])
-def test_bad_query_is_refused(api, run, query):
+def test_invalid_query_is_rejected(api, run, query):
     assert put(api, run, "a", query=query).status_code == 400
     assert not Artifact.objects.exists()
 
 
-def test_checkpoint_without_a_step_in_its_name_is_of_the_runs(run):
+def test_checkpoint_without_step_in_name_gets_step_of_run(run):
     Run.objects.filter(pk=run.pk).update(step=40)
 
     assert store(run, "last/last.ckpt").step == 40
 
 
-def test_logged_checkpoint_is_tagged_and_resumed_from():
+def test_uploaded_checkpoint_can_be_tagged_and_resumed_from():
     source = RunFactory(recipe=None, hyperparameters={})
     artifact = store(source, "epoch=1-step=200/epoch=1-step=200.ckpt", b"weights")
 
     artifact.tag(TagValue.CANDIDATE, notes="", by=None)
     run = resume_run(source, artifact, by=None, recipe=RecipeFactory())
 
-    assert (run.resumed_from, run.start_step) == (artifact, 200)
+    assert (run.resumed_from_id, run.start_step) == (artifact.pk, 200)
     assert latest_sound_checkpoint(source) == artifact
 
 
-def test_what_the_executor_took_in_goes_before_what_the_script_logged(run):
+def test_checkpoint_ingested_by_executor_takes_precedence_over_uploaded_one(run):
     own = checkpoint(run, step=100)
     store(run, "checkpoints/step-200.pt")
 
-    assert run.checkpoints().first() == own
+    assert Artifact.objects.checkpoints_of(run).first() == own
 
 
-def test_checkpoint_in_use_makes_way_and_keeps_its_bytes(run):
+def test_replaced_checkpoint_in_use_is_renamed_and_keeps_its_bytes(run):
     old = store(run, "last/last.ckpt", b"old")
     old.tag(TagValue.RELEASED, notes="", by=None)
 
@@ -503,16 +506,16 @@ def test_checkpoint_in_use_makes_way_and_keeps_its_bytes(run):
     assert (new.file, read(new)) == ("last/last.ckpt", b"new")
     assert read(old) == b"old"
     assert old.file == f"last/last@{old.pk.removeprefix('ckpt_')}.ckpt"
-    assert trees.find(run, old.file) == old
+    assert file_tree.find(run, old.file) == old
 
 
-def test_checkpoint_in_use_sent_once_more_is_the_same(run, root):
+def test_same_bytes_again_do_not_change_checkpoint_in_use(run, root):
     old = store(run, "last/last.ckpt", b"old")
     old.tag(TagValue.RELEASED, notes="", by=None)
 
     assert store(run, "last/last.ckpt", b"old") == old
     assert len(everything_in(root)) == 1
-    assert not LooseBytes.objects.exists()
+    assert not UnreferencedBlob.objects.exists()
 
 
 FOLDER = {
@@ -540,12 +543,12 @@ def test_folder_is_one_checkpoint(run):
     assert len(list(main.parts())) == len(FOLDER)
 
 
-def test_folder_is_resumed_from_as_the_folder_it_was(run, tmp_path):
+def test_fetched_folder_has_same_files(run, tmp_path):
     folder = fetch(store_folder(run), tmp_path / "resume")
 
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
     assert folder.name == "checkpoint-200"
-    assert found == FOLDER
+    assert files == FOLDER
 
 
 def test_folder_with_a_damaged_file_is_damaged(run, tmp_path):
@@ -568,7 +571,7 @@ def test_folder_in_use_keeps_its_files(run):
     assert read(run.artifacts.get(file="out/checkpoint-200/optimizer.pt")) == b"optimizer"
 
 
-# --- what loggers write beside a checkpoint --------------------------------------------------
+# --- annotations of checkpoints --------------------------------------------------------------
 
 LIGHTNING = """\
 Checkpoint:
@@ -588,7 +591,7 @@ def log_as_lightning(run, name, aliases="['latest', 'best']", metadata=LIGHTNING
     return artifact
 
 
-def test_checkpoint_tells_what_its_logger_wrote_beside_it(api, run):
+def test_checkpoint_shows_annotations_of_its_logger(api, run):
     log_as_lightning(run, "epoch=1-step=200")
 
     query = {"type": "checkpoint"}
@@ -605,13 +608,13 @@ def test_checkpoint_tells_what_its_logger_wrote_beside_it(api, run):
     assert "val_loss 0.25" in page
 
 
-def test_step_that_the_metadata_knows_is_the_checkpoints(run):
+def test_checkpoint_gets_step_from_metadata(run):
     artifact = log_as_lightning(run, "best")
 
     assert (artifact.step, artifact.name) == (200, "第 200 步检查点")
 
 
-def test_alias_is_of_the_last_checkpoint_that_got_it(run):
+def test_alias_moves_to_last_checkpoint_it_was_assigned_to(run):
     first = log_as_lightning(run, "step=100")
     second = log_as_lightning(run, "step=200", aliases="['latest']")
 
@@ -620,7 +623,7 @@ def test_alias_is_of_the_last_checkpoint_that_got_it(run):
     assert second.metadata["aliases"] == ["latest"]
 
 
-def test_metadata_of_no_checkpoint_is_a_file(run):
+def test_metadata_file_without_checkpoint_is_an_ordinary_file(run):
     store(run, "notes/metadata.yaml", LIGHTNING.encode())
 
     assert [artifact.metadata for artifact in Artifact.objects.all()] == [{}]
@@ -640,7 +643,7 @@ def test_metadata_of_no_checkpoint_is_a_file(run):
         "- 1",
     ],
 )
-def test_metadata_that_is_nothing_of_the_kind_is_a_file(run, text):
+def test_invalid_annotation_is_an_ordinary_file(run, text):
     artifact = log_as_lightning(run, "step=100", aliases=text, metadata=text)
 
     assert artifact.metadata == {}
@@ -651,17 +654,17 @@ def test_metadata_that_is_nothing_of_the_kind_is_a_file(run, text):
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_no_text_fails_the_upload(run, text):
+def test_no_annotation_text_fails_upload(run, text):
     log_as_lightning(run, "step=100", aliases=text, metadata=text)
 
 
-def test_checkpoint_that_was_deleted_meanwhile_is_said_to_be_gone(run):
+def test_tagging_or_resuming_deleted_checkpoint_raises_checkpoint_gone(run):
     artifact = store(run, "last/last.ckpt")
-    trees.delete(run, "last")
+    file_tree.delete(run, "last")
 
-    with pytest.raises(ArtifactGone):
+    with pytest.raises(CheckpointGone):
         artifact.tag(TagValue.CANDIDATE, notes="", by=None)
-    with pytest.raises(ArtifactGone):
+    with pytest.raises(CheckpointGone):
         resume_run(run, artifact, by=None)
 
 
@@ -669,12 +672,12 @@ def test_checkpoint_that_was_deleted_meanwhile_is_said_to_be_gone(run):
 
 
 def listed(run, folder=""):
-    return {entry.path: entry.size_bytes for entry in trees.entries(run, folder)}
+    return {entry.path: entry.size_bytes for entry in file_tree.entries(run, folder)}
 
 
-def test_tree_has_trainhubs_own_and_what_clients_logged(run):
+def test_tree_contains_own_and_uploaded_files(run):
     config = store_configuration(run)
-    events = run.artifacts.record_events(run, run.artifacts.put_events(run, io.BytesIO(b"e")))
+    events = storing.record_events(run, storing.put_events(run, io.BytesIO(b"e")))
     store(run, "a/b/c", b"123")
     store(run, "a/d", b"1")
 
@@ -682,19 +685,19 @@ def test_tree_has_trainhubs_own_and_what_clients_logged(run):
     assert listed(run, "a") == {"a/b": None, "a/d": 1}
     assert listed(run, "tensorboard") == {f"tensorboard/events.out.tfevents.{run.pk}": 1}
     assert listed(run, "a/d") == listed(run, "nothing") == {}
-    assert trees.find(run, events.tree_path) == events
+    assert file_tree.find(run, events.tree_path) == events
 
 
-def test_tree_shows_the_clients_file_where_both_have_one(run):
+def test_tree_shows_uploaded_file_over_own_file_of_same_path(run):
     store_configuration(run)
-    run.artifacts.record_events(run, run.artifacts.put_events(run, io.BytesIO(b"e")))
+    storing.record_events(run, storing.put_events(run, io.BytesIO(b"e")))
     store(run, "config.json", b"1")
     store(run, "tensorboard", b"22")
 
     assert listed(run) == {"config.json": 1, "tensorboard": 2}
 
 
-def test_tree_of_many_files_takes_few_queries(run, django_assert_max_num_queries):
+def test_tree_of_many_files_needs_few_queries(run, django_assert_max_num_queries):
     for number in range(30):
         store(run, f"a/{number}")
 
@@ -702,7 +705,7 @@ def test_tree_of_many_files_takes_few_queries(run, django_assert_max_num_queries
         assert len(listed(run, "a")) == 30
 
 
-def test_folder_among_thousands_of_files_is_found_by_index(run):
+def test_folder_among_thousands_of_files_uses_index(run):
     rows = [
         Artifact(
             id=new_id("file"),
@@ -728,26 +731,26 @@ def test_folder_among_thousands_of_files_is_found_by_index(run):
     assert "(file)::text >= '7/'" in plan
 
 
-def test_deleted_folder_is_gone_with_its_bytes(run, root, django_capture_on_commit_callbacks):
+def test_deleting_folder_deletes_its_bytes(run, root, django_capture_on_commit_callbacks):
     for path in ("a/b/c", "a/d", "ab"):
         store(run, path)
 
     with django_capture_on_commit_callbacks(execute=True):
-        assert trees.delete(run, "a") == 2
+        assert file_tree.delete(run, "a") == 2
 
     assert listed(run) == {"ab": 7}
     assert len(everything_in(root)) == 1
-    assert not LooseBytes.objects.exists()
+    assert not UnreferencedBlob.objects.exists()
 
 
 @pytest.mark.parametrize(
     "path", ["", "out", "out/checkpoint-200", "out/checkpoint-200/optimizer.pt"]
 )
-def test_files_of_a_checkpoint_in_use_are_not_deleted(run, path):
+def test_files_of_checkpoint_in_use_are_not_deleted(run, path):
     tag(store_folder(run))
 
     with pytest.raises(InUse):
-        trees.delete(run, path)
+        file_tree.delete(run, path)
 
     assert Artifact.objects.count() == len(FOLDER)
 
@@ -762,61 +765,61 @@ def register(artifact):
     model.add_version(source, run_link="", description="", tags={}, by=None)
 
 
-@pytest.mark.parametrize("rely_on", [tag, resume, register])
-def test_folder_stays_whoever_relies_on_a_checkpoint_in_it(run, rely_on):
-    others = [store(run, f"out/{number}.ckpt") for number in range(3)]
-    rely_on(others[1])
+@pytest.mark.parametrize("use", [tag, resume, register])
+def test_folder_with_checkpoint_in_use_is_not_deleted(run, use):
+    checkpoints = [store(run, f"out/{number}.ckpt") for number in range(3)]
+    use(checkpoints[1])
 
-    with pytest.raises(InUse, match=others[1].pk):
-        trees.delete(run, "out")
+    with pytest.raises(InUse, match=checkpoints[1].pk):
+        file_tree.delete(run, "out")
 
-    assert set(run.artifacts.all()) == set(others)
+    assert set(run.artifacts.all()) == set(checkpoints)
 
 
-def test_checkpoint_in_use_elsewhere_keeps_no_other_folder(run):
+def test_folder_can_be_deleted_with_checkpoint_in_use_in_another_folder(run):
     tag(store(run, "best/step=1.ckpt"))
     store(run, "out/step=1.ckpt")
 
-    assert trees.delete(run, "out") == 1
+    assert file_tree.delete(run, "out") == 1
 
 
 def queries_to_delete(run, checkpoints):
     for number in range(checkpoints):
         store(run, f"out/{number}.ckpt")
     with CaptureQueriesContext(connection) as queries:
-        assert trees.delete(run, "out") == checkpoints
+        assert file_tree.delete(run, "out") == checkpoints
     return len(queries)
 
 
-def test_folder_of_many_checkpoints_is_deleted_with_as_few_queries(run):
+def test_query_count_of_deletion_does_not_grow_with_checkpoints(run):
     assert queries_to_delete(run, checkpoints=20) == queries_to_delete(run, checkpoints=2)
 
 
 @with_two_connections
-def test_tag_that_deletion_has_to_wait_for_keeps_the_checkpoints_files(run):
+def test_deletion_that_waits_for_concurrent_tag_keeps_files(run):
     main = store_folder(run)
 
     def delete():
         with pytest.raises(InUse):
-            trees.delete(run, "out/checkpoint-200/optimizer.pt")
+            file_tree.delete(run, "out/checkpoint-200/optimizer.pt")
 
     with ThreadPoolExecutor(1) as pool:
         with transaction_elsewhere(lambda: tag(main)):
-            deletion = pool.submit(on_a_connection_of_its_own, delete)
-            wait_until(somebody_waits_for_a_lock)
+            deletion = pool.submit(with_own_connection, delete)
+            wait_until(some_connection_waits_for_lock)
         deletion.result(timeout=30)
 
     assert run.artifacts.count() == len(FOLDER)
 
 
-def on_a_connection_of_its_own(function):
+def with_own_connection(function):
     try:
         function()
     finally:
         connection.close()
 
 
-def somebody_waits_for_a_lock():
+def some_connection_waits_for_lock():
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT FROM pg_stat_activity"
@@ -825,13 +828,13 @@ def somebody_waits_for_a_lock():
         return cursor.rowcount
 
 
-def test_trainhubs_own_is_not_deleted(run):
+def test_own_artifacts_are_not_deleted(run):
     store_configuration(run)
     store(run, "a")
 
     with pytest.raises(InUse):
-        trees.delete(run, "config.json")
-    trees.delete(run, "")
+        file_tree.delete(run, "config.json")
+    file_tree.delete(run, "")
 
     assert [artifact.type for artifact in Artifact.objects.all()] == [ArtifactType.CONFIG]
 
@@ -840,7 +843,7 @@ def test_trainhubs_own_is_not_deleted(run):
 
 
 @pytest.mark.parametrize("size", [0, 1000, 20 * CHUNK_BYTES], ids=["empty", "small", "in parts"])
-def test_s3_upload_comes_back_as_it_was(s3, api, run, size):
+def test_s3_download_returns_uploaded_bytes(s3, api, run, size):
     content = os.urandom(size)
 
     assert put(api, run, "a/b", content).json()["sha256"] == sha256(content)
@@ -856,7 +859,7 @@ def test_s3_interrupted_upload_leaves_nothing(s3, api, run, sent):
     assert response.status_code == 400
     assert objects_in(s3) == []
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=s3.bucket)
-    assert not LooseBytes.objects.exists()
+    assert not UnreferencedBlob.objects.exists()
 
 
 def test_s3_wrong_checksum_leaves_nothing(s3, api, run):
@@ -864,7 +867,7 @@ def test_s3_wrong_checksum_leaves_nothing(s3, api, run):
     assert objects_in(s3) == []
 
 
-def test_s3_replaced_bytes_go(s3, run, django_capture_on_commit_callbacks):
+def test_s3_replaced_bytes_are_deleted(s3, run, django_capture_on_commit_callbacks):
     store(run, "a", b"old")
 
     with django_capture_on_commit_callbacks(execute=True):

@@ -1,6 +1,6 @@
-"""A real browser against a real server, with a real worker beside it.
+"""Fixtures for tests with a real browser, server, and worker.
 
-Where there is no Chromium these tests are skipped, and say so; in CI that is a failure.
+Without Chromium these tests are skipped; in CI they fail.
 """
 
 import os
@@ -11,17 +11,17 @@ import pytest
 from django.db import connections
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from runs.executors.simulated import SimulatedExecutor
+from execution.executors.simulated import SimulatedExecutor
+from execution.worker import WorkerLoop
 from runs.models import ExecutorName
-from runs.worker import WorkerLoop
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 15_000
 FLAGS = [
-    "--no-sandbox",  # CI tests as root
+    "--no-sandbox",  # CI runs as root
     "--disable-dev-shm-usage",
     "--disable-gpu",
-    # It talks to the server under test and to nobody else.
+    # Connect to nothing but the server under test.
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -37,11 +37,11 @@ def find_chromium():
 
 @pytest.fixture
 def browser(live_server, monkeypatch):
-    """A Chromium for one test, started after the test's database is ready and ended before it goes.
+    """A Chromium for one test, started after the test database is ready and closed before teardown.
 
-    Playwright's synchronous interface keeps an event loop running in this thread, and in such a
-    thread Django has connections of their own: they must neither meet the fixtures of the database
-    nor outlive the loop.
+    Playwright's synchronous API keeps an event loop running in this thread, and in such a thread
+    Django opens separate connections: they must neither mix with the database fixtures nor outlive
+    the loop.
     """
     executable = find_chromium()
     if executable is None:
@@ -59,7 +59,7 @@ def browser(live_server, monkeypatch):
 
 @pytest.fixture
 def open_page(browser: Browser, live_server):
-    """Makes pages; at the end of the test every one must have been free of errors."""
+    """Open pages, and fail the test if any of them had a script error or a server error."""
     contexts, problems = [], []
 
     def make(**options) -> Page:
@@ -68,11 +68,13 @@ def open_page(browser: Browser, live_server):
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
-        page.on("console", lambda said: said.type == "error" and problems.append(said.text))
+        page.on(
+            "console", lambda message: message.type == "error" and problems.append(message.text)
+        )
         page.on(
             "response",
-            lambda answer: (
-                answer.status >= 500 and problems.append(f"{answer.status} {answer.url}")
+            lambda response: (
+                response.status >= 500 and problems.append(f"{response.status} {response.url}")
             ),
         )
         return page
@@ -90,8 +92,8 @@ def page(open_page) -> Page:
 
 @pytest.fixture
 def worker(live_server):
-    """Works on simulated runs, 5 steps a tick, until the test ends."""
-    executor = SimulatedExecutor(steps_a_poll=5)
+    """A worker that executes simulated runs, 5 steps per tick, until the test ends."""
+    executor = SimulatedExecutor(steps_per_poll=5)
     loop = WorkerLoop(
         name="browser-tests", executors={ExecutorName.SIMULATED: executor}, tick_seconds=0.2
     )
@@ -105,6 +107,6 @@ def worker(live_server):
     thread = threading.Thread(target=work, name="worker")
     thread.start()
     yield loop
-    loop.stop.set()
+    loop.stopping.set()
     thread.join(timeout=20)
     assert not thread.is_alive()

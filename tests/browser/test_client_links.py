@@ -1,4 +1,4 @@
-"""The addresses that MLflow's clients print lead to the pages they mean."""
+"""The URLs that MLflow clients print redirect to the matching pages."""
 
 import re
 
@@ -21,26 +21,26 @@ def run() -> Run:
     return RunFactory(recipe=None, status=RunStatus.COMPLETED)
 
 
-def test_link_of_a_run_leads_to_its_page(page: Page, run: Run):
+def test_run_link_redirects_to_the_run_page(page: Page, run: Run):
     page.goto(f"/#/experiments/{run.project_id}/runs/{run.pk}")
 
     expect(page).to_have_url(re.compile(f"/dashboard/projects/{run.project_id}/runs/{run.pk}$"))
 
 
-def test_link_of_an_experiment_leads_to_its_project(page: Page, run: Run):
+def test_experiment_link_redirects_to_the_project_page(page: Page, run: Run):
     page.goto(f"/#/experiments/{run.project_id}")
 
     expect(page).to_have_url(re.compile(f"/dashboard/projects/{run.project_id}$"))
 
 
 @pytest.mark.parametrize("fragment", ["", "#/models/x", "#/experiments/../../admin"])
-def test_root_otherwise_leads_to_the_projects(page: Page, fragment: str):
+def test_root_without_a_link_redirects_to_the_project_list(page: Page, fragment: str):
     page.goto(f"/{fragment}")
 
     expect(page.get_by_role("link", name="新建项目")).to_be_visible()
 
 
-def test_link_survives_the_sign_in(page: Page, run: Run, settings):
+def test_link_survives_sign_in(page: Page, run: Run, settings):
     settings.OPEN_MODE = False
     User.objects.create_user("xiaoli", password="correct horse battery")
 

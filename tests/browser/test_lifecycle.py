@@ -1,4 +1,4 @@
-"""A training from the project to the tagged checkpoint, as somebody does it in a browser."""
+"""A training run in the browser, from creating a project to tagging a checkpoint."""
 
 import re
 
@@ -12,7 +12,7 @@ from tests.factories import ProjectFactory, RunFactory
 
 pytestmark = [
     pytest.mark.browser,
-    # The threads of the server and the worker see only what is committed.
+    # The server and worker threads see only committed data.
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
 ]
 
@@ -45,7 +45,7 @@ def cancel_run(page: Page) -> None:
 
 
 def last_step_drawn(page: Page) -> int:
-    """The last step that the first chart, the losses', holds: uPlot's legend says it."""
+    """Return the last step in the first chart (the losses), as shown in uPlot's legend."""
     text = page.locator(".chart .u-legend .u-value").first.inner_text()
     return int(text) if text.isdigit() else 0
 
@@ -55,11 +55,11 @@ def wait_until_drawn_beyond(page: Page, step: int) -> None:
     page.wait_for_function(f"step => Number({drawn}) > step", arg=step)
 
 
-def test_a_training_from_project_to_tag(page, worker):
+def test_training_from_project_to_tagged_checkpoint(page, worker):
     create_project(page)
     start_run(page, steps=2000)
 
-    # Its curve and its log grow while one looks on.
+    # The chart and the log grow while the page is open.
     expect(page.locator("#run-live .badge").first).to_have_text("运行中")
     chart = page.locator(".chart", has_text="loss")
     expect(chart.locator("canvas")).to_be_visible()
@@ -90,23 +90,23 @@ def test_a_training_from_project_to_tag(page, worker):
     wait_until_drawn_beyond(page, resumed.start_step)
 
 
-def test_polling_stops_when_the_run_is_over(page, worker):
+def test_polling_stops_when_the_run_ends(page, worker):
     run = RunFactory(hyperparameters={"max_steps": 40}, total_steps=40)
     page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
 
     expect(page.locator("#run-live .badge").first).to_have_text("已完成")
     expect(page.locator("#log-next")).to_have_count(0)
     expect(page.get_by_role("button", name="再次运行")).to_be_visible()
-    # One round may be under way still; after it, silence.
+    # One request may still be in flight; after it there must be none.
     page.wait_for_timeout(2500)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested = []
+    page.on("request", lambda request: requested.append(request.url))
     page.wait_for_timeout(3500)
 
-    assert asked == []
+    assert requested == []
 
 
-def test_charts_are_not_rebuilt_by_new_points(page, worker):
+def test_new_points_do_not_recreate_charts(page, worker):
     run = RunFactory(hyperparameters={"max_steps": 2000}, total_steps=2000)
     page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
     rate = page.locator(".chart", has_text="learning_rate")
@@ -118,7 +118,7 @@ def test_charts_are_not_rebuilt_by_new_points(page, worker):
     expect(rate.locator("canvas[data-mark=same]")).to_have_count(1)
 
 
-def test_an_open_form_survives_the_refresh_around_it(page, worker):
+def test_open_form_survives_a_refresh(page, worker):
     run = RunFactory(hyperparameters={"max_steps": 2000}, total_steps=2000)
     page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
     first = page.locator("#run-artifacts tr", has_text="第 100 步检查点")
@@ -131,24 +131,24 @@ def test_an_open_form_survives_the_refresh_around_it(page, worker):
     expect(first.get_by_label("备注")).to_be_visible()
 
 
-def test_the_log_can_be_paused(page, worker):
+def test_log_can_be_paused(page, worker):
     run = RunFactory(hyperparameters={"max_steps": 2000}, total_steps=2000)
     page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
     lines = page.locator("#log .line")
     expect(lines.nth(2)).to_be_attached()
 
     page.get_by_role("button", name="暂停").click()
-    page.wait_for_timeout(1500)  # a request may be under way
+    page.wait_for_timeout(1500)  # a request may be in flight
     paused_at = lines.count()
     page.wait_for_timeout(2500)
-    still = lines.count()
+    later = lines.count()
     page.get_by_role("button", name="继续").click()
 
-    assert still == paused_at
+    assert later == paused_at
     expect(lines.nth(paused_at)).to_be_attached()
 
 
-def test_the_language_is_switched_on_any_page(page):
+def test_language_can_be_switched_on_any_page(page):
     project = ProjectFactory(name="Summaries")
     page.goto(f"/dashboard/projects/{project.pk}")
 
@@ -168,7 +168,7 @@ def test_everything_works_without_javascript(open_page, worker):
     run = Run.objects.get()
 
     expect(page.locator("noscript p")).to_contain_text("曲线需要启用 JavaScript")
-    for _ in range(40):  # without scripts one reloads
+    for _ in range(40):  # without JavaScript the user reloads
         page.reload()
         if page.locator("#run-artifacts", has_text="第 100 步检查点").count():
             break
@@ -187,13 +187,12 @@ def test_everything_works_without_javascript(open_page, worker):
     page.get_by_role("button", name="English").click()
     expect(page.locator("#run-live .badge").first).to_have_text("Running")
 
-    assert Run.objects.exclude(pk=run.pk).get().resumed_from == Artifact.objects.get(
-        tags__value="候选"
-    )
+    resumed = Run.objects.exclude(pk=run.pk).get()
+    assert resumed.resumed_from_id == Artifact.objects.get(tags__value="候选").pk
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_no_page_is_wider_than_the_screen(open_page, width):
+def test_no_page_is_wider_than_the_viewport(open_page, width):
     page = open_page(viewport={"width": width, "height": 844})
     run = RunFactory(name="r" * 120, dataset="d" * 300, hyperparameters={"k" * 200: "v" * 300})
     run.transition(RunStatus.FAILED, reason="x" * 400)

@@ -1,4 +1,4 @@
-"""examples/char_lm as TrainHub runs it: a process, its environment, its files, its exit code."""
+"""examples/char_lm as TrainHub runs it: process, environment, files, and exit code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DOCUMENTED_MODULES = (
     "statistics string textwrap"
 )
 DEADLINE_SECONDS = 60
-# A model that makes hundreds of steps in less time than Python takes to start.
+# A model that runs hundreds of steps in less time than Python takes to start.
 SMALL: dict[str, Any] = {
     "batch_size": 32,
     "context_length": 4,
@@ -39,8 +39,8 @@ SMALL: dict[str, Any] = {
 
 
 def natural_text() -> str:
-    """Return 20,000 characters written by people: what the standard library says of itself."""
-    texts: dict[str, None] = {}  # a docstring that many objects share counts once
+    """Return 20,000 characters of human-written text: docstrings of the standard library."""
+    texts: dict[str, None] = {}  # docstrings shared by several objects count once
     for name in DOCUMENTED_MODULES.split():
         module = importlib.import_module(name)
         members = [value for _, value in sorted(vars(module).items()) if inspect.isclass(value)]
@@ -51,7 +51,7 @@ def natural_text() -> str:
 
 @dataclass
 class Run:
-    """One run's folder, laid out as TrainHub would."""
+    """The folder of one run, laid out as TrainHub does."""
 
     directory: Path
     hyperparameters: dict[str, Any] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Run:
         return _finish(self.start())
 
     def interrupt(self, number: signal.Signals, after_step: int) -> tuple[int, str]:
-        """Send a signal once ``after_step`` is reported; return exit code and log."""
+        """Send a signal once ``after_step`` is reported; return the exit code and the log."""
         process = self.start()
         self.wait_for_step(after_step, process)
         process.send_signal(number)
@@ -147,7 +147,7 @@ def _finish(process: subprocess.Popen[bytes]) -> subprocess.CompletedProcess[str
         process.kill()
         process.communicate()
         raise
-    # Decoded here: text mode would turn the carriage returns of the progress bar into newlines.
+    # Decode here: text mode would turn the carriage returns of the progress bar into newlines.
     return subprocess.CompletedProcess(
         process.args, process.returncode, stdout.decode(), stderr.decode()
     )
@@ -168,14 +168,14 @@ class FinishedRun:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """Return a run with all the default hyperparameters: 400 steps, a few seconds."""
+    """Return a finished run with the default hyperparameters: 400 steps, a few seconds."""
     directory = tmp_path_factory.mktemp("finished")
     (directory / "text.txt").write_text(natural_text(), encoding="utf-8")
     run = Run(directory / "run", dataset=str(directory / "text.txt"))
     return FinishedRun(run, run.finish())
 
 
-def test_finished_run_exits_with_zero_and_nothing_on_stderr(finished: FinishedRun) -> None:
+def test_finished_run_exits_with_zero_and_empty_stderr(finished: FinishedRun) -> None:
     assert (finished.result.returncode, finished.result.stderr) == (0, "")
 
 
@@ -202,7 +202,7 @@ def test_evaluation_file_describes_the_last_step(finished: FinishedRun) -> None:
     assert len(evaluation["sample"]) == 200
 
 
-def test_metrics_lines_are_flat_numbers_at_growing_steps(finished: FinishedRun) -> None:
+def test_metrics_lines_are_flat_numbers_at_increasing_steps(finished: FinishedRun) -> None:
     lines = finished.run.metrics()
 
     assert [line["step"] for line in lines] == list(range(10, 401, 10))
@@ -221,7 +221,7 @@ def test_metrics_lines_are_flat_numbers_at_growing_steps(finished: FinishedRun) 
     assert {"eval_loss", "eval_perplexity"} <= lines[-1].keys()
 
 
-def test_log_has_a_line_for_every_tenth_step(finished: FinishedRun) -> None:
+def test_log_has_a_line_every_ten_steps(finished: FinishedRun) -> None:
     pattern = r"step (\d+)/400 - loss=\d+\.\d+ lr=\S+ tokens/s=\d+"
 
     steps = [int(step) for step in re.findall(pattern, finished.result.stdout)]
@@ -229,7 +229,7 @@ def test_log_has_a_line_for_every_tenth_step(finished: FinishedRun) -> None:
     assert steps == list(range(10, 401, 10))
 
 
-def test_checkpoints_are_whole_and_at_every_hundredth_step(finished: FinishedRun) -> None:
+def test_checkpoints_are_complete_and_saved_every_hundred_steps(finished: FinishedRun) -> None:
     paths = finished.run.checkpoints()
 
     assert [Checkpoint.load(path).step for path in paths] == [100, 200, 300, 400]
@@ -250,7 +250,7 @@ def test_signal_saves_a_checkpoint_of_the_step_reached(
     assert log.endswith(f"{number.name}: stopped at step {step}/1000000, checkpoint saved\n")
 
 
-def test_run_interrupted_anywhere_and_resumed_is_the_run_in_one_go(
+def test_interrupted_and_resumed_run_equals_uninterrupted_run(
     tmp_path: Path, text_file: str
 ) -> None:
     interrupted = Run(tmp_path / "a", SMALL | {"max_steps": 1_000_000}, text_file)
@@ -259,18 +259,16 @@ def test_run_interrupted_anywhere_and_resumed_is_the_run_in_one_go(
     last = Checkpoint.load(saved).step + 40
 
     resumed = Run(tmp_path / "b", SMALL | {"max_steps": last}, text_file, resume_from=saved)
-    in_one_go = Run(tmp_path / "c", SMALL | {"max_steps": last}, text_file)
+    uninterrupted = Run(tmp_path / "c", SMALL | {"max_steps": last}, text_file)
 
     assert resumed.finish().returncode == 0
-    assert in_one_go.finish().returncode == 0
+    assert uninterrupted.finish().returncode == 0
     assert [line["step"] for line in resumed.metrics()] == list(range(last - 39, last + 1))
-    assert resumed.checkpoint(last).read_bytes() == in_one_go.checkpoint(last).read_bytes()
-    assert resumed.evaluation() == in_one_go.evaluation()
+    assert resumed.checkpoint(last).read_bytes() == uninterrupted.checkpoint(last).read_bytes()
+    assert resumed.evaluation() == uninterrupted.evaluation()
 
 
-def test_two_hundred_steps_and_two_hundred_more_are_four_hundred(
-    tmp_path: Path, finished: FinishedRun
-) -> None:
+def test_run_resumed_halfway_equals_run_of_all_steps(tmp_path: Path, finished: FinishedRun) -> None:
     dataset = finished.run.dataset
     first = Run(tmp_path / "first", {"max_steps": 200}, dataset)
     assert first.finish().returncode == 0
@@ -281,7 +279,7 @@ def test_two_hundred_steps_and_two_hundred_more_are_four_hundred(
     assert second.checkpoint(400).read_bytes() == finished.run.checkpoint(400).read_bytes()
 
 
-def test_resuming_a_finished_run_evaluates_it_again_and_exits_with_zero(
+def test_resumed_finished_run_is_evaluated_again_and_exits_with_zero(
     tmp_path: Path, finished: FinishedRun
 ) -> None:
     saved = finished.run.checkpoint(400)
@@ -294,7 +292,7 @@ def test_resuming_a_finished_run_evaluates_it_again_and_exits_with_zero(
     assert run.checkpoint(400).read_bytes() == saved.read_bytes()
 
 
-def test_killed_run_leaves_only_whole_checkpoints(tmp_path: Path, text_file: str) -> None:
+def test_killed_run_leaves_only_complete_checkpoints(tmp_path: Path, text_file: str) -> None:
     hyperparameters = SMALL | {"max_steps": 1_000_000, "checkpoint_every": 1}
     run = Run(tmp_path / "run", hyperparameters, text_file)
 
@@ -304,12 +302,12 @@ def test_killed_run_leaves_only_whole_checkpoints(tmp_path: Path, text_file: str
     steps = [Checkpoint.load(path).step for path in run.checkpoints()]
     assert steps == list(range(1, len(steps) + 1))
     assert len(steps) >= 14
-    # A half-written file keeps its dot, by which it is told from a checkpoint.
+    # A partially written file keeps its leading dot, which tells it from a checkpoint.
     others = set(run.checkpoint_dir.iterdir()) - set(run.checkpoints())
     assert all(path.name.startswith(".") for path in others)
 
 
-def test_script_without_trainhub_writes_into_the_current_folder(
+def test_script_without_trainhub_writes_to_the_current_folder(
     tmp_path: Path, text_file: str
 ) -> None:
     settings = {"dataset": "text.txt", "hyperparameters": SMALL | {"max_steps": 5}}
@@ -331,7 +329,7 @@ def test_unknown_hyperparameter_is_logged_and_ignored(tmp_path: Path, text_file:
     assert "warning: unknown hyperparameter 'lora_rank' is ignored" in result.stdout
 
 
-def test_progress_bar_is_drawn_on_stderr_when_wanted(tmp_path: Path, text_file: str) -> None:
+def test_progress_bar_is_drawn_on_stderr_when_enabled(tmp_path: Path, text_file: str) -> None:
     run = Run(tmp_path / "run", SMALL | {"max_steps": 4, "progress_bar": True}, text_file)
 
     result = run.finish()
@@ -352,7 +350,7 @@ def test_diverged_training_exits_with_one_and_saves_nothing(tmp_path: Path, text
 
 
 @pytest.mark.parametrize(
-    ("hyperparameters", "complaint"),
+    ("hyperparameters", "message"),
     [
         ({"learning_rate": -0.1}, "learning_rate must be at least 0, not -0.1"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
@@ -360,16 +358,16 @@ def test_diverged_training_exits_with_one_and_saves_nothing(tmp_path: Path, text
     ],
 )
 def test_unusable_hyperparameter_exits_with_two(
-    tmp_path: Path, text_file: str, hyperparameters: dict[str, Any], complaint: str
+    tmp_path: Path, text_file: str, hyperparameters: dict[str, Any], message: str
 ) -> None:
     result = Run(tmp_path / "run", hyperparameters, text_file).finish()
 
     assert result.returncode == 2
-    _assert_one_line(result.stderr, complaint)
+    _assert_one_line(result.stderr, message)
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "message"),
     [
         (None, "is not a file"),
         (b"\xff\xfe\x00 not UTF-8", "is not UTF-8"),
@@ -377,7 +375,7 @@ def test_unusable_hyperparameter_exits_with_two(
     ],
 )
 def test_unusable_dataset_exits_with_two(
-    tmp_path: Path, content: bytes | None, complaint: str
+    tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     dataset = tmp_path / "text.txt"
     if content is not None:
@@ -386,7 +384,7 @@ def test_unusable_dataset_exits_with_two(
     result = Run(tmp_path / "run", {}, str(dataset)).finish()
 
     assert result.returncode == 2
-    _assert_one_line(result.stderr, complaint)
+    _assert_one_line(result.stderr, message)
 
 
 def test_damaged_checkpoint_exits_with_two(tmp_path: Path, finished: FinishedRun) -> None:
@@ -421,7 +419,7 @@ def test_checkpoint_past_the_last_step_exits_with_two(
     _assert_one_line(result.stderr, "the checkpoint is at step 200, past the last step 100")
 
 
-def _assert_one_line(stderr: str, complaint: str) -> None:
-    assert complaint in stderr
+def _assert_one_line(stderr: str, message: str) -> None:
+    assert message in stderr
     assert stderr.startswith("error: ")
     assert stderr.count("\n") == 1

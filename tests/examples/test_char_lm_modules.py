@@ -1,4 +1,4 @@
-"""The parts of examples/char_lm, each against what the literature or arithmetic says of it."""
+"""The modules of examples/char_lm, checked against the literature and arithmetic."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from reporting import MetricsFile
 from training import Training
 
 ENGLISH = """\
-A run waits in the queue until a worker with free seats claims it. The worker starts the training
+A run waits in the queue until a worker with free slots claims it. The worker starts the training
 script, reads what it prints, and follows the file of metrics. When someone asks for the run to be
 stopped, the script finishes the step it is in, saves a checkpoint and leaves; from that checkpoint
 another worker can go on as if nothing had happened.
@@ -87,7 +87,7 @@ class TestModel:
     def double_parameters(self) -> Parameters:
         shape = ModelShape(vocabulary_size=7, context_length=3, embedding_dim=2, hidden_dim=5)
         rng = np.random.default_rng(1)
-        # Biases too: at zero, a sign or a factor lost from their gradient would not show.
+        # Biases too: at zero, a wrong sign or factor in their gradient would go unnoticed.
         return {name: rng.standard_normal(size) for name, size in shape.parameter_shapes().items()}
 
     def test_gradients_agree_with_finite_differences(self) -> None:
@@ -159,14 +159,14 @@ class TestAdamW:
         np.testing.assert_allclose(gradients["b"], [[0, 0.8]])
 
     @pytest.mark.parametrize("largest_norm", [0, 5.5])
-    def test_clipping_leaves_what_is_within_the_limit(self, largest_norm: float) -> None:
+    def test_clipping_keeps_gradients_within_the_limit(self, largest_norm: float) -> None:
         gradients = {"a": np.array([3.0, 4.0])}
 
         clip_gradients(gradients, largest_norm)
 
         np.testing.assert_array_equal(gradients["a"], [3, 4])
 
-    def test_learning_rate_rises_and_then_stays(self) -> None:
+    def test_learning_rate_warms_up_and_then_stays_constant(self) -> None:
         rates = [learning_rate_at(step, 0.8, warmup_steps=4) for step in (1, 2, 4, 5, 1_000)]
 
         assert rates == [0.2, 0.4, 0.8, 0.8, 0.8]
@@ -175,7 +175,7 @@ class TestAdamW:
 
 class TestCorpus:
     @pytest.mark.parametrize(("length", "context_length"), [(640, 16), (20_003, 6), (99_999, 1)])
-    def test_no_character_is_seen_with_both_parts(self, length: int, context_length: int) -> None:
+    def test_parts_share_no_character(self, length: int, context_length: int) -> None:
         split = Split.of(length, context_length)
 
         window = np.arange(-context_length, 1)
@@ -197,14 +197,14 @@ class TestCorpus:
             assert "worker" in part
             assert "检查点" in part
 
-    def test_vocabulary_gives_ids_to_repeated_characters_only(self) -> None:
+    def test_vocabulary_contains_only_repeated_characters(self) -> None:
         vocabulary = Vocabulary.from_code_points(code_points("猫aa猫b\ufffd\ufffd😀😀"))
 
         assert vocabulary.characters == "a猫😀"
         assert vocabulary.encode("a猫😀b\ufffd").tolist() == [1, 2, 3, 0, 0]
         assert vocabulary.decode(np.array([1, 2, 3, 0])) == "a猫😀\ufffd"
 
-    def test_vocabulary_knows_nothing_of_the_held_out_text(self) -> None:
+    def test_vocabulary_ignores_the_held_out_text(self) -> None:
         split = Split.of(len(TEXT), 4)
         text = "".join(
             "é" if held_out else character
@@ -224,16 +224,16 @@ class TestCorpus:
         assert targets.tolist() == corpus.ids[[4, 30]].tolist()
 
     @pytest.mark.parametrize("text", ["", "x" * 159])
-    def test_short_text_is_refused(self, text: str) -> None:
+    def test_short_text_is_rejected(self, text: str) -> None:
         with pytest.raises(ConfigurationError, match="too short"):
             Corpus.build(text, 4, None)
 
-    def test_text_of_one_character_is_refused(self) -> None:
+    def test_text_of_one_character_is_rejected(self) -> None:
         with pytest.raises(ConfigurationError, match="fewer than two characters"):
             Corpus.build("x" * 1_000, 4, None)
 
     @pytest.mark.parametrize("dataset", ["no/such/file", "examples", "nul\0l"])
-    def test_dataset_that_is_no_file_is_refused(self, dataset: str) -> None:
+    def test_dataset_that_is_not_a_file_is_rejected(self, dataset: str) -> None:
         with pytest.raises(ConfigurationError, match="is not a file"):
             read_text(dataset)
 
@@ -247,7 +247,7 @@ class TestCorpus:
 
         assert read_text(dataset) == "Hello\n\n\n你好\n"
 
-    def test_missing_readme_files_are_named(
+    def test_missing_readme_files_are_reported(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("corpus.REPOSITORY", tmp_path)
@@ -255,7 +255,7 @@ class TestCorpus:
         with pytest.raises(ConfigurationError, match=r"no README\.md or README\.zh\.md in"):
             read_text("readme")
 
-    def test_relative_dataset_is_looked_for_in_the_repository_first(
+    def test_relative_dataset_is_resolved_in_the_repository_first(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "repository").mkdir()
@@ -293,7 +293,7 @@ class TestEvaluation:
         contexts, targets = corpus.windows(corpus.split.validation)
         assert loss == pytest.approx(float(losses(parameters, contexts, targets).mean()))
 
-    def test_generated_text_is_repeatable_and_has_no_unknown_character(self) -> None:
+    def test_generated_text_is_reproducible_and_has_no_unknown_character(self) -> None:
         corpus = small_corpus()
         shape = ModelShape(len(corpus.vocabulary), 4, 3, 5)
         parameters = initial_parameters(shape, np.random.default_rng(0))
@@ -306,13 +306,13 @@ class TestEvaluation:
 
 
 class TestCheckpoint:
-    def test_same_state_gives_the_same_bytes_at_any_time(
+    def test_same_state_produces_the_same_bytes_at_any_time(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         state = trained(tmp_path)
         before = state.to_bytes()
 
-        # Zip files can record the time of writing, to two seconds.
+        # Zip files can record the time of writing, with a resolution of two seconds.
         monkeypatch.setattr(time, "time", lambda: 2_000_000_000.0)
         after = state.to_bytes()
 
@@ -320,7 +320,7 @@ class TestCheckpoint:
         with zipfile.ZipFile(io.BytesIO(after)) as archive:
             assert {m.date_time for m in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
-    def test_loaded_state_is_the_saved_one(self, tmp_path: Path) -> None:
+    def test_loaded_state_equals_the_saved_state(self, tmp_path: Path) -> None:
         state = trained(tmp_path)
 
         loaded = Checkpoint.load(state.save(tmp_path))
@@ -335,7 +335,7 @@ class TestCheckpoint:
         with np.load(path, allow_pickle=False) as archive:
             assert archive["parameter.output_bias"].shape == archive["adamw_mean.output_bias"].shape
 
-    def test_damage_is_found_anywhere_in_the_arrays(self, tmp_path: Path) -> None:
+    def test_damage_is_detected_anywhere_in_the_arrays(self, tmp_path: Path) -> None:
         content = trained(tmp_path).to_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             ends = [
@@ -351,7 +351,7 @@ class TestCheckpoint:
                 Checkpoint.load(damaged)
 
     @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
-    def test_truncated_file_is_refused(self, tmp_path: Path, share: float) -> None:
+    def test_truncated_file_is_rejected(self, tmp_path: Path, share: float) -> None:
         content = trained(tmp_path).to_bytes()
         path = tmp_path / "truncated.npz"
         path.write_bytes(content[: int(share * len(content))])
@@ -359,7 +359,7 @@ class TestCheckpoint:
         with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
             Checkpoint.load(path)
 
-    def test_other_npz_file_is_refused(self, tmp_path: Path) -> None:
+    def test_other_npz_file_is_rejected(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "other.npz", weights=np.zeros(3))
 
         with pytest.raises(CheckpointError, match="not a checkpoint"):
@@ -371,11 +371,11 @@ class TestCheckpoint:
         with pytest.raises(CheckpointError, match="allow_pickle=False"):
             Checkpoint.load(tmp_path / "pickle.npz")
 
-    def test_missing_file_is_refused(self, tmp_path: Path) -> None:
+    def test_missing_file_is_rejected(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="cannot read checkpoint"):
             Checkpoint.load(tmp_path / "missing.npz")
 
-    def test_array_of_another_shape_is_refused(self, tmp_path: Path) -> None:
+    def test_array_of_another_shape_is_rejected(self, tmp_path: Path) -> None:
         state = trained(tmp_path)
         state.parameters["hidden_bias"] = np.zeros(9, dtype=np.float32)
 
@@ -384,7 +384,7 @@ class TestCheckpoint:
 
 
 class TestTraining:
-    def test_weights_do_not_depend_on_what_is_looked_at(self, tmp_path: Path) -> None:
+    def test_weights_do_not_depend_on_evaluation_and_logging(self, tmp_path: Path) -> None:
         often = trained(tmp_path / "often", eval_every=1, log_every=1, checkpoint_every=1)
         rarely = trained(tmp_path / "rarely", eval_every=100, log_every=100)
 
@@ -409,7 +409,7 @@ class TestTraining:
         characters = len(training.corpus.split.training)
         assert training.total_steps == math.ceil(2 * characters / 8)
 
-    def test_edited_text_goes_on_with_the_vocabulary_of_the_checkpoint(
+    def test_resume_with_edited_text_keeps_the_vocabulary(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         saved = trained(tmp_path).save(tmp_path)
@@ -425,7 +425,7 @@ class TestTraining:
         training.run()
 
         assert training.state.step == 8
-        assert "the text is not the one" in capsys.readouterr().out
+        assert "the text differs from the one" in capsys.readouterr().out
 
 
 class TestConfiguration:
@@ -434,7 +434,7 @@ class TestConfiguration:
         path.write_text(content, encoding="utf-8")
         return Configuration.load([], {"TRAINHUB_CONFIG": str(path), "TRAINHUB_RESUME_FROM": ""})
 
-    def test_nothing_given_is_the_defaults(self) -> None:
+    def test_empty_configuration_uses_the_defaults(self) -> None:
         configuration = Configuration.load([], {})
 
         assert configuration.hyperparameters == Hyperparameters()
@@ -442,7 +442,7 @@ class TestConfiguration:
         assert configuration.metrics_file == Path("metrics.jsonl")
         assert configuration.resume_from is None
 
-    def test_null_is_the_default_and_a_whole_float_an_integer(self, tmp_path: Path) -> None:
+    def test_null_is_unset_and_whole_float_is_an_integer(self, tmp_path: Path) -> None:
         content = '{"dataset": null, "hyperparameters": {"batch_size": 8.0, "seed": null}}'
 
         configuration = self.load(tmp_path, content)
@@ -450,18 +450,18 @@ class TestConfiguration:
         assert configuration.hyperparameters == Hyperparameters(batch_size=8)
         assert type(configuration.hyperparameters.batch_size) is int
 
-    def test_steps_go_before_epochs(self, tmp_path: Path) -> None:
+    def test_max_steps_takes_precedence_over_num_epochs(self, tmp_path: Path) -> None:
         content = '{"hyperparameters": {"max_steps": 5, "num_epochs": 2}}'
 
         configuration = self.load(tmp_path, content)
 
-        assert configuration.warnings == ("num_epochs is ignored because max_steps is given",)
+        assert configuration.warnings == ("num_epochs is ignored because max_steps is set",)
 
     @pytest.mark.parametrize(
-        ("content", "complaint"),
+        ("content", "message"),
         [
             ("{", "is not valid JSON"),
-            ("[]", "must hold a JSON object"),
+            ("[]", "must contain a JSON object"),
             ('{"dataset": 5}', "dataset must be a string, not 5"),
             ('{"hyperparameters": []}', "hyperparameters must be an object"),
             ('{"hyperparameters": {"learning_rate": NaN}}', "learning_rate must be a finite"),
@@ -473,17 +473,17 @@ class TestConfiguration:
             ('{"hyperparameters": {"grad_clip": -1}}', "grad_clip must be at least 0, not -1"),
         ],
     )
-    def test_unusable_settings_are_refused(
-        self, tmp_path: Path, content: str, complaint: str
+    def test_invalid_settings_are_rejected(
+        self, tmp_path: Path, content: str, message: str
     ) -> None:
-        with pytest.raises(ConfigurationError, match=complaint):
+        with pytest.raises(ConfigurationError, match=message):
             self.load(tmp_path, content)
 
-    def test_missing_file_is_refused(self) -> None:
+    def test_missing_file_is_rejected(self) -> None:
         with pytest.raises(ConfigurationError, match="cannot read"):
             Configuration.load(["--config", "no-such.json"], {})
 
-    def test_folder_that_cannot_be_made_is_refused(self, tmp_path: Path) -> None:
+    def test_folder_that_cannot_be_created_is_rejected(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         environment = {"TRAINHUB_CHECKPOINT_DIR": str(tmp_path / "file" / "checkpoints")}
 
@@ -492,7 +492,7 @@ class TestConfiguration:
 
 
 class TestFiles:
-    def test_failed_write_leaves_the_old_file_and_nothing_else(
+    def test_failed_write_keeps_only_the_old_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "file"
@@ -508,7 +508,7 @@ class TestFiles:
         assert path.read_bytes() == b"old"
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_metrics_are_appended_to_what_an_earlier_attempt_wrote(self, tmp_path: Path) -> None:
+    def test_metrics_are_appended_to_those_of_an_earlier_attempt(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
 
         MetricsFile(path, total_steps=9).append(1, {"loss": 2.5})

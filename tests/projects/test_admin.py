@@ -1,3 +1,5 @@
+"""Projects in the admin."""
+
 import json
 from typing import Any
 
@@ -41,7 +43,7 @@ def form_of(**fields: Any) -> dict[str, Any]:
     }
 
 
-def test_new_project_is_a_draft_of_version_1_by_whoever_made_it(operator: Client):
+def test_new_project_is_a_draft_of_version_1_by_the_current_user(operator: Client):
     response = operator.post(add_page_of(Project), form_of(tags="科研, 第一阶段"))
 
     assert response.status_code == 302
@@ -52,7 +54,7 @@ def test_new_project_is_a_draft_of_version_1_by_whoever_made_it(operator: Client
     assert [(v.number, v.changed_by) for v in project.versions()] == [(1, "operator")]
 
 
-def test_change_is_a_version_by_whoever_made_it(operator: Client):
+def test_change_creates_a_version_by_the_current_user(operator: Client):
     project = ProjectFactory()
 
     operator.post(page_of(project), form_of(owner="小王", default_hyperparameters="{}"))
@@ -64,7 +66,7 @@ def test_change_is_a_version_by_whoever_made_it(operator: Client):
     assert (project.owner, project.version) == ("小王", 2)
 
 
-def test_saving_what_is_there_is_no_version(operator: Client):
+def test_saving_without_changes_creates_no_version(operator: Client):
     project = ProjectFactory(tags=["科研", "a"])
 
     operator.post(page_of(project), form_of(tags="科研, a"))
@@ -76,7 +78,7 @@ def test_saving_what_is_there_is_no_version(operator: Client):
 @pytest.mark.parametrize(
     "text", ["[]", "NaN", '{"a": NaN}', '{"a": "\\u0000"}', '{"learning_rate": "x"}', "{"]
 )
-def test_hyperparameters_that_will_not_do_are_refused(operator: Client, text: str):
+def test_invalid_hyperparameters_are_refused(operator: Client, text: str):
     project = ProjectFactory()
 
     response = operator.post(page_of(project), form_of(default_hyperparameters=text))
@@ -87,7 +89,7 @@ def test_hyperparameters_that_will_not_do_are_refused(operator: Client, text: st
     assert project.version == 1
 
 
-def test_status_is_no_field_of_the_form(operator: Client):
+def test_status_is_not_a_form_field(operator: Client):
     project = ProjectFactory()
 
     operator.post(page_of(project), form_of(status=ProjectStatus.ARCHIVED, version=9, run_count=9))
@@ -106,7 +108,7 @@ def test_page_shows_versions(operator: Client):
     )
 
 
-def test_archive_and_take_up_again(operator: Client):
+def test_archive_and_reopen(operator: Client):
     projects = ProjectFactory.create_batch(2)
 
     assert act(operator, "archive", *projects) == ["Archived: 2."]
@@ -115,7 +117,7 @@ def test_archive_and_take_up_again(operator: Client):
     assert set(Project.objects.values_list("status", flat=True)) == {ProjectStatus.ACTIVE}
 
 
-def test_who_archived_is_on_record(operator: Client):
+def test_archiving_is_recorded_in_the_admin_log(operator: Client):
     project = ProjectFactory()
 
     act(operator, "archive", project)
@@ -125,7 +127,7 @@ def test_who_archived_is_on_record(operator: Client):
     assert json.loads(entry.change_message)
 
 
-def test_archiving_needs_the_permission_to_change():
+def test_archiving_needs_the_change_permission():
     client = signed_in(staff("view_project"))
     project = ProjectFactory()
 
@@ -135,7 +137,7 @@ def test_archiving_needs_the_permission_to_change():
     assert project.status == ProjectStatus.DRAFT
 
 
-def test_projects_are_not_deleted(operator: Client):
+def test_project_cannot_be_deleted(operator: Client):
     project = ProjectFactory()
 
     response = operator.post(f"{list_of(Project)}{project.pk}/delete/", {"post": "yes"})
@@ -145,17 +147,17 @@ def test_projects_are_not_deleted(operator: Client):
     assert Project.objects.exists()
 
 
-def test_search_finds_ids_their_beginnings_and_names(operator: Client):
-    wanted = ProjectFactory(name="Summaries of papers")
+def test_search_finds_ids_id_prefixes_and_names(operator: Client):
+    project = ProjectFactory(name="Summaries of papers")
     ProjectFactory(name="翻译")
 
-    for text in (wanted.pk, wanted.pk[:12], "summaries", "papers summaries"):
-        assert rows_in(operator, Project, q=text) == [wanted], text
+    for text in (project.pk, project.pk[:12], "summaries", "papers summaries"):
+        assert rows_in(operator, Project, q=text) == [project], text
 
 
 def test_queries_do_not_grow_with_rows(operator: Client):
     ProjectFactory.create_batch(2)
-    few = len(queries_of(operator, Project))
+    count = len(queries_of(operator, Project))
     ProjectFactory.create_batch(20)
 
-    assert len(queries_of(operator, Project)) == few
+    assert len(queries_of(operator, Project)) == count

@@ -1,3 +1,5 @@
+"""The API of projects."""
+
 import pytest
 
 from projects.models import Project
@@ -12,7 +14,7 @@ def client() -> ApiClient:
     return ApiClient()
 
 
-def test_project_needs_nothing_but_a_name(client):
+def test_project_needs_only_a_name(client):
     response = client.post_json("/projects", {"name": "p"})
 
     assert response.status_code == 201
@@ -20,7 +22,7 @@ def test_project_needs_nothing_but_a_name(client):
     assert response.json()["default_hyperparameters"] == {}
 
 
-def test_list_is_the_plain_array_newest_first(client):
+def test_list_is_a_plain_array_newest_first(client):
     older, newer = ProjectFactory.create(name="older"), ProjectFactory.create(name="newer")
 
     response = client.get("/projects")
@@ -29,7 +31,7 @@ def test_list_is_the_plain_array_newest_first(client):
     assert "Link" not in response.headers
 
 
-def test_list_pages_and_says_so_in_headers(client):
+def test_list_page_has_pagination_headers(client):
     ProjectFactory.create_batch(5)
 
     response = client.get("/projects?page=2&page_size=2")
@@ -54,7 +56,7 @@ def test_page_past_the_end_is_empty(client):
     assert 'rel="next"' not in response.headers["Link"]
 
 
-def test_list_takes_two_queries_however_many_projects(client, django_assert_max_num_queries):
+def test_list_takes_two_queries_for_any_number_of_projects(client, django_assert_max_num_queries):
     for project in ProjectFactory.create_batch(20):
         RunFactory.create(project=project)
     client.get("/projects")
@@ -63,7 +65,7 @@ def test_list_takes_two_queries_however_many_projects(client, django_assert_max_
         client.get("/projects")
 
 
-def test_detail_counts_all_runs_and_holds_the_newest_hundred(client):
+def test_detail_counts_all_runs_and_lists_the_newest_hundred(client):
     project = ProjectFactory.create(run_count=105)
     runs = RunFactory.create_batch(105, project=project)
 
@@ -74,7 +76,7 @@ def test_detail_counts_all_runs_and_holds_the_newest_hundred(client):
     assert content["runs"][0]["id"] == runs[-1].pk
 
 
-def test_detail_takes_few_queries_however_many_runs(client, django_assert_max_num_queries):
+def test_detail_takes_four_queries_for_any_number_of_runs(client, django_assert_max_num_queries):
     project = ProjectFactory.create()
     RunFactory.create_batch(30, project=project)
     client.get("/projects")
@@ -83,7 +85,7 @@ def test_detail_takes_few_queries_however_many_runs(client, django_assert_max_nu
         client.get(f"/projects/{project.pk}")
 
 
-def test_change_makes_a_version_that_says_what_changed(client):
+def test_change_creates_a_version_with_its_changes(client):
     project = client.post_json("/projects", {"name": "p", "owner": "小李"}).json()
 
     content = client.patch_json(f"/projects/{project['id']}", {"owner": "小王"}).json()
@@ -95,7 +97,7 @@ def test_change_makes_a_version_that_says_what_changed(client):
     assert newest["changes"] == [{"field": "owner", "old": "小李", "new": "小王"}]
 
 
-def test_change_that_changes_nothing_makes_no_version(client):
+def test_change_without_difference_creates_no_version(client):
     project = client.post_json("/projects", {"name": "p"}).json()
 
     content = client.patch_json(f"/projects/{project['id']}", {"name": "p"}).json()
@@ -104,7 +106,7 @@ def test_change_that_changes_nothing_makes_no_version(client):
     assert len(content["versions"]) == 1
 
 
-def test_archiving_is_a_status_and_no_version(client):
+def test_archiving_sets_the_status_and_creates_no_version(client):
     project = client.post_json("/projects", {"name": "p"}).json()
 
     content = client.patch_json(f"/projects/{project['id']}", {"status": "已归档"}).json()
@@ -113,7 +115,7 @@ def test_archiving_is_a_status_and_no_version(client):
     assert content["version"] == 1
 
 
-def test_archived_project_takes_no_new_runs(client):
+def test_archived_project_refuses_new_runs(client):
     project = ProjectFactory.create(status="已归档")
 
     response = client.post_json(f"/projects/{project.pk}/runs", {})
@@ -122,7 +124,7 @@ def test_archived_project_takes_no_new_runs(client):
     assert response.json()["errors"][0]["code"] == "project_archived"
 
 
-def test_bad_half_of_a_change_leaves_the_other_undone(client):
+def test_change_with_one_invalid_field_changes_nothing(client):
     project = ProjectFactory.create(name="before")
 
     response = client.patch_json(f"/projects/{project.pk}", {"name": "after", "status": "?"})
@@ -131,7 +133,7 @@ def test_bad_half_of_a_change_leaves_the_other_undone(client):
     assert Project.objects.get().name == "before"
 
 
-def test_run_pins_the_version_it_was_made_from(client):
+def test_run_keeps_the_project_version_it_was_created_from(client):
     project = client.post_json("/projects", {"name": "p"}).json()
     client.patch_json(f"/projects/{project['id']}", {"owner": "小王"})
     run = client.post_json(f"/projects/{project['id']}/runs").json()

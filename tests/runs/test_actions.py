@@ -1,24 +1,24 @@
-"""Start, resume, retry, cancel, and the end of the work."""
+"""Creating, resuming, retrying and cancelling runs, and settling their work."""
 
 import io
 
 import pytest
 
+from artifacts import storing
+from artifacts.checkpoints import InvalidSource, resume_run
 from artifacts.models import FINAL_CHECKPOINT_NAME
+from core.exceptions import InvalidInput
+from execution.executors.simulated import SimulatedExecutor
 from projects.models import Project, ProjectArchived, ProjectStatus
 from runs.actions import (
-    InvalidSource,
     cancel_run,
     create_run,
     reap,
-    resume_run,
     retry_run,
     settle,
 )
-from runs.executors.base import Observation, Work
-from runs.executors.simulated import SimulatedExecutor
-from runs.models import EventKind, Recipe, Run
-from runs.models.run import LeaseLost
+from runs.executors import WorkState, WorkStatus
+from runs.models import EventKind, LeaseLost, Recipe, Run
 from runs.status import InvalidTransition, RunStatus
 from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.factories import (
@@ -31,7 +31,6 @@ from tests.factories import (
     damage,
     running,
 )
-from trainhub.exceptions import InvalidInput
 
 pytestmark = pytest.mark.django_db
 with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollback=True)
@@ -40,7 +39,7 @@ with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollba
 # --- create ----------------------------------------------------------------------------------
 
 
-def test_hyperparameters_of_recipe_project_and_request_overlay_each_other():
+def test_hyperparameters_of_the_request_override_the_projects_and_the_recipes():
     recipe = RecipeFactory(default_hyperparameters={"a": "recipe", "b": "recipe", "c": "recipe"})
     project = ProjectFactory(default_hyperparameters={"b": "project", "c": "project"})
 
@@ -49,7 +48,7 @@ def test_hyperparameters_of_recipe_project_and_request_overlay_each_other():
     assert run.hyperparameters == {"a": "recipe", "b": "project", "c": "request"}
 
 
-def test_run_is_queued_and_its_making_noted():
+def test_new_run_is_queued_with_a_created_event():
     user = UserFactory()
 
     run = create_run(ProjectFactory(), by=user)
@@ -64,7 +63,7 @@ def test_run_is_queued_and_its_making_noted():
     )
 
 
-def test_run_pins_the_version_it_was_made_from():
+def test_run_pins_the_project_version_it_was_created_from():
     project = ProjectFactory()
     project.revise({"default_hyperparameters": {"max_steps": 7}}, by=None)
     stale = Project.objects.get(pk=project.pk)
@@ -75,7 +74,7 @@ def test_run_pins_the_version_it_was_made_from():
     assert (run.project_version, run.hyperparameters) == (3, {"max_steps": 9})
 
 
-def test_archived_project_takes_no_run_and_counts_none():
+def test_archived_project_refuses_a_new_run():
     project = ProjectFactory(status=ProjectStatus.ARCHIVED)
 
     with pytest.raises(ProjectArchived):
@@ -85,7 +84,7 @@ def test_archived_project_takes_no_run_and_counts_none():
     assert (project.run_count, project.runs.count()) == (0, 0)
 
 
-def test_refused_hyperparameters_leave_nothing_behind():
+def test_invalid_hyperparameters_create_nothing():
     project = ProjectFactory()
 
     with pytest.raises(InvalidInput):
@@ -95,7 +94,7 @@ def test_refused_hyperparameters_leave_nothing_behind():
     assert (project.run_count, project.runs.count()) == (0, 0)
 
 
-def test_without_a_default_recipe_one_must_be_named():
+def test_without_a_default_recipe_the_recipe_is_required():
     Recipe.objects.update(is_default=False)
 
     with pytest.raises(InvalidInput) as error:
@@ -105,7 +104,7 @@ def test_without_a_default_recipe_one_must_be_named():
 
 
 @with_two_connections
-def test_runs_made_at_once_are_numbered_without_a_gap():
+def test_concurrently_created_runs_are_numbered_without_gaps():
     project = ProjectFactory()
 
     def create():
@@ -119,7 +118,7 @@ def test_runs_made_at_once_are_numbered_without_a_gap():
 
 
 @with_two_connections
-def test_project_archived_meanwhile_takes_no_run():
+def test_concurrently_archived_project_refuses_a_new_run():
     project = ProjectFactory()
 
     def archive():
@@ -143,13 +142,13 @@ def test_resumed_run_is_running_at_the_checkpoints_step():
     run = resume_run(source, kept, by=None)
 
     assert (run.status, run.step, run.start_step, run.progress) == (RunStatus.RUNNING, 40, 40, 0.4)
-    assert run.resumed_from == kept
+    assert run.resumed_from_id == kept.pk
     assert run.started_at is not None
     assert run.worker is None
     assert run.events.get().to_status == RunStatus.RUNNING
 
 
-def test_resumed_run_clones_the_source_overlaid():
+def test_resumed_run_clones_the_source_with_overrides():
     source = RunFactory(
         status=RunStatus.FAILED,
         hyperparameters={"max_steps": 100, "seed": 1},
@@ -172,7 +171,7 @@ def test_resumed_run_clones_the_source_overlaid():
     assert run.progress == 0.5
 
 
-def test_checkpoint_of_another_run_of_the_project_will_do():
+def test_checkpoint_of_another_run_of_the_project_is_accepted():
     source = RunFactory()
     sibling = RunFactory(project=source.project)
 
@@ -186,9 +185,9 @@ def test_checkpoint_of_another_project_is_refused():
     assert error.value.attr == "source_artifact_id"
 
 
-def test_what_is_no_checkpoint_is_refused():
+def test_artifact_that_is_no_checkpoint_is_refused():
     source = RunFactory()
-    config = source.artifacts.store_config(source, io.BytesIO(b"{}"))
+    config = storing.store_config(source, io.BytesIO(b"{}"))
 
     with pytest.raises(InvalidSource):
         resume_run(source, config, by=None)
@@ -207,7 +206,7 @@ def test_nothing_left_to_train_is_refused(max_steps):
         )
 
 
-def test_archived_project_takes_no_resumed_run():
+def test_archived_project_refuses_a_resumed_run():
     source = RunFactory(project__status=ProjectStatus.ARCHIVED)
 
     with pytest.raises(ProjectArchived):
@@ -218,7 +217,7 @@ def test_archived_project_takes_no_resumed_run():
 
 
 @pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.RUNNING])
-def test_run_that_is_not_over_cannot_be_retried(status):
+def test_run_that_has_not_ended_cannot_be_retried(status):
     with pytest.raises(InvalidTransition):
         retry_run(RunFactory(status=status), by=None)
 
@@ -230,15 +229,15 @@ def test_failed_run_is_retried_from_its_latest_sound_checkpoint():
 
     clone = retry_run(run, by=None)
 
-    assert (clone.status, clone.resumed_from, clone.step) == (RunStatus.QUEUED, sound, 20)
+    assert (clone.status, clone.resumed_from_id, clone.step) == (RunStatus.QUEUED, sound.pk, 20)
     assert clone.hyperparameters == run.hyperparameters
 
 
-def test_failed_run_without_a_checkpoint_of_its_own_is_retried_from_where_it_began():
+def test_failed_run_without_its_own_checkpoint_is_retried_from_the_one_it_resumed():
     origin = checkpoint(RunFactory(), step=20)
-    run = RunFactory(status=RunStatus.FAILED, resumed_from=origin, start_step=20, step=30)
+    run = RunFactory(status=RunStatus.FAILED, resumed_from_id=origin.pk, start_step=20, step=30)
 
-    assert retry_run(run, by=None).resumed_from == origin
+    assert retry_run(run, by=None).resumed_from_id == origin.pk
 
 
 def test_completed_run_is_retried_from_the_beginning():
@@ -247,13 +246,13 @@ def test_completed_run_is_retried_from_the_beginning():
 
     clone = retry_run(run, by=None)
 
-    assert (clone.resumed_from, clone.step, clone.progress) == (None, 0, 0.0)
+    assert (clone.resumed_from_id, clone.step, clone.progress) == (None, 0, 0.0)
 
 
 # --- cancel ----------------------------------------------------------------------------------
 
 
-def test_run_that_never_started_keeps_a_checkpoint_of_step_zero():
+def test_cancelled_run_that_never_started_keeps_a_checkpoint_of_step_zero():
     run = RunFactory()
 
     cancelled = cancel_run(run, by=None)
@@ -265,7 +264,7 @@ def test_run_that_never_started_keeps_a_checkpoint_of_step_zero():
     assert kept.pk in cancelled.status_reason
 
 
-def test_resumed_run_that_never_started_keeps_the_step_it_would_have_gone_on_from():
+def test_cancelled_resumed_run_that_never_started_keeps_its_start_step():
     source = RunFactory()
     run = resume_run(source, checkpoint(source, step=40), by=None)
 
@@ -286,7 +285,7 @@ def test_queued_run_whose_source_is_damaged_is_cancelled_without_a_checkpoint():
     assert not cancelled.artifacts.exists()
 
 
-def test_process_that_never_started_keeps_none_and_says_so():
+def test_cancelled_process_that_never_started_keeps_no_checkpoint():
     run = RunFactory(recipe=RecipeFactory())
 
     cancelled = cancel_run(run, by=None)
@@ -296,7 +295,7 @@ def test_process_that_never_started_keeps_none_and_says_so():
     assert "没有检查点" in cancelled.status_reason or "no checkpoint" in cancelled.status_reason
 
 
-def test_interrupted_process_keeps_its_latest_sound_checkpoint():
+def test_cancelled_interrupted_process_keeps_its_latest_sound_checkpoint():
     run = RunFactory(recipe=RecipeFactory(), status=RunStatus.RUNNING)
     sound = checkpoint(run, step=20)
     damage(checkpoint(run, step=40))
@@ -308,8 +307,8 @@ def test_interrupted_process_keeps_its_latest_sound_checkpoint():
     assert sound.pk in cancelled.status_reason
 
 
-def test_cancel_of_simulated_work_in_progress_ends_it_at_its_very_step():
-    executor, run = SimulatedExecutor(steps_a_poll=7), running()
+def test_cancel_of_simulated_work_in_progress_ends_it_at_its_current_step():
+    executor, run = SimulatedExecutor(steps_per_poll=7), running()
     executor.start(run, run.worker)
     executor.poll(run, run.worker)
 
@@ -320,18 +319,18 @@ def test_cancel_of_simulated_work_in_progress_ends_it_at_its_very_step():
         executor.poll(run, run.worker)
 
 
-def test_cancel_twice_is_the_same_answer():
+def test_cancel_is_idempotent():
     first = cancel_run(RunFactory(), by=None)
 
     second = cancel_run(first, by=None)
 
     assert (second.status, second.finished_at) == (first.status, first.finished_at)
-    assert second.events.count() == 2  # asked, and done
+    assert second.events.count() == 2  # requested and cancelled
     assert second.artifacts.count() == 1
 
 
 @pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.FAILED])
-def test_what_is_over_cannot_be_cancelled(status):
+def test_ended_run_cannot_be_cancelled(status):
     run = RunFactory(status=status)
 
     with pytest.raises(InvalidTransition):
@@ -340,21 +339,21 @@ def test_what_is_over_cannot_be_cancelled(status):
     assert not run.events.exists()
 
 
-def test_cancel_of_a_process_at_work_is_a_request_that_its_worker_fulfils():
+def test_cancel_of_a_running_process_is_a_request_to_its_worker():
     run = running(recipe=RecipeFactory())
 
-    asked = cancel_run(run, by=None, wait_seconds=0)
+    requested = cancel_run(run, by=None, wait_seconds=0)
 
-    assert asked.status == RunStatus.RUNNING
-    assert asked.is_stopping
+    assert requested.status == RunStatus.RUNNING
+    assert requested.is_stopping
 
 
 @with_two_connections
 @pytest.mark.parametrize("_round", range(5))
-def test_cancel_and_completion_at_once_have_one_winner_and_the_answer_is_true(_round):
+def test_concurrent_cancel_and_completion_have_one_winner(_round):
     worker = WorkerFactory()
     run = running(worker)
-    finished = Observation(Work.FINISHED, exit_code=0)
+    finished = WorkStatus(WorkState.FINISHED, exit_code=0)
 
     cancelled, settled = in_parallel(
         lambda: cancel_run(Run.objects.get(pk=run.pk), by=None),
@@ -373,7 +372,7 @@ def test_cancel_and_completion_at_once_have_one_winner_and_the_answer_is_true(_r
 
 
 @with_two_connections
-def test_two_cancels_at_once_are_one():
+def test_concurrent_cancels_are_one_request():
     run = RunFactory()
 
     results = in_parallel(*[lambda: cancel_run(Run.objects.get(pk=run.pk), by=None)] * 3)
@@ -389,7 +388,7 @@ def test_two_cancels_at_once_are_one():
 def test_finished_work_completes_the_run():
     run = running(progress=0.99)
 
-    settle(run, Observation(Work.FINISHED, exit_code=0), worker=run.worker)
+    settle(run, WorkStatus(WorkState.FINISHED, exit_code=0), worker=run.worker)
 
     run.refresh_from_db()
     assert (run.status, run.progress, run.exit_code) == (RunStatus.COMPLETED, 1.0, 0)
@@ -398,29 +397,29 @@ def test_finished_work_completes_the_run():
 def test_failed_work_fails_the_run_with_its_reason():
     run = running()
 
-    settle(run, Observation(Work.FAILED, reason="No data.", exit_code=2), worker=run.worker)
+    settle(run, WorkStatus(WorkState.FAILED, reason="No data.", exit_code=2), worker=run.worker)
 
     run.refresh_from_db()
     assert (run.status, run.status_reason, run.exit_code) == (RunStatus.FAILED, "No data.", 2)
 
 
-def test_dead_work_goes_on_with_another_attempt():
+def test_dead_work_continues_with_another_attempt():
     run = running()
 
-    settle(run, Observation(Work.DIED, reason="Killed."), worker=run.worker)
+    settle(run, WorkStatus(WorkState.DIED, reason="Killed."), worker=run.worker)
 
     run.refresh_from_db()
     assert (run.status, run.attempt, run.worker) == (RunStatus.RUNNING, 2, None)
     assert run.events.get().reason == "Killed."
 
 
-@pytest.mark.parametrize("work", [Work.STOPPED, Work.DIED, Work.FAILED])
+@pytest.mark.parametrize("work", [WorkState.STOPPED, WorkState.DIED, WorkState.FAILED])
 def test_work_that_ends_after_a_cancel_is_cancelled_however_it_ended(work):
     run = running(recipe=RecipeFactory())
     kept = checkpoint(run, step=40)
     cancel_run(run, by=None, wait_seconds=0)
 
-    settle(run, Observation(work, exit_code=143), worker=run.worker)
+    settle(run, WorkStatus(work, exit_code=143), worker=run.worker)
 
     run.refresh_from_db()
     kept.refresh_from_db()
@@ -428,18 +427,18 @@ def test_work_that_ends_after_a_cancel_is_cancelled_however_it_ended(work):
     assert kept.name == FINAL_CHECKPOINT_NAME
 
 
-def test_settling_what_is_no_longer_ours_is_refused():
+def test_settling_another_workers_run_is_refused():
     run = running()
     other = WorkerFactory()
 
     with pytest.raises(LeaseLost):
-        settle(run, Observation(Work.FINISHED), worker=other)
+        settle(run, WorkStatus(WorkState.FINISHED), worker=other)
 
     run.refresh_from_db()
     assert run.status == RunStatus.RUNNING
 
 
-def test_reaped_process_that_was_to_stop_is_taken_over_seat_or_not():
+def test_reaped_stopping_process_is_taken_over_even_without_a_free_slot():
     run, reaper = running(recipe=RecipeFactory(), max_restarts=0), WorkerFactory()
     cancel_run(run, by=None, wait_seconds=0)
     run.refresh_from_db()
@@ -450,7 +449,7 @@ def test_reaped_process_that_was_to_stop_is_taken_over_seat_or_not():
     assert (run.status, run.worker, run.attempt) == (RunStatus.RUNNING, reaper, 2)
 
 
-def test_resumed_run_knows_the_length_that_its_source_has_reported():
+def test_resumed_run_inherits_the_reported_total_steps_of_its_source():
     source = RunFactory(
         recipe=Recipe.objects.get(name="char-lm"),
         hyperparameters={},
@@ -465,7 +464,7 @@ def test_resumed_run_knows_the_length_that_its_source_has_reported():
     assert resumed.progress == 0.25
 
 
-def test_resumed_run_of_another_length_does_not_take_its_sources():
+def test_resumed_run_of_another_length_does_not_inherit_the_total_steps():
     source = RunFactory(
         recipe=Recipe.objects.get(name="char-lm"),
         hyperparameters={},

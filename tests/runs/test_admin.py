@@ -1,3 +1,5 @@
+"""The admin of runs, recipes, pools and workers."""
+
 import re
 from typing import Any
 
@@ -6,7 +8,8 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from runs.models import EventKind, GpuPool, MetricSeries, Recipe, Run, RunEvent, Worker
+from metrics.models import MetricSeries
+from runs.models import EventKind, GpuPool, Recipe, Run, RunEvent, Worker
 from runs.status import RunStatus
 from tests.admin import (
     act,
@@ -34,17 +37,17 @@ def finished_run(**fields: Any) -> Run:
     return RunFactory(status=RunStatus.COMPLETED, finished_at=timezone.now(), **fields)
 
 
-# --- what may be done to runs ----------------------------------------------------------------
+# --- actions on runs -------------------------------------------------------------------------
 
 
-def test_cancel_cancels_each_and_says_which_could_not_be(operator: Client):
+def test_cancel_cancels_each_run_and_reports_the_refused_ones(operator: Client):
     queued = RunFactory.create_batch(2)
     completed = finished_run()
 
     messages = act(operator, "cancel", *queued, completed)
 
     assert messages[0] == "Cancelled, or asked to stop: 2."
-    assert re.fullmatch(rf"1 was refused\. {completed.pk}: The run is over.*", messages[1])
+    assert re.fullmatch(rf"1 was refused\. {completed.pk}: The run has ended.*", messages[1])
     assert {run.status for run in Run.objects.filter(pk__in=[run.pk for run in queued])} == {
         RunStatus.CANCELLED
     }
@@ -52,7 +55,7 @@ def test_cancel_cancels_each_and_says_which_could_not_be(operator: Client):
     assert completed.status == RunStatus.COMPLETED
 
 
-def test_who_cancelled_is_on_record(operator: Client):
+def test_cancel_records_the_user(operator: Client):
     run = RunFactory()
 
     act(operator, "cancel", run)
@@ -77,12 +80,12 @@ def test_cancel_does_not_wait_for_a_worker(operator: Client):
     assert run.stop_requested_at is not None
 
 
-def test_retry_queues_the_same_once_more(operator: Client):
+def test_retry_queues_the_same_configuration_again(operator: Client):
     run = finished_run(project=ProjectFactory())
 
     messages = act(operator, "retry", run)
 
-    assert messages == ["Queued once more: 1."]
+    assert messages == ["Queued again: 1."]
     again = Run.objects.exclude(pk=run.pk).get()
     assert again.status == RunStatus.QUEUED
     assert again.hyperparameters == run.hyperparameters
@@ -90,7 +93,7 @@ def test_retry_queues_the_same_once_more(operator: Client):
     assert again.created_by.username == "operator"
 
 
-def test_retry_of_what_is_not_over_is_refused(operator: Client):
+def test_retry_of_a_run_that_has_not_ended_is_refused(operator: Client):
     messages = act(operator, "retry", RunFactory())
 
     assert len(messages) == 1
@@ -110,7 +113,7 @@ def test_actions_need_the_permission_to_change(action: str):
     assert runs[0].status == RunStatus.QUEUED
 
 
-def test_actions_with_the_permission_to_change_need_no_more():
+def test_actions_need_only_the_permission_to_change():
     client = signed_in(staff("view_run", "change_run"))
     run = RunFactory()
 
@@ -120,10 +123,10 @@ def test_actions_with_the_permission_to_change_need_no_more():
     assert run.status == RunStatus.CANCELLED
 
 
-# --- what is seen of them --------------------------------------------------------------------
+# --- pages of runs ---------------------------------------------------------------------------
 
 
-def test_run_is_shown_with_its_history_and_nothing_to_edit(operator: Client):
+def test_run_page_shows_its_history_and_has_nothing_to_edit(operator: Client):
     run = RunFactory(status_reason="because", hyperparameters={"学习率": 1})
     run.note(EventKind.RECOVERED, reason="its worker died")
 
@@ -137,7 +140,7 @@ def test_run_is_shown_with_its_history_and_nothing_to_edit(operator: Client):
     assert "_save" not in page
 
 
-def test_a_posted_form_changes_no_run(operator: Client):
+def test_posted_form_changes_no_run(operator: Client):
     run = RunFactory()
 
     response = operator.post(page_of(run), {"status": RunStatus.COMPLETED, "name": "x"})
@@ -147,7 +150,7 @@ def test_a_posted_form_changes_no_run(operator: Client):
     assert run.status == RunStatus.QUEUED
 
 
-def test_search_finds_runs_by_their_ids_and_those_around_them(operator: Client):
+def test_search_finds_runs_by_run_project_and_worker(operator: Client):
     worker = WorkerFactory()
     run = RunFactory(
         name="wanted", status=RunStatus.RUNNING, started_at=timezone.now(), worker=worker
@@ -168,7 +171,7 @@ def test_search_finds_runs_by_their_ids_and_those_around_them(operator: Client):
         ("nonsense", {RunStatus.QUEUED, RunStatus.COMPLETED}),
     ],
 )
-def test_filter_by_life(operator: Client, life: str, statuses: set[RunStatus]):
+def test_filter_by_lifecycle(operator: Client, life: str, statuses: set[RunStatus]):
     RunFactory()
     finished_run()
 
@@ -187,7 +190,7 @@ def test_events_and_metrics_are_found_by_their_run(operator: Client):
     assert rows_in(operator, MetricSeries, run__id__exact=run.pk) == [series]
 
 
-# --- quick -----------------------------------------------------------------------------------
+# --- performance -----------------------------------------------------------------------------
 
 
 def make_runs(count: int) -> None:
@@ -218,7 +221,7 @@ def test_no_list_of_runs_counts_the_table(operator: Client, query: dict[str, str
 
 
 def make_many_runs() -> None:
-    """So many that PostgreSQL thinks of its indexes."""
+    """Enough runs for PostgreSQL to use its indexes."""
     project, recipe = ProjectFactory(), Recipe.objects.get(name="simulated")
     runs = Run.objects.bulk_create(
         RunFactory.build(pk=f"run_{number:012d}", project=project, recipe=recipe)
@@ -229,7 +232,7 @@ def make_many_runs() -> None:
     )
     MetricSeries.objects.bulk_create(MetricSeries(run=run, key="loss") for run in runs)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE runs_run, runs_runevent, runs_metricseries")
+        cursor.execute("ANALYZE runs_run, runs_runevent, metrics_metricseries")
 
 
 def explain(sql: str) -> str:
@@ -249,11 +252,11 @@ def explain(sql: str) -> str:
         (
             MetricSeries,
             {"q": "run_00000000433"},
-            "metricseries_run_key|runs_metricseries_run_id_.*",
+            "metricseries_run_key|metrics_metricseries_run_id_.*",
         ),
     ],
 )
-def test_lists_and_searches_are_by_an_index(
+def test_lists_and_searches_use_an_index(
     operator: Client, model: Any, query: dict[str, str], index: str
 ):
     make_many_runs()
@@ -293,7 +296,7 @@ def recipe_form(**fields: Any) -> dict[str, Any]:
     }
 
 
-def test_recipe_is_written_one_argument_a_line(operator: Client):
+def test_recipe_command_has_one_argument_per_line(operator: Client):
     operator.post(add_page_of(Recipe), recipe_form(environment='{"A": "1"}'))
 
     recipe = Recipe.objects.get(name="tune")
@@ -302,7 +305,7 @@ def test_recipe_is_written_one_argument_a_line(operator: Client):
     assert recipe.default_hyperparameters == {}
 
 
-def test_recipe_saved_as_it_is_stays_as_it_is(operator: Client):
+def test_recipe_saved_without_edits_is_unchanged(operator: Client):
     Recipe.objects.create(
         name="tune", executor="process", command=["a", " b, c ", "--d"], environment={"A": "é"}
     )
@@ -337,9 +340,7 @@ def test_recipe_saved_as_it_is_stays_as_it_is(operator: Client):
         ({"executor": "shell"}, "executor"),
     ],
 )
-def test_recipe_that_will_not_do_is_refused(
-    operator: Client, fields: dict[str, str], at_fault: str
-):
+def test_invalid_recipe_is_refused(operator: Client, fields: dict[str, str], at_fault: str):
     before = Recipe.objects.count()
 
     response = operator.post(add_page_of(Recipe), recipe_form(**fields))
@@ -349,13 +350,13 @@ def test_recipe_that_will_not_do_is_refused(
     assert Recipe.objects.count() == before
 
 
-def test_recipes_name_is_its_key_and_stays(operator: Client):
+def test_name_of_a_recipe_cannot_be_changed(operator: Client):
     operator.post(page_of(Recipe(pk="char-lm")), recipe_form(name="other", command="a"))
 
     assert set(Recipe.objects.values_list("name", flat=True)) == {"simulated", "char-lm"}
 
 
-def test_default_recipe_is_changed_without_a_word_about_itself(operator: Client):
+def test_default_recipe_does_not_conflict_with_itself(operator: Client):
     form = recipe_form(executor="simulated", command="", is_default="on", description="new")
 
     response = operator.post(page_of(Recipe(pk="simulated")), form)
@@ -364,7 +365,7 @@ def test_default_recipe_is_changed_without_a_word_about_itself(operator: Client)
     assert Recipe.objects.get(name="simulated").description == "new"
 
 
-def test_recipe_of_runs_is_not_deleted(operator: Client):
+def test_recipe_with_runs_is_not_deleted(operator: Client):
     RunFactory(recipe=Recipe.objects.get(name="char-lm"))
 
     response = operator.post(f"{list_of(Recipe)}char-lm/delete/", {"post": "yes"})
@@ -373,13 +374,13 @@ def test_recipe_of_runs_is_not_deleted(operator: Client):
     assert Recipe.objects.filter(name="char-lm").exists()
 
 
-def test_recipe_of_no_run_is_deleted(operator: Client):
+def test_recipe_without_runs_is_deleted(operator: Client):
     operator.post(f"{list_of(Recipe)}char-lm/delete/", {"post": "yes"})
 
     assert not Recipe.objects.filter(name="char-lm").exists()
 
 
-def test_recipes_are_written_with_the_permission_alone():
+def test_recipes_need_only_the_permission_to_add():
     client = signed_in(staff("view_recipe"))
 
     assert client.post(add_page_of(Recipe), recipe_form()).status_code == 403
@@ -389,7 +390,7 @@ def test_recipes_are_written_with_the_permission_alone():
     )
 
 
-def test_pool_says_what_is_in_use(operator: Client):
+def test_pool_shows_the_gpus_in_use(operator: Client):
     GpuPool.objects.create(gpu_type="A100", capacity=8)
     GpuPool.objects.create(gpu_type="H100", capacity=4)
     RunFactory.create_batch(
@@ -409,7 +410,7 @@ def test_pool_is_resized(operator: Client):
     assert pool.capacity == 16
 
 
-def test_worker_shows_its_life_and_its_runs(operator: Client):
+def test_worker_shows_its_number_of_runs(operator: Client):
     worker = WorkerFactory()
     RunFactory.create_batch(2, worker=worker, status=RunStatus.RUNNING, started_at=timezone.now())
 

@@ -1,11 +1,14 @@
+"""The API of runs."""
+
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import call_command
 
-from artifacts.models import TagValue
+from artifacts.kinds import TagValue
+from logs.appending import append_log
+from logs.lines import Line
 from runs.actions import create_run
-from runs.ingestion import Line, append_log
 from runs.models import Run
 from tests.clients import ApiClient
 from tests.factories import ProjectFactory, RunFactory
@@ -24,7 +27,7 @@ def advance(steps: int) -> None:
 
 
 def started_run(steps: int = 30, **hyperparameters: float) -> Run:
-    """A simulated run of ``steps`` of 300 steps."""
+    """A simulated run that has made ``steps`` of 300 steps."""
     run = create_run(
         ProjectFactory.create(), by=None, hyperparameters={"max_steps": 300, **hyperparameters}
     )
@@ -38,7 +41,7 @@ def url(run: Run, rest: str = "") -> str:
 
 
 class TestCreate:
-    def test_hyperparameters_are_the_defaults_overlaid_by_the_request(self, client):
+    def test_hyperparameters_are_the_defaults_overridden_by_the_request(self, client):
         defaults = {"learning_rate": 3e-5, "batch_size": 16}
         project = ProjectFactory.create(default_hyperparameters=defaults)
 
@@ -58,7 +61,7 @@ class TestCreate:
 
         assert names == ["run-001", "run-002", "run-001"]
 
-    def test_model_is_the_projects_base_model_if_left_out(self, client):
+    def test_model_defaults_to_the_projects_base_model(self, client):
         project = ProjectFactory.create(base_model="qwen-7b")
 
         content = client.post_json(f"/projects/{project.pk}/runs").json()
@@ -74,7 +77,7 @@ class TestCreate:
 
 
 class TestList:
-    def test_whole_list_holds_more_than_the_projects_detail(self, client):
+    def test_list_is_complete_without_pagination(self, client):
         project = ProjectFactory.create()
         RunFactory.create_batch(103, project=project)
 
@@ -92,7 +95,7 @@ class TestList:
         with django_assert_max_num_queries(3):  # administrator, project, runs
             client.get(f"/projects/{project.pk}/runs")
 
-    def test_status_filter_takes_several(self, client):
+    def test_status_filter_accepts_several_values(self, client):
         project = ProjectFactory.create()
         queued = RunFactory.create(project=project)
         running = RunFactory.create(project=project, status="运行中")
@@ -128,7 +131,7 @@ class TestList:
 
         assert [item["id"] for item in content] == [runs[0].pk]
 
-    def test_tag_filter_lists_a_run_once_however_many_checkpoints_bear_it(self, client):
+    def test_tag_filter_lists_a_run_with_several_tagged_checkpoints_once(self, client):
         run = started_run(250)
         for checkpoint in run.artifacts.checkpoints():
             checkpoint.tag(TagValue.RELEASED, notes="", by=None)
@@ -140,7 +143,7 @@ class TestList:
 
 
 class TestCancel:
-    def test_running_run_keeps_a_checkpoint_of_its_very_step(self, client):
+    def test_running_run_keeps_a_checkpoint_of_its_current_step(self, client):
         run = started_run(33)
 
         content = client.post(url(run, "/cancel"), content_type="application/json").json()
@@ -150,7 +153,7 @@ class TestCancel:
         assert [item["name"] for item in content["artifacts"]] == ["取消前的检查点"]
         assert run.artifacts.get(id=content["artifacts"][0]["id"]).step == 33
 
-    def test_queued_run_keeps_one_of_step_zero(self, client):
+    def test_queued_run_keeps_a_checkpoint_of_step_zero(self, client):
         run = create_run(ProjectFactory.create(), by=None)
 
         content = client.post_json(url(run, "/cancel")).json()
@@ -158,7 +161,7 @@ class TestCancel:
         assert content["status"] == "已取消"
         assert run.artifacts.get(id=content["artifacts"][0]["id"]).step == 0
 
-    def test_cancelling_again_is_the_same_answer(self, client):
+    def test_cancelling_is_idempotent(self, client):
         run = started_run()
 
         first = client.post_json(url(run, "/cancel"))
@@ -169,7 +172,7 @@ class TestCancel:
 
 
 class TestResume:
-    def test_new_run_goes_on_where_the_checkpoint_is(self, client):
+    def test_new_run_starts_at_the_checkpoint(self, client):
         run = started_run(120)
         checkpoint = run.artifacts.checkpoints().get()
 
@@ -180,7 +183,7 @@ class TestResume:
         assert content["progress"] == pytest.approx(100 / 300, abs=1e-4)
         assert content["started_at"] is not None
 
-    def test_body_overlays_the_sources_configuration(self, client):
+    def test_body_overrides_the_sources_configuration(self, client):
         run = started_run(120, seed=7)
         checkpoint = run.artifacts.checkpoints().get()
 
@@ -194,7 +197,7 @@ class TestResume:
         assert content["resources"]["gpu_count"] == 2
         assert content["progress"] == 0.1
 
-    def test_curve_goes_on_from_the_checkpoint(self, client):
+    def test_curve_continues_from_the_checkpoint(self, client):
         run = started_run(120)
         checkpoint = run.artifacts.checkpoints().get()
         resumed = client.post_json(url(run, f"/resume?source_artifact_id={checkpoint.pk}")).json()
@@ -204,7 +207,7 @@ class TestResume:
         series = Run.objects.get(pk=resumed["id"]).series.get(key="train_loss")
         assert series.points.order_by("step").first().step == 101
 
-    def test_what_is_no_checkpoint_is_refused_in_words(self, client):
+    def test_artifact_that_is_no_checkpoint_is_refused(self, client):
         run = started_run()
         config = run.artifacts.get(type="config")
 
@@ -214,7 +217,7 @@ class TestResume:
         assert response.json()["errors"][0]["attr"] == "source_artifact_id"
         assert Run.objects.count() == 1
 
-    def test_checkpoint_of_another_project_is_refused_in_words(self, client):
+    def test_checkpoint_of_another_project_is_refused(self, client):
         run, other = started_run(120), started_run(120)
         checkpoint = other.artifacts.checkpoints().get()
 
@@ -244,7 +247,7 @@ class TestLogs:
         append_log(
             run,
             [
-                Line(
+                Line.new(
                     f"line {n}",
                     "ERROR" if n == 3 else "INFO",
                     "stdout",
@@ -255,20 +258,20 @@ class TestLogs:
         )
         return run
 
-    def test_page_is_fifty_lines_of_the_total(self, client, run):
+    def test_page_has_fifty_lines_and_the_total(self, client, run):
         content = client.get(url(run, "/logs")).json()
 
         assert (content["page"], content["page_size"], content["total"]) == (1, 50, 60)
         assert [item["seq"] for item in content["items"]] == list(range(1, 51))
 
-    def test_last_page_holds_the_rest(self, client, run):
+    def test_last_page_has_the_rest(self, client, run):
         content = client.get(url(run, "/logs?page=2")).json()
 
         assert [item["message"] for item in content["items"]] == [
             f"line {n}" for n in range(51, 61)
         ]
 
-    def test_start_is_included_and_end_is_not(self, client, run):
+    def test_start_time_is_inclusive_and_end_time_exclusive(self, client, run):
         content = client.get(
             url(run, "/logs?start_time=2024-01-02T12:02:00Z&end_time=2024-01-02T12:05:00Z")
         ).json()
@@ -277,7 +280,7 @@ class TestLogs:
         assert content["total"] == 3
 
     @pytest.mark.parametrize("plus", ["%2B", "+"])
-    def test_zone_of_the_reader_is_understood(self, client, run, plus):
+    def test_time_zone_offset_is_respected(self, client, run, plus):
         content = client.get(url(run, f"/logs?end_time=2024-01-02T20:03:00{plus}08:00")).json()
 
         assert content["total"] == 2
@@ -288,7 +291,7 @@ class TestLogs:
 
 
 class TestDetail:
-    def test_latest_metrics_and_utilization_are_there(self, client):
+    def test_detail_has_latest_metrics_and_utilization(self, client):
         run = started_run(50)
 
         content = client.get(url(run)).json()
@@ -298,7 +301,7 @@ class TestDetail:
         assert {"train_loss", "eval_rouge_l"} <= content["metrics"].keys()
         assert 0 < content["gpu_utilization"] <= 1
 
-    def test_number_that_json_lacks_comes_as_text(self, client):
+    def test_nan_is_returned_as_text(self, client):
         run = started_run(200, learning_rate=1.0)
 
         content = client.get(url(run)).json()
@@ -307,7 +310,7 @@ class TestDetail:
         assert content["metrics"]["train_loss"] == "NaN"
         assert content["status_reason"]
 
-    def test_events_tell_the_history(self, client):
+    def test_events_are_the_history(self, client):
         run = started_run(300)
 
         content = client.get(url(run, "/events")).json()

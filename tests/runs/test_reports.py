@@ -1,11 +1,11 @@
-"""Hyperparameters, tags and data that a training reports of itself."""
+"""Hyperparameters, tags and data that a training reports."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from projects.hyperparameters import number_of
-from runs import external, reports
+from runs import inputs, params_tags, reports, unmanaged
 from runs.models import DatasetInput, EventKind, ModelLink, Run
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
@@ -14,7 +14,7 @@ from tests.factories import RunFactory, running
 with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
 
-def external_run(**fields) -> Run:
+def unmanaged_run(**fields) -> Run:
     defaults = {"recipe": None, "status": RunStatus.RUNNING, "hyperparameters": {}}
     return RunFactory(**{**defaults, **fields})
 
@@ -23,10 +23,10 @@ def external_run(**fields) -> Run:
 
 
 @pytest.mark.django_db
-def test_params_are_kept_as_they_are():
-    run = external_run()
+def test_params_are_stored_unchanged():
+    run = unmanaged_run()
 
-    reports.log_params(run.pk, {"learning_rate": "3e-5", "a/b.c-d e:f": "", "中": "文"})
+    params_tags.log_params(run.pk, {"learning_rate": "3e-5", "a/b.c-d e:f": "", "中": "文"})
 
     run.refresh_from_db()
     assert run.hyperparameters == {"learning_rate": "3e-5", "a/b.c-d e:f": "", "中": "文"}
@@ -34,28 +34,28 @@ def test_params_are_kept_as_they_are():
 
 
 @pytest.mark.django_db
-def test_same_param_again_is_nothing_new(django_assert_num_queries):
-    run = external_run(hyperparameters={"a": "1"})
+def test_repeated_param_does_nothing(django_assert_num_queries):
+    run = unmanaged_run(hyperparameters={"a": "1"})
 
-    with django_assert_num_queries(4):  # savepoint, lock, sign of life, release
-        reports.log_params(run.pk, {"a": "1"})
+    with django_assert_num_queries(4):  # savepoint, lock, reported_at, release
+        params_tags.log_params(run.pk, {"a": "1"})
 
 
 @pytest.mark.django_db
-def test_script_of_a_recipe_may_know_better_and_that_is_noted():
+def test_script_of_a_recipe_may_change_a_param_with_an_event():
     run = RunFactory(hyperparameters={"max_steps": 100})
 
-    reports.log_params(run.pk, {"max_steps": "-1"})
+    params_tags.log_params(run.pk, {"max_steps": "-1"})
 
     assert run.events.get(kind=EventKind.PARAMS_CHANGED).reason == "max_steps: 100 → -1"
 
 
 @pytest.mark.django_db
-def test_other_value_is_refused_with_mlflows_sentence_and_nothing_is_kept():
-    run = external_run(hyperparameters={"a": "1"})
+def test_changed_param_is_refused_with_mlflows_message_and_nothing_is_stored():
+    run = unmanaged_run(hyperparameters={"a": "1"})
 
-    with pytest.raises(reports.ParamChanged) as refusal:
-        reports.log_params(run.pk, {"b": "new", "a": "2"})
+    with pytest.raises(params_tags.ParamChanged) as refusal:
+        params_tags.log_params(run.pk, {"b": "new", "a": "2"})
 
     assert str(refusal.value) == (
         "Changing param values is not allowed. Param with key='a' was already logged with "
@@ -67,12 +67,12 @@ def test_other_value_is_refused_with_mlflows_sentence_and_nothing_is_kept():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("fields", [{"attempt": 2}, {"status": RunStatus.FAILED}], ids=str)
-def test_run_that_goes_on_may_say_another_and_the_drift_is_noted(fields):
-    run = external_run(hyperparameters={"a": "1", "b": "1"}, **fields)
+def test_continued_run_may_change_a_param_with_an_event(fields):
+    run = unmanaged_run(hyperparameters={"a": "1", "b": "1"}, **fields)
     if run.is_terminal:
-        external.report_status(run, RunStatus.RUNNING, by=None)
+        unmanaged.report_status(run, RunStatus.RUNNING, by=None)
 
-    reports.log_params(run.pk, {"a": "2", "b": "1"})
+    params_tags.log_params(run.pk, {"a": "2", "b": "1"})
 
     run.refresh_from_db()
     assert run.hyperparameters == {"a": "2", "b": "1"}
@@ -81,10 +81,10 @@ def test_run_that_goes_on_may_say_another_and_the_drift_is_noted(fields):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", ["3e-05", "3e-5", "0.00003", ".00003"])
-def test_number_that_trainhub_holds_is_confirmed_by_any_text_of_it(text):
+def test_number_equals_any_text_that_denotes_it(text):
     run = running(hyperparameters={"learning_rate": 3e-5})
 
-    reports.log_params(run.pk, {"learning_rate": text})
+    params_tags.log_params(run.pk, {"learning_rate": text})
 
     run.refresh_from_db()
     assert run.hyperparameters == {"learning_rate": 3e-5}
@@ -104,31 +104,31 @@ def test_number_that_trainhub_holds_is_confirmed_by_any_text_of_it(text):
     ],
 )
 def test_text_of_a_hyperparameter(value, text):
-    assert reports.text_of(value) == text
-    assert reports.means(value, text)
+    assert params_tags.text_of(value) == text
+    assert params_tags.equals_text(value, text)
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(1, "2"), (1, "x"), ("1", "1.0"), (True, "1"), (1, "1e999")]
 )
-def test_other_text_means_something_else(value, text):
-    assert not reports.means(value, text)
+def test_text_with_another_meaning_is_not_equal(value, text):
+    assert not params_tags.equals_text(value, text)
 
 
 @given(st.text())
-def test_what_is_no_number_is_told_from_numbers(text):
+def test_only_texts_of_numbers_are_parsed_as_numbers(text):
     number = number_of(text)
 
     assert number is None or float(text) == float(number)
 
 
 @pytest.mark.django_db
-def test_text_that_is_too_long_is_cut_and_the_same_again_is_nothing_new():
-    run = external_run()
+def test_text_that_is_too_long_is_truncated_and_can_be_repeated():
+    run = unmanaged_run()
 
     for _ in range(2):
-        reports.log_params(run.pk, {"prompt": "x" * 6001, "fits": "x" * 6000})
-        reports.set_tags(run.pk, {"a": "x" * 9000})
+        params_tags.log_params(run.pk, {"prompt": "x" * 6001, "fits": "x" * 6000})
+        params_tags.set_tags(run.pk, {"a": "x" * 9000})
 
     run.refresh_from_db()
     assert run.hyperparameters == {"prompt": "x" * 5999 + "…", "fits": "x" * 6000}
@@ -152,22 +152,22 @@ def test_text_that_is_too_long_is_cut_and_the_same_again_is_nothing_new():
     ],
     ids=lambda params: repr(params)[:20],
 )
-def test_bad_param_is_refused_and_nothing_is_kept(params):
-    run = external_run()
+def test_invalid_param_is_refused_and_nothing_is_stored(params):
+    run = unmanaged_run()
 
     with pytest.raises(reports.InvalidReport):
-        reports.log_params(run.pk, {"good": "x", **params})
+        params_tags.log_params(run.pk, {"good": "x", **params})
 
     run.refresh_from_db()
     assert run.hyperparameters == {}
 
 
 @pytest.mark.django_db
-def test_largest_batch_of_a_client_fits_in():
-    run = external_run()
+def test_largest_batch_of_a_client_is_accepted():
+    run = unmanaged_run()
 
-    reports.log_params(run.pk, {f"p{number}": "x" * 6000 for number in range(100)})
-    reports.set_tags(run.pk, {f"t{number}": "x" * 8000 for number in range(100)})
+    params_tags.log_params(run.pk, {f"p{number}": "x" * 6000 for number in range(100)})
+    params_tags.set_tags(run.pk, {f"t{number}": "x" * 8000 for number in range(100)})
 
     run.refresh_from_db()
     assert len(run.hyperparameters) == len(run.tags) == 100
@@ -175,16 +175,16 @@ def test_largest_batch_of_a_client_fits_in():
 
 @pytest.mark.django_db
 def test_too_many_names_are_refused():
-    run = external_run(hyperparameters={f"p{n}": "" for n in range(reports.MAX_NAMES)})
+    run = unmanaged_run(hyperparameters={f"p{n}": "" for n in range(reports.MAX_NAMES)})
 
     with pytest.raises(reports.InvalidReport):
-        reports.log_params(run.pk, {"one more": ""})
+        params_tags.log_params(run.pk, {"one more": ""})
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("log", [reports.log_params, reports.set_tags])
-def test_run_in_the_trash_takes_nothing(log):
-    run = external_run()
+@pytest.mark.parametrize("log", [params_tags.log_params, params_tags.set_tags])
+def test_run_in_the_trash_refuses_reports(log):
+    run = unmanaged_run()
     run.move_to_trash(by=None)
 
     with pytest.raises(reports.InTrash):
@@ -193,10 +193,10 @@ def test_run_in_the_trash_takes_nothing(log):
 
 @with_two_connections
 @pytest.mark.parametrize(
-    ("log", "field"), [(reports.log_params, "hyperparameters"), (reports.set_tags, "tags")]
+    ("log", "field"), [(params_tags.log_params, "hyperparameters"), (params_tags.set_tags, "tags")]
 )
-def test_reports_at_once_are_all_there(log, field):
-    run = external_run()
+def test_concurrent_reports_are_all_stored(log, field):
+    run = unmanaged_run()
 
     results = in_parallel(*[lambda n=n: log(run.pk, {f"k{n}": str(n)}) for n in range(8)])
 
@@ -206,10 +206,10 @@ def test_reports_at_once_are_all_there(log, field):
 
 
 @with_two_connections
-def test_of_two_that_disagree_at_once_one_is_refused():
-    run = external_run()
+def test_one_of_two_conflicting_concurrent_reports_is_refused():
+    run = unmanaged_run()
 
-    results = in_parallel(*[lambda n=n: reports.log_params(run.pk, {"a": n}) for n in "12"])
+    results = in_parallel(*[lambda n=n: params_tags.log_params(run.pk, {"a": n}) for n in "12"])
 
     assert sorted(type(result).__name__ for result in results) == ["NoneType", "ParamChanged"]
 
@@ -219,20 +219,20 @@ def test_of_two_that_disagree_at_once_one_is_refused():
 
 @pytest.mark.django_db
 def test_last_tag_wins_and_the_name_tag_is_the_runs_name():
-    run = external_run(tags={"a": "1"})
+    run = unmanaged_run(tags={"a": "1"})
 
-    reports.set_tags(run.pk, {"a": "2", "mlflow.runName": "bold-fox"})
+    params_tags.set_tags(run.pk, {"a": "2", "mlflow.runName": "bold-fox"})
 
     run.refresh_from_db()
     assert (run.tags, run.name) == ({"a": "2"}, "bold-fox")
 
 
 @pytest.mark.django_db
-def test_deleted_tag_is_gone_and_a_missing_one_is_told():
-    run = external_run(tags={"a": "1", "b": "2"})
+def test_delete_tag_returns_whether_the_tag_existed():
+    run = unmanaged_run(tags={"a": "1", "b": "2"})
 
-    assert reports.delete_tag(run.pk, "a") is True
-    assert reports.delete_tag(run.pk, "a") is False
+    assert params_tags.delete_tag(run.pk, "a") is True
+    assert params_tags.delete_tag(run.pk, "a") is False
 
     run.refresh_from_db()
     assert run.tags == {"b": "2"}
@@ -242,12 +242,12 @@ def test_deleted_tag_is_gone_and_a_missing_one_is_told():
 
 
 @pytest.mark.django_db
-def test_dataset_reported_twice_is_there_once_and_names_the_runs_dataset():
-    run = external_run(dataset="")
+def test_dataset_reported_twice_is_stored_once_and_sets_the_runs_dataset():
+    run = unmanaged_run(dataset="")
     dataset = {"name": "corpus", "digest": "d1", "tags": {"mlflow.data.context": "training"}}
 
-    reports.log_inputs(run.pk, [dataset], ["m-1"])
-    reports.log_inputs(run.pk, [dataset], ["m-1"])
+    inputs.log_inputs(run.pk, [dataset], ["m-1"])
+    inputs.log_inputs(run.pk, [dataset], ["m-1"])
 
     run.refresh_from_db()
     assert DatasetInput.objects.get().tags == {"mlflow.data.context": "training"}
@@ -268,16 +268,16 @@ def test_dataset_reported_twice_is_there_once_and_names_the_runs_dataset():
     ],
     ids=lambda dataset: repr(dataset)[:30],
 )
-def test_bad_dataset_is_refused(dataset):
-    run = external_run()
+def test_invalid_dataset_is_refused(dataset):
+    run = unmanaged_run()
 
     with pytest.raises(reports.InvalidReport):
-        reports.log_inputs(run.pk, [{"name": "good", "digest": "d"}, dataset])
+        inputs.log_inputs(run.pk, [{"name": "good", "digest": "d"}, dataset])
 
     assert not DatasetInput.objects.exists()
 
 
 @pytest.mark.django_db
-def test_model_of_a_strange_id_is_refused():
+def test_invalid_model_id_is_refused():
     with pytest.raises(reports.InvalidReport):
-        reports.log_outputs(external_run().pk, [("../m", 1)])
+        inputs.log_outputs(unmanaged_run().pk, [("../m", 1)])

@@ -1,4 +1,4 @@
-"""The table of statuses, and the guard on the way from one to the next."""
+"""The table of statuses, and the checks on transitions between them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,11 +18,11 @@ with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollba
 # --- the table -------------------------------------------------------------------------------
 
 
-def test_table_knows_every_status():
+def test_table_has_every_status():
     assert set(TRANSITIONS) == set(RunStatus)
 
 
-def test_terminal_statuses_lead_nowhere_and_active_ones_somewhere():
+def test_terminal_and_active_statuses():
     assert {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED} == TERMINAL
     assert {RunStatus.QUEUED, RunStatus.RUNNING} == ACTIVE
 
@@ -38,8 +38,8 @@ def test_sources_are_the_table_reversed(to):
 
 
 @pytest.mark.parametrize("to", RunStatus)
-def test_script_elsewhere_may_go_on_after_its_end_and_correct_it(to):
-    ways = {
+def test_unmanaged_run_may_continue_after_its_end_and_correct_it(to):
+    expected = {
         RunStatus.QUEUED: set(),
         RunStatus.RUNNING: {RunStatus.QUEUED, *TERMINAL},
         RunStatus.COMPLETED: {RunStatus.RUNNING, *TERMINAL} - {to},
@@ -47,10 +47,10 @@ def test_script_elsewhere_may_go_on_after_its_end_and_correct_it(to):
         RunStatus.CANCELLED: {RunStatus.QUEUED, RunStatus.RUNNING, *TERMINAL} - {to},
     }
 
-    assert sources(to, external=True) == ways[to]
+    assert sources(to, unmanaged=True) == expected[to]
 
 
-def test_values_are_the_contracts_words():
+def test_values_are_those_of_the_contract():
     assert RunStatus.values == ["排队中", "运行中", "已完成", "已失败", "已取消"]
 
 
@@ -58,7 +58,7 @@ def test_values_are_the_contracts_words():
 
 
 @dataclass(frozen=True)
-class Way:
+class Transition:
     source: RunStatus
     to: RunStatus
 
@@ -67,37 +67,41 @@ class Way:
         return self.to in TRANSITIONS[self.source]
 
 
-WAYS = [Way(source, to) for source in RunStatus for to in RunStatus]
+ALL_TRANSITIONS = [Transition(source, to) for source in RunStatus for to in RunStatus]
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("way", [way for way in WAYS if way.is_allowed], ids=str)
-def test_transition_that_the_table_allows_is_made_and_noted(way):
-    run = RunFactory(status=way.source)
+@pytest.mark.parametrize(
+    "transition", [item for item in ALL_TRANSITIONS if item.is_allowed], ids=str
+)
+def test_allowed_transition_changes_the_status_with_an_event(transition):
+    run = RunFactory(status=transition.source)
 
-    run.transition(way.to, reason="because")
+    run.transition(transition.to, reason="because")
 
     event = run.events.get()
-    assert run.status == Run.objects.get(pk=run.pk).status == way.to
-    assert (event.from_status, event.to_status) == (way.source, way.to)
+    assert run.status == Run.objects.get(pk=run.pk).status == transition.to
+    assert (event.from_status, event.to_status) == (transition.source, transition.to)
     assert event.reason == run.status_reason == "because"
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("way", [way for way in WAYS if not way.is_allowed], ids=str)
-def test_transition_that_the_table_forbids_changes_nothing(way):
-    run = RunFactory(status=way.source)
+@pytest.mark.parametrize(
+    "transition", [item for item in ALL_TRANSITIONS if not item.is_allowed], ids=str
+)
+def test_forbidden_transition_changes_nothing(transition):
+    run = RunFactory(status=transition.source)
 
     with pytest.raises(InvalidTransition):
-        run.transition(way.to)
+        run.transition(transition.to)
 
     run.refresh_from_db()
-    assert run.status == way.source
+    assert run.status == transition.source
     assert not run.events.exists()
 
 
 @pytest.mark.django_db
-def test_transition_goes_by_the_database_not_by_the_object_at_hand():
+def test_transition_checks_the_status_in_the_database():
     run = running()
     stale = Run.objects.get(pk=run.pk)
     run.transition(RunStatus.COMPLETED)
@@ -109,7 +113,7 @@ def test_transition_goes_by_the_database_not_by_the_object_at_hand():
 
 
 @pytest.mark.django_db
-def test_transition_says_who_and_under_which_worker():
+def test_transition_records_user_and_worker():
     worker, user = WorkerFactory(), UserFactory()
     run = running(worker)
 
@@ -120,7 +124,7 @@ def test_transition_says_who_and_under_which_worker():
 
 
 @pytest.mark.django_db
-def test_end_frees_the_worker_and_is_dated():
+def test_end_releases_the_worker_and_sets_finished_at():
     run = running()
 
     run.transition(RunStatus.FAILED, exit_code=3)
@@ -131,7 +135,7 @@ def test_end_frees_the_worker_and_is_dated():
 
 
 @pytest.mark.django_db
-def test_transition_and_event_are_there_together_or_not_at_all():
+def test_transition_and_event_are_atomic():
     run = running()
 
     with transaction.atomic():
@@ -143,7 +147,7 @@ def test_transition_and_event_are_there_together_or_not_at_all():
 
 
 @with_two_connections
-def test_of_two_transitions_at_once_one_wins():
+def test_one_of_several_concurrent_transitions_wins():
     run = running()
     ends = [RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.FAILED]
 
@@ -158,7 +162,7 @@ def test_of_two_transitions_at_once_one_wins():
 
 
 @with_two_connections
-def test_transition_waits_for_another_and_then_sees_what_it_did():
+def test_transition_waits_for_a_concurrent_one_and_sees_its_result():
     run = running()
 
     with transaction_elsewhere(lambda: Run.objects.get(pk=run.pk).transition(RunStatus.COMPLETED)):
@@ -168,7 +172,7 @@ def test_transition_waits_for_another_and_then_sees_what_it_did():
         run.transition(RunStatus.CANCELLED)
 
 
-# --- what the database itself refuses --------------------------------------------------------
+# --- constraints of the database -------------------------------------------------------------
 
 
 @pytest.mark.django_db
@@ -184,7 +188,7 @@ def test_transition_waits_for_another_and_then_sees_what_it_did():
     ],
     ids=str,
 )
-def test_database_refuses_a_run_that_cannot_be(change):
+def test_database_refuses_an_inconsistent_run(change):
     run = RunFactory()
 
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -201,7 +205,7 @@ def test_change_never_writes_the_status():
 
 
 @pytest.mark.django_db
-def test_stop_asked_for_twice_is_asked_for_once():
+def test_stop_request_is_idempotent():
     run = running()
 
     run.request_stop(StopKind.CANCEL, by=None)
@@ -214,7 +218,7 @@ def test_stop_asked_for_twice_is_asked_for_once():
 
 
 @pytest.mark.django_db
-def test_stop_of_a_run_that_is_over_is_refused():
+def test_stop_of_an_ended_run_is_refused():
     with pytest.raises(InvalidTransition):
         RunFactory(status=RunStatus.COMPLETED).request_stop(StopKind.CANCEL, by=None)
 
@@ -233,18 +237,18 @@ def test_recovery_counts_until_no_restart_is_left():
 
 
 @pytest.mark.django_db
-def test_lost_runs_are_those_whose_lease_has_run_out(settings):
+def test_lost_runs_are_those_with_an_expired_lease(settings):
     settings.WORKER_LEASE_SECONDS = 30
-    silent = WorkerFactory(last_heartbeat=timezone.now() - timedelta(seconds=31))
-    lost = running(silent)
+    dead = WorkerFactory(last_heartbeat=timezone.now() - timedelta(seconds=31))
+    lost = running(dead)
     running(WorkerFactory(last_heartbeat=timezone.now() - timedelta(seconds=20)))
-    RunFactory(status=RunStatus.RUNNING)  # nobody's: nobody can lose it
+    RunFactory(status=RunStatus.RUNNING)  # unclaimed, so it has no lease
 
     assert list(Run.objects.lost()) == [lost]
 
 
 @pytest.mark.django_db
-def test_runs_of_a_former_incarnation_are_not_held():
+def test_worker_does_not_hold_runs_of_another_incarnation():
     worker = WorkerFactory()
     running(worker)
     Worker.objects.update(incarnation=2)
@@ -253,7 +257,7 @@ def test_runs_of_a_former_incarnation_are_not_held():
 
 
 @pytest.mark.django_db
-def test_queries_of_a_transition(django_assert_num_queries):
+def test_transition_takes_six_queries(django_assert_num_queries):
     run = running()
 
     # savepoint, lock, update, event, release, read back

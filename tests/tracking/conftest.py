@@ -1,4 +1,4 @@
-"""A client of MLflow's protocol, as the unmodified one speaks it."""
+"""Fixtures: a minimal MLflow protocol client."""
 
 from typing import Any
 
@@ -10,24 +10,24 @@ MLFLOW = "/api/2.0/mlflow/"
 
 
 class MlflowClient(ApiClient):
-    """``ask`` and ``tell`` expect 200 and give the answer; ``refused`` gives (status, code)."""
+    """``get_ok`` and ``post_ok`` expect 200 and return JSON; ``error`` returns (status, code)."""
 
-    def tell(self, path: str, **body: Any) -> Any:
-        answer = self.post_json(MLFLOW + path, body)
-        assert answer.status_code == 200, answer.content
-        return answer.json()
+    def post_ok(self, path: str, **body: Any) -> Any:
+        response = self.post_json(MLFLOW + path, body)
+        assert response.status_code == 200, response.content
+        return response.json()
 
-    def ask(self, path: str, **query: Any) -> Any:
-        answer = self.get(MLFLOW + path, query)
-        assert answer.status_code == 200, answer.content
-        return answer.json()
+    def get_ok(self, path: str, **query: Any) -> Any:
+        response = self.get(MLFLOW + path, query)
+        assert response.status_code == 200, response.content
+        return response.json()
 
-    def refused(self, path: str, method: str = "post", **body: Any) -> tuple[int, str]:
-        address = MLFLOW + path
-        answer = self.get(address, body) if method == "get" else self.post_json(address, body)
-        assert set(answer.json()) == {"error_code", "message"}, answer.content
-        assert answer.json()["message"]
-        return answer.status_code, answer.json()["error_code"]
+    def error(self, path: str, method: str = "post", **body: Any) -> tuple[int, str]:
+        url = MLFLOW + path
+        response = self.get(url, body) if method == "get" else self.post_json(url, body)
+        assert set(response.json()) == {"error_code", "message"}, response.content
+        assert response.json()["message"]
+        return response.status_code, response.json()["error_code"]
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
-"""MLflow's artifacts: up, down, listed, deleted, as its clients ask for them."""
+"""MLflow artifacts: upload, download, list, delete."""
 
 import io
 
 import pytest
 from django.contrib.auth.models import User
 
-from artifacts import uploads
-from artifacts.models import Artifact, TagValue
-from runs.outputs import store_configuration
+from artifacts import storing, uploads
+from artifacts.kinds import TagValue
+from artifacts.models import Artifact
+from execution.outputs import store_configuration
 from tests.clients import ApiClient
 from tests.factories import RunFactory, checkpoint
 
@@ -55,21 +56,21 @@ def error_of(response):
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/json", "application/x-www-form-urlencoded"]
 )
-def test_file_is_taken_as_bytes_whatever_its_type(api, run, content_type):
+def test_upload_ignores_content_type(api, run, content_type):
     response = put(api, run, "notes/a.txt", b"a=1\n", content_type)
 
     assert (response.status_code, response.json()) == (200, {})
     assert body(api.get(url(run, "notes/a.txt"))) == b"a=1\n"
 
 
-def test_file_replaced_is_answered_alike(api, run):
+def test_upload_replaces_existing_file(api, run):
     put(api, run, "a", b"old")
 
     assert put(api, run, "a", b"new").status_code == 200
     assert body(api.get(url(run, "a"))) == b"new"
 
 
-def test_logged_file_is_among_the_runs_artifacts(api, run):
+def test_logged_file_is_a_run_artifact(api, run):
     put(api, run, "plots/loss.png")
 
     items = api.get(f"/projects/{run.project_id}/runs/{run.pk}/artifacts").json()["items"]
@@ -79,13 +80,13 @@ def test_logged_file_is_among_the_runs_artifacts(api, run):
     assert b"plots/loss.png" in page.content
 
 
-def test_default_experiment_may_be_named_0(api, run):
+def test_upload_accepts_experiment_id_0(api, run):
     api.put(f"{PROXY}/artifacts/0/{run.pk}/artifacts/a", b"x")
 
     assert Artifact.objects.get().run == run
 
 
-def test_folder_is_listed_by_names(api, run):
+def test_folder_listing_has_names(api, run):
     put(api, run, "a/b/c.txt", b"123")
     put(api, run, "a/d.txt", b"4")
 
@@ -96,38 +97,38 @@ def test_folder_is_listed_by_names(api, run):
     ]
 
 
-def test_file_and_nothing_list_nothing(api, run):
+def test_listing_a_file_or_missing_path_is_empty(api, run):
     put(api, run, "a/d.txt")
 
     assert files(api, run, "a/d.txt") == files(api, run, "b") == []
 
 
-def test_runs_list_has_whole_paths(api, run):
+def test_run_listing_has_full_paths(api, run):
     put(api, run, "a/d.txt", b"4")
 
-    answer = api.get(LISTING, {"run_id": run.pk, "run_uuid": run.pk, "path": "a"}).json()
+    listing = api.get(LISTING, {"run_id": run.pk, "run_uuid": run.pk, "path": "a"}).json()
 
-    assert answer == {
+    assert listing == {
         "root_uri": f"mlflow-artifacts:/{root(run)}",
         "files": [{"path": "a/d.txt", "is_dir": False, "file_size": 1}],
     }
 
 
-def test_what_trainhub_made_is_listed_and_downloaded(api):
+def test_artifacts_created_by_trainhub_are_listed_and_downloaded(api):
     run = RunFactory()
-    own = checkpoint(run, step=5, content=b"weights")
+    artifact = checkpoint(run, step=5, content=b"weights")
     store_configuration(run)
-    run.artifacts.record_events(run, run.artifacts.put_events(run, io.BytesIO(b"events")))
+    storing.record_events(run, storing.put_events(run, io.BytesIO(b"events")))
 
     names = [file["path"] for file in files(api, run)]
 
     assert names == ["config.json", "step-00000005.pt", "tensorboard"]
-    assert body(api.get(url(run, own.file))) == b"weights"
+    assert body(api.get(url(run, artifact.file))) == b"weights"
     [events] = files(api, run, "tensorboard")
     assert body(api.get(url(run, f"tensorboard/{events['path']}"))) == b"events"
 
 
-def test_lightnings_checkpoint_is_registered(api, run):
+def test_lightning_checkpoint_is_registered(api, run):
     name = "epoch=1-step=200"
     put(api, run, f"{name}/{name}.ckpt", b"weights")
     put(api, run, f"{name}/aliases.txt", b"['latest', 'best']")
@@ -136,14 +137,14 @@ def test_lightnings_checkpoint_is_registered(api, run):
     assert (artifact.step, artifact.name) == (200, "第 200 步检查点")
 
 
-def test_deleted_file_is_gone(api, run):
+def test_deleted_file_is_not_found(api, run):
     put(api, run, "a/b")
 
     assert api.delete(url(run, "a/b")).json() == {}
     assert error_of(api.get(url(run, "a/b"))) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
-def test_deleting_the_root_deletes_what_was_logged(api, run):
+def test_deleting_the_root_deletes_all_logged_files(api, run):
     put(api, run, "a/b")
 
     assert api.delete(f"{PROXY}/artifacts/{root(run)}").json() == {}
@@ -151,7 +152,7 @@ def test_deleting_the_root_deletes_what_was_logged(api, run):
     assert not Artifact.objects.exists()
 
 
-def test_deleting_nothing_is_said(api, run):
+def test_deleting_missing_file_is_not_found(api, run):
     assert error_of(api.delete(url(run, "a"))) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
@@ -163,14 +164,14 @@ def test_tagged_checkpoint_is_not_deleted(api, run):
     assert Artifact.objects.exists()
 
 
-def test_file_and_folder_of_one_path_exclude_each_other(api, run):
+def test_file_below_a_file_is_a_conflict(api, run):
     put(api, run, "a")
 
     assert error_of(put(api, run, "a/b")) == (409, "RESOURCE_CONFLICT")
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "a//b", "a%00b", "a%5Cb", "."])
-def test_bad_path_is_told(api, run, path):
+def test_invalid_path_is_rejected(api, run, path):
     for method in (api.get, api.put, api.delete):
         assert error_of(method(url(run, path))) == (400, "INVALID_PARAMETER_VALUE")
     assert error_of(api.get(LISTING, {"run_id": run.pk, "path": "a/../b"}))[0] == 400
@@ -189,20 +190,20 @@ def test_bad_path_is_told(api, run, path):
         "a%00/b%00/artifacts/c",
     ],
 )
-def test_path_of_nobody_is_told(api, run, path):
-    address = f"{PROXY}/artifacts/{path.format(run=run.pk, project=run.project_id)}"
+def test_path_outside_any_run_is_not_found(api, run, path):
+    target = f"{PROXY}/artifacts/{path.format(run=run.pk, project=run.project_id)}"
 
     for method in (api.get, api.put, api.delete):
-        assert error_of(method(address)) == (404, "RESOURCE_DOES_NOT_EXIST")
+        assert error_of(method(target)) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
-def test_root_itself_is_no_file(api, run):
+def test_root_is_not_a_file(api, run):
     assert error_of(api.put(f"{PROXY}/artifacts/{root(run)}", b"x"))[0] == 400
     assert error_of(api.get(f"{PROXY}/artifacts/{root(run)}"))[0] == 404
     assert error_of(api.get(f"{PROXY}/artifacts"))[0] == 404
 
 
-def test_interrupted_upload_is_told(api, run):
+def test_interrupted_upload_is_rejected(api, run):
     environ = {"wsgi.input": io.BytesIO(b"half"), "CONTENT_LENGTH": "100"}
 
     assert error_of(api.put(url(run, "a"), **environ)) == (400, "INVALID_PARAMETER_VALUE")
@@ -210,7 +211,7 @@ def test_interrupted_upload_is_told(api, run):
 
 
 @pytest.mark.parametrize("step", ["create", "complete", "abort"])
-def test_multipart_upload_is_declined_as_clients_understand(api, run, step):
+def test_multipart_upload_is_declined_with_the_text_clients_match(api, run, step):
     response = api.post_json(f"{PROXY}/mpu/{step}/{root(run)}/a", {"path": "a", "num_parts": 2})
 
     assert error_of(response) == (501, "NOT_IMPLEMENTED")
@@ -222,7 +223,7 @@ def test_presigned_download_is_declined(api, run):
     assert error_of(api.get(f"{PROXY}/presigned/{root(run)}/a")) == (501, "NOT_IMPLEMENTED")
 
 
-def test_link_leads_to_the_file(api, run):
+def test_link_downloads_the_file(api, run):
     put(api, run, "a/b", b"bytes")
 
     for name in ("run_uuid", "run_id"):
@@ -230,11 +231,11 @@ def test_link_leads_to_the_file(api, run):
 
 
 @pytest.mark.parametrize("query", [{}, {"run_id": "x", "path": "a"}, {"path": "\x00"}])
-def test_link_to_nothing_is_404(api, query):
+def test_link_to_missing_file_is_404(api, query):
     assert api.get("/get-artifact", query).status_code == 404
 
 
-def test_nobody_unknown_gets_or_sends_a_file(api, run, settings):
+def test_unauthenticated_caller_cannot_transfer_files(api, run, settings):
     settings.OPEN_MODE = False
 
     assert error_of(api.get(url(run, "a"))) == (401, "UNAUTHENTICATED")
@@ -243,7 +244,7 @@ def test_nobody_unknown_gets_or_sends_a_file(api, run, settings):
     assert not Artifact.objects.exists()
 
 
-def test_link_is_for_whoever_is_signed_in(api, run, settings):
+def test_link_works_for_signed_in_user(api, run, settings):
     uploads.store(run, "a", io.BytesIO(b"bytes"))
     settings.OPEN_MODE = False
     api.force_login(User.objects.create_user("alice"))

@@ -1,4 +1,4 @@
-"""What the registry's searches know of the language, as PostgreSQL answers them."""
+"""Registry searches: filters and sort orders against PostgreSQL."""
 
 import contextlib
 
@@ -7,8 +7,8 @@ from django.db.models import Q
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifacts.logged_models import LoggedModel
-from artifacts.registry import ModelVersion, RegisteredModel
+from registry.logged_models import LoggedModel
+from registry.models import ModelVersion, RegisteredModel
 from tracking import paging
 from tracking.columns import LoggedModelColumns, ModelVersionColumns, RegisteredModelColumns
 from tracking.conditions import where
@@ -18,11 +18,11 @@ from tracking.filters import parse_orders
 pytestmark = pytest.mark.django_db
 
 
-def found_by(text):
+def search(text):
     return RegisteredModel.objects.filter(where(text, RegisteredModelColumns()))
 
 
-def ordered_by(text):
+def ordering(text):
     return paging.Ordering(parse_orders([text]), paging.NAME, RegisteredModelColumns())
 
 
@@ -46,9 +46,9 @@ def ordered_by(text):
         "🙂",
     ],
 )
-def test_what_is_no_filter_is_refused(text):
+def test_malformed_filter_is_rejected(text):
     with pytest.raises(InvalidParameter):
-        found_by(text)
+        search(text)
 
 
 @pytest.mark.parametrize(
@@ -64,29 +64,29 @@ def test_what_is_no_filter_is_refused(text):
         "creation_timestamp IN ('1')",
     ],
 )
-def test_what_cannot_be_compared_is_refused(text):
+def test_invalid_comparison_is_rejected(text):
     with pytest.raises(InvalidParameter):
-        found_by(text)
+        search(text)
 
 
 @pytest.mark.parametrize("text", ["", "size", "name DOWN", "name ASC DESC", "tags.a", "name;"])
-def test_what_is_no_order_is_refused(text):
+def test_invalid_sort_order_is_rejected(text):
     with pytest.raises(InvalidParameter):
-        ordered_by(text)
+        ordering(text)
 
 
 @given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
-def test_any_value_is_found_as_it_is(value):
+def test_any_tag_value_is_matched_exactly(value):
     RegisteredModel.objects.all().delete()
     quoted = value.replace("'", "''")
     model = RegisteredModel.objects.create(name="a", tags={"5": value})
 
-    found = found_by(f"tags.`5` = '{quoted}'")
+    matches = search(f"tags.`5` = '{quoted}'")
 
-    assert list(found) == [model]
+    assert list(matches) == [model]
 
 
-WORDS = st.sampled_from(
+TOKENS = st.sampled_from(
     [
         *("=", "!", "<", ">", "(", ")", ",", "'", "`", "\\", "%", "3", "1e999", "\x00", "🙂"),
         *("name", "tags.a", "tags.`b c`", "metrics.a", "params.a", "version", "creation_timestamp"),
@@ -103,8 +103,8 @@ WORDS = st.sampled_from(
         (LoggedModel, LoggedModelColumns(Q())),
     ],
 )
-def test_any_text_is_a_filter_or_refused(model, columns):
-    @given(st.lists(WORDS).map(" ".join) | st.text(max_size=40))
+def test_any_text_is_a_filter_or_rejected(model, columns):
+    @given(st.lists(TOKENS).map(" ".join) | st.text(max_size=40))
     def check(text):
         with contextlib.suppress(InvalidParameter):
             list(model.objects.filter(where(text, columns)))
@@ -134,13 +134,13 @@ def test_any_text_is_a_filter_or_refused(model, columns):
         ("(name = 'ab')", ["ab"]),
     ],
 )
-def test_search_finds(pattern, names):
+def test_filter_matches_expected_models(pattern, names):
     for name, tags in {"ab": {"k": "x"}, "abc": {"k": "y"}, "\\": {}}.items():
         RegisteredModel.objects.create(name=name, tags=tags)
 
-    found = found_by(pattern)
+    matches = search(pattern)
 
-    assert sorted(model.name for model in found) == sorted(names)
+    assert sorted(model.name for model in matches) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_search_finds(pattern, names):
         ("tags.`mlflow.prompt.is_prompt` = 'true'", ["prompt"]),
     ],
 )
-def test_what_does_not_say_that_it_is_a_prompt_is_none(text, names):
+def test_model_without_prompt_tag_is_not_a_prompt(text, names):
     RegisteredModel.objects.create(name="model")
     RegisteredModel.objects.create(name="prompt", tags={"mlflow.prompt.is_prompt": "true"})
 
-    found = found_by(text)
+    matches = search(text)
 
-    assert [model.name for model in found] == names
+    assert [model.name for model in matches] == names

@@ -1,4 +1,4 @@
-"""Experiments: projects under MLflow's names and rules."""
+"""MLflow experiments, backed by projects."""
 
 import pytest
 
@@ -15,21 +15,21 @@ UNKNOWN = (404, "RESOURCE_DOES_NOT_EXIST")
 EXISTS = (400, "RESOURCE_ALREADY_EXISTS")
 
 
-def test_created_experiment_is_a_project_with_its_description_and_tags(mlflow):
+def test_create_makes_a_project_with_description_and_tags(mlflow):
     tags = [{"key": "mlflow.note.content", "value": "摘要"}, {"key": "team", "value": "nlp"}]
 
-    answer = mlflow.tell("experiments/create", name="中文/摘要", tags=tags)
+    created = mlflow.post_ok("experiments/create", name="中文/摘要", tags=tags)
 
-    project = Project.objects.get(pk=answer["experiment_id"])
+    project = Project.objects.get(pk=created["experiment_id"])
     assert (project.name, project.description) == ("中文/摘要", "摘要")
     assert project.experiment_tags == {"team": "nlp"}
     assert project.version == 1
 
 
-def test_experiment_is_answered_as_clients_read_it(mlflow):
+def test_get_returns_mlflow_fields(mlflow):
     project = ProjectFactory(description="about", experiment_tags={"b": "2", "a": "1"})
 
-    experiment = mlflow.ask("experiments/get", experiment_id=project.pk)["experiment"]
+    experiment = mlflow.get_ok("experiments/get", experiment_id=project.pk)["experiment"]
 
     assert experiment == {
         "experiment_id": project.pk,
@@ -46,102 +46,102 @@ def test_experiment_is_answered_as_clients_read_it(mlflow):
     }
 
 
-def test_name_that_exists_is_refused_even_if_archived(mlflow):
+def test_create_rejects_name_of_archived_experiment(mlflow):
     ProjectFactory(name="x", status=ProjectStatus.ARCHIVED)
 
-    assert mlflow.refused("experiments/create", name="x") == EXISTS
+    assert mlflow.error("experiments/create", name="x") == EXISTS
     assert Project.objects.count() == 1
 
 
 @with_two_connections
-def test_of_several_that_create_a_name_at_once_exactly_one_wins():
+def test_concurrent_creates_of_one_name_succeed_once():
     def create():
         client = MlflowClient()
         return client.post_json("/api/2.0/mlflow/experiments/create", {"name": "race"})
 
-    answers = in_parallel(*[create] * 4)
+    responses = in_parallel(*[create] * 4)
 
-    assert sorted(answer.status_code for answer in answers) == [200, 400, 400, 400]
+    assert sorted(response.status_code for response in responses) == [200, 400, 400, 400]
     assert Project.objects.filter(name="race").count() == 1
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\0b"])
-def test_bad_name_is_refused(mlflow, name):
-    assert mlflow.refused("experiments/create", name=name) == INVALID
+def test_invalid_name_is_rejected(mlflow, name):
+    assert mlflow.error("experiments/create", name=name) == INVALID
     assert not Project.objects.exists()
 
 
-def test_oldest_of_a_name_is_found(mlflow):
+def test_get_by_name_returns_the_oldest(mlflow):
     oldest = ProjectFactory(name="twice")
     ProjectFactory(name="twice")
 
-    found = mlflow.ask("experiments/get-by-name", experiment_name="twice")
+    experiment = mlflow.get_ok("experiments/get-by-name", experiment_name="twice")["experiment"]
 
-    assert found["experiment"]["experiment_id"] == oldest.pk
+    assert experiment["experiment_id"] == oldest.pk
 
 
 @pytest.mark.parametrize("id", ["none", "proj_4k0wz81mt2qd", "a\0", "x" * 300])
-def test_unknown_experiment_is_told(mlflow, id):
-    assert mlflow.refused("experiments/get", "get", experiment_id=id)[0] in (400, 404)
-    assert mlflow.refused("experiments/delete", experiment_id=id)[0] in (400, 404)
+def test_unknown_experiment_is_an_error(mlflow, id):
+    assert mlflow.error("experiments/get", "get", experiment_id=id)[0] in (400, 404)
+    assert mlflow.error("experiments/delete", experiment_id=id)[0] in (400, 404)
 
 
-def test_unknown_name_is_told(mlflow):
-    assert mlflow.refused("experiments/get-by-name", "get", experiment_name="x") == UNKNOWN
+def test_unknown_name_is_not_found(mlflow):
+    assert mlflow.error("experiments/get-by-name", "get", experiment_name="x") == UNKNOWN
 
 
-# --- the default -----------------------------------------------------------------------------
+# --- default experiment ----------------------------------------------------------------------
 
 
-def test_default_experiment_is_made_when_first_needed_and_then_found(mlflow):
-    first = mlflow.ask("experiments/get", experiment_id="0")["experiment"]
-    again = mlflow.ask("experiments/get-by-name", experiment_name="Default")["experiment"]
+def test_default_experiment_is_created_on_first_use(mlflow):
+    first = mlflow.get_ok("experiments/get", experiment_id="0")["experiment"]
+    again = mlflow.get_ok("experiments/get-by-name", experiment_name="Default")["experiment"]
 
     assert first["experiment_id"] == again["experiment_id"] != "0"
     assert Project.objects.filter(name="Default").count() == 1
 
 
 @with_two_connections
-def test_default_experiment_needed_by_several_at_once_is_made_once():
-    address = "/api/2.0/mlflow/experiments/get?experiment_id=0"
+def test_default_experiment_is_created_once_by_concurrent_requests():
+    url = "/api/2.0/mlflow/experiments/get?experiment_id=0"
 
-    answers = in_parallel(*[lambda: MlflowClient().get(address)] * 4)
+    responses = in_parallel(*[lambda: MlflowClient().get(url)] * 4)
 
-    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [response.status_code for response in responses] == [200] * 4
     assert Project.objects.filter(name="Default").count() == 1
 
 
 # --- changing --------------------------------------------------------------------------------
 
 
-def test_rename_is_a_new_version(mlflow):
+def test_rename_creates_a_project_version(mlflow):
     project = ProjectFactory()
 
-    assert mlflow.tell("experiments/update", experiment_id=project.pk, new_name="new") == {}
+    assert mlflow.post_ok("experiments/update", experiment_id=project.pk, new_name="new") == {}
 
     project.refresh_from_db()
     assert (project.name, project.version) == ("new", 2)
 
 
-def test_rename_to_anothers_name_is_refused_and_to_its_own_is_not(mlflow):
+def test_rename_rejects_taken_name_but_accepts_own_name(mlflow):
     project, other = ProjectFactory(name="mine"), ProjectFactory(name="theirs")
 
-    taken = mlflow.refused("experiments/update", experiment_id=project.pk, new_name=other.name)
+    error = mlflow.error("experiments/update", experiment_id=project.pk, new_name=other.name)
 
-    assert taken == EXISTS
-    assert mlflow.tell("experiments/update", experiment_id=project.pk, new_name="mine") == {}
+    assert error == EXISTS
+    assert mlflow.post_ok("experiments/update", experiment_id=project.pk, new_name="mine") == {}
 
 
-def test_deleted_experiment_is_archived_and_restored_is_taken_up_again(mlflow):
+def test_delete_archives_and_restore_reopens(mlflow):
     project = ProjectFactory()
 
-    mlflow.tell("experiments/delete", experiment_id=project.pk)
+    mlflow.post_ok("experiments/delete", experiment_id=project.pk)
     project.refresh_from_db()
     assert project.status == ProjectStatus.ARCHIVED
-    experiment = mlflow.ask("experiments/get", experiment_id=project.pk)["experiment"]
+    experiment = mlflow.get_ok("experiments/get", experiment_id=project.pk)["experiment"]
     assert experiment["lifecycle_stage"] == "deleted"
 
-    mlflow.tell("experiments/restore", experiment_id=project.pk)
+    mlflow.post_ok("experiments/restore", experiment_id=project.pk)
     project.refresh_from_db()
     assert project.status == ProjectStatus.ACTIVE
 
@@ -149,24 +149,24 @@ def test_deleted_experiment_is_archived_and_restored_is_taken_up_again(mlflow):
 def test_tag_is_set_and_deleted(mlflow):
     project = ProjectFactory(experiment_tags={"kept": "1"})
 
-    mlflow.tell("experiments/set-experiment-tag", experiment_id=project.pk, key="a", value="中")
+    mlflow.post_ok("experiments/set-experiment-tag", experiment_id=project.pk, key="a", value="中")
     project.refresh_from_db()
     assert project.experiment_tags == {"kept": "1", "a": "中"}
 
-    mlflow.tell("experiments/delete-experiment-tag", experiment_id=project.pk, key="a")
+    mlflow.post_ok("experiments/delete-experiment-tag", experiment_id=project.pk, key="a")
     project.refresh_from_db()
     assert project.experiment_tags == {"kept": "1"}
 
 
-def test_note_is_the_description_both_ways(mlflow):
+def test_note_tag_sets_and_clears_the_description(mlflow):
     project = ProjectFactory()
     note = {"experiment_id": project.pk, "key": "mlflow.note.content"}
 
-    mlflow.tell("experiments/set-experiment-tag", **note, value="about")
+    mlflow.post_ok("experiments/set-experiment-tag", **note, value="about")
     project.refresh_from_db()
     assert (project.description, project.experiment_tags, project.version) == ("about", {}, 2)
 
-    mlflow.tell("experiments/delete-experiment-tag", **note)
+    mlflow.post_ok("experiments/delete-experiment-tag", **note)
     project.refresh_from_db()
     assert project.description == ""
 
@@ -183,24 +183,24 @@ def test_note_is_the_description_both_ways(mlflow):
     ],
     ids=str,
 )
-def test_bad_tag_is_refused(mlflow, tag):
+def test_invalid_tag_is_rejected(mlflow, tag):
     project = ProjectFactory()
 
-    refused = mlflow.refused("experiments/set-experiment-tag", experiment_id=project.pk, **tag)
+    error = mlflow.error("experiments/set-experiment-tag", experiment_id=project.pk, **tag)
 
-    assert refused == INVALID
+    assert error == INVALID
 
 
 def test_missing_tag_cannot_be_deleted(mlflow):
     project = ProjectFactory()
 
-    refused = mlflow.refused("experiments/delete-experiment-tag", experiment_id=project.pk, key="a")
+    error = mlflow.error("experiments/delete-experiment-tag", experiment_id=project.pk, key="a")
 
-    assert refused == UNKNOWN
+    assert error == UNKNOWN
 
 
 @with_two_connections
-def test_tags_set_at_once_are_all_there():
+def test_concurrent_tag_changes_are_all_kept():
     project = ProjectFactory()
 
     def set_tag(number):
@@ -216,8 +216,8 @@ def test_tags_set_at_once_are_all_there():
 # --- search ----------------------------------------------------------------------------------
 
 
-def names(answer):
-    return [experiment["name"] for experiment in answer["experiments"]]
+def names(response):
+    return [experiment["name"] for experiment in response["experiments"]]
 
 
 @pytest.mark.parametrize(
@@ -229,12 +229,12 @@ def names(answer):
         ("ALL", {"a", "b", "gone"}),
     ],
 )
-def test_search_by_stage_of_life(mlflow, view, expected):
+def test_search_by_lifecycle_stage(mlflow, view, expected):
     ProjectFactory(name="a")
     ProjectFactory(name="b", status=ProjectStatus.ACTIVE)
     ProjectFactory(name="gone", status=ProjectStatus.ARCHIVED)
 
-    assert set(names(mlflow.tell("experiments/search", view_type=view))) == expected
+    assert set(names(mlflow.post_ok("experiments/search", view_type=view))) == expected
 
 
 @pytest.mark.parametrize(
@@ -257,12 +257,12 @@ def test_search_by_filter(mlflow, filter, expected):
     ProjectFactory(name="llm", experiment_tags={"team": "y"})
     ProjectFactory(name="vision", description="about")
 
-    found = mlflow.tell("experiments/search", filter=filter, order_by=["creation_time ASC"])
+    response = mlflow.post_ok("experiments/search", filter=filter, order_by=["creation_time ASC"])
 
-    assert names(found) == expected
+    assert names(response) == expected
 
 
-def test_search_by_get_pages_in_the_order_asked_for(mlflow):
+def test_search_with_get_pages_in_requested_order(mlflow):
     for name in "caebd":
         ProjectFactory(name=name)
 
@@ -271,9 +271,9 @@ def test_search_by_get_pages_in_the_order_asked_for(mlflow):
         query = {"order_by": ["name DESC"], "max_results": 2} | (
             {"page_token": token} if token else {}
         )
-        answer = mlflow.ask("experiments/search", **query)
-        seen += names(answer)
-        token = answer["next_page_token"]
+        response = mlflow.get_ok("experiments/search", **query)
+        seen += names(response)
+        token = response["next_page_token"]
 
     assert seen == ["e", "d", "c", "b", "a"]
     assert token == ""
@@ -294,5 +294,5 @@ def test_search_by_get_pages_in_the_order_asked_for(mlflow):
     ],
     ids=str,
 )
-def test_search_for_nonsense_is_refused(mlflow, body):
-    assert mlflow.refused("experiments/search", **body) == INVALID
+def test_invalid_search_is_rejected(mlflow, body):
+    assert mlflow.error("experiments/search", **body) == INVALID

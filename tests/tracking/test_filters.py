@@ -1,4 +1,4 @@
-"""The language of searches, read into plain data."""
+"""Parsing of filters and sort orders."""
 
 import contextlib
 
@@ -18,7 +18,7 @@ from tracking.filters import (
 )
 
 
-def only(text):
+def parse_comparison(text):
     node = parse_filter(text)
     assert isinstance(node, Comparison)
     return node.name.entity, node.name.key, node.operator, node.value
@@ -58,26 +58,26 @@ def only(text):
         ("tags.a = 'AND OR ('", ("tag", "a", "=", "AND OR (")),
     ],
 )
-def test_comparison_is_read(text, expected):
-    assert only(text) == expected
-    assert only(f"  ( ({text}) ) ") == expected
+def test_comparison_is_parsed(text, expected):
+    assert parse_comparison(text) == expected
+    assert parse_comparison(f"  ( ({text}) ) ") == expected
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])
-def test_empty_filter_asks_for_nothing(text):
+def test_empty_filter_is_none(text):
     assert parse_filter(text) is None
 
 
-def test_and_binds_tighter_than_or_and_parentheses_tighter_than_both():
+def test_operator_precedence():
     a, b, c = (f"metrics.{key} > 0" for key in "abc")
 
-    loose = parse_filter(f"{a} OR {b} AND {c}")
-    tight = parse_filter(f"({a} OR {b}) AND {c}")
+    without_parentheses = parse_filter(f"{a} OR {b} AND {c}")
+    with_parentheses = parse_filter(f"({a} OR {b}) AND {c}")
 
-    assert isinstance(loose, AnyOf)
-    assert isinstance(loose.parts[1], AllOf)
-    assert isinstance(tight, AllOf)
-    assert isinstance(tight.parts[0], AnyOf)
+    assert isinstance(without_parentheses, AnyOf)
+    assert isinstance(without_parentheses.parts[1], AllOf)
+    assert isinstance(with_parentheses, AllOf)
+    assert isinstance(with_parentheses.parts[0], AnyOf)
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_error_names_the_position(text, position):
     ],
     ids=lambda text: text[:20],
 )
-def test_what_is_too_much_is_refused(text):
+def test_filter_over_a_limit_is_rejected(text):
     with pytest.raises(InvalidParameter):
         parse_filter(text)
 
 
-WORDS = st.sampled_from(
+TOKENS = st.sampled_from(
     [
         *("metrics.", "params.", "tags.", "attributes.", "loss", "`a ", "`", '"', "'", "(", ")"),
         *(",", "=", "!=", "<", ">=", "AND", "OR", "NOT", "IN", "LIKE", "IS", "NULL", "1", "1e999"),
@@ -136,14 +136,14 @@ WORDS = st.sampled_from(
 )
 
 
-@given(st.one_of(st.text(), st.lists(WORDS).map(" ".join), st.lists(WORDS).map("".join)))
-def test_nothing_but_the_one_error_is_raised(text):
+@given(st.one_of(st.text(), st.lists(TOKENS).map(" ".join), st.lists(TOKENS).map("".join)))
+def test_any_text_parses_or_raises_invalid_parameter(text):
     for parse in (parse_filter, lambda text: parse_orders([text])):
         with contextlib.suppress(InvalidParameter):
             parse(text)
 
 
-# --- orders ----------------------------------------------------------------------------------
+# --- sort orders -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -157,13 +157,13 @@ def test_nothing_but_the_one_error_is_raised(text):
         ("tags.a.b ASC", ("tag", "a.b", False)),
     ],
 )
-def test_order_is_read(text, expected):
+def test_sort_order_is_parsed(text, expected):
     [order] = parse_orders([text])
 
     assert (order.name.entity, order.name.key, order.descending) == expected
 
 
 @pytest.mark.parametrize("text", ["", "metrics.a UP", "metrics.a ASC, metrics.b", "1", "a = 'x'"])
-def test_bad_order_is_refused(text):
+def test_invalid_sort_order_is_rejected(text):
     with pytest.raises(InvalidParameter):
         parse_orders([text])

@@ -1,4 +1,4 @@
-"""A client that pushes while the web server dies: what was acknowledged is there, and once."""
+"""Batches pushed while the web server is killed: each acknowledged batch is stored exactly once."""
 
 import itertools
 import threading
@@ -6,7 +6,8 @@ from http.client import HTTPException
 
 import pytest
 
-from runs.models import MetricPoint, MetricSeries, Run
+from metrics.models import MetricPoint, MetricSeries
+from runs.models import Run
 from tests.factories import RunFactory
 from tests.waiting import wait_until
 from tests.web_server import web_server
@@ -27,7 +28,7 @@ def batch(run, number):
     }
 
 
-def test_server_killed_in_the_middle_of_a_push_has_everything_once_after_the_retry():
+def test_retries_across_server_kills_store_everything_once():
     run = RunFactory()
     acknowledged = []
 
@@ -35,14 +36,14 @@ def test_server_killed_in_the_middle_of_a_push_has_everything_once_after_the_ret
 
         def push(numbers):
             for number in numbers:
-                while True:  # as clients do: the same batch again until it is acknowledged
+                while True:  # like clients, retry the same batch until it is acknowledged
                     try:
-                        answer = server.api.post(
+                        response = server.api.post(
                             "/api/2.0/mlflow/runs/log-batch", batch(run, number)
                         )
                     except (OSError, HTTPException):
                         continue
-                    assert answer.status == 200, answer.body
+                    assert response.status == 200, response.body
                     acknowledged.append(number)
                     break
 
@@ -51,8 +52,8 @@ def test_server_killed_in_the_middle_of_a_push_has_everything_once_after_the_ret
         ]
         for client in clients:
             client.start()
-        for done in (20, 60):
-            wait_until(lambda done=done: len(acknowledged) >= done)
+        for count in (20, 60):
+            wait_until(lambda count=count: len(acknowledged) >= count)
             server.kill()
             server.start()
         for client in clients:

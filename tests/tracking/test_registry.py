@@ -1,4 +1,4 @@
-"""The registry as MLflow's clients see it: addresses, answers, error codes."""
+"""Model registry over the MLflow protocol: endpoints, responses, error codes."""
 
 import json
 
@@ -6,9 +6,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from artifacts.logged_models import LoggedModel
-from artifacts.models import TagValue
-from artifacts.queries import ModelPoint
+from artifacts.kinds import TagValue
+from registry.logged_models import LoggedModel
+from registry.queries import ModelPoint
 from tests.clients import ApiClient
 from tests.factories import ProjectFactory, RunFactory, checkpoint
 
@@ -20,7 +20,7 @@ LOGGED = "/api/2.0/mlflow/logged-models"
 
 
 class Mlflow:
-    """Requests as a client sends them: JSON bodies, but for GET, whose query they are."""
+    """Requests as MLflow clients send them: as the query for GET, else as a JSON body."""
 
     def __init__(self):
         self.http = ApiClient()
@@ -31,19 +31,19 @@ class Mlflow:
         return self.http.generic(method, path, json.dumps(message), "application/json")
 
     def ok(self, method, path, **message):
-        answer = self(method, path, **message)
-        assert answer.status_code == 200, answer.content
-        return answer.json()
+        response = self(method, path, **message)
+        assert response.status_code == 200, response.content
+        return response.json()
 
-    def refusal(self, method, path, **message):
-        answer = self(method, path, **message)
-        assert 400 <= answer.status_code < 500, answer.content
-        return answer.json()["error_code"]
+    def error_code(self, method, path, **message):
+        response = self(method, path, **message)
+        assert 400 <= response.status_code < 500, response.content
+        return response.json()["error_code"]
 
     def register(self, name="summarizer", **fields):
         return self.ok("POST", f"{MODELS}/create", name=name, **fields)["registered_model"]
 
-    def add_version(self, name="summarizer", source="s3://elsewhere/model", **fields):
+    def add_version(self, name="summarizer", source="s3://external/model", **fields):
         message = {"name": name, "source": source, **fields}
         return self.ok("POST", f"{VERSIONS}/create", **message)["model_version"]
 
@@ -62,7 +62,7 @@ def mlflow():
 # --- registered models -----------------------------------------------------------------------
 
 
-def test_registered_model_is_told_as_it_was_made(mlflow):
+def test_get_returns_the_created_model(mlflow):
     mlflow.register(description="摘要", tags=[{"key": "team", "value": "nlp"}])
 
     model = mlflow.ok("GET", f"{MODELS}/get", name="summarizer")["registered_model"]
@@ -74,17 +74,17 @@ def test_registered_model_is_told_as_it_was_made(mlflow):
     assert 1.7e12 < model["creation_timestamp"] <= model["last_updated_timestamp"]
 
 
-def test_registering_a_name_again_says_so(mlflow):
+def test_create_rejects_taken_name(mlflow):
     mlflow.register()
 
-    assert mlflow.refusal("POST", f"{MODELS}/create", name="summarizer") == (
+    assert mlflow.error_code("POST", f"{MODELS}/create", name="summarizer") == (
         "RESOURCE_ALREADY_EXISTS"
     )
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "..", "x" * 257, "a\x00", None, 3])
-def test_name_that_no_uri_can_hold_is_refused(mlflow, name):
-    assert mlflow.refusal("POST", f"{MODELS}/create", name=name) == "INVALID_PARAMETER_VALUE"
+def test_name_invalid_in_uri_is_rejected(mlflow, name):
+    assert mlflow.error_code("POST", f"{MODELS}/create", name=name) == "INVALID_PARAMETER_VALUE"
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_name_that_no_uri_can_hold_is_refused(mlflow, name):
         ("POST", f"{MODELS}/get-latest-versions"),
     ],
 )
-def test_unknown_name_does_not_exist(mlflow, method, path):
-    assert mlflow.refusal(method, path, name="nobody") == "RESOURCE_DOES_NOT_EXIST"
+def test_unknown_name_is_not_found(mlflow, method, path):
+    assert mlflow.error_code(method, path, name="nobody") == "RESOURCE_DOES_NOT_EXIST"
 
 
 def test_rename_keeps_the_versions(mlflow):
@@ -107,33 +107,33 @@ def test_rename_keeps_the_versions(mlflow):
     mlflow.ok("POST", f"{MODELS}/rename", name="summarizer", new_name="writer")
 
     assert mlflow.version(name="writer")["name"] == "writer"
-    assert mlflow.refusal("GET", f"{MODELS}/get", name="summarizer") == "RESOURCE_DOES_NOT_EXIST"
+    assert mlflow.error_code("GET", f"{MODELS}/get", name="summarizer") == "RESOURCE_DOES_NOT_EXIST"
 
 
-def test_rename_to_a_taken_name_says_so(mlflow):
+def test_rename_rejects_taken_name(mlflow):
     mlflow.register("a")
     mlflow.register("b")
 
-    refusal = mlflow.refusal("POST", f"{MODELS}/rename", name="a", new_name="b")
+    error_code = mlflow.error_code("POST", f"{MODELS}/rename", name="a", new_name="b")
 
-    assert refusal == "RESOURCE_ALREADY_EXISTS"
+    assert error_code == "RESOURCE_ALREADY_EXISTS"
 
 
 def test_update_changes_the_description(mlflow):
     mlflow.register()
 
-    answer = mlflow.ok("PATCH", f"{MODELS}/update", name="summarizer", description="new")
+    response = mlflow.ok("PATCH", f"{MODELS}/update", name="summarizer", description="new")
 
-    assert answer["registered_model"]["description"] == "new"
+    assert response["registered_model"]["description"] == "new"
 
 
-def test_deleted_model_is_gone_with_its_versions(mlflow):
+def test_delete_removes_model_and_versions(mlflow):
     mlflow.register()
     mlflow.add_version()
 
     mlflow.ok("DELETE", f"{MODELS}/delete", name="summarizer")
 
-    assert mlflow.refusal("GET", f"{MODELS}/get", name="summarizer") == "RESOURCE_DOES_NOT_EXIST"
+    assert mlflow.error_code("GET", f"{MODELS}/get", name="summarizer") == "RESOURCE_DOES_NOT_EXIST"
     assert mlflow.ok("GET", f"{VERSIONS}/search")["model_versions"] == []
 
 
@@ -148,7 +148,7 @@ def test_tag_of_a_model_is_set_and_deleted(mlflow):
     assert model["tags"] == [{"key": "b", "value": "2"}]
 
 
-def test_search_gives_pages_that_follow_each_other(mlflow):
+def test_search_returns_consecutive_pages(mlflow):
     for name in "abcde":
         mlflow.register(name)
 
@@ -186,14 +186,14 @@ def test_search_orders_and_filters(mlflow):
     ],
 )
 @pytest.mark.parametrize("path", [f"{MODELS}/search", f"{VERSIONS}/search"])
-def test_search_that_makes_no_sense_is_refused(mlflow, path, message):
+def test_invalid_search_is_rejected(mlflow, path, message):
     if path.startswith(VERSIONS) and message == {"max_results": 1001}:
         message = {"max_results": 200_001}
 
-    assert mlflow.refusal("GET", path, **message) == "INVALID_PARAMETER_VALUE"
+    assert mlflow.error_code("GET", path, **message) == "INVALID_PARAMETER_VALUE"
 
 
-def test_search_asks_the_database_as_often_for_many_as_for_one(mlflow):
+def test_search_query_count_is_constant(mlflow):
     counts = []
     for name in "ab":
         mlflow.register(name)
@@ -207,7 +207,7 @@ def test_search_asks_the_database_as_often_for_many_as_for_one(mlflow):
     assert counts[0] == counts[1]
 
 
-def test_latest_versions_are_the_newest_of_each_stage(mlflow):
+def test_latest_versions_are_the_newest_in_each_stage(mlflow):
     mlflow.register()
     for number, stage in enumerate(["Production", "None", "Production", "Staging"], start=1):
         mlflow.add_version()
@@ -216,8 +216,8 @@ def test_latest_versions_are_the_newest_of_each_stage(mlflow):
 
     def latest(**stages):
         message = {"name": "summarizer", **stages}
-        answer = mlflow.ok("POST", f"{MODELS}/get-latest-versions", **message)
-        return {each["current_stage"]: each["version"] for each in answer["model_versions"]}
+        response = mlflow.ok("POST", f"{MODELS}/get-latest-versions", **message)
+        return {item["current_stage"]: item["version"] for item in response["model_versions"]}
 
     assert latest() == {"Production": "3", "None": "2", "Staging": "4"}
     assert latest(stages=["production"]) == {"Production": "3"}
@@ -226,21 +226,21 @@ def test_latest_versions_are_the_newest_of_each_stage(mlflow):
 # --- versions --------------------------------------------------------------------------------
 
 
-def test_version_is_told_as_it_was_made(mlflow):
+def test_get_returns_the_created_version(mlflow):
     run = RunFactory()
     mlflow.register()
 
     mlflow.add_version(
         run_id=run.pk,
         description="first",
-        run_link="http://elsewhere",
+        run_link="http://external",
         tags=[{"key": "a", "value": "1"}],
     )
 
     version = mlflow.version()
     assert (version["version"], version["status"]) == ("1", "READY")
-    assert (version["source"], version["run_id"]) == ("s3://elsewhere/model", run.pk)
-    assert (version["description"], version["run_link"]) == ("first", "http://elsewhere")
+    assert (version["source"], version["run_id"]) == ("s3://external/model", run.pk)
+    assert (version["description"], version["run_link"]) == ("first", "http://external")
     assert (version["current_stage"], version["aliases"]) == ("None", [])
     assert version["tags"] == [{"key": "a", "value": "1"}]
 
@@ -258,18 +258,18 @@ def test_version_is_told_as_it_was_made(mlflow):
         ({"source": "x", "model_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
     ],
 )
-def test_source_that_is_none_is_refused(mlflow, fields, code):
+def test_invalid_source_is_rejected(mlflow, fields, code):
     mlflow.register()
 
-    assert mlflow.refusal("POST", f"{VERSIONS}/create", name="summarizer", **fields) == code
+    assert mlflow.error_code("POST", f"{VERSIONS}/create", name="summarizer", **fields) == code
     assert mlflow.ok("GET", f"{VERSIONS}/search")["model_versions"] == []
 
 
 @pytest.mark.parametrize("number", ["", "x", "-1", "1.0", "²", "9" * 10, "9" * 11])
-def test_number_that_is_none_is_refused(mlflow, number):
+def test_invalid_version_number_is_rejected(mlflow, number):
     mlflow.register()
 
-    assert mlflow.refusal("GET", f"{VERSIONS}/get", name="summarizer", version=number) in (
+    assert mlflow.error_code("GET", f"{VERSIONS}/get", name="summarizer", version=number) in (
         "INVALID_PARAMETER_VALUE",
         "RESOURCE_DOES_NOT_EXIST",
     )
@@ -280,26 +280,26 @@ def test_update_of_a_version_changes_the_description(mlflow):
     mlflow.add_version()
 
     message = {"name": "summarizer", "version": "1", "description": "new"}
-    answer = mlflow.ok("PATCH", f"{VERSIONS}/update", **message)
+    response = mlflow.ok("PATCH", f"{VERSIONS}/update", **message)
 
-    assert answer["model_version"]["description"] == "new"
+    assert response["model_version"]["description"] == "new"
 
 
-def test_deleted_version_is_gone_with_its_aliases(mlflow):
+def test_delete_removes_version_and_aliases(mlflow):
     mlflow.register()
     mlflow.add_version()
     mlflow.ok("POST", f"{MODELS}/alias", name="summarizer", alias="best", version="1")
 
     mlflow.ok("DELETE", f"{VERSIONS}/delete", name="summarizer", version="1")
 
-    assert mlflow.refusal("GET", f"{VERSIONS}/get", name="summarizer", version="1") == (
+    assert mlflow.error_code("GET", f"{VERSIONS}/get", name="summarizer", version="1") == (
         "RESOURCE_DOES_NOT_EXIST"
     )
     model = mlflow.ok("GET", f"{MODELS}/get", name="summarizer")["registered_model"]
     assert model["aliases"] == []
 
 
-def test_versions_are_searched_by_what_clients_search_by(mlflow):
+def test_versions_are_filtered_by_supported_fields(mlflow):
     run = RunFactory()
     mlflow.register("a")
     mlflow.register("b")
@@ -307,34 +307,34 @@ def test_versions_are_searched_by_what_clients_search_by(mlflow):
     mlflow.add_version("a", tags=[{"key": "k", "value": "v"}])
     mlflow.add_version("b", source="s3://b")
 
-    def found(text):
+    def search(text):
         page = mlflow.ok("GET", f"{VERSIONS}/search", filter=text, order_by=["version_number ASC"])
         return [(version["name"], version["version"]) for version in page["model_versions"]]
 
-    assert found("name = 'a'") == [("a", "1"), ("a", "2")]
-    assert found(f"run_id = '{run.pk}'") == [("a", "1")]
-    assert found("tags.k = 'v'") == [("a", "2")]
-    assert found("source_path LIKE 's3://b%'") == [("b", "1")]
-    assert found("name = 'a' AND version_number > 1") == [("a", "2")]
+    assert search("name = 'a'") == [("a", "1"), ("a", "2")]
+    assert search(f"run_id = '{run.pk}'") == [("a", "1")]
+    assert search("tags.k = 'v'") == [("a", "2")]
+    assert search("source_path LIKE 's3://b%'") == [("b", "1")]
+    assert search("name = 'a' AND version_number > 1") == [("a", "2")]
 
 
 @pytest.mark.parametrize("order", [[], ["version_number DESC"], ["run_id ASC", "name DESC"]])
-def test_pages_of_versions_follow_each_other(mlflow, order):
+def test_version_search_returns_consecutive_pages(mlflow, order):
     mlflow.register("a")
     mlflow.register("b")
     for name in "aba":
         mlflow.add_version(name)
 
-    found, token = [], ""
-    while not found or token:
+    paged, token = [], ""
+    while not paged or token:
         message = {"order_by": order, "max_results": 1, "page_token": token}
         page = mlflow.ok("GET", f"{VERSIONS}/search", **message)
-        found += [(each["name"], each["version"]) for each in page["model_versions"]]
+        paged += [(item["name"], item["version"]) for item in page["model_versions"]]
         token = page["next_page_token"]
 
-    whole = mlflow.ok("GET", f"{VERSIONS}/search", order_by=order)["model_versions"]
-    assert found == [(each["name"], each["version"]) for each in whole]
-    assert sorted(found) == [("a", "1"), ("a", "2"), ("b", "1")]
+    versions = mlflow.ok("GET", f"{VERSIONS}/search", order_by=order)["model_versions"]
+    assert paged == [(item["name"], item["version"]) for item in versions]
+    assert sorted(paged) == [("a", "1"), ("a", "2"), ("b", "1")]
 
 
 def test_tag_of_a_version_is_set_and_deleted(mlflow):
@@ -352,70 +352,73 @@ def test_tag_of_a_version_is_set_and_deleted(mlflow):
 # --- aliases and stages ----------------------------------------------------------------------
 
 
-def test_alias_leads_to_its_version_and_no_other(mlflow):
+def test_alias_moves_to_another_version(mlflow):
     mlflow.register()
     mlflow.add_version()
     mlflow.add_version()
     for number in ("1", "2"):
         mlflow.ok("POST", f"{MODELS}/alias", name="summarizer", alias="best", version=number)
 
-    found = mlflow.ok("GET", f"{MODELS}/alias", name="summarizer", alias="best")
+    message = {"name": "summarizer", "alias": "best"}
+    version = mlflow.ok("GET", f"{MODELS}/alias", **message)["model_version"]
 
-    assert (found["model_version"]["version"], found["model_version"]["aliases"]) == ("2", ["best"])
+    assert (version["version"], version["aliases"]) == ("2", ["best"])
     assert mlflow.version("1")["aliases"] == []
 
 
-def test_deleted_alias_leads_nowhere(mlflow):
+def test_deleted_alias_is_an_error(mlflow):
     mlflow.register()
     mlflow.add_version()
     mlflow.ok("POST", f"{MODELS}/alias", name="summarizer", alias="best", version="1")
 
     mlflow.ok("DELETE", f"{MODELS}/alias", name="summarizer", alias="best")
 
-    refusal = mlflow.refusal("GET", f"{MODELS}/alias", name="summarizer", alias="best")
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    error_code = mlflow.error_code("GET", f"{MODELS}/alias", name="summarizer", alias="best")
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_latest_is_the_newest_version(mlflow):
+def test_alias_latest_is_the_newest_version(mlflow):
     mlflow.register()
     mlflow.add_version()
     mlflow.add_version()
 
-    found = mlflow.ok("GET", f"{MODELS}/alias", name="summarizer", alias="latest")
+    response = mlflow.ok("GET", f"{MODELS}/alias", name="summarizer", alias="latest")
 
-    assert found["model_version"]["version"] == "2"
+    assert response["model_version"]["version"] == "2"
 
 
 @pytest.mark.parametrize("alias", ["", "latest", "Latest", "v1", "V12", "a b", "a/b", "x" * 256])
-def test_alias_that_clients_could_not_tell_is_refused(mlflow, alias):
+def test_invalid_or_reserved_alias_is_rejected(mlflow, alias):
     mlflow.register()
     mlflow.add_version()
 
-    refusal = mlflow.refusal("POST", f"{MODELS}/alias", name="summarizer", alias=alias, version="1")
+    error_code = mlflow.error_code(
+        "POST", f"{MODELS}/alias", name="summarizer", alias=alias, version="1"
+    )
 
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_unknown_stage_is_refused(mlflow):
+def test_unknown_stage_is_rejected(mlflow):
     mlflow.register()
     mlflow.add_version()
 
     message = {"name": "summarizer", "version": "1", "stage": "Beta"}
-    refusal = mlflow.refusal("POST", f"{VERSIONS}/transition-stage", **message)
+    error_code = mlflow.error_code("POST", f"{VERSIONS}/transition-stage", **message)
 
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_only_active_stages_make_others_way(mlflow):
+def test_archiving_existing_versions_requires_active_stage(mlflow):
     mlflow.register()
     mlflow.add_version()
 
     message = {"name": "summarizer", "version": "1", "stage": "Archived"}
-    refusal = mlflow.refusal(
+    error_code = mlflow.error_code(
         "POST", f"{VERSIONS}/transition-stage", **message, archive_existing_versions=True
     )
 
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
 # --- checkpoints -----------------------------------------------------------------------------
@@ -432,7 +435,7 @@ def sources_of(artifact):
 
 
 @pytest.mark.parametrize("form", range(4))
-def test_stage_tags_the_checkpoint_that_the_source_names(mlflow, form):
+def test_stage_tags_the_source_checkpoint(mlflow, form):
     artifact = checkpoint(RunFactory())
     mlflow.register()
     mlflow.add_version(source=sources_of(artifact)[form])
@@ -444,7 +447,7 @@ def test_stage_tags_the_checkpoint_that_the_source_names(mlflow, form):
     assert (tag.value, tag.applied_by.get_username()) == ("发布", "admin")
 
 
-def test_checkpoint_tagged_on_our_pages_is_released_in_the_registry(mlflow):
+def test_checkpoint_tagged_in_trainhub_is_released_in_registry(mlflow):
     artifact = checkpoint(RunFactory())
     mlflow.register()
     mlflow.add_version(source=artifact.path)
@@ -468,41 +471,41 @@ def test_alias_tags_the_checkpoint(mlflow):
 
 
 @pytest.mark.parametrize("form", range(4))
-def test_checkpoint_is_fetched_through_us(mlflow, form):
+def test_checkpoint_is_downloaded_through_trainhub(mlflow, form):
     artifact = checkpoint(RunFactory())
     run = artifact.run
     mlflow.register()
     mlflow.add_version(source=sources_of(artifact)[form])
 
-    answer = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
+    response = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
 
-    assert answer["artifact_uri"] == (
+    assert response["artifact_uri"] == (
         f"mlflow-artifacts:/{run.project_id}/{run.pk}/artifacts/{artifact.file}"
     )
 
 
-def test_checkpoint_that_made_way_is_fetched_where_it_is_now(mlflow):
+def test_renamed_checkpoint_is_downloaded_from_its_current_path(mlflow):
     artifact = checkpoint(RunFactory())
     mlflow.register()
     mlflow.add_version(source=artifact.path)
     artifact.file = "elsewhere.pt"
     artifact.save()
 
-    answer = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
+    response = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
 
-    assert answer["artifact_uri"].endswith("/artifacts/elsewhere.pt")
+    assert response["artifact_uri"].endswith("/artifacts/elsewhere.pt")
 
 
-def test_source_elsewhere_is_fetched_there(mlflow):
+def test_external_source_is_downloaded_directly(mlflow):
     mlflow.register()
-    mlflow.add_version(source="s3://elsewhere/model")
+    mlflow.add_version(source="s3://external/model")
 
-    answer = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
+    response = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
 
-    assert answer["artifact_uri"] == "s3://elsewhere/model"
+    assert response["artifact_uri"] == "s3://external/model"
 
 
-def test_copied_version_is_of_the_same_checkpoint(mlflow):
+def test_copied_version_refers_to_the_same_checkpoint(mlflow):
     artifact = checkpoint(RunFactory())
     mlflow.register("a")
     mlflow.register("b")
@@ -516,7 +519,7 @@ def test_copied_version_is_of_the_same_checkpoint(mlflow):
 # --- logged models ---------------------------------------------------------------------------
 
 
-def test_logged_model_is_told_as_it_was_made(mlflow):
+def test_get_returns_the_created_logged_model(mlflow):
     run = RunFactory()
 
     model_id = mlflow.log_model(
@@ -550,10 +553,10 @@ def test_logged_model_is_told_as_it_was_made(mlflow):
         ({"tags": [{"key": "k", "value": "\ud800"}]}, "INVALID_PARAMETER_VALUE"),
     ],
 )
-def test_logged_model_of_nothing_is_refused(mlflow, fields, code):
+def test_invalid_logged_model_is_rejected(mlflow, fields, code):
     message = {"experiment_id": ProjectFactory().pk, **fields}
 
-    assert mlflow.refusal("POST", LOGGED, **message) == code
+    assert mlflow.error_code("POST", LOGGED, **message) == code
     assert not LoggedModel.objects.exists()
 
 
@@ -561,25 +564,25 @@ def test_logged_model_of_nothing_is_refused(mlflow, fields, code):
 def test_logged_model_is_finalized(mlflow, status):
     model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
 
-    answer = mlflow.ok("PATCH", f"{LOGGED}/{model_id}", model_id=model_id, status=status)
+    response = mlflow.ok("PATCH", f"{LOGGED}/{model_id}", model_id=model_id, status=status)
 
-    assert answer["model"]["info"]["status"] == {2: "LOGGED_MODEL_READY"}.get(status, status)
+    assert response["model"]["info"]["status"] == {2: "LOGGED_MODEL_READY"}.get(status, status)
 
 
-def test_unknown_status_is_refused(mlflow):
+def test_unknown_status_is_rejected(mlflow):
     model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
 
-    refusal = mlflow.refusal("PATCH", f"{LOGGED}/{model_id}", status="DONE")
+    error_code = mlflow.error_code("PATCH", f"{LOGGED}/{model_id}", status="DONE")
 
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_deleted_logged_model_is_shown_to_who_asks_for_deleted_ones(mlflow):
+def test_deleted_logged_model_requires_allow_deleted(mlflow):
     model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
 
     mlflow.ok("DELETE", f"{LOGGED}/{model_id}", model_id=model_id)
 
-    assert mlflow.refusal("GET", f"{LOGGED}/{model_id}") == "RESOURCE_DOES_NOT_EXIST"
+    assert mlflow.error_code("GET", f"{LOGGED}/{model_id}") == "RESOURCE_DOES_NOT_EXIST"
     assert mlflow.ok("GET", f"{LOGGED}/{model_id}", allow_deleted="true")["model"]
 
 
@@ -601,32 +604,32 @@ def test_params_of_a_logged_model_are_added(mlflow):
     mlflow.ok("POST", f"{LOGGED}/{model_id}/params", model_id=model_id, params=params)
 
     changed = [{"key": "lr", "value": "2"}]
-    refusal = mlflow.refusal("POST", f"{LOGGED}/{model_id}/params", params=changed)
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    error_code = mlflow.error_code("POST", f"{LOGGED}/{model_id}/params", params=changed)
+    assert error_code == "INVALID_PARAMETER_VALUE"
     assert mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]["data"]["params"] == params
 
 
-def test_logged_models_are_searched_within_experiments(mlflow):
+def test_logged_model_search_is_limited_to_experiments(mlflow):
     project, other = ProjectFactory(), ProjectFactory()
     run = RunFactory(project=project)
     mlflow.log_model(project, name="a", source_run_id=run.pk)
     mlflow.log_model(project, name="b", params=[{"key": "lr", "value": "1"}])
     mlflow.log_model(other, name="a")
 
-    def found(filter="", **more):
-        message = {"experiment_ids": [project.pk], "filter": filter, **more}
+    def search(filter="", **fields):
+        message = {"experiment_ids": [project.pk], "filter": filter, **fields}
         page = mlflow.ok("POST", f"{LOGGED}/search", **message)
         return [model["info"]["name"] for model in page["models"]]
 
-    assert sorted(found()) == ["a", "b"]
-    assert found("name = 'a'") == ["a"]
-    assert found(f"source_run_id='{run.pk}'") == ["a"]
-    assert found("params.lr = '1'") == ["b"]
-    assert found(order_by=[{"field_name": "name", "ascending": False}]) == ["b", "a"]
-    assert found(max_results=1, order_by=[{"field_name": "name"}]) == ["a"]
+    assert sorted(search()) == ["a", "b"]
+    assert search("name = 'a'") == ["a"]
+    assert search(f"source_run_id='{run.pk}'") == ["a"]
+    assert search("params.lr = '1'") == ["b"]
+    assert search(order_by=[{"field_name": "name", "ascending": False}]) == ["b", "a"]
+    assert search(max_results=1, order_by=[{"field_name": "name"}]) == ["a"]
 
 
-def test_logged_models_are_searched_and_ordered_by_metrics(mlflow):
+def test_logged_models_are_filtered_and_sorted_by_metrics(mlflow):
     run = RunFactory()
     for name, loss in (("a", 0.5), ("b", 0.1), ("c", None)):
         model_id = mlflow.log_model(run.project, name=name)["info"]["model_id"]
@@ -634,18 +637,18 @@ def test_logged_models_are_searched_and_ordered_by_metrics(mlflow):
             point = ModelPoint(model_id, "loss", loss, 0, 0, dataset_name="eval")
             LoggedModel.objects.record_metrics(run.pk, [point])
 
-    def found(**message):
+    def search(**message):
         message = {"experiment_ids": [run.project_id], **message}
         page = mlflow.ok("POST", f"{LOGGED}/search", **message)
         return [model["info"]["name"] for model in page["models"]]
 
-    assert found(filter="metrics.loss < 0.3") == ["b"]
-    assert found(filter="metrics.loss < 0.3", datasets=[{"dataset_name": "train"}]) == []
-    assert found(order_by=[{"field_name": "metrics.loss"}]) == ["b", "a", "c"]
-    assert found(order_by=[{"field_name": "metrics.loss", "ascending": False}]) == ["a", "b", "c"]
+    assert search(filter="metrics.loss < 0.3") == ["b"]
+    assert search(filter="metrics.loss < 0.3", datasets=[{"dataset_name": "train"}]) == []
+    assert search(order_by=[{"field_name": "metrics.loss"}]) == ["b", "a", "c"]
+    assert search(order_by=[{"field_name": "metrics.loss", "ascending": False}]) == ["a", "b", "c"]
 
 
-def test_pages_of_logged_models_follow_each_other_by_a_metric(mlflow):
+def test_logged_model_search_sorted_by_metric_returns_consecutive_pages(mlflow):
     run = RunFactory()
     for name, loss in {"a": 0.5, "b": float("nan"), "c": None, "d": 0.1, "e": 0.5}.items():
         model_id = mlflow.log_model(run.project, name=name)["info"]["model_id"]
@@ -664,17 +667,17 @@ def test_pages_of_logged_models_follow_each_other_by_a_metric(mlflow):
         names += [model["info"]["name"] for model in page["models"]]
         token = page["next_page_token"]
 
-    assert names == ["d", "e", "a", "b", "c"]  # those alike: the newest first
+    assert names == ["d", "e", "a", "b", "c"]  # ties: newest first
 
 
 @pytest.mark.parametrize("field", ["nonsense", "tags.a", "params.a", "metrics", "name DESC"])
-def test_order_of_logged_models_by_what_is_no_attribute_is_refused(mlflow, field):
-    refusal = mlflow.refusal("POST", f"{LOGGED}/search", order_by=[{"field_name": field}])
+def test_invalid_sort_field_of_logged_models_is_rejected(mlflow, field):
+    error_code = mlflow.error_code("POST", f"{LOGGED}/search", order_by=[{"field_name": field}])
 
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_metric_that_is_no_number_is_told_as_text(mlflow):
+def test_non_finite_model_metric_is_a_string(mlflow):
     run = RunFactory()
     model_id = mlflow.log_model(run.project)["info"]["model_id"]
     points = [ModelPoint(model_id, key, float(key), 5, 1) for key in ("nan", "inf", "-inf", "1")]
@@ -691,26 +694,26 @@ def test_metric_that_is_no_number_is_told_as_text(mlflow):
     assert (metrics[0]["timestamp"], metrics[0]["step"], metrics[0]["run_id"]) == (5, 1, run.pk)
 
 
-def test_files_of_a_logged_model_are_its_runs(mlflow):
+def test_logged_model_file_is_stored_in_its_run(mlflow):
     run = RunFactory()
     info = mlflow.log_model(run.project, source_run_id=run.pk)["info"]
-    address = info["artifact_uri"].removeprefix("mlflow-artifacts:")
+    path = info["artifact_uri"].removeprefix("mlflow-artifacts:")
 
     root = "/api/2.0/mlflow-artifacts/artifacts"
-    answer = mlflow.http.put(f"{root}{address}/MLmodel", b"x", "text/plain")
+    response = mlflow.http.put(f"{root}{path}/MLmodel", b"x", "text/plain")
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert run.artifacts.get().file == f"models/{info['model_id']}/MLmodel"
 
 
 @pytest.mark.parametrize("model_id", ["m-nobody", "%00"])
-def test_files_of_an_unknown_logged_model_are_refused(mlflow, model_id):
+def test_file_of_unknown_logged_model_is_not_found(mlflow, model_id):
     path = f"/api/2.0/mlflow-artifacts/artifacts/0/models/{model_id}/artifacts/MLmodel"
 
     assert mlflow.http.put(path, b"x", "text/plain").status_code == 404
 
 
-def test_model_logged_outside_any_run_has_a_run_of_its_own(mlflow):
+def test_model_logged_outside_a_run_gets_its_own_run(mlflow):
     info = mlflow.log_model(ProjectFactory(), name="best")["info"]
 
     run = LoggedModel.objects.get(pk=info["model_id"]).source_run
@@ -718,7 +721,7 @@ def test_model_logged_outside_any_run_has_a_run_of_its_own(mlflow):
     assert info["source_run_id"] == run.pk
 
 
-def test_logged_model_of_the_default_experiment_is_found_there(mlflow):
+def test_logged_model_in_default_experiment_is_found(mlflow):
     model_id = mlflow.ok("POST", LOGGED, experiment_id="0")["model"]["info"]["model_id"]
 
     page = mlflow.ok("POST", f"{LOGGED}/search", experiment_ids=["0"])
@@ -726,7 +729,7 @@ def test_logged_model_of_the_default_experiment_is_found_there(mlflow):
     assert [model["info"]["model_id"] for model in page["models"]] == [model_id]
 
 
-def test_metric_that_names_a_model_is_told_of_it(mlflow):
+def test_metric_with_model_id_is_recorded_on_the_model(mlflow):
     run = RunFactory()
     model_id = mlflow.log_model(run.project)["info"]["model_id"]
     metric = {"key": "loss", "value": 0.5, "timestamp": 1, "step": 1, "model_id": model_id}
@@ -737,25 +740,25 @@ def test_metric_that_names_a_model_is_told_of_it(mlflow):
     mlflow.ok("POST", "/api/2.0/mlflow/runs/log-batch", run_id=run.pk, metrics=[later, other])
 
     metrics = mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]["data"]["metrics"]
-    assert [(each["key"], each["value"], each.get("dataset_name")) for each in metrics] == [
+    assert [(item["key"], item["value"], item.get("dataset_name")) for item in metrics] == [
         ("loss", 0.5, None),
         ("loss", "NaN", "eval"),
     ]
 
 
 @pytest.mark.parametrize("field", ["model_id", "dataset_name", "dataset_digest"])
-def test_metric_of_a_model_that_cannot_be_is_refused(mlflow, field):
+def test_metric_with_invalid_model_field_is_rejected(mlflow, field):
     run = RunFactory()
     metric = {"key": "loss", "value": 0.5, "timestamp": 1, "model_id": "m-0", field: "\x00"}
 
-    refusal = mlflow.refusal(
+    error_code = mlflow.error_code(
         "POST", "/api/2.0/mlflow/runs/log-batch", run_id=run.pk, metrics=[metric]
     )
 
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_checkpoint_in_a_logged_model_is_tagged_by_its_stage(mlflow):
+def test_stage_tags_checkpoint_in_logged_model(mlflow):
     artifact = checkpoint(RunFactory())
     run = artifact.run
     model_id = mlflow.log_model(run.project, source_run_id=run.pk)["info"]["model_id"]
@@ -769,8 +772,8 @@ def test_checkpoint_in_a_logged_model_is_tagged_by_its_stage(mlflow):
 
     assert (version["run_id"], version["model_id"]) == (run.pk, model_id)
     assert artifact.tags.get().value == "候选"
-    answer = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
-    assert answer["artifact_uri"] == (
+    response = mlflow.ok("GET", f"{VERSIONS}/get-download-uri", name="summarizer", version="1")
+    assert response["artifact_uri"] == (
         f"mlflow-artifacts:/{run.project_id}/models/{model_id}/artifacts"
     )
 
@@ -778,15 +781,17 @@ def test_checkpoint_in_a_logged_model_is_tagged_by_its_stage(mlflow):
 # --- runs/log-model --------------------------------------------------------------------------
 
 
-def told(path="model", **more):
-    return json.dumps({"artifact_path": path, "flavors": {}, "run_id": "x", **more})
+def model_json(path="model", **fields):
+    return json.dumps({"artifact_path": path, "flavors": {}, "run_id": "x", **fields})
 
 
-def test_run_tells_the_models_that_it_logged(mlflow):
+def test_log_model_is_recorded_once_in_history_tag(mlflow):
     run = RunFactory(tags={"kept": "yes"})
 
     for path in ("a", "b", "b"):
-        mlflow.ok("POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=told(path))
+        mlflow.ok(
+            "POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=model_json(path)
+        )
 
     run.refresh_from_db()
     history = json.loads(run.tags["mlflow.log-model.history"])
@@ -794,10 +799,10 @@ def test_run_tells_the_models_that_it_logged(mlflow):
     assert run.tags["kept"] == "yes"
 
 
-def test_run_tells_no_more_models_than_a_row_should_hold(mlflow):
+def test_log_model_history_is_bounded(mlflow):
     run = RunFactory(tags={"mlflow.log-model.history": json.dumps([{"n": n} for n in range(100)])})
 
-    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=told())
+    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=model_json())
 
     run.refresh_from_db()
     history = json.loads(run.tags["mlflow.log-model.history"])
@@ -805,44 +810,44 @@ def test_run_tells_no_more_models_than_a_row_should_hold(mlflow):
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", "3", '{"run_id": 1}', "[" * 10_000])
-def test_model_that_is_none_is_refused(mlflow, text):
+def test_invalid_model_json_is_rejected(mlflow, text):
     run = RunFactory()
 
-    refusal = mlflow.refusal(
+    error_code = mlflow.error_code(
         "POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=text
     )
 
-    assert refusal == "INVALID_PARAMETER_VALUE"
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
 @pytest.mark.parametrize("tag", ["x", "{}", "3"])
-def test_tag_that_a_client_overwrote_begins_anew(mlflow, tag):
+def test_overwritten_history_tag_is_reset(mlflow, tag):
     run = RunFactory(tags={"mlflow.log-model.history": tag})
 
-    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=told())
+    mlflow.ok("POST", "/api/2.0/mlflow/runs/log-model", run_id=run.pk, model_json=model_json())
 
     run.refresh_from_db()
     assert len(json.loads(run.tags["mlflow.log-model.history"])) == 1
 
 
-def test_method_that_an_address_does_not_know_is_told_so(mlflow):
-    assert mlflow.refusal("PUT", f"{MODELS}/alias") == "ENDPOINT_NOT_FOUND"
-    assert mlflow.refusal("GET", f"{MODELS}/create") == "ENDPOINT_NOT_FOUND"
-    assert mlflow.refusal("PUT", f"{LOGGED}/m-0") == "ENDPOINT_NOT_FOUND"
+def test_unsupported_method_is_endpoint_not_found(mlflow):
+    assert mlflow.error_code("PUT", f"{MODELS}/alias") == "ENDPOINT_NOT_FOUND"
+    assert mlflow.error_code("GET", f"{MODELS}/create") == "ENDPOINT_NOT_FOUND"
+    assert mlflow.error_code("PUT", f"{LOGGED}/m-0") == "ENDPOINT_NOT_FOUND"
 
 
-def test_nobody_unknown_sees_the_registry(mlflow, settings):
+def test_unauthenticated_caller_cannot_see_registry(mlflow, settings):
     settings.OPEN_MODE = False
 
-    assert mlflow.refusal("GET", f"{MODELS}/search") == "UNAUTHENTICATED"
-    assert mlflow.refusal("POST", f"{MODELS}/alias") == "UNAUTHENTICATED"
+    assert mlflow.error_code("GET", f"{MODELS}/search") == "UNAUTHENTICATED"
+    assert mlflow.error_code("POST", f"{MODELS}/alias") == "UNAUTHENTICATED"
 
 
-@pytest.mark.parametrize("what", ["registered-models", "model-versions"])
-def test_filter_that_no_database_should_be_asked_is_refused(mlflow, what):
+@pytest.mark.parametrize("resource", ["registered-models", "model-versions"])
+def test_filter_over_the_limit_is_rejected(mlflow, resource):
     filter = " AND ".join(["name = 'a'"] * 51)
 
-    answer = mlflow.http.get(f"/api/2.0/mlflow/{what}/search", {"filter": filter})
+    response = mlflow.http.get(f"/api/2.0/mlflow/{resource}/search", {"filter": filter})
 
-    assert answer.status_code == 400
-    assert answer.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert response.status_code == 400
+    assert response.json()["error_code"] == "INVALID_PARAMETER_VALUE"

@@ -1,9 +1,9 @@
-"""Runs as MLflow's clients make, read, change and delete them."""
+"""MLflow runs: create, get, update, delete, params, tags, inputs, outputs."""
 
 import pytest
 
-from runs import ingestion
-from runs.ingestion import Point
+from metrics import recording
+from metrics.points import Point
 from runs.models import Run
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory, UserFactory, running
@@ -14,7 +14,7 @@ INVALID = (400, "INVALID_PARAMETER_VALUE")
 UNKNOWN = (404, "RESOURCE_DOES_NOT_EXIST")
 
 
-def external_run(**fields) -> Run:
+def unmanaged_run(**fields) -> Run:
     defaults = {"recipe": None, "status": RunStatus.RUNNING, "hyperparameters": {}}
     return RunFactory(**{**defaults, **fields})
 
@@ -26,10 +26,10 @@ def as_dict(pairs):
 # --- create ----------------------------------------------------------------------------------
 
 
-def test_created_run_is_a_run_of_a_script_elsewhere(mlflow):
+def test_created_run_is_unmanaged(mlflow):
     project = ProjectFactory()
 
-    run = mlflow.tell(
+    run = mlflow.post_ok(
         "runs/create",
         experiment_id=project.pk,
         user_id="小李",
@@ -39,7 +39,7 @@ def test_created_run_is_a_run_of_a_script_elsewhere(mlflow):
     )["run"]
 
     stored = Run.objects.get()
-    assert stored.is_external
+    assert stored.is_unmanaged
     assert stored.status == RunStatus.RUNNING
     assert run["info"] == {
         "run_id": stored.pk,
@@ -59,32 +59,32 @@ def test_created_run_is_a_run_of_a_script_elsewhere(mlflow):
     }
 
 
-def test_run_without_a_name_gets_one_and_the_tag_says_it(mlflow):
-    run = mlflow.tell("runs/create", experiment_id=ProjectFactory().pk)["run"]
+def test_run_without_name_gets_default_name_and_tag(mlflow):
+    run = mlflow.post_ok("runs/create", experiment_id=ProjectFactory().pk)["run"]
 
     assert run["info"]["run_name"] == "run-001"
     assert as_dict(run["data"]["tags"])["mlflow.runName"] == "run-001"
 
 
-def test_run_is_named_by_its_tag(mlflow):
+def test_run_name_can_be_set_by_tag(mlflow):
     tags = [{"key": "mlflow.runName", "value": "calm-owl"}]
 
-    run = mlflow.tell("runs/create", experiment_id=ProjectFactory().pk, tags=tags)["run"]
+    run = mlflow.post_ok("runs/create", experiment_id=ProjectFactory().pk, tags=tags)["run"]
 
     assert run["info"]["run_name"] == "calm-owl"
 
 
-def test_run_of_experiment_0_belongs_to_the_default_one(mlflow):
-    run = mlflow.tell("runs/create", experiment_id="0")["run"]
+def test_experiment_0_is_the_default_experiment(mlflow):
+    run = mlflow.post_ok("runs/create", experiment_id="0")["run"]
 
-    experiment = mlflow.ask("experiments/get-by-name", experiment_name="Default")["experiment"]
+    experiment = mlflow.get_ok("experiments/get-by-name", experiment_name="Default")["experiment"]
     assert run["info"]["experiment_id"] == experiment["experiment_id"]
 
 
-def test_archived_experiment_takes_no_run(mlflow):
+def test_archived_experiment_rejects_new_run(mlflow):
     project = ProjectFactory(status="已归档")
 
-    assert mlflow.refused("runs/create", experiment_id=project.pk)[0] == 409
+    assert mlflow.error("runs/create", experiment_id=project.pk)[0] == 409
     assert not Run.objects.exists()
 
 
@@ -103,10 +103,10 @@ def test_archived_experiment_takes_no_run(mlflow):
     ],
     ids=lambda body: repr(body)[:30],
 )
-def test_bad_run_is_refused_and_takes_no_number(mlflow, body):
+def test_invalid_run_is_rejected_and_uses_no_run_number(mlflow, body):
     project = ProjectFactory()
 
-    assert mlflow.refused("runs/create", **{"experiment_id": project.pk, **body}) == INVALID
+    assert mlflow.error("runs/create", **{"experiment_id": project.pk, **body}) == INVALID
     project.refresh_from_db()
     assert project.run_count == 0
 
@@ -115,20 +115,20 @@ def test_bad_run_is_refused_and_takes_no_number(mlflow, body):
 
 
 @pytest.mark.parametrize("name", ["run_id", "run_uuid"])
-def test_run_is_read_by_either_name_of_its_id(mlflow, name):
-    run = external_run()
+def test_get_accepts_either_id_field(mlflow, name):
+    run = unmanaged_run()
 
-    assert mlflow.ask("runs/get", **{name: run.pk})["run"]["info"]["run_id"] == run.pk
+    assert mlflow.get_ok("runs/get", **{name: run.pk})["run"]["info"]["run_id"] == run.pk
 
 
 @pytest.mark.parametrize("id", ["none", "x" * 300])
-def test_unknown_run_is_told(mlflow, id):
-    assert mlflow.refused("runs/get", "get", run_id=id) == UNKNOWN
+def test_unknown_run_is_not_found(mlflow, id):
+    assert mlflow.error("runs/get", "get", run_id=id) == UNKNOWN
 
 
 @pytest.mark.parametrize("id", ["", "\0"])
-def test_missing_or_impossible_id_is_refused(mlflow, id):
-    assert mlflow.refused("runs/get", "get", run_id=id) == INVALID
+def test_missing_or_invalid_id_is_rejected(mlflow, id):
+    assert mlflow.error("runs/get", "get", run_id=id) == INVALID
 
 
 @pytest.mark.parametrize(
@@ -141,23 +141,23 @@ def test_missing_or_impossible_id_is_refused(mlflow, id):
         (RunStatus.CANCELLED, "KILLED"),
     ],
 )
-def test_status_is_told_in_mlflows_word(mlflow, status, name):
+def test_status_is_mapped_to_mlflow(mlflow, status, name):
     run = RunFactory(status=status)
 
-    info = mlflow.ask("runs/get", run_id=run.pk)["run"]["info"]
+    info = mlflow.get_ok("runs/get", run_id=run.pk)["run"]["info"]
 
     assert info["status"] == name
     assert ("end_time" in info) == run.is_terminal
 
 
-def test_latest_metrics_have_step_and_time_and_every_kind_of_value(mlflow):
-    run = external_run()
+def test_latest_metrics_have_step_timestamp_and_any_value(mlflow):
+    run = unmanaged_run()
     values = {"a": 0.1, 'b/中"': float("nan"), "c": float("inf"), "d": float("-inf"), "e": 1e300}
     points = [Point(key, 1, 5.0, 10) for key in values]
     points += [Point(key, 2, value, 20) for key, value in values.items()]
-    ingestion.record_metrics(Run.objects.get(pk=run.pk), points)
+    recording.record_metrics(Run.objects.get(pk=run.pk), points)
 
-    metrics = mlflow.ask("runs/get", run_id=run.pk)["run"]["data"]["metrics"]
+    metrics = mlflow.get_ok("runs/get", run_id=run.pk)["run"]["data"]["metrics"]
 
     assert metrics == [
         {"key": key, "value": value, "timestamp": 20, "step": 2}
@@ -171,149 +171,149 @@ def test_latest_metrics_have_step_and_time_and_every_kind_of_value(mlflow):
     ]
 
 
-def test_hyperparameters_of_trainhubs_own_are_texts(mlflow):
+def test_trainhub_hyperparameters_are_string_params(mlflow):
     run = RunFactory(hyperparameters={"lr": 3e-5, "n": 16, "name": "x", "list": [1, 2]})
 
-    params = mlflow.ask("runs/get", run_id=run.pk)["run"]["data"]["params"]
+    params = mlflow.get_ok("runs/get", run_id=run.pk)["run"]["data"]["params"]
 
     assert as_dict(params) == {"lr": "3e-05", "n": "16", "name": "x", "list": "[1,2]"}
 
 
-def test_run_of_trainhubs_own_belongs_to_who_made_it(mlflow):
+def test_trainhub_run_user_is_its_creator(mlflow):
     run = RunFactory(created_by=UserFactory(username="xiaoli"))
 
-    assert mlflow.ask("runs/get", run_id=run.pk)["run"]["info"]["user_id"] == "xiaoli"
+    assert mlflow.get_ok("runs/get", run_id=run.pk)["run"]["info"]["user_id"] == "xiaoli"
 
 
-def test_queries_of_a_run(mlflow, django_assert_num_queries):
-    run = external_run()
-    mlflow.ask("runs/get", run_id=run.pk)
+def test_query_count_of_get(mlflow, django_assert_num_queries):
+    run = unmanaged_run()
+    mlflow.get_ok("runs/get", run_id=run.pk)
 
-    # whether it may be seen, what it is, its metrics
+    # visibility check, run row, metrics
     with django_assert_num_queries(3):
-        mlflow.ask("runs/get", run_id=run.pk)
+        mlflow.get_ok("runs/get", run_id=run.pk)
 
 
 # --- update ----------------------------------------------------------------------------------
 
 
-def test_end_is_the_clients_and_the_answer_tells_it(mlflow):
-    run = external_run()
+def test_client_sets_status_and_end_time(mlflow):
+    run = unmanaged_run()
 
-    info = mlflow.tell("runs/update", run_id=run.pk, status="FINISHED", end_time=1664067852747)
+    info = mlflow.post_ok("runs/update", run_id=run.pk, status="FINISHED", end_time=1664067852747)
 
     assert info["run_info"]["status"] == "FINISHED"
     assert info["run_info"]["end_time"] == 1664067852747
 
 
-def test_run_is_taken_up_again_as_a_client_does_it(mlflow):
-    run = external_run(status=RunStatus.FAILED)
+def test_client_reopens_ended_run(mlflow):
+    run = unmanaged_run(status=RunStatus.FAILED)
 
-    info = mlflow.tell("runs/update", run_id=run.pk, status="RUNNING", end_time=1664067852747)
+    info = mlflow.post_ok("runs/update", run_id=run.pk, status="RUNNING", end_time=1664067852747)
 
     assert info["run_info"]["status"] == "RUNNING"
     assert "end_time" not in info["run_info"]
 
 
-def test_run_is_renamed(mlflow):
-    run = external_run()
+def test_update_renames_run(mlflow):
+    run = unmanaged_run()
 
-    info = mlflow.tell("runs/update", run_id=run.pk, run_uuid=run.pk, run_name="new")["run_info"]
+    info = mlflow.post_ok("runs/update", run_id=run.pk, run_uuid=run.pk, run_name="new")["run_info"]
 
     assert info["run_name"] == "new"
     assert info["status"] == "RUNNING"
 
 
-def test_finish_of_a_workers_run_is_a_hint(mlflow):
+def test_client_cannot_finish_run_of_a_worker(mlflow):
     run = running()
 
-    info = mlflow.tell("runs/update", run_id=run.pk, status="FINISHED", end_time=1)["run_info"]
+    info = mlflow.post_ok("runs/update", run_id=run.pk, status="FINISHED", end_time=1)["run_info"]
 
     assert info["status"] == "RUNNING"
     assert "end_time" not in info
 
 
 @pytest.mark.parametrize("body", [{"status": "DONE"}, {"end_time": 10**18}, {"run_name": "\0"}])
-def test_bad_update_is_refused(mlflow, body):
-    assert mlflow.refused("runs/update", run_id=external_run().pk, **body) == INVALID
+def test_invalid_update_is_rejected(mlflow, body):
+    assert mlflow.error("runs/update", run_id=unmanaged_run().pk, **body) == INVALID
 
 
 # --- delete, restore -------------------------------------------------------------------------
 
 
-def test_deleted_run_is_in_the_trash_and_comes_back(mlflow):
-    run = external_run()
+def test_delete_moves_run_to_trash_and_restore_brings_it_back(mlflow):
+    run = unmanaged_run()
 
-    assert mlflow.tell("runs/delete", run_id=run.pk) == {}
-    info = mlflow.ask("runs/get", run_id=run.pk)["run"]["info"]
+    assert mlflow.post_ok("runs/delete", run_id=run.pk) == {}
+    info = mlflow.get_ok("runs/get", run_id=run.pk)["run"]["info"]
     assert info["lifecycle_stage"] == "deleted"
-    assert mlflow.refused("runs/set-tag", run_id=run.pk, key="a", value="b") == INVALID
+    assert mlflow.error("runs/set-tag", run_id=run.pk, key="a", value="b") == INVALID
 
-    assert mlflow.tell("runs/restore", run_id=run.pk) == {}
-    assert mlflow.ask("runs/get", run_id=run.pk)["run"]["info"]["lifecycle_stage"] == "active"
+    assert mlflow.post_ok("runs/restore", run_id=run.pk) == {}
+    assert mlflow.get_ok("runs/get", run_id=run.pk)["run"]["info"]["lifecycle_stage"] == "active"
 
 
-def test_run_that_a_worker_carries_out_is_not_deleted(mlflow):
+def test_run_of_a_worker_cannot_be_deleted(mlflow):
     run = running()
 
-    assert mlflow.refused("runs/delete", run_id=run.pk)[0] == 409
+    assert mlflow.error("runs/delete", run_id=run.pk)[0] == 409
     assert Run.objects.kept().exists()
 
 
 # --- params and tags -------------------------------------------------------------------------
 
 
-def test_param_is_logged_once_and_refused_when_it_changes(mlflow):
-    run = external_run()
+def test_param_logging_is_idempotent_and_rejects_changes(mlflow):
+    run = unmanaged_run()
 
-    assert mlflow.tell("runs/log-parameter", run_id=run.pk, key="lr", value="0.1") == {}
-    assert mlflow.tell("runs/log-parameter", run_id=run.pk, key="lr", value="0.1") == {}
-    assert mlflow.refused("runs/log-parameter", run_id=run.pk, key="lr", value="0.2") == INVALID
+    assert mlflow.post_ok("runs/log-parameter", run_id=run.pk, key="lr", value="0.1") == {}
+    assert mlflow.post_ok("runs/log-parameter", run_id=run.pk, key="lr", value="0.1") == {}
+    assert mlflow.error("runs/log-parameter", run_id=run.pk, key="lr", value="0.2") == INVALID
 
 
 def test_tag_is_set_and_deleted(mlflow):
-    run = external_run()
+    run = unmanaged_run()
 
-    mlflow.tell("runs/set-tag", run_id=run.pk, key="a", value="1")
+    mlflow.post_ok("runs/set-tag", run_id=run.pk, key="a", value="1")
     run.refresh_from_db()
     assert run.tags == {"a": "1"}
 
-    mlflow.tell("runs/delete-tag", run_id=run.pk, key="a")
+    mlflow.post_ok("runs/delete-tag", run_id=run.pk, key="a")
     run.refresh_from_db()
     assert run.tags == {}
-    assert mlflow.refused("runs/delete-tag", run_id=run.pk, key="a") == UNKNOWN
+    assert mlflow.error("runs/delete-tag", run_id=run.pk, key="a") == UNKNOWN
 
 
 @pytest.mark.parametrize("path", ["log-parameter", "set-tag"])
 @pytest.mark.parametrize(
     "body", [{}, {"key": "a", "value": 1}, {"key": "a", "value": "\0"}, {"key": "../a"}], ids=str
 )
-def test_bad_param_or_tag_is_refused(mlflow, path, body):
-    assert mlflow.refused(f"runs/{path}", run_id=external_run().pk, **body) == INVALID
+def test_invalid_param_or_tag_is_rejected(mlflow, path, body):
+    assert mlflow.error(f"runs/{path}", run_id=unmanaged_run().pk, **body) == INVALID
 
 
 # --- inputs and outputs ----------------------------------------------------------------------
 
 
-def test_inputs_and_outputs_come_back(mlflow):
-    run = external_run()
+def test_inputs_and_outputs_are_returned(mlflow):
+    run = unmanaged_run()
     dataset = {"name": "corpus", "digest": "d1", "source_type": "local", "source": "{}"}
     tags = [{"key": "mlflow.data.context", "value": "training"}]
 
-    mlflow.tell(
+    mlflow.post_ok(
         "runs/log-inputs",
         run_id=run.pk,
         datasets=[{"dataset": dataset, "tags": tags}],
         models=[{"model_id": "m-in"}],
     )
-    mlflow.tell("runs/outputs", run_id=run.pk, models=[{"model_id": "m-out", "step": "7"}])
+    mlflow.post_ok("runs/outputs", run_id=run.pk, models=[{"model_id": "m-out", "step": "7"}])
 
-    read = mlflow.ask("runs/get", run_id=run.pk)["run"]
-    assert read["inputs"] == {
+    stored = mlflow.get_ok("runs/get", run_id=run.pk)["run"]
+    assert stored["inputs"] == {
         "dataset_inputs": [{"dataset": {**dataset, "schema": "", "profile": ""}, "tags": tags}],
         "model_inputs": [{"model_id": "m-in"}],
     }
-    assert read["outputs"] == {"model_outputs": [{"model_id": "m-out", "step": 7}]}
+    assert stored["outputs"] == {"model_outputs": [{"model_id": "m-out", "step": 7}]}
 
 
 @pytest.mark.parametrize(
@@ -325,5 +325,5 @@ def test_inputs_and_outputs_come_back(mlflow):
         ("outputs", {"models": [{"model_id": "m", "step": 2**63}]}),
     ],
 )
-def test_bad_inputs_are_refused(mlflow, path, body):
-    assert mlflow.refused(f"runs/{path}", run_id=external_run().pk, **body) == INVALID
+def test_invalid_inputs_are_rejected(mlflow, path, body):
+    assert mlflow.error(f"runs/{path}", run_id=unmanaged_run().pk, **body) == INVALID

@@ -1,4 +1,4 @@
-"""Searches answered by PostgreSQL agree with what the filter says, read literally, in Python."""
+"""Run search: PostgreSQL results agree with a reference implementation in Python."""
 
 import math
 import re
@@ -9,8 +9,10 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runs import reports
-from runs.models import DatasetInput, MetricSeries, Run
+from core.times import milliseconds
+from metrics.models import MetricSeries
+from runs import params_tags
+from runs.models import DatasetInput, Run
 from runs.models.run import ENDS
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory
@@ -19,7 +21,7 @@ from tracking.columns import RunColumns
 from tracking.conditions import where
 from tracking.filters import AllOf, Comparison, parse_filter, parse_orders
 from tracking.runs import RUNS_IN_FULL
-from tracking.vocabulary import STATUS_NAMES, artifact_uri, milliseconds
+from tracking.vocabulary import STATUS_NAMES, artifact_uri
 
 pytestmark = pytest.mark.django_db
 
@@ -40,8 +42,8 @@ def add_series(run, metrics):
     )
 
 
-def some_runs():
-    """Runs of every mixture: no two alike."""
+def create_runs():
+    """Create runs with distinct combinations of fields."""
     project = ProjectFactory()
     runs = []
     for number in range(24):
@@ -68,11 +70,11 @@ def some_runs():
     return project, runs
 
 
-# --- the reference ---------------------------------------------------------------------------
+# --- reference implementation ----------------------------------------------------------------
 
 
 def value_of(run, name):
-    """What ``run`` has under ``name``; None for nothing. Datasets: a list."""
+    """The value of ``name`` in ``run``, or None; a list for datasets."""
     if name.entity == "metric":
         metrics = run.series.filter(key=name.key)
         return metrics[0].last_value if metrics else None
@@ -103,24 +105,24 @@ def like(text, pattern, *, ignore_case=False):
     return bool(re.fullmatch(escaped, text, re.DOTALL | (re.IGNORECASE if ignore_case else 0)))
 
 
-def fulfils(value, operator, wanted):
+def satisfies(value, operator, expected):
     if operator in ("IS NULL", "IS NOT NULL"):
         return (value is None) == (operator == "IS NULL")
     if value is None:
         return False
-    equal = reports.means if isinstance(wanted, (str, tuple)) else lambda a, b: a == b
-    text = value if isinstance(value, str) else reports.text_of(value)
+    equal = params_tags.equals_text if isinstance(expected, (str, tuple)) else lambda a, b: a == b
+    text = value if isinstance(value, str) else params_tags.text_of(value)
     return {
-        "=": lambda: equal(value, wanted),
-        "!=": lambda: not equal(value, wanted),
-        "<": lambda: value < wanted,
-        "<=": lambda: value <= wanted,
-        ">": lambda: value > wanted,
-        ">=": lambda: value >= wanted,
-        "LIKE": lambda: like(text, wanted),
-        "ILIKE": lambda: like(text, wanted, ignore_case=True),
-        "IN": lambda: any(equal(value, one) for one in wanted),
-        "NOT IN": lambda: not any(equal(value, one) for one in wanted),
+        "=": lambda: equal(value, expected),
+        "!=": lambda: not equal(value, expected),
+        "<": lambda: value < expected,
+        "<=": lambda: value <= expected,
+        ">": lambda: value > expected,
+        ">=": lambda: value >= expected,
+        "LIKE": lambda: like(text, expected),
+        "ILIKE": lambda: like(text, expected, ignore_case=True),
+        "IN": lambda: any(equal(value, item) for item in expected),
+        "NOT IN": lambda: not any(equal(value, item) for item in expected),
     }[operator]()
 
 
@@ -128,12 +130,12 @@ def matches(run, node):
     if isinstance(node, Comparison):
         value = value_of(run, node.name)
         if node.name.entity == "dataset":
-            return any(fulfils(one, node.operator, node.value) for one in value)
-        return fulfils(value, node.operator, node.value)
+            return any(satisfies(item, node.operator, node.value) for item in value)
+        return satisfies(value, node.operator, node.value)
     return (all if isinstance(node, AllOf) else any)(matches(run, part) for part in node.parts)
 
 
-# --- filters that are made up ----------------------------------------------------------------
+# --- generated filters -----------------------------------------------------------------------
 
 
 def quoted(text):
@@ -142,7 +144,7 @@ def quoted(text):
 
 NUMBERS = st.sampled_from(["0.5", "-1", "1.5", "2", "1e999", "-1e999", "0"])
 TIMES = st.sampled_from([str(milliseconds(START) + number) for number in (-1, 0, 1, 3, 17, 40)])
-COMPARES = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+COMPARE_OPERATORS = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 TEXTS = st.sampled_from(
     [
         *(
@@ -169,7 +171,7 @@ TEXT_NAMES = st.sampled_from(
         *("status", "run.artifact_uri", "datasets.name", "dataset.context", "attributes.user_id"),
     ]
 )
-# Patterns see a number as PostgreSQL writes it: left out.
+# No patterns for params.lr: LIKE would match PostgreSQL's rendering of numbers.
 EQUALS = st.sampled_from(["=", "!="])
 LIKES = st.sampled_from(["=", "!=", "LIKE", "ILIKE"])
 LISTS = st.lists(TEXTS, min_size=1, max_size=3).map(lambda texts: f"({', '.join(texts)})")
@@ -183,8 +185,12 @@ def phrase(*parts):
 
 
 COMPARISONS = st.one_of(
-    phrase(st.sampled_from(["metrics.loss", "metric.`a b`", "metrics.none"]), COMPARES, NUMBERS),
-    phrase(st.sampled_from(["start_time", "attributes.end_time"]), COMPARES, TIMES),
+    phrase(
+        st.sampled_from(["metrics.loss", "metric.`a b`", "metrics.none"]),
+        COMPARE_OPERATORS,
+        NUMBERS,
+    ),
+    phrase(st.sampled_from(["start_time", "attributes.end_time"]), COMPARE_OPERATORS, TIMES),
     phrase(TEXT_NAMES, LIKES, TEXTS),
     phrase(st.just("params.lr"), EQUALS, TEXTS),
     phrase(TEXT_NAMES | st.just("params.lr"), IN, LISTS),
@@ -201,20 +207,20 @@ FILTERS = st.recursive(
 )
 
 
-def found_by(project, text):
+def matching_ids(project, text):
     columns = RunColumns()
-    asked = where(text, columns)
-    return set(columns.prepare(project.runs.all()).filter(asked).values_list("pk", flat=True))
+    condition = where(text, columns)
+    return set(columns.prepare(project.runs.all()).filter(condition).values_list("pk", flat=True))
 
 
-def test_database_and_reference_agree():
-    project, runs = some_runs()
+def test_database_agrees_with_reference():
+    project, runs = create_runs()
 
     @given(FILTERS)
     @settings(max_examples=200, deadline=None)
     def check(text):
         node = parse_filter(text)
-        assert found_by(project, text) == {run.pk for run in runs if matches(run, node)}
+        assert matching_ids(project, text) == {run.pk for run in runs if matches(run, node)}
 
     check()
 
@@ -233,13 +239,13 @@ def test_database_and_reference_agree():
         ("attributes.run_name IN ('run-0', 'run-1')", 8),
     ],
 )
-def test_filter_finds_as_many_as_there_are(text, count):
-    project, _runs = some_runs()
+def test_filter_matches_expected_count(text, count):
+    project, _runs = create_runs()
 
-    assert len(found_by(project, text)) == count
+    assert len(matching_ids(project, text)) == count
 
 
-# --- orders and pages ------------------------------------------------------------------------
+# --- sort orders and pages -------------------------------------------------------------------
 
 ORDERS = st.lists(
     phrase(
@@ -256,7 +262,7 @@ ORDERS = st.lists(
 
 
 def sort_key(run, order):
-    """Missing last, before that NaN, and the rest up or down: for a stable sort."""
+    """Key for a stable sort: values first, then NaN, then missing."""
     value = value_of(run, order.name)
     if value is None:
         return (2, 0)
@@ -290,9 +296,9 @@ def pages(project, texts, limit):
             return seen
 
 
-def test_pages_are_the_whole_in_the_order_asked_for():
-    project, runs = some_runs()
-    for run in runs:  # as the database shows it: a parameter's order is that of its text
+def test_pages_cover_all_runs_in_requested_order():
+    project, runs = create_runs()
+    for run in runs:  # params sort by their text in the database
         run.hyperparameters = {
             name: value
             if isinstance(value, str)
@@ -307,17 +313,17 @@ def test_pages_are_the_whole_in_the_order_asked_for():
         orders = parse_orders(texts)
         if "start_time" not in {order.name.key for order in orders}:
             orders = [*orders, paging.START]
-        found = pages(project, texts, limit)
-        # Milliseconds are what the reference sees of times; those here differ by more.
-        assert [id for page in found for id in page] == sorted_by(runs, orders)
-        assert all(len(page) == limit for page in found[:-1])
+        result = pages(project, texts, limit)
+        # The reference compares times in milliseconds; these times differ by more.
+        assert [id for page in result for id in page] == sorted_by(runs, orders)
+        assert all(len(page) == limit for page in result[:-1])
 
     check()
 
 
 @given(st.text() | st.binary().map(lambda raw: paging.base64.urlsafe_b64encode(raw).decode()))
 @settings(deadline=None)
-def test_no_token_breaks_the_search(token):
+def test_any_page_token_is_valid_or_rejected(token):
     ordering = paging.Ordering([], paging.START, RunColumns())
 
     try:
@@ -327,8 +333,8 @@ def test_no_token_breaks_the_search(token):
     assert page.ids == []
 
 
-def test_token_of_another_order_is_refused():
-    project, _runs = some_runs()
+def test_page_token_of_another_order_is_rejected():
+    project, _runs = create_runs()
     first = paging.Ordering(parse_orders(["run_name ASC"]), paging.START, RunColumns())
     token = first.page(project.runs.all(), token="", limit=1).next_token
 
@@ -338,7 +344,7 @@ def test_token_of_another_order_is_refused():
         other.page(project.runs.all(), token=token, limit=1)
 
 
-def test_row_that_comes_meanwhile_makes_none_appear_twice():
+def test_row_added_between_pages_causes_no_duplicates():
     project = ProjectFactory()
     old = [RunFactory(project=project, recipe=None, status=RunStatus.RUNNING) for _ in range(3)]
     ordering = paging.Ordering([], paging.START, RunColumns())
@@ -353,22 +359,22 @@ def test_row_that_comes_meanwhile_makes_none_appear_twice():
 # --- the endpoint ----------------------------------------------------------------------------
 
 
-def ids(answer):
-    return [run["info"]["run_id"] for run in answer["runs"]]
+def ids(response):
+    return [run["info"]["run_id"] for run in response["runs"]]
 
 
-def test_search_answers_whole_runs_newest_first(mlflow):
+def test_search_returns_complete_runs_newest_first(mlflow):
     project = ProjectFactory()
     runs = [RunFactory(project=project, status=RunStatus.RUNNING) for _ in range(2)]
     add_series(runs[0], {"loss": 0.5})
 
-    answer = mlflow.tell("runs/search", experiment_ids=[project.pk])
+    response = mlflow.post_ok("runs/search", experiment_ids=[project.pk])
 
-    assert ids(answer) == [runs[1].pk, runs[0].pk]
-    assert answer["runs"][1]["data"]["metrics"] == [
+    assert ids(response) == [runs[1].pk, runs[0].pk]
+    assert response["runs"][1]["data"]["metrics"] == [
         {"key": "loss", "value": 0.5, "timestamp": 1000, "step": 1}
     ]
-    assert answer["next_page_token"] == ""
+    assert response["next_page_token"] == ""
 
 
 def test_search_pages(mlflow):
@@ -376,8 +382,8 @@ def test_search_pages(mlflow):
     runs = [RunFactory(project=project, status=RunStatus.RUNNING) for _ in range(3)]
     body = {"experiment_ids": [project.pk], "max_results": 2, "order_by": ["start_time ASC"]}
 
-    first = mlflow.tell("runs/search", **body)
-    second = mlflow.tell("runs/search", **body, page_token=first["next_page_token"])
+    first = mlflow.post_ok("runs/search", **body)
+    second = mlflow.post_ok("runs/search", **body, page_token=first["next_page_token"])
 
     assert ids(first) + ids(second) == [run.pk for run in runs]
 
@@ -386,39 +392,41 @@ def test_search_pages(mlflow):
     ("view", "expected"),
     [(None, [0]), ("ACTIVE_ONLY", [0]), ("DELETED_ONLY", [1]), ("ALL", [0, 1])],
 )
-def test_search_by_stage_of_life(mlflow, view, expected):
+def test_search_by_lifecycle_stage(mlflow, view, expected):
     project = ProjectFactory()
     runs = [RunFactory(project=project, status=RunStatus.FAILED) for _ in range(2)]
     runs[1].move_to_trash(by=None)
 
-    answer = mlflow.tell(
+    response = mlflow.post_ok(
         "runs/search",
         experiment_ids=[project.pk],
         run_view_type=view,
         order_by=["start_time ASC"],
     )
 
-    assert ids(answer) == [runs[number].pk for number in expected]
+    assert ids(response) == [runs[number].pk for number in expected]
 
 
-def test_search_finds_runs_of_the_experiments_named_alone(mlflow):
+def test_search_is_limited_to_requested_experiments(mlflow):
     project, other = ProjectFactory(), ProjectFactory()
     RunFactory(project=other)
 
-    assert mlflow.tell("runs/search", experiment_ids=[project.pk, "0", "none"])["runs"] == []
-    assert mlflow.tell("runs/search")["runs"] == []
+    assert mlflow.post_ok("runs/search", experiment_ids=[project.pk, "0", "none"])["runs"] == []
+    assert mlflow.post_ok("runs/search")["runs"] == []
 
 
 def test_nested_runs_are_found_by_their_parent(mlflow):
     project = ProjectFactory()
-    parent = mlflow.tell("runs/create", experiment_id=project.pk)["run"]["info"]["run_id"]
+    parent = mlflow.post_ok("runs/create", experiment_id=project.pk)["run"]["info"]["run_id"]
     tags = [{"key": "mlflow.parentRunId", "value": parent}]
-    child = mlflow.tell("runs/create", experiment_id=project.pk, tags=tags)["run"]["info"]["run_id"]
+    child = mlflow.post_ok("runs/create", experiment_id=project.pk, tags=tags)["run"]["info"][
+        "run_id"
+    ]
 
     filter = f"tags.mlflow.parentRunId = '{parent}'"
-    found = mlflow.tell("runs/search", experiment_ids=[project.pk], filter=filter)
+    response = mlflow.post_ok("runs/search", experiment_ids=[project.pk], filter=filter)
 
-    assert ids(found) == [child]
+    assert ids(response) == [child]
 
 
 @pytest.mark.parametrize(
@@ -449,54 +457,56 @@ def test_nested_runs_are_found_by_their_parent(mlflow):
     ],
     ids=lambda body: repr(body)[:50],
 )
-def test_search_for_nonsense_is_refused(mlflow, body):
+def test_invalid_search_is_rejected(mlflow, body):
     project = ProjectFactory()
 
-    assert mlflow.refused("runs/search", **{"experiment_ids": [project.pk], **body}) == INVALID
+    assert mlflow.error("runs/search", **{"experiment_ids": [project.pk], **body}) == INVALID
 
 
 @pytest.mark.parametrize("number", ["1" * 64, "9" * 3000, "-1e400", "99999999999999999999"])
-def test_endless_numbers_are_no_error(mlflow, number):
+def test_very_long_numbers_are_accepted(mlflow, number):
     project = ProjectFactory()
 
-    mlflow.tell("runs/search", experiment_ids=[project.pk], filter=f"metrics.a < {number}")
+    mlflow.post_ok("runs/search", experiment_ids=[project.pk], filter=f"metrics.a < {number}")
 
 
 @pytest.mark.parametrize("bound", ["< 9223372036854775807", "> -62135596800001"])
-def test_times_beyond_the_calendar_are_before_or_after_all(mlflow, bound):
-    project, runs = some_runs()
+def test_times_out_of_range_are_before_or_after_all_runs(mlflow, bound):
+    project, runs = create_runs()
     started = [run.pk for run in runs if run.started_at is not None]
 
-    answer = mlflow.tell("runs/search", experiment_ids=[project.pk], filter=f"start_time {bound}")
+    response = mlflow.post_ok(
+        "runs/search", experiment_ids=[project.pk], filter=f"start_time {bound}"
+    )
 
     assert started
-    assert {run["info"]["run_id"] for run in answer["runs"]} == set(started)
+    assert {run["info"]["run_id"] for run in response["runs"]} == set(started)
 
 
-def test_queries_of_a_search(mlflow, django_assert_num_queries):
-    project, _runs = some_runs()
+def test_query_count_of_search(mlflow, django_assert_num_queries):
+    project, _runs = create_runs()
     body = {"filter": "metrics.loss > 0", "order_by": ["metrics.loss"]}
-    mlflow.tell("runs/search", experiment_ids=[project.pk], **body)
+    mlflow.post_ok("runs/search", experiment_ids=[project.pk], **body)
 
-    # the ids of the page, its rows, their metrics, the datasets that some have
+    # page ids, run rows, metrics, datasets
     with django_assert_num_queries(4):
-        mlflow.tell("runs/search", experiment_ids=[project.pk], **body)
+        mlflow.post_ok("runs/search", experiment_ids=[project.pk], **body)
 
 
 def plan_of(text, orders):
     project = Run.objects.values_list("project_id", flat=True)[0]
     columns = RunColumns()
     runs = Run.objects.filter(project__in=[project]).kept()
-    asked = where(text, columns)
+    condition = where(text, columns)
     ordering = paging.Ordering(parse_orders(orders), paging.START, columns)
-    runs = columns.prepare(runs).filter(asked)
-    by = [by for term in ordering._terms for by in term.order_by()]
-    return runs.order_by(*by).values_list("pk")[:100].explain()
+    runs = columns.prepare(runs).filter(condition)
+    sort_keys = [key for term in ordering._terms for key in term.order_by()]
+    return runs.order_by(*sort_keys).values_list("pk")[:100].explain()
 
 
 @pytest.fixture
 def many_series():
-    """Runs with metrics, as many as the planner needs to think of indexes."""
+    """Enough runs with metrics that the planner considers indexes."""
     project = ProjectFactory()
     runs = [
         RunFactory.build(project=project, recipe=None, status=RunStatus.RUNNING) for _ in range(500)
@@ -508,41 +518,41 @@ def many_series():
         for key in range(40)
     )
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE runs_run, runs_metricseries")
+        cursor.execute("ANALYZE runs_run, metrics_metricseries")
 
 
-def test_metric_is_searched_by_the_index_of_series(many_series):
+def test_metric_filter_uses_series_index(many_series):
     plan = plan_of("metrics.m1 > 0.5", ["metrics.m1 ASC"])
 
     assert "metricseries_key" in plan or "metricseries_run_key" in plan
-    assert "Seq Scan on runs_metricseries" not in plan
+    assert "Seq Scan on metrics_metricseries" not in plan
 
 
-def test_newest_runs_are_read_off_an_index(many_series):
+def test_default_order_uses_index(many_series):
     with connection.cursor() as cursor:
-        # Of five hundred rows a sort costs about the same: is there an order to read off at all?
+        # Sorting 500 rows costs about the same, so force the planner to use an index.
         cursor.execute("SET LOCAL enable_sort = off")
 
     assert "run_of_project_by_start" in plan_of("", [])
 
 
-def test_long_page_tells_metrics_from_the_rows_alone(mlflow, django_assert_num_queries):
+def test_long_page_reads_metrics_from_run_rows_only(mlflow, django_assert_num_queries):
     project = ProjectFactory()
     for _number in range(RUNS_IN_FULL + 1):
         RunFactory(project=project, metrics={"loss": "NaN", "a": 0.5})
 
-    mlflow.tell("runs/search")
+    mlflow.post_ok("runs/search")
 
     with django_assert_num_queries(2):  # ids, rows
-        answer = mlflow.tell("runs/search", experiment_ids=[project.pk])
+        response = mlflow.post_ok("runs/search", experiment_ids=[project.pk])
 
-    assert {str(run["data"]["metrics"]) for run in answer["runs"]} == {
+    assert {str(run["data"]["metrics"]) for run in response["runs"]} == {
         "[{'key': 'a', 'value': 0.5}, {'key': 'loss', 'value': 'NaN'}]"
     }
 
 
-def test_page_ends_early_before_it_gets_too_large(mlflow, monkeypatch):
-    monkeypatch.setattr("tracking.runs.RUNS_AT_A_TIME", 2)
+def test_page_that_gets_too_large_ends_early(mlflow, monkeypatch):
+    monkeypatch.setattr("tracking.runs.RUNS_PER_BATCH", 2)
     monkeypatch.setattr("tracking.runs.MAX_BYTES", 10)
     project = ProjectFactory()
     for _number in range(5):
@@ -550,10 +560,10 @@ def test_page_ends_early_before_it_gets_too_large(mlflow, monkeypatch):
 
     sizes, seen, token = [], [], ""
     while not sizes or token:
-        answer = mlflow.tell("runs/search", experiment_ids=[project.pk], page_token=token)
-        sizes.append(len(answer["runs"]))
-        seen += ids(answer)
-        token = answer["next_page_token"]
+        response = mlflow.post_ok("runs/search", experiment_ids=[project.pk], page_token=token)
+        sizes.append(len(response["runs"]))
+        seen += ids(response)
+        token = response["next_page_token"]
 
     assert sizes == [2, 2, 1]
     assert len(set(seen)) == 5

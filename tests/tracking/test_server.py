@@ -1,34 +1,34 @@
-"""What MLflow's clients ask of the server itself."""
+"""MLflow server endpoints: health, version, server info."""
 
 import pytest
 
 pytestmark = pytest.mark.django_db
 
 
-def test_health_is_open_to_everybody(mlflow, settings):
+def test_health_requires_no_authentication(mlflow, settings):
     settings.OPEN_MODE = False
 
-    answer = mlflow.get("/health")
+    response = mlflow.get("/health")
 
-    assert (answer.status_code, answer.content) == (200, b"OK")
-
-
-def test_version_is_one_of_mlflows(mlflow):
-    answer = mlflow.get("/version")
-
-    assert answer.status_code == 200
-    assert [part.isdigit() for part in answer.content.decode().split(".")] == [True] * 3
+    assert (response.status_code, response.content) == (200, b"OK")
 
 
-def test_server_says_what_it_can_do(mlflow):
-    answer = mlflow.get("/api/3.0/mlflow/server-info")
+def test_version_is_an_mlflow_version(mlflow):
+    response = mlflow.get("/version")
 
-    assert answer.status_code == 200
-    assert answer.json()["store_type"] == "SqlStore"
-    assert answer.json()["workspaces_enabled"] is False
+    assert response.status_code == 200
+    assert [part.isdigit() for part in response.content.decode().split(".")] == [True] * 3
 
 
-def test_root_leads_to_the_pages(mlflow):
-    answer = mlflow.get("/")
+def test_server_info_reports_capabilities(mlflow):
+    response = mlflow.get("/api/3.0/mlflow/server-info")
 
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/dashboard")
+    assert response.status_code == 200
+    assert response.json()["store_type"] == "SqlStore"
+    assert response.json()["workspaces_enabled"] is False
+
+
+def test_root_redirects_to_dashboard(mlflow):
+    response = mlflow.get("/")
+
+    assert (response.status_code, response.headers["Location"]) == (302, "/dashboard")

@@ -1,3 +1,5 @@
+"""Fixtures for the tests of trainhub."""
+
 from collections.abc import Iterator
 
 import pytest
@@ -6,6 +8,6 @@ from django.utils import translation
 
 @pytest.fixture
 def english() -> Iterator[None]:
-    """For tests that read sentences; the default language is Chinese."""
+    """For tests that check messages; the default language is Chinese."""
     with translation.override("en"):
         yield

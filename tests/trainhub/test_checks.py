@@ -1,4 +1,4 @@
-"""Contradictions between settings are told before anything runs, in one sentence."""
+"""Contradictory settings are reported before anything runs."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def open_mode(settings: Settings) -> None:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "LOCALHOST"]
 )
-def test_open_mode_on_loopback_is_fine(settings: Settings, host: str):
+def test_open_mode_on_loopback_is_allowed(settings: Settings, host: str):
     settings.HOST = host
 
     assert open_mode_stays_on_loopback(None) == []
@@ -69,7 +69,7 @@ def test_open_mode_in_production_is_refused(settings: Settings):
 
 
 @pytest.mark.parametrize("production", [True, False])
-def test_with_sign_in_any_host_is_fine(settings: Settings, production: bool):
+def test_sign_in_allows_any_host(settings: Settings, production: bool):
     settings.OPEN_MODE = False
     settings.PRODUCTION = production
     settings.HOST = "0.0.0.0"
@@ -80,13 +80,13 @@ def test_with_sign_in_any_host_is_fine(settings: Settings, production: bool):
 
 
 @pytest.mark.parametrize("name", ["*", ".example", "trainhub.example", "192.168.1.7"])
-def test_open_mode_under_a_name_that_others_may_own_is_refused(settings: Settings, name: str):
+def test_open_mode_with_a_non_loopback_name_is_refused(settings: Settings, name: str):
     settings.ALLOWED_HOSTS = ["localhost", name]
 
     assert ids(open_mode_has_loopback_names(None)) == ["trainhub.E004"]
 
 
-def test_open_mode_under_names_of_loopback_is_fine():
+def test_open_mode_with_loopback_names_is_allowed():
     assert open_mode_has_loopback_names(None) == []
 
 
@@ -97,7 +97,7 @@ def test_debug_in_production_is_refused(settings: Settings):
     assert ids(production_hides_tracebacks(None)) == ["trainhub.E003"]
 
 
-def test_debug_on_ones_own_machine_is_fine(settings: Settings):
+def test_debug_outside_production_is_allowed(settings: Settings):
     settings.DEBUG = True
 
     assert production_hides_tracebacks(None) == []
@@ -113,21 +113,21 @@ def test_data_directory_that_is_a_file_is_refused(settings: Settings, tmp_path: 
     assert str(settings.DATA_DIR) in messages[0].msg
 
 
-def test_data_directory_is_made(settings: Settings, tmp_path: Path):
+def test_data_directory_is_created(settings: Settings, tmp_path: Path):
     settings.DATA_DIR = tmp_path / "new" / "var"
 
     assert data_directory_is_usable(None) == []
     assert settings.DATA_DIR.is_dir()
 
 
-def test_a_server_that_loads_the_application_by_itself_is_refused_too(settings: Settings):
+def test_other_wsgi_server_is_refused_too(settings: Settings):
     settings.HOST = "0.0.0.0"
 
     with pytest.raises(ImproperlyConfigured, match=r"refused on 0\.0\.0\.0, which is not loopback"):
         refuse_contradictions()
 
 
-# --- in processes of their own ---------------------------------------------------------------
+# --- in subprocesses -------------------------------------------------------------------------
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -158,7 +158,7 @@ def test_every_command_refuses_open_mode_in_production():
     assert "refused in production" in finished.stderr
 
 
-def test_production_needs_sign_in_by_default():
+def test_production_requires_sign_in_by_default():
     finished = run(
         "-c",
         "from trainhub import settings; print(settings.OPEN_MODE)",
@@ -169,7 +169,7 @@ def test_production_needs_sign_in_by_default():
     assert finished.stdout == "False\n", finished.stderr
 
 
-def test_the_application_does_not_load_where_open_mode_is_refused():
+def test_wsgi_application_does_not_load_if_open_mode_is_refused():
     finished = run("-c", "import trainhub.wsgi", TRAINHUB_HOST="0.0.0.0")
 
     assert finished.returncode != 0

@@ -1,4 +1,4 @@
-"""The API's documentation is served from here alone, as a machine without a network needs it."""
+"""The API documentation has the contract's examples and loads nothing from other hosts."""
 
 import re
 
@@ -14,7 +14,7 @@ def without_names(path: str) -> str:
 
 
 @pytest.mark.parametrize("endpoint", endpoints().values(), ids=endpoints())
-def test_schema_holds_the_contracts_own_examples(endpoint: Endpoint) -> None:
+def test_schema_contains_the_contracts_examples(endpoint: Endpoint) -> None:
     paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
     operations = {without_names(path): operations for path, operations in paths.items()}
     operation = operations[without_names(endpoint.path)][endpoint.method.lower()]
@@ -28,7 +28,7 @@ def test_schema_holds_the_contracts_own_examples(endpoint: Endpoint) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_page_loads_nothing_from_elsewhere(path: str) -> None:
+def test_page_loads_nothing_from_other_hosts(path: str) -> None:
     page = Client(SERVER_NAME="localhost").get(path).content.decode()
 
     loaded = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"([^\"]*)\"", page)
@@ -37,7 +37,7 @@ def test_page_loads_nothing_from_elsewhere(path: str) -> None:
 
 
 @pytest.mark.django_db
-def test_redoc_may_not_load_its_logo_from_elsewhere() -> None:
+def test_redoc_cannot_load_images_from_other_hosts() -> None:
     page = Client(SERVER_NAME="localhost").get("/redoc").content.decode()
 
     assert "img-src 'self' data:" in page

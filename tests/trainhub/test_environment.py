@@ -1,4 +1,4 @@
-"""What the environment says, and sentences for what it cannot mean."""
+"""Settings from environment variables, and error messages for invalid values."""
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -7,58 +7,60 @@ from trainhub.environment import Env
 
 
 @pytest.fixture
-def variable(monkeypatch: pytest.MonkeyPatch):
+def set_variable(monkeypatch: pytest.MonkeyPatch):
     return lambda text: monkeypatch.setenv("TRAINHUB_TEST", text)
 
 
 @pytest.mark.parametrize("text", ["true", "True", "on", "yes", "1"])
-def test_true_has_several_spellings(variable, text: str):
-    variable(text)
+def test_true_has_several_spellings(set_variable, text: str):
+    set_variable(text)
 
     assert Env().bool("TRAINHUB_TEST", default=False) is True
 
 
 @pytest.mark.parametrize("text", ["false", "off", "no", "0"])
-def test_false_has_several_spellings(variable, text: str):
-    variable(text)
+def test_false_has_several_spellings(set_variable, text: str):
+    set_variable(text)
 
     assert Env().bool("TRAINHUB_TEST", default=True) is False
 
 
-def test_mistyped_truth_is_not_taken_for_false(variable):
-    variable("ture")
+def test_mistyped_boolean_is_an_error_not_false(set_variable):
+    set_variable("ture")
 
     with pytest.raises(ImproperlyConfigured, match="must be true or false, not 'ture'"):
         Env().bool("TRAINHUB_TEST", default=False)
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "named"), [("int", "8e3", "a whole number"), ("float", "fast", "a number")]
+    ("kind", "text", "expected"), [("int", "8e3", "a whole number"), ("float", "fast", "a number")]
 )
-def test_mistyped_number_is_a_sentence(variable, kind: str, text: str, named: str):
-    variable(text)
+def test_mistyped_number_is_an_error(set_variable, kind: str, text: str, expected: str):
+    set_variable(text)
 
-    with pytest.raises(ImproperlyConfigured, match=f"TRAINHUB_TEST must be {named}, not '{text}'"):
+    with pytest.raises(
+        ImproperlyConfigured, match=f"TRAINHUB_TEST must be {expected}, not '{text}'"
+    ):
         getattr(Env(), kind)("TRAINHUB_TEST", default=1)
 
 
 @pytest.mark.parametrize(
     ("kind", "default"), [("int", 8), ("float", 0.5), ("bool", True), ("list", ["localhost"])]
 )
-def test_empty_is_not_set(variable, kind: str, default: object):
-    variable("")
+def test_empty_value_counts_as_unset(set_variable, kind: str, default: object):
+    set_variable("")
 
     assert getattr(Env(), kind)("TRAINHUB_TEST", default=default) == default
 
 
-def test_empty_text_is_none_given(variable):
-    variable("")
+def test_empty_string_counts_as_unset(set_variable):
+    set_variable("")
 
     assert Env().str("TRAINHUB_TEST", default="something") == "something"
 
 
-def test_unknown_level_is_one_sentence(variable):
-    variable("loud")
+def test_unknown_log_level_is_an_error(set_variable):
+    set_variable("loud")
 
     with pytest.raises(ImproperlyConfigured, match="TRAINHUB_TEST must be DEBUG"):
         Env().level("TRAINHUB_TEST", "INFO")
@@ -83,7 +85,7 @@ def test_database_url_becomes_django_settings():
         "s3cret",
     ],
 )
-def test_database_url_that_cannot_be_is_refused_without_its_password(url: str):
+def test_invalid_database_url_error_omits_the_password(url: str):
     with pytest.raises(ImproperlyConfigured) as caught:
         Env().postgres(url)
 

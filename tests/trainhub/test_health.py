@@ -1,4 +1,4 @@
-"""/healthz and /readyz: what a load balancer and `manage.py up` ask."""
+"""/healthz and /readyz, used by load balancers and `manage.py up`."""
 
 import pytest
 from django.db import OperationalError, connection
@@ -11,7 +11,7 @@ BOTH = pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 
 
 def refuse(*args: object) -> None:
-    raise OperationalError("the database is away")
+    raise OperationalError("the database is unreachable")
 
 
 def test_healthz_answers_without_touching_the_database(client: Client):
@@ -31,7 +31,7 @@ def test_readyz_with_every_migration_is_200(client: Client):
 
 
 @pytest.mark.django_db
-def test_readyz_with_a_migration_missing_is_503_and_says_so(client: Client):
+def test_readyz_with_a_missing_migration_is_503(client: Client):
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM django_migrations WHERE app = 'runs' AND id ="
@@ -44,9 +44,7 @@ def test_readyz_with_a_migration_missing_is_503_and_says_so(client: Client):
     assert response.json() == {"status": "unavailable", "database": True, "migrations": False}
 
 
-def test_readyz_without_a_database_is_503_and_says_so(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-):
+def test_readyz_without_a_database_is_503(client: Client, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(health, "MigrationExecutor", refuse)
 
     response = client.get("/readyz")
@@ -63,7 +61,7 @@ def test_healthz_in_production_needs_no_sign_in(client: Client, settings: Settin
 
 
 @pytest.mark.django_db
-def test_readyz_in_production_tells_nobody_in_particular(client: Client, settings: Settings):
+def test_readyz_in_production_requires_sign_in(client: Client, settings: Settings):
     settings.OPEN_MODE = False
 
     assert client.get("/readyz").status_code == 401
@@ -71,11 +69,11 @@ def test_readyz_in_production_tells_nobody_in_particular(client: Client, setting
 
 @BOTH
 @pytest.mark.django_db
-def test_health_takes_no_post(client: Client, path: str):
+def test_health_check_refuses_post(client: Client, path: str):
     assert client.post(path, content_type="application/json").status_code == 405
 
 
 @BOTH
 @pytest.mark.django_db
-def test_health_is_never_cached(client: Client, path: str):
+def test_health_check_is_never_cached(client: Client, path: str):
     assert "no-store" in client.get(path).headers["Cache-Control"]

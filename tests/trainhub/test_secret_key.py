@@ -1,4 +1,4 @@
-"""One key for an installation, however many processes start at once and die on the way."""
+"""An installation has one key, even if several processes start at the same time."""
 
 import subprocess
 import sys
@@ -29,13 +29,13 @@ def test_key_is_long_and_kept(tmp_path: Path):
     assert path.read_text() == first
 
 
-def test_key_is_its_owners_alone(tmp_path: Path):
+def test_only_the_owner_can_read_the_key(tmp_path: Path):
     kept_secret_key(tmp_path / "secret_key")
 
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
-def test_nothing_else_is_left(tmp_path: Path):
+def test_no_other_files_are_left(tmp_path: Path):
     kept_secret_key(tmp_path / "secret_key")
 
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
@@ -61,7 +61,7 @@ def test_processes_that_start_at_once_share_one_key(tmp_path: Path):
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
 
-    for process in processes:  # now, all of them
+    for process in processes:  # release them all at once
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
@@ -70,17 +70,17 @@ def test_processes_that_start_at_once_share_one_key(tmp_path: Path):
     assert keys == {path.read_text() + "\n"}
 
 
-def test_process_that_loses_the_race_takes_the_winners_key(
+def test_process_that_loses_the_race_uses_the_winners_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "secret_key"
     link = Path.hardlink_to
 
-    def after_another(self: Path, target: Path) -> None:
+    def lose_race(self: Path, target: Path) -> None:
         self.write_text("the winner's")
         link(self, target)
 
-    monkeypatch.setattr(Path, "hardlink_to", after_another)
+    monkeypatch.setattr(Path, "hardlink_to", lose_race)
 
     assert kept_secret_key(path) == "the winner's"
 

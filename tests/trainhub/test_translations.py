@@ -1,4 +1,4 @@
-"""Everything said to people is said in both languages."""
+"""Every text shown to users is translated."""
 
 import gettext
 import os
@@ -10,9 +10,9 @@ import pytest
 from django.conf import settings as project_settings
 from django.core.management import call_command
 
-from trainhub.management.commands.makemessages import NOT_OURS
+from trainhub.management.commands.makemessages import IGNORE_PATTERNS
 
-CATALOGUES = sorted(Path(project_settings.BASE_DIR, "locale").glob("*/LC_MESSAGES/django.po"))
+CATALOGS = sorted(Path(project_settings.BASE_DIR, "locale").glob("*/LC_MESSAGES/django.po"))
 
 needs_gettext = pytest.mark.skipif(
     shutil.which("xgettext") is None and "CI" not in os.environ,
@@ -25,15 +25,19 @@ def messages(path):
         return gettext.GNUTranslations(file)._catalog
 
 
-def test_there_is_a_catalogue_of_each_language():
-    assert [path.parts[-3] for path in CATALOGUES] == ["en", "zh_Hans"]
+def test_each_language_has_a_catalog():
+    assert [path.parts[-3] for path in CATALOGS] == ["en", "zh_Hans"]
 
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch, settings):
-    """The repository's sources beside a copy of its catalogues: makemessages writes where it is."""
+    """The sources next to a copy of the catalogs, because makemessages overwrites them."""
     for folder in Path(settings.BASE_DIR).iterdir():
-        if folder.is_dir() and folder.name[0] != "." and folder.name not in {*NOT_OURS, "locale"}:
+        if (
+            folder.is_dir()
+            and folder.name[0] != "."
+            and folder.name not in {*IGNORE_PATTERNS, "locale"}
+        ):
             (tmp_path / folder.name).symlink_to(folder)
     shutil.copytree(Path(settings.BASE_DIR, "locale"), tmp_path / "locale")
     settings.LOCALE_PATHS = [str(tmp_path / "locale")]
@@ -43,25 +47,25 @@ def sources(tmp_path, monkeypatch, settings):
 
 @needs_gettext
 @pytest.mark.parametrize("language", ["en", "zh_Hans"])
-def test_every_text_of_the_code_is_translated(language, sources):
-    catalogue = sources / "locale" / language / "LC_MESSAGES" / "django.po"
+def test_every_text_in_the_code_is_translated(language, sources):
+    catalog = sources / "locale" / language / "LC_MESSAGES" / "django.po"
 
     call_command("makemessages", locale=[language], symlinks=True, verbosity=0)
 
-    lacking = [
+    missing = [
         subprocess.run(
-            ["msgattrib", kind, "--no-wrap", str(catalogue)], capture_output=True, text=True
+            ["msgattrib", kind, "--no-wrap", str(catalog)], capture_output=True, text=True
         ).stdout
         for kind in ("--untranslated", "--only-fuzzy")
     ]
-    assert lacking == ["", ""]
+    assert missing == ["", ""]
 
 
 @needs_gettext
-@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.parts[-3])
-def test_compiled_catalogue_is_that_of_its_source(catalogue, tmp_path):
+@pytest.mark.parametrize("catalog", CATALOGS, ids=lambda path: path.parts[-3])
+def test_compiled_catalog_matches_its_source(catalog, tmp_path):
     new = tmp_path / "django.mo"
 
-    subprocess.run(["msgfmt", "--check-format", "-o", str(new), str(catalogue)], check=True)
+    subprocess.run(["msgfmt", "--check-format", "-o", str(new), str(catalog)], check=True)
 
-    assert messages(catalogue.with_suffix(".mo")) == messages(new)
+    assert messages(catalog.with_suffix(".mo")) == messages(new)

@@ -1,8 +1,10 @@
+"""URLs that belong to no app."""
+
 from django.contrib.staticfiles import finders
 from django.test import Client
 
 
-def test_browser_that_asks_for_an_icon_by_itself_is_shown_one(settings) -> None:
+def test_default_icon_url_redirects_to_an_existing_icon(settings) -> None:
     settings.OPEN_MODE = False
 
     answer = Client(SERVER_NAME="localhost").get("/favicon.ico")

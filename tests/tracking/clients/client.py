@@ -1,4 +1,4 @@
-"""An MLflow client of one version, in the interpreter that has it (requirements-mlflow-*.txt)."""
+"""Runs scripts with one version of the MLflow client, in its own virtual environment."""
 
 import json
 import os
@@ -10,23 +10,23 @@ from typing import Any
 from django.conf import settings
 
 SCRIPTS = Path(__file__).parent / "scripts"
-SECONDS = 120  # of a script, on a machine that is busy with other tests
+TIMEOUT_SECONDS = 120  # per script, on a machine busy with other tests
 
 
 def interpreter_of(version: str) -> Path:
-    """``version``: the first number of MLflow's."""
+    """``version`` is the major version of MLflow, see requirements-mlflow-*.txt."""
     return Path(settings.BASE_DIR) / f".venv-mlflow-{version}" / "bin" / "python"
 
 
 @dataclass
-class Ran:
-    """What a script did."""
+class ScriptResult:
+    """The output of a script and the results it wrote as JSON."""
 
     output: str
-    told: dict[str, Any]
+    results: dict[str, Any]
 
     def __getitem__(self, name: str) -> Any:
-        return self.told[name]
+        return self.results[name]
 
 
 @dataclass
@@ -35,30 +35,32 @@ class Client:
     server: str
     directory: Path
 
-    def run(self, script: str, **environment: str) -> Ran:
-        """Run ``scripts/{script}.py``, which tells what it has seen as JSON, in the file that its
-        first argument names."""
-        told = self.directory / f"{script}.json"
-        done = subprocess.run(
-            [interpreter_of(self.version), SCRIPTS / f"{script}.py", told],
+    def run(self, script: str, **environment: str) -> ScriptResult:
+        """Run ``scripts/{script}.py``, which writes its results as JSON to the file named by its
+        first argument."""
+        results_file = self.directory / f"{script}.json"
+        process = subprocess.run(
+            [interpreter_of(self.version), SCRIPTS / f"{script}.py", results_file],
             cwd=self.directory,
             env=self._environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=SECONDS,
+            timeout=TIMEOUT_SECONDS,
         )
-        assert done.returncode == 0, done.stdout
-        return Ran(done.stdout, json.loads(told.read_text()) if told.exists() else {})
+        assert process.returncode == 0, process.stdout
+        return ScriptResult(
+            process.stdout, json.loads(results_file.read_text()) if results_file.exists() else {}
+        )
 
-    def _environment(self, more: dict[str, str]) -> dict[str, str]:
-        ours = {
+    def _environment(self, overrides: dict[str, str]) -> dict[str, str]:
+        defaults = {
             "MLFLOW_TRACKING_URI": self.server,
-            # A client would hide an answer of 5xx behind four minutes of attempts.
+            # By default, clients retry a 5xx response for four minutes.
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
             "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
-            "MLFLOW_DISABLE_TELEMETRY": "true",  # it would call home
+            "MLFLOW_DISABLE_TELEMETRY": "true",  # no calls to mlflow.org
             "GIT_PYTHON_REFRESH": "quiet",
             "NO_PROXY": "*",
             "HOME": str(self.directory),  # clients read ~/.mlflow/credentials
@@ -69,4 +71,4 @@ class Client:
             for name, text in os.environ.items()
             if not name.startswith(("MLFLOW_", "PYTHON", "DJANGO_", "PYTEST_"))
         }
-        return {**inherited, **ours, **more}
+        return {**inherited, **defaults, **overrides}

@@ -1,7 +1,7 @@
-"""MLflow's own clients, unmodified, in processes of their own, and a TrainHub that they talk to.
+"""Fixtures: unmodified MLflow clients in their own processes, and a TrainHub server for them.
 
-Each script runs once for several tests: a client takes seconds to start. What it has left is read
-through TrainHub's REST API, as users would, by tests that touch no database themselves.
+A client takes seconds to start, so each script runs once for several tests. Tests read the outcome
+through TrainHub's REST API, as users would, and do not access the database themselves.
 """
 
 import os
@@ -18,21 +18,21 @@ from tests.web_server import WebServer, web_server
 
 
 def on_its_own_core(version: str):
-    """Tests of a version belong together, and the versions may run side by side."""
+    """Run the tests of one version together; different versions may run in parallel."""
     return pytest.param(version, marks=pytest.mark.xdist_group(f"mlflow-{version}"))
 
 
 @pytest.fixture(scope="package", params=[on_its_own_core("3"), on_its_own_core("2")])
 def version(request: pytest.FixtureRequest) -> str:
-    """The first number of the client's version."""
-    need_client(request.param)
+    """The major version of the client."""
+    require_client(request.param)
     return request.param
 
 
-def need_client(version: str) -> None:
+def require_client(version: str) -> None:
     if interpreter_of(version).exists():
         return
-    reason = f"no client of MLflow {version} found: make .venv-mlflow-{version}/.installed"
+    reason = f"MLflow {version} client not found: run make .venv-mlflow-{version}/.installed"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -42,7 +42,7 @@ def need_client(version: str) -> None:
 def server(
     version: str, django_db_setup, django_db_blocker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WebServer]:
-    """In open mode. It must never have failed, whatever the clients said."""
+    """A server in open mode, which must never log a traceback."""
     folder = tmp_path_factory.mktemp(f"mlflow-{version}")
     with web_server(folder) as server:
         yield server
@@ -63,49 +63,49 @@ def hub(server: WebServer) -> "Hub":
 
 
 class Hub:
-    """TrainHub through its own REST API."""
+    """TrainHub's own REST API."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
 
     def get(self, path: str):
-        answer = self.api.get(path)
-        assert answer.status == 200, answer.body
-        return answer.json
+        response = self.api.get(path)
+        assert response.status == 200, response.body
+        return response.json
 
     def items(self, path: str):
-        """Of a list, some of which stand in an object."""
-        listed = self.get(path)
-        return listed["items"] if isinstance(listed, dict) else listed
+        """The items of a list endpoint, which returns a list or an object with ``items``."""
+        content = self.get(path)
+        return content["items"] if isinstance(content, dict) else content
 
     def project(self, name: str):
-        [found] = [item for item in self.items("/projects") if item["name"] == name]
-        return found
+        [project] = [item for item in self.items("/projects") if item["name"] == name]
+        return project
 
     def runs(self, project: str):
-        """By name."""
+        """The runs of the project, by name."""
         items = self.items(f"/projects/{self.project(project)['id']}/runs")
         return {item["name"]: item for item in items}
 
     def run(self, project: str, name: str):
-        return self.get(self.address(project, name))
+        return self.get(self.path_of(project, name))
 
-    def address(self, project: str, name: str) -> str:
-        found = self.runs(project)[name]
-        return f"/projects/{found['project_id']}/runs/{found['id']}"
+    def path_of(self, project: str, name: str) -> str:
+        run = self.runs(project)[name]
+        return f"/projects/{run['project_id']}/runs/{run['id']}"
 
     def metrics(self, project: str, name: str):
-        items = self.items(f"{self.address(project, name)}/metrics")
+        items = self.items(f"{self.path_of(project, name)}/metrics")
         return {item["key"]: item for item in items}
 
     def files(self, project: str, name: str):
-        """The artifacts that a client has logged, by their paths."""
-        items = self.items(f"{self.address(project, name)}/artifacts")
-        begin = f"/{self.runs(project)[name]['id']}/files/"
-        return {item["path"].partition(begin)[2]: item for item in items if begin in item["path"]}
+        """The artifacts logged by a client, by path."""
+        items = self.items(f"{self.path_of(project, name)}/artifacts")
+        prefix = f"/{self.runs(project)[name]['id']}/files/"
+        return {item["path"].partition(prefix)[2]: item for item in items if prefix in item["path"]}
 
     def page(self, path: str) -> str:
-        """Of the dashboard. Not from the server under test, which has no static files."""
-        answer = ApiClient().get(f"/dashboard{path}")
-        assert answer.status_code == 200
-        return answer.content.decode()
+        """A dashboard page; not from the server under test, which has no static files."""
+        response = ApiClient().get(f"/dashboard{path}")
+        assert response.status_code == 200
+        return response.content.decode()

@@ -1,4 +1,4 @@
-"""What Hugging Face's Trainer and Lightning report through MLflow's client."""
+"""Runs reported by Hugging Face Trainer and Lightning through the MLflow client."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def checkpoints(hub, project, name):
     return {path: artifact for path, artifact in artifacts if artifact["type"] == "checkpoint"}
 
 
-def test_hugging_faces_arguments_are_hyperparameters(frameworks, hub):
+def test_hugging_face_arguments_become_hyperparameters(frameworks, hub):
     run = hub.run("微调", "hugging-face")
 
     assert run["id"] == frameworks["hugging face"]
@@ -33,7 +33,7 @@ def test_hugging_faces_arguments_are_hyperparameters(frameworks, hub):
     assert run["tags"]["team"] == "nlp"
 
 
-def test_hugging_faces_logs_are_metrics(frameworks, hub):
+def test_hugging_face_logs_become_metrics(frameworks, hub):
     summaries = hub.metrics("微调", "hugging-face")
 
     assert {key: summary["count"] for key, summary in summaries.items()} == {
@@ -43,14 +43,14 @@ def test_hugging_faces_logs_are_metrics(frameworks, hub):
     assert (summaries["loss"]["last"], summaries["loss"]["last_step"]) == (4 / 30, 30)
 
 
-def test_hugging_faces_checkpoint_is_a_checkpoint(frameworks, hub):
-    [(path, found)] = checkpoints(hub, "微调", "hugging-face").items()
+def test_hugging_face_checkpoint_is_registered(frameworks, hub):
+    [(path, artifact)] = checkpoints(hub, "微调", "hugging-face").items()
 
     assert path.endswith("artifacts/checkpoint-30/model.safetensors")
-    assert found["step"] == 30
+    assert artifact["step"] == 30
 
 
-def test_lightning_reports(frameworks, hub):
+def test_lightning_run_is_recorded(frameworks, hub):
     run = hub.run("lightning_logs", "lightning")
 
     assert run["id"] == frameworks["lightning"]
@@ -58,10 +58,10 @@ def test_lightning_reports(frameworks, hub):
     assert run["hyperparameters"] == {"lr": "0.001", "model/layers": "12"}
 
 
-def test_lightnings_checkpoints_are_checkpoints(frameworks, hub):
-    found = checkpoints(hub, "lightning_logs", "lightning")
+def test_lightning_checkpoints_are_registered(frameworks, hub):
+    artifacts = checkpoints(hub, "lightning_logs", "lightning")
 
-    assert {artifact["step"]: artifact["metadata"] for artifact in found.values()} == {
+    assert {artifact["step"]: artifact["metadata"] for artifact in artifacts.values()} == {
         100: {"aliases": [], "score": 0.5, "monitor": "val_loss", "mode": "min"},
         200: {"aliases": ["latest", "best"], "score": 0.25, "monitor": "val_loss", "mode": "min"},
     }

@@ -1,4 +1,4 @@
-"""A recipe's script with MLflow's client: the worker has told it which run is its own."""
+"""A recipe script that uses the MLflow client to report to the run its worker created."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db(serialized_rollback=True)
 
 @pytest.fixture(scope="package")
 def recipe(server, version, django_db_blocker):
-    """Its name. ``server`` takes it away with everything else."""
+    """The name of a recipe, which ``server`` deletes on teardown."""
     with django_db_blocker.unblock():
         recipe = RecipeFactory(
             command=[str(interpreter_of(version)), str(SCRIPTS / "recipe.py")],
@@ -32,18 +32,18 @@ def worker(server):
     worker.kill()
 
 
-def test_script_reports_to_its_own_run_and_its_exit_code_has_the_last_word(recipe, worker, hub):
+def test_script_reports_to_its_run_and_exit_code_decides_status(recipe, worker, hub):
     project = hub.api.post("/projects", {"name": "配方", "base_model": "gpt-2"}).json
     runs = f"/projects/{project['id']}/runs"
-    made = hub.api.post(runs, {"recipe": recipe, "hyperparameters": {"batch_size": 16}})
-    assert made.status == 201, made.body
-    address = f"{runs}/{made.json['id']}"
+    created = hub.api.post(runs, {"recipe": recipe, "hyperparameters": {"batch_size": 16}})
+    assert created.status == 201, created.body
+    path = f"{runs}/{created.json['id']}"
 
-    wait_until(lambda: hub.get(address)["finished_at"])
+    wait_until(lambda: hub.get(path)["finished_at"])
 
-    run = hub.get(address)
+    run = hub.get(path)
     assert (run["status"], run["exit_code"]) == ("已失败", 3)
     assert run["metrics"] == {"loss": 1 / 3}
     assert run["hyperparameters"].items() >= {"batch_size": 16, "layers": "12"}.items()
     assert len(hub.items(runs)) == 1
-    assert hub.api.get(f"{address}/artifacts/files/notes.txt").body == b"done"
+    assert hub.api.get(f"{path}/artifacts/files/notes.txt").body == b"done"

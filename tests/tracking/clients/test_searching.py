@@ -1,4 +1,4 @@
-"""Searches, history and the trash, through the clients' own objects."""
+"""Search, metric history, and trash through the MLflow clients."""
 
 import pytest
 
@@ -10,10 +10,12 @@ def searching(client):
     return client.run("searching")
 
 
-def test_filters_find_what_they_say(searching):
-    found = {text: [int(name[-1]) for name in names] for text, names in searching["found"].items()}
+def test_filters_match_expected_runs(searching):
+    matches = {
+        text: [int(name[-1]) for name in names] for text, names in searching["matches"].items()
+    }
 
-    assert found == {
+    assert matches == {
         "": [0, 1, 2, 3],
         "metrics.loss < 0.5": [0, 1],
         "metrics.loss >= 0.25 AND params.optimizer = 'adamw'": [1, 2, 3],
@@ -27,24 +29,24 @@ def test_filters_find_what_they_say(searching):
     }
 
 
-def test_runs_come_in_order_and_in_pages(searching):
+def test_runs_are_sorted_and_paged(searching):
     assert searching["ordered"] == ["run 3", "run 2", "run 1", "run 0"]
     assert searching["pages"] == [["run 0", "run 1", "run 2"], ["run 3"]]
 
 
-def test_runs_fill_a_table(searching):
+def test_runs_load_into_a_data_frame(searching):
     assert searching["columns"] == ["metrics.loss", "params.layers", "params.optimizer"]
 
 
-def test_filter_that_makes_no_sense_is_refused(searching):
+def test_invalid_filter_is_rejected(searching):
     assert searching["nonsense"] == "INVALID_PARAMETER_VALUE"
 
 
-def test_history_is_whole_in_value_step_and_time(searching):
+def test_history_is_complete(searching):
     assert searching["history"]
 
 
-def test_experiments_are_found(searching):
+def test_experiment_filters_match(searching):
     assert searching["experiments"] == {
         "name LIKE '搜索%'": ["搜索", "搜索之外"],
         "tags.team = 'nlp'": ["搜索"],
@@ -53,13 +55,13 @@ def test_experiments_are_found(searching):
     assert searching["unknown"] is None
 
 
-def test_experiment_is_renamed_and_no_name_is_given_twice(searching, hub):
+def test_experiment_is_renamed_and_taken_name_is_rejected(searching, hub):
     assert searching["renamed"] == "另一个"
     assert searching["taken"] == "RESOURCE_ALREADY_EXISTS"
     assert hub.project("另一个")["status"] == "已归档"
 
 
-def test_deleted_run_is_in_the_trash_and_comes_back(searching, hub):
+def test_deleted_run_moves_to_trash_and_is_restored(searching, hub):
     assert searching["without the deleted"] == ["run 3", "run 2", "run 1"]
     assert searching["deleted"] == ["run 0"]
     assert searching["into the trash"] == "RESOURCE_DOES_NOT_EXIST"
@@ -67,7 +69,7 @@ def test_deleted_run_is_in_the_trash_and_comes_back(searching, hub):
     assert hub.runs("搜索").keys() == {"run 0", "run 2", "run 3", "long"}
 
 
-def test_deleted_experiment_is_archived_and_comes_back(searching):
+def test_deleted_experiment_is_archived_and_restored(searching):
     assert searching["experiment deleted"] == "deleted"
     assert searching["deleted experiments"] == ["另一个"]
     assert searching["experiment restored"] == "active"

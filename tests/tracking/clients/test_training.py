@@ -1,4 +1,4 @@
-"""Scripts with mlflow's own functions: what they report is there at once, and as they meant it."""
+"""Scripts that use the mlflow fluent API: what they log is recorded immediately."""
 
 import re
 
@@ -15,11 +15,11 @@ def training(client):
 
 def test_experiment_is_a_project(training, hub):
     assert hub.project(PROJECT)["id"] == training["experiment"]
-    names = {"first", "fold", "files", "measured", "broken", "in passing", "autologged"}
+    names = {"first", "fold", "files", "measured", "broken", "async", "autologged"}
     assert hub.runs(PROJECT).keys() == names
 
 
-def test_run_has_ended_well(training, hub):
+def test_run_is_completed(training, hub):
     run = hub.run(PROJECT, "first")
 
     assert training["ended"] == "FINISHED"
@@ -27,15 +27,15 @@ def test_run_has_ended_well(training, hub):
     assert run["finished_at"] >= run["started_at"]
 
 
-def test_params_are_hyperparameters_and_texts(training, hub):
+def test_params_become_string_hyperparameters(training, hub):
     params = {"seed": "7", "learning_rate": "3e-05", "optimizer": "adamw"}
-    params["prompt"] = "长" * 5999 + "…"  # too long, and no reason to fail
+    params["prompt"] = "长" * 5999 + "…"  # truncated instead of rejected
 
     assert hub.run(PROJECT, "first")["hyperparameters"] == params
     assert training["params"] == params
 
 
-def test_metrics_are_the_latest_and_every_kind_of_value_comes_back(training, hub):
+def test_latest_metrics_include_non_finite_values(training, hub):
     latest = {"loss": 0.2, "eval/accuracy": 0.5, "eval/f1": 0.25}
 
     assert hub.run(PROJECT, "first")["metrics"] == {
@@ -52,7 +52,7 @@ def test_metrics_are_the_latest_and_every_kind_of_value_comes_back(training, hub
     }
 
 
-def test_every_point_is_kept(training, hub):
+def test_every_point_is_stored(training, hub):
     losses = [1 / (step + 1) for step in range(5)]
 
     summary = hub.metrics(PROJECT, "first")["loss"]
@@ -71,7 +71,7 @@ def test_tags_are_set_and_deleted(training, hub):
     assert training["tags"] == tags | {"mlflow.runName": "first"}
 
 
-def test_dataset_is_the_runs(training, hub):
+def test_dataset_is_recorded(training, hub):
     assert hub.run(PROJECT, "first")["dataset"] == "papers"
     assert training["datasets"] == [["papers", "d1", {"mlflow.data.context": "training"}]]
 
@@ -83,7 +83,7 @@ def test_nested_run_names_its_parent(training, hub):
     assert hub.runs(PROJECT)["fold"]["tags"]["mlflow.parentRunId"] == parent
 
 
-def test_files_are_artifacts(training, hub):
+def test_files_become_artifacts(training, hub):
     files = hub.files(PROJECT, "files")
 
     assert {path: file["size_bytes"] for path, file in files.items()} == {
@@ -95,8 +95,8 @@ def test_files_are_artifacts(training, hub):
         "large/large.bin": 5000,
         "笔记.txt": 6,
     }
-    address = f"{hub.address(PROJECT, 'files')}/artifacts/files/all/plots/loss 1.png"
-    assert hub.api.get(address).body == bytes(range(256))
+    path = f"{hub.path_of(PROJECT, 'files')}/artifacts/files/all/plots/loss 1.png"
+    assert hub.api.get(path).body == bytes(range(256))
 
 
 def test_client_lists_folders(training):
@@ -114,23 +114,23 @@ def test_client_lists_folders(training):
     assert folders["nothing"] == []
 
 
-def test_client_gets_its_files_back(training):
+def test_client_downloads_its_files(training):
     assert training["downloaded"]
     assert (training["text"], training["dict"]) == ("文字", {"layers": 12})
 
 
-def test_machines_metrics_are_metrics(training, hub):
+def test_system_metrics_are_recorded(training, hub):
     keys = hub.metrics(PROJECT, "measured").keys()
 
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= keys
 
 
-def test_script_that_breaks_has_failed(training, hub):
+def test_script_that_raises_is_failed(training, hub):
     assert hub.runs(PROJECT)["broken"]["status"] == "已失败"
 
 
-def test_points_logged_without_waiting_are_all_there(training, hub):
-    summaries = hub.metrics(PROJECT, "in passing")
+def test_asynchronously_logged_points_are_complete(training, hub):
+    summaries = hub.metrics(PROJECT, "async")
 
     assert {key: summary["count"] for key, summary in summaries.items()} == {
         "loss": 300,
@@ -138,10 +138,10 @@ def test_points_logged_without_waiting_are_all_there(training, hub):
         "last": 1,
     }
     assert summaries["loss"]["last"] == 299 / 7
-    assert hub.run(PROJECT, "in passing")["hyperparameters"] == {"layers": "3"}
+    assert hub.run(PROJECT, "async")["hyperparameters"] == {"layers": "3"}
 
 
-def test_autologging_reports_all_that_it_has_queued(training, hub):
+def test_autologging_flushes_its_queue(training, hub):
     run = hub.run(PROJECT, "autologged")
 
     assert (run["status"], run["tags"]["team"]) == ("已完成", "nlp")
@@ -150,20 +150,20 @@ def test_autologging_reports_all_that_it_has_queued(training, hub):
     assert counts == {"loss": 700, "accuracy": 700}
 
 
-def test_link_that_the_client_prints_leads_to_the_run(training, hub):
-    """The page it names passes on what stands behind the #: see tests/browser."""
+def test_link_printed_by_client_identifies_the_run(training, hub):
+    """The browser resolves the fragment after the #: see tests/browser."""
     printed = re.search(r"View run first at: (\S+)", training.output).group(1)
     root, fragment = printed.split("#")
 
     assert root == hub.api.base_url + "/"
-    found = re.fullmatch(r"/experiments/(\w+)/runs/(\w+)", fragment)
+    match = re.fullmatch(r"/experiments/(\w+)/runs/(\w+)", fragment)
     run = hub.runs(PROJECT)["first"]
-    assert found.groups() == (run["project_id"], run["id"])
-    assert "pretrain" in hub.page(f"/projects/{found[1]}/runs/{found[2]}")
+    assert match.groups() == (run["project_id"], run["id"])
+    assert "pretrain" in hub.page(f"/projects/{match[1]}/runs/{match[2]}")
 
 
-def test_script_that_names_no_experiment_and_ends_no_run(client, hub):
-    """Its client ends the run as the interpreter ends."""
+def test_script_without_experiment_or_end_run(client, hub):
+    """The client ends the run when the interpreter exits."""
     client.run("bare")
 
     [run] = hub.runs("Default").values()
@@ -171,18 +171,20 @@ def test_script_that_names_no_experiment_and_ends_no_run(client, hub):
     assert run["name"] == "run-001"
 
 
-def test_script_goes_on_with_a_run_and_what_changed_is_recorded(client, hub):
-    made = hub.api.post("/api/2.0/mlflow/experiments/create", {"name": "再来"}).json
-    run = hub.api.post("/api/2.0/mlflow/runs/create", made | {"run_name": "twice"}).json["run"]
-    told = {"run_id": run["info"]["run_id"]}
+def test_script_resumes_run_and_changed_param_is_recorded(client, hub):
+    experiment = hub.api.post("/api/2.0/mlflow/experiments/create", {"name": "再来"}).json
+    run = hub.api.post("/api/2.0/mlflow/runs/create", experiment | {"run_name": "twice"}).json[
+        "run"
+    ]
+    identity = {"run_id": run["info"]["run_id"]}
     params = [{"key": "layers", "value": "12"}, {"key": "learning_rate", "value": "3e-05"}]
     point = {"key": "loss", "value": 0.5, "timestamp": 1_700_000_000_000, "step": 1}
-    batch = told | {"params": params, "metrics": [point]}
+    batch = identity | {"params": params, "metrics": [point]}
     assert hub.api.post("/api/2.0/mlflow/runs/log-batch", batch).status == 200
-    ended = told | {"status": "FAILED", "end_time": 1_800_000_000_000}
+    ended = identity | {"status": "FAILED", "end_time": 1_800_000_000_000}
     assert hub.api.post("/api/2.0/mlflow/runs/update", ended).status == 200
 
-    resumed = client.run("resuming", MLFLOW_RUN_ID=told["run_id"])
+    resumed = client.run("resuming", MLFLOW_RUN_ID=identity["run_id"])
 
     assert resumed["is the same"]
     assert (resumed["status"], resumed["end time"]) == ("RUNNING", None)
@@ -191,4 +193,4 @@ def test_script_goes_on_with_a_run_and_what_changed_is_recorded(client, hub):
     assert (run["status"], run["attempt"]) == ("已完成", 2)
     assert run["hyperparameters"] == {"layers": "12", "learning_rate": "0.0001"}
     assert hub.metrics("再来", "twice")["loss"]["count"] == 2
-    assert "learning_rate: 3e-05 → 0.0001" in hub.page(hub.address("再来", "twice"))
+    assert "learning_rate: 3e-05 → 0.0001" in hub.page(hub.path_of("再来", "twice"))

@@ -1,13 +1,13 @@
-"""Django's makemessages as this repository wants it: ``makemessages -l zh_Hans -l en``."""
+"""makemessages with this repository's defaults: ``makemessages -l zh_Hans -l en``."""
 
 from django.core.management.base import CommandParser
 from django.core.management.commands import makemessages
 
-NOT_OURS = ["node_modules", "var", "tests", "examples", "benchmarks", "build", "dist", ".*"]
+IGNORE_PATTERNS = ["node_modules", "var", "tests", "examples", "benchmarks", "build", "dist", ".*"]
 
 
 class Command(makemessages.Command):
-    # _t: gettext at once, in modules where _ is gettext_lazy.
+    # _t: plain gettext, in modules where _ is gettext_lazy.
     xgettext_options = [  # noqa: RUF012 — as the base class declares it
         *makemessages.Command.xgettext_options,
         "--keyword=_t",
@@ -15,7 +15,7 @@ class Command(makemessages.Command):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        # Without line numbers and old texts a catalogue changes only where a text does.
+        # Without line numbers and obsolete texts, a catalog changes only when a text does.
         parser.set_defaults(
-            no_wrap=True, no_location=True, no_obsolete=True, ignore_patterns=NOT_OURS
+            no_wrap=True, no_location=True, no_obsolete=True, ignore_patterns=IGNORE_PATTERNS
         )

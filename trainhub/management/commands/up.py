@@ -1,3 +1,5 @@
+"""Starts the whole stack in the foreground."""
+
 import sys
 from typing import Any
 
@@ -6,54 +8,54 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from trainhub.control_room import ControlRoom
-from trainhub.first_start import equip_administrator, operator_name
-from trainhub.startup import CannotStart
-from trainhub.stop_signals import Interrupted, StopSignals
-from trainhub.supervisor import GaveUp
-from trainhub.terminal import terminal_language
+from core.terminal import terminal_language
+from trainhub.up.first_start import ensure_administrator_password, operator_name
+from trainhub.up.preflight import CannotStart
+from trainhub.up.stack import Stack
+from trainhub.up.stop_signals import Interrupted, StopSignals
+from trainhub.up.supervisor import RestartLimitExceeded
 
 
 class Command(BaseCommand):
     help = (
-        "Start everything and stay in the foreground: the embedded PostgreSQL (unless "
-        "DATABASE_URL is set), the web server and one worker. Ctrl-C stops all of it; again: now."
+        "Run the embedded PostgreSQL (unless DATABASE_URL is set), the web server and one worker "
+        "in the foreground. Press Ctrl-C to stop them, twice to kill them."
     )
-    requires_system_checks = ()  # made later on, and told in a sentence
+    requires_system_checks = ()  # preflight runs them and reports short messages
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--parent", type=int, metavar="PID", help="stop too when this, its parent, has ended"
+            "--parent", type=int, metavar="PID", help="stop when this parent process exits"
         )
 
     def handle(self, *, parent: int | None, **options: Any) -> None:
         translation.activate(terminal_language())
         with StopSignals() as signals:
-            room = ControlRoom(signals, self.complain)
+            stack = Stack(signals, self.write_error)
             try:
-                self.say(_("TrainHub is starting …"))
-                room.prepare()
-                room.start()
+                self.write(_("TrainHub is starting …"))
+                stack.prepare()
+                stack.start()
                 self.welcome()
-                room.watch(parent)
+                stack.watch(parent)
             except Interrupted:
-                pass  # told to stop before it was up: that is done below
-            except (CannotStart, GaveUp) as error:
-                self.complain(str(error))
+                pass  # stopped during startup: clean up below
+            except (CannotStart, RestartLimitExceeded) as error:
+                self.write_error(str(error))
                 sys.exit(1)
             finally:
                 if signals.requested:
-                    self.say(_("TrainHub is stopping …"))
-                room.stop()
-            if signals.insisted:
+                    self.write(_("TrainHub is stopping …"))
+                stack.stop()
+            if signals.forced:
                 sys.exit(128 + signals.last_number)
-            self.say(_("TrainHub has stopped."))
+            self.write(_("TrainHub has stopped."))
 
     def welcome(self) -> None:
-        """Say where everything is, and the administrator's new password if it was just made."""
-        password = equip_administrator()
+        """Print the URLs, and the administrator's password if it was just created."""
+        password = ensure_administrator_password()
         url = settings.PUBLIC_URL.rstrip("/")
-        self.say(
+        self.write(
             "\n".join(
                 [
                     _("TrainHub is running."),
@@ -61,33 +63,33 @@ class Command(BaseCommand):
                     _("  API documentation: %(url)s") % {"url": f"{url}/docs"},
                     _("  Admin: %(url)s") % {"url": f"{url}/admin/"},
                     login_line(password),
-                    _("Ctrl-C stops it; the next start goes on where it was."),
+                    _("Press Ctrl-C to stop. The next start continues where this one stopped."),
                 ]
             )
         )
 
-    def say(self, text: str) -> None:
-        self._write(self.stdout, text)
+    def write(self, text: str) -> None:
+        self._write_to(self.stdout, text)
 
-    def complain(self, text: str) -> None:
-        self._write(self.stderr, text)
+    def write_error(self, text: str) -> None:
+        self._write_to(self.stderr, text)
 
-    def _write(self, stream: Any, text: str) -> None:
+    def _write_to(self, stream: Any, text: str) -> None:
         try:
             stream.write(text)
             stream.flush()
         except OSError:
-            # The terminal is gone, or whoever read the pipe: no reason to leave children behind.
+            # The terminal or the reading end of the pipe is gone: still stop the children properly.
             return
 
 
 def login_line(password: str | None) -> str:
     name = operator_name()
     if password is None:
-        return _("  Sign in as %(name)s; a new password: manage.py changepassword %(name)s") % {
-            "name": name
-        }
-    return _("  Sign in as %(name)s with the password %(password)s (shown only this once)") % {
+        return _(
+            "  Sign in as %(name)s; to reset the password: manage.py changepassword %(name)s"
+        ) % {"name": name}
+    return _("  Sign in as %(name)s with the password %(password)s (shown only once)") % {
         "name": name,
         "password": password,
     }

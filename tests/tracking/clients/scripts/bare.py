@@ -1,4 +1,4 @@
-"""The shortest script: it names no experiment, starts no run and ends none."""
+"""The shortest script: sets no experiment, and neither starts nor ends a run."""
 
 import mlflow
 

@@ -1,4 +1,4 @@
-"""What two frameworks' loggers call, in their order: torch itself is not needed for that.
+"""The calls that the loggers of two frameworks make, in the same order, without needing torch.
 
 Hugging Face: transformers.integrations.MLflowCallback. Lightning: MLFlowLogger, log_model="all".
 """
@@ -17,7 +17,7 @@ from mlflow.entities import Metric, Param
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-told = {}
+results = {}
 
 
 # --- Hugging Face, report_to="mlflow" --------------------------------------------------------
@@ -31,7 +31,7 @@ def hugging_face(experiment, run_name, steps):
         "learning_rate": 5e-5,
         "deepspeed": None,
         "fsdp_config": {"min_num_params": 0, "xla": False},
-        "logging_dir": "",  # an empty value is one
+        "logging_dir": "",  # an empty value is valid
     }
     items = list(arguments.items())
     for start in range(0, len(items), 100):
@@ -46,7 +46,7 @@ def hugging_face(experiment, run_name, steps):
         step=steps[-1],
         synchronous=False,
     )
-    told["hugging face"] = mlflow.active_run().info.run_id
+    results["hugging face"] = mlflow.active_run().info.run_id
     mlflow.end_run()
 
 
@@ -59,7 +59,7 @@ def save(checkpoint):
         checkpoint.name,
         artifacts={"model_path": str(checkpoint)},
         python_model=mlflow.pyfunc.PythonModel(),
-        pip_requirements=["torch"],  # else it looks for what it needs, which takes long
+        pip_requirements=["torch"],  # inferring them is slow
     )
 
 
@@ -73,37 +73,37 @@ class Lightning:
     def __init__(self, experiment, run_name):
         self.client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        known = self.client.get_experiment_by_name(experiment)
+        existing = self.client.get_experiment_by_name(experiment)
         project = (
-            known.experiment_id
-            if known is not None
+            existing.experiment_id
+            if existing is not None
             else self.client.create_experiment(name=experiment, artifact_location=None)
         )
         tags = resolve_tags({MLFLOW_RUN_NAME: run_name})
         self.run = self.client.create_run(experiment_id=project, tags=tags).info.run_id
 
-    def log_hyperparams(self, given):
-        params = [Param(key=key, value=str(value)) for key, value in given.items()]
+    def log_hyperparams(self, values):
+        params = [Param(key=key, value=str(value)) for key, value in values.items()]
         for start in range(0, len(params), 100):
             self.client.log_batch(run_id=self.run, params=params[start : start + 100])
 
-    def log_metrics(self, given, step):
+    def log_metrics(self, values, step):
         now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, step or 0) for key, value in given.items()]
+        metrics = [Metric(key, value, now, step or 0) for key, value in values.items()]
         self.client.log_batch(run_id=self.run, metrics=metrics)
 
     def after_save_checkpoint(self, path, *, score, is_best):
         folder = Path(path).stem
         self.client.log_artifact(self.run, path, folder)
-        with tempfile.TemporaryDirectory(dir=os.getcwd()) as beside:
-            (Path(beside) / "metadata.yaml").write_text(
+        with tempfile.TemporaryDirectory(dir=os.getcwd()) as directory:
+            (Path(directory) / "metadata.yaml").write_text(
                 f"Checkpoint:\n  mode: min\n  monitor: val_loss\n  save_top_k: 2\n"
                 f"original_filename: {Path(path).name}\nscore: {score}\n"
             )
-            (Path(beside) / "aliases.txt").write_text(
+            (Path(directory) / "aliases.txt").write_text(
                 str(["latest", "best"] if is_best else ["latest"])
             )
-            self.client.log_artifacts(self.run, beside, folder)
+            self.client.log_artifacts(self.run, directory, folder)
 
     def finalize(self):
         if self.client.get_run(self.run):
@@ -119,6 +119,6 @@ for epoch in range(2):
     Path(path).write_bytes(b"weights" * 1000)
     lightning.after_save_checkpoint(path, score=0.5 / (epoch + 1), is_best=epoch == 1)
 lightning.finalize()
-told["lightning"] = lightning.run
+results["lightning"] = lightning.run
 
-Path(sys.argv[1]).write_text(json.dumps(told))
+Path(sys.argv[1]).write_text(json.dumps(results))

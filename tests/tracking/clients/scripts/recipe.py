@@ -1,4 +1,4 @@
-"""A training that TrainHub's worker starts: where it reports to, the worker has said."""
+"""A training script started by a TrainHub worker, which sets the tracking URI and run id."""
 
 import mlflow
 
@@ -7,4 +7,4 @@ with mlflow.start_run():
     for step in (1, 2, 3):
         mlflow.log_metric("loss", 1 / step, step=step)
     mlflow.log_text("done", "notes.txt")
-raise SystemExit(3)  # after the client has said FINISHED
+raise SystemExit(3)  # after the client has reported FINISHED

@@ -1,4 +1,4 @@
-"""A script that is started again with MLFLOW_RUN_ID, and has another learning rate by now."""
+"""A script restarted with MLFLOW_RUN_ID and a different learning rate."""
 
 import json
 import os
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import mlflow
 
-told = {}
+results = {}
 client = mlflow.MlflowClient()
 run_id = os.environ["MLFLOW_RUN_ID"]
 with mlflow.start_run() as run:
-    told["is the same"] = run.info.run_id == run_id
+    results["is the same"] = run.info.run_id == run_id
     info = client.get_run(run_id).info
-    told["status"], told["end time"] = info.status, info.end_time
+    results["status"], results["end time"] = info.status, info.end_time
     mlflow.log_params({"layers": 12, "learning_rate": 1e-4})
     mlflow.log_metric("loss", 0.25, step=2)
-told["status after"] = client.get_run(run_id).info.status
-Path(sys.argv[1]).write_text(json.dumps(told))
+results["status after"] = client.get_run(run_id).info.status
+Path(sys.argv[1]).write_text(json.dumps(results))

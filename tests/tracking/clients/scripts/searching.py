@@ -1,4 +1,4 @@
-"""Finding runs and experiments, and throwing them away."""
+"""Searching, deleting, and restoring runs and experiments."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, ViewType
 from mlflow.exceptions import MlflowException
 
-told = {}
+results = {}
 client = MlflowClient()
 
 # --- runs ------------------------------------------------------------------------------------
@@ -23,12 +23,12 @@ for number in range(4):
 
 
 def names(filter_string="", **options):
-    found = mlflow.search_runs([experiment], filter_string, output_format="list", **options)
-    return [run.info.run_name for run in found]
+    runs = mlflow.search_runs([experiment], filter_string, output_format="list", **options)
+    return [run.info.run_name for run in runs]
 
 
 newest = ["metrics.loss DESC"]
-told["found"] = {
+results["matches"] = {
     filter_string: names(filter_string, order_by=["metrics.loss ASC"])
     for filter_string in (
         "",
@@ -43,23 +43,23 @@ told["found"] = {
         "attributes.status = 'RUNNING'",
     )
 }
-told["ordered"] = names(order_by=["params.optimizer ASC", "metrics.loss DESC"])
-told["pages"], token = [], None
+results["ordered"] = names(order_by=["params.optimizer ASC", "metrics.loss DESC"])
+results["pages"], token = [], None
 while token != "":
     page = client.search_runs(
         [experiment], max_results=3, order_by=["metrics.loss ASC"], page_token=token
     )
-    told["pages"].append([run.info.run_name for run in page])
+    results["pages"].append([run.info.run_name for run in page])
     token = page.token or ""
-told["columns"] = sorted(
+results["columns"] = sorted(
     name for name in mlflow.search_runs([experiment]).columns if name.startswith(("metrics", "par"))
 )
 try:
     names("metrics.loss <<< 1")
 except MlflowException as error:
-    told["nonsense"] = error.error_code
+    results["nonsense"] = error.error_code
 
-# --- history, longer than a page -------------------------------------------------------------
+# --- history longer than a page --------------------------------------------------------------
 
 run = client.create_run(experiment, run_name="long").info.run_id
 for start in range(0, 3000, 1000):
@@ -68,7 +68,7 @@ for start in range(0, 3000, 1000):
     client.log_batch(run, metrics=points)
 history = client.get_metric_history(run, "loss")
 expected = [(step, step / 7, 1_700_000_000_000 + step) for step in range(3000)]
-told["history"] = [(at.step, at.value, at.timestamp) for at in history] == expected
+results["history"] = [(at.step, at.value, at.timestamp) for at in history] == expected
 
 # --- experiments -----------------------------------------------------------------------------
 
@@ -77,46 +77,46 @@ client.set_experiment_tag(other, "team", "vision")
 
 
 def experiments(filter_string, **options):
-    found = client.search_experiments(filter_string=filter_string, **options)
-    return [experiment.name for experiment in found]
+    matches = client.search_experiments(filter_string=filter_string, **options)
+    return [experiment.name for experiment in matches]
 
 
-told["experiments"] = {
+results["experiments"] = {
     filter_string: experiments(filter_string, order_by=["name ASC"])
     for filter_string in ("name LIKE '搜索%'", "tags.team = 'nlp'", "name = '搜索之外'")
 }
 client.rename_experiment(other, "另一个")
-told["renamed"] = client.get_experiment(other).name
+results["renamed"] = client.get_experiment(other).name
 try:
     client.create_experiment("搜索")
 except MlflowException as error:
-    told["taken"] = error.error_code
-told["unknown"] = client.get_experiment_by_name("no such experiment")
+    results["taken"] = error.error_code
+results["unknown"] = client.get_experiment_by_name("no such experiment")
 
-# --- the trash -------------------------------------------------------------------------------
+# --- trash -----------------------------------------------------------------------------------
 
 first = client.search_runs([experiment], "attributes.run_name = 'run 0'")[0].info.run_id
 client.set_terminated(run)
 client.delete_run(first)
-told["without the deleted"] = names("attributes.run_name LIKE 'run %'", order_by=newest)
-told["deleted"] = names(run_view_type=ViewType.DELETED_ONLY)
+results["without the deleted"] = names("attributes.run_name LIKE 'run %'", order_by=newest)
+results["deleted"] = names(run_view_type=ViewType.DELETED_ONLY)
 try:
     client.log_metric(first, "loss", 1)
 except MlflowException as error:
-    told["into the trash"] = error.error_code
+    results["into the trash"] = error.error_code
 client.restore_run(first)
-told["restored"] = client.get_run(first).info.lifecycle_stage
+results["restored"] = client.get_run(first).info.lifecycle_stage
 client.delete_run(client.search_runs([experiment], "attributes.run_name = 'run 1'")[0].info.run_id)
 
 client.delete_experiment(other)
-told["experiment deleted"] = client.get_experiment(other).lifecycle_stage
-told["deleted experiments"] = experiments("", view_type=ViewType.DELETED_ONLY)
+results["experiment deleted"] = client.get_experiment(other).lifecycle_stage
+results["deleted experiments"] = experiments("", view_type=ViewType.DELETED_ONLY)
 client.restore_experiment(other)
-told["experiment restored"] = client.get_experiment(other).lifecycle_stage
+results["experiment restored"] = client.get_experiment(other).lifecycle_stage
 client.delete_experiment(other)
 try:
     mlflow.set_experiment(experiment_id=other)
 except MlflowException as error:
-    told["deleted cannot be used"] = error.error_code
+    results["deleted cannot be used"] = error.error_code
 
-Path(sys.argv[1]).write_text(json.dumps(told))
+Path(sys.argv[1]).write_text(json.dumps(results))

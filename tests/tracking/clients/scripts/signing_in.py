@@ -1,4 +1,4 @@
-"""One report to a server that asks who calls."""
+"""Reports to a server that requires sign-in, with various credentials."""
 
 import json
 import os
@@ -11,16 +11,16 @@ from mlflow.exceptions import MlflowException
 
 
 def report(name):
-    """The code and the text of the refusal, if it was refused, and the seconds that it took."""
-    began = time.monotonic()
+    """The run and its user, or the error code, message, and duration of the rejection."""
+    started = time.monotonic()
     try:
         with mlflow.start_run(run_name=name) as run:
             mlflow.log_metric("loss", 0.5)
             mlflow.log_text("mine", "mine.txt")
             return {"run": run.info.run_id, "user": run.info.user_id}
     except MlflowException as error:
-        refusal = {"code": error.error_code, "message": str(error)}
-        return refusal | {"seconds": time.monotonic() - began}
+        rejection = {"code": error.error_code, "message": str(error)}
+        return rejection | {"seconds": time.monotonic() - started}
 
 
 def sign_in(**variables):
@@ -30,18 +30,18 @@ def sign_in(**variables):
 
 
 token = os.environ["TOKEN"]
-# The client's own number of attempts, which take minutes: a refusal must not be tried again.
+# Use the client's default retries, which take minutes: a rejection must not be retried.
 del os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
-told = {}
+results = {}
 sign_in(TOKEN=token)
-told["token"] = report("by token")
+results["token"] = report("by token")
 sign_in(USERNAME="anything", PASSWORD=token)
-told["password"] = report("by password")
+results["password"] = report("by password")
 sign_in(TOKEN="th_wrong")
-told["wrong token"] = report("never")
+results["wrong token"] = report("never")
 sign_in(USERNAME="anything", PASSWORD="wrong")
-told["wrong password"] = report("never")
+results["wrong password"] = report("never")
 sign_in()
-told["nobody"] = report("never")
+results["none"] = report("never")
 
-Path(sys.argv[1]).write_text(json.dumps(told))
+Path(sys.argv[1]).write_text(json.dumps(results))

@@ -1,0 +1,61 @@
+"""Finds the checkpoint to resume a run from, and resumes runs from one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+
+from artifacts.models import Artifact
+from core.exceptions import InvalidInput
+from runs import actions
+from runs.checkpoint import Checkpoint
+from runs.models import Run
+
+logger = logging.getLogger(__name__)
+
+
+class InvalidSource(InvalidInput):
+    code = "invalid_source_artifact"
+
+
+def latest_sound_checkpoint(run: Run) -> Artifact | None:
+    """The run's latest checkpoint whose stored bytes match their recorded size and sha256.
+
+    Reads the bytes, possibly gigabytes: do not call it while holding a row lock. Unusable
+    checkpoints are logged and skipped.
+    """
+    for checkpoint in Artifact.objects.checkpoints_of(run):
+        problem = checkpoint.problem()
+        if problem is None:
+            return checkpoint
+        logger.error("checkpoint %s of run %s is unusable: %s", checkpoint.pk, run.pk, problem)
+    return None
+
+
+def resumed_from(run: Run) -> Artifact | None:
+    """The checkpoint the run was resumed from; None if it started from scratch."""
+    if run.resumed_from_id is None:
+        return None
+    return Artifact.objects.select_related("run").get(pk=run.resumed_from_id)
+
+
+def resume_run(source: Run, checkpoint: Artifact, *, by: User | None, **configuration: Any) -> Run:
+    """Create a run with ``source``'s configuration, overridden by ``configuration``, that resumes
+    from ``checkpoint``, which must belong to ``source``'s project: see runs.actions.resume_run.
+
+    Raises InvalidSource and the exceptions of runs.actions.resume_run.
+    """
+    if not checkpoint.is_checkpoint:
+        raise InvalidSource(
+            _("%(id)s is not a checkpoint.") % {"id": checkpoint.pk}, attr="source_artifact_id"
+        )
+    if checkpoint.run.project_id != source.project_id:
+        raise InvalidSource(
+            _("%(id)s belongs to another project.") % {"id": checkpoint.pk},
+            attr="source_artifact_id",
+        )
+    start = Checkpoint(checkpoint.pk, checkpoint.step or 0)
+    return actions.resume_run(source, start, by=by, **configuration)

@@ -1,0 +1,114 @@
+"""Stores TrainHub's own artifacts of a run: checkpoints, event file, evaluation, configuration.
+
+``store_…`` functions copy small content and write its row in one step. For large content, ``put_…``
+copies the bytes before the run's row is locked, and ``record_…`` then writes the artifact's row.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import IO
+
+from django.db import transaction
+
+from artifacts.blobs import StoredFile, put, storage_key
+from artifacts.kinds import ArtifactType
+from artifacts.models import Artifact
+from artifacts.storage import artifact_storage
+from core.ids import new_id
+from runs.models import Run
+
+
+def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
+    """Store the checkpoint of ``step``; ``suffix`` is the file extension, e.g. ``.pt``."""
+    stored = put(run, content, type=ArtifactType.CHECKPOINT, file=f"step-{step:08d}{suffix}")
+    return record_checkpoint(run, stored, step=step)
+
+
+def put_checkpoint(
+    run: Run, content: IO[bytes], *, step: int, version: str, suffix: str
+) -> StoredFile:
+    """Copy the bytes to the storage under a name unique to this ``version`` of the step: the bytes
+    of other versions are unchanged."""
+    file = f"step-{step:08d}-{version}{suffix}"
+    return put(run, content, type=ArtifactType.CHECKPOINT, file=file)
+
+
+def record_checkpoint(run: Run, stored: StoredFile, *, step: int) -> Artifact:
+    """Make ``stored`` the run's checkpoint of ``step``. Call with the run's row locked.
+
+    The bytes of a checkpoint in use (tagged, resumed from) never change: the new bytes become an
+    additional checkpoint. Any other checkpoint of this step is replaced.
+    """
+    with transaction.atomic():
+        # Row locks keep a checkpoint from becoming in use between the check and the write.
+        existing = Artifact.objects.own().checkpoints().filter(run=run, step=step)
+        for artifact in existing.select_for_update().order_by("id"):
+            same = artifact.sha256 == stored.sha256
+            if same and artifact.is_in_use() and artifact.problem() is None:
+                _discard(artifact, stored)  # keep the path that its users know
+                return artifact
+            if same or not artifact.is_in_use():
+                artifact.replace_bytes(stored)
+                return artifact
+        type = ArtifactType.CHECKPOINT
+        return create_artifact(run, stored, type=type, name=checkpoint_name(step), step=step)
+
+
+def _discard(artifact: Artifact, stored: StoredFile) -> None:
+    """Delete ``stored``, a duplicate of the artifact's bytes, on commit."""
+    if stored.file != artifact.file:
+        key = storage_key(artifact.run, ArtifactType(artifact.type), stored.file)
+        transaction.on_commit(partial(artifact_storage().delete, key))
+
+
+def put_events(run: Run, content: IO[bytes]) -> StoredFile:
+    return put(run, content, type=ArtifactType.EVENT, file="tensorboard")
+
+
+def record_events(run: Run, stored: StoredFile) -> Artifact:
+    return _record(run, stored, type=ArtifactType.EVENT, name="TensorBoard 日志")
+
+
+def store_evaluation(run: Run, content: IO[bytes], *, step: int | None) -> Artifact:
+    type = ArtifactType.EVALUATION
+    stored = put(run, content, type=type, file="evaluation.json")
+    return _record(run, stored, type=type, name="评估结果", step=step)
+
+
+def store_config(run: Run, content: IO[bytes]) -> Artifact:
+    type = ArtifactType.CONFIG
+    stored = put(run, content, type=type, file="config.json")
+    return _record(run, stored, type=type, name="配置文件")
+
+
+def _record(
+    run: Run, stored: StoredFile, *, type: ArtifactType, name: str, step: int | None = None
+) -> Artifact:
+    """Create or update the row of a file that its run rewrites under one name."""
+    artifact = Artifact.objects.own().filter(run=run, file=stored.file).first()
+    if artifact is None:
+        return create_artifact(run, stored, type=type, name=name, step=step)
+    artifact.step = step
+    artifact.replace_bytes(stored)
+    return artifact
+
+
+def create_artifact(
+    run: Run, stored: StoredFile, *, type: ArtifactType, name: str, step: int | None
+) -> Artifact:
+    return Artifact.objects.create(
+        id=new_id(type.id_prefix),
+        run=run,
+        type=type,
+        name=name,
+        step=step,
+        file=stored.file,
+        stored_as=stored.stored_as,
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+    )
+
+
+def checkpoint_name(step: int | None) -> str:
+    return f"第 {step} 步检查点"

@@ -1,0 +1,71 @@
+"""Tracks blobs in the storage that no artifact refers to, and deletes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import DatabaseError, models, transaction
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from artifacts.storage import artifact_storage
+from core.exceptions import DomainError
+
+logger = logging.getLogger(__name__)
+
+
+class UploadExpired(DomainError):
+    code = "upload_expired"
+
+
+class UnreferencedBlobQuerySet(models.QuerySet["UnreferencedBlob"]):
+    def drop(self, keys: Iterable[str]) -> None:
+        """Delete these blobs, except those that an artifact now refers to or that are being deleted
+        concurrently. If the storage fails to delete one, a later sweep retries it."""
+        for key in keys:
+            try:
+                with transaction.atomic():
+                    if self.filter(key=key).select_for_update(skip_locked=True).exists():
+                        artifact_storage().delete(key)
+                        self.filter(key=key).delete()
+            except DatabaseError:
+                raise
+            except Exception:  # depends on the storage: OSError, boto exceptions
+                logger.exception("failed to delete unreferenced blob: %s", key)
+                self.filter(key=key).update(since=Now())  # move it to the end of the queue
+
+    def sweep(self) -> None:
+        """Delete old blobs left behind by a killed process or an unreachable storage."""
+        abandoned = self.filter(since__lt=Now() - self.model.ABANDONED_AFTER)
+        oldest = abandoned.order_by("since", "key")[: self.model.BLOBS_PER_SWEEP]
+        self.drop([blob.key for blob in oldest])
+
+
+class UnreferencedBlob(models.Model):
+    """Bytes of an upload that no artifact refers to, either not yet or no longer. Recorded before
+    they are written or released, so that a crash does not leak them."""
+
+    key = models.CharField(primary_key=True, max_length=200)
+    since = models.DateTimeField(db_default=Now(), db_index=True)
+
+    objects = UnreferencedBlobQuerySet.as_manager()
+
+    ABANDONED_AFTER = timedelta(days=1)  # longer than any upload takes
+    BLOBS_PER_SWEEP = 10
+
+    class Meta:
+        verbose_name = _("unreferenced blob")
+        verbose_name_plural = _("unreferenced blobs")
+
+    def __str__(self) -> str:
+        return self.key
+
+    def claim(self) -> None:
+        """Mark the blob as referenced by an artifact, in the current transaction. Raises
+        UploadExpired."""
+        claimed, _models = UnreferencedBlob.objects.filter(key=self.key).delete()
+        if not claimed:
+            raise UploadExpired(_t("The upload took too long: its data has been deleted."))

@@ -1,0 +1,167 @@
+"""Rows of uploaded files: creation, replacement, renaming and deletion by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.http import Http404
+from django.utils.translation import gettext as _
+
+from artifacts.blobs import StoredFile
+from artifacts.kinds import ArtifactType
+from artifacts.models import Artifact, ArtifactQuerySet, InUse, PathTaken
+from artifacts.paths import folders_of, renamed_path
+from artifacts.recognition import checkpoint_folder, is_checkpoint, main_weights_in, step_of
+from artifacts.storing import checkpoint_name, create_artifact
+from artifacts.unreferenced_blobs import UnreferencedBlob
+from runs.models import Run
+
+
+def lock_run(run: Run) -> Run:
+    """Reload ``run`` and lock its row until the transaction ends. Raises Http404."""
+    try:
+        return Run.objects.lock(run.pk)
+    except Run.DoesNotExist:  # deleted in the meantime
+        raise Http404 from None
+
+
+def uploaded_files(run: Run) -> ArtifactQuerySet:
+    return Artifact.objects.filter(run=run).uploaded()
+
+
+def check_path(run: Run, path: str) -> None:
+    """Raises PathTaken if ``path`` is a folder, or has an uploaded file as a parent."""
+    uploaded = uploaded_files(run)
+    file = uploaded.filter(file__in=folders_of(path)).first()
+    if file is not None:
+        raise PathTaken(_("%(file)s is a file, not a folder.") % {"file": file.file})
+    if uploaded.below(path).exists():
+        raise PathTaken(_("%(path)s is a folder.") % {"path": path})
+
+
+def record_upload(
+    run: Run, stored: StoredFile, *, type: ArtifactType | None, step: int | None
+) -> tuple[Artifact, bool]:
+    """Make ``stored`` the run's file at its path. Returns the artifact and whether the path is new.
+
+    The bytes of a checkpoint in use never change: a single file is renamed (``last.ckpt`` →
+    ``last@….ckpt``), a folder raises InUse. Call in a transaction with the run's row locked. Raises
+    PathTaken, InUse.
+    """
+    check_path(run, stored.file)
+    before = uploaded_files(run).filter(file=stored.file).select_for_update().first()
+    if type is None:
+        type = _recognized(stored.file) if before is None else ArtifactType(before.type)
+    if before is not None and before.sha256 != stored.sha256:
+        _check_folder(run, stored.file)
+    if before is not None and before.is_in_use():
+        if before.sha256 == stored.sha256:
+            return before, False
+        _rename(before)
+        before = None
+    if type == ArtifactType.CHECKPOINT and step is None:
+        step_in_path = step_of(stored.file)
+        step = run.step if step_in_path is None else step_in_path
+    name = checkpoint_name(step) if type == ArtifactType.CHECKPOINT else stored.name
+    if before is not None and before.type == type:
+        before.name, before.step = name, step
+        if before.sha256 != stored.sha256:
+            before.metadata = {}  # it described the old bytes
+        before.replace_bytes(stored)
+        return before, False
+    if before is not None:  # the id's prefix is the type, so a new type needs a new artifact
+        discard(Artifact.objects.filter(pk=before.pk))
+    created = create_artifact(run, stored, type=type, name=name, step=step)
+    return created, before is None
+
+
+def _recognized(path: str) -> ArtifactType:
+    return ArtifactType.CHECKPOINT if is_checkpoint(path) else ArtifactType.FILE
+
+
+def _check_folder(run: Run, path: str) -> None:
+    """Raises InUse if ``path`` is in the folder of a checkpoint in use."""
+    folder = checkpoint_folder(path)
+    if folder:
+        lock_unused(uploaded_files(run).checkpoints().filter(file__in=main_weights_in(folder)))
+
+
+def _rename(artifact: Artifact) -> None:
+    """Free its path for another file; id, bytes and tags do not change. Raises InUse."""
+    path = renamed_path(artifact.file, artifact.pk.rpartition("_")[2])
+    if path is None:
+        raise in_use_error(artifact)
+    artifact.file = path
+    artifact.save(update_fields=["file", "updated_at"])
+
+
+def in_use_error(artifact: Artifact) -> InUse:
+    return InUse(
+        _("Checkpoint %(id)s is in use: its files cannot be changed or deleted.")
+        % {"id": artifact.pk}
+    )
+
+
+def lock_unused(checkpoints: ArtifactQuerySet) -> None:
+    """Lock these rows, so that none becomes in use before the transaction ends.
+
+    Raises InUse if one already is.
+    """
+    keys = list(checkpoints.select_for_update().order_by("id").values_list("pk", flat=True))
+    used = Artifact.objects.filter(pk__in=keys).in_use().order_by("id").first()
+    if used is not None:
+        raise in_use_error(used)
+
+
+def discard(uploaded: ArtifactQuerySet) -> int:
+    """Delete these rows, and their bytes on commit. Returns the number of rows.
+
+    Call in a transaction.
+    """
+    artifacts = list(uploaded.select_related("run").select_for_update(of=("self",)))
+    keys = [artifact.storage_key for artifact in artifacts]
+    UnreferencedBlob.objects.bulk_create([UnreferencedBlob(key=key) for key in keys])
+    Artifact.objects.filter(pk__in=[artifact.pk for artifact in artifacts]).delete()
+    transaction.on_commit(partial(UnreferencedBlob.objects.drop, keys), robust=True)
+    return len(artifacts)
+
+
+# --- annotations of checkpoints --------------------------------------------------------------
+
+
+def annotate_checkpoint(run: Run, file: Artifact, annotation: dict[str, Any]) -> None:
+    """Store ``annotation``, read from ``file``, on the checkpoint in the same folder. Does nothing
+    unless the folder contains exactly one checkpoint.
+
+    Call in a transaction with the run's row locked.
+    """
+    folder = file.file.rpartition("/")[0]
+    checkpoints = list(uploaded_files(run).checkpoints().select_for_update().order_by("id"))
+    in_folder = [item for item in checkpoints if item.file.rpartition("/")[0] == folder]
+    if len(in_folder) != 1:
+        return
+    for checkpoint in checkpoints:
+        _remove_aliases(checkpoint, annotation.get("aliases", ()))
+    _annotate(in_folder[0], annotation)
+
+
+def _remove_aliases(checkpoint: Artifact, aliases: Iterable[str]) -> None:
+    """Remove aliases that now belong to another checkpoint."""
+    before = checkpoint.metadata.get("aliases", [])
+    kept = [alias for alias in before if alias not in aliases]
+    if kept != before:
+        checkpoint.metadata = {**checkpoint.metadata, "aliases": kept}
+        checkpoint.save(update_fields=["metadata", "updated_at"])
+
+
+def _annotate(checkpoint: Artifact, annotation: dict[str, Any]) -> None:
+    step = annotation.get("step")
+    if step is not None and step_of(checkpoint.file) is None:
+        checkpoint.step = step
+        checkpoint.name = checkpoint_name(step)
+    metadata = {key: value for key, value in annotation.items() if key != "step"}
+    checkpoint.metadata = {**checkpoint.metadata, **metadata}
+    checkpoint.save(update_fields=["name", "step", "metadata", "updated_at"])

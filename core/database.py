@@ -1,0 +1,231 @@
+"""Prepared statements for hot paths: one per connection, with number arrays sent in binary.
+
+Django's cursors bind parameters on the client and prepare nothing, and planning a long statement
+costs more than running it. (https://www.psycopg.org/psycopg3/docs/api/pq.html)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Sequence
+from itertools import count
+from time import monotonic
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg.abc import Transformer as TransformerType
+from psycopg.adapt import AdaptersMap, Buffer, Dumper, PyFormat, Transformer
+from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+INT8, FLOAT8, INT8_ARRAY, FLOAT8_ARRAY = 20, 701, 1016, 1022  # type OIDs, fixed in pg_type.dat
+
+
+# How long a plan is reused. The best plan for an empty table is not the best once a cluster has
+# filled it, and PostgreSQL may take a minute to notice.
+PLAN_SECONDS = 10
+
+# Errors of a prepared statement after a migration has changed its tables, or after a connection
+# pooler has deallocated the session's prepared statements.
+STALE = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName)
+
+
+class Bigints(list[int]):
+    """A bigint[] parameter; every number must fit in 64 bits."""
+
+
+class Doubles(list[float]):
+    """A double precision[] parameter."""
+
+
+class _ArrayDumper(Dumper):
+    """The binary form of a one-dimensional array without NULLs (array_send in PostgreSQL's
+    arrayfuncs.c): a header, then each element prefixed by its length, all big-endian."""
+
+    format = Format.BINARY
+    element_oid: ClassVar[int]
+    element: ClassVar[str]
+
+    def dump(self, obj: list[Any]) -> Buffer:
+        elements = np.empty(len(obj), dtype=[("length", ">i4"), ("value", self.element)])
+        elements["length"] = 8
+        elements["value"] = obj
+        header = np.array([1, 0, self.element_oid, len(obj), 1], dtype=">i4")
+        return header.tobytes() + elements.tobytes()
+
+
+class _BigintsDumper(_ArrayDumper):
+    oid, element_oid, element = INT8_ARRAY, INT8, ">i8"
+
+
+class _DoublesDumper(_ArrayDumper):
+    oid, element_oid, element = FLOAT8_ARRAY, FLOAT8, ">f8"
+
+
+class _Context:
+    """How values are converted: psycopg's own adapters, which are written in C (those of Django's
+    connections are Python), plus the array dumpers above."""
+
+    adapters = AdaptersMap(psycopg.adapters)
+    connection = None  # times are UTC, as on Django's connections
+
+
+_Context.adapters.register_dumper(Bigints, _BigintsDumper)
+_Context.adapters.register_dumper(Doubles, _DoublesDumper)
+
+
+_of_thread = threading.local()
+
+
+def _transformer() -> TransformerType:
+    """The thread's transformer; reused, as psycopg's cursors do, because it caches adapters."""
+    transformer: TransformerType | None = getattr(_of_thread, "transformer", None)
+    if transformer is None:
+        transformer = _of_thread.transformer = Transformer(_Context)
+    return transformer
+
+
+def prepare_connection(*, connection: Any, **_signal: Any) -> None:
+    """Receiver of Django's connection_created signal (connected in CoreConfig)."""
+    # Plan prepared statements (only this module has any) once. By default PostgreSQL replans the
+    # longest one on every call, which takes longer than running it for a single point.
+    connection.connection.execute("SET plan_cache_mode = force_generic_plan")
+
+
+class Statement:
+    """SQL with psycopg-style ``%(name)s`` parameters, prepared on first use.
+
+    PostgreSQL infers the parameter types: add casts where it cannot. Rows are fetched in binary.
+    This uses psycopg's libpq wrapper directly, because for most of our statements psycopg's cursors
+    spend more time on binding, waiting and loading than PostgreSQL does on execution. Signal
+    handlers run only after the server has answered.
+    """
+
+    _numbers = count()
+    # Per connection: the name of each prepared statement and when it was prepared.
+    _prepared: ClassVar[
+        WeakKeyDictionary[psycopg.Connection[Any], dict[Statement, tuple[bytes, float]]]
+    ] = WeakKeyDictionary()
+
+    def __init__(self, text: str) -> None:
+        numbers: dict[str, int] = {}
+
+        def placeholder(match: re.Match[str]) -> str:
+            return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
+
+        self._sql = re.sub(r"%\((\w+)\)s", placeholder, text).encode()
+        self._parameters = list(numbers)
+        self._columns: list[str] = []
+
+    def rows(self, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Run the statement on Django's connection, in the current transaction if there is one.
+
+        Outside a transaction, it is retried once if the connection was lost or the prepared
+        statement is stale, so the statement must be idempotent. Raises Django's database errors
+        (django.db.utils).
+        """
+        result, transformer = self._run(parameters)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
+    def row(self, **parameters: Any) -> tuple[Any, ...] | None:
+        """The first row, or None."""
+        rows = self.rows(**parameters)
+        return rows[0] if rows else None
+
+    def records(self, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows as dictionaries keyed by column name."""
+        result, transformer = self._run(parameters)
+        if not self._columns:
+            names = [result.fname(column) or b"" for column in range(result.nfields)]
+            self._columns = [name.decode() for name in names]
+        columns = self._columns
+        return transformer.load_rows(
+            0, result.ntuples, lambda values: dict(zip(columns, values, strict=True))
+        )
+
+    def record(self, **parameters: Any) -> dict[str, Any] | None:
+        """The first row as a dictionary keyed by column name, or None."""
+        records = self.records(**parameters)
+        return records[0] if records else None
+
+    def run(self, **parameters: Any) -> None:
+        """Run the statement and discard its rows."""
+        self._run(parameters)
+
+    def _run(self, parameters: dict[str, Any]) -> tuple[PGresult, TransformerType]:
+        database = connections[DEFAULT_DB_ALIAS]  # once: ``django.db.connection`` is a proxy
+        database.ensure_connection()
+        if database.force_debug_cursor:  # tests count queries
+            database.queries_log.append({"sql": self._sql.decode(), "time": ""})
+        transformer = _transformer()
+        values = [parameters[name] for name in self._parameters]
+        with database.wrap_database_errors:
+            bound = transformer.dump_sequence(values, [_format(value) for value in values])
+            result = self._result(database, bound, transformer.formats)
+        transformer.set_pgresult(result)
+        return result, transformer
+
+    def _result(
+        self, database: Any, bound: Sequence[Buffer | None], formats: Sequence[Format] | None
+    ) -> PGresult:
+        try:
+            return self._execute(database.connection, bound, formats)
+        except STALE:
+            self._prepared.pop(database.connection, None)
+            if database.in_atomic_block:
+                raise
+        except psycopg.OperationalError:
+            if database.in_atomic_block or database.is_usable():
+                raise
+            database.close()
+            database.connect()
+        return self._execute(database.connection, bound, formats)
+
+    def _execute(
+        self,
+        connection: psycopg.Connection[Any],
+        bound: Sequence[Buffer | None],
+        formats: Sequence[Format] | None,
+    ) -> PGresult:
+        libpq = connection.pgconn
+        if not connection.autocommit and libpq.transaction_status == TransactionStatus.IDLE:
+            connection.execute("SELECT")  # makes psycopg begin the transaction
+        result = libpq.exec_prepared(
+            self._prepare(libpq, self._prepared.setdefault(connection, {})),
+            bound,  # type: ignore[arg-type]  # None is NULL
+            formats,
+            Format.BINARY,
+        )
+        _check(libpq, result)
+        return result
+
+    def _prepare(self, libpq: PGconn, prepared: dict[Statement, tuple[bytes, float]]) -> bytes:
+        """Prepare the statement if needed and return its name."""
+        now = monotonic()
+        name, at = prepared.get(self, (b"", -math.inf))
+        if now < at + PLAN_SECONDS:
+            return name
+        if name:
+            _check(libpq, libpq.exec_(b"DEALLOCATE " + name))
+        name = b"trainhub_%d" % next(self._numbers)
+        _check(libpq, libpq.prepare(name, self._sql))
+        prepared[self] = name, now
+        return name
+
+
+def _format(value: Any) -> PyFormat:
+    return PyFormat.BINARY if isinstance(value, Bigints | Doubles) else PyFormat.TEXT
+
+
+def _check(libpq: PGconn, result: PGresult) -> None:
+    """Raise the error in ``result``, if any, as psycopg does."""
+    if result.status in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
+        return
+    if libpq.status == ConnStatus.BAD:
+        raise psycopg.OperationalError(libpq.get_error_message())
+    raise psycopg.errors.error_from_result(result)

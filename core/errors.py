@@ -1,0 +1,49 @@
+"""Handlers for errors raised outside DRF: the API's JSON error shape, or an HTML error page."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from core.json import JSONRenderer
+from core.pages import is_page
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 400, "bad_request", _("The request could not be understood."))
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 403, "permission_denied", _("You do not have permission to do this."))
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 404, "not_found", _("The requested URL was not found."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _answer(request, 500, "error", _("Something went wrong on the server."))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    detail = _("The form has expired or was submitted from another site. Reload the page.")
+    return _answer(request, 403, "csrf_failed", detail)
+
+
+def _answer(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+    if is_page(request):
+        return render(request, "error.html", {"status": status, "detail": detail}, status=status)
+    return json_error(status, code, detail)
+
+
+def json_error(status: int, code: str, detail: str) -> HttpResponse:
+    """A response in the API's error shape, for code outside DRF views."""
+    kind = "server_error" if status >= 500 else "client_error"
+    content: dict[str, Any] = {
+        "type": kind,
+        "errors": [{"code": code, "detail": detail, "attr": None}],
+    }
+    return HttpResponse(
+        JSONRenderer().render(content), status=status, content_type="application/json"
+    )

@@ -1,0 +1,107 @@
+"""Middleware that runs for pages only, and the language of API responses.
+
+API clients do not use sessions, messages and the like, and for a single reported point that
+middleware would take longer than the request itself.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import translation
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.module_loading import import_string
+
+from core.exceptions import DomainError
+from core.pages import is_page
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class PagesMiddleware:
+    """Runs settings.PAGES_MIDDLEWARE for pages only.
+
+    Calls their hooks as Django does (django.core.handlers.base.BaseHandler.load_middleware). A view
+    that is not a page must be marked @login_not_required, as DRF's views are: it either checks
+    credentials itself or is public.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._view_hooks: list[Callable[..., HttpResponse | None]] = []
+        self._exception_hooks: list[Callable[..., HttpResponse | None]] = []
+        handler: Callable[[HttpRequest], Any] = get_response
+        for path in reversed(settings.PAGES_MIDDLEWARE):
+            middleware = import_string(path)(convert_exception_to_response(handler))
+            if hasattr(middleware, "process_view"):
+                self._view_hooks.insert(0, middleware.process_view)
+            if hasattr(middleware, "process_exception"):
+                self._exception_hooks.append(middleware.process_exception)
+            handler = middleware
+        self._pages = handler
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if is_page(request):
+            try:
+                response: HttpResponse = self._pages(request)
+                return response
+            finally:  # the thread's next request may be an API request
+                translation.deactivate()
+        accept_language = request.META.get("HTTP_ACCEPT_LANGUAGE")
+        if not accept_language:
+            return self.get_response(request)
+        with translation.override(_language_of(accept_language), deactivate=True):
+            return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Any, arguments: Any, keywords: Any
+    ) -> HttpResponse | None:
+        if not is_page(request):
+            if getattr(view, "login_required", True):
+                raise PermissionDenied
+            return None
+        for hook in self._view_hooks:
+            response = hook(request, view, arguments, keywords)
+            if response is not None:
+                return response
+        return None
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if is_page(request):
+            for hook in self._exception_hooks:
+                response = hook(request, exception)
+                if response is not None:
+                    return response
+        return None
+
+
+@lru_cache(maxsize=1000)
+def _language_of(accept_language: str) -> str:
+    """The language of API error messages."""
+    request = HttpRequest()
+    request.META["HTTP_ACCEPT_LANGUAGE"] = accept_language
+    return translation.get_language_from_request(request)
+
+
+class DomainErrorMiddleware:
+    """Turns a DomainError on a page into a message and a redirect to the previous page."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, DomainError):
+            return None
+        messages.error(request, str(exception.message))
+        back = request.headers.get("Referer", "")
+        if not url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}):
+            back = "/dashboard"
+        return HttpResponseRedirect(back)

@@ -1,0 +1,24 @@
+"""JSON has no NaN or infinities: they are sent as strings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, Literal, TypeAlias, get_args, overload
+
+NonFinite: TypeAlias = Literal["NaN", "Infinity", "-Infinity"]
+NON_FINITE: Final[tuple[str, ...]] = get_args(NonFinite)
+# OpenAPI alternatives for a number that may not be finite.
+NUMBER_SCHEMA: Final[list[dict[str, Any]]] = [{"type": "number"}, {"enum": list(NON_FINITE)}]
+
+
+@overload
+def json_number(value: float) -> float | str: ...
+@overload
+def json_number(value: None) -> None: ...
+def json_number(value: float | None) -> float | str | None:
+    """``value``, or its name if it is not finite; None stays None."""
+    if value is None or math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,144 @@
+"""Template filters and tags for times, numbers, durations, statuses and form fields."""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from django import template
+from django.forms import BoundField
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from core.choices import ContractChoices
+
+register = template.Library()
+
+NOTHING = "–"
+
+
+@register.filter
+def time(value: datetime | None) -> SafeString | str:
+    """A UTC time as a ``<time>`` element."""
+    if value is None:
+        return NOTHING
+    at = value.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>',
+        at.isoformat().replace("+00:00", "Z"),
+        at.strftime("%Y-%m-%d %H:%M:%S"),
+        at.strftime("%Y-%m-%d %H:%M:%S"),
+    )
+
+
+@register.filter
+def clock(value: datetime) -> SafeString:
+    """The UTC time of day to the millisecond; the date is in the title."""
+    at = value.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>',
+        at.isoformat().replace("+00:00", "Z"),
+        at.strftime("%Y-%m-%d %H:%M:%S"),
+        at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}",
+    )
+
+
+@register.filter
+def duration(value: timedelta | None) -> str:
+    """``1 d 02:03:04`` or ``02:03:04``."""
+    if value is None:
+        return NOTHING
+    seconds = max(0, int(value.total_seconds()))
+    days, rest = divmod(seconds, 86_400)
+    text = f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}"
+    return _("%(days)d d %(time)s") % {"days": days, "time": text} if days else text
+
+
+@register.filter
+def ago(value: datetime | None) -> str:
+    """Time since ``value`` in whole seconds, minutes, hours or days."""
+    if value is None:
+        return NOTHING
+    seconds = max(0, int((timezone.now() - value).total_seconds()))
+    if seconds < 60:
+        return _("%(n)d s ago") % {"n": seconds}
+    if seconds < 3600:
+        return _("%(n)d min ago") % {"n": seconds // 60}
+    if seconds < 86_400:
+        return _("%(n)d h ago") % {"n": seconds // 3600}
+    return _("%(n)d d ago") % {"n": seconds // 86_400}
+
+
+@register.filter
+def number(value: Any) -> str:
+    """A measured value with five significant digits; NaN and infinities by name."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, str):  # NaN and infinities, see core.numbers
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    return _short_exponent(f"{value:.5g}")
+
+
+def _short_exponent(text: str) -> str:
+    """2e-05 -> 2e-5."""
+    return re.sub(r"e([+-])0*", lambda match: "e" + match[1].replace("+", ""), text)
+
+
+@register.filter
+def percent(share: float | None) -> str:
+    """0.4217 -> 42.2 %."""
+    return NOTHING if share is None else f"{share * 100:.1f} %"
+
+
+@register.filter
+def share(value: float) -> str:
+    """A fraction of 1 for an HTML attribute, with a decimal point in every language."""
+    return f"{value:.4f}"
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """``value`` as one line of JSON; strings without quotes."""
+    if isinstance(value, float):
+        return _short_exponent(repr(value))
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+@register.filter
+def placeholder(value: Any) -> Any:
+    """``value``, or a dash if it is empty."""
+    return NOTHING if value is None or value == "" else value
+
+
+def badge(choice: ContractChoices) -> SafeString:
+    """A status label, colored by its slug (see static/app.css)."""
+    return format_html('<span class="badge badge-{}">{}</span>', choice.slug, choice.label)
+
+
+@register.simple_tag
+def static_if_built(path: str) -> str:
+    """The URL of a static file created by a build step; empty if the step has not run."""
+    try:
+        return static(path)
+    except ValueError:  # the manifest does not list it
+        return ""
+
+
+@register.inclusion_tag("_field.html")
+def field(bound: BoundField, css: str = "") -> dict[str, Any]:
+    """A form field with label, help and errors, linked for screen readers."""
+    described_by = [f"{bound.auto_id}-help"] if bound.help_text else []
+    if bound.errors:
+        described_by.append(f"{bound.auto_id}-error")
+    attributes: dict[str, str | bool] = (
+        {"aria-describedby": " ".join(described_by)} if described_by else {}
+    )
+    if bound.errors:
+        attributes["aria-invalid"] = "true"
+    return {"field": bound, "widget": bound.as_widget(attrs=attributes), "css": css}

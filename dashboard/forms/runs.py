@@ -1,0 +1,122 @@
+"""Forms for runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.validators import ProhibitNullCharactersValidator, RegexValidator
+from django.utils.translation import gettext_lazy as _
+
+from artifacts.kinds import TagValue
+from dashboard.forms.projects import HyperparametersForm
+from projects.models import Project
+from runs.models import MAX_GPUS, Recipe, Run
+from runs.status import RunStatus
+
+if TYPE_CHECKING:
+    RecipeChoiceField = forms.ModelChoiceField[Recipe]  # generic only for type checkers
+else:
+    RecipeChoiceField = forms.ModelChoiceField
+
+
+class RecipeField(RecipeChoiceField):
+    def to_python(self, value: Any) -> Recipe | None:
+        ProhibitNullCharactersValidator()(value)  # PostgreSQL rejects them in queries
+        return super().to_python(value)
+
+
+class RunForm(HyperparametersForm):
+    """A new run. Empty fields use the values of the project, the recipe, or the resumed run.
+
+    actions.create_run and resume_run accept ``configuration``.
+    """
+
+    name = forms.CharField(label=_("name"), required=False, max_length=200)
+    model = forms.CharField(label=_("model"), required=False, max_length=200)
+    dataset = forms.CharField(label=_("dataset"), required=False, max_length=1000)
+    recipe = RecipeField(
+        label=_("recipe"),
+        queryset=Recipe.objects.filter(enabled=True),
+        required=False,
+        empty_label=_("default recipe"),
+        help_text=_("Defines how the model is trained. Operators manage recipes."),
+    )
+    gpu_type = forms.CharField(
+        label=_("GPU type"),
+        required=False,
+        max_length=64,
+        validators=[RegexValidator(r"\A[\w.\- ]*\Z")],
+    )
+    gpu_count = forms.IntegerField(label=_("GPUs"), required=False, min_value=0, max_value=MAX_GPUS)
+    priority = forms.IntegerField(
+        label=_("priority"),
+        required=False,
+        min_value=-100,
+        max_value=100,
+        help_text=_("Higher runs first. Default: 0."),
+    )
+
+    def suggest_project(self, project: Project) -> None:
+        """Show as placeholders what a new run of ``project`` uses for empty fields."""
+        self._suggest(name=f"run-{project.run_count + 1:03d}", model=project.base_model, priority=0)
+        self.suggest(project.default_hyperparameters)
+
+    def suggest_source(self, source: Run) -> None:
+        """Show as placeholders what a run resumed from ``source`` uses for empty fields."""
+        self._suggest(
+            name=f"run-{source.project.run_count + 1:03d}",
+            model=source.model,
+            dataset=source.dataset,
+            gpu_type=source.gpu_type,
+            gpu_count=source.gpu_count,
+            priority=source.priority,
+        )
+        recipe = self.fields["recipe"]
+        assert isinstance(recipe, forms.ModelChoiceField)
+        recipe.empty_label = source.recipe_id
+        recipe.required = source.is_unmanaged  # it has no recipe to reuse
+        self.suggest(source.hyperparameters)
+
+    def _suggest(self, **values: Any) -> None:
+        for name, value in values.items():
+            self.fields[name].widget.attrs["placeholder"] = str(value)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        values = {
+            name: value for name, value in self.cleaned_data.items() if value not in (None, "")
+        }
+        fields = ("name", "model", "dataset", "recipe", "priority", "hyperparameters")
+        resources = {name: values[name] for name in ("gpu_type", "gpu_count") if name in values}
+        return {
+            **{name: values[name] for name in fields if name in values},
+            "resources": resources,
+        }
+
+
+class RunListForm(forms.Form):
+    """Filter and sort a project's runs; runs.filters.RunFilter reads the same parameters."""
+
+    name = forms.CharField(label=_("name"), required=False, max_length=200)
+    status = forms.ChoiceField(
+        label=_("status"), required=False, choices=[("", _("All")), *RunStatus.choices]
+    )
+    tag = forms.ChoiceField(
+        label=_("checkpoint tag"),
+        required=False,
+        choices=[("", _("All")), *TagValue.choices],
+    )
+    sort = forms.ChoiceField(
+        label=_("sort order"),
+        required=False,
+        choices=[
+            ("", _("Newest first")),
+            ("created_at", _("Oldest first")),
+            ("-started_at", _("Most recently started")),
+            ("-progress", _("Most progress first")),
+            ("-priority", _("Highest priority first")),
+            ("name", _("By name")),
+            ("status", _("By status")),
+        ],
+    )

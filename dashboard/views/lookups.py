@@ -1,0 +1,31 @@
+"""Object lookups, and the response status for polling."""
+
+from __future__ import annotations
+
+from django.shortcuts import get_object_or_404
+
+from artifacts.models import Artifact
+from dashboard.pages import STOP_POLLING, PageRequest
+from projects.models import Project
+from runs.models import Run
+
+
+def get_project(request: PageRequest, project_id: str) -> Project:
+    return get_object_or_404(Project.objects.visible_to(request.user), pk=project_id)
+
+
+def get_run(request: PageRequest, project_id: str, run_id: str) -> Run:
+    visible = Run.objects.visible_to(request.user).select_related(
+        "project", "recipe", "worker", "created_by"
+    )
+    return get_object_or_404(visible, pk=run_id, project=project_id)
+
+
+def get_artifact(request: PageRequest, project_id: str, run_id: str, artifact_id: str) -> Artifact:
+    visible = Artifact.objects.visible_to(request.user).select_related("run__project")
+    return get_object_or_404(visible, pk=artifact_id, run=run_id, run__project=project_id)
+
+
+def poll_status(has_more: bool) -> int:
+    """Return the response status for a poll: htmx stops polling if there are no more updates."""
+    return 200 if has_more else STOP_POLLING

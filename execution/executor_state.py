@@ -1,0 +1,39 @@
+"""The schema of Run.executor_state: what executors store about a run, committed with its rows.
+
+Only executors read it. The keys are stored in databases: do not rename them.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class EndNote(TypedDict):
+    """How an attempt ended; see runs.executors.WorkStatus."""
+
+    work: str  # the name of a WorkState
+    reason: str
+    exit_code: int | None
+
+
+class AttemptNotes(TypedDict, total=False):
+    """How far the files of a process's attempt have been ingested."""
+
+    stdout: int  # bytes
+    stderr: int  # bytes
+    metrics: int  # bytes of metrics.jsonl
+    evaluation: int  # st_mtime_ns of evaluation.json
+    checkpoints: dict[str, list[int]]  # file or folder → [size in bytes, st_mtime_ns]
+
+
+class ExecutorState(TypedDict, total=False):
+    # All executors: the number of points in the stored event file.
+    event_points: int
+    # The simulated executor: the attempt that was started, when it was last advanced (Unix
+    # seconds), the effort that its training starts with, and how it ended.
+    attempt: int
+    advanced_at: float
+    start_effort: float
+    ended: EndNote
+    # The process executor: notes of each attempt by its number, as text because JSON keys are text.
+    read: dict[str, AttemptNotes]

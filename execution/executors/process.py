@@ -1,0 +1,408 @@
+"""A command on the worker's host.
+
+The training-script contract: a script prints (log lines), appends flat JSON objects to
+``$TRAINHUB_METRICS_FILE`` (metrics), writes whole files or folders into
+``$TRAINHUB_CHECKPOINT_DIR`` and its results into ``$TRAINHUB_OUTPUT_DIR/evaluation.json``, starts
+from ``$TRAINHUB_RESUME_FROM`` when that is set, and on SIGTERM saves and exits.
+
+Each attempt has a directory, ``<data>/runs/<run>/attempt-<n>``, and a launcher (launcher.py) that
+outlives the worker; attempt.py reads the state of the work from them. How far their files have been
+ingested is in the run's ``executor_state``, committed together with the ingested rows, so that
+nothing is ingested twice or skipped. Large files are copied first, without the run's row lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from django.conf import settings
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from accounts.open_mode import is_open
+from accounts.tokens import issue_token, revoke_tokens
+from artifacts import storing
+from artifacts.blobs import StoredFile
+from artifacts.checkpoints import resumed_from
+from artifacts.models import Artifact
+from execution.executor_state import AttemptNotes, ExecutorState
+from execution.executors import attempt as attempts
+from execution.executors.attempt import SIGNALLED_CODES, Attempt, Ending
+from execution.executors.checkpoint_executor import CheckpointExecutor
+from execution.executors.checkpoint_files import CheckpointFile, Damaged, fetch, settled
+from execution.executors.output import last_written, log_lines, metric_report, read_whole_lines
+from execution.outputs import (
+    configuration_bytes,
+    events_due,
+    point_count,
+    put_events,
+    store_configuration,
+)
+from logs import appending
+from logs.lines import Line
+from logs.models import LogLevel
+from metrics import recording
+from metrics.recording import TooManyMetrics
+from runs import progress
+from runs.executors import CannotStart, WorkState, WorkStatus
+from runs.models import EventKind, Run, Worker
+
+logger = logging.getLogger(__name__)
+
+STREAMS: Final[tuple[Literal["stdout", "stderr"], ...]] = ("stdout", "stderr")
+TOKEN_LIFE = timedelta(days=90)  # of a script's token, in case no worker revokes it
+
+
+class ProcessExecutor(CheckpointExecutor):
+    def planned_steps(self, hyperparameters: dict[str, Any]) -> int | None:
+        return hyperparameters.get("max_steps")
+
+    # --- start -------------------------------------------------------------------------------
+
+    def start(self, run: Run, worker: Worker) -> None:
+        attempt = Attempt.of(run)
+        if attempt.is_launched:
+            attempt.launch()
+            return
+        command = command_of(run)
+        self._end_earlier_attempts(run, worker)
+        draft = attempt.directory.with_name(f".{attempt.directory.name}")
+        shutil.rmtree(draft, ignore_errors=True)
+        (draft / "checkpoints").mkdir(parents=True)
+        (draft / "config.json").write_bytes(configuration_bytes(run))
+        source = source_of(run, draft / "resume")
+        self._rewind(run, worker, source)
+        environment = environment_of(run, attempt) | self._token(run, worker)
+        if source.path is not None:
+            inside = source.path.relative_to(draft)
+            environment["TRAINHUB_RESUME_FROM"] = str(attempt.directory / inside)
+        attempt.create(draft, command, environment)
+        attempt.launch()
+
+    def _token(self, run: Run, worker: Worker) -> dict[str, str]:
+        """The variable with which the script reports to TrainHub as the run's creator, if that
+        needs a token. The token is revoked when the run ends."""
+        if is_open() or run.created_by is None:
+            return {}
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            revoke_tokens(locked.script_tokens)
+            token, digest = issue_token(run.created_by, life=TOKEN_LIFE)
+            locked.change(script_tokens=[digest])
+        return {"MLFLOW_TRACKING_TOKEN": token}
+
+    def _end_earlier_attempts(self, run: Run, worker: Worker) -> None:
+        """Kill attempts of a dead worker that may still run here, and ingest what they left."""
+        for attempt in Attempt.earlier_than(run):
+            attempt.kill()
+            ending = attempt.ending()
+            if ending is not None:  # None: could not be killed; ignore what it still writes
+                self._ingest(run, worker, attempt, ending)
+            shutil.rmtree(attempt.directory, ignore_errors=True)
+
+    def _rewind(self, run: Run, worker: Worker, source: Source) -> None:
+        """Rewind the run to the step it starts from, if it had advanced further."""
+        events = None if "event_points" in run.executor_state else put_events(run)
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            if events is not None:
+                store_configuration(locked)
+                storing.record_events(locked, events)
+                locked.change(executor_state={**locked.executor_state, "event_points": 0})
+            appending.append_log(
+                locked,
+                [Line.new(text, LogLevel.WARNING, "trainhub") for text in source.skipped],
+            )
+            if locked.step > source.step:
+                from_step = locked.step
+                points = recording.rewind(locked, source.step)
+                reason = _("Rewound from step %(from)d to %(to)d; deleted %(points)d points.")
+                locked.note(
+                    EventKind.REWOUND,
+                    worker=worker,
+                    reason=reason % {"from": from_step, "to": source.step, "points": points},
+                )
+
+    # --- poll --------------------------------------------------------------------------------
+
+    def poll(self, run: Run, worker: Worker) -> WorkStatus:
+        attempt = Attempt.of(run)
+        if not attempt.is_launched:
+            if _notes(run, attempt):
+                # It ran on the host where this worker was before; its files are there.
+                return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
+            return WorkStatus(WorkState.ABSENT)
+        ending = attempt.ending()
+        self._ingest(run, worker, attempt, ending)
+        if ending is None:
+            return WorkStatus(WorkState.WORKING)
+        return self._status_at_end(run, attempt, ending)
+
+    def _ingest(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> None:
+        """Ingest new output; all of it if the attempt has ended."""
+        ended = ending is not None
+        # List the checkpoints first, so that what was reported before a checkpoint was saved is
+        # ingested before it.
+        checkpoints = self._new_checkpoints(run, attempt, ending)
+        at_end = self._ingest_text(run, worker, attempt, ended=ended)
+        while not at_end and (ended or checkpoints):
+            at_end = self._ingest_text(run, worker, attempt, ended=ended)
+        for checkpoint in checkpoints:
+            self._ingest_checkpoint(run, worker, attempt, checkpoint)
+        if checkpoints or ended:
+            self._ingest_events(run, worker, at_end=ended)
+
+    def _new_checkpoints(
+        self, run: Run, attempt: Attempt, ending: Ending | None
+    ) -> list[CheckpointFile]:
+        """Checkpoints that are new or have changed since they were ingested."""
+        known = _notes(Run.objects.get(pk=run.pk), attempt).get("checkpoints", {})
+        checkpoints = settled(attempt.directory / "checkpoints", ending)
+        return [item for item in checkpoints if known.get(item.path.name) != item.stamp]
+
+    def _ingest_text(self, run: Run, worker: Worker, attempt: Attempt, *, ended: bool) -> bool:
+        """Ingest the next chunk of each file; True if the end of every file was reached."""
+        directory = attempt.directory
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            before = _notes(locked, attempt)
+            notes = before.copy()
+            lines: list[Line] = []
+            at_end = True
+            for source in STREAMS:
+                path = directory / f"{source}.log"
+                timestamp = last_written(path)
+                reading = read_whole_lines(path, before.get(source, 0), ended=ended)
+                lines += log_lines(reading.lines, source, timestamp)
+                notes[source] = reading.offset
+                at_end = at_end and reading.at_end
+            path = directory / "metrics.jsonl"
+            reading = read_whole_lines(path, before.get("metrics", 0), ended=ended)
+            lines += self._ingest_metrics(locked, reading.lines)
+            notes["metrics"] = reading.offset
+            appending.append_log(locked, lines)
+            self._ingest_evaluation(locked, directory, notes)
+            if notes != before:
+                _write_notes(locked, attempt, notes)
+        return at_end and reading.at_end
+
+    def _ingest_metrics(self, run: Run, raw: list[bytes]) -> list[Line]:
+        """Store the points of the lines; return log lines about the invalid ones."""
+        report = metric_report(raw)
+        try:
+            recording.record_metrics(run, report.points)
+        except TooManyMetrics as error:  # logged; the training continues
+            report.problems.append(f"metrics.jsonl: {error.message}")
+        if report.step is not None:
+            total = report.total_steps or run.total_steps
+            progress.report_progress(run, step=max(0, report.step), total_steps=total)
+        return [Line.new(problem, LogLevel.WARNING, "metrics") for problem in report.problems]
+
+    def _ingest_evaluation(self, run: Run, directory: Path, notes: AttemptNotes) -> None:
+        path = directory / "evaluation.json"
+        try:
+            stamp = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if notes.get("evaluation") != stamp:
+            with path.open("rb") as content:
+                storing.store_evaluation(run, content, step=run.step)
+            notes["evaluation"] = stamp
+
+    def _ingest_checkpoint(
+        self, run: Run, worker: Worker, attempt: Attempt, checkpoint: CheckpointFile
+    ) -> None:
+        """Store the bytes first and then, with the run's row locked, record the artifact."""
+        step = checkpoint.step
+        if step is None:
+            step = Run.objects.values_list("step", flat=True).get(pk=run.pk)
+        try:
+            stored = _copy(run, attempt, checkpoint, step)
+        except FileNotFoundError:
+            return  # pruned by the training meanwhile
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            storing.record_checkpoint(locked, stored, step=step)
+            if step > locked.step:  # a stopped training may save at a step without metrics
+                progress.report_progress(locked, step=step, total_steps=locked.total_steps)
+            notes = _notes(locked, attempt)
+            known = {**notes.get("checkpoints", {}), checkpoint.path.name: checkpoint.stamp}
+            _write_notes(locked, attempt, {**notes, "checkpoints": known})
+
+    def _ingest_events(self, run: Run, worker: Worker, *, at_end: bool) -> None:
+        current = Run.objects.get(pk=run.pk)
+        points = point_count(current)
+        written = current.executor_state.get("event_points")
+        if points == written or not (at_end or events_due(current)):
+            return
+        stored = put_events(current)
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            storing.record_events(locked, stored)
+            locked.change(executor_state={**locked.executor_state, "event_points": points})
+
+    def _status_at_end(self, run: Run, attempt: Attempt, ending: Ending) -> WorkStatus:
+        """Interpret the exit code, depending on whether the process was asked to stop."""
+        code = ending.returncode
+        asked = run.stop_requested_at is not None or attempt.stop_was_sent
+        if code == 0:
+            # A script may also exit with 0 because it was asked to stop.
+            done = not asked or _is_done(Run.objects.get(pk=run.pk))
+            return WorkStatus(WorkState.FINISHED if done else WorkState.STOPPED, exit_code=0)
+        if asked:
+            return WorkStatus(WorkState.STOPPED, exit_code=code)
+        if code is None:
+            reason = _("The training process disappeared without an exit code.")
+            return WorkStatus(WorkState.DIED, reason=reason)
+        if code < 0:
+            reason = _("The training process was killed by %(signal)s.") % {
+                "signal": _signal_name(-code)
+            }
+            return WorkStatus(WorkState.DIED, reason=reason, exit_code=code)
+        reason = _("The training process exited with code %(code)d.") % {"code": code}
+        work = WorkState.DIED if code in SIGNALLED_CODES else WorkState.FAILED
+        return WorkStatus(work, reason=reason, exit_code=code)
+
+    # --- stop --------------------------------------------------------------------------------
+
+    def stop(self, run: Run, worker: Worker) -> None:
+        attempt = Attempt.of(run)
+        if attempt.is_launched:
+            attempt.terminate()
+        else:
+            self._end_earlier_attempts(run, worker)
+
+    def kill(self, run: Run, worker: Worker) -> None:
+        Attempt.of(run).kill()
+
+    def forget(self, run: Run) -> None:
+        attempts.forget(run.pk)
+
+    def tidy(self) -> None:
+        local_runs = attempts.local_runs()
+        known = Run.objects.only("status", "attempt").in_bulk(list(local_runs))
+        for run_id, local_attempts in local_runs.items():
+            run = known.get(run_id)
+            if run is None:
+                continue  # it belongs to another database that shares this data directory
+            if run.is_terminal:
+                logger.info("deleting the files of run %s", run_id)
+                attempts.forget(run_id)
+                continue
+            for attempt in local_attempts:
+                # The run continues elsewhere. Keep the files in case it comes back.
+                if attempt.number < run.attempt and attempt.ending() is None:
+                    logger.warning("killing attempt %d of run %s", attempt.number, run_id)
+                    attempt.kill()
+
+
+# --- the inputs of a process, and the notes on its output -------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that an attempt starts from; ``path`` is None if it starts from scratch."""
+
+    step: int
+    path: Path | None
+    skipped: list[str]  # for the run's log: checkpoints that could not be used, and why
+
+
+def source_of(run: Run, folder: Path) -> Source:
+    """The run's latest sound checkpoint, else the one it was resumed from, fetched into ``folder``.
+
+    Raises CannotStart if the latter is damaged: the user did not ask to start from scratch.
+    """
+    skipped: list[str] = []
+    for checkpoint in Artifact.objects.checkpoints_of(run):
+        try:
+            return Source(checkpoint.step or 0, fetch(checkpoint, folder), skipped)
+        except Damaged as problem:
+            skipped.append(_damage(checkpoint, problem))
+    origin = resumed_from(run)
+    if origin is None:
+        return Source(0, None, skipped)
+    try:
+        return Source(run.start_step, fetch(origin, folder), skipped)
+    except Damaged as problem:
+        raise CannotStart(_damage(origin, problem)) from None
+
+
+def _damage(checkpoint: Artifact, problem: Damaged) -> str:
+    return _("The checkpoint %(id)s is damaged: %(problem)s.") % {
+        "id": checkpoint.pk,
+        "problem": problem,
+    }
+
+
+def command_of(run: Run) -> list[str]:
+    """The recipe's command with {python} and {repository} filled in. Raises CannotStart."""
+    values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
+    command = []
+    assert run.recipe is not None
+    for part in run.recipe.command:
+        for placeholder, value in values.items():
+            part = part.replace(placeholder, value)
+        command.append(part)
+    if not command:
+        raise CannotStart(_("The recipe has no command."))
+    return command
+
+
+def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
+    assert run.recipe is not None
+    directory = attempt.directory
+    trainhub = {
+        "PYTHONUNBUFFERED": "1",  # log lines appear as soon as they are printed
+        "TRAINHUB_RUN_ID": run.pk,
+        "TRAINHUB_PROJECT_ID": run.project_id,
+        "TRAINHUB_ATTEMPT": str(attempt.number),
+        "TRAINHUB_URL": settings.PUBLIC_URL,
+        "TRAINHUB_CONFIG": str(directory / "config.json"),
+        "TRAINHUB_OUTPUT_DIR": str(directory),
+        "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),
+        "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
+    }
+    # For MLflow clients: by default, the script reports to its own run. The recipe can override it.
+    mlflow = {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
+    return {**attempts.inherited_environment(), **mlflow, **run.recipe.environment, **trainhub}
+
+
+def _notes(run: Run, attempt: Attempt) -> AttemptNotes:
+    state: ExecutorState = run.executor_state
+    return state.get("read", {}).get(str(attempt.number), {})
+
+
+def _write_notes(run: Run, attempt: Attempt, notes: AttemptNotes) -> None:
+    read = {**run.executor_state.get("read", {}), str(attempt.number): notes}
+    run.change(executor_state={**run.executor_state, "read": read})
+
+
+def _copy(run: Run, attempt: Attempt, checkpoint: CheckpointFile, step: int) -> StoredFile:
+    with checkpoint.open() as content:
+        stored: StoredFile = storing.put_checkpoint(
+            run,
+            content,
+            step=step,
+            version=checkpoint.version(attempt.number),
+            suffix=checkpoint.suffix,
+        )
+    return stored
+
+
+def _is_done(run: Run) -> bool:
+    return run.total_steps is not None and run.step >= run.total_steps
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return str(number)

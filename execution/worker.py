@@ -1,0 +1,297 @@
+"""The worker's loop: it claims runs, advances them through their executors and settles them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    transaction,
+)
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from core.log_context import log_context
+from execution.scheduling import claim
+from runs import actions, unmanaged
+from runs.executors import CannotStart, Executor, WorkState, WorkStatus
+from runs.executors import executors as executors_by_name
+from runs.models import EventKind, LeaseLost, Run, Worker
+
+logger = logging.getLogger(__name__)
+
+KEEP_STOPPED_WORKERS = timedelta(days=7)
+TIDY_SECONDS = 30.0
+WIND_DOWN_POLL_SECONDS = 0.05
+KILL_SECONDS = 2.0  # how long to wait for killed processes when leaving
+
+
+class Replaced(Exception):
+    """Another process has registered under this worker's name and replaced it."""
+
+
+class WorkerLoop:
+    """One worker: it repeatedly reaps, advances its runs, and claims runs into free slots."""
+
+    def __init__(
+        self,
+        *,
+        name: str = "",
+        slots: int | None = None,
+        executors: Mapping[str, Executor] | None = None,
+        tick_seconds: float | None = None,
+    ) -> None:
+        """``name``: stable across restarts, so that a restarted worker readopts its runs; by
+        default ``host:pid``, which is not."""
+        self.name = name or f"{platform.node()}:{os.getpid()}"
+        self.slots = settings.WORKER_SLOTS if slots is None else slots
+        self.executors = executors_by_name() if executors is None else executors
+        self.tick_seconds = settings.WORKER_TICK_SECONDS if tick_seconds is None else tick_seconds
+        self.stopping = threading.Event()
+        self._stop_sent_at: dict[str, float] = {}  # run -> monotonic seconds
+        self._next_tidy = 0.0
+        self._replaced = threading.Event()
+
+    # --- lifecycle ---------------------------------------------------------------------------
+
+    def run(self, *, stop_work: bool = False, stop_seconds: float = 4.0) -> None:
+        """Work until ``stopping`` is set, then leave gracefully. Raises Replaced.
+
+        ``stop_work``: also stop the processes, each with a checkpoint, within ``stop_seconds``;
+        otherwise they keep running and the worker's next start readopts them.
+        """
+        self.register()
+        heartbeat = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
+        heartbeat.start()
+        try:
+            while not self.stopping.is_set():
+                started = time.monotonic()
+                close_old_connections()
+                self.tick()
+                self.stopping.wait(max(0.0, self.tick_seconds - (time.monotonic() - started)))
+            if not self._replaced.is_set():
+                self.leave(stop_work=stop_work, stop_seconds=stop_seconds)
+        finally:
+            self.stopping.set()
+            heartbeat.join()
+        if self._replaced.is_set():
+            raise Replaced(self.name)
+
+    def tick(self) -> None:
+        """One pass. If advancing a run fails, the error is logged and the next pass retries it."""
+        self._tidy()
+        self.reap()
+        for run in self.held_runs():
+            self.advance(run)
+        for run in self.claim():
+            self.advance(run)
+
+    # --- registration and heartbeat ----------------------------------------------------------
+
+    def register(self) -> None:
+        """Add or update this worker's row; readopt the runs of an earlier process of this name."""
+        with transaction.atomic():
+            Worker.objects.filter(
+                stopped_at__lt=timezone.now() - KEEP_STOPPED_WORKERS, runs=None
+            ).delete()
+            row = {
+                "host": platform.node(),
+                "pid": os.getpid(),
+                "executors": sorted(self.executors),
+                "slots": self.slots,
+                "started_at": Now(),
+                "last_heartbeat": Now(),
+                "stopped_at": None,
+            }
+            self.worker, created = Worker.objects.update_or_create(
+                name=self.name,
+                defaults={**row, "incarnation": F("incarnation") + 1},
+                create_defaults=row,
+            )
+            self.worker.refresh_from_db()
+        logger.info("worker %s is ready, %d slots", self.name, self.slots)
+        if not created:
+            self._readopt()
+
+    def _readopt(self) -> None:
+        """Keep the runs that this name held before. Their processes may still run, but work in the
+        database died with the earlier worker process."""
+        for run in self.held_runs():
+            with transaction.atomic():
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                if self._executor(run).in_database:
+                    reason = _("Its worker %(name)s died.") % {"name": self.name}
+                    actions.reap(locked, reason, by=self.worker)
+                else:
+                    locked.note(EventKind.READOPTED, worker=self.worker)
+
+    def _send_heartbeats(self) -> None:
+        """Runs in its own thread, so that the lease does not expire during a long upload."""
+        while not self.stopping.wait(settings.WORKER_LEASE_SECONDS / 4):
+            try:
+                updated = Worker.objects.filter(
+                    pk=self.worker.pk, incarnation=self.worker.incarnation
+                ).update(last_heartbeat=Now())
+            except DatabaseError:
+                # Keep trying: if the database is unreachable, the loop itself fails.
+                logger.warning("heartbeat failed", exc_info=True)
+                close_old_connections()
+                continue
+            if not updated:
+                self._replaced.set()
+                self.stopping.set()
+        connection.close()
+
+    def leave(self, *, stop_work: bool, stop_seconds: float) -> None:
+        """Release in-database runs, stop the processes or leave them running, and sign off."""
+        processes = []
+        for run in self.held_runs():
+            if not self._executor(run).in_database:
+                processes.append(run)
+                continue
+            with self._isolating_errors(run):
+                run.release(self.worker, next_attempt=False)
+        if stop_work:
+            self._stop_all(processes, stop_seconds)
+        Worker.objects.filter(pk=self.worker.pk, incarnation=self.worker.incarnation).update(
+            stopped_at=Now(), last_heartbeat=Now()
+        )
+        logger.info("worker %s left", self.name)
+
+    def _stop_all(self, runs: Sequence[Run], seconds: float) -> None:
+        """Ask every process to save and exit, ingest what they wrote, kill those that are late."""
+        deadline = time.monotonic() + seconds
+        waiting = list(runs)
+        while waiting and time.monotonic() < deadline + KILL_SECONDS:
+            late = time.monotonic() > deadline
+            waiting = [run for run in waiting if not self._wind_down(run, late=late)]
+            if waiting:
+                time.sleep(WIND_DOWN_POLL_SECONDS)
+
+    def _wind_down(self, run: Run, *, late: bool) -> bool:
+        """Poll a process that is to end; True once it has ended and its run is released."""
+        with self._isolating_errors(run):
+            executor = self._executor(run)
+            work = executor.poll(run, self.worker)
+            if work.state is WorkState.WORKING:
+                (executor.kill if late else executor.stop)(run, self.worker)
+                return False
+            if (
+                work.state in {WorkState.FINISHED, WorkState.FAILED}
+                or run.stop_requested_at is not None
+            ):
+                actions.settle(run, work, worker=self.worker)
+            else:
+                run.release(self.worker, next_attempt=work.state is not WorkState.ABSENT)
+        return True
+
+    # --- one pass ----------------------------------------------------------------------------
+
+    def held_runs(self) -> list[Run]:
+        return list(
+            Run.objects.held_by(self.worker)
+            .select_related("recipe", "project", "worker")
+            .order_by("started_at", "id")
+        )
+
+    def claim(self) -> list[Run]:
+        free = self.slots - Run.objects.held_by(self.worker).count()
+        claimed = claim(self.worker, free) if free > 0 else []
+        for run in claimed:
+            logger.info("claimed run %s (attempt %d)", run.pk, run.attempt)
+        return claimed
+
+    def reap(self) -> None:
+        """Recover the runs of workers whose lease has expired."""
+        lost = Run.objects.lost().exclude(worker=self.worker)
+        for pk in lost.filter(recipe__executor__in=self.executors).values_list("pk", flat=True):
+            with transaction.atomic():
+                # Query again with the row locked: another worker may have reaped the run.
+                run = (
+                    Run.objects.lost()
+                    .filter(pk=pk)
+                    .select_for_update(skip_locked=True, no_key=True, of=("self",))
+                    .select_related("recipe", "project", "worker")
+                    .first()
+                )
+                if run is not None:
+                    reason = _("Its worker %(name)s died.") % {"name": run.worker}
+                    logger.warning("run %s is lost: %s", pk, reason)
+                    actions.reap(run, reason, by=self.worker)
+
+    def _tidy(self) -> None:
+        if time.monotonic() >= self._next_tidy:
+            self._next_tidy = time.monotonic() + TIDY_SECONDS
+            for executor in self.executors.values():
+                executor.tidy()
+            unmanaged.update_lost_runs()
+
+    def advance(self, run: Run) -> None:
+        """Poll the run's work, start it if necessary, stop it if requested, settle it if ended."""
+        with self._isolating_errors(run):
+            self._advance(run)
+
+    @contextmanager
+    def _isolating_errors(self, run: Run) -> Iterator[None]:
+        """Log an error of one run (a full disk, unreachable storage), so that it does not stop the
+        others; the next pass retries it. A lost database connection does stop the loop."""
+        with log_context(run=run.pk, worker=self.name):
+            try:
+                yield
+            except LeaseLost:
+                logger.info("run %s is no longer this worker's", run.pk)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:
+                logger.exception("run %s could not be advanced", run.pk)
+
+    def _advance(self, run: Run) -> None:
+        executor = self._executor(run)
+        work = self._poll_or_start(run, executor)
+        if work.state is not WorkState.WORKING:
+            self._stop_sent_at.pop(run.pk, None)
+            actions.settle(run, work, worker=self.worker)
+        elif run.stop_requested_at is not None:
+            self._request_stop(run, executor)
+
+    def _poll_or_start(self, run: Run, executor: Executor) -> WorkStatus:
+        """The work's status; starts the work if it is absent."""
+        work = executor.poll(run, self.worker)
+        if work.state is not WorkState.ABSENT:
+            return work
+        if run.stop_requested_at is not None:
+            executor.stop(run, self.worker)  # ingests what earlier attempts left
+            return WorkStatus(WorkState.STOPPED)
+        try:
+            executor.start(run, self.worker)
+        except CannotStart as error:
+            return WorkStatus(WorkState.FAILED, reason=str(error))
+        return executor.poll(run, self.worker)
+
+    def _request_stop(self, run: Run, executor: Executor) -> None:
+        """Ask the work to stop; kill it after the grace period. This starts when the work is first
+        asked, not when the user requested the stop: no worker may have been running then."""
+        sent_at = self._stop_sent_at.setdefault(run.pk, time.monotonic())
+        assert run.recipe is not None  # otherwise no worker would hold it
+        if time.monotonic() - sent_at > run.recipe.stop_grace_seconds:
+            executor.kill(run, self.worker)
+        else:
+            executor.stop(run, self.worker)
+
+    def _executor(self, run: Run) -> Executor:
+        assert run.recipe is not None
+        return self.executors[run.recipe.executor]

@@ -1,0 +1,50 @@
+"""The only write path for log lines.
+
+Call with the run's row locked (``Run.objects.lock`` or ``lock_held_by``), in the transaction that
+also records how far the caller has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from django.db import connection
+
+from core.text import UNSTORABLE
+from logs import blocks
+from logs.lines import Line
+from runs.models import Run
+
+MAX_MESSAGE_LENGTH = 32_000  # characters of one log line
+
+
+def append_log(run: Run, lines: Sequence[Line]) -> None:
+    """Append ``lines`` with the run's next numbers."""
+    if not lines:
+        return
+    first = run.log_count + 1
+    stored = [_stored(line, seq) for seq, line in enumerate(lines, first)]
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(
+            "COPY logs_logline (seq, timestamp, level, source, rank, message, run_id) FROM STDIN"
+        ) as copy,
+    ):
+        for line in stored:
+            copy.write_row((*line, run.pk))
+    blocks.summarize(run, stored)
+    run.change(log_count=run.log_count + len(lines), reported_at=datetime.now(UTC))
+
+
+def _stored(line: Line, seq: int) -> Line:
+    _seq, timestamp, level, source, rank, message = line
+    return Line(seq, timestamp, level, storable(source), rank, storable(message))
+
+
+def storable(message: str) -> str:
+    """``message`` truncated, with NULs and lone surrogates, which PostgreSQL rejects, replaced."""
+    message = message[:MAX_MESSAGE_LENGTH]
+    if message.isascii() and "\x00" not in message:  # the common case
+        return message
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message)

@@ -1,0 +1,38 @@
+"""Download a run's log as a text file of any length."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
+
+from logs.lines import Line
+from runs.models import Run
+
+
+def as_file(run: Run, batches: Iterator[Sequence[Line]]) -> StreamingHttpResponse:
+    """Stream the lines as an attachment named after the run."""
+    return StreamingHttpResponse(
+        (plain_text(lines) for lines in batches),
+        content_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": content_disposition_header(True, f"{run.name}.log") or ""},
+    )
+
+
+def plain_text(lines: Sequence[Line]) -> str:
+    """One line of text each: time, level, source and rank if set, message."""
+    return "".join(
+        f"{format_time(timestamp)} {level} {_origin(source, rank)}{message}\n"
+        for _seq, timestamp, level, source, rank, message in lines
+    )
+
+
+def _origin(source: str, rank: int | None) -> str:
+    if rank is None:
+        return f"{source} " if source else ""
+    return f"{source}[{rank}] "
+
+
+def format_time(timestamp: datetime) -> str:
+    """``timestamp``, in UTC, in the API's format."""
+    return timestamp.isoformat().removesuffix("+00:00") + "Z"

@@ -1,0 +1,53 @@
+"""Points that clients send through the REST API, validated as a whole."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+from django.utils.translation import gettext as _
+
+from core.exceptions import InvalidInput
+from core.msgspec_errors import invalid
+from core.numbers import NonFinite
+from metrics.points import InvalidPoint, Points
+
+MAX_POINTS: Final = 10_000
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class SentPoint(msgspec.Struct):
+    """The timestamp is required: as part of a point's identity it makes sending idempotent."""
+
+    key: str
+    step: Int64
+    value: float | NonFinite
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class SentPoints(msgspec.Struct):
+    points: Annotated[list[SentPoint], msgspec.Meta(min_length=1, max_length=MAX_POINTS)]
+
+
+_DECODER: Final = msgspec.json.Decoder(SentPoints)
+
+
+def read(body: bytes) -> Points:
+    """The points of a request body. Raises InvalidInput, which names the bad point."""
+    try:
+        points = _DECODER.decode(body).points
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(_("Not valid JSON: %(why)s") % {"why": error}) from None
+    try:
+        return Points.checked(
+            [point.key for point in points],
+            [point.step for point in points],
+            [round(point.timestamp.timestamp() * 1000) for point in points],
+            [float(point.value) for point in points],
+        )
+    except InvalidPoint as error:
+        raise InvalidInput(error.reason, attr=f"points.{error.index}.key") from None

@@ -1,0 +1,308 @@
+"""SQL that inserts and deletes points: one query per function.
+
+A batch is stored by one statement, all or nothing, and only rows that were really inserted are
+counted, which the ORM cannot report.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from core.database import Bigints, Doubles, Statement
+from metrics.bucket_queries import AGGREGATED, COARSER
+
+if TYPE_CHECKING:
+    from metrics.points import Points
+
+# --- inserting -------------------------------------------------------------------------------
+
+# Stands in for the last point, or the end of the buckets, of a series that has none. Not NULL: to
+# find an element of an array with NULLs, PostgreSQL reads the array from its start.
+LEAST: Final = -(2**63)
+
+LOCKED_BATCH: Final = f"""
+    run AS MATERIALIZED (
+        -- First: every writer locks the run before anything else.
+        SELECT id
+        FROM runs_run
+        WHERE
+            id = %(run_id)s AND deleted_at IS NULL
+            AND project_id = coalesce(%(project_id)s::text, project_id)
+        FOR NO KEY UPDATE
+    ), named AS MATERIALIZED (
+        -- Locking returns the current rows: this statement's snapshot may be older than its locks.
+        -- Looked up one by one, because the run may have thousands of other series.
+        SELECT names.number, series.*
+        FROM
+            run,
+            unnest(%(keys)s::text[]) WITH ORDINALITY AS names (key, number),
+            LATERAL (
+                SELECT
+                    id, bucket_shift, bucketed_below, last_step, last_timestamp_ms, last_value
+                FROM metrics_metricseries
+                WHERE run_id = run.id AND key = names.key
+                FOR NO KEY UPDATE
+            ) AS series
+    ), batch_of AS MATERIALIZED (
+        -- In arrays indexed by key number: a join of points and series, planned for lists of
+        -- unknown length, might become a nested loop.
+        SELECT
+            array_agg(id ORDER BY number) AS ids,
+            array_agg(bucket_shift ORDER BY number) AS shifts,
+            array_agg(coalesce(bucketed_below, {LEAST}) ORDER BY number) AS belows,
+            max(bucketed_below) AS below,
+            array_agg(coalesce(last_step, {LEAST}) ORDER BY number) AS steps,
+            array_agg(coalesce(last_timestamp_ms, {LEAST}) ORDER BY number) AS times,
+            array_agg(coalesce(last_value, '-Infinity') ORDER BY number) AS values
+        FROM named
+    ), batch AS MATERIALIZED (
+        SELECT
+            ids[point.number] AS series_id, point.step, point.timestamp_ms, point.value,
+            (point.step, point.timestamp_ms, point.value)
+                > (steps[point.number], times[point.number], values[point.number])
+                -- After a rewind, buckets may extend beyond the remaining points.
+                AND point.step >= belows[point.number] AS is_newest
+        FROM
+            batch_of,
+            unnest(
+                %(key_numbers)s::bigint[], %(steps)s::bigint[], %(timestamps_ms)s::bigint[],
+                %(values)s::float8[]
+            ) AS point (number, step, timestamp_ms, value)
+        -- All or nothing: missing series are created first, see CREATE_SERIES.
+        WHERE cardinality(ids) = cardinality(%(keys)s::text[])
+    )
+"""  # noqa: S608  composed of constants
+
+IS_NEWER: Final = """
+    (summary.step, summary.timestamp_ms, summary.value)
+    > (series.last_step, series.last_timestamp_ms, series.last_value) IS NOT FALSE
+"""
+
+
+def summarized(*, late: str = "0") -> str:
+    """Common table expressions that update the series and the run's latest values with the points
+    of the relation ``new``; ``late``: SQL for how many of a series' new points are in buckets."""
+    return f"""
+    summary AS (
+        SELECT
+            series_id,
+            count(*) AS count,
+            min(value) FILTER (WHERE value <> 'NaN') AS minimum,
+            max(value) FILTER (WHERE value <> 'NaN') AS maximum,
+            (array_agg(step ORDER BY step DESC, timestamp_ms DESC, value DESC))[1] AS step,
+            (array_agg(timestamp_ms ORDER BY step DESC, timestamp_ms DESC, value DESC))[1]
+                AS timestamp_ms,
+            (array_agg(value ORDER BY step DESC, timestamp_ms DESC, value DESC))[1] AS value
+        FROM new
+        GROUP BY series_id
+    ), updated AS (
+        UPDATE metrics_metricseries AS series
+        SET
+            count = series.count + summary.count,
+            bucketed_count = series.bucketed_count + {late},
+            minimum = least(series.minimum, summary.minimum),
+            maximum = greatest(series.maximum, summary.maximum),
+            last_step = CASE WHEN {IS_NEWER} THEN summary.step ELSE series.last_step END,
+            last_timestamp_ms =
+                CASE WHEN {IS_NEWER} THEN summary.timestamp_ms ELSE series.last_timestamp_ms END,
+            last_value = CASE WHEN {IS_NEWER} THEN summary.value ELSE series.last_value END
+        FROM summary
+        WHERE series.id = summary.series_id
+        RETURNING
+            series.id, series.key, series.last_value, series.last_step,
+            series.count - series.bucketed_count >= %(min_unbucketed)s AND (
+                series.bucket_shift IS NULL
+                -- Further buckets have filled up. Points of a single step fill none.
+                OR (series.last_step >> series.bucket_shift) << series.bucket_shift
+                    > series.bucketed_below
+            ) AS needs_buckets
+    ), latest AS (
+        UPDATE runs_run AS run
+        SET
+            metrics = run.metrics || (SELECT jsonb_object_agg(key, last_value) FROM updated),
+            gpu_utilization = coalesce(
+                (
+                    SELECT last_value FROM updated
+                    WHERE key = 'gpu_utilization' AND last_value BETWEEN '-1e308' AND '1e308'
+                ),
+                run.gpu_utilization
+            ),
+            -- Executors report the step of their runs; for unmanaged runs, use the last step of
+            -- the metrics.
+            step = CASE
+                WHEN run.recipe_id IS NULL
+                THEN greatest(run.step, (SELECT max(last_step) FROM updated))
+                ELSE run.step
+            END,
+            reported_at = statement_timestamp(),
+            updated_at = statement_timestamp()
+        WHERE run.id = %(run_id)s AND EXISTS (SELECT FROM updated)
+    )
+    SELECT
+        EXISTS (SELECT FROM run),
+        coalesce((SELECT cardinality(ids) FROM batch_of), 0) = cardinality(%(keys)s::text[]),
+        coalesce((SELECT bool_and(is_newest) FROM batch), false),
+        ARRAY(SELECT id FROM updated WHERE needs_buckets)
+"""  # noqa: S608  composed of constants
+
+
+APPEND_POINTS: Final = Statement(
+    f"""
+WITH {LOCKED_BATCH}, new AS (
+    INSERT INTO metrics_metricpoint (series_id, step, timestamp_ms, value)
+    SELECT series_id, step, timestamp_ms, value
+    FROM batch
+    WHERE (SELECT bool_and(is_newest) FROM batch)
+    RETURNING series_id, step, timestamp_ms, value
+), {summarized()}
+"""  # noqa: S608  composed of constants
+)
+
+MERGE_POINTS: Final = Statement(
+    f"""
+WITH {LOCKED_BATCH}, new AS (
+    INSERT INTO metrics_metricpoint (series_id, step, timestamp_ms, value)
+    SELECT series_id, step, timestamp_ms, value
+    FROM batch
+    ON CONFLICT DO NOTHING
+    RETURNING series_id, step, timestamp_ms, value
+), source AS (
+    -- Late points: the buckets of their steps already exist.
+    SELECT series_id, shifts[place] AS shift, step, timestamp_ms, value
+    FROM (
+        SELECT new.*, shifts, belows, array_position(ids, series_id) AS place
+        FROM batch_of, new
+        WHERE step < below
+    ) AS candidate
+    WHERE step < belows[place]
+), {AGGREGATED}, {summarized(late="(SELECT count(*) FROM source WHERE series_id = series.id)")}
+"""  # noqa: S608  composed of constants
+)
+
+
+class Recorded(NamedTuple):
+    run_exists: bool  # and belongs to the project, if one is given
+    series_exist: bool  # all series of the batch; if not, nothing was stored
+    are_newest: bool  # every point is beyond the points and buckets of its series
+    unbucketed: list[int]  # IDs of series with enough unbucketed points for new buckets
+
+
+def append_points(
+    run_id: str, points: Points, *, project_id: str | None, min_unbucketed: int
+) -> Recorded:
+    """Insert distinct points that are beyond all points and buckets of their series; if any point
+    is not, do nothing.
+
+    Most points arrive this way, and as their series are locked, no index has to be searched first.
+    """
+    return _record(APPEND_POINTS, run_id, points, project_id, min_unbucketed)
+
+
+def merge_points(
+    run_id: str, points: Points, *, project_id: str | None, min_unbucketed: int
+) -> Recorded:
+    """Insert those of the points that are not stored yet, at any step."""
+    return _record(MERGE_POINTS, run_id, points, project_id, min_unbucketed)
+
+
+def _record(
+    statement: Statement, run_id: str, points: Points, project_id: str | None, min_unbucketed: int
+) -> Recorded:
+    row = statement.row(
+        run_id=run_id,
+        project_id=project_id,
+        keys=points.distinct_keys,
+        key_numbers=Bigints(points.key_numbers),
+        steps=Bigints(points.steps),
+        timestamps_ms=Bigints(points.timestamps_ms),
+        values=Doubles(points.values),
+        min_unbucketed=min_unbucketed,
+    )
+    assert row is not None
+    return Recorded(*row)
+
+
+CREATE_SERIES: Final = Statement("""
+WITH run AS MATERIALIZED (
+    SELECT id FROM runs_run WHERE id = %(run_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
+)
+INSERT INTO metrics_metricseries (run_id, key)
+SELECT run.id, key FROM run, unnest(%(keys)s::text[]) AS key
+ON CONFLICT DO NOTHING
+""")
+
+
+def create_series(run_id: str, keys: list[str]) -> None:
+    """Create the missing series of ``keys``; safe to call concurrently. Does nothing if the run
+    does not exist or is in the trash."""
+    CREATE_SERIES.run(run_id=run_id, keys=keys)
+
+
+# --- deleting --------------------------------------------------------------------------------
+
+DELETE_POINTS_AFTER: Final = Statement(
+    f"""
+WITH deleted AS (
+    DELETE FROM metrics_metricpoint point
+    USING metrics_metricseries series
+    WHERE series.run_id = %(run_id)s AND point.series_id = series.id AND point.step > %(step)s
+    RETURNING point.series_id
+), affected AS (
+    SELECT
+        id AS series_id,
+        bucket_shift AS shift,
+        -- Keep the coarsest buckets that end before the deleted points, and what is in them.
+        least(
+            bucketed_below,
+            ((%(step)s::bigint + 1) >> (bucket_shift + {COARSER[-1]}))
+                << (bucket_shift + {COARSER[-1]})
+        ) AS below
+    FROM metrics_metricseries
+    WHERE id IN (SELECT series_id FROM deleted)
+), deleted_buckets AS (
+    DELETE FROM metrics_metricbucket bucket
+    USING affected
+    WHERE bucket.series_id = affected.series_id AND bucket.first_step >= affected.below
+), summary AS (
+    SELECT
+        affected.series_id,
+        count(kept.value) AS count,
+        count(kept.value) FILTER (WHERE kept.step < affected.below) AS bucketed_count,
+        min(kept.value) FILTER (WHERE kept.value <> 'NaN') AS minimum,
+        max(kept.value) FILTER (WHERE kept.value <> 'NaN') AS maximum
+    FROM affected
+    LEFT JOIN metrics_metricpoint kept
+        ON kept.series_id = affected.series_id AND kept.step <= %(step)s
+    GROUP BY affected.series_id
+), updated AS (
+    UPDATE metrics_metricseries series
+    SET
+        count = summary.count,
+        minimum = summary.minimum,
+        maximum = summary.maximum,
+        bucketed_below = affected.below,
+        bucketed_count = summary.bucketed_count,
+        (last_step, last_timestamp_ms, last_value) = (
+            SELECT point.step, point.timestamp_ms, point.value
+            FROM metrics_metricpoint point
+            WHERE point.series_id = series.id AND point.step <= %(step)s
+            ORDER BY point.step DESC, point.timestamp_ms DESC, point.value DESC
+            LIMIT 1
+        )
+    FROM summary JOIN affected USING (series_id)
+    WHERE series.id = summary.series_id
+)
+SELECT count(*) FROM deleted
+"""  # noqa: S608  composed of constants
+)
+
+
+def delete_points_after(run_id: str, step: int) -> int:
+    """Delete the run's points after ``step``, update the summaries, return the number deleted.
+
+    One statement, so that no reader sees summaries of deleted points. Call with the run's row
+    locked in an earlier one.
+    """
+    row = DELETE_POINTS_AFTER.row(run_id=run_id, step=step)
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,196 @@
+"""Read metrics: summaries, and series downsampled for charts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Min
+
+from core.numbers import json_number
+from metrics import bucket_queries, history_queries
+from metrics.models import MetricPoint, MetricSeries
+from metrics.points import Point
+from runs.models import Run
+
+# The range of a bigint.
+FIRST_STEP = bucket_queries.FIRST_STEP
+LAST_STEP = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """Summary of a metric. ``minimum`` and ``maximum`` are None while every value is NaN."""
+
+    key: str
+    count: int
+    minimum: float | None
+    maximum: float | None
+    last_step: int
+    last_timestamp_ms: int
+    last_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Consecutive points drawn as one. ``minimum`` and ``maximum``, each with the first of its
+    steps, are None if every value is NaN."""
+
+    count: int
+    minimum: float | None
+    minimum_step: int | None
+    maximum: float | None
+    maximum_step: int | None
+    first_step: int
+    first_timestamp_ms: int
+    first: float
+    last_step: int
+    last_timestamp_ms: int
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A metric's curve: every point of the range if they fit, otherwise buckets, never both."""
+
+    key: str
+    points: list[Point] = field(default_factory=list)
+    buckets: list[Bucket] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Columns of plain JSON values: NaN and infinities are strings, missing values are null."""
+        if self.buckets:
+            return {
+                "key": self.key,
+                "exact": False,
+                "steps": [bucket.first_step for bucket in self.buckets],
+                "last_steps": [bucket.last_step for bucket in self.buckets],
+                "minimum": [json_number(bucket.minimum) for bucket in self.buckets],
+                "maximum": [json_number(bucket.maximum) for bucket in self.buckets],
+                "first": [json_number(bucket.first) for bucket in self.buckets],
+                "last": [json_number(bucket.last) for bucket in self.buckets],
+            }
+        return {
+            "key": self.key,
+            "exact": True,
+            "steps": [point.step for point in self.points],
+            "timestamps_ms": [point.timestamp_ms for point in self.points],
+            "values": [json_number(point.value) for point in self.points],
+        }
+
+
+def summaries(run: Run) -> list[MetricSummary]:
+    """Every metric of ``run`` that has points, by key. Reads no points."""
+    return [
+        MetricSummary(
+            key=row.key,
+            count=row.count,
+            minimum=row.minimum,
+            maximum=row.maximum,
+            last_step=row.last_step,
+            last_timestamp_ms=row.last_timestamp_ms,
+            last_value=row.last_value,
+        )
+        for row in run.series.filter(count__gt=0).order_by("key")
+        if row.last_step is not None
+        and row.last_timestamp_ms is not None
+        and row.last_value is not None
+    ]
+
+
+def series(
+    run: Run,
+    keys: Iterable[str],
+    *,
+    max_points: int,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    by_time: bool = False,
+) -> list[Series]:
+    """The curves of the ``keys`` that ``run`` has, by key, within the steps (inclusive).
+
+    A curve of more than ``max_points`` points is returned as at most ``max_points`` buckets, each
+    an equal span of steps (of time if ``by_time``), so no spike is lost. One query reads all short
+    curves; each long one takes one or two.
+    """
+    low = max(FIRST_STEP, FIRST_STEP if from_step is None else from_step)
+    high = min(LAST_STEP, LAST_STEP if to_step is None else to_step)
+    valid_keys = [key for key in keys if "\x00" not in key]  # PostgreSQL rejects NUL in text
+    rows = list(run.series.filter(key__in=valid_keys, count__gt=0).order_by("key"))
+    short = _points_of([row for row in rows if row.count <= max_points], low, high)
+    return [
+        Series(row.key, points=short.get(row.pk, []))
+        if row.count <= max_points
+        else _long(row, low, high, max_points, by_time=by_time)
+        for row in rows
+    ]
+
+
+def _points_of(rows: list[MetricSeries], low: int, high: int) -> dict[int, list[Point]]:
+    keys = {row.pk: row.key for row in rows}
+    points: dict[int, list[Point]] = {row.pk: [] for row in rows}
+    if rows:
+        for series_id, step, timestamp_ms, value in _rows(list(keys), low, high):
+            points[series_id].append(Point(keys[series_id], step, value, timestamp_ms))
+    return points
+
+
+def _rows(series_ids: list[int], low: int, high: int) -> Any:
+    return (
+        MetricPoint.objects.filter(series_id__in=series_ids, step__gte=low, step__lte=high)
+        .order_by("series_id", "step", "timestamp_ms", "value")
+        .values_list("series_id", "step", "timestamp_ms", "value")
+    )
+
+
+def _long(row: MetricSeries, low: int, high: int, max_points: int, *, by_time: bool) -> Series:
+    """``row`` has too many points, but those between ``low`` and ``high`` may be few enough."""
+    if (low, high) != (FIRST_STEP, LAST_STEP):
+        points = [
+            Point(row.key, step, value, timestamp_ms)
+            for _id, step, timestamp_ms, value in _rows([row.pk], low, high)[: max_points + 1]
+        ]
+        if len(points) <= max_points:
+            return Series(row.key, points=points)
+    rows = bucket_queries.series_buckets(
+        row.pk,
+        from_step=low,
+        to_step=high,
+        buckets=max_points,
+        by_time=by_time,
+        **_stored_buckets(row, low, high, max_points),
+    )
+    return Series(row.key, buckets=[Bucket(*fields) for fields in rows])
+
+
+def _stored_buckets(row: MetricSeries, low: int, high: int, max_points: int) -> dict[str, int]:
+    """Which of the series' buckets to read between ``low`` and ``high``: the coarsest size of which
+    there are enough; {} to read the points instead."""
+    if row.bucket_shift is None or row.bucketed_below is None:
+        return {}
+    first_step = row.buckets.filter(shift=row.bucket_shift).aggregate(first=Min("first_step"))
+    low = low if first_step["first"] is None else max(low, first_step["first"])
+    below = min(row.bucketed_below, high + 1)
+    for shift in (
+        *(row.bucket_shift + more for more in reversed(bucket_queries.COARSER)),
+        row.bucket_shift,
+    ):
+        # Only whole buckets; the edges of the range are read from the points.
+        buckets_from = -(-low >> shift) << shift
+        buckets_below = below >> shift << shift
+        if (buckets_below - buckets_from) >> shift >= max(1, max_points // 2):
+            return {"shift": shift, "buckets_from": buckets_from, "buckets_below": buckets_below}
+    return {}
+
+
+# Except for -Infinity at the first step and timestamp, which clients do not log.
+BEFORE_ALL = (FIRST_STEP, FIRST_STEP, -math.inf)
+
+
+def history(
+    run_id: str, key: str, *, after: tuple[int, int, float] = BEFORE_ALL, limit: int
+) -> list[tuple[int, int, float]]:
+    """The next points (step, timestamp_ms, value) of a metric after ``after``, in that order."""
+    return history_queries.history(run_id, key, after=after, limit=limit)

@@ -1,0 +1,97 @@
+"""The only write path for metrics.
+
+A batch is stored all or nothing, in order and idempotently, and the run's own row, which lists
+read, is always up to date. ``record_points`` locks the run itself. Call the other functions with
+its row locked (``Run.objects.lock`` or ``lock_held_by``), in the transaction that also records how
+far the caller has read.
+"""
+
+from collections.abc import Sequence
+
+from django.utils.translation import gettext as _
+
+from core.exceptions import InvalidInput
+from core.numbers import json_number
+from metrics import buckets, point_queries
+from metrics.models import MetricSeries
+from metrics.points import Point, Points
+from runs.models import Run
+from runs.progress import report_progress
+
+MAX_SERIES = 10_000  # metrics of one run
+GPU_UTILIZATION = "gpu_utilization"  # from 0 to 1; shown on the run itself
+
+
+class RunGone(Exception):
+    """The run does not exist or is in the trash."""
+
+
+class TooManyMetrics(InvalidInput):
+    """A run's row holds the latest value of every metric and must stay fast to read."""
+
+    code = "too_many_metrics"
+
+
+def record_points(run_id: str, points: Points, *, project_id: str | None = None) -> None:
+    """Store ``points`` and update the run's latest values; idempotent.
+
+    Outside a transaction, the points are on disk when this returns. Raises TooManyMetrics, and
+    RunGone, also if the run does not belong to ``project_id``, if one is given.
+    """
+    if not points:
+        return
+    recorded = _record(run_id, points, project_id)
+    if recorded.run_exists and not recorded.series_exist:
+        _create_series(run_id, points.distinct_keys)
+        recorded = _record(run_id, points, project_id)
+    if not (recorded.run_exists and recorded.series_exist):
+        raise RunGone(run_id)
+    if recorded.unbucketed:
+        buckets.extend(run_id, recorded.unbucketed)
+
+
+def _record(run_id: str, points: Points, project_id: str | None) -> point_queries.Recorded:
+    min_unbucketed = buckets.MIN_UNBUCKETED
+    if points.are_distinct():
+        recorded = point_queries.append_points(
+            run_id, points, project_id=project_id, min_unbucketed=min_unbucketed
+        )
+        if recorded.are_newest or not recorded.series_exist:
+            return recorded
+    return point_queries.merge_points(
+        run_id, points, project_id=project_id, min_unbucketed=min_unbucketed
+    )
+
+
+def _create_series(run_id: str, keys: list[str]) -> None:
+    known = MetricSeries.objects.filter(run=run_id)
+    if known.count() + len(keys) > MAX_SERIES:
+        new = len(keys) - known.filter(key__in=keys).count()
+        if known.count() + new > MAX_SERIES:
+            raise TooManyMetrics(
+                _("A run can have at most %(limit)d metrics.") % {"limit": MAX_SERIES}
+            )
+    point_queries.create_series(run_id, keys)
+
+
+def record_metrics(run: Run, points: Sequence[Point]) -> None:
+    """Like ``record_points``, but refresh the latest values of ``run`` too."""
+    if points:
+        record_points(run.pk, Points.of(points))
+        run.refresh_from_db(fields=["metrics", "gpu_utilization", "reported_at", "updated_at"])
+
+
+def rewind(run: Run, to_step: int) -> int:
+    """Delete the points after ``to_step``, which the next attempt reports again.
+
+    Returns the number deleted. Log lines are kept: they were printed.
+    """
+    deleted = point_queries.delete_points_after(run.pk, to_step)
+    latest = {
+        series.key: json_number(series.last_value)
+        for series in run.series.exclude(last_value=None)
+        if series.last_value is not None
+    }
+    run.change(metrics=latest)
+    report_progress(run, step=to_step, total_steps=run.total_steps)
+    return deleted

@@ -1,0 +1,226 @@
+"""JSON of the metrics API.
+
+Responses are built as plain dictionaries, because serializing a thousand buckets would take longer
+than the query. Response serializers only document them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
+from rest_framework import serializers
+
+from core.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
+from core.numbers import NUMBER_SCHEMA, json_number
+from core.pagination import PageQuery
+from core.times import iso_time
+from metrics import payloads
+from metrics.points import MAX_KEY_LENGTH, Point
+from metrics.reading import FIRST_STEP, LAST_STEP, Bucket, MetricSummary, Series
+
+MAX_KEYS = 100  # in one request
+MAX_POINTS = 10_000  # of one series in a response
+MAX_RESPONSE_POINTS = 200_000  # points or buckets of all series in a response
+DEFAULT_POINTS = 1000
+
+
+@extend_schema_field({"oneOf": NUMBER_SCHEMA})
+class NumberField(serializers.Field[Any, Any, Any, Any]):
+    """A number; NaN and infinities, which JSON lacks, are strings."""
+
+
+@extend_schema_field({"oneOf": [*NUMBER_SCHEMA, {"type": "null"}]})
+class NumberOrNullField(serializers.Field[Any, Any, Any, Any]):
+    """A number; null if every value is NaN."""
+
+
+# --- sent points -----------------------------------------------------------------------------
+
+
+class SentPointSerializer(serializers.Serializer[Any]):
+    """Only for the schema; parsed as payloads.SentPoint."""
+
+    key = StrictCharField(max_length=MAX_KEY_LENGTH, trim_whitespace=False)
+    step = StrictIntegerField(min_value=FIRST_STEP, max_value=LAST_STEP)
+    value = NumberField()
+    timestamp = AwareDateTimeField(help_text="When it was measured, with a time zone.")
+
+
+class SentPointsSerializer(serializers.Serializer[Any]):
+    points = serializers.ListField(
+        child=SentPointSerializer(), min_length=1, max_length=payloads.MAX_POINTS
+    )
+
+
+class RecordedSerializer(serializers.Serializer[Any]):
+    count = StrictIntegerField(help_text="Points in the batch, including those already stored.")
+
+
+# --- queries ---------------------------------------------------------------------------------
+
+
+class SummaryQuerySerializer(PageQuery):
+    prefix = StrictCharField(
+        max_length=MAX_KEY_LENGTH,
+        required=False,
+        default="",
+        trim_whitespace=False,
+        help_text="Keys that start with this text.",
+    )
+    q = StrictCharField(
+        max_length=MAX_KEY_LENGTH,
+        required=False,
+        default="",
+        trim_whitespace=False,
+        help_text="Keys that contain this text, ignoring case.",
+    )
+
+
+class SeriesQuerySerializer(serializers.Serializer[Any]):
+    keys = serializers.ListField(
+        child=StrictCharField(trim_whitespace=False),
+        max_length=MAX_KEYS,
+        min_length=1,
+        help_text="Repeated or separated by commas. Keys that the run does not have are omitted "
+        "from the response.",
+    )
+    max_points = serializers.IntegerField(
+        min_value=1,
+        max_value=MAX_POINTS,
+        default=DEFAULT_POINTS,
+        help_text="A series with more points is returned as at most this many buckets.",
+    )
+    from_step = serializers.IntegerField(
+        min_value=FIRST_STEP, max_value=LAST_STEP, required=False, help_text="The first step."
+    )
+    to_step = serializers.IntegerField(
+        min_value=FIRST_STEP, max_value=LAST_STEP, required=False, help_text="The last step."
+    )
+    x = serializers.ChoiceField(
+        choices=["step", "time"],
+        default="step",
+        help_text="The axis that points are ordered by and that buckets divide equally.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs["keys"]) * attrs["max_points"] > MAX_RESPONSE_POINTS:
+            raise serializers.ValidationError(
+                {
+                    "max_points": _("At most %(limit)d points for all keys together.")
+                    % {"limit": MAX_RESPONSE_POINTS}
+                }
+            )
+        return attrs
+
+    def validate_keys(self, texts: list[str]) -> list[str]:
+        # A key may contain commas itself: the whole text is looked up too.
+        keys = {key for text in texts for key in (text, *text.split(",")) if key}
+        requested = {key for text in texts for key in text.split(",") if key}
+        if len(requested) > MAX_KEYS:
+            raise serializers.ValidationError(
+                _("At most %(limit)d keys at a time.") % {"limit": MAX_KEYS}, code="max_length"
+            )
+        return sorted(keys)
+
+
+# --- responses -------------------------------------------------------------------------------
+
+
+class SummarySerializer(serializers.Serializer[Any]):
+    key = StrictCharField()
+    last = NumberField(help_text="The value at the last step.")
+    last_step = StrictIntegerField()
+    last_timestamp = serializers.DateTimeField()
+    min = NumberOrNullField(help_text="NaN is ignored; null if every value is NaN.")
+    max = NumberOrNullField(help_text="NaN is ignored; null if every value is NaN.")
+    count = StrictIntegerField(help_text="Number of points.")
+
+
+@extend_schema_serializer(many=False)  # one object, although the action is ``list``
+class SummaryListSerializer(serializers.Serializer[Any]):
+    items = SummarySerializer(many=True)
+
+
+class PointSerializer(serializers.Serializer[Any]):
+    step = StrictIntegerField()
+    timestamp = serializers.DateTimeField()
+    value = NumberField()
+
+
+class BucketSerializer(serializers.Serializer[Any]):
+    count = StrictIntegerField(help_text="Number of points in the bucket.")
+    min = NumberOrNullField(help_text="NaN is ignored; null if every value is NaN.")
+    min_step = StrictIntegerField(allow_null=True)
+    max = NumberOrNullField(help_text="NaN is ignored; null if every value is NaN.")
+    max_step = StrictIntegerField(allow_null=True)
+    first = NumberField()
+    first_step = StrictIntegerField()
+    first_timestamp = serializers.DateTimeField()
+    last = NumberField()
+    last_step = StrictIntegerField()
+    last_timestamp = serializers.DateTimeField()
+
+
+class SeriesSerializer(serializers.Serializer[Any]):
+    key = StrictCharField()
+    exact = serializers.BooleanField(
+        help_text="Whether `points` contains every point of the range."
+    )
+    points = PointSerializer(many=True, help_text="Empty if there are buckets.")
+    buckets = BucketSerializer(many=True, help_text="Empty if the points fit.")
+
+
+class SeriesListSerializer(serializers.Serializer[Any]):
+    items = SeriesSerializer(many=True)
+
+
+def summary_json(summary: MetricSummary) -> dict[str, Any]:
+    return {
+        "key": summary.key,
+        "last": json_number(summary.last_value),
+        "last_step": summary.last_step,
+        "last_timestamp": iso_time(summary.last_timestamp_ms),
+        "min": json_number(summary.minimum),
+        "max": json_number(summary.maximum),
+        "count": summary.count,
+    }
+
+
+def series_json(series: Series, *, by_time: bool) -> dict[str, Any]:
+    """``series`` ordered by step, or by time."""
+    points, buckets = series.points, series.buckets
+    if by_time:
+        points = sorted(points, key=lambda point: (point.timestamp_ms, point.step))
+        buckets = sorted(buckets, key=lambda bucket: (bucket.first_timestamp_ms, bucket.first_step))
+    return {
+        "key": series.key,
+        "exact": not buckets,
+        "points": [_point_json(point) for point in points],
+        "buckets": [_bucket_json(bucket) for bucket in buckets],
+    }
+
+
+def _point_json(point: Point) -> dict[str, Any]:
+    return {
+        "step": point.step,
+        "timestamp": iso_time(point.timestamp_ms),
+        "value": json_number(point.value),
+    }
+
+
+def _bucket_json(bucket: Bucket) -> dict[str, Any]:
+    return {
+        "count": bucket.count,
+        "min": json_number(bucket.minimum),
+        "min_step": bucket.minimum_step,
+        "max": json_number(bucket.maximum),
+        "max_step": bucket.maximum_step,
+        "first": json_number(bucket.first),
+        "first_step": bucket.first_step,
+        "first_timestamp": iso_time(bucket.first_timestamp_ms),
+        "last": json_number(bucket.last),
+        "last_step": bucket.last_step,
+        "last_timestamp": iso_time(bucket.last_timestamp_ms),
+    }

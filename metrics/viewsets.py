@@ -1,0 +1,139 @@
+"""…/runs/{id}/metrics and …/metrics/series: write and read a run's metrics."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import orjson
+from django.contrib.auth.models import User
+from django.http import Http404, HttpRequest
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.direct_answers import DirectAnswersMixin
+from accounts.permissions import sees_everything
+from core.json import BytesParser, read_bounded
+from core.pagination import LinkHeaderPagination
+from metrics import examples, payloads, reading, recording
+from metrics.serializers import (
+    RecordedSerializer,
+    SentPointsSerializer,
+    SeriesListSerializer,
+    SeriesQuerySerializer,
+    SummaryListSerializer,
+    SummaryQuerySerializer,
+    series_json,
+    summary_json,
+)
+from runs.viewsets import RunScopedViewSet
+
+SEND = """
+Any number of metrics and steps, at most 10,000 points per request. The points are on disk when the
+response is sent. A point is identified by its key, step, timestamp and value, so sending is
+idempotent: if a response was lost, resend the request.
+
+If one point is invalid, the whole batch is rejected; the error names the point (`points.3.value`).
+"""
+
+
+class MetricViewSet(DirectAnswersMixin, RunScopedViewSet):
+    """A run's metrics."""
+
+    schema_tags: ClassVar[list[str]] = ["runs"]
+    serializer_class = SummaryListSerializer
+    parser_classes = (BytesParser,)
+    direct_actions: ClassVar[dict[str, str]] = {"create": "create_directly"}
+
+    @extend_schema(
+        operation_id="projects_runs_metrics_retrieve",
+        summary="List a run's metrics",
+        description="Each key with its last, minimum and maximum value and number of points: all "
+        "of them, by key, or a page, with Link and X-Total-Count. Reads no points.",
+        parameters=[SummaryQuerySerializer],
+        responses=OpenApiResponse(
+            SummaryListSerializer,
+            description="The metrics.",
+            examples=[OpenApiExample("metrics", examples.METRICS)],
+        ),
+    )
+    def list(self, request: Request, project_id: str, run_id: str) -> Response:
+        run = self.get_run()
+        query = SummaryQuerySerializer(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        prefix, text = query.validated_data["prefix"], query.validated_data["q"].casefold()
+        summaries = [
+            summary
+            for summary in reading.summaries(run)
+            if summary.key.startswith(prefix) and text in summary.key.casefold()
+        ]
+        paginator = LinkHeaderPagination()
+        page: list[Any] | None = paginator.paginate_queryset(summaries, request)
+        items = summaries if page is None else page
+        content = {"items": [summary_json(summary) for summary in items]}
+        return Response(content) if page is None else paginator.get_paginated_response(content)
+
+    @extend_schema(
+        summary="Send metrics",
+        description=SEND,
+        request=SentPointsSerializer,
+        responses={
+            200: OpenApiResponse(
+                RecordedSerializer,
+                description="Stored.",
+                examples=[OpenApiExample("Sent", examples.METRICS_RECORDED, status_codes=["200"])],
+            )
+        },
+        examples=[OpenApiExample("Send", examples.METRICS_SENT, request_only=True)],
+    )
+    def create(self, request: Request, project_id: str, run_id: str) -> Response:
+        run = self.get_run()
+        data: Any = request.data
+        body = data if isinstance(data, bytes) else b""  # DRF does not parse an empty body
+        return Response(orjson.Fragment(_record(body, run.project_id, run.pk)))
+
+    @staticmethod
+    def create_directly(
+        request: HttpRequest, caller: User, project_id: str, run_id: str
+    ) -> bytes | None:
+        if not sees_everything(caller):
+            return None
+        return _record(read_bounded(request), project_id, run_id)
+
+    @extend_schema(
+        summary="Read a run's metric series",
+        description="Every point of the range if at most `max_points`; otherwise buckets, each "
+        "with its minimum and maximum value and their steps, so that no spike is lost.",
+        parameters=[SeriesQuerySerializer],
+        responses=OpenApiResponse(
+            SeriesListSerializer,
+            description="The series, by key.",
+            examples=[
+                OpenApiExample("exact", examples.EXACT_SERIES),
+                OpenApiExample("buckets", examples.BUCKETED_SERIES),
+            ],
+        ),
+    )
+    @action(detail=False, methods=["get"])
+    def series(self, request: Request, project_id: str, run_id: str) -> Response:
+        run = self.get_run()
+        params: dict[str, Any] = request.query_params.dict()
+        if "keys" in params:
+            params["keys"] = request.query_params.getlist("keys")
+        query = SeriesQuerySerializer(data=params)
+        query.is_valid(raise_exception=True)
+        fields = dict(query.validated_data)
+        by_time = fields.pop("x") == "time"
+        curves = reading.series(run, fields.pop("keys"), by_time=by_time, **fields)
+        return Response({"items": [series_json(curve, by_time=by_time) for curve in curves]})
+
+
+def _record(body: bytes, project_id: str, run_id: str) -> bytes:
+    """The response's JSON. Raises InvalidInput, Http404, TooManyMetrics."""
+    points = payloads.read(body)
+    try:
+        recording.record_points(run_id, points, project_id=project_id)
+    except recording.RunGone:
+        raise Http404 from None
+    return orjson.dumps({"count": len(points)})

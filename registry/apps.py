@@ -1,0 +1,13 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class RegistryConfig(AppConfig):
+    name = "registry"
+    verbose_name = _("Model registry")
+
+    def ready(self) -> None:
+        from artifacts.signals import checkpoint_tagged
+        from registry.models import follow_tag
+
+        checkpoint_tagged.connect(follow_tag)

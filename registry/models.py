@@ -1,0 +1,353 @@
+"""The model registry: registered models, their numbered versions and aliases.
+
+The stage of a version and the tags of the checkpoint it was created from are kept in sync: setting
+one updates the other (docs/adr/0008-model-registry.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.db import IntegrityError, models, transaction
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from accounts.permissions import sees_everything
+from artifacts.kinds import TagValue
+from artifacts.models import Artifact
+from artifacts.queries import lock_promotions
+from core.exceptions import DomainError
+from core.ids import PublicIdField
+from registry.logged_models import LoggedModel
+from registry.tags import TagsMixin
+from runs.models import Run
+
+
+class Stage(models.TextChoices):
+    NONE = "None", _("None")
+    STAGING = "Staging", _("Staging")
+    PRODUCTION = "Production", _("Production")
+    ARCHIVED = "Archived", _("Archived")
+
+
+STAGE_OF_TAG: Final[dict[TagValue, Stage]] = {
+    TagValue.CANDIDATE: Stage.STAGING,
+    TagValue.RELEASED: Stage.PRODUCTION,
+    TagValue.ARCHIVED: Stage.ARCHIVED,
+}
+TAG_OF_STAGE: Final = {stage: tag for tag, stage in STAGE_OF_TAG.items()}
+TAG_OF_ALIAS: Final = {tag.slug: tag for tag in TagValue}  # candidate, released, archived
+
+
+class NameTaken(DomainError):
+    code = "already_exists"
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """The location of a source among a run's artifacts: a file or a folder of files."""
+
+    run_id: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a version is created from: the client's URI, and what that URI resolves to."""
+
+    uri: str
+    location: str  # where clients download the files from
+    file: RunFile | None = None
+    run: Run | None = None
+    logged_model: LoggedModel | None = None
+
+
+class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RegisteredModelQuerySet:
+        """The models that ``user`` may see: until there are teams, all if signed in."""
+        return self.all() if sees_everything(user) else self.none()
+
+    def register(
+        self, name: str, *, description: str, tags: dict[str, str], by: User | None
+    ) -> RegisteredModel:
+        """Create a model without versions. Raises NameTaken."""
+        try:
+            with transaction.atomic():
+                return self.create(name=name, description=description, tags=tags, created_by=by)
+        except IntegrityError:
+            raise _name_taken(name) from None
+
+
+def _name_taken(name: str) -> NameTaken:
+    return NameTaken(_t("A registered model named %(name)s already exists.") % {"name": name})
+
+
+class RegisteredModel(TagsMixin):
+    id = PublicIdField(prefix="model")
+    name = models.CharField(_("name"), max_length=256, unique=True)
+    description = models.TextField(_("description"), blank=True)
+    # Incremented for each new version: numbers are consecutive and never reused after deletion.
+    last_number = models.PositiveIntegerField(_("last version"), default=0, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("created by"),
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    objects = RegisteredModelQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("registered model")
+        verbose_name_plural = _("registered models")
+        ordering = ("name",)
+        indexes = (
+            # The admin's list.
+            models.Index(fields=["-created_at", "id"], name="registeredmodel_newest_first"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    def rename(self, name: str) -> None:
+        """Raises NameTaken."""
+        try:
+            with transaction.atomic():
+                self._change(name=name)
+        except IntegrityError:
+            raise _name_taken(name) from None
+
+    def describe(self, description: str) -> None:
+        self._change(description=description)
+
+    def add_version(
+        self,
+        source: Source,
+        *,
+        run_link: str,
+        description: str,
+        tags: dict[str, str],
+        by: User | None,
+    ) -> ModelVersion:
+        """Create the next version. If its checkpoint has tags, the latest one sets its stage."""
+        with transaction.atomic():
+            lock_promotions()
+            checkpoint = _checkpoint_at(source.file)
+            version = self.versions.create(
+                number=self._next_number(),
+                source=source.uri,
+                location=source.location,
+                checkpoint=checkpoint,
+                run=source.run or (checkpoint.run if checkpoint else None),
+                run_link=run_link,
+                logged_model=source.logged_model,
+                description=description,
+                tags=tags,
+                created_by=by,
+            )
+            version.apply_checkpoint_tags()
+        return version
+
+    def _next_number(self) -> int:
+        """Call inside a transaction: the row lock is held until its end, so numbers are unique."""
+        last = RegisteredModel.objects.select_for_update(no_key=True).get(pk=self.pk).last_number
+        self._change(last_number=last + 1)
+        return self.last_number
+
+    def set_alias(self, alias: str, number: int, *, by: User | None) -> None:
+        """Point ``alias`` to the version ``number``. An alias in TAG_OF_ALIAS also tags the
+        version's checkpoint. Raises ModelVersion.DoesNotExist."""
+        with transaction.atomic():
+            lock_promotions()
+            version = self.versions.get(number=number)
+            value = TAG_OF_ALIAS.get(alias)
+            if value is not None and version.checkpoint is not None:
+                version.checkpoint.tag(value, notes=version.notes_of(value), by=by)
+            self.aliases.update_or_create(alias=alias, defaults={"version": version})
+
+    def remove(self) -> None:
+        """Delete it permanently with its versions. Their source files remain."""
+        with transaction.atomic():
+            lock_promotions()
+            self.delete()
+
+    def _change(self, **fields: object) -> None:
+        RegisteredModel.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)
+        self.refresh_from_db()
+
+
+def _checkpoint_at(file: RunFile | None) -> Artifact | None:
+    """The checkpoint at ``file``, or the only one in that folder; None if there are several. Its
+    row is locked, so that it cannot be deleted."""
+    if file is None or not file.path:
+        return None
+    at_path = models.Q(file=file.path) | models.Q(file__startswith=f"{file.path}/")
+    checkpoints = list(
+        Artifact.objects.checkpoints()
+        .filter(at_path, run=file.run_id)
+        .select_for_update(no_key=True)
+        .order_by("id")[:2]
+    )
+    return checkpoints[0] if len(checkpoints) == 1 else None
+
+
+class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ModelVersionQuerySet:
+        """The versions that ``user`` may see: until there are teams, all if signed in."""
+        return self.all() if sees_everything(user) else self.none()
+
+    def follow_tag(self, value: TagValue) -> None:
+        """Apply a tag of these versions' checkpoint: set their stage, and in each model point the
+        tag's alias to the newest of them. See Artifact.tag."""
+        self.update(stage=STAGE_OF_TAG[value], updated_at=Now())
+        newest = self.order_by("model_id", "-number").distinct("model_id")
+        for version in newest.select_related("model"):
+            version.model.aliases.update_or_create(alias=value.slug, defaults={"version": version})
+
+
+def follow_tag(*, artifact: Artifact, value: TagValue, **_signal: Any) -> None:
+    """Receiver of checkpoint_tagged."""
+    ModelVersion.objects.filter(checkpoint=artifact).follow_tag(value)
+
+
+class ModelVersion(TagsMixin):
+    model = models.ForeignKey(
+        RegisteredModel, models.CASCADE, related_name="versions", verbose_name=_("model")
+    )
+    number = models.PositiveIntegerField(_("version"))
+    source = models.TextField(_("source"), max_length=2000)
+    location = models.TextField(_("location"), max_length=2000)
+    run = models.ForeignKey(
+        Run,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="model_versions",
+        verbose_name=_("run"),
+    )
+    run_link = models.TextField(_("run link"), blank=True, max_length=2000)
+    logged_model = models.ForeignKey(
+        LoggedModel,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="versions",
+        verbose_name=_("logged model"),
+    )
+    # Set if the source is a TrainHub checkpoint, whose tags then determine the stage.
+    checkpoint = models.ForeignKey(
+        Artifact,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="model_versions",
+        verbose_name=_("checkpoint"),
+    )
+    description = models.TextField(_("description"), blank=True)
+    stage = models.CharField(_("stage"), max_length=10, choices=Stage, default=Stage.NONE)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("created by"),
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    objects = ModelVersionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("model version")
+        verbose_name_plural = _("model versions")
+        ordering = ("model", "-number")
+        constraints = (
+            models.UniqueConstraint(name="modelversion_number", fields=["model", "number"]),
+            models.CheckConstraint(
+                name="modelversion_stage_known", condition=models.Q(stage__in=Stage.values)
+            ),
+        )
+        indexes = (
+            # The admin's list.
+            models.Index(fields=["-created_at", "id"], name="modelversion_newest_first"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.number}"
+
+    def describe(self, description: str) -> None:
+        self._change(description=description)
+
+    def move_to(self, stage: Stage, *, archive_others: bool, by: User | None) -> None:
+        """Set the stage and tag the checkpoint. ``archive_others`` archives the model's other
+        versions in that stage."""
+        with transaction.atomic():
+            lock_promotions()
+            if archive_others:
+                for other in self._others_in(stage):
+                    other._move_to(Stage.ARCHIVED, by=by)
+            self._move_to(stage, by=by)
+        self.refresh_from_db()
+
+    def _others_in(self, stage: Stage) -> ModelVersionQuerySet:
+        """Excludes versions of the same checkpoint: its tags determine their stage too."""
+        others = self.model.versions.filter(stage=stage).exclude(pk=self.pk).order_by("checkpoint")
+        same_checkpoint = models.Q(checkpoint=self.checkpoint_id, checkpoint__isnull=False)
+        return others.exclude(same_checkpoint).select_related("checkpoint")
+
+    def _move_to(self, stage: Stage, *, by: User | None) -> None:
+        value = TAG_OF_STAGE.get(stage)
+        if value is not None and self.checkpoint is not None:
+            self.checkpoint.tag(value, notes=self.notes_of(value), by=by)
+        else:
+            self._change(stage=stage)
+
+    def notes_of(self, value: TagValue) -> str:
+        """The existing notes of its checkpoint's tag, since registry clients do not send notes."""
+        assert self.checkpoint is not None
+        return "".join(tag.notes for tag in self.checkpoint.tags.filter(value=value))
+
+    def apply_checkpoint_tags(self) -> None:
+        """Set the stage and aliases from the checkpoint's existing tags. An alias that already
+        points to a version does not move."""
+        if self.checkpoint is None:
+            return
+        for tag in self.checkpoint.tags.order_by("applied_at", "id"):
+            value = TagValue(tag.value)
+            self.stage = STAGE_OF_TAG[value]
+            self.model.aliases.get_or_create(alias=value.slug, defaults={"version": self})
+        self._change(stage=self.stage)
+
+    def remove(self) -> None:
+        """Delete it permanently with its aliases. Its source files and their tags remain."""
+        with transaction.atomic():
+            lock_promotions()
+            self.delete()
+
+    def _change(self, **fields: object) -> None:
+        ModelVersion.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)
+        self.refresh_from_db()
+
+
+class ModelAlias(models.Model):
+    model = models.ForeignKey(RegisteredModel, models.CASCADE, related_name="aliases")
+    alias = models.CharField(_("alias"), max_length=255)
+    version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="aliases")
+
+    class Meta:
+        verbose_name = _("model alias")
+        verbose_name_plural = _("model aliases")
+        ordering = ("alias",)
+        constraints = (models.UniqueConstraint(name="modelalias_once", fields=["model", "alias"]),)
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.alias}"

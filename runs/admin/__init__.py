@@ -1,0 +1,5 @@
+"""The admin of runs, one module per subject; Django discovers this package."""
+
+from runs.admin import pools, recipes, runs, workers
+
+__all__ = ["pools", "recipes", "runs", "workers"]

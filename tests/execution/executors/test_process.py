@@ -1,0 +1,700 @@
+"""The process executor: the contract, and what is specific to processes."""
+
+import ast
+import json
+import os
+import signal
+import stat
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pytest
+from django.test import Client
+
+from artifacts.checkpoints import latest_sound_checkpoint
+from artifacts.kinds import ArtifactType, TagValue
+from execution.executors import attempt as attempts
+from execution.executors import process
+from execution.executors.attempt import Attempt
+from execution.executors.process import ProcessExecutor
+from runs.executors import CannotStart, WorkState
+from runs.models import EventKind, Run, StopKind
+from runs.status import RunStatus
+from tests.concurrency import in_parallel
+from tests.execution.executors.contract import (
+    ExecutorContract,
+    fresh,
+    poll,
+    poll_until,
+    steps_of,
+    work_until_step,
+)
+from tests.factories import (
+    RecipeFactory,
+    RunFactory,
+    UserFactory,
+    WorkerFactory,
+    checkpoint,
+    damage,
+    running,
+)
+from tests.processes import lives
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time")]
+
+STEPPER = Path(__file__).with_name("stepper.py")
+
+
+def stepper_recipe(**fields):
+    return RecipeFactory(command=[sys.executable, str(STEPPER)], **fields)
+
+
+class TestContract(ExecutorContract):
+    LONG: ClassVar[dict[str, Any]] = {"max_steps": 100_000, "pause_seconds": 0.01}
+
+    @pytest.fixture
+    def executor(self):
+        return ProcessExecutor()
+
+    @pytest.fixture
+    def another_executor(self):
+        return ProcessExecutor()
+
+    @pytest.fixture
+    def recipe(self):
+        return stepper_recipe()
+
+
+@pytest.fixture
+def executor():
+    return ProcessExecutor()
+
+
+def started(executor, script, **fields):
+    """A started run of a Python script."""
+    recipe = fields.pop("recipe", None) or RecipeFactory(script=script)
+    run = running(recipe=recipe, total_steps=None, **fields)
+    executor.start(run, run.worker)
+    return run
+
+
+def ended(executor, script, work=WorkState.FINISHED, **fields):
+    """A run of a Python script that has ended in the state ``work``, and its status."""
+    run = started(executor, script, **fields)
+    work = poll_until(executor, run, work)
+    return fresh(run), work
+
+
+def messages(run, source=None):
+    lines = run.log_lines.order_by("seq")
+    return list(
+        (lines.filter(source=source) if source else lines).values_list("message", flat=True)
+    )
+
+
+# --- how it ends -----------------------------------------------------------------------------
+
+
+def test_nonzero_exit_code_is_a_failure(executor):
+    _run, work = ended(executor, "raise SystemExit(2)", WorkState.FAILED)
+
+    assert work.exit_code == 2
+    assert "2" in work.reason
+
+
+def test_missing_command_is_a_failure_with_its_reason_in_the_log(executor):
+    run = started(executor, "", recipe=RecipeFactory(command=["/no/such/program"]))
+
+    work = poll_until(executor, run, WorkState.FAILED)
+
+    assert work.exit_code == 127
+    assert "/no/such/program" in messages(run)[0]
+    assert run.log_lines.get().level == "ERROR"
+
+
+def test_recipe_without_a_command_cannot_start(executor):
+    recipe = RecipeFactory(executor="simulated", command=[])
+
+    with pytest.raises(CannotStart):
+        started(executor, "", recipe=recipe)
+
+
+def test_process_killed_by_a_signal_has_died_and_the_reason_names_it(executor):
+    _run, work = ended(
+        executor, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", WorkState.DIED
+    )
+
+    assert work.exit_code == -signal.SIGKILL
+    assert "SIGKILL" in work.reason
+
+
+@pytest.mark.parametrize("code", [137, 143])
+def test_exit_code_of_an_unrequested_signal_means_died(executor, code):
+    _run, work = ended(executor, f"raise SystemExit({code})", WorkState.DIED)
+
+    assert work.exit_code == code
+
+
+def test_exit_is_never_mistaken_for_a_crash(executor):
+    run = started(executor, "pass")
+    attempt = Attempt.of(run)
+
+    # A tight loop across the moment between the end of the process and its recorded exit code.
+    ending = wait_until(attempt.ending, every=0)
+
+    assert ending.returncode == 0
+
+
+def test_killed_launcher_and_process_have_died_without_an_exit_code(executor):
+    run = started(executor, "import time; time.sleep(600)")
+    attempt = Attempt.of(run)
+    process = wait_until(attempt.process)
+    launcher = json.loads((attempt.directory / "launcher.json").read_text())["pid"]
+    os.kill(launcher, signal.SIGKILL)
+    assert poll(executor, run).state is WorkState.WORKING
+    process.kill()
+
+    work = poll_until(executor, run, WorkState.DIED)
+
+    assert work.exit_code is None
+
+
+def test_reused_pid_is_not_the_attempts_process(executor):
+    run = started(executor, "import time; time.sleep(600)")
+    attempt = Attempt.of(run)
+    wait_until(attempt.process)
+    note = attempt.directory / "process.json"
+    content = json.loads(note.read_text())
+
+    note.write_text(json.dumps({**content, "since_boot": content["since_boot"] - 3600}))
+
+    assert attempt.process() is None
+
+
+def test_script_that_exits_with_zero_when_stopped_has_not_finished(executor):
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "print('ready')\n"
+        "time.sleep(600)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and messages(run) == ["ready"])
+
+    executor.stop(run, run.worker)
+
+    assert poll_until(executor, run, WorkState.STOPPED).exit_code == 0
+
+
+def test_script_that_had_reached_its_end_when_stopped_has_finished(executor):
+    script = (
+        "import json, os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "with open(os.environ['TRAINHUB_METRICS_FILE'], 'a') as metrics:\n"
+        "    metrics.write(json.dumps({'step': 5, 'total_steps': 5}) + '\\n')\n"
+        "time.sleep(600)"
+    )
+    run = started(executor, script)
+    work_until_step(executor, run, 5)
+    fresh(run).request_stop(StopKind.CANCEL, by=None)
+
+    executor.stop(fresh(run), run.worker)
+
+    assert poll_until(executor, run, WorkState.FINISHED).exit_code == 0
+
+
+# --- stopping and killing --------------------------------------------------------------------
+
+
+def test_process_is_asked_to_stop_once(executor):
+    script = (
+        "import signal, time\n"
+        "def note(*_):\n"
+        "    print('asked')\n"
+        "signal.signal(signal.SIGTERM, note)\n"
+        "print('ready')\n"
+        "while True:\n"
+        "    time.sleep(0.01)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and "ready" in messages(run))
+
+    executor.stop(run, run.worker)
+    wait_until(lambda: poll(executor, run) and "asked" in messages(run))
+    executor.stop(run, run.worker)
+    ProcessExecutor().stop(run, run.worker)
+    executor.kill(run, run.worker)
+    poll_until(executor, run, WorkState.STOPPED)
+
+    assert messages(run) == ["ready", "asked"]
+
+
+def test_kill_also_ends_child_processes(executor):
+    child = "import time; print('child', flush=True); time.sleep(600)"
+    script = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and len(messages(run)) == 2)
+    pid = int(next(message for message in messages(run) if message.isdecimal()))
+
+    executor.kill(run, run.worker)
+
+    assert not psutil.pid_exists(pid)
+
+
+def test_attempt_killed_while_its_launcher_starts_never_runs(executor, tmp_path):
+    witness = tmp_path / "ran"
+    run = started(executor, f"open({str(witness)!r}, 'w'); import time; time.sleep(600)")
+
+    executor.kill(run, run.worker)  # immediately: most likely before the launcher has started
+
+    assert poll_until(executor, run, WorkState.DIED)
+    assert Attempt.of(run)._processes() == []
+
+
+def test_forgotten_run_has_no_process_and_no_files(executor):
+    run = started(executor, "import time; time.sleep(600)")
+    process = wait_until(Attempt.of(run).process)
+
+    executor.forget(run)
+
+    assert not lives(process)
+    assert not Attempt.of(run).directory.parent.exists()
+
+
+@pytest.mark.parametrize("fate", ["over", "elsewhere"])
+def test_tidying_kills_processes_that_are_no_longer_needed(executor, fate):
+    run = started(executor, "import time; time.sleep(600)")
+    process = wait_until(Attempt.of(run).process)
+    if fate == "over":
+        run.transition(RunStatus.CANCELLED)
+    else:
+        run.recover("Its worker died.")
+
+    executor.tidy()
+
+    assert not lives(process)
+
+
+def test_tidying_leaves_runs_of_another_database_alone(executor):
+    run = started(executor, "import time; time.sleep(600)")
+    process = wait_until(Attempt.of(run).process)
+    run_id = run.pk
+    run.delete()
+
+    executor.tidy()
+
+    assert lives(process)
+    attempts.forget(run_id)
+
+
+# --- output ----------------------------------------------------------------------------------
+
+
+def test_stdout_and_stderr_become_lines_with_their_source(executor):
+    run, _ = ended(executor, "import sys; print('out'); print('err', file=sys.stderr)")
+
+    assert messages(run, "stdout") == ["out"]
+    assert messages(run, "stderr") == ["err"]
+
+
+def test_progress_bar_collapses_to_its_last_state(executor):
+    script = (
+        "import sys\n"
+        "for n in range(101):\n"
+        "    print(f'\\r{n}%', end='', file=sys.stderr)\n"
+        "print(file=sys.stderr)\n"
+        "print('after', file=sys.stderr)"
+    )
+    run, _ = ended(executor, script)
+
+    assert messages(run) == ["100%", "after"]
+
+
+def test_last_line_without_a_newline_is_ingested_at_the_end(executor):
+    run, _ = ended(executor, "print('no newline', end='')")
+
+    assert messages(run) == ["no newline"]
+
+
+def test_large_output_is_ingested_exactly_once(executor):
+    count = 30_000
+    run, _ = ended(executor, f"for n in range({count}): print('line', n, 'x' * 20)")
+
+    assert messages(run) == [f"line {n} " + "x" * 20 for n in range(count)]
+
+
+def test_binary_output_does_not_stop_the_run(executor):
+    script = "import sys; sys.stdout.buffer.write(b'a\\x00\\xff\\xfeb\\n'); print('after')"
+    run, _ = ended(executor, script)
+
+    assert messages(run)[1] == "after"
+
+
+def test_invalid_metric_lines_are_logged_and_skipped(executor):
+    script = (
+        "import os\n"
+        "lines = ['{\"step\": 1, \"loss\": 2.5}', 'nonsense', '[1]', '{\"step\": \"x\"}',\n"
+        "         '{\"step\": 2, \"loss\": 1' + '0' * 400 + '}', '{\"step\": 3, \"loss\": NaN}']\n"
+        "with open(os.environ['TRAINHUB_METRICS_FILE'], 'w') as metrics:\n"
+        "    metrics.write('\\n'.join(lines) + '\\n')"
+    )
+    run, _ = ended(executor, script)
+
+    assert steps_of(run, "loss") == [1, 3]
+    assert run.metrics == {"loss": "NaN"}
+    assert run.log_lines.filter(source="metrics", level="WARNING").count() == 4
+
+
+def test_evaluation_file_becomes_an_artifact(executor):
+    script = (
+        "import os, pathlib\n"
+        "folder = pathlib.Path(os.environ['TRAINHUB_OUTPUT_DIR'])\n"
+        "(folder / 'evaluation.json').write_text('{\"bleu\": 32.5}')"
+    )
+    run, _ = ended(executor, script)
+
+    with run.artifacts.get(type=ArtifactType.EVALUATION).open() as file:
+        assert json.load(file) == {"bleu": 32.5}
+
+
+# --- environment -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(executor, monkeypatch):
+    """The environment of a process whose worker has secrets."""
+    monkeypatch.setenv("TRAINHUB_SECRET_KEY", "hunter2")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:hunter2@db/trainhub")
+    monkeypatch.setenv("PGPASSWORD", "hunter2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    script = "import json, os; print(json.dumps(dict(os.environ)))"
+    recipe = RecipeFactory(script=script, environment={"NCCL_DEBUG": "INFO", "HOME": "/other"})
+    run, _ = ended(executor, "", recipe=recipe)
+    return run, json.loads(messages(run)[0])
+
+
+def test_environment_hides_the_workers_secrets(environment):
+    _run, variables = environment
+
+    assert not {"TRAINHUB_SECRET_KEY", "DATABASE_URL", "PGPASSWORD"} & variables.keys()
+    assert not any("hunter2" in value for value in variables.values())
+
+
+def test_environment_is_the_workers_overridden_by_the_recipes(environment):
+    _run, variables = environment
+
+    assert variables["CUDA_VISIBLE_DEVICES"] == "3"
+    assert (variables["NCCL_DEBUG"], variables["HOME"]) == ("INFO", "/other")
+
+
+def test_environment_has_the_variables_of_the_script_contract(environment):
+    run, variables = environment
+
+    assert variables["TRAINHUB_RUN_ID"] == run.pk
+    assert variables["TRAINHUB_PROJECT_ID"] == run.project_id
+    assert variables["TRAINHUB_ATTEMPT"] == "1"
+    assert "TRAINHUB_RESUME_FROM" not in variables
+    assert set(variables) >= {
+        "TRAINHUB_CONFIG",
+        "TRAINHUB_METRICS_FILE",
+        "TRAINHUB_CHECKPOINT_DIR",
+        "TRAINHUB_OUTPUT_DIR",
+    }
+
+
+def test_placeholders_of_the_command_are_replaced(executor, settings):
+    recipe = RecipeFactory(command=["{python}", "-c", "print('{repository}')"])
+
+    run, _ = ended(executor, "", recipe=recipe)
+
+    assert messages(run) == [str(settings.BASE_DIR)]
+
+
+# --- checkpoints -----------------------------------------------------------------------------
+
+
+def saving(body):
+    """A script that executes ``body`` with ``folder``, the checkpoint folder."""
+    return (
+        "import os, pathlib, time\n"
+        "folder = pathlib.Path(os.environ['TRAINHUB_CHECKPOINT_DIR'])\n"
+        f"{body}\n"
+    )
+
+
+def checkpoints_of(run):
+    return {artifact.step: artifact for artifact in run.artifacts.checkpoints()}
+
+
+def read(artifact):
+    with artifact.open() as file:
+        return file.read()
+
+
+def test_file_with_a_temporary_name_is_no_checkpoint(executor):
+    script = saving(
+        "for name in ('.step-1.pt', 'step-2.pt.tmp', 'step-3.pt.part', 'step-4.pt'):\n"
+        "    (folder / name).write_text(name)"
+    )
+
+    run, _ = ended(executor, script)
+
+    assert list(checkpoints_of(run)) == [4]
+
+
+def test_checkpoint_that_changes_is_ingested_again(executor):
+    script = saving(
+        "(folder / 'step-5.pt').write_text('first')\n"
+        "while not (folder.parent / 'go').exists():\n"
+        "    time.sleep(0.01)\n"
+        "(folder / 'step-5.pt').write_text('second')"
+    )
+    run = started(executor, script)
+    first = wait_until(lambda: poll(executor, run) and checkpoints_of(run).get(5))
+    assert read(first) == b"first"
+    (Attempt.of(run).directory / "go").touch()
+
+    poll_until(executor, run, WorkState.FINISHED)
+
+    second = checkpoints_of(run)[5]
+    assert second.pk == first.pk
+    assert read(second) == b"second"
+
+
+def test_tagged_checkpoint_is_not_overwritten(executor):
+    script = saving(
+        "(folder / 'step-5.pt').write_text('first')\n"
+        "while not (folder.parent / 'go').exists():\n"
+        "    time.sleep(0.01)\n"
+        "(folder / 'step-5.pt').write_text('second')"
+    )
+    run = started(executor, script)
+    tagged = wait_until(lambda: poll(executor, run) and checkpoints_of(run).get(5))
+    tagged.tag(TagValue.RELEASED, notes="", by=None)
+    (Attempt.of(run).directory / "go").touch()
+
+    poll_until(executor, run, WorkState.FINISHED)
+
+    tagged.refresh_from_db()
+    assert read(tagged) == b"first"
+    assert run.artifacts.checkpoints().count() == 2
+
+
+def test_incomplete_file_of_a_killed_process_is_no_checkpoint(executor, monkeypatch):
+    monkeypatch.setattr("execution.executors.checkpoint_files.SETTLED_SECONDS", 1.0)
+    script = saving(
+        "(folder / 'step-1.pt').write_text('whole')\n"
+        "os.utime(folder / 'step-1.pt', (time.time() - 60,) * 2)\n"
+        "with (folder / 'step-2.pt').open('w') as file:\n"
+        "    while True:\n"
+        "        file.write('half of it'); file.flush(); time.sleep(0.01)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and checkpoints_of(run))
+
+    executor.kill(run, run.worker)
+    poll_until(executor, run, WorkState.DIED)
+
+    assert list(checkpoints_of(run)) == [1]
+
+
+def test_folder_is_one_checkpoint_and_restored_as_a_folder_on_resume(executor):
+    script = saving(
+        "source = os.environ.get('TRAINHUB_RESUME_FROM')\n"
+        "if source:\n"
+        "    found = {str(p.relative_to(source)): p.read_text()\n"
+        "             for p in sorted(pathlib.Path(source).rglob('*')) if p.is_file()}\n"
+        "    print(pathlib.Path(source).name, found)\n"
+        "else:\n"
+        "    for name in ('model.bin', 'optimizer/state.bin'):\n"
+        "        path = folder / 'checkpoint-500' / name\n"
+        "        path.parent.mkdir(parents=True, exist_ok=True)\n"
+        "        path.write_text(name)"
+    )
+    first, _ = ended(executor, script)
+    kept = checkpoints_of(first)[500]
+    assert kept.problem() is None
+
+    second, _ = ended(
+        executor,
+        script,
+        recipe=first.recipe,
+        project=first.project,
+        resumed_from_id=kept.pk,
+        start_step=500,
+        step=500,
+    )
+
+    assert messages(second) == [
+        "checkpoint-500 {'model.bin': 'model.bin', 'optimizer/state.bin': 'optimizer/state.bin'}"
+    ]
+
+
+def test_damaged_checkpoint_is_skipped_and_logged(executor):
+    run = running(recipe=stepper_recipe(), hyperparameters={"max_steps": 50}, step=40)
+    checkpoint(run, step=20, content=b'{"step": 20}')
+    damaged = checkpoint(run, step=40)
+    damage(damaged)
+
+    executor.start(run, run.worker)
+    poll_until(executor, run, WorkState.FINISHED)
+
+    assert steps_of(run) == list(range(21, 51))
+    assert damaged.pk in messages(run, "trainhub")[0]
+    assert run.events.get(kind=EventKind.REWOUND)
+    assert latest_sound_checkpoint(fresh(run)).step == 50
+
+
+def test_damaged_checkpoint_is_replaced_when_its_step_is_repeated(executor):
+    run = running(recipe=stepper_recipe(), hyperparameters={"max_steps": 50}, step=40)
+    damaged = checkpoint(run, step=40)
+    damage(damaged)
+
+    executor.start(run, run.worker)
+    poll_until(executor, run, WorkState.FINISHED)
+
+    damaged.refresh_from_db()
+    assert damaged.problem() is None
+
+
+def test_attempt_with_missing_files_has_died(executor):
+    run = started(executor, "import time; print('ready'); time.sleep(600)")
+    wait_until(lambda: poll(executor, run) and messages(run))
+
+    executor.forget(run)
+
+    assert poll(executor, run).state is WorkState.DIED
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_checkpoint_is_copied_without_a_row_lock(executor, monkeypatch):
+    run = started(executor, saving("(folder / 'step-5.pt').write_text('weights')"))
+    locked = []
+
+    def copy_slowly(*arguments):
+        locked.extend(in_parallel(lambda: Run.objects.filter(pk=run.pk).update(priority=1)))
+        return copy(*arguments)
+
+    copy = process._copy
+    monkeypatch.setattr(process, "_copy", copy_slowly)
+
+    poll_until(executor, run, WorkState.FINISHED)
+
+    assert locked == [1]
+    assert list(checkpoints_of(run)) == [5]
+
+
+# --- several attempts ------------------------------------------------------------------------
+
+
+def test_next_attempt_kills_the_previous_one_and_ingests_its_output(executor):
+    run = running(recipe=stepper_recipe(), hyperparameters=TestContract.LONG, total_steps=100_000)
+    executor.start(run, run.worker)
+    work_until_step(executor, run, 5)
+    process = Attempt.of(run).process()
+    # No more polls: the next attempt ingests the rest of this one's output.
+    wait_until((Attempt.of(run).directory / "checkpoints" / "step-0020.json").exists)
+    other = WorkerFactory()
+    fresh(run).recover("Its worker died.")
+    fresh(run).claim(other)
+
+    executor.start(fresh(run), other)
+
+    rewound_to = fresh(run).step
+    work_until_step(executor, run, rewound_to + 5)
+    pids = run.series.get(key="pid").points.order_by("step").values_list("value", flat=True)
+    second = Attempt.of(fresh(run)).process().pid
+    assert not lives(process)
+    assert steps_of(run) == list(range(1, len(pids) + 1))
+    assert rewound_to >= 10
+    assert set(pids[:rewound_to]) == {process.pid}
+    assert set(pids[rewound_to:]) == {second}
+
+
+def test_lines_of_every_attempt_are_ingested_once(executor):
+    run = running(recipe=stepper_recipe(), hyperparameters=TestContract.LONG, total_steps=100_000)
+    worker = run.worker
+    executor.start(run, worker)
+    work_until_step(executor, run, 25)
+    executor.kill(run, worker)
+    assert poll(executor, run).state is WorkState.DIED
+    first = messages(run)
+    fresh(run).recover("It died.")
+    fresh(run).claim(worker)
+
+    executor.start(fresh(run), worker)
+    work_until_step(executor, run, len(first) + 10)
+    executor.kill(fresh(run), worker)
+    assert poll(executor, run).state is WorkState.DIED
+
+    lines = messages(run, "stdout")
+    second = lines[len(first) :]
+    start = int(second[0].removeprefix("attempt 2 from step "))
+    assert lines[: len(first)] == first
+    assert first == ["attempt 1 from step 0", *(f"step {n}" for n in range(1, len(first)))]
+    assert second[1:] == [f"step {n}" for n in range(start + 1, start + len(second))]
+    assert steps_of(run)[-1] - start in {len(second) - 1, len(second)}
+
+
+def test_queries_of_an_idle_poll_do_not_grow_with_the_checkpoints(
+    executor, django_assert_max_num_queries
+):
+    script = saving(
+        "for n in range(20):\n    (folder / f'step-{n}.pt').write_text('x')\ntime.sleep(600)"
+    )
+    run = started(executor, script)
+    wait_until(lambda: poll(executor, run) and len(checkpoints_of(run)) == 20)
+    run = fresh(run)
+
+    with django_assert_max_num_queries(5):
+        executor.poll(run, run.worker)
+
+
+def test_tidying_leaves_runs_without_local_files_alone(executor):
+    run = RunFactory(status=RunStatus.COMPLETED)
+
+    executor.tidy()
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.COMPLETED
+
+
+# --- MLflow clients in a script --------------------------------------------------------------
+
+PRINT_MLFLOW_VARIABLES = (
+    "import os; print({name: text for name, text in os.environ.items() if 'MLFLOW' in name})"
+)
+
+
+def mlflow_variables(run):
+    return ast.literal_eval(messages(run, "stdout")[0])
+
+
+def test_script_gets_its_run_in_the_variables_of_mlflow_clients(executor, settings):
+    run, _ = ended(executor, PRINT_MLFLOW_VARIABLES)
+
+    assert mlflow_variables(run) == {
+        "MLFLOW_TRACKING_URI": settings.PUBLIC_URL,
+        "MLFLOW_RUN_ID": run.pk,
+    }
+
+
+def test_script_gets_a_token_of_the_runs_creator_until_the_run_ends(executor, settings):
+    settings.OPEN_MODE = False
+    user = UserFactory()
+    run, _ = ended(executor, PRINT_MLFLOW_VARIABLES, created_by=user)
+    token = mlflow_variables(run)["MLFLOW_TRACKING_TOKEN"]
+    headers = {"Authorization": f"Bearer {token}"}
+
+    assert Client(SERVER_NAME="localhost").get("/projects", headers=headers).status_code == 200
+    assert stat.S_IMODE((Attempt.of(run).directory / "launch.json").stat().st_mode) == 0o600
+    fresh(run).transition(RunStatus.COMPLETED)
+    assert Client(SERVER_NAME="localhost").get("/projects", headers=headers).status_code == 401

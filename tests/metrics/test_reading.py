@@ -1,0 +1,154 @@
+"""Reading metrics: summaries and series."""
+
+import math
+
+import orjson
+import pytest
+
+from metrics import reading
+from metrics.points import Point
+from metrics.recording import record_metrics
+from tests.factories import RunFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def record(run, key, values, first_step=1):
+    points = [
+        Point(key, step, value, timestamp_ms=1_700_000_000_000)
+        for step, value in enumerate(values, start=first_step)
+    ]
+    record_metrics(run, points)
+
+
+def test_summary_has_last_minimum_maximum_and_count():
+    run = RunFactory()
+    record(run, "train_loss", [2.0, 4.0, 1.0, 3.0])
+
+    [summary] = reading.summaries(run)
+
+    assert summary == reading.MetricSummary(
+        key="train_loss",
+        count=4,
+        minimum=1.0,
+        maximum=4.0,
+        last_step=4,
+        last_timestamp_ms=1_700_000_000_000,
+        last_value=3.0,
+    )
+
+
+def test_summaries_read_no_points(django_assert_num_queries):
+    run = RunFactory()
+    record(run, "train_loss", [2.0])
+    record(run, "eval_loss", [3.0])
+
+    with django_assert_num_queries(1):
+        summaries = reading.summaries(run)
+
+    assert [summary.key for summary in summaries] == ["eval_loss", "train_loss"]
+
+
+def test_summary_ignores_nan_in_minimum_and_maximum():
+    run = RunFactory()
+    record(run, "train_loss", [1.0, math.nan])
+
+    [summary] = reading.summaries(run)
+
+    assert (summary.minimum, summary.maximum) == (1.0, 1.0)
+    assert math.isnan(summary.last_value)
+
+
+def test_series_that_fit_have_every_point(django_assert_num_queries):
+    run = RunFactory()
+    record(run, "a", [1.0, 2.0])
+    record(run, "b", [3.0])
+
+    with django_assert_num_queries(2):
+        curves = reading.series(run, ["a", "b"], max_points=2)
+
+    assert [(curve.key, [(p.step, p.value) for p in curve.points]) for curve in curves] == [
+        ("a", [(1, 1.0), (2, 2.0)]),
+        ("b", [(1, 3.0)]),
+    ]
+    assert not any(curve.buckets for curve in curves)
+
+
+def test_series_that_do_not_fit_are_buckets_that_keep_the_spike():
+    run = RunFactory()
+    values = [1.0] * 1000
+    values[617] = 99.0
+    record(run, "train_loss", values)
+
+    [curve] = reading.series(run, ["train_loss"], max_points=10)
+
+    assert len(curve.buckets) == 10
+    assert not curve.points
+    assert max(bucket.maximum for bucket in curve.buckets) == 99.0
+    assert (curve.buckets[0].first_step, curve.buckets[-1].last_step) == (1, 1000)
+
+
+def test_series_of_a_range_that_fits_is_exact():
+    run = RunFactory()
+    record(run, "train_loss", [float(step) for step in range(1, 1001)])
+
+    [curve] = reading.series(run, ["train_loss"], max_points=10, from_step=500, to_step=509)
+
+    assert [point.value for point in curve.points] == [float(step) for step in range(500, 510)]
+
+
+def test_series_of_a_wide_range_is_buckets_of_only_that_range():
+    run = RunFactory()
+    record(run, "train_loss", [float(step) for step in range(1, 1001)])
+
+    [curve] = reading.series(run, ["train_loss"], max_points=10, from_step=101, to_step=300)
+
+    assert (curve.buckets[0].first, curve.buckets[-1].last) == (101.0, 300.0)
+
+
+@pytest.mark.parametrize("key", ["never_logged", "nul\x00byte"])
+def test_series_of_an_unknown_key_is_omitted(key):
+    run = RunFactory()
+
+    assert reading.series(run, [key], max_points=10) == []
+
+
+def test_series_of_other_runs_are_omitted():
+    run = RunFactory()
+    record(RunFactory(), "train_loss", [1.0])
+
+    assert reading.series(run, ["train_loss"], max_points=10) == []
+
+
+def test_series_of_a_range_beyond_64_bits_is_readable():
+    run = RunFactory()
+    record(run, "train_loss", [1.0])
+
+    [curve] = reading.series(
+        run, ["train_loss"], max_points=10, from_step=-(10**30), to_step=10**30
+    )
+
+    assert len(curve.points) == 1
+
+
+@pytest.mark.parametrize("max_points", [2, 10])
+def test_json_of_a_series_has_nan_and_infinity_as_strings(max_points):
+    run = RunFactory()
+    record(run, "train_loss", [1.0, math.nan, math.inf])
+
+    [curve] = reading.series(run, ["train_loss"], max_points=max_points)
+    text = orjson.dumps(curve.as_json()).decode()
+
+    assert '"NaN"' in text
+    assert '"Infinity"' in text
+
+
+def test_series_over_the_whole_range_of_steps_is_buckets():
+    run = RunFactory()
+    record(run, "train_loss", [1.0], first_step=-(2**63))
+    record(run, "train_loss", [2.0], first_step=2**63 - 1)
+    record(run, "train_loss", [3.0], first_step=0)
+
+    [curve] = reading.series(run, ["train_loss"], max_points=2)
+
+    assert [(bucket.first, bucket.last) for bucket in curve.buckets] == [(1.0, 1.0), (3.0, 2.0)]

@@ -1,0 +1,282 @@
+"""Recording metrics, and rewinding them."""
+
+import math
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from core.numbers import json_number
+from logs import appending
+from logs.lines import Line
+from metrics import recording
+from metrics.models import MetricPoint, MetricSeries
+from metrics.points import Point
+from runs.models import Run
+from tests.concurrency import in_parallel
+from tests.factories import RunFactory
+
+pytestmark = pytest.mark.django_db
+with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+
+NAN, INF = math.nan, math.inf
+
+
+def point(step, value, *, key="train_loss", at=0):
+    return Point(key, step, value, at)
+
+
+def stored(run, key="train_loss"):
+    points = MetricPoint.objects.filter(series__run=run, series__key=key)
+    return list(points.order_by("step", "timestamp_ms", "value").values_list("step", "value"))
+
+
+def series_of(run, key="train_loss"):
+    return MetricSeries.objects.get(run=run, key=key)
+
+
+# --- metrics ---------------------------------------------------------------------------------
+
+
+def test_points_are_stored_and_summarized():
+    run = RunFactory()
+
+    recording.record_metrics(run, [point(1, 3.0), point(2, 1.5), point(3, 2.0)])
+
+    series = series_of(run)
+    assert stored(run) == [(1, 3.0), (2, 1.5), (3, 2.0)]
+    assert (series.count, series.minimum, series.maximum) == (3, 1.5, 3.0)
+    assert (series.last_step, series.last_value) == (3, 2.0)
+    assert Run.objects.get(pk=run.pk).metrics == {"train_loss": 2.0}
+
+
+def test_points_sent_twice_are_stored_once():
+    run = RunFactory()
+    points = [point(1, 3.0), point(2, 1.5), point(2, 1.5)]
+
+    recording.record_metrics(run, points)
+    recording.record_metrics(run, points)
+
+    assert stored(run) == [(1, 3.0), (2, 1.5)]
+    assert series_of(run).count == 2
+
+
+def test_late_point_changes_the_summary_but_not_the_latest_value():
+    run = RunFactory()
+    recording.record_metrics(run, [point(10, 1.0)])
+
+    recording.record_metrics(run, [point(5, 9.0)])
+
+    series = series_of(run)
+    assert (series.count, series.maximum, series.last_step) == (2, 9.0, 10)
+    assert run.metrics == {"train_loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        (point(1, 9.0, at=9), point(2, 1.0, at=1)),
+        (point(2, 9.0, at=1), point(2, 1.0, at=2)),
+        (point(2, 1.0, at=1), point(2, 9.0, at=1)),
+        (point(2, 9.0, at=1), point(2, NAN, at=1)),
+    ],
+    ids=["greater step", "greater time", "greater value", "NaN is the greatest value"],
+)
+@pytest.mark.parametrize("order", ["in order", "reversed", "at once"])
+def test_latest_value_has_the_greatest_step_then_time_then_value(earlier, later, order):
+    run = RunFactory()
+    batches = {
+        "in order": [[earlier], [later]],
+        "reversed": [[later], [earlier]],
+        "at once": [[later, earlier]],
+    }[order]
+
+    for batch in batches:
+        recording.record_metrics(run, batch)
+
+    assert run.metrics["train_loss"] == json_number(later.value)
+
+
+def test_infinities_count_for_minimum_and_maximum_and_nan_does_not():
+    run = RunFactory()
+
+    recording.record_metrics(run, [point(1, NAN), point(2, INF), point(3, -INF), point(4, NAN)])
+
+    series = series_of(run)
+    assert (series.count, series.minimum, series.maximum) == (4, -INF, INF)
+    assert math.isnan(series.last_value)
+    assert run.metrics == {"train_loss": "NaN"}
+
+
+def test_series_of_only_nan_has_no_minimum_and_maximum():
+    run = RunFactory()
+
+    recording.record_metrics(run, [point(1, NAN)])
+    recording.record_metrics(run, [point(1, NAN)])
+
+    series = series_of(run)
+    assert (series.count, series.minimum, series.maximum) == (1, None, None)
+
+
+def test_infinities_are_strings_in_the_runs_metrics():
+    run = RunFactory()
+
+    recording.record_metrics(run, [point(1, INF, key="a"), point(1, -INF, key="b")])
+
+    assert run.metrics == {"a": "Infinity", "b": "-Infinity"}
+
+
+def test_gpu_utilization_is_shown_on_the_run_itself():
+    run = RunFactory()
+
+    recording.record_metrics(run, [point(1, 0.83, key="gpu_utilization")])
+    recording.record_metrics(run, [point(2, NAN, key="gpu_utilization")])
+
+    assert Run.objects.get(pk=run.pk).gpu_utilization == 0.83
+
+
+def test_query_count_does_not_depend_on_the_batch_size(django_assert_num_queries):
+    run = RunFactory()
+    recording.record_metrics(run, [point(0, 1.0, key=key) for key in "abc"])
+
+    # one statement stores the batch, one refreshes the run
+    with django_assert_num_queries(2):
+        recording.record_metrics(
+            run, [point(step, 1.0, key=key) for key in "abc" for step in range(1, 1001)]
+        )
+
+
+def test_run_with_too_many_metrics_is_rejected(monkeypatch):
+    monkeypatch.setattr(recording, "MAX_SERIES", 3)
+    run = RunFactory()
+    recording.record_metrics(run, [point(1, 1.0, key=key) for key in "abc"])
+
+    with pytest.raises(recording.TooManyMetrics):
+        recording.record_metrics(run, [point(2, 1.0, key=key) for key in "cd"])
+    recording.record_metrics(run, [point(2, 2.0, key=key) for key in "abc"])
+
+    assert set(run.metrics) == {"a", "b", "c"}
+    assert set(run.metrics.values()) == {2.0}
+
+
+def test_empty_batch_takes_no_queries(django_assert_num_queries):
+    run = RunFactory()
+
+    with django_assert_num_queries(0):
+        recording.record_metrics(run, [])
+        appending.append_log(run, [])
+
+
+@with_two_connections
+def test_concurrent_clients_create_a_new_series_once():
+    run = RunFactory()
+
+    def report(first):
+        with transaction.atomic():
+            locked = Run.objects.lock(run.pk)
+            recording.record_metrics(locked, [point(first + n, 1.0) for n in range(50)])
+
+    results = in_parallel(*(lambda first=first: report(first) for first in (0, 25, 50, 75)))
+
+    assert results == [None] * 4
+    assert series_of(run).count == len(stored(run)) == 125
+
+
+values = st.sampled_from([0.0, -0.0, 1.5, -2.0, 1e300, NAN, INF, -INF])
+points = st.builds(
+    Point,
+    key=st.sampled_from(["loss", "acc"]),
+    step=st.integers(-3, 5),
+    value=values,
+    timestamp_ms=st.integers(0, 2),
+)
+batches = st.lists(st.lists(points, max_size=8), max_size=6)
+
+
+def identity(item):
+    """A key with PostgreSQL's equality: NaN equals NaN, and 0.0 equals -0.0."""
+    value = "NaN" if math.isnan(item.value) else item.value + 0.0
+    return item.key, item.step, item.timestamp_ms, value
+
+
+def order(item):
+    """A sort key in which NaN is greater than any number, as in PostgreSQL."""
+    return item.step, item.timestamp_ms, math.isnan(item.value), item.value
+
+
+@given(batches=batches)
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_batches_in_any_order_store_exactly_the_set_of_points(batches):
+    with transaction.atomic():
+        run = RunFactory()
+        for batch in batches:
+            recording.record_metrics(run, batch)
+        recording.record_metrics(run, [item for batch in batches for item in batch])
+
+        expected = {identity(item): item for batch in batches for item in batch}
+        stored_keys = {
+            identity(Point(key, step, value, at))
+            for key, step, value, at in MetricPoint.objects.filter(series__run=run).values_list(
+                "series__key", "step", "value", "timestamp_ms"
+            )
+        }
+        assert stored_keys == expected.keys()
+        for series in run.series.all():
+            of_key = [item for item in expected.values() if item.key == series.key]
+            numbers = [item.value for item in of_key if not math.isnan(item.value)]
+            last = max(of_key, key=order)
+            assert series.count == len(of_key)
+            assert series.minimum == min(numbers, default=None)
+            assert series.maximum == max(numbers, default=None)
+            assert (series.last_step, series.last_timestamp_ms) == (last.step, last.timestamp_ms)
+            assert repr(series.last_value + 0.0) == repr(last.value + 0.0)
+            assert run.metrics[series.key] == json_number(series.last_value)
+
+
+# --- rewind ----------------------------------------------------------------------------------
+
+
+def test_rewind_deletes_later_points_and_updates_the_summaries():
+    run = RunFactory(step=30, progress=0.3)
+    recording.record_metrics(run, [point(step, float(step)) for step in (10, 20, 30)])
+    recording.record_metrics(run, [point(30, 0.5, key="eval_loss")])
+
+    deleted = recording.rewind(run, 20)
+
+    run.refresh_from_db()
+    series = series_of(run)
+    assert deleted == 2
+    assert stored(run) == [(10, 10.0), (20, 20.0)]
+    assert (series.count, series.minimum, series.maximum) == (2, 10.0, 20.0)
+    assert (series.last_step, series.last_value) == (20, 20.0)
+    assert run.metrics == {"train_loss": 20.0}
+    assert (run.step, run.progress) == (20, 0.2)
+    assert series_of(run, "eval_loss").count == 0
+
+
+def test_rewind_keeps_other_runs_and_the_log():
+    run, other = RunFactory(step=30), RunFactory()
+    recording.record_metrics(run, [point(30, 1.0)])
+    recording.record_metrics(other, [point(30, 1.0)])
+    appending.append_log(run, [Line.new("it was printed")])
+
+    recording.rewind(run, 0)
+
+    assert stored(other) == [(30, 1.0)]
+    assert run.log_lines.count() == 1
+
+
+def test_points_reported_again_after_a_rewind_are_stored():
+    run = RunFactory(step=30)
+    recording.record_metrics(run, [point(10, 1.0), point(20, 5.0)])
+    recording.rewind(run, 10)
+
+    recording.record_metrics(run, [point(20, 4.0)])
+
+    series = series_of(run)
+    assert stored(run) == [(10, 1.0), (20, 4.0)]
+    assert (series.count, series.maximum, series.last_value) == (2, 4.0, 4.0)

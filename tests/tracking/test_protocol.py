@@ -1,0 +1,29 @@
+"""Behavior of every MLflow protocol URL."""
+
+import pytest
+
+from tests.clients import ApiClient
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def api():
+    return ApiClient()
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "delete"])
+def test_unknown_endpoint_is_an_mlflow_error(api, method):
+    response = getattr(api, method)("/api/2.0/mlflow/nothing/here", content_type="application/json")
+
+    assert response.status_code == 404
+    assert response.json()["error_code"] == "ENDPOINT_NOT_FOUND"
+
+
+def test_unauthenticated_request_is_an_mlflow_error(api, settings):
+    settings.OPEN_MODE = False
+
+    response = api.get("/api/2.0/mlflow/nothing/here")
+
+    assert response.status_code == 401
+    assert response.json()["error_code"] == "UNAUTHENTICATED"

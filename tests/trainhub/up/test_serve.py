@@ -1,0 +1,98 @@
+"""`manage.py serve --migrate` in production, as docker-compose.yml starts it."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from tests.http import Api
+from tests.processes import lives
+from tests.up_process import REPOSITORY, free_port, wait_until
+
+pytestmark = pytest.mark.xdist_group("serve")  # one server for all
+
+
+@pytest.fixture(scope="module")
+def database_url() -> Iterator[str]:
+    """An empty database, separate from the test database."""
+    name = f"serve_{secrets.token_hex(4)}"
+    url = os.environ["DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield re.sub(r"/[^/?]*(\?|\Z)", rf"/{name}\1", url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def server(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[subprocess.Popen[bytes], Api]]:
+    """The running server, with its database migrated, and a client for it."""
+    data_dir: Path = tmp_path_factory.mktemp("serve")
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "TRAINHUB_DATA_DIR": str(data_dir),
+        "TRAINHUB_PORT": str(port),
+        "TRAINHUB_PRODUCTION": "true",
+        "TRAINHUB_OPEN_MODE": "false",
+        "TRAINHUB_ALLOWED_HOSTS": "localhost,127.0.0.1,",
+    }
+    with (data_dir / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve", "--migrate"],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    api = Api(f"http://127.0.0.1:{port}")
+
+    def is_ready() -> bool:
+        assert process.poll() is None, (data_dir / "log").read_text()
+        try:
+            return api.get("/readyz").status == 401  # ready; 401 because sign-in is required
+        except OSError:
+            return False
+
+    try:
+        wait_until(is_ready, 60, "/readyz no longer answers 503")
+        yield process, api
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_health_needs_no_sign_in(server: tuple[subprocess.Popen[bytes], Api]):
+    _process, api = server
+
+    assert api.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize("path", ["/projects", "/schema", "/docs", "/redoc"])
+def test_api_requires_sign_in(server: tuple[subprocess.Popen[bytes], Api], path: str):
+    _process, api = server
+
+    assert api.get(path).status == 401
+
+
+# Must be the last test: it stops the server.
+def test_sigterm_stops_the_server_and_its_processes(server: tuple[subprocess.Popen[bytes], Api]):
+    process, _api = server
+    forks = psutil.Process(process.pid).children()
+    assert forks
+
+    process.terminate()
+
+    assert process.wait(timeout=10) == 0
+    assert [fork for fork in forks if lives(fork)] == []

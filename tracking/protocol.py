@@ -1,0 +1,144 @@
+"""MLflow's REST protocol on the wire: decoding requests, encoding responses and errors.
+
+Follows protobuf's JSON mapping: 64-bit integers may be strings; NaN and the infinities are the
+strings "NaN", "Infinity", "-Infinity"; unknown fields are ignored.
+https://protobuf.dev/programming-guides/json/
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import update_wrapper, wraps
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
+
+import msgspec
+import orjson
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+
+from accounts.authentication import caller_of
+from core.json import read_bounded
+from tracking.errors import InvalidParameter, MlflowError, as_mlflow_error
+
+logger = logging.getLogger(__name__)
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Message(msgspec.Struct):
+    """A request. Each endpoint has a subclass, whose fields are named as in the protocol."""
+
+
+class Empty(Message):
+    """A request without fields."""
+
+
+M = TypeVar("M", bound=Message)
+Response: TypeAlias = Mapping[str, Any] | HttpResponseBase
+
+
+class View:
+    """An endpoint of the protocol, served by ``handle(request, caller, **path arguments)``.
+
+    Expected TrainHub errors become MLflow errors. Any other exception is a bug, which Django turns
+    into a 500.
+    """
+
+    csrf_exempt = True  # callers send tokens, see caller_of
+    login_required = False  # the view authenticates callers itself
+
+    def __init__(self, handle: Callable[..., Response], methods: Sequence[str]) -> None:
+        update_wrapper(self, handle)
+        self._handle = handle
+        self._methods = methods
+
+    def __call__(self, request: HttpRequest, **arguments: str) -> HttpResponseBase:
+        try:
+            return self._respond(request, arguments)
+        except Exception as error:
+            mlflow_error = as_mlflow_error(error)
+            if mlflow_error is None:
+                raise
+            return error_response(mlflow_error)
+
+    def _respond(self, request: HttpRequest, arguments: dict[str, str]) -> HttpResponseBase:
+        caller = caller_of(request)  # first, so that unauthenticated callers learn nothing
+        if request.method not in self._methods:
+            raise MlflowError("ENDPOINT_NOT_FOUND", _("Endpoint not found."))
+        response = self._handle(request, caller, **arguments)
+        return response if isinstance(response, HttpResponseBase) else json_response(response)
+
+
+def endpoint(*methods: str, message: type[M]) -> Callable[[Callable[..., Response]], View]:
+    """Decorate a function ``(caller, message, **path arguments)`` that returns a JSON object.
+
+    The message is decoded from the query of a GET request and from the JSON body of any other.
+    """
+    decoder = msgspec.json.Decoder(message, strict=False)
+
+    def decorate(handle: Callable[..., Response]) -> View:
+        @wraps(handle)
+        def read_and_handle(request: HttpRequest, caller: User, **arguments: str) -> Response:
+            return handle(caller, _read(request, message, decoder), **arguments)
+
+        return View(read_and_handle, methods)
+
+    return decorate
+
+
+def protocol_view(*methods: str) -> Callable[[Callable[..., Response]], View]:
+    """Like ``endpoint``, for a function ``(request, caller, **path arguments)`` that reads the body
+    itself, such as artifact bytes."""
+    return lambda handle: View(handle, methods)
+
+
+def _read(request: HttpRequest, message: type[M], decoder: msgspec.json.Decoder[M]) -> M:
+    try:
+        if request.method == "GET":
+            return msgspec.convert(_query(request, message), message, strict=False)
+        return decoder.decode(read_bounded(request) or b"{}")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidParameter(
+            _("The request is malformed: %(reason)s.") % {"reason": error}
+        ) from None
+
+
+def _query(request: HttpRequest, message: type[Message]) -> dict[str, Any]:
+    """The query parameters; as lists where ``message`` expects a list."""
+    lists = {
+        field.name
+        for field in msgspec.structs.fields(message)
+        if any(get_origin(kind) is list for kind in (field.type, *get_args(field.type)))
+    }
+    return {
+        name: request.GET.getlist(name) if name in lists else text
+        for name, text in request.GET.items()
+    }
+
+
+def storable_text(text: str, *, name: str) -> str:
+    """Return ``text`` if PostgreSQL can store it. Raises InvalidParameter for NUL characters."""
+    if "\x00" in text:
+        raise InvalidParameter(_("%(name)s contains a NUL character.") % {"name": name})
+    return text
+
+
+def json_response(content: Mapping[str, Any], status: int = 200) -> HttpResponse:
+    return HttpResponse(orjson.dumps(content), status=status, content_type="application/json")
+
+
+def error_response(error: MlflowError) -> HttpResponse:
+    response = json_response(
+        {"error_code": error.error_code, "message": error.message}, error.status
+    )
+    if error.error_code == "UNAUTHENTICATED":
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+@protocol_view("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+def endpoint_not_found(request: HttpRequest, caller: User, **arguments: str) -> Response:
+    raise MlflowError("ENDPOINT_NOT_FOUND", _("Endpoint not found."))

@@ -1,0 +1,57 @@
+"""A demo project with queued runs, so that the first visit shows live runs."""
+
+from typing import Any, Final
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from projects.models import Project
+from runs import actions
+from runs.models import GpuPool, Recipe
+
+PROJECT: Final[dict[str, Any]] = {
+    "name": "中文摘要系统",
+    "description": "对科研文章进行自动摘要",
+    "objective": "降低阅读时间",
+    "task_type": "文本摘要",
+    "base_model": "llama-2-13b",
+    "owner": "小李",
+    "tags": ["科研", "第一阶段"],
+    "default_hyperparameters": {"learning_rate": 3e-5, "batch_size": 16},
+}
+
+# The second waits for the GPUs of the first, to demonstrate the queue.
+SIMULATED_RUNS: Final[list[dict[str, Any]]] = [
+    {
+        "dataset": "中文科技论文语料",
+        "hyperparameters": {"learning_rate": 2e-5, "batch_size": 32, "num_epochs": 3},
+        "resources": {"gpu_type": "A100", "gpu_count": 4},
+    },
+    {
+        "dataset": "中文科技论文语料",
+        "hyperparameters": {"num_epochs": 3},
+        "resources": {"gpu_type": "A100", "gpu_count": 8},
+    },
+]
+
+# A real training run: it trains on the texts in this repository and needs no GPU.
+CHAR_LM_RUN: Final[dict[str, Any]] = {
+    "name": "char-lm",
+    "model": "char-lm",
+    "hyperparameters": {"learning_rate": 3e-3, "batch_size": 512, "max_steps": 400},
+}
+
+
+def load_demo(by: User) -> Project | None:
+    """Create the demo project, unless any project exists or ever existed. Atomic."""
+    with transaction.atomic():
+        if Project.history.exists():
+            return None
+        GpuPool.objects.get_or_create(gpu_type="A100", defaults={"capacity": 8})
+        project = Project.create(PROJECT, by=by)
+        for run in SIMULATED_RUNS:
+            actions.create_run(project, by=by, **run)
+        char_lm = Recipe.objects.filter(name="char-lm", enabled=True).first()
+        if char_lm is not None:
+            actions.create_run(project, by=by, recipe=char_lm, **CHAR_LM_RUN)
+    return project
