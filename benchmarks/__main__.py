@@ -1,4 +1,4 @@
-"""make bench: TrainHub beside its peers and its limits, all on this machine, one after another.
+"""make bench: compare TrainHub with its peers and its limits, one after another on this machine.
 
 python -m benchmarks [--only log-batch,run-detail] [--quick] [--points 100000000] [--record]
 """
@@ -17,7 +17,7 @@ from benchmarks.bench import Bench, Subjects
 from benchmarks.client import Pace
 from benchmarks.database import running_cluster
 from benchmarks.environments import BENCH, ROOT, versions
-from benchmarks.report import Row, machine, markdown, record, say
+from benchmarks.report import Row, machine, markdown, print_line, record
 
 SUBJECTS: Final[Subjects] = writing.SUBJECTS | unmodified.SUBJECTS | reading.SUBJECTS
 PACE: Final = Pace()
@@ -33,8 +33,8 @@ def main() -> int:
     with running_cluster(options.directory) as cluster:
         about = machine(versions())
         if options.quick:
-            about.append("QUICK: these figures only say that everything works")
-        say("\n".join(about))
+            about.append("QUICK: these figures only show that everything works")
+        print_line("\n".join(about))
         bench = Bench(
             cluster,
             options.directory,
@@ -45,45 +45,50 @@ def main() -> int:
         )
         for name in names:
             subject = SUBJECTS[name]
-            say(f"\n{name}: {subject.title}")
+            print_line(f"\n{name}: {subject.title}")
             started = time.monotonic()
             try:
                 sections[subject.title] = rows = subject.measure(bench)
-            except Exception:  # the others are measured all the same
+            except Exception:  # measure the other subjects anyway
                 failed.append(name)
-                say(traceback.format_exc())
+                print_line(traceback.format_exc())
             else:
-                say("\n".join(f"  {row}" for row in rows))
-            say(f"  ({time.monotonic() - started:.0f} s)")
+                print_line("\n".join(f"  {row}" for row in rows))
+            print_line(f"  ({time.monotonic() - started:.0f} s)")
     figures = markdown(about, sections)
     FIGURES.write_text(figures)
     if options.record and not failed:
         record(ROOT / "docs" / "benchmarks.md", figures)
     missed = [row for rows in sections.values() for row in rows if (row.margin or 0) < 0]
-    say(f"\n{len(missed)} bars missed" + "".join(f"\n  {row}" for row in missed))
+    print_line(f"\n{len(missed)} bars missed" + "".join(f"\n  {row}" for row in missed))
     if failed:
-        say(f"Not measured: {', '.join(failed)}")
+        print_line(f"Not measured: {', '.join(failed)}")
     return 1 if failed else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", default="", help=f"some of {','.join(SUBJECTS)}")
-    parser.add_argument("--quick", action="store_true", help="does it work? seconds, no figures")
-    parser.add_argument("--points", type=int, default=10_000_000, help="stored, for volume")
+    parser.add_argument("--only", default="", help=f"subjects: {','.join(SUBJECTS)}")
+    parser.add_argument("--quick", action="store_true", help="only check that everything works")
+    parser.add_argument("--points", type=int, default=10_000_000, help="stored points for volume")
     parser.add_argument(
-        "--all-series", action="store_true", help="list: 20 million rows of metrics too"
+        "--all-series", action="store_true", help="for list: add 20 million rows of metrics"
     )
-    parser.add_argument("--record", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument(
-        "--directory", type=Path, default=BENCH / "run", help="for the database; is emptied"
+        "--record", action="store_true", help="write the figures to docs/benchmarks.md"
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=BENCH / "run",
+        help="for the database; its contents are deleted",
     )
     options = parser.parse_args()
     unknown = set(filter(None, options.only.split(","))) - set(SUBJECTS)
     if unknown:
-        parser.error(f"no such subject: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown subjects: {', '.join(sorted(unknown))}")
     if options.record and (options.only or options.quick):
-        parser.error("only a whole run is recorded")
+        parser.error("--record requires a full run")
     return options
 
 

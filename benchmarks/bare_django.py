@@ -1,6 +1,6 @@
-"""The least that Django can do: one view that returns {}, no middleware, no database.
+"""A minimal Django app: one view that returns {}, no middleware, no database.
 
-python -m benchmarks.bare_django PORT serves it as trainhub/web_server.py serves TrainHub.
+python -m benchmarks.bare_django PORT serves it with the settings of trainhub/up/web_server.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if not settings.configured:
 
 
 def empty(request: HttpRequest, rest: str) -> HttpResponse:
-    # Else granian sends it in chunks; TrainHub has a middleware that says it.
+    # Without it granian sends chunks; in TrainHub a middleware sets it.
     return HttpResponse(b"{}", headers={"Content-Length": "2"}, content_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""What every measurement is given."""
+"""The context of every measurement."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from benchmarks.servers import Server
 @dataclass(frozen=True, slots=True)
 class Bench:
     cluster: Cluster
-    directory: Path  # for logs and files of the servers
+    directory: Path  # for the servers' logs and files
     pace: Pace
-    points: int  # stored beforehand where the size of the table is the subject
-    all_series: bool  # also the rows that a list must not read
-    quick: bool  # small tables and short runs: whether everything works, not how fast
+    points: int  # stored beforehand by the volume subject
+    all_series: bool  # add the rows that a list must not read
+    quick: bool  # small tables and short runs: only check that everything works
 
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
@@ -40,7 +40,7 @@ class Bench:
         return servers.bare_django(self.cluster, self.directory)
 
     def ours_and_peers(self) -> Iterator[tuple[str, Server]]:
-        """One after the other, under the names "ours", "FastTrackML", "MLflow"."""
+        """Run one server after another: "ours", "FastTrackML", "MLflow"."""
         for name, serving in (
             ("ours", self.trainhub()),
             ("FastTrackML", self.fasttrackml()),

@@ -1,4 +1,4 @@
-"""Requests that write points: endless, each with points never sent before."""
+"""Endless iterators of requests that write points; no point is repeated."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from benchmarks.client import request
 from benchmarks.servers import API
 
 START_MS: Final = 1_790_000_000_000
-STEP_MS: Final = 1_000  # a step of the trainings takes a second
+STEP_MS: Final = 1_000  # a training step takes a second
 
 
 def batches(
     names: Sequence[str], steps: int, encode: Callable[[list[dict[str, Any]]], bytes]
 ) -> Iterator[bytes]:
-    """Bodies of points: every metric at each of so many steps, step by step."""
+    """Request bodies with a point of every metric at each of ``steps`` steps."""
     rnd = random.Random(names[0])
     step = 0
     while True:
@@ -38,7 +38,7 @@ def batches(
         step += steps
 
 
-def names_of(count: int) -> list[str]:
+def metric_names(count: int) -> list[str]:
     return [f"train/metric_{number}" for number in range(count)]
 
 
@@ -61,12 +61,12 @@ def log_metric(run_id: str, key: str = "loss") -> Iterator[bytes]:
 
 
 def rest_batch(project_id: str, run_id: str, names: Sequence[str], steps: int) -> Iterator[bytes]:
-    """TrainHub's own endpoint, with the times as texts."""
+    """TrainHub's own endpoint, with timestamps as ISO 8601 text."""
     path = f"/projects/{project_id}/runs/{run_id}/metrics"
 
     def encode(points: list[dict[str, Any]]) -> bytes:
         for point in points:
-            seconds = point["timestamp"] // 1000  # STEP_MS keeps to whole seconds
+            seconds = point["timestamp"] // 1000  # STEP_MS is whole seconds
             point["timestamp"] = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}Z"
         return request("POST", path, orjson.dumps({"points": points}))
 

@@ -1,8 +1,8 @@
-"""A lean HTTP client: as little of the machine as can be, since the servers share it.
+"""A lean HTTP client that uses little CPU, because the servers share the machine.
 
-Connections are kept open and driven by one epoll loop without threads; requests are bytes made
-ready before the clock starts; every answer's status is checked. Each connection sends its next
-request when the last is answered (a closed loop).
+Connections are persistent and driven by one epoll loop without threads; requests are encoded
+before the clock starts; the status of every response is checked. Each connection sends its next
+request when it has received the last response (a closed loop).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ RECEIVE_BYTES: Final = 1 << 18
 TIMEOUT_SECONDS: Final = 120
 
 
-class UnexpectedAnswer(Exception):
-    """A server said something else than 2xx, or hung up."""
+class UnexpectedResponse(Exception):
+    """A server returned a status other than 2xx or closed the connection."""
 
 
 def request(method: str, path: str, body: bytes = b"") -> bytes:
@@ -41,11 +41,11 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 class Connection:
-    """One kept-alive connection with at most one request under way.
+    """One persistent connection with at most one request in flight.
 
-    ``quickack``: acknowledge at once what the server sends (TCP_QUICKACK before each read). A
-    server that sends head and body apart without TCP_NODELAY otherwise waits 40 ms for that, and
-    the figure would be one of TCP, not of the server.
+    ``quickack``: acknowledge what the server sends immediately (TCP_QUICKACK before each read). A
+    server that sends headers and body separately without TCP_NODELAY otherwise waits 40 ms for the
+    acknowledgment, and the figure would measure TCP, not the server.
     """
 
     def __init__(self, port: int, *, quickack: bool = True) -> None:
@@ -66,12 +66,12 @@ class Connection:
         self._socket.sendall(message)
 
     def receive(self) -> bytes | None:
-        """Read what has come: the answer's body once it is whole, until then None."""
+        """Read what has arrived; return the response body once it is complete, else None."""
         if self._quickack:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         chunk = self._socket.recv(RECEIVE_BYTES)
         if not chunk:
-            raise UnexpectedAnswer("The server hung up.")
+            raise UnexpectedResponse("The server closed the connection.")
         received = self._received = self._received + chunk if self._received else chunk
         end = received.find(b"\r\n\r\n")
         if end < 0:
@@ -81,7 +81,7 @@ class Connection:
             return None
         self._received = b""
         if not received.startswith(b"HTTP/1.1 2"):
-            raise UnexpectedAnswer(received[:600].decode(errors="replace"))
+            raise UnexpectedResponse(received[:600].decode(errors="replace"))
         return received[body_at:]
 
     def exchange(self, message: bytes) -> bytes:
@@ -95,12 +95,12 @@ def _content_length(received: bytes, end: int) -> int:
     head = received[:end].lower()
     at = head.find(b"content-length:")
     if at < 0:
-        raise UnexpectedAnswer(f"An answer without a length: {received[:300]!r}")
+        raise UnexpectedResponse(f"No Content-Length in the response: {received[:300]!r}")
     return int(head[at + 15 :].split(b"\r\n", 1)[0])
 
 
 def call(port: int, method: str, path: str, content: Mapping[str, Any] | None = None) -> Any:
-    """One request on a connection of its own; the JSON that comes back."""
+    """Send one request on a separate connection and return the JSON response."""
     connection = Connection(port)
     try:
         body = b"" if content is None else json.dumps(content).encode()
@@ -114,14 +114,14 @@ def call(port: int, method: str, path: str, content: Mapping[str, Any] | None = 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one repetition gave."""
+    """The result of one repetition."""
 
     seconds: float
     latencies_ms: list[float]  # sorted
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses per second."""
         return len(self.latencies_ms) / self.seconds
 
     @property
@@ -132,7 +132,7 @@ class Load:
 def drive(
     port: int, feeds: Sequence[Iterator[bytes]], seconds: float, *, quickack: bool = True
 ) -> Load:
-    """One connection a feed, for so long or until a feed is empty."""
+    """Run one connection per feed, for ``seconds`` or until a feed is empty."""
     connections = [Connection(port, quickack=quickack) for _ in feeds]
     sources = {
         connection.fileno(): (connection, feed)
@@ -148,8 +148,8 @@ def drive(
         deadline = started + seconds
         for connection, feed in sources.values():
             connection.send(next(feed))
-        under_way = len(sources)
-        while under_way:
+        in_flight = len(sources)
+        while in_flight:
             for number, _event in poll.poll():
                 connection, feed = sources[number]
                 if connection.receive() is None:
@@ -158,7 +158,7 @@ def drive(
                 latencies.append(1000 * (now - connection.sent_at))
                 message = next(feed, None) if now < deadline else None
                 if message is None:
-                    under_way -= 1
+                    in_flight -= 1
                     deadline = min(deadline, now)
                 else:
                     connection.send(message)
@@ -172,7 +172,7 @@ def drive(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often and for how long everything is measured."""
+    """How often and how long each load is measured."""
 
     repetitions: int = 5
     seconds: float = 3.0
@@ -184,8 +184,8 @@ class Measured:
     """Several repetitions of one load."""
 
     loads: list[Load]
-    answers: int  # of the warm-up too
-    cpu_seconds: dict[str, float] = field(default_factory=dict)  # who used it, without the warm-up
+    responses: int  # including the warm-up
+    cpu_seconds: dict[str, float] = field(default_factory=dict)  # by process, without the warm-up
 
     @property
     def rate(self) -> float:
@@ -204,8 +204,8 @@ class Measured:
         return [load.p95_ms for load in self.loads]
 
     @property
-    def cpu_per_answer(self) -> str:
-        """Who spent how many microseconds of a core on one answer."""
+    def cpu_per_response(self) -> str:
+        """CPU time per response in microseconds, by process."""
         count = sum(len(load.latencies_ms) for load in self.loads)
         return ", ".join(
             f"{who} {1e6 * used / count:,.0f} µs" for who, used in self.cpu_seconds.items()
@@ -220,12 +220,12 @@ def measure(
     quickack: bool = True,
     watched: Watched | None = None,
 ) -> Measured:
-    """A warm-up, then repetitions; requests are taken from their feed, and made, between them."""
+    """Warm up, then repeat the load; requests are generated between repetitions."""
     warm_up = drive(port, feeds, pace.warm_up_seconds, quickack=quickack)
-    answers = len(warm_up.latencies_ms)
+    responses = len(warm_up.latencies_ms)
     count = math.ceil(1.6 * warm_up.rate * pace.seconds / len(feeds)) + 4
     loads: list[Load] = []
-    used: Counter[str] = Counter()  # seconds of a core
+    used: Counter[str] = Counter()  # CPU seconds
     for _ in range(pace.repetitions):
         ready = [iter(list(islice(feed, count))) for feed in feeds]
         if watched:
@@ -233,5 +233,5 @@ def measure(
         loads.append(drive(port, ready, pace.seconds, quickack=quickack))
         if watched:
             used.update(watched.cpu_seconds())
-        answers += len(loads[-1].latencies_ms)
-    return Measured(loads, answers, dict(used))
+        responses += len(loads[-1].latencies_ms)
+    return Measured(loads, responses, dict(used))

@@ -1,6 +1,6 @@
-"""Many runs like one that was made through the API, with other values: by SQL, in seconds.
+"""Clone a run that was created through the API many times, with other values: by SQL, in seconds.
 
-Rows are copies of whole real ones, so that every column is as the server itself sets it.
+Rows are full copies of real ones, so every column has the value that the server sets.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Final
 from benchmarks import bodies
 from benchmarks.servers import Server
 
-METRICS: Final = 20  # of a run, where nothing else is said
+METRICS: Final = 20  # per run, by default
 PARAMS: Final = 5
 
-# The value of a metric in run number i: spread evenly over 0 … 1, and the same on every server.
+# The value of a metric in run number i: evenly distributed over 0 … 1, the same on every server.
 # k is the number at the end of the metric's name.
 VALUE: Final = "((i::bigint * 7919 * (k + 3)) %% 10007) / 10007::float8"
 NUMBERED: Final = "LATERAL (SELECT substring(key from '[0-9]+$')::int AS k) AS numbered"
@@ -21,26 +21,26 @@ RUNS: Final = "generate_series(1, %(count)s) AS i"
 
 
 def full_run(server: Server, metrics: int = METRICS) -> tuple[str, str]:
-    """The ids of an experiment and of a run in it that has params, and a point of each metric."""
+    """Create a run with params and one point per metric; return its experiment id and run id."""
     experiment_id = server.new_experiment()
     run_id = server.new_run(experiment_id)
     params = [{"key": f"param_{number}", "value": f"{number}.5"} for number in range(PARAMS)]
     points = [
         {"key": name, "value": 0.5, "step": 1, "timestamp": bodies.START_MS}
-        for name in bodies.names_of(metrics)
+        for name in bodies.metric_names(metrics)
     ]
     server.post("runs/log-batch", {"run_id": run_id, "metrics": points, "params": params})
     return experiment_id, run_id
 
 
 def clone_runs(server: Server, run_id: str, count: int, *, series: bool = True) -> None:
-    """``count`` more runs of the same experiment, each a second older than the last.
+    """Add ``count`` runs to the same experiment, each a second older than the last.
 
-    ``series``: with the rows of their metrics; without, TrainHub's have them in their own row alone
-    (where lists read them).
+    ``series``: also copy the rows of their metrics; without it, TrainHub's runs have metrics only
+    in their own row (which lists read).
     """
     for table, statement in (TRAINHUB if server.name == "TrainHub" else PEERS).items():
-        if table != "runs_metricseries" or series:
+        if table != "metrics_metricseries" or series:
             server.cluster.execute(server.database, statement, run_id=run_id, count=count)
     server.cluster.settle(server.database)
 
@@ -61,12 +61,12 @@ TRAINHUB: Final = {
         )) AS made
         WHERE run.id = %(run_id)s
     """,
-    "runs_metricseries": f"""
-        INSERT INTO runs_metricseries
+    "metrics_metricseries": f"""
+        INSERT INTO metrics_metricseries
         SELECT made.*
-        FROM runs_metricseries AS series, {NUMBERED}, {RUNS},
+        FROM metrics_metricseries AS series, {NUMBERED}, {RUNS},
             LATERAL jsonb_populate_record(series, jsonb_build_object(
-                'id', nextval(pg_get_serial_sequence('runs_metricseries', 'id')),
+                'id', nextval(pg_get_serial_sequence('metrics_metricseries', 'id')),
                 'run_id', 'run_' || lpad(i::text, 12, '0'),
                 'minimum', {VALUE}, 'maximum', {VALUE}, 'last_value', {VALUE}
             )) AS made
@@ -82,7 +82,7 @@ PEERS: Final = {
             'run_uuid', md5(i::text),
             'name', 'run-' || i,
             'start_time', run.start_time - 1000 * i,
-            'row_num', i  -- of FastTrackML alone
+            'row_num', i  -- only in FastTrackML
         )) AS made
         WHERE run.run_uuid = %(run_id)s
     """,

@@ -1,6 +1,6 @@
-"""One PostgreSQL for every server, as TrainHub brings it along, with a database for each of them.
+"""The PostgreSQL that TrainHub includes, shared by all servers, with a separate database for each.
 
-Durability is at its default (fsync and synchronous_commit on), for all alike.
+Durability settings are the defaults (fsync and synchronous_commit on) for all servers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from trainhub.embedded_postgres import PORT, USER, EmbeddedPostgres
+from trainhub.up.embedded_postgres import PORT, USER, EmbeddedPostgres
 
 NO_QUERIES = r"(BEGIN|COMMIT|ROLLBACK|SET|SHOW|SELECT 1$|ALTER SYSTEM|SELECT pg_reload_conf)"
 
@@ -52,14 +52,14 @@ class Cluster:
 
     def has(self, database: str) -> bool:
         with self.connect() as connection:
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
-            return found.fetchone() is not None
+            cursor = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
+            return cursor.fetchone() is not None
 
     def create(self, database: str, template: str = "template1") -> None:
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
         with self.connect() as connection:
             connection.execute(statement.format(sql.Identifier(database), sql.Identifier(template)))
-            # What filling it has left to write must not fall into a measurement.
+            # Flush pending writes now, so that they do not affect a measurement.
             connection.execute("CHECKPOINT")
 
     def drop(self, database: str) -> None:
@@ -72,45 +72,45 @@ class Cluster:
             connection.execute(statement.encode(), parameters or None)
 
     def value(self, database: str, query: str, **parameters: Any) -> Any:
-        """The first column of the first row."""
+        """Return the first column of the first row."""
         with self.connect(database) as connection:
             row = connection.execute(query.encode(), parameters or None).fetchone()
         assert row is not None
         return row[0]
 
     def settle(self, database: str) -> None:
-        """Statistics, visibility and disk as they are some time after much was written."""
+        """Update statistics and visibility map and flush to disk, as after normal operation."""
         self.execute(database, "VACUUM (ANALYZE)")
         self.execute(database, "CHECKPOINT")
 
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
-        """The first lines of what is executed within, by anybody: from the server's log.
+        """Collect the first line of every statement that any client executes, from the server log.
 
-        Without what opens and closes transactions, and what drivers do to set up.
+        Transaction control and the setup statements of drivers are omitted.
         """
-        found: list[str] = []
+        statements: list[str] = []
         self._log_statements("all")
         offset = self.log_path.stat().st_size
         try:
-            yield found
+            yield statements
         finally:
             self._log_statements("none")
         text = self.log_path.read_bytes()[offset:].decode(errors="replace")
         for statement in re.findall(r"LOG:  (?:statement|execute [^:]*):\s+(.*)", text):
             if not re.match(NO_QUERIES, statement):
-                found.append(statement)
+                statements.append(statement)
 
-    def _log_statements(self, which: str) -> None:
+    def _log_statements(self, setting: str) -> None:
         with self.connect() as connection:
-            connection.execute(f"ALTER SYSTEM SET log_statement = '{which}'".encode())
+            connection.execute(f"ALTER SYSTEM SET log_statement = '{setting}'".encode())
             connection.execute("SELECT pg_reload_conf()")
-        time.sleep(0.5)  # every session hears of it
+        time.sleep(0.5)  # until every session has reloaded
 
 
 @contextmanager
 def running_cluster(directory: Path) -> Iterator[Cluster]:
-    """A PostgreSQL that is there for this run alone. The directory is emptied first."""
+    """Run a PostgreSQL for this benchmark only. The directory is deleted first."""
     cluster = Cluster(directory / "postgres")
     cluster.stop()
     shutil.rmtree(directory, ignore_errors=True)

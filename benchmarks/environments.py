@@ -1,6 +1,6 @@
-"""Virtual environments of the peers, each of its own: what they need must not mix with TrainHub's.
+"""A separate virtual environment for each peer, so their packages do not conflict with TrainHub's.
 
-BENCH_PEERS names a folder that has them ready (mlflow, fasttrackml, mlflow-client, profiler).
+BENCH_PEERS is a folder with existing environments (mlflow, fasttrackml, mlflow-client, profiler).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from trainhub.embedded_postgres import POSTGRES_MAJOR
+from trainhub.up.postgres_account import POSTGRES_MAJOR
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BENCH: Final = ROOT / ".bench"
@@ -29,7 +29,7 @@ PACKAGES: Final = {
 
 
 def program(environment: str, name: str) -> str:
-    """The path of a program of that environment, which is made first where it is missing."""
+    """Return the path of a program in an environment, which is created if missing."""
     ready = Path(os.environ.get("BENCH_PEERS", BENCH / "peers")) / environment
     if (ready / "bin" / name).exists():
         return str(ready / "bin" / name)
@@ -46,11 +46,11 @@ def program(environment: str, name: str) -> str:
 
 
 def versions() -> list[str]:
-    """What the peers are, as they are installed."""
-    found = []
+    """Return the installed versions of the peers."""
+    peers = []
     for environment, package in PACKAGES.items():
         code = f"from importlib.metadata import version; print(version({package!r}), end='')"
         command = [program(environment, "python"), "-c", code]
         number = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found.append(f"{package} {number}")
-    return [", ".join([*found, f"PostgreSQL {POSTGRES_MAJOR} (embedded, defaults of durability)"])]
+        peers.append(f"{package} {number}")
+    return [", ".join([*peers, f"PostgreSQL {POSTGRES_MAJOR} (embedded, defaults of durability)"])]

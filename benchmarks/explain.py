@@ -1,4 +1,4 @@
-"""What PostgreSQL does for the statements that run most often: EXPLAIN (ANALYZE, BUFFERS).
+"""Query plans of the most frequent statements: EXPLAIN (ANALYZE, BUFFERS).
 
 python -m benchmarks.explain PROJECT_ID RUN_ID, with DATABASE_URL set; see benchmarks/profile.py.
 It writes to that run.
@@ -17,18 +17,18 @@ import psycopg
 from django.db import transaction
 from psycopg import sql
 
-from trainhub.database import Statement
+from core.database import Statement
 
-REPETITIONS = 10  # after so many a connection has settled on a plan, and caches are filled
+REPETITIONS = 10  # until the connection has settled on a plan and caches are warm
 
 
 def plans(project_id: str, run_id: str) -> Iterator[str]:
-    from runs.ingestion import record_points
-    from runs.points import Points
+    from metrics.points import Points
+    from metrics.recording import record_points
     from runs.run_json import run_detail
 
     def record(keys: int, steps: int, first: int = 2**40) -> None:
-        """By default where there is no point yet."""
+        """By default at steps that have no points yet."""
         count = keys * steps
         record_points(
             run_id,
@@ -40,7 +40,7 @@ def plans(project_id: str, run_id: str) -> Iterator[str]:
             ),
         )
 
-    record(1000, 1, first=0)  # there are its series now
+    record(1000, 1, first=0)  # creates the series
     yield from explained("run detail", lambda: run_detail(project_id, run_id))
     yield from explained("a point", lambda: record(1, 1))
     yield from explained("a batch of 20 × 50 points", lambda: record(20, 50))
@@ -48,37 +48,37 @@ def plans(project_id: str, run_id: str) -> Iterator[str]:
 
 
 def explained(title: str, work: Callable[[], object]) -> Iterator[str]:
-    """The plans of the statements that ``work`` runs; of their times, the last of several."""
-    run, asked = Statement._run, []
+    """Yield the plans of the statements that ``work`` executes, each from its last repetition."""
+    run, executed = Statement._run, []
 
     def remember(statement: Statement, parameters: dict[str, Any]) -> Any:
-        asked.append((statement, parameters))
+        executed.append((statement, parameters))
         return run(statement, parameters)
 
     with transaction.atomic():
         with patch.object(Statement, "_run", remember):
             work()
         transaction.set_rollback(True)
-    for statement, parameters in asked:
+    for statement, parameters in executed:
         plan = "\n".join(_plan(statement, parameters))
         yield f"--- {title}\n{plan}\n"
 
 
 def _plan(statement: Statement, parameters: Mapping[str, Any]) -> list[str]:
-    """Of a prepared statement, as a connection comes to it: for these parameters in particular at
-    first, and later, if PostgreSQL thinks that as good, for any."""
+    """Return the plan of a prepared statement: PostgreSQL first plans for the actual parameters and
+    may later switch to a generic plan."""
     values = [parameters[name] for name in statement._parameters]
-    literals = [sql.Literal(list(one) if isinstance(one, list) else one) for one in values]
+    literals = [sql.Literal(list(value) if isinstance(value, list) else value) for value in values]
     execute = sql.SQL("EXPLAIN (ANALYZE, BUFFERS) EXECUTE explained ({})")
-    # A connection of its own: nothing else is prepared there.
-    with psycopg.connect(os.environ["DATABASE_URL"], prepare_threshold=None) as own:
-        cursor = psycopg.RawCursor(own)
+    # A separate connection, on which nothing else is prepared.
+    with psycopg.connect(os.environ["DATABASE_URL"], prepare_threshold=None) as connection:
+        cursor = psycopg.RawCursor(connection)
         cursor.execute(b"PREPARE explained AS " + statement._sql)
-        own.commit()
+        connection.commit()
         for _repetition in range(REPETITIONS):
             cursor.execute(execute.format(sql.SQL(", ").join(literals)))
             rows = cursor.fetchall()
-            own.rollback()
+            connection.rollback()
     return [row[0] for row in rows]
 
 

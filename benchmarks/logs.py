@@ -1,7 +1,7 @@
-"""How quick logs are: appending, pages of a long one, searches.
+"""Speed of logs: appending, pages of a long log, and searches.
 
-``python -m benchmarks.logs`` brings its own database and web server, in a temporary folder, and
-prints a table. ``measure`` is for whoever has them running already.
+``python -m benchmarks.logs`` starts its own database and web server in a temporary folder and
+prints a table. Call ``measure`` if they are already running.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
-    from runs.ingestion import Line
+    from logs.lines import Line
     from runs.models import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,16 +55,17 @@ class Row(NamedTuple):
     what: str
     value: float
     unit: str
-    bar: float | None  # the value to reach: at most in ms, at least in lines/s; None: just to know
-    ratio: float | None  # to what the name says, measured in the same run
+    bar: float | None  # target: at most in ms, at least in lines/s; None: no target
+    ratio: float | None  # to the reference in the name, measured in the same run
 
 
 def measure(url: str, *, long_log: int = 10_000_000, searched_log: int = 1_000_000) -> list[Row]:
     """Fill two logs and measure them.
 
-    Django is set up, and a server answers at ``url``, on the same database, in open mode.
+    Requires that Django is set up and that a server runs at ``url`` on the same database in open
+    mode.
     """
-    # The long log last: beside it, the scan that searches are compared with would read it too.
+    # The long log comes last: the scan that searches are compared with would read it too.
     return [*_appending(), *_searches(url, searched_log), *_pages(url, long_log)]
 
 
@@ -74,7 +75,7 @@ def measure(url: str, *, long_log: int = 10_000_000, searched_log: int = 1_000_0
 def _appending() -> Iterator[Row]:
     from django.db import connection, transaction
 
-    from runs.ingestion import append_log
+    from logs.appending import append_log
     from runs.models import Run
 
     batches = [_lines(number * BATCH, BATCH) for number in range(10)]
@@ -89,7 +90,7 @@ def _appending() -> Iterator[Row]:
         with (
             transaction.atomic(),
             connection.cursor() as cursor,
-            cursor.copy(f"COPY runs_logline ({columns}) FROM STDIN") as rows,
+            cursor.copy(f"COPY logs_logline ({columns}) FROM STDIN") as rows,
         ):
             for seq, line in enumerate(lines, first):
                 fields = (line.timestamp, line.level, line.source, line.rank, line.message)
@@ -107,10 +108,10 @@ def _appending() -> Iterator[Row]:
 
 
 def _lines(first: int, count: int) -> list[Line]:
-    from runs.ingestion import Line
+    from logs.lines import Line
 
     rnd = random.Random(first)
-    return [Line(*_line(first + number, rnd)) for number in range(count)]
+    return [Line.new(*_line(first + number, rnd)) for number in range(count)]
 
 
 def _line(seq: int, rnd: random.Random) -> tuple[str, str, str, datetime, int]:
@@ -132,7 +133,7 @@ def _line(seq: int, rnd: random.Random) -> tuple[str, str, str, datetime, int]:
 
 def _pages(url: str, length: int) -> Iterator[Row]:
     run = _new_run()
-    _fill_quickly(run, length)
+    _fill_by_sql(run, length)
     last_page = length // 50
     rates = {}
     for name, page in (("first", 1), ("middle", last_page // 2), ("last", last_page)):
@@ -141,14 +142,14 @@ def _pages(url: str, length: int) -> Iterator[Row]:
         yield Row(f"{name} page of 50 of {length:,} lines, p95 (÷ first)", p95, "ms", 15.0, ratio)
 
 
-def _fill_quickly(run: Run, length: int) -> None:
-    """Pages need no summaries of blocks."""
+def _fill_by_sql(run: Run, length: int) -> None:
+    """Insert lines without block summaries, which pages do not need."""
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO runs_logline (run_id, seq, timestamp, level, source, rank, message)
+            INSERT INTO logs_logline (run_id, seq, timestamp, level, source, rank, message)
             SELECT %s, seq, %s + seq * interval '50 ms', 'INFO', 'stdout', seq %% 8,
                 'step ' || seq || ' loss=' || round((3 * random())::numeric, 4)
                 || repeat(' tokens throughput grad norm', 3) || md5(seq::text)
@@ -156,7 +157,7 @@ def _fill_quickly(run: Run, length: int) -> None:
             """,
             [run.pk, START, length],
         )
-        cursor.execute("VACUUM (ANALYZE) runs_logline")
+        cursor.execute("VACUUM (ANALYZE) logs_logline")
     run.change(log_count=length)
 
 
@@ -184,7 +185,7 @@ SEARCHES: tuple[tuple[str, dict[str, Any]], ...] = (
 def _searches(url: str, length: int) -> Iterator[Row]:
     from django.db import connection, transaction
 
-    from runs.ingestion import append_log
+    from logs.appending import append_log
     from runs.models import Run
 
     run = _new_run()
@@ -192,8 +193,8 @@ def _searches(url: str, length: int) -> Iterator[Row]:
         with transaction.atomic():
             append_log(Run.objects.lock(run.pk), _lines(first, BATCH))
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM (ANALYZE) runs_logline")
-        cursor.execute("VACUUM (ANALYZE) runs_logblock")
+        cursor.execute("VACUUM (ANALYZE) logs_logline")
+        cursor.execute("VACUUM (ANALYZE) logs_logblock")
     scan = _scan_ms(run)
     yield Row(f"scan of {length:,} lines: message ILIKE", scan, "ms", None, None)
     for name, query in SEARCHES:
@@ -205,7 +206,7 @@ def _searches(url: str, length: int) -> Iterator[Row]:
 def _scan_ms(run: Run) -> float:
     from django.db import connection
 
-    query = "SELECT count(*) FROM runs_logline WHERE run_id = %s AND message ILIKE %s"
+    query = "SELECT count(*) FROM logs_logline WHERE run_id = %s AND message ILIKE %s"
 
     def scan() -> None:
         with connection.cursor() as cursor:
@@ -226,7 +227,7 @@ def _download_seconds(url: str, run: Run) -> float:
     return time.perf_counter() - started
 
 
-# --- what they share -------------------------------------------------------------------------
+# --- shared helpers --------------------------------------------------------------------------
 
 
 def _new_run() -> Run:
@@ -250,7 +251,7 @@ def _connect(url: str) -> HTTPConnection:
 
 
 def _p95(url: str, run: Run, query: dict[str, Any], times: int = 200) -> float:
-    """In milliseconds, over one connection that is kept."""
+    """In milliseconds, over one persistent connection."""
     connection = _connect(url)
 
     def get() -> None:
@@ -273,13 +274,13 @@ def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
     return time.perf_counter() - started
 
 
-# --- by itself -------------------------------------------------------------------------------
+# --- command line ----------------------------------------------------------------------------
 
 
 @contextmanager
 def _served(directory: Path, port: int) -> Iterator[str]:
-    """A database, and a web server on it: its address."""
-    from trainhub.embedded_postgres import EmbeddedPostgres
+    """Start a database and a web server, and yield the server's URL."""
+    from trainhub.up.embedded_postgres import EmbeddedPostgres
 
     postgres = EmbeddedPostgres(directory / "postgres")
     postgres.start()
@@ -310,15 +311,15 @@ def _wait_for(url: str) -> None:
             connection.getresponse().read()
             return
         time.sleep(0.1)
-    raise RuntimeError(f"No answer from {url}.")
+    raise RuntimeError(f"No response from {url}.")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--long", type=int, default=10_000_000, help="lines of the long log")
-    parser.add_argument("--searched", type=int, default=1_000_000, help="lines that are searched")
+    parser.add_argument("--long", type=int, default=10_000_000, help="lines in the long log")
+    parser.add_argument("--searched", type=int, default=1_000_000, help="lines to search")
     parser.add_argument("--port", type=int, default=8765)
-    parser.add_argument("--directory", type=Path, help="of the database; a temporary one if not")
+    parser.add_argument("--directory", type=Path, help="for the database; default: a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         with _served(options.directory or Path(temporary), options.port) as url:

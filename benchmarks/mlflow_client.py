@@ -1,8 +1,8 @@
-"""The unmodified MLflow client at work. Runs in an environment of its own, where TrainHub is not:
+"""Measure the unmodified MLflow client, in a separate environment without TrainHub.
 
 python mlflow_client.py ADDRESS RUN_ID batch|single|history SECONDS REPETITIONS
 
-Prints a JSON list: of each repetition the points a second, or the seconds that a history took.
+Prints a JSON list with the points per second, or the seconds per history, of each repetition.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
-KEYS, STEPS = 20, 50  # of a batch
+KEYS, STEPS = 20, 50  # per batch
 START_MS = 1_790_000_000_000
 
 
@@ -27,7 +27,7 @@ class Script:
         self.step = 0
 
     def batch(self) -> Callable[[], int]:
-        """The next batch, made before it is timed: it is not the client that makes points."""
+        """Prepare the next batch before timing: generating points is not part of the client."""
         metrics = [
             Metric(f"train/metric_{key}", random.random(), START_MS + 1000 * step, step)
             for step in range(self.step, self.step + STEPS)
@@ -52,7 +52,7 @@ class Script:
         return send
 
     def rate(self, make: Callable[[], Callable[[], int]], seconds: float) -> float:
-        """Points a second, while points are sent for so long."""
+        """Send points for ``seconds`` and return points per second."""
         points, taken = 0, 0.0
         while taken < seconds:
             send = make()
@@ -63,10 +63,10 @@ class Script:
 
     def history(self, key: str, expected: int) -> float:
         started = time.perf_counter()
-        found = self.client.get_metric_history(self.run_id, key)
+        points = self.client.get_metric_history(self.run_id, key)
         taken = time.perf_counter() - started
-        if len(found) != expected:
-            raise RuntimeError(f"{len(found)} points instead of {expected}.")
+        if len(points) != expected:
+            raise RuntimeError(f"Expected {expected} points, got {len(points)}.")
         return taken
 
 

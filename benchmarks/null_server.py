@@ -1,4 +1,4 @@
-"""A server that stores nothing and answers every request with {}: the client's own speed.
+"""A server that stores nothing and responds with {}, to measure the speed of the client.
 
 python -m benchmarks.null_server PORT
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Null(asyncio.Protocol):
@@ -28,7 +28,7 @@ class Null(asyncio.Protocol):
             if len(self._received) < end + 4 + length:
                 return
             self._received = self._received[end + 4 + length :]
-            self._transport.write(ANSWER)
+            self._transport.write(RESPONSE)
 
 
 async def serve(port: int) -> None:

@@ -1,4 +1,4 @@
-"""Other programs, as the benchmarks look at them: the processor's time and the memory they use."""
+"""CPU time and memory of the measured processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and all that it has started, and they."""
+    """Return a process and all its descendants."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
@@ -19,16 +19,16 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 class Watched:
-    """Families of processes under the names that they have in reports."""
+    """Process families, by their names in reports."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = {"client": os.getpid(), **pids}
         self._seen: dict[str, dict[psutil.Process, float]] = {who: {} for who in self._pids}
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Used so far. Of a process that has ended, what was seen of it last."""
+        """CPU time so far. Processes that have ended count with their last known value."""
         for who, pid in self._pids.items():
-            # This process has started all the others; it stands for itself alone.
+            # This process is the parent of all others: count only itself.
             processes = [psutil.Process(pid)] if who == "client" else family(pid)
             for process in processes:
                 with suppress(psutil.NoSuchProcess):
@@ -38,7 +38,7 @@ class Watched:
 
 
 class MemorySampler:
-    """Reads, once a second, the resident memory of each process of a family."""
+    """Sample the resident memory of each process of a family once per second."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

@@ -1,9 +1,9 @@
-"""Where the time goes: a load on TrainHub's server, looked at by py-spy, and the statements' plans.
+"""Profile TrainHub's server under load: py-spy samples and query plans.
 
 python -m benchmarks.profile run-detail|log-metric|log-batch|log-batch-wide|series|list
 
-py-spy looks at a process from outside; as another user than root it may need to be allowed to
-(sysctl kernel.yama.ptrace_scope=0).
+py-spy attaches to running processes; without root this may require
+sysctl kernel.yama.ptrace_scope=0.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from benchmarks.cloning import clone_runs, full_run
 from benchmarks.database import running_cluster
 from benchmarks.environments import BENCH, ROOT, program
 from benchmarks.processes import family
-from benchmarks.report import say
+from benchmarks.report import print_line
 from benchmarks.servers import Server
 from benchmarks.unmodified import fill_series
 
-SAMPLES_A_SECOND: Final = 250
+SAMPLES_PER_SECOND: Final = 250
 LINES: Final = 30
 Feeds = Sequence[Iterator[bytes]]
 
@@ -44,12 +44,12 @@ def log_metric(server: Server, project_id: str, run_id: str) -> Feeds:
 
 
 def log_batch(server: Server, project_id: str, run_id: str) -> Feeds:
-    names = bodies.names_of(20)
+    names = bodies.metric_names(20)
     return [bodies.log_batch(server.new_run(project_id), names, 50) for _ in range(4)]
 
 
 def log_batch_wide(server: Server, project_id: str, run_id: str) -> Feeds:
-    names = bodies.names_of(1000)
+    names = bodies.metric_names(1000)
     return [bodies.log_batch(server.new_run(project_id), names, 1) for _ in range(4)]
 
 
@@ -85,26 +85,26 @@ def main() -> None:
         feeds = LOADS[options.load](server, project_id, run_id)
         pace = Pace(repetitions=3, seconds=options.seconds / 4)
         measured = measure(server.port, feeds, pace, watched=server.watched())
-        say(f"{options.load}: {measured.rate:,.0f}/s; a core's time for a request: "
-            f"{measured.cpu_per_answer}")  # fmt: skip
+        print_line(f"{options.load}: {measured.rate:,.0f}/s; CPU time per request: "
+            f"{measured.cpu_per_response}")  # fmt: skip
         stacks = sampled(server, feeds, options.seconds, directory)
-        say("\nWhere Python's own time goes (waiting, and the web server's Rust, left out):")
-        say(f"\n{'share':>6}  itself, by module")
-        say(table(stacks, lambda stack: {module(stack[-1])}))
-        say(f"\n{'share':>6}  with all that it calls, by function")
-        say(table(stacks, lambda stack: {function(frame) for frame in stack}))
-        say(f"\n{plans(server, project_id, run_id)}")
+        print_line("\nPython's own time (without waiting and the web server's Rust code):")
+        print_line(f"\n{'share':>6}  self, by module")
+        print_line(table(stacks, lambda stack: {module(stack[-1])}))
+        print_line(f"\n{'share':>6}  including calls, by function")
+        print_line(table(stacks, lambda stack: {function(frame) for frame in stack}))
+        print_line(f"\n{plans(server, project_id, run_id)}")
 
 
 def sampled(
     server: Server, feeds: Feeds, seconds: float, directory: Path
 ) -> Counter[tuple[str, ...]]:
-    """How often each stack of the server's working processes was seen under the load."""
+    """Count the samples of each stack in the server's worker processes under load."""
     recorders = []
     for process in _workers(server):
         output = directory / f"{process.pid}.txt"
         command = [program("profiler", "py-spy"), "record", "--pid", str(process.pid)]
-        # Only who holds the interpreter: in the database's answer, or in the kernel, nobody does.
+        # Only threads that hold the GIL; threads that wait for the database or the kernel do not.
         form = [
             "--gil",
             "--format",
@@ -112,7 +112,7 @@ def sampled(
             "--output",
             str(output),
             "--rate",
-            str(SAMPLES_A_SECOND),
+            str(SAMPLES_PER_SECOND),
         ]
         length = ["--duration", str(max(1, int(seconds)))]
         recorder = subprocess.Popen(
@@ -131,7 +131,7 @@ def sampled(
 
 
 def _workers(server: Server) -> list[psutil.Process]:
-    """The processes that answer: the children of the one that was started."""
+    """The processes that handle requests: the children of the started process."""
     return family(server.pid)[1:]
 
 
@@ -146,12 +146,12 @@ def function(frame: str) -> str:
 
 
 def table(stacks: Counter[tuple[str, ...]], names: Callable[[tuple[str, ...]], set[str]]) -> str:
-    """The names under which most of the samples fall, with their shares."""
-    found: Counter[str] = Counter()
+    """Return the names with the most samples, and their shares."""
+    samples: Counter[str] = Counter()
     for stack, count in stacks.items():
-        found.update(dict.fromkeys(names(stack), count))
+        samples.update(dict.fromkeys(names(stack), count))
     total = stacks.total()
-    return "\n".join(f"{count / total:6.1%}  {name}" for name, count in found.most_common(LINES))
+    return "\n".join(f"{count / total:6.1%}  {name}" for name, count in samples.most_common(LINES))
 
 
 def plans(server: Server, project_id: str, run_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What people and programs read: a run, a curve, a list, a search, the log."""
+"""Read benchmarks: a run, a curve, a list, a search, and the log."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def run_detail(bench: Bench) -> list[Row]:
         path = f"{API}runs/get?run_id={run_id}"
         fasttrackml = get(server, path, bench.pace, connections=16)
     what = f"GET run detail ({METRICS} metrics, {PARAMS} params), 16 connections"
-    bare_cost = f"a core's time for a request of the bare view: {bare.cpu_per_answer}"
-    cost = f"a core's time for a request: {ours.cpu_per_answer}; {bare_cost}"
+    bare_cost = f"a core's time for a request of the bare view: {bare.cpu_per_response}"
+    cost = f"a core's time for a request: {ours.cpu_per_response}; {bare_cost}"
     return [
         Row(what, ours.rate, "/s", at_least=2500, samples=ours.rates, note=cost),
         compared(what, ours.rate, "/s", "FastTrackML's runs/get", fasttrackml.rate, at_least=2,
@@ -68,18 +68,18 @@ def series(bench: Bench) -> list[Row]:
     what = f"1,000 buckets of a series of {count:,} points, p95"
     return [
         Row(what, measured.p95_ms, "ms", at_most=25, samples=measured.p95s_ms,
-            note=f"a core's time for a request: {measured.cpu_per_answer}"),
+            note=f"a core's time for a request: {measured.cpu_per_response}"),
         Row(f"{what}, by time", by_time.p95_ms, "ms", samples=by_time.p95s_ms),
     ]  # fmt: skip
 
 
-def _check_buckets(answer: Any, count: int) -> None:
-    """At most a thousand, and every point in one of them."""
-    text = orjson.dumps(answer).decode()
-    buckets = answer["items"][0]
+def _check_buckets(response: Any, count: int) -> None:
+    """Check that there are at most 1,000 buckets and that they contain every point."""
+    text = orjson.dumps(response).decode()
+    buckets = response["items"][0]
     counts = buckets.get("count") or buckets.get("counts") or []
     if counts and (len(counts) > 1000 or sum(counts) != count):
-        raise RuntimeError(f"Not {count} points in 1,000 buckets: {text[:300]}")
+        raise RuntimeError(f"Expected {count} points in at most 1,000 buckets: {text[:300]}")
 
 
 # --- lists and searches ----------------------------------------------------------------------
@@ -93,15 +93,15 @@ def run_list(bench: Bench) -> list[Row]:
         path = f"/projects/{project_id}/runs?page={{page}}&page_size=50"
         pages = {page: get(server, path.format(page=page), bench.pace) for page in (1, runs // 50)}
         with server.cluster.statements() as statements:
-            found = call(server.port, "GET", path.format(page=1))
-    items = found["items"] if isinstance(found, dict) else found
+            response = call(server.port, "GET", path.format(page=1))
+    items = response["items"] if isinstance(response, dict) else response
     if len(items) != 50 or any(len(run["metrics"]) != metrics for run in items):
-        raise RuntimeError(f"Not 50 runs with {metrics} metrics each.")
+        raise RuntimeError(f"Expected 50 runs with {metrics} metrics each.")
     what = f"list of 50 runs of {runs:,} with {metrics} metrics each"
     first, last = pages.values()
     return [
         Row(f"{what}, p95", first.p95_ms, "ms", at_most=30, samples=first.p95s_ms,
-            note=f"a core's time for a request: {first.cpu_per_answer}"),
+            note=f"a core's time for a request: {first.cpu_per_response}"),
         Row(f"{what}, last page, p95", last.p95_ms, "ms", samples=last.p95s_ms),
         Row(f"{what}, queries", len(statements), "", at_most=4),
     ]  # fmt: skip
@@ -109,12 +109,12 @@ def run_list(bench: Bench) -> list[Row]:
 
 def search(bench: Bench) -> list[Row]:
     runs = bench.size(20_000, 1_000)
-    found = {}
+    measured = {}
     for name, server in bench.ours_and_peers():
         experiment_id, run_id = full_run(server)
         clone_runs(server, run_id, runs - 1)
-        found[name] = _search(server, experiment_id, bench.pace)
-    ours = found["ours"]
+        measured[name] = _search(server, experiment_id, bench.pace)
+    ours = measured["ours"]
     what = (
         f"runs/search over {runs:,} runs of {METRICS} metrics: metrics.m > 0.5, ordered by another "
         "metric, the first 100, 1 connection"
@@ -125,31 +125,31 @@ def search(bench: Bench) -> list[Row]:
             ours.rate,
             "/s",
             name,
-            found[name].rate,
+            measured[name].rate,
             at_least=at_least,
             samples=ours.rates,
-            limit_samples=found[name].rates,
-            note=f"p95 {ours.p95_ms:.1f} ms beside {found[name].p95_ms:.1f} ms",
+            limit_samples=measured[name].rates,
+            note=f"p95 {ours.p95_ms:.1f} ms beside {measured[name].p95_ms:.1f} ms",
         )
         for name, at_least in (("MLflow", 5.0), ("FastTrackML", 1.5))
     ]
 
 
 def _search(server: Server, experiment_id: str, pace: Pace) -> Measured:
-    sought, ordering = bodies.names_of(2)
-    question = {
+    filtered, ordering = bodies.metric_names(2)
+    query = {
         "experiment_ids": [experiment_id],
-        "filter": f"metrics.`{sought}` > 0.5",
+        "filter": f"metrics.`{filtered}` > 0.5",
         "order_by": [f"metrics.`{ordering}` DESC"],
         "max_results": 100,
     }
-    found = server.post("runs/search", question)["runs"]
-    values = [_metrics(run)[ordering] for run in found]
-    if len(found) != 100 or values != sorted(values, reverse=True):
-        raise RuntimeError(f"{server.name} found {len(found)} runs, or in another order.")
-    if any(_metrics(run)[sought] <= 0.5 for run in found):
-        raise RuntimeError(f"{server.name} found runs that were not asked for.")
-    message = request("POST", f"{API}runs/search", orjson.dumps(question))
+    runs = server.post("runs/search", query)["runs"]
+    values = [_metrics(run)[ordering] for run in runs]
+    if len(runs) != 100 or values != sorted(values, reverse=True):
+        raise RuntimeError(f"{server.name} returned {len(runs)} runs, or in the wrong order.")
+    if any(_metrics(run)[filtered] <= 0.5 for run in runs):
+        raise RuntimeError(f"{server.name} returned runs that do not match.")
+    message = request("POST", f"{API}runs/search", orjson.dumps(query))
     return measure(server.port, [repeat(message)], pace, watched=server.watched())
 
 
@@ -161,7 +161,7 @@ def _metrics(run: Any) -> dict[str, float]:
 
 
 def logs(bench: Bench) -> list[Row]:
-    """As benchmarks/logs.py measures it, on a server of this run."""
+    """Run benchmarks/logs.py on a server of this benchmark."""
     with bench.trainhub() as server:
         os.environ |= {
             "DATABASE_URL": server.cluster.url(server.database),
@@ -179,7 +179,7 @@ def logs(bench: Bench) -> list[Row]:
 
 
 def _log_rows(line: log_benchmark.Row) -> list[Row]:
-    """A measurement of benchmarks/logs.py, whose name says what its ratio is to."""
+    """Convert a row of benchmarks/logs.py, whose name contains the reference of its ratio."""
     what, _divided, other = line.what.partition("÷")
     what, other = what.rstrip(" ("), other.strip(" )")
     if line.bar is not None:

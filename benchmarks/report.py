@@ -1,4 +1,4 @@
-"""What was measured, what it is compared with, and whether that is as good as it should be."""
+"""Report the figures, what they are compared with, and whether they meet their bars."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ END: Final = "<!-- /figures -->"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison. ``samples``, ``limit_samples``: the repetitions of which ``value`` and
-    ``limit`` are the medians."""
+    """One comparison. ``value`` and ``limit`` are the medians of ``samples`` and
+    ``limit_samples``."""
 
     what: str
     value: float
     unit: str
-    beside: str = ""  # the peer or limit, and
-    limit: float | None = None  # its value in the same unit
-    ratio: float | None = None  # how many times better than it
-    at_least: float | None = None  # bars: of the ratio if there is one, else of the value
+    reference: str = ""  # the peer or limit
+    limit: float | None = None  # the reference's value in the same unit
+    ratio: float | None = None  # how many times better than the reference
+    at_least: float | None = None  # bars: for the ratio if there is one, else for the value
     at_most: float | None = None
     samples: Sequence[float] = ()
     limit_samples: Sequence[float] = ()
@@ -48,7 +48,7 @@ class Row:
 
     @property
     def margin(self) -> float | None:
-        """The share of the bar by which it is met (or missed, below zero); None without one."""
+        """How far the bar is met (or missed, if negative), relative to it; None without a bar."""
         if self.at_least is not None:
             return self.judged / self.at_least - 1
         return None if self.at_most is None else 1 - self.judged / self.at_most
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def spread(self) -> str:
-        """From the least to the greatest repetition, as shares of the median; then the other's."""
+        """The range of the repetitions relative to the median, then that of the reference."""
         ours, theirs = _spread(self.samples), _spread(self.limit_samples)
         return f"{ours} (its {theirs})" if ours and theirs else ours
 
@@ -70,11 +70,11 @@ class Row:
         limit = "" if self.limit is None else f"{number(self.limit)}"
         ratio = "" if self.ratio is None else f"× {self.ratio:.2f}"
         value = f"{number(self.value)} {self.unit}"
-        return (self.what, value, self.beside, limit, ratio, self.bar, self.verdict, self.spread)
+        return (self.what, value, self.reference, limit, ratio, self.bar, self.verdict, self.spread)
 
     def __str__(self) -> str:
-        what, value, beside, limit, ratio, bar, verdict, spread = self.cells
-        parts = [value, f"{beside} {limit}".strip(), ratio, bar, verdict]
+        what, value, reference, limit, ratio, bar, verdict, spread = self.cells
+        parts = [value, f"{reference} {limit}".strip(), ratio, bar, verdict]
         line = f"{what}: " + " | ".join(part for part in parts if part)
         line += f" ({spread})" if spread else ""
         return line + (f"\n    {self.note}" if self.note else "")
@@ -95,7 +95,7 @@ def compared(
     what: str,
     value: float,
     unit: str,
-    beside: str,
+    reference: str,
     limit: float,
     *,
     at_least: float | None = None,
@@ -104,13 +104,13 @@ def compared(
     limit_samples: Sequence[float] = (),
     note: str = "",
 ) -> Row:
-    """A row whose bar, if it has one, is how many times better than the other it must be."""
+    """Create a row whose bar, if any, is the minimum ratio to the reference."""
     ratio = limit / value if less_is_better else value / limit
     return Row(
         what,
         value,
         unit,
-        beside,
+        reference,
         limit,
         ratio,
         at_least=at_least,
@@ -124,7 +124,7 @@ def compared(
 
 
 def machine(peers: Sequence[str]) -> list[str]:
-    """What the figures depend on."""
+    """Describe the machine and the versions that the figures depend on."""
     memory_gb = psutil.virtual_memory().total / 1e9
     load = psutil.getloadavg()[0]
     ours = ", ".join(f"{name} {version(name)}" for name in ("Django", "granian", "psycopg"))
@@ -145,10 +145,10 @@ def _cpu_model() -> str:
     return platform.processor()
 
 
-# --- out -------------------------------------------------------------------------------------
+# --- output ----------------------------------------------------------------------------------
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -169,7 +169,7 @@ def _line(*cells: str) -> str:
 
 
 def record(document: Path, figures: str) -> None:
-    """Put the figures where the document has room for them."""
+    """Replace the figures in the document."""
     before, _begin, rest = document.read_text().partition(BEGIN)
     _old, _end, after = rest.partition(END)
     document.write_text(f"{before}{BEGIN}\n\n{figures}\n{END}{after}")

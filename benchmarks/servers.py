@@ -1,7 +1,6 @@
-"""The servers that are measured, one at a time, each on a fresh database of the one PostgreSQL.
+"""The measured servers, one at a time, each on a fresh database of the shared PostgreSQL.
 
-What they share is MLflow's protocol: experiments, runs and points are made through it on all of
-them alike.
+All of them support MLflow's protocol, which creates the experiments, runs and points.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.client import UnexpectedAnswer, call
+from benchmarks.client import UnexpectedResponse, call
 from benchmarks.database import Cluster
 from benchmarks.environments import ROOT, program
 from benchmarks.processes import Watched
@@ -35,7 +34,7 @@ class Server:
     port: int
     pid: int
     cluster: Cluster
-    database: str  # "" where it has none
+    database: str  # "" if it has none
     points_table: str = ""
 
     @property
@@ -43,7 +42,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def post(self, path: str, content: Mapping[str, Any]) -> Any:
-        """A call of MLflow's protocol."""
+        """Call an endpoint of MLflow's protocol."""
         return call(self.port, "POST", API + path, content)
 
     def new_experiment(self) -> str:
@@ -52,8 +51,8 @@ class Server:
 
     def new_run(self, experiment_id: str) -> str:
         now = int(1000 * time.time())
-        made = self.post("runs/create", {"experiment_id": experiment_id, "start_time": now})
-        return str(made["run"]["info"]["run_id"])
+        response = self.post("runs/create", {"experiment_id": experiment_id, "start_time": now})
+        return str(response["run"]["info"]["run_id"])
 
     def new_runs(self, count: int) -> list[str]:
         experiment_id = self.new_experiment()
@@ -71,37 +70,44 @@ class Server:
 
 
 @contextmanager
-def trainhub(cluster: Cluster, directory: Path) -> Iterator[Server]:
-    """As `manage.py serve` serves it: two processes, in open mode."""
+def trainhub(
+    cluster: Cluster, directory: Path, *, root: Path = ROOT, port: int = TRAINHUB_PORT
+) -> Iterator[Server]:
+    """TrainHub as run by `manage.py serve`: two processes, open mode. ``root``: its checkout."""
+    directory.mkdir(parents=True, exist_ok=True)
 
     def environment(database: str) -> dict[str, str]:
         return {
             "DATABASE_URL": cluster.url(database),
             "TRAINHUB_DATA_DIR": str(directory / "trainhub"),
             "TRAINHUB_HOST": "127.0.0.1",
-            "TRAINHUB_PORT": str(TRAINHUB_PORT),
+            "TRAINHUB_PORT": str(port),
             "TRAINHUB_WEB_PROCESSES": "2",
         }
 
-    manage = [sys.executable, str(ROOT / "manage.py")]
+    manage = [sys.executable, str(root / "manage.py")]
+    log = directory / "trainhub.log"
 
     def prepare(database: str) -> None:
-        command = [*manage, "migrate", "--verbosity", "0"]
-        subprocess.run(command, env=os.environ | environment(database), check=True, cwd=ROOT)
+        for command in (["migrate"], ["collectstatic", "--no-input"]):
+            subprocess.run(
+                [*manage, *command, "--verbosity", "0"],
+                env=os.environ | environment(database),
+                check=True,
+                cwd=root,
+            )
 
     with (
-        _fresh_database(cluster, "trainhub", prepare) as database,
-        _process(
-            [*manage, "serve"], environment(database), directory / "trainhub.log", TRAINHUB_PORT
-        ) as pid,
+        _fresh_database(cluster, f"trainhub_{port}", prepare) as database,
+        _process([*manage, "serve"], environment(database), log, port) as pid,
     ):
-        _wait_until_answering(TRAINHUB_PORT, "/healthz")
-        yield Server("TrainHub", TRAINHUB_PORT, pid, cluster, database, "runs_metricpoint")
+        _wait_until_ready(port, "/healthz")
+        yield Server("TrainHub", port, pid, cluster, database, "metrics_metricpoint")
 
 
 @contextmanager
 def mlflow(cluster: Cluster, directory: Path, *, jobs: bool = False) -> Iterator[Server]:
-    """MLflow's own server, two workers; without ``jobs`` it is left the most of the machine."""
+    """MLflow's own server with two workers; ``jobs``: with its job runner, which uses CPU time."""
     name = "MLflow" if not jobs else "MLflow as shipped"
     settings = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -128,14 +134,14 @@ def mlflow(cluster: Cluster, directory: Path, *, jobs: bool = False) -> Iterator
 
     def prepare(database: str) -> None:
         with _process(command(database), settings, log, MLFLOW_PORT):
-            _wait_until_said(log, "Application startup complete", times=2)
+            _wait_until_logged(log, "Application startup complete", times=2)
 
     with (
         _fresh_database(cluster, "mlflow", prepare) as database,
         _process(command(database), settings, log, MLFLOW_PORT) as pid,
     ):
-        _wait_until_said(log, "Application startup complete", times=2)
-        _wait_until_answering(MLFLOW_PORT, "/health")
+        _wait_until_logged(log, "Application startup complete", times=2)
+        _wait_until_ready(MLFLOW_PORT, "/health")
         yield Server(name, MLFLOW_PORT, pid, cluster, database, "metrics")
 
 
@@ -157,31 +163,31 @@ def fasttrackml(cluster: Cluster, directory: Path) -> Iterator[Server]:
 
     def prepare(database: str) -> None:
         with _process(command(database), {}, log, FASTTRACKML_PORT):
-            _wait_until_answering(FASTTRACKML_PORT, "/health")
+            _wait_until_ready(FASTTRACKML_PORT, "/health")
 
     with (
         _fresh_database(cluster, "fasttrackml", prepare) as database,
         _process(command(database), {}, log, FASTTRACKML_PORT) as pid,
     ):
-        _wait_until_answering(FASTTRACKML_PORT, "/health")
+        _wait_until_ready(FASTTRACKML_PORT, "/health")
         yield Server("FastTrackML", FASTTRACKML_PORT, pid, cluster, database, "metrics")
 
 
 @contextmanager
 def bare_django(cluster: Cluster, directory: Path) -> Iterator[Server]:
-    """A Django view that returns {}, under the web server's settings that TrainHub has."""
+    """A Django view that returns {}, with TrainHub's web server settings."""
     command = [sys.executable, "-m", "benchmarks.bare_django", str(BARE_PORT)]
     with _process(command, {}, directory / "bare.log", BARE_PORT) as pid:
-        _wait_until_answering(BARE_PORT, "/")
+        _wait_until_ready(BARE_PORT, "/")
         yield Server("bare Django view", BARE_PORT, pid, cluster, "")
 
 
 @contextmanager
 def nothing(cluster: Cluster, directory: Path) -> Iterator[Server]:
-    """A server that stores nothing: what is left is the client's own speed."""
+    """A server that stores nothing, to measure the speed of the client."""
     command = [sys.executable, "-m", "benchmarks.null_server", str(NULL_PORT)]
     with _process(command, {}, directory / "null.log", NULL_PORT) as pid:
-        _wait_until_answering(NULL_PORT, "/")
+        _wait_until_ready(NULL_PORT, "/")
         yield Server("a server that stores nothing", NULL_PORT, pid, cluster, "")
 
 
@@ -190,7 +196,7 @@ def nothing(cluster: Cluster, directory: Path) -> Iterator[Server]:
 
 @contextmanager
 def _fresh_database(cluster: Cluster, name: str, prepare: Callable[[str], None]) -> Iterator[str]:
-    """A database with a server's tables and no rows, for one measurement."""
+    """A database with the server's tables and no rows, for one measurement."""
     template, database = f"{name}_template", f"{name}_measured"
     if not cluster.has(template):
         cluster.create(template)
@@ -207,8 +213,8 @@ def _fresh_database(cluster: Cluster, name: str, prepare: Callable[[str], None])
 def _process(
     command: Sequence[str], settings: Mapping[str, str], log: Path, port: int
 ) -> Iterator[int]:
-    """A server in a group of processes of its own, which is ended as a whole."""
-    _refuse_taken(port)
+    """Run a server in its own process group, which is terminated as a whole."""
+    _check_port_is_free(port)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -223,11 +229,11 @@ def _process(
     try:
         yield process.pid
     finally:
-        _end(process)
+        _terminate(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the whole group, and return when nobody of it is left."""
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    """Terminate the whole group and wait until no process is left."""
     deadline = time.monotonic() + STOP_SECONDS
     number = signal.SIGTERM
     with suppress(ProcessLookupError):
@@ -242,33 +248,33 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _refuse_taken(port: int) -> None:
-    """Two servers may share a port (SO_REUSEPORT), and each would get half of the other's load."""
+def _check_port_is_free(port: int) -> None:
+    """Two servers can share a port (SO_REUSEPORT), and each would get part of the other's load."""
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise RuntimeError(f"Port {port} is taken: does another benchmark run?")
+            raise RuntimeError(f"Port {port} is in use. Is another benchmark running?")
 
 
-def _wait_until_answering(port: int, path: str) -> None:
+def _wait_until_ready(port: int, path: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
-            _ask(port, path)
+            _request(port, path)
             return
-        except (OSError, UnexpectedAnswer):
+        except (OSError, UnexpectedResponse):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
 
 
-def _ask(port: int, path: str) -> None:
-    with suppress(ValueError):  # "OK" is no JSON
+def _request(port: int, path: str) -> None:
+    with suppress(ValueError):  # "OK" is not JSON
         call(port, "GET", path)
 
 
-def _wait_until_said(log: Path, text: str, *, times: int) -> None:
+def _wait_until_logged(log: Path, text: str, *, times: int) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while log.read_text(errors="replace").count(text) < times:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{log} does not say {text!r} {times} times.")
+            raise TimeoutError(f"{text!r} did not appear {times} times in {log}.")
         time.sleep(0.1)

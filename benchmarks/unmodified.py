@@ -1,4 +1,4 @@
-"""TrainHub and its peers as the unmodified MLflow client finds them."""
+"""Benchmarks of TrainHub and its peers with the unmodified MLflow client."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from benchmarks.environments import program
 from benchmarks.report import Row, compared
 from benchmarks.servers import Server
 
-REPETITIONS: Final = 3  # of a script that takes seconds to start
+REPETITIONS: Final = 3  # the script takes seconds to start
 SCRIPT: Final = Path(__file__).with_name("mlflow_client.py")
 
 
 def run_client(
     bench: Bench, server: Server, run_id: str, what: str, amount: float, repetitions: int
 ) -> list[float]:
-    """What mlflow_client.py prints."""
+    """Run mlflow_client.py and return the list it prints."""
     command = [program("mlflow-client", "python"), str(SCRIPT), server.url, run_id, what]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, str(amount), str(repetitions)],
         env={
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -37,30 +37,30 @@ def run_client(
         stdout=subprocess.PIPE,
         text=True,
     )
-    rates: list[float] = json.loads(done.stdout)
+    rates: list[float] = json.loads(result.stdout)
     return rates
 
 
 def points(bench: Bench) -> list[Row]:
-    found: dict[str, dict[str, list[float]]] = {}
+    results: dict[str, dict[str, list[float]]] = {}
     with bench.nothing() as server:
-        found["nothing"] = _rates_of_both(bench, server)
+        results["nothing"] = _rates_of_both(bench, server)
     for name, server in bench.ours_and_peers():
-        found[name] = _rates_of_both(bench, server)
+        results[name] = _rates_of_both(bench, server)
     rows = []
     for what, title in (
         ("batch", "points/s by MLflow's client, log_batch of 1,000"),
         ("single", "points/s by MLflow's client, log_metric"),
     ):
-        rates = {name: statistics.median(each[what]) for name, each in found.items()}
-        for name, beside, at_least in (
+        rates = {name: statistics.median(each[what]) for name, each in results.items()}
+        for name, reference, at_least in (
             ("nothing", "a server that stores nothing", 0.8),
             ("FastTrackML", "FastTrackML", 1.0),
             ("MLflow", "MLflow", None),
         ):
             rows.append(
-                compared(title, rates["ours"], "/s", beside, rates[name], at_least=at_least,
-                         samples=found["ours"][what], limit_samples=found[name][what])
+                compared(title, rates["ours"], "/s", reference, rates[name], at_least=at_least,
+                         samples=results["ours"][what], limit_samples=results[name][what])
             )  # fmt: skip
     return rows
 
@@ -70,30 +70,30 @@ def _rates_of_both(bench: Bench, server: Server) -> dict[str, list[float]]:
 
 
 def _rates(bench: Bench, server: Server, what: str) -> list[float]:
-    run_id = server.new_runs(1)[0] if server.database else "nobody"
+    run_id = server.new_runs(1)[0] if server.database else "none"
     repetitions = min(REPETITIONS, bench.pace.repetitions)
     return run_client(bench, server, run_id, what, bench.pace.seconds, repetitions)
 
 
 def history(bench: Bench) -> list[Row]:
     count = bench.size(20_000, 2_000)
-    found = {}
+    results = {}
     for name, server in bench.ours_and_peers():
         run_id = server.new_runs(1)[0]
         fill_series(server, run_id, "loss", count)
         repetitions = bench.pace.repetitions
-        found[name] = run_client(bench, server, run_id, "history", count, repetitions)
-    seconds = {name: statistics.median(samples) for name, samples in found.items()}
+        results[name] = run_client(bench, server, run_id, "history", count, repetitions)
+    seconds = {name: statistics.median(samples) for name, samples in results.items()}
     what = f"full history of {count:,} points through MLflow's client"
     return [
         compared(what, seconds["ours"], "s", name, seconds[name], at_least=at_least,
-                 less_is_better=True, samples=found["ours"], limit_samples=found[name])
+                 less_is_better=True, samples=results["ours"], limit_samples=results[name])
         for name, at_least in (("MLflow", 4.0), ("FastTrackML", 1.0))
     ]  # fmt: skip
 
 
 def fill_series(server: Server, run_id: str, key: str, count: int) -> None:
-    """A metric with a point at each of ``count`` steps, sent as a training sends them."""
+    """Log a metric with a point at each of ``count`` steps, as a training script does."""
     connection = Connection(server.port)
     for message in islice(bodies.log_batch(run_id, [key], 1000), count // 1000):
         connection.exchange(message)

@@ -1,4 +1,4 @@
-"""Points in: batches, single points, beside other servers and beside COPY."""
+"""Write benchmarks: batches and single points, compared with other servers and COPY."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from benchmarks.report import Row, compared
 from benchmarks.servers import Server
 
 CONNECTIONS: Final = 4
-# Keys and steps of a batch of a thousand points: of a training that reports now and then, and of
-# one that reports very much of each step.
+# Keys and steps of a batch of a thousand points: a training run that reports occasionally, and one
+# that reports many metrics per step.
 NARROW: Final = (20, 50)
 WIDE: Final = (1000, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Points a second."""
+    """Points per second."""
 
     measured: Measured
-    points_a_request: int
+    points_per_request: int
 
     @property
     def rate(self) -> float:
-        return self.measured.rate * self.points_a_request
+        return self.measured.rate * self.points_per_request
 
     @property
     def samples(self) -> list[float]:
-        return [rate * self.points_a_request for rate in self.measured.rates]
+        return [rate * self.points_per_request for rate in self.measured.rates]
 
     @property
     def note(self) -> str:
-        return f"a core's time for a request: {self.measured.cpu_per_answer}"
+        return f"a core's time for a request: {self.measured.cpu_per_response}"
 
 
 def write(
@@ -49,28 +49,28 @@ def write(
     feeds: Sequence[Iterator[bytes]],
     pace: Pace,
     *,
-    points_a_request: int = 1,
+    points_per_request: int = 1,
     quickack: bool = True,
 ) -> Written:
-    """Send, and make sure that what was acknowledged is stored."""
+    """Send the load and check that every acknowledged point is stored."""
     before = server.stored_points()
     measured = measure(server.port, feeds, pace, quickack=quickack, watched=server.watched())
     stored = server.stored_points() - before
-    if stored != measured.answers * points_a_request:
+    if stored != measured.responses * points_per_request:
         raise RuntimeError(
-            f"{server.name} acknowledged {measured.answers * points_a_request} points and "
+            f"{server.name} acknowledged {measured.responses * points_per_request} points and "
             f"stored {stored}."
         )
-    return Written(measured, points_a_request)
+    return Written(measured, points_per_request)
 
 
 def write_batches(
     bench: Bench, server: Server, shape: tuple[int, int], *, quickack: bool = True
 ) -> Written:
     keys, steps = shape
-    names = bodies.names_of(keys)
+    names = bodies.metric_names(keys)
     feeds = [bodies.log_batch(run_id, names, steps) for run_id in server.new_runs(CONNECTIONS)]
-    return write(server, feeds, bench.pace, points_a_request=1000, quickack=quickack)
+    return write(server, feeds, bench.pace, points_per_request=1000, quickack=quickack)
 
 
 # --- batches ---------------------------------------------------------------------------------
@@ -92,9 +92,9 @@ def log_batch(bench: Bench) -> list[Row]:
     what = "points/s, batches of 20 keys × 50 steps, 4 connections"
     what_wide = "points/s, batches of 1,000 keys × 1 step, 4 connections"
     return [
-        _beside(what, ours, "MLflow", mlflow, at_least=10, note=ours.note),
-        _beside(what, ours, "MLflow as shipped, plain client", shipped),
-        _beside(what, ours, "FastTrackML", fasttrackml, at_least=2),
+        _compared(what, ours, "MLflow", mlflow, at_least=10, note=ours.note),
+        _compared(what, ours, "MLflow as shipped, plain client", shipped),
+        _compared(what, ours, "FastTrackML", fasttrackml, at_least=2),
         compared(
             what,
             ours.rate,
@@ -104,12 +104,12 @@ def log_batch(bench: Bench) -> list[Row]:
             samples=ours.samples,
             limit_samples=copied,
         ),
-        _beside(what_wide, ours_wide, "MLflow", mlflow_wide, at_least=10, note=ours_wide.note),
-        _beside(what_wide, ours_wide, "FastTrackML", fasttrackml_wide, at_least=2),
+        _compared(what_wide, ours_wide, "MLflow", mlflow_wide, at_least=10, note=ours_wide.note),
+        _compared(what_wide, ours_wide, "FastTrackML", fasttrackml_wide, at_least=2),
     ]
 
 
-def _beside(
+def _compared(
     what: str,
     ours: Written,
     name: str,
@@ -132,7 +132,7 @@ def _beside(
 
 
 def _copy(bench: Bench, server: Server) -> list[float]:
-    """Rows a second by COPY, into the table that TrainHub's points are in, in batches' order."""
+    """Rows per second by COPY into the table of TrainHub's points, in the order of batches."""
     count, rates = bench.size(500_000, 20_000), []
     rnd = random.Random(0)
     keys, _steps = NARROW
@@ -146,16 +146,18 @@ def _copy(bench: Bench, server: Server) -> list[float]:
         columns = "series_id, step, timestamp_ms, value"
         with server.cluster.connect(server.database) as connection:
             started = time.perf_counter()
-            with connection.cursor().copy(f"COPY runs_metricpoint ({columns}) FROM STDIN") as copy:
+            with connection.cursor().copy(
+                f"COPY metrics_metricpoint ({columns}) FROM STDIN"
+            ) as copy:
                 copy.write(rows)
             rates.append(count / (time.perf_counter() - started))
     return rates
 
 
 def rest_batch(bench: Bench) -> list[Row]:
-    """Our own endpoint beside log-batch: turn about, as the two are close to each other."""
+    """Compare our own endpoint with log-batch, alternating because the two are close."""
     keys, steps = NARROW
-    names = bodies.names_of(keys)
+    names = bodies.metric_names(keys)
     with bench.trainhub() as server:
         project_id = server.new_experiment()
         protocol, rest = [], []
@@ -163,7 +165,7 @@ def rest_batch(bench: Bench) -> list[Row]:
             protocol.append(write_batches(bench, server, NARROW))
             run_ids = [server.new_run(project_id) for _ in range(CONNECTIONS)]
             feeds = [bodies.rest_batch(project_id, run_id, names, steps) for run_id in run_ids]
-            rest.append(write(server, feeds, bench.pace, points_a_request=1000))
+            rest.append(write(server, feeds, bench.pace, points_per_request=1000))
     ours, theirs = _all_samples(rest), _all_samples(protocol)
     return [
         compared(
@@ -175,7 +177,7 @@ def rest_batch(bench: Bench) -> list[Row]:
             at_least=1,
             samples=ours,
             limit_samples=theirs,
-            note=f"{rest[-1].note}; for one of log-batch: {protocol[-1].measured.cpu_per_answer}",
+            note=f"{rest[-1].note}; for one of log-batch: {protocol[-1].measured.cpu_per_response}",
         )
     ]
 
@@ -200,10 +202,10 @@ def log_metric(bench: Bench) -> list[Row]:
         shipped = _write_singles(bench, server, quickack=False)
     what = "single points/s, 4 connections on 4 runs"
     return [
-        _beside(what, ours, "MLflow", mlflow, at_least=20, note=ours.note),
-        _beside(what, ours, "MLflow as shipped, plain client", shipped),
-        _beside(what, ours, "FastTrackML", fasttrackml, at_least=1.5, note=fasttrackml.note),
-        _beside(
+        _compared(what, ours, "MLflow", mlflow, at_least=20, note=ours.note),
+        _compared(what, ours, "MLflow as shipped, plain client", shipped),
+        _compared(what, ours, "FastTrackML", fasttrackml, at_least=1.5, note=fasttrackml.note),
+        _compared(
             "single points/s, 4 connections on one run", on_one, "FastTrackML", fasttrackml_on_one
         ),
     ]
@@ -212,7 +214,7 @@ def log_metric(bench: Bench) -> list[Row]:
 def _write_singles(
     bench: Bench, server: Server, *, one_run: bool = False, quickack: bool = True
 ) -> Written:
-    """As ranks do: each connection a metric of its own."""
+    """Each connection logs a separate metric, as ranks do."""
     run_ids = server.new_runs(1) * CONNECTIONS if one_run else server.new_runs(CONNECTIONS)
     feeds = [
         bodies.log_metric(run_id, key=f"rank{rank}/loss") for rank, run_id in enumerate(run_ids)
@@ -230,22 +232,22 @@ def volume(bench: Bench) -> list[Row]:
         stored = _store(server, stored)
         full = write_batches(bench, server, NARROW)
     return [
-        _beside(f"points/s when {stored:,} points are stored", full, "when empty", empty,
+        _compared(f"points/s when {stored:,} points are stored", full, "when empty", empty,
                 at_least=0.8, note=full.note)
     ]  # fmt: skip
 
 
 def _store(server: Server, count: int) -> int:
-    """Points of other runs, 500 of each of their metrics; how many they came to be."""
+    """Store points of other runs, 500 per metric; return how many."""
     runs = count // (500 * METRICS)
     project_id, run_id = full_run(server)
     clone_runs(server, run_id, runs)
     server.cluster.execute(
         server.database,
         """
-        INSERT INTO runs_metricpoint (series_id, step, timestamp_ms, value)
+        INSERT INTO metrics_metricpoint (series_id, step, timestamp_ms, value)
         SELECT series.id, at, %(start)s::bigint + 1000 * at, random()
-        FROM runs_run AS run JOIN runs_metricseries AS series ON series.run_id = run.id,
+        FROM runs_run AS run JOIN metrics_metricseries AS series ON series.run_id = run.id,
             generate_series(1, 500) AS at
         WHERE run.project_id = %(project_id)s AND run.id <> %(run_id)s
         """,
@@ -262,10 +264,10 @@ def memory(bench: Bench) -> list[Row]:
     pace = Pace(repetitions=1, seconds=seconds, warm_up_seconds=3)
     with bench.trainhub() as server:
         keys, steps = NARROW
-        names = bodies.names_of(keys)
+        names = bodies.metric_names(keys)
         feeds = [bodies.log_batch(run_id, names, steps) for run_id in server.new_runs(8)]
         with MemorySampler(server.pid) as sampler:
-            written = write(server, feeds, pace, points_a_request=1000)
+            written = write(server, feeds, pace, points_per_request=1000)
     greatest = max(max(samples) for samples in sampler.rss_mb.values())
     growth = max(_growth(samples) for samples in sampler.rss_mb.values())
     sent = f"8 clients, {written.rate:,.0f} points/s for {seconds} s"
