@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import orjson
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
@@ -88,7 +88,10 @@ class RunViewSet(
     )
     def retrieve(self, request: Request, project_id: str, id: str) -> Response:
         run = self.get_object()
-        return Response(orjson.Fragment(run_detail(run.project_id, run.pk) or b""))
+        content = run_detail(run.project_id, run.pk)
+        if content is None:  # deleted in the meantime
+            raise Http404
+        return Response(orjson.Fragment(content))
 
     @staticmethod
     def retrieve_directly(

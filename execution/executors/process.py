@@ -16,13 +16,10 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import sys
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -30,14 +27,13 @@ from accounts.open_mode import is_open
 from accounts.tokens import issue_token, revoke_tokens
 from artifacts import storing
 from artifacts.blobs import StoredFile
-from artifacts.checkpoints import resumed_from
-from artifacts.models import Artifact
 from execution.executor_state import AttemptNotes, ExecutorState
 from execution.executors import attempt as attempts
 from execution.executors.attempt import SIGNALLED_CODES, Attempt, Ending
 from execution.executors.checkpoint_executor import CheckpointExecutor
-from execution.executors.checkpoint_files import CheckpointFile, Damaged, fetch, settled
+from execution.executors.checkpoint_files import CheckpointFile, settled
 from execution.executors.output import last_written, log_lines, metric_report, read_whole_lines
+from execution.executors.process_inputs import Source, command_of, environment_of, source_of
 from execution.outputs import (
     configuration_bytes,
     events_due,
@@ -51,7 +47,7 @@ from logs.models import LogLevel
 from metrics import recording
 from metrics.recording import TooManyMetrics
 from runs import progress
-from runs.executors import CannotStart, WorkState, WorkStatus
+from runs.executors import WorkState, WorkStatus
 from runs.models import EventKind, Run, Worker
 
 logger = logging.getLogger(__name__)
@@ -303,76 +299,7 @@ class ProcessExecutor(CheckpointExecutor):
                     attempt.kill()
 
 
-# --- the inputs of a process, and the notes on its output -------------------------------------
-
-
-@dataclass(frozen=True)
-class Source:
-    """The checkpoint that an attempt starts from; ``path`` is None if it starts from scratch."""
-
-    step: int
-    path: Path | None
-    skipped: list[str]  # for the run's log: checkpoints that could not be used, and why
-
-
-def source_of(run: Run, folder: Path) -> Source:
-    """The run's latest sound checkpoint, else the one it was resumed from, fetched into ``folder``.
-
-    Raises CannotStart if the latter is damaged: the user did not ask to start from scratch.
-    """
-    skipped: list[str] = []
-    for checkpoint in Artifact.objects.checkpoints_of(run):
-        try:
-            return Source(checkpoint.step or 0, fetch(checkpoint, folder), skipped)
-        except Damaged as problem:
-            skipped.append(_damage(checkpoint, problem))
-    origin = resumed_from(run)
-    if origin is None:
-        return Source(0, None, skipped)
-    try:
-        return Source(run.start_step, fetch(origin, folder), skipped)
-    except Damaged as problem:
-        raise CannotStart(_damage(origin, problem)) from None
-
-
-def _damage(checkpoint: Artifact, problem: Damaged) -> str:
-    return _("The checkpoint %(id)s is damaged: %(problem)s.") % {
-        "id": checkpoint.pk,
-        "problem": problem,
-    }
-
-
-def command_of(run: Run) -> list[str]:
-    """The recipe's command with {python} and {repository} filled in. Raises CannotStart."""
-    values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
-    command = []
-    assert run.recipe is not None
-    for part in run.recipe.command:
-        for placeholder, value in values.items():
-            part = part.replace(placeholder, value)
-        command.append(part)
-    if not command:
-        raise CannotStart(_("The recipe has no command."))
-    return command
-
-
-def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
-    assert run.recipe is not None
-    directory = attempt.directory
-    trainhub = {
-        "PYTHONUNBUFFERED": "1",  # log lines appear as soon as they are printed
-        "TRAINHUB_RUN_ID": run.pk,
-        "TRAINHUB_PROJECT_ID": run.project_id,
-        "TRAINHUB_ATTEMPT": str(attempt.number),
-        "TRAINHUB_URL": settings.PUBLIC_URL,
-        "TRAINHUB_CONFIG": str(directory / "config.json"),
-        "TRAINHUB_OUTPUT_DIR": str(directory),
-        "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),
-        "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
-    }
-    # For MLflow clients: by default, the script reports to its own run. The recipe can override it.
-    mlflow = {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
-    return {**attempts.inherited_environment(), **mlflow, **run.recipe.environment, **trainhub}
+# --- notes on the output of a process --------------------------------------------------------
 
 
 def _notes(run: Run, attempt: Attempt) -> AttemptNotes:

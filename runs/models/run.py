@@ -418,7 +418,8 @@ class Run(models.Model):
         with transaction.atomic():
             current = Run.objects.lock_held_by(worker, self.pk)
             current.note(EventKind.RELEASED, worker=worker)
-            current.change(worker=None, attempt=current.attempt + next_attempt)
+            attempt = current.attempt + 1 if next_attempt else current.attempt
+            current.change(worker=None, attempt=attempt)
 
     def recover(self, reason: str) -> None:
         """Continue after the worker or process died: attempt + 1, or failed at the limit.

@@ -1,0 +1,87 @@
+"""What a process starts with: its command, its environment, its checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from artifacts.checkpoints import resumed_from
+from artifacts.models import Artifact
+from execution.executors import attempt as attempts
+from execution.executors.attempt import Attempt
+from execution.executors.checkpoint_files import Damaged, fetch
+from runs.executors import CannotStart
+from runs.models import Run
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that an attempt starts from; ``path`` is None if it starts from scratch."""
+
+    step: int
+    path: Path | None
+    skipped: list[str]  # for the run's log: checkpoints that could not be used, and why
+
+
+def source_of(run: Run, folder: Path) -> Source:
+    """The run's latest sound checkpoint, else the one it was resumed from, fetched into ``folder``.
+
+    Raises CannotStart if the latter is damaged: the user did not ask to start from scratch.
+    """
+    skipped: list[str] = []
+    for checkpoint in Artifact.objects.checkpoints_of(run):
+        try:
+            return Source(checkpoint.step or 0, fetch(checkpoint, folder), skipped)
+        except Damaged as problem:
+            skipped.append(_damage(checkpoint, problem))
+    origin = resumed_from(run)
+    if origin is None:
+        return Source(0, None, skipped)
+    try:
+        return Source(run.start_step, fetch(origin, folder), skipped)
+    except Damaged as problem:
+        raise CannotStart(_damage(origin, problem)) from None
+
+
+def _damage(checkpoint: Artifact, problem: Damaged) -> str:
+    return _("The checkpoint %(id)s is damaged: %(problem)s.") % {
+        "id": checkpoint.pk,
+        "problem": problem,
+    }
+
+
+def command_of(run: Run) -> list[str]:
+    """The recipe's command with {python} and {repository} filled in. Raises CannotStart."""
+    values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
+    command = []
+    assert run.recipe is not None
+    for part in run.recipe.command:
+        for placeholder, value in values.items():
+            part = part.replace(placeholder, value)
+        command.append(part)
+    if not command:
+        raise CannotStart(_("The recipe has no command."))
+    return command
+
+
+def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
+    assert run.recipe is not None
+    directory = attempt.directory
+    trainhub = {
+        "PYTHONUNBUFFERED": "1",  # log lines appear as soon as they are printed
+        "TRAINHUB_RUN_ID": run.pk,
+        "TRAINHUB_PROJECT_ID": run.project_id,
+        "TRAINHUB_ATTEMPT": str(attempt.number),
+        "TRAINHUB_URL": settings.PUBLIC_URL,
+        "TRAINHUB_CONFIG": str(directory / "config.json"),
+        "TRAINHUB_OUTPUT_DIR": str(directory),
+        "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),
+        "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
+    }
+    # For MLflow clients: by default, the script reports to its own run. The recipe can override it.
+    mlflow = {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
+    return {**attempts.inherited_environment(), **mlflow, **run.recipe.environment, **trainhub}
