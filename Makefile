@@ -21,7 +21,7 @@ up: $(VENV)/.runtime node_modules/.installed
 # The same with tracebacks, started again whenever a source changes.
 dev: $(VENV)/.test node_modules/.installed
 	@TRAINHUB_DEBUG=true exec $(VENV)/bin/watchfiles --sigint-timeout 15 --ignore-paths var \
-	  "$(IN_VENV) manage.py up" $(SOURCES)
+	  "$(IN_VENV) manage.py up --own-session" $(SOURCES)
 
 test: lint $(CLIENTS)
 	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15

@@ -1,5 +1,6 @@
 """Starts the whole stack in the foreground."""
 
+import os
 import sys
 from typing import Any
 
@@ -27,8 +28,15 @@ class Command(BaseCommand):
         parser.add_argument(
             "--parent", type=int, metavar="PID", help="stop when this parent process exits"
         )
+        parser.add_argument(
+            "--own-session",
+            action="store_true",
+            help="leave the terminal's Ctrl-C to the process that restarts this (make dev)",
+        )
 
-    def handle(self, *, parent: int | None, **options: Any) -> None:
+    def handle(self, *, parent: int | None, own_session: bool, **options: Any) -> None:
+        if own_session:
+            os.setsid()
         translation.activate(terminal_language())
         with StopSignals() as signals:
             stack = Stack(signals, self.write_error)
