@@ -197,7 +197,11 @@ def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") ->
         run.save(force_insert=True)
     except IntegrityError as error:
         # The foreign key also keeps the checkpoint from being deleted until this commits.
-        if not isinstance(error.__cause__, ForeignKeyViolation) or run.resumed_from_id is None:
+        cause = error.__cause__
+        if (
+            not isinstance(cause, ForeignKeyViolation)
+            or cause.diag.constraint_name != "run_resumed_from"
+        ):
             raise
         message = _("%(id)s has been deleted.") % {"id": run.resumed_from_id}
         raise CheckpointGone(message) from error

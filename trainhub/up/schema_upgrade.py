@@ -46,6 +46,7 @@ MODELS: Final = {
     ("artifacts", "loggedmodelmetric"): ("registry", "loggedmodelmetric"),
 }
 
+UPGRADE_LOCK: Final = 0x7570_6772  # differs from every other advisory lock
 RESUMED_FROM: Final = """
 ALTER TABLE runs_run ADD CONSTRAINT run_resumed_from
 FOREIGN KEY (resumed_from_id) REFERENCES artifacts_artifact (id) DEFERRABLE INITIALLY IMMEDIATE
@@ -70,6 +71,10 @@ def is_needed() -> bool:
 def upgrade() -> None:
     """Upgrade in one transaction. Raises CommandError if LAST_MIGRATIONS are not applied."""
     with transaction.atomic():
+        # Of two servers that start at once, the second finds the work done.
+        _execute("SELECT pg_advisory_xact_lock(%s)", UPGRADE_LOCK)
+        if not is_needed():
+            return
         _check_migrations()
         for old, new in MODELS.items():
             _rename_table("_".join(old), "_".join(new))
