@@ -9,9 +9,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from projects.hyperparameters import MAX_BYTES
-
-MAX_TAGS = 50
-MAX_TAG_LENGTH = 64
+from projects.models import MAX_TAG_LENGTH, MAX_TAGS
 
 
 def _integer(text: str) -> int:

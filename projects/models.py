@@ -20,6 +20,9 @@ from core.exceptions import DomainError
 from core.ids import PublicIdField
 from core.json_field import JSONField
 
+MAX_TAGS = 50
+MAX_TAG_LENGTH = 64
+
 
 class ProjectStatus(ContractChoices):
     DRAFT = "草稿", _("Draft")
@@ -78,7 +81,10 @@ class Project(models.Model):
     base_model = models.CharField(_("base model"), max_length=200, blank=True)
     owner = models.CharField(_("owner"), max_length=100, blank=True)
     tags = ArrayField(
-        models.CharField(max_length=64), verbose_name=_("tags"), default=list, blank=True
+        models.CharField(max_length=MAX_TAG_LENGTH),
+        verbose_name=_("tags"),
+        default=list,
+        blank=True,
     )
     default_hyperparameters = JSONField(_("default hyperparameters"), default=dict, blank=True)
     # Key -> text, set by MLflow clients on an experiment; ``tags`` above is a list of words.

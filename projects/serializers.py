@@ -8,9 +8,7 @@ from rest_framework import serializers
 from core.exceptions import InvalidInput
 from core.fields import StrictCharField, StrictIntegerField, StrictModelSerializer
 from projects.hyperparameters import check_hyperparameters
-from projects.models import Project, ProjectStatus
-
-MAX_TAGS = 50
+from projects.models import MAX_TAG_LENGTH, MAX_TAGS, Project, ProjectStatus
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {}})
@@ -26,7 +24,9 @@ class HyperparametersField(serializers.JSONField):
 
 class TagsField(serializers.ListField):
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(child=StrictCharField(max_length=64), max_length=MAX_TAGS, **kwargs)
+        super().__init__(
+            child=StrictCharField(max_length=MAX_TAG_LENGTH), max_length=MAX_TAGS, **kwargs
+        )
 
 
 class RunBriefSerializer(serializers.Serializer[Any]):

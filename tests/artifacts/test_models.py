@@ -271,7 +271,7 @@ def test_checkpoint_used_by_resumed_run_cannot_be_deleted():
     source = checkpoint(run, step=40)
     resume_run(run, source, by=None)
 
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="run_resumed_from"):
         source.delete()
 
 
