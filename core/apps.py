@@ -1,4 +1,7 @@
 from django.apps import AppConfig
+from django.conf import settings
+from django.core.signals import request_started
+from django.db import reset_queries
 from django.db.backends.signals import connection_created
 
 
@@ -9,3 +12,5 @@ class CoreConfig(AppConfig):
         from core.database import prepare_connection
 
         connection_created.connect(prepare_connection)
+        if not settings.DEBUG:  # only then are queries logged
+            request_started.disconnect(reset_queries)

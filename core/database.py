@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Sequence
 from itertools import count
 from time import monotonic
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import psycopg
@@ -33,6 +31,7 @@ PLAN_SECONDS = 10
 # Errors of a prepared statement after a migration has changed its tables, or after a connection
 # pooler has deallocated the session's prepared statements.
 STALE = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName)
+SUCCEEDED = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
 class Bigints(list[int]):
@@ -41,6 +40,9 @@ class Bigints(list[int]):
 
 class Doubles(list[float]):
     """A double precision[] parameter."""
+
+
+_FORMATS: dict[type, PyFormat] = {Bigints: PyFormat.BINARY, Doubles: PyFormat.BINARY}  # else text
 
 
 class _ArrayDumper(Dumper):
@@ -79,15 +81,25 @@ _Context.adapters.register_dumper(Bigints, _BigintsDumper)
 _Context.adapters.register_dumper(Doubles, _DoublesDumper)
 
 
+class _Session:
+    """What a thread keeps for its connection."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        # Reused, as psycopg's cursors do, because it caches adapters.
+        self.transformer: TransformerType = Transformer(_Context)
+        # The name of each prepared statement and when it was prepared.
+        self.prepared: dict[Statement, tuple[bytes, float]] = {}
+
+
 _of_thread = threading.local()
 
 
-def _transformer() -> TransformerType:
-    """The thread's transformer; reused, as psycopg's cursors do, because it caches adapters."""
-    transformer: TransformerType | None = getattr(_of_thread, "transformer", None)
-    if transformer is None:
-        transformer = _of_thread.transformer = Transformer(_Context)
-    return transformer
+def _session(connection: psycopg.Connection[Any]) -> _Session:
+    session: _Session | None = getattr(_of_thread, "session", None)
+    if session is None or session.connection is not connection:
+        session = _of_thread.session = _Session(connection)
+    return session
 
 
 def prepare_connection(*, connection: Any, **_signal: Any) -> None:
@@ -107,10 +119,6 @@ class Statement:
     """
 
     _numbers = count()
-    # Per connection: the name of each prepared statement and when it was prepared.
-    _prepared: ClassVar[
-        WeakKeyDictionary[psycopg.Connection[Any], dict[Statement, tuple[bytes, float]]]
-    ] = WeakKeyDictionary()
 
     def __init__(self, text: str) -> None:
         numbers: dict[str, int] = {}
@@ -159,24 +167,19 @@ class Statement:
 
     def _run(self, parameters: dict[str, Any]) -> tuple[PGresult, TransformerType]:
         database = connections[DEFAULT_DB_ALIAS]  # once: ``django.db.connection`` is a proxy
-        database.ensure_connection()
+        if database.connection is None:
+            database.ensure_connection()
         if database.force_debug_cursor:  # tests count queries
             database.queries_log.append({"sql": self._sql.decode(), "time": ""})
-        transformer = _transformer()
         values = [parameters[name] for name in self._parameters]
         with database.wrap_database_errors:
-            bound = transformer.dump_sequence(values, [_format(value) for value in values])
-            result = self._result(database, bound, transformer.formats)
-        transformer.set_pgresult(result)
-        return result, transformer
+            return self._retried(database, values)
 
-    def _result(
-        self, database: Any, bound: Sequence[Buffer | None], formats: Sequence[Format] | None
-    ) -> PGresult:
+    def _retried(self, database: Any, values: list[Any]) -> tuple[PGresult, TransformerType]:
         try:
-            return self._execute(database.connection, bound, formats)
+            return self._execute(_session(database.connection), values)
         except STALE:
-            self._prepared.pop(database.connection, None)
+            _session(database.connection).prepared.clear()
             if database.in_atomic_block:
                 raise
         except psycopg.OperationalError:
@@ -184,25 +187,25 @@ class Statement:
                 raise
             database.close()
             database.connect()
-        return self._execute(database.connection, bound, formats)
+        return self._execute(_session(database.connection), values)
 
-    def _execute(
-        self,
-        connection: psycopg.Connection[Any],
-        bound: Sequence[Buffer | None],
-        formats: Sequence[Format] | None,
-    ) -> PGresult:
+    def _execute(self, session: _Session, values: list[Any]) -> tuple[PGresult, TransformerType]:
+        connection, transformer = session.connection, session.transformer
         libpq = connection.pgconn
         if not connection.autocommit and libpq.transaction_status == TransactionStatus.IDLE:
             connection.execute("SELECT")  # makes psycopg begin the transaction
+        bound = transformer.dump_sequence(
+            values, [_FORMATS.get(type(value), PyFormat.TEXT) for value in values]
+        )
         result = libpq.exec_prepared(
-            self._prepare(libpq, self._prepared.setdefault(connection, {})),
+            self._prepare(libpq, session.prepared),
             bound,  # type: ignore[arg-type]  # None is NULL
-            formats,
+            transformer.formats,
             Format.BINARY,
         )
         _check(libpq, result)
-        return result
+        transformer.set_pgresult(result)
+        return result, transformer
 
     def _prepare(self, libpq: PGconn, prepared: dict[Statement, tuple[bytes, float]]) -> bytes:
         """Prepare the statement if needed and return its name."""
@@ -218,13 +221,9 @@ class Statement:
         return name
 
 
-def _format(value: Any) -> PyFormat:
-    return PyFormat.BINARY if isinstance(value, Bigints | Doubles) else PyFormat.TEXT
-
-
 def _check(libpq: PGconn, result: PGresult) -> None:
     """Raise the error in ``result``, if any, as psycopg does."""
-    if result.status in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
+    if result.status in SUCCEEDED:
         return
     if libpq.status == ConnStatus.BAD:
         raise psycopg.OperationalError(libpq.get_error_message())
