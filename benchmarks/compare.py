@@ -1,9 +1,11 @@
 """make bench BASE=../other: this checkout next to another one, such as the last release.
 
-Both servers run at once, and their repetitions alternate, so a slow minute of the machine
-affects both. The figure is the ratio: above 1, this checkout is faster.
+Both servers run at once, and their short repetitions alternate, so a slow second of the machine
+affects both. Each round starts new servers on new databases, because memory layout and table
+statistics favor one side for as long as it runs. The figure is the median ratio over the rounds:
+above 1, this checkout is faster.
 
-python -m benchmarks.compare OTHER_CHECKOUT [--seconds 2] [--repetitions 7]
+python -m benchmarks.compare OTHER_CHECKOUT [--rounds 3] [--seconds 0.25] [--repetitions 20]
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -155,30 +157,48 @@ def ratio(
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("other", type=Path, help="the other checkout")
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.25)
+    parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--only", default="", help="subjects that contain this text")
     options = parser.parse_args()
-    slower = []
+    subjects = {what: prepare for what, prepare in SUBJECTS.items() if options.only in what}
+    rounds: dict[str, list[tuple[float, float]]] = {what: [] for what in subjects}
+    for _round in range(options.rounds):
+        with started_servers(options.other.resolve()) as servers:
+            for what, prepare in subjects.items():
+                feeds = prepare(servers[0]), prepare(servers[1])
+                measured = ratio(servers, feeds, options.seconds, options.repetitions)
+                rounds[what].append(measured)
+    return report(rounds)
+
+
+@contextmanager
+def started_servers(other: Path) -> Iterator[tuple[Server, Server]]:
+    """This checkout's server and the other's, on one PostgreSQL."""
     # Short, because the length of a UNIX socket path is limited.
     with tempfile.TemporaryDirectory(prefix="th-", dir="/tmp") as name, ExitStack() as stack:
         directory = Path(name)
         cluster = stack.enter_context(running_cluster(directory))
-        sides = {"this": ROOT, "other": options.other.resolve()}
-        this, other = (
+        this_server, other_server = (
             stack.enter_context(
                 trainhub(cluster, directory / side, root=root, port=TRAINHUB_PORT + 10 + number)
             )
-            for number, (side, root) in enumerate(sides.items())
+            for number, (side, root) in enumerate([("this", ROOT), ("other", other)])
         )
-        for what, prepare in SUBJECTS.items():
-            if options.only not in what:
-                continue
-            feeds = prepare(this), prepare(other)
-            by, rate = ratio((this, other), feeds, options.seconds, options.repetitions)
-            print_line(f"  {what}: {by:.2f} × the other checkout ({rate:,.0f}/s)")
-            if by < LOWEST:
-                slower.append(what)
+        yield this_server, other_server
+
+
+def report(rounds: Mapping[str, Sequence[tuple[float, float]]]) -> int:
+    """Print the median of each subject; return 1 if one is below LOWEST, else 0."""
+    slower = []
+    for what, measured in rounds.items():
+        ratios, rates = zip(*measured, strict=True)
+        by, rate = statistics.median(ratios), statistics.median(rates)
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        print_line(f"  {what}: {by:.2f} × the other checkout ({spread}; {rate:,.0f}/s)")
+        if by < LOWEST:
+            slower.append(what)
     if slower:
         print_line(f"\nBelow {LOWEST}: {', '.join(slower)}")
     return 1 if slower else 0
