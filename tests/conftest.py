@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from pytest_django import Settings
-from pytest_django.plugin import blocking_manager_key
+from pytest_django import DjangoDbBlocker, Settings
 
 from tests.up_process import UpProcess, up_process
+
+DATABASE = pytest.StashKey[DjangoDbBlocker]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database_for_hooks(pytestconfig: pytest.Config, django_db_blocker: DjangoDbBlocker) -> None:
+    """Lets the hook below use the database."""
+    pytestconfig.stash[DATABASE] = django_db_blocker
 
 
 @pytest.hookimpl(wrapper=True)
@@ -22,7 +29,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     result = yield
     if nextitem is not None and _is_transactional(item):
-        with item.config.stash[blocking_manager_key].unblock():
+        with item.config.stash[DATABASE].unblock():
             restore_migrated_rows()
     return result
 
