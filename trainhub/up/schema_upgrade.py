@@ -7,12 +7,15 @@ registry to artifacts. `manage.py upgrade_schema` runs this; `manage.py up` and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from django.core.management import call_command
-from django.core.management.base import CommandError
-from django.db import connection, transaction
+from django.core.management.base import CommandError, OutputWrapper
+from django.db import OperationalError, connection, transaction
 from psycopg import sql
+from psycopg.errors import LockNotAvailable
 
 # The last migrations before the apps were split. Older databases must apply them first.
 LAST_MIGRATIONS: Final = {
@@ -45,19 +48,22 @@ MODELS: Final = {
     ("artifacts", "loggedmodel"): ("registry", "loggedmodel"),
     ("artifacts", "loggedmodelmetric"): ("registry", "loggedmodelmetric"),
 }
+VERBOSE_NAME: Final = ("loose bytes", "unreferenced blob")  # old, new: in names of permissions
 
 UPGRADE_LOCK: Final = 0x7570_6772  # differs from every other advisory lock
+# How long a statement waits for a table that something else still uses.
+LOCK_TIMEOUT: Final = "10s"
 RESUMED_FROM: Final = """
 ALTER TABLE runs_run ADD CONSTRAINT run_resumed_from
 FOREIGN KEY (resumed_from_id) REFERENCES artifacts_artifact (id) DEFERRABLE INITIALLY IMMEDIATE
 """
 
 
-def migrate(*, verbosity: int = 1) -> None:
-    """Upgrade if needed, then run the migrations."""
+def migrate(*, verbosity: int = 1, stdout: OutputWrapper | None = None) -> None:
+    """Upgrade if needed, then run the migrations. ``stdout``: where they report progress."""
     if is_needed():
         upgrade()
-    call_command("migrate", interactive=False, verbosity=verbosity)
+    call_command("migrate", interactive=False, verbosity=verbosity, stdout=stdout)
 
 
 def is_needed() -> bool:
@@ -69,20 +75,35 @@ def is_needed() -> bool:
 
 
 def upgrade() -> None:
-    """Upgrade in one transaction. Raises CommandError if LAST_MIGRATIONS are not applied."""
-    with transaction.atomic():
+    """Upgrade in one transaction. Raises CommandError if LAST_MIGRATIONS are not applied or a table
+    is in use."""
+    with _lock_timeout_error(), transaction.atomic():
         # Of two servers that start at once, the second finds the work done.
         _execute("SELECT pg_advisory_xact_lock(%s)", UPGRADE_LOCK)
         if not is_needed():
             return
         _check_migrations()
+        _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         for old, new in MODELS.items():
             _rename_table("_".join(old), "_".join(new))
             _rename_model(old, new)
+        _execute("UPDATE auth_permission SET name = replace(name, %s, %s)", *VERBOSE_NAME)
         _execute("ALTER TABLE runs_worker RENAME COLUMN seats TO slots")
         _execute("ALTER INDEX run_external RENAME TO run_unmanaged")
         _replace_resumed_from()
         _replace_migrations()
+
+
+@contextmanager
+def _lock_timeout_error() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        raise CommandError(
+            "The database is in use: stop the web server and the workers first."
+        ) from error
 
 
 def _execute(statement: str | sql.Composed, *parameters: object) -> None:

@@ -66,6 +66,16 @@ class OldDatabase:
             check=False,
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "DATABASE_URL": self.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def rows(self, query: str) -> list[tuple]:
         with psycopg.connect(self.url) as old:
             return old.execute(query).fetchall()
@@ -130,6 +140,9 @@ def test_content_types_and_permissions_are_renamed_not_duplicated(old):
 
     assert old.rows("SELECT count(*) FROM auth_permission") == before
     assert old.rows("SELECT 1 FROM django_content_type WHERE model = 'loosebytes'") == []
+    assert old.rows("SELECT name FROM auth_permission WHERE codename = 'add_unreferencedblob'") == [
+        ("Can add unreferenced blob",)
+    ]
 
 
 @pytest.mark.django_db
@@ -148,6 +161,27 @@ def test_upgrade_is_idempotent(old):
     again = old.manage("upgrade_schema")
 
     assert (again.returncode, again.stdout) == (0, "Nothing to upgrade.\n")
+
+
+@pytest.mark.django_db
+def test_one_of_two_upgrades_at_once_does_it(old):
+    upgrades = [old.start("upgrade_schema") for _ in range(2)]
+    outputs = [upgrade.communicate()[0] for upgrade in upgrades]
+
+    assert [upgrade.returncode for upgrade in upgrades] == [0, 0], outputs
+    assert old.manage("migrate", "--check").returncode == 0
+
+
+@pytest.mark.django_db
+def test_upgrade_of_a_database_in_use_changes_nothing(old):
+    with psycopg.connect(old.url) as using:
+        using.execute("SELECT FROM runs_run")
+
+        refused = old.manage("upgrade_schema")
+
+    assert refused.returncode != 0
+    assert "The database is in use" in refused.stderr
+    assert old.rows("SELECT to_regclass('metrics_metricseries')") == [(None,)]
 
 
 @pytest.mark.django_db

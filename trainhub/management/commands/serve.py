@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *, migrate: bool, **options: Any) -> None:
         if migrate:
-            schema_upgrade.migrate()
+            schema_upgrade.migrate(stdout=self.stdout)
             # The server forks, and forks must not share a connection.
             connections.close_all()
         web_server.serve()
