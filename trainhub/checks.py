@@ -4,13 +4,14 @@ They run before every management command, and when another server loads the WSGI
 (``refuse_contradictions``).
 """
 
+import os
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from core.loopback import is_loopback_host
@@ -106,6 +107,25 @@ def schema_is_upgraded(
             "This database was created before 0.1.0: run manage.py upgrade_schema first.",
             id="trainhub.E006",
         )
+    ]
+
+
+# Before 0.1.0 → now.
+RENAMED_VARIABLES: Final = {
+    "TRAINHUB_WORKER_SEATS": "TRAINHUB_WORKER_SLOTS",
+    "TRAINHUB_EXTERNAL_SILENT_SECONDS": "TRAINHUB_UNMANAGED_SILENT_SECONDS",
+    "TRAINHUB_EXTERNAL_LOST_SECONDS": "TRAINHUB_UNMANAGED_LOST_SECONDS",
+}
+
+
+@register
+def variables_have_current_names(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    return [
+        Warning(f"{old} is ignored: rename it to {new}.", id="trainhub.W001")
+        for old, new in RENAMED_VARIABLES.items()
+        if old in os.environ
     ]
 
 

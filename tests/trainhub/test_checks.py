@@ -174,3 +174,10 @@ def test_wsgi_application_does_not_load_if_open_mode_is_refused():
 
     assert finished.returncode != 0
     assert "Open mode (no sign-in) is refused on 0.0.0.0" in finished.stderr
+
+
+def test_variable_with_an_old_name_is_reported():
+    finished = run("manage.py", "check", TRAINHUB_WORKER_SEATS="2")
+
+    assert finished.returncode == 0
+    assert "TRAINHUB_WORKER_SEATS is ignored: rename it to TRAINHUB_WORKER_SLOTS" in finished.stderr
