@@ -5,12 +5,12 @@ The logic is in plain functions of the request, so that views that bypass DRF ca
 
 import base64
 import binascii
-from importlib import import_module
 from typing import cast
 
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -120,6 +120,16 @@ class OpenModeAuthentication(BaseAuthentication):
         return None if user is None else (user, None)
 
 
+class ReadOnlySession(SessionStore):
+    """A session whose key stays as it is: API responses set no cookies. Django renews the key of a
+    session that was signed with one of SECRET_KEY_FALLBACKS; the next page does that."""
+
+    key_salt = "django.contrib.sessions.SessionStore"  # the default depends on the class name
+
+    def cycle_key(self) -> None:
+        pass
+
+
 class BrowserSessionAuthentication(SessionAuthentication):
     """A signed-in browser, e.g. the API documentation's "Try it out". Checks CSRF."""
 
@@ -136,6 +146,6 @@ def _user_by_session(request: HttpRequest) -> User | None:
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if key is None:
         return None
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    request.session = ReadOnlySession(key)
     user = get_user(request)
     return user if isinstance(user, User) and user.is_active else None

@@ -5,7 +5,6 @@ middleware would take longer than the request itself.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 
@@ -52,11 +52,13 @@ class PagesMiddleware:
                 return response
             finally:  # the thread's next request may be an API request
                 translation.deactivate()
-        accept_language = request.META.get("HTTP_ACCEPT_LANGUAGE")
-        if not accept_language:
+        if not (request.META.get("HTTP_ACCEPT_LANGUAGE") or request.META.get("HTTP_COOKIE")):
             return self.get_response(request)
-        with translation.override(_language_of(accept_language), deactivate=True):
-            return self.get_response(request)
+        with translation.override(translation.get_language_from_request(request), deactivate=True):
+            response = self.get_response(request)
+            response.headers.setdefault("Content-Language", translation.get_language())
+        patch_vary_headers(response, ("Accept-Language",))
+        return response
 
     def process_view(
         self, request: HttpRequest, view: Any, arguments: Any, keywords: Any
@@ -78,14 +80,6 @@ class PagesMiddleware:
                 if response is not None:
                     return response
         return None
-
-
-@lru_cache(maxsize=1000)
-def _language_of(accept_language: str) -> str:
-    """The language of API error messages."""
-    request = HttpRequest()
-    request.META["HTTP_ACCEPT_LANGUAGE"] = accept_language
-    return translation.get_language_from_request(request)
 
 
 class DomainErrorMiddleware:

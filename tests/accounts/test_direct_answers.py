@@ -1,6 +1,7 @@
 """Plain requests bypass DRF; all other requests and all errors get DRF's responses."""
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.test.client import FakePayload
@@ -120,6 +121,16 @@ def test_error_for_an_invalid_point_is_in_the_requested_language(api, run):
     assert english.isascii()
     assert not chinese.isascii()
     assert keys_of(run) == []
+
+
+def test_error_is_in_the_language_of_the_pages(api, run):
+    api.cookies[settings.LANGUAGE_COOKIE_NAME] = "zh-hans"
+
+    answer = api.get("/projects/unknown", headers={"Accept-Language": "en"})
+
+    assert not answer.json()["errors"][0]["detail"].isascii()
+    assert answer.headers["Content-Language"] == "zh-hans"
+    assert "Accept-Language" in answer.headers["Vary"]
 
 
 def test_head_and_unknown_runs_are_answered(api, run):

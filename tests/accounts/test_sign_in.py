@@ -125,6 +125,16 @@ def test_session_of_an_inactive_user_is_rejected(client: Client):
     assert client.get("/projects").status_code == 401
 
 
+def test_session_signed_with_a_former_key_survives_api_requests(client: Client, settings):
+    settings.SECRET_KEY = "former" * 10
+    client.force_login(UserFactory())
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "current" * 10, ["former" * 10]
+
+    codes = [client.get(path).status_code for path in ("/projects", "/projects", "/dashboard")]
+
+    assert codes == [200, 200, 200]
+
+
 # --- changes by session require a CSRF token -------------------------------------------------
 
 

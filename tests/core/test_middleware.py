@@ -46,7 +46,11 @@ def test_api_language_follows_accept_language(header, language):
     languages = []
     request = RequestFactory().get("/projects", headers={"Accept-Language": header})
 
-    PagesMiddleware(lambda request: languages.append(translation.get_language()))(request)
+    def respond(request):
+        languages.append(translation.get_language())
+        return HttpResponse()
+
+    PagesMiddleware(respond)(request)
 
     assert languages == [language]
 
