@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import orjson
+from django.http import Http404
 
 from core.database import Statement
 from core.json_field import rewritten
@@ -25,13 +26,12 @@ SUMMARY: Final = """
     created_at, started_at, finished_at, updated_at
 """
 DETAIL: Final = f"""
-    {SUMMARY}, project_version, hyperparameters::text AS hyperparameters,
-    jsonb_build_object('gpu_type', gpu_type, 'gpu_count', gpu_count)::text AS resources,
+    {SUMMARY}, project_version, hyperparameters::text AS hyperparameters, gpu_type, gpu_count,
     resumed_from_id AS resumed_from, start_step, gpu_utilization, log_count, status_reason,
     exit_code, stop_requested_at, attempt, restart_count, max_restarts, worker_id AS worker,
     queued_at, reported_at, deleted_at
 """
-JSON_COLUMNS: Final = ("tags", "metrics", "hyperparameters", "resources")
+JSON_COLUMNS: Final = ("tags", "metrics", "hyperparameters")
 WITH_NUMBERS: Final = frozenset({"metrics", "hyperparameters"})  # of any size: see rewritten
 
 RUN_DETAIL: Final = Statement(
@@ -58,8 +58,11 @@ def run_detail(project_id: str, run_id: str) -> bytes | None:
 
 def run_with_artifacts(run: Run, artifacts: Sequence[dict[str, Any]] = ()) -> orjson.Fragment:
     """The run's detail plus ``artifacts`` as brief JSON: none for a new run, the kept checkpoint
-    for a cancelled one."""
-    content = {**(_detail(run.project_id, run.pk) or {}), "artifacts": list(artifacts)}
+    for a cancelled one. Raises Http404 if the run has been deleted in the meantime."""
+    detail = _detail(run.project_id, run.pk)
+    if detail is None:
+        raise Http404
+    content = {**detail, "artifacts": list(artifacts)}
     return orjson.Fragment(orjson.dumps(content, option=orjson.OPT_UTC_Z))
 
 
@@ -67,6 +70,7 @@ def _detail(project_id: str, run_id: str) -> dict[str, Any] | None:
     run = RUN_DETAIL.record(project_id=project_id, run_id=run_id)
     if run is None:
         return None
+    run["resources"] = {"gpu_type": run.pop("gpu_type"), "gpu_count": run.pop("gpu_count")}
     status = run["status"]
     run["silent_since"] = silent_since(run["recipe"], status, run["reported_at"])
     run["cancelled_at"] = run["finished_at"] if status == RunStatus.CANCELLED else None

@@ -14,7 +14,7 @@ def checkpoint_of(artifact: Artifact) -> Checkpoint:
 
 
 class CheckpointExecutor(Executor):
-    """An executor whose work saves checkpoints by itself."""
+    """An executor whose work saves its own checkpoints."""
 
     def latest_checkpoint(self, run: Run) -> Checkpoint | None:
         artifact = latest_sound_checkpoint(run)
@@ -23,5 +23,10 @@ class CheckpointExecutor(Executor):
     def keep_checkpoint(self, run: Run, latest: Checkpoint | None) -> Checkpoint | None:
         if latest is None:
             return None
-        Artifact.objects.get(pk=latest.id).name_final()
-        return latest
+        artifact = Artifact.objects.filter(pk=latest.id).first()
+        if artifact is None:  # a client has deleted the file in the meantime
+            artifact = latest_sound_checkpoint(run)
+        if artifact is None:
+            return None
+        artifact.name_final()
+        return checkpoint_of(artifact)

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from artifacts import storing
 from artifacts.blobs import StoredFile
 from artifacts.kinds import ArtifactType, TagValue
-from artifacts.models import ArtifactTag, NotACheckpoint
+from artifacts.models import Artifact, ArtifactTag, NotACheckpoint
 from runs.actions import resume_run
 from tests.concurrency import in_parallel
 from tests.factories import (
@@ -156,6 +156,13 @@ def test_checkpoint_used_by_resumed_run_keeps_its_bytes():
 
     source.refresh_from_db()
     assert read(source) == b"old"
+
+
+def test_rows_that_keep_an_artifact_in_use_are_known():
+    relations = Artifact._meta.related_objects
+
+    names = sorted(f"{it.related_model.__name__}.{it.field.name}" for it in relations)
+    assert names == ["ArtifactTag.artifact", "ModelVersion.checkpoint"]
 
 
 def test_same_bytes_again_repair_damaged_checkpoint():

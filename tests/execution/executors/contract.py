@@ -144,6 +144,19 @@ class ExecutorContract:
         assert (artifact.name, artifact.problem()) == (FINAL_CHECKPOINT_NAME, None)
         assert poll(executor, long_run).state is WorkState.STOPPED
 
+    def test_checkpoint_deleted_during_the_cancel_is_not_kept(self, executor, long_run):
+        self.start(executor, long_run)
+        work_until_step(executor, long_run, 3)
+        executor.stop(fresh(long_run), long_run.worker)
+        poll_until(executor, long_run, WorkState.STOPPED)
+        stopped = fresh(long_run)
+        latest = executor.latest_checkpoint(stopped)
+        Artifact.objects.filter(pk=latest.id).delete()
+
+        kept = executor.keep_checkpoint(stopped, latest)
+
+        assert kept is None or Artifact.objects.get(pk=kept.id).problem() is None
+
     def test_stop_of_work_that_was_never_started_does_nothing(self, executor, run):
         executor.stop(fresh(run), run.worker)
 
