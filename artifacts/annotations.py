@@ -14,7 +14,8 @@ from typing import Any, Final
 import yaml
 
 from artifacts.models import Artifact
-from artifacts.recognition import MAX_STEP, step_of
+from artifacts.recognition import step_of
+from core.numbers import MAX_BIGINT
 
 METADATA: Final = "metadata.yaml"
 ALIASES: Final = "aliases.txt"
@@ -88,7 +89,7 @@ def _metadata(content: Any) -> dict[str, Any]:
 def _step(content: dict[Any, Any]) -> int | None:
     for key in ("step", "global_step"):
         step = content.get(key)
-        if type(step) is int and 0 <= step <= MAX_STEP:
+        if type(step) is int and 0 <= step <= MAX_BIGINT:
             return step
     name = content.get("original_filename")
     return step_of(name) if isinstance(name, str) else None

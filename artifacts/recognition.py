@@ -16,7 +16,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_STEP: Final = 2**63 - 1
+from core.numbers import MAX_BIGINT
+
 # Of a Hugging Face checkpoint: full model or adapter, single file or index of a sharded one.
 MAIN_WEIGHTS: Final = (
     "model.safetensors",
@@ -64,6 +65,6 @@ def step_of(path: str) -> int | None:
     """The step in ``path``, innermost name first: step=200, checkpoint-200; None without one."""
     for part in reversed(path.split("/")):
         numbers = _STEP.findall(part) or _NUMBERED.findall(part)
-        if numbers and int(numbers[-1]) <= MAX_STEP:
+        if numbers and int(numbers[-1]) <= MAX_BIGINT:
             return int(numbers[-1])
     return None

@@ -7,8 +7,8 @@ from rest_framework import serializers
 
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactTag
-from artifacts.recognition import MAX_STEP
 from core.fields import StrictCharField, StrictModelSerializer
+from core.numbers import MAX_BIGINT
 
 
 class ArtifactTagSerializer(StrictModelSerializer):
@@ -66,7 +66,7 @@ class ArtifactQuerySerializer(serializers.Serializer[Any]):
 class UploadQuerySerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=ArtifactType.choices, required=False)
     step = serializers.IntegerField(
-        min_value=0, max_value=MAX_STEP, required=False, help_text="The file's training step."
+        min_value=0, max_value=MAX_BIGINT, required=False, help_text="The file's training step."
     )
 
 

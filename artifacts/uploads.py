@@ -220,6 +220,6 @@ def _annotate(run: Run, artifact: Artifact) -> None:
 def _check_sha256(announced: str, sha256: str) -> None:
     if announced != sha256:
         raise ChecksumMismatch(
-            _("The body's sha256 is %(is)s, not %(announced)s: nothing was saved.")
-            % {"is": sha256, "announced": announced}
+            _("The body's sha256 is %(actual)s, not %(expected)s: nothing was saved.")
+            % {"actual": sha256, "expected": announced}
         )

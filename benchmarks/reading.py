@@ -129,7 +129,7 @@ def search(bench: Bench) -> list[Row]:
             at_least=at_least,
             samples=ours.rates,
             limit_samples=measured[name].rates,
-            note=f"p95 {ours.p95_ms:.1f} ms beside {measured[name].p95_ms:.1f} ms",
+            note=f"p95 {ours.p95_ms:.1f} ms, baseline {measured[name].p95_ms:.1f} ms",
         )
         for name, at_least in (("MLflow", 5.0), ("FastTrackML", 1.5))
     ]

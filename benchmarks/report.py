@@ -157,7 +157,9 @@ def markdown(about: Sequence[str], sections: dict[str, list[Row]]) -> str:
     lines = [f"- {line}" for line in about]
     for title, rows in sections.items():
         lines += ["", f"### {title}", ""]
-        lines += [_line("what", "TrainHub", "beside it", "its value", "ratio", "bar", "", "spread")]
+        lines += [
+            _line("what", "TrainHub", "baseline", "baseline value", "ratio", "bar", "", "spread")
+        ]
         lines += [_line(*["---"] * 8)]
         lines += [_line(*row.cells) for row in rows]
         lines += [f"\n{row.what}: {row.note}" for row in rows if row.note]

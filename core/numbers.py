@@ -1,9 +1,15 @@
-"""JSON has no NaN or infinities: they are sent as strings."""
+"""64-bit integers, and numbers that are not finite: JSON has none, so they are sent as strings."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Literal, TypeAlias, get_args, overload
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, overload
+
+import msgspec
+
+MIN_BIGINT: Final = -(2**63)  # PostgreSQL's bigint
+MAX_BIGINT: Final = 2**63 - 1
+Int64 = Annotated[int, msgspec.Meta(ge=MIN_BIGINT, le=MAX_BIGINT)]
 
 NonFinite: TypeAlias = Literal["NaN", "Infinity", "-Infinity"]
 NON_FINITE: Final[tuple[str, ...]] = get_args(NonFinite)

@@ -1,8 +1,10 @@
-"""Text limits: characters that PostgreSQL cannot store, and truncation."""
+"""Text limits: lengths, characters that PostgreSQL cannot store, and truncation."""
 
 import re
 from typing import Final
 
+MAX_NAME_LENGTH: Final = 200  # of projects, runs and models
+MAX_KEY_LENGTH: Final = 250  # of metrics, hyperparameters and tags; the limit of MLflow clients
 # NUL and lone surrogates.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 

@@ -19,6 +19,11 @@ def milliseconds(time: datetime) -> int:
     return (time - EPOCH) // MILLISECOND
 
 
+def unix_milliseconds(seconds: float) -> int:
+    """Unix time in seconds, to the nearest millisecond."""
+    return round(seconds * 1000)
+
+
 def iso_time(timestamp_ms: int) -> str:
     """Format a Unix time in milliseconds as ISO 8601, e.g. ``2024-01-02T10:00:00.000Z``.
 

@@ -127,14 +127,16 @@ def _reason(run: Run, executors: set[str], pools: list[PoolUse], *, ahead: int) 
         return _("No running worker can execute it.")
     for pool in pools:
         if pool.gpu_type == run.gpu_type and run.gpu_count > pool.capacity:
-            return _("It requests %(asked)d %(type)s GPUs, but there are only %(capacity)d.") % {
-                "asked": run.gpu_count,
+            return _(
+                "It requests %(requested)d %(type)s GPUs, but there are only %(capacity)d."
+            ) % {
+                "requested": run.gpu_count,
                 "type": run.gpu_type,
                 "capacity": pool.capacity,
             }
         if pool.gpu_type == run.gpu_type and run.gpu_count > pool.free:
-            return _("Waiting for %(asked)d %(type)s GPUs; %(free)d are free.") % {
-                "asked": run.gpu_count,
+            return _("Waiting for %(requested)d %(type)s GPUs; %(free)d are free.") % {
+                "requested": run.gpu_count,
                 "type": run.gpu_type,
                 "free": max(0, pool.free),
             }

@@ -8,13 +8,12 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from core.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
+from core.numbers import MAX_BIGINT
 from logs import batches
 from logs.downloads import format_time
 from logs.lines import Line
 from logs.models import MAX_RANK, MAX_SOURCE_LENGTH, LogLevel
 from logs.search import MAX_PATTERN_LENGTH
-
-MAX_SEQ = 2**63 - 1
 
 
 class LogFilterSerializer(serializers.Serializer[Any]):
@@ -49,11 +48,11 @@ class LogFilterSerializer(serializers.Serializer[Any]):
 
 
 class LogQuerySerializer(LogFilterSerializer):
-    page = serializers.IntegerField(min_value=1, max_value=MAX_SEQ, default=1)
+    page = serializers.IntegerField(min_value=1, max_value=MAX_BIGINT, default=1)
     page_size = serializers.IntegerField(min_value=1, max_value=500, default=50)
     after_seq = serializers.IntegerField(
         min_value=0,
-        max_value=MAX_SEQ,
+        max_value=MAX_BIGINT,
         default=0,
         help_text="Only lines with a greater number. To follow a log as it grows, pass "
         "`next_after_seq` of the previous response.",

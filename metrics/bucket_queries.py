@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core.database import Bigints, Statement
-
-FIRST_STEP: Final = -(2**63)
+from core.numbers import MIN_BIGINT
 
 COARSER: Final = (3, 6, 9)  # added to a series' shift: buckets of 8, 64, 512 times as many steps
 COARSER_VALUES: Final = ", ".join(f"({more})" for more in COARSER)
@@ -112,7 +111,7 @@ WITH chosen AS (
         shift,
         -- The newest bucket is still filling up; points that arrive below it later are late.
         greatest((last_step >> shift) << shift, bucketed_below) AS below,
-        coalesce(bucketed_below, {FIRST_STEP}) AS above
+        coalesce(bucketed_below, {MIN_BIGINT}) AS above
     FROM chosen
 ), source AS (
     -- OFFSET 0 forces an index range scan per series: a join might test its condition on every

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from core.text import MAX_KEY_LENGTH
 from runs.models import Run
 
 
@@ -17,7 +18,7 @@ class MetricSeries(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey(Run, models.CASCADE, related_name="series")
-    key = models.CharField(_("key"), max_length=250, db_collation="C")
+    key = models.CharField(_("key"), max_length=MAX_KEY_LENGTH, db_collation="C")
     count = models.BigIntegerField(_("points"), default=0, db_default=0)
     minimum = models.FloatField(_("minimum"), null=True)
     maximum = models.FloatField(_("maximum"), null=True)

@@ -10,12 +10,11 @@ from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
 from core.msgspec_errors import invalid
-from core.numbers import NonFinite
+from core.numbers import Int64, NonFinite
+from core.times import unix_milliseconds
 from metrics.points import InvalidPoint, Points
 
 MAX_POINTS: Final = 10_000
-
-Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class SentPoint(msgspec.Struct):
@@ -46,7 +45,7 @@ def read(body: bytes) -> Points:
         return Points.checked(
             [point.key for point in points],
             [point.step for point in points],
-            [round(point.timestamp.timestamp() * 1000) for point in points],
+            [unix_milliseconds(point.timestamp.timestamp()) for point in points],
             [float(point.value) for point in points],
         )
     except InvalidPoint as error:

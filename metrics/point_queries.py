@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.database import Bigints, Doubles, Statement
+from core.numbers import MIN_BIGINT
 from metrics.bucket_queries import AGGREGATED, COARSER
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 # Stands in for the last point, or the end of the buckets, of a series that has none. Not NULL: to
 # find an element of an array with NULLs, PostgreSQL reads the array from its start.
-LEAST: Final = -(2**63)
 
 LOCKED_BATCH: Final = f"""
     run AS MATERIALIZED (
@@ -49,10 +49,10 @@ LOCKED_BATCH: Final = f"""
         SELECT
             array_agg(id ORDER BY number) AS ids,
             array_agg(bucket_shift ORDER BY number) AS shifts,
-            array_agg(coalesce(bucketed_below, {LEAST}) ORDER BY number) AS belows,
+            array_agg(coalesce(bucketed_below, {MIN_BIGINT}) ORDER BY number) AS belows,
             max(bucketed_below) AS below,
-            array_agg(coalesce(last_step, {LEAST}) ORDER BY number) AS steps,
-            array_agg(coalesce(last_timestamp_ms, {LEAST}) ORDER BY number) AS times,
+            array_agg(coalesce(last_step, {MIN_BIGINT}) ORDER BY number) AS steps,
+            array_agg(coalesce(last_timestamp_ms, {MIN_BIGINT}) ORDER BY number) AS times,
             array_agg(coalesce(last_value, '-Infinity') ORDER BY number) AS values
         FROM named
     ), batch AS MATERIALIZED (

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from core.text import UNSTORABLE
-
-MAX_KEY_LENGTH = 250  # the limit of MLflow clients
+from core.text import MAX_KEY_LENGTH, UNSTORABLE
 
 
 class InvalidPoint(Exception):

@@ -9,15 +9,14 @@ from typing import Any
 
 from django.db.models import Min
 
-from core.numbers import json_number
+from core.numbers import MAX_BIGINT, MIN_BIGINT, json_number
 from metrics import bucket_queries, history_queries
 from metrics.models import MetricPoint, MetricSeries
 from metrics.points import Point
 from runs.models import Run
 
 # The range of a bigint.
-FIRST_STEP = bucket_queries.FIRST_STEP
-LAST_STEP = 2**63 - 1
+FIRST_STEP, LAST_STEP = MIN_BIGINT, MAX_BIGINT
 
 
 @dataclass(frozen=True, slots=True)

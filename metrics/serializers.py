@@ -15,9 +15,10 @@ from rest_framework import serializers
 from core.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
 from core.numbers import NUMBER_SCHEMA, json_number
 from core.pagination import PageQuery
+from core.text import MAX_KEY_LENGTH
 from core.times import iso_time
 from metrics import payloads
-from metrics.points import MAX_KEY_LENGTH, Point
+from metrics.points import Point
 from metrics.reading import FIRST_STEP, LAST_STEP, Bucket, MetricSummary, Series
 
 MAX_KEYS = 100  # in one request

@@ -8,6 +8,7 @@ import orjson
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from core.numbers import MAX_BIGINT, MIN_BIGINT
 from projects.hyperparameters import MAX_BYTES
 from projects.models import MAX_TAG_LENGTH, MAX_TAGS
 
@@ -15,7 +16,7 @@ from projects.models import MAX_TAG_LENGTH, MAX_TAGS
 def _integer(text: str) -> int:
     """Like int(), but limited to 64 bits, the common range of JSON encoders. Raises ValueError."""
     number = int(text)
-    if not -(2**63) <= number < 2**63:
+    if not MIN_BIGINT <= number <= MAX_BIGINT:
         raise ValueError(text)
     return number
 
@@ -91,7 +92,11 @@ class TagListField(ParsedField):
                 _("At most %(limit)d tags."), params={"limit": MAX_TAGS}, code="too_many"
             )
         if any(len(tag) > MAX_TAG_LENGTH for tag in tags):
-            raise forms.ValidationError(_("A tag can have at most 64 characters."), code="too_long")
+            raise forms.ValidationError(
+                _("A tag can have at most %(limit)d characters."),
+                params={"limit": MAX_TAG_LENGTH},
+                code="too_long",
+            )
         return tags
 
     def prepare_value(self, value: Any) -> Any:

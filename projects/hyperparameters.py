@@ -9,10 +9,11 @@ import orjson
 from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
+from core.numbers import MAX_BIGINT
+from core.text import MAX_KEY_LENGTH
 
 MAX_BYTES = 64 * 1024
 MAX_KEYS = 500
-MAX_KEY_LENGTH = 250
 MAX_DEPTH = 20
 MAX_STEPS = 10_000_000
 
@@ -34,7 +35,7 @@ KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (_is_integer(1, 1_000_000), "1 … 1000000"),
     "num_epochs": (_is_number(1e-6, 100_000), "> 0 … 100000"),
     "max_steps": (_is_integer(1, MAX_STEPS), f"1 … {MAX_STEPS}"),
-    "seed": (_is_integer(0, 2**63 - 1), "0 … 2^63-1"),
+    "seed": (_is_integer(0, MAX_BIGINT), "0 … 2^63-1"),
     "eval_steps": (_is_integer(1, MAX_STEPS), f"1 … {MAX_STEPS}"),
     "save_steps": (_is_integer(1, MAX_STEPS), f"1 … {MAX_STEPS}"),
     "logging_steps": (_is_integer(1, MAX_STEPS), f"1 … {MAX_STEPS}"),

@@ -19,6 +19,7 @@ from core.choices import ContractChoices
 from core.exceptions import DomainError
 from core.ids import PublicIdField
 from core.json_field import JSONField
+from core.text import MAX_NAME_LENGTH
 
 MAX_TAGS = 50
 MAX_TAG_LENGTH = 64
@@ -74,11 +75,11 @@ class Project(models.Model):
     )
 
     id = PublicIdField(prefix="proj")
-    name = models.CharField(_("name"), max_length=200)
+    name = models.CharField(_("name"), max_length=MAX_NAME_LENGTH)
     description = models.TextField(_("description"), blank=True, max_length=10_000)
     objective = models.TextField(_("objective"), blank=True, max_length=10_000)
     task_type = models.CharField(_("task type"), max_length=100, blank=True)
-    base_model = models.CharField(_("base model"), max_length=200, blank=True)
+    base_model = models.CharField(_("base model"), max_length=MAX_NAME_LENGTH, blank=True)
     owner = models.CharField(_("owner"), max_length=100, blank=True)
     tags = ArrayField(
         models.CharField(max_length=MAX_TAG_LENGTH),

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.permissions import sees_everything
 from core.exceptions import InvalidInput
 from core.json_field import JSONField
+from core.text import MAX_KEY_LENGTH
 from projects.models import Project
 from registry.queries import ModelPoint, upsert_model_metrics
 from registry.tags import TagsMixin
@@ -149,7 +150,7 @@ class LoggedModelMetric(models.Model):
 
     model = models.ForeignKey(LoggedModel, models.CASCADE, related_name="metrics")
     run = models.ForeignKey(Run, models.CASCADE, related_name="+")
-    key = models.CharField(max_length=250)
+    key = models.CharField(max_length=MAX_KEY_LENGTH)
     dataset_name = models.CharField(max_length=500, blank=True)
     dataset_digest = models.CharField(max_length=250, blank=True)
     value = models.FloatField()

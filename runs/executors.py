@@ -1,28 +1,28 @@
-"""The contract between a run and the executor that carries it out.
+"""The interface between a run and the executor that runs it.
 
-An executor owns the truth about the work of a run: it asks the outside world (rows, processes, a
-cluster), never its own memory, so that a restarted worker readopts what still runs. A worker calls
-it with runs it holds. Every call is idempotent.
+An executor keeps no state in memory: it derives the state of the work from its source (rows,
+processes, a cluster), so that a restarted worker readopts running work. A worker calls it with the
+runs it holds. Every call is idempotent.
 
-- ``poll`` ingests whatever the work has reported since the last poll (each piece in one
-  transaction with the note that it has been read) and returns how the work stands. ABSENT means
-  that the run's current attempt was never started.
-- ``start`` begins the current attempt: from the latest checkpoint that verifies, or from scratch.
-  It first ends what earlier attempts still run on this host, ingests what they left, and deletes
-  the points after the checkpoint. Raises CannotStart with a reason for people.
-- ``stop`` asks the work to save a checkpoint and end, and returns at once; ``poll`` tells when it
-  has. If the attempt was never started, there is nothing to ask, but earlier attempts are ended
-  and ingested as in ``start``. The worker keeps the deadline and calls ``kill`` after it.
-- ``kill`` ends the work now, with whatever it has saved; ``poll`` then returns STOPPED or DIED.
-- ``latest_checkpoint`` is the newest of the run's own checkpoints whose stored bytes are sound.
-- ``keep_checkpoint`` marks the checkpoint that a cancelled run keeps, once the work has ended.
-- ``forget`` frees what this host holds for a run that is over.
-- ``tidy`` does the same for runs that ended or moved on while nobody on this host was looking.
+- ``poll`` ingests what the work has reported since the last poll and returns the state of the work.
+  Each chunk is committed together with the position it was read up to. ABSENT means that the run's
+  current attempt was never started.
+- ``start`` starts the current attempt, from the latest sound checkpoint or from scratch. First it
+  kills processes of earlier attempts on this host, ingests their output and deletes the points
+  after the checkpoint. Raises CannotStart.
+- ``stop`` asks the work to save a checkpoint and end. It returns immediately; ``poll`` reports when
+  the work has ended. If the attempt was never started, it only cleans up after earlier attempts, as
+  ``start`` does. The worker enforces the deadline by calling ``kill``.
+- ``kill`` ends the work immediately; ``poll`` then returns STOPPED or DIED.
+- ``latest_checkpoint`` returns the run's newest checkpoint whose stored bytes are intact.
+- ``keep_checkpoint`` marks the checkpoint that a cancelled run keeps, after the work has ended.
+- ``forget`` frees this host's resources of a run that has ended.
+- ``tidy`` does the same for runs that ended or moved to another worker while none ran on this host.
 
-Calls that write raise LeaseLost when the run is no longer the worker's: ended, or taken over. All
-executors pass one test suite (tests/execution/executors/contract.py).
+Calls that write raise LeaseLost if the worker no longer holds the run. All executors pass the tests
+in tests/execution/executors/contract.py.
 
-Executors live above this app: settings.EXECUTORS names their classes.
+Executors are in a higher app: settings.EXECUTORS names their classes.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ UNMANAGED: Final = "unmanaged"  # the key in settings.EXECUTORS for runs without
 
 
 class CannotStart(Exception):
-    """The work cannot begin, and would not the next time either."""
+    """The work cannot be started, and a retry would fail too. The message is for the user."""
 
 
 class WorkState(enum.Enum):
     ABSENT = enum.auto()  # the current attempt was never started
     WORKING = enum.auto()
-    FINISHED = enum.auto()  # it reached its end
-    STOPPED = enum.auto()  # it ended because it was asked to
-    FAILED = enum.auto()  # it gave up and said so: a retry would end the same way
-    DIED = enum.auto()  # killed or vanished: it can resume from its checkpoint
+    FINISHED = enum.auto()  # completed
+    STOPPED = enum.auto()  # ended on request
+    FAILED = enum.auto()  # ended with an error: a retry would fail too
+    DIED = enum.auto()  # killed or disappeared: can resume from its checkpoint
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class WorkStatus:
 
 
 class Executor(ABC):
-    # Whether the work is rows in the database: then whoever holds the row's lock can end it, and
-    # it dies with its worker.
+    # Whether the work exists only in the database. Then any process that locks the run's row can
+    # end it, and it ends when its worker dies.
     in_database: ClassVar[bool] = False
 
     @abstractmethod
     def planned_steps(self, hyperparameters: dict[str, Any]) -> int | None:
-        """How many steps a run of these hyperparameters has; None if only the work knows."""
+        """The number of steps with these hyperparameters; None if only the work knows it."""
 
     @abstractmethod
     def start(self, run: Run, worker: Worker) -> None: ...
@@ -87,25 +87,25 @@ class Executor(ABC):
 
     @abstractmethod
     def latest_checkpoint(self, run: Run) -> Checkpoint | None:
-        """Reads the stored bytes, perhaps gigabytes: do not call it with a row locked."""
+        """Reads the stored bytes, possibly gigabytes: do not call with a row locked."""
 
     @abstractmethod
     def keep_checkpoint(self, run: Run, latest: Checkpoint | None) -> Checkpoint | None:
-        """Call with the run's row locked. ``latest``: what ``latest_checkpoint`` returned before.
+        """Call with the run's row locked. ``latest``: the result of ``latest_checkpoint``.
 
-        Returns the checkpoint that is kept; None if there is none.
+        Returns the kept checkpoint, or None.
         """
 
-    def forget(self, run: Run) -> None:  # noqa: B027  most executors keep nothing
-        """Nothing to free, unless the executor keeps something."""
+    def forget(self, run: Run) -> None:  # noqa: B027  optional
+        """Does nothing by default."""
 
     def tidy(self) -> None:  # noqa: B027
-        """Nothing to free either."""
+        """Does nothing by default."""
 
 
 @cache
 def executors() -> Mapping[str, Executor]:
-    """Every executor that recipes may name, by that name."""
+    """The executors that recipes can use, by name."""
     return MappingProxyType(
         {name.value: import_string(settings.EXECUTORS[name.value])() for name in ExecutorName}
     )

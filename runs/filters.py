@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
+from core.text import MAX_NAME_LENGTH
 from runs.models import Run, RunQuerySet
 from runs.status import RunStatus
 
@@ -39,8 +40,8 @@ class RunFilter(django_filters.FilterSet):  # type: ignore[misc]
     """Filters and sorts the runs of a project."""
 
     status = django_filters.MultipleChoiceFilter(choices=RunStatus.choices)
-    model = django_filters.CharFilter(max_length=200)
-    name = django_filters.CharFilter(lookup_expr="icontains", max_length=200)
+    model = django_filters.CharFilter(max_length=MAX_NAME_LENGTH)
+    name = django_filters.CharFilter(lookup_expr="icontains", max_length=MAX_NAME_LENGTH)
     recipe = django_filters.CharFilter(field_name="recipe_id", max_length=64)
     tag = django_filters.ChoiceFilter(
         choices=TAGS, method="with_tagged_checkpoint", label=_("Tag on one of its checkpoints.")

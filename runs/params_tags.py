@@ -13,9 +13,9 @@ import orjson
 from django.db import transaction
 
 from core.exceptions import InvalidInput
-from core.text import truncate
+from core.text import MAX_NAME_LENGTH, truncate
 from projects.hyperparameters import number_of
-from runs.models import MAX_NAME_LENGTH, EventKind, Run
+from runs.models import EventKind, Run
 from runs.reports import check_size, lock_reporting_run, truncate_texts
 
 # The limits of MLflow clients.

@@ -12,10 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
-from core.text import truncate
+from core.text import MAX_KEY_LENGTH, truncate
 from runs.models import Run
 
-MAX_NAME_LENGTH = 250  # the limit of MLflow clients
 NAME: Final = re.compile(r"[/\w.\- :]+")
 # Per run, so that reading its row stays fast. A client's largest batch (100 of each) fits.
 MAX_NAMES = 2000
@@ -66,9 +65,9 @@ def check_name(name: str) -> None:
     """Check the name of a hyperparameter, tag or metric. It may become a path, so it must be a
     normalized one. Raises InvalidReport.
     """
-    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+    if not 1 <= len(name) <= MAX_KEY_LENGTH:
         raise InvalidReport(
-            _("A name must have 1 to %(limit)d characters.") % {"limit": MAX_NAME_LENGTH}
+            _("A name must have 1 to %(limit)d characters.") % {"limit": MAX_KEY_LENGTH}
         )
     if not NAME.fullmatch(name) or not _is_plain_path(name):
         raise InvalidReport(

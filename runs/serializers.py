@@ -8,8 +8,9 @@ from rest_framework import serializers
 
 from core.fields import StrictCharField, StrictIntegerField, StrictModelSerializer
 from core.numbers import NUMBER_SCHEMA
+from core.text import MAX_NAME_LENGTH
 from projects.serializers import HyperparametersField
-from runs.models import MAX_GPUS, Recipe, Run
+from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, Recipe, Run
 
 
 @extend_schema_field(
@@ -73,12 +74,14 @@ class RunWriteSerializer(serializers.Serializer[Any]):
     """A request for a new run; every field is optional."""
 
     name = StrictCharField(
-        max_length=200, required=False, help_text="Defaults to run-001, run-002 …"
+        max_length=MAX_NAME_LENGTH, required=False, help_text="Defaults to run-001, run-002 …"
     )
     model = StrictCharField(
-        max_length=200, required=False, help_text="Defaults to the project's base model."
+        max_length=MAX_NAME_LENGTH,
+        required=False,
+        help_text="Defaults to the project's base model.",
     )
-    dataset = StrictCharField(max_length=1000, allow_blank=True, required=False)
+    dataset = StrictCharField(max_length=MAX_DATASET_LENGTH, allow_blank=True, required=False)
     hyperparameters = HyperparametersField(
         required=False, help_text="Override the project's defaults."
     )

@@ -12,9 +12,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from core.text import truncate
+from core.text import MAX_NAME_LENGTH, truncate
 from projects.models import Project
-from runs.models import MAX_ATTEMPT, MAX_NAME_LENGTH, EventKind, Run, RunQuerySet
+from runs.models import MAX_ATTEMPT, EventKind, Run, RunQuerySet
 from runs.status import TERMINAL, RunStatus
 
 logger = logging.getLogger(__name__)

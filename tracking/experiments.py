@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.urls import path
 from django.utils.translation import gettext as _
 
+from core.text import MAX_NAME_LENGTH
 from core.times import milliseconds
 from projects.models import Project, ProjectStatus
 from runs.reports import check_texts
@@ -34,7 +35,6 @@ from tracking.vocabulary import (
 
 DEFAULT_ID: Final = "0"
 DEFAULT_NAME: Final = "Default"
-MAX_NAME_LENGTH: Final = 200
 MAX_TAG_LENGTH: Final = 5000
 MAX_NOTE_LENGTH: Final = 10_000
 MAX_TAGS: Final = 1000

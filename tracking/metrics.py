@@ -14,7 +14,7 @@ from django.urls import path
 from django.utils.translation import gettext as _
 
 from accounts.permissions import sees_everything
-from core.numbers import json_number
+from core.numbers import Int64, json_number
 from metrics import reading, recording
 from metrics.points import InvalidPoint, Points, is_key
 from metrics.recording import RunGone
@@ -23,7 +23,7 @@ from registry.queries import ModelPoint
 from runs import params_tags
 from runs.models import Run
 from tracking.errors import DoesNotExist, InvalidParameter
-from tracking.protocol import Int64, Message, Response, endpoint
+from tracking.protocol import Message, Response, endpoint
 from tracking.registry_messages import Digest, Id, LongName
 
 # https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py

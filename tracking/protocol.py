@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper, wraps
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 import orjson
@@ -24,8 +24,6 @@ from core.json import read_bounded
 from tracking.errors import InvalidParameter, MlflowError, as_mlflow_error
 
 logger = logging.getLogger(__name__)
-
-Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Message(msgspec.Struct):

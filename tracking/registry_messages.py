@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from django.contrib.auth.models import User
 
+from core.text import MAX_KEY_LENGTH
 from core.times import milliseconds
 from registry.models import ModelVersion, RegisteredModel
 
@@ -18,7 +19,7 @@ LongName = Annotated[str, msgspec.Meta(max_length=500, pattern=WITHOUT_NUL)]
 Id = Annotated[str, msgspec.Meta(max_length=64, pattern=WITHOUT_NUL)]
 Digest = Annotated[str, msgspec.Meta(max_length=250, pattern=WITHOUT_NUL)]
 Number = Annotated[str, msgspec.Meta(max_length=10)]  # of a version
-Key = Annotated[str, msgspec.Meta(min_length=1, max_length=250, pattern=WITHOUT_NUL)]
+Key = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_LENGTH, pattern=WITHOUT_NUL)]
 Address = Annotated[str, msgspec.Meta(max_length=2000, pattern=WITHOUT_NUL)]
 
 

@@ -11,9 +11,10 @@ from django.db import transaction
 from django.urls import path
 from django.utils.translation import gettext as _
 
-from core.text import truncate
+from core.numbers import Int64
+from core.text import MAX_NAME_LENGTH, truncate
 from runs import inputs, params_tags, unmanaged
-from runs.models import MAX_NAME_LENGTH, Run, RunQuerySet
+from runs.models import Run, RunQuerySet
 from runs.reports import lock_reporting_run, truncate_texts
 from tracking import experiments, paging
 from tracking.columns import RunColumns
@@ -21,7 +22,7 @@ from tracking.conditions import where
 from tracking.errors import DoesNotExist, InvalidParameter
 from tracking.experiments import Limit, Tag
 from tracking.filters import parse_orders
-from tracking.protocol import Int64, Message, endpoint, storable_text
+from tracking.protocol import Message, endpoint, storable_text
 from tracking.run_json import run_info, run_json, runs_json
 from tracking.vocabulary import STATUSES, USER_TAG, StatusName, ViewType, time_from
 

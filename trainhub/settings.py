@@ -1,7 +1,7 @@
-"""Settings, read from the environment (and a ``.env`` beside manage.py). See .env.example.
+"""Settings from the environment and an optional ``.env`` next to manage.py. See .env.example.
 
-Nothing here starts a process or opens a connection; contradictions between settings are system
-checks (trainhub/checks.py), reported before anything runs.
+Importing this module starts no process and opens no connection. System checks
+(trainhub/checks.py) report contradictory settings before anything runs.
 """
 
 import secrets
@@ -20,35 +20,35 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 Env.read_env(BASE_DIR / ".env")
 
-# --- Where it lives and who may reach it -----------------------------------------------------
+# --- Data directory, address and access ------------------------------------------------------
 
 DATA_DIR = Path(env.str("TRAINHUB_DATA_DIR", default=str(BASE_DIR / "var"))).expanduser().resolve()
 HOST = env.str("TRAINHUB_HOST", default="127.0.0.1")
 PORT = env.int("TRAINHUB_PORT", default=8000)
 
 PRODUCTION = env.bool("TRAINHUB_PRODUCTION", default=False)
-# No sign-in, everybody is the local administrator. Refused off loopback and in production.
+# No sign-in: everyone is the local administrator. Only on loopback, never in production.
 OPEN_MODE = env.bool("TRAINHUB_OPEN_MODE", default=not PRODUCTION)
 
 DEBUG = env.bool("TRAINHUB_DEBUG", default=False)
 LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-# Strict: a page elsewhere that points its own host name at 127.0.0.1 is turned away.
+# Strict, against DNS rebinding: a website whose host name resolves to 127.0.0.1 is refused.
 ALLOWED_HOSTS = env.list("TRAINHUB_ALLOWED_HOSTS", default=LOOPBACK_HOSTS)
 CSRF_TRUSTED_ORIGINS = env.list("TRAINHUB_CSRF_TRUSTED_ORIGINS", default=[])
-# What runs print and link to; by default where the server listens.
+# The base URL of links and of the address that is printed; by default where the server listens.
 URL_HOST = f"[{HOST.strip('[]')}]" if ":" in HOST else HOST  # IPv6
 PUBLIC_URL = env.str("TRAINHUB_PUBLIC_URL", default=f"http://{URL_HOST}:{PORT}")
 
 
 def secret_key() -> str:
-    """The key from the environment, or one made once and kept in the data directory."""
+    """The key from the environment, or a generated one stored in the data directory."""
     from_environment: str = env.str("TRAINHUB_SECRET_KEY", default="")
     if from_environment:
         return from_environment
     try:
         return kept_secret_key(DATA_DIR / "secret_key")
     except OSError:
-        # Unusable data directory: a key for this process alone; a system check names the cause.
+        # The data directory is unusable, which a system check reports. Use a temporary key.
         return secrets.token_urlsafe(64)
 
 
@@ -92,7 +92,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "core.middleware.PagesMiddleware",
 ]
-# For pages alone, see core/pages.py; programs sign in by accounts/authentication.py.
+# For pages only (core/pages.py). API clients authenticate in accounts/authentication.py.
 PAGES_MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -105,12 +105,12 @@ PAGES_MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "core.middleware.DomainErrorMiddleware",
 ]
-# The admin looks for middleware in MIDDLEWARE; it is in PAGES_MIDDLEWARE.
+# The admin expects its middleware in MIDDLEWARE, but it is in PAGES_MIDDLEWARE.
 SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]
 
 ROOT_URLCONF = "trainhub.urls"
 WSGI_APPLICATION = "trainhub.wsgi.application"
-APPEND_SLASH = False  # the contract's paths carry none, and a redirect would drop a POST's body
+APPEND_SLASH = False  # the contract's paths have none, and a redirect would drop the body of a POST
 
 TEMPLATES: list[dict[str, Any]] = [
     {
@@ -131,13 +131,13 @@ TEMPLATES: list[dict[str, Any]] = [
 
 # --- Database --------------------------------------------------------------------------------
 
-# Empty: the embedded PostgreSQL under the data directory, which `manage.py up` starts.
+# If empty: the embedded PostgreSQL in the data directory, started by `manage.py up`.
 DATABASE_URL = env.str("DATABASE_URL", default="")
 EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
 
 
 def embedded_database() -> dict[str, Any]:
-    """Where the embedded server listens once it runs; nothing is started here."""
+    """Connection settings of the embedded server. Does not start it."""
     at = connection_parameters(EMBEDDED_POSTGRES_DIR)
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -151,16 +151,16 @@ def embedded_database() -> dict[str, Any]:
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.postgres(DATABASE_URL) if DATABASE_URL else embedded_database()
 }
-DATABASES["default"]["CONN_MAX_AGE"] = 600  # seconds; a connection a thread, kept
+DATABASES["default"]["CONN_MAX_AGE"] = 600  # seconds; each thread keeps a connection
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)  # seconds
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Artifacts -------------------------------------------------------------------------------
 
-# The bucket in the address s3://{bucket}/{project}/{run}/{file} that the API shows.
+# The bucket in the URIs s3://{bucket}/{project}/{run}/{file} that the API returns.
 ARTIFACTS_BUCKET = env.str("TRAINHUB_ARTIFACTS_BUCKET", default="artifacts")
-# Where the bytes lie: empty for the data directory, or s3://bucket?endpoint_url=…
+# Where files are stored: s3://bucket?endpoint_url=…, or empty for the data directory.
 ARTIFACTS_URL = env.str("TRAINHUB_ARTIFACTS_URL", default="")
 
 # --- Static files ----------------------------------------------------------------------------
@@ -201,7 +201,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Behind a proxy that ends TLS; off, cookies travel over plain HTTP too (loopback, a trusted net).
+# Enable behind a proxy that terminates TLS. Otherwise cookies are also sent over plain HTTP.
 HTTPS = env.bool("TRAINHUB_HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
@@ -211,13 +211,13 @@ CSRF_FAILURE_VIEW = "core.errors.csrf_failure"
 
 REST_KNOX = {
     "AUTH_HEADER_PREFIX": "Bearer",
-    "TOKEN_TTL": None,  # a token's life is chosen when it is made: manage.py create_token --days
-    "TOKEN_PREFIX": "th_",  # so that secret scanners and people can tell what leaked
+    "TOKEN_TTL": None,  # set per token: manage.py create_token --days
+    "TOKEN_PREFIX": "th_",  # lets secret scanners recognize a leaked token
 }
 
 # --- API -------------------------------------------------------------------------------------
 
-# Bodies of the JSON endpoints; artifacts' bytes do not pass through this limit.
+# The largest body of a JSON endpoint. Does not apply to artifact uploads.
 MAX_JSON_BYTES = env.int("TRAINHUB_MAX_JSON_BYTES", default=4 * 1024 * 1024)
 
 REST_FRAMEWORK = {
@@ -261,32 +261,31 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 
 # --- Runs ------------------------------------------------------------------------------------
 
-# Which class carries out the runs of which executor: see runs/executors.py.
+# Executor name → class: see runs/executors.py.
 EXECUTORS = {
     "simulated": "execution.executors.simulated.SimulatedExecutor",
     "process": "execution.executors.process.ProcessExecutor",
     "unmanaged": "execution.executors.unmanaged.UnmanagedExecutor",
 }
 SIMULATION_STEPS_PER_SECOND = env.float("TRAINHUB_SIMULATION_STEPS_PER_SECOND", default=10.0)
-# A worker silent for this long has lost its runs to the others.
+# A worker without a heartbeat for this long loses its runs to other workers.
 WORKER_LEASE_SECONDS = env.float("TRAINHUB_WORKER_LEASE_SECONDS", default=30.0)
 WORKER_TICK_SECONDS = env.float("TRAINHUB_WORKER_TICK_SECONDS", default=0.5)
 WORKER_SLOTS = env.int("TRAINHUB_WORKER_SLOTS", default=8)
-# How long the cancel endpoint waits for a worker to stop a process before it answers 202.
+# How long the cancel endpoint waits for a worker to stop a run before it returns 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
-# A script started elsewhere that has reported nothing for so long is shown as silent; after the
-# longer time it counts as lost.
+# An unmanaged run that has not reported for this long is shown as silent, and later as lost.
 UNMANAGED_SILENT_SECONDS = env.float("TRAINHUB_UNMANAGED_SILENT_SECONDS", default=120.0)
 UNMANAGED_LOST_SECONDS = env.float("TRAINHUB_UNMANAGED_LOST_SECONDS", default=7200.0)
-# How long one search in a run's log may take; a longer one is refused, not waited for.
+# Log searches that take longer are aborted with an error.
 SEARCH_TIMEOUT_SECONDS = env.float("TRAINHUB_SEARCH_TIMEOUT_SECONDS", default=10.0)
-# Where processes run: configuration, output and checkpoints before they are artifacts.
+# Working directories of processes: configuration, output, checkpoints not yet stored.
 WORK_DIR = DATA_DIR / "runs"
 
 # --- Serving ---------------------------------------------------------------------------------
 
 WEB_PROCESSES = env.int("TRAINHUB_WEB_PROCESSES", default=2)
-WEB_THREADS = env.int("TRAINHUB_WEB_THREADS", default=8)  # a process; each may hold a connection
+WEB_THREADS = env.int("TRAINHUB_WEB_THREADS", default=8)  # per process; each may hold a connection
 
 # --- Logs ------------------------------------------------------------------------------------
 

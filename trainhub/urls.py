@@ -1,4 +1,4 @@
-"""Every address: the contract's API at the root, pages under /dashboard, the operators' /admin."""
+"""URLs: the contract's API at the root, pages below /dashboard, the admin below /admin."""
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
@@ -43,18 +43,18 @@ of_run.register("artifacts", ArtifactViewSet)
 
 RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
 
-# What programs ask most comes first: Django tries one address after another.
+# The most frequent ones first: Django tries patterns in order.
 urlpatterns = [
     *runs.urls,
     path("api/", include("tracking.urls")),
-    # Before the artifacts by id: "files" is none.
+    # Before artifacts by id, because "files" is not an id.
     re_path(rf"^{RUN}/artifacts/files/(?P<path>.+)\Z", ArtifactFileView.as_view(), name="file"),
     *of_run.urls,
     *projects.urls,
-    # MLflow's clients print addresses of the root with a run behind a #: see static/js/app.js.
+    # MLflow clients print URLs with the run in the fragment: /#/experiments/… (static/js/app.js).
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
     path("get-artifact", ArtifactLinkView.as_view()),
-    # Pages say which icon is theirs; the admin's and the documentation's leave it to browsers.
+    # Our pages link to their icon; the admin and the API documentation do not.
     path("favicon.ico", login_not_required(RedirectView.as_view(url="/static/favicon.svg"))),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(), name="docs"),

@@ -1,6 +1,5 @@
 """Template filters and tags for times, numbers, durations, statuses and form fields."""
 
-import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from core.choices import ContractChoices
+from core.numbers import json_number
 
 register = template.Library()
 
@@ -78,11 +78,9 @@ def number(value: Any) -> str:
     """A measured value with five significant digits; NaN and infinities by name."""
     if value is None or value == "":
         return NOTHING
-    if isinstance(value, str):  # NaN and infinities, see core.numbers
-        return value
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
-    return _short_exponent(f"{value:.5g}")
+    if not isinstance(value, str):
+        value = json_number(value)
+    return value if isinstance(value, str) else _short_exponent(f"{value:.5g}")
 
 
 def _short_exponent(text: str) -> str:

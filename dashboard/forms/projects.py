@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from core.exceptions import InvalidInput
+from core.text import MAX_NAME_LENGTH
 from projects.form_fields import JSONObjectField, NumberField, TagListField
 from projects.hyperparameters import check_hyperparameters
 from projects.models import Project, ProjectStatus
@@ -110,7 +111,7 @@ class ProjectForm(HyperparametersForm, ProjectModelForm):
 class ProjectFilterForm(forms.Form):
     """Filter the project list. Invalid query parameters are ignored."""
 
-    q = forms.CharField(label=_("search"), required=False, max_length=200)
+    q = forms.CharField(label=_("search"), required=False, max_length=MAX_NAME_LENGTH)
     status = forms.ChoiceField(
         label=_("status"), required=False, choices=[("", _("All")), *ProjectStatus.choices]
     )

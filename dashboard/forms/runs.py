@@ -9,9 +9,10 @@ from django.core.validators import ProhibitNullCharactersValidator, RegexValidat
 from django.utils.translation import gettext_lazy as _
 
 from artifacts.kinds import TagValue
+from core.text import MAX_NAME_LENGTH
 from dashboard.forms.projects import HyperparametersForm
 from projects.models import Project
-from runs.models import MAX_GPUS, Recipe, Run
+from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, Recipe, Run
 from runs.status import RunStatus
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class RunForm(HyperparametersForm):
     actions.create_run and resume_run accept ``configuration``.
     """
 
-    name = forms.CharField(label=_("name"), required=False, max_length=200)
-    model = forms.CharField(label=_("model"), required=False, max_length=200)
-    dataset = forms.CharField(label=_("dataset"), required=False, max_length=1000)
+    name = forms.CharField(label=_("name"), required=False, max_length=MAX_NAME_LENGTH)
+    model = forms.CharField(label=_("model"), required=False, max_length=MAX_NAME_LENGTH)
+    dataset = forms.CharField(label=_("dataset"), required=False, max_length=MAX_DATASET_LENGTH)
     recipe = RecipeField(
         label=_("recipe"),
         queryset=Recipe.objects.filter(enabled=True),
@@ -98,7 +99,7 @@ class RunForm(HyperparametersForm):
 class RunListForm(forms.Form):
     """Filter and sort a project's runs; runs.filters.RunFilter reads the same parameters."""
 
-    name = forms.CharField(label=_("name"), required=False, max_length=200)
+    name = forms.CharField(label=_("name"), required=False, max_length=MAX_NAME_LENGTH)
     status = forms.ChoiceField(
         label=_("status"), required=False, choices=[("", _("All")), *RunStatus.choices]
     )

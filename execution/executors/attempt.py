@@ -45,7 +45,7 @@ class Ending:
     @property
     def trusted_until(self) -> float:
         """Files written at or after this time (Unix seconds) may be incomplete; infinite if the
-        command ended by itself."""
+        command was not killed."""
         killed = self.returncode is None or self.returncode < 0
         return self.at if killed else math.inf
 
@@ -144,7 +144,7 @@ class Attempt:
         try:
             process.send_signal(signal.SIGTERM)
         except psutil.NoSuchProcess:
-            return  # it has just ended by itself
+            return  # it has just exited
 
     def kill(self) -> None:
         """Kill every process of the attempt and wait until they are gone."""

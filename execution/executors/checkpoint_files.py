@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from artifacts.models import Artifact
+from core.numbers import MAX_BIGINT
 from execution.executors.attempt import Ending
 
 # A checkpoint may be written under its final name, so it counts as complete only after it has not
@@ -23,7 +24,6 @@ SETTLED_SECONDS = 1.0
 SETTLED_FOLDER_SECONDS = 5.0
 # A folder is stored as one file with this suffix, which no training's own file has.
 FOLDER_SUFFIX = ".folder.tar"
-MAX_STEP = 2**63 - 1
 
 _STEP = re.compile(r"step[-_=]?(\d{1,19})", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,19}")
@@ -50,7 +50,7 @@ class CheckpointFile:
         name = self.path.name if self.path.is_dir() else self.path.stem
         numbers = _STEP.findall(name) or _NUMBER.findall(name)
         step = int(numbers[-1]) if numbers else None
-        return step if step is None or step <= MAX_STEP else None
+        return step if step is None or step <= MAX_BIGINT else None
 
     @property
     def suffix(self) -> str:
@@ -106,7 +106,7 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 
 def _stat(path: Path) -> CheckpointFile | None:
-    """None for an empty folder, and if the path disappears meanwhile (trainings prune)."""
+    """None for an empty folder, or if the path has disappeared (trainings prune checkpoints)."""
     try:
         parts = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
         stats = [part.stat() for part in parts]

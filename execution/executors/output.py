@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core.numbers import MAX_BIGINT, MIN_BIGINT
+from core.times import unix_milliseconds
 from logs.appending import MAX_MESSAGE_LENGTH
 from logs.lines import Line
 from logs.models import LogLevel
@@ -21,7 +23,6 @@ from metrics.points import Point, is_key
 
 CHUNK_BYTES = 256 * 1024  # read at once, so that a transaction stays small
 LINE_LIMIT_BYTES = 4 * MAX_MESSAGE_LENGTH  # a line without a newline is split here
-MAX_INT64 = 2**63 - 1
 
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b")
 _LEVEL_NAMES = {"WARN": "WARNING", "FATAL": "CRITICAL"}
@@ -115,7 +116,7 @@ def metric_report(raw: list[bytes]) -> MetricReport:
             continue
         report.step = step
         total = row.get("total_steps")
-        if type(total) is int and 0 < total <= MAX_INT64:
+        if type(total) is int and 0 < total <= MAX_BIGINT:
             report.total_steps = total
         report.points += points
     return report
@@ -124,12 +125,12 @@ def metric_report(raw: list[bytes]) -> MetricReport:
 def _when(row: dict[str, Any]) -> tuple[int, int]:
     """Step and time (ms) of a line. Raises ValueError, TypeError or KeyError for an invalid one."""
     step = row["step"]
-    if type(step) is not int or not -MAX_INT64 <= step <= MAX_INT64:
+    if type(step) is not int or not MIN_BIGINT <= step <= MAX_BIGINT:
         raise ValueError("step must be a 64-bit integer")
     timestamp = float(row.get("timestamp", time.time()))
     if not math.isfinite(timestamp) or abs(timestamp) > 1e12:
         raise ValueError("timestamp must be Unix seconds")
-    return step, int(timestamp * 1000)
+    return step, unix_milliseconds(timestamp)
 
 
 def _points(row: dict[str, Any], step: int, timestamp_ms: int) -> Iterator[Point]:

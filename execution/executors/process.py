@@ -132,7 +132,7 @@ class ProcessExecutor(CheckpointExecutor):
         attempt = Attempt.of(run)
         if not attempt.is_launched:
             if _notes(run, attempt):
-                # It ran on the host where this worker was before; its files are there.
+                # It ran on the host where this worker was before, which has its files.
                 return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
             return WorkStatus(WorkState.ABSENT)
         ending = attempt.ending()
@@ -222,7 +222,7 @@ class ProcessExecutor(CheckpointExecutor):
         try:
             stored = _copy(run, attempt, checkpoint, step)
         except FileNotFoundError:
-            return  # pruned by the training meanwhile
+            return  # pruned by the training in the meantime
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
             storing.record_checkpoint(locked, stored, step=step)

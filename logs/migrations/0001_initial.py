@@ -128,8 +128,8 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "log lines",
             },
         ),
-        # In the row itself: a search looks at every filter, and fetching it from elsewhere takes
-        # longer than looking.
+        # Inline storage: a search reads every filter, and fetching one from a TOAST table takes
+        # longer than testing it.
         migrations.RunSQL(
             "ALTER TABLE logs_logblock ALTER tallies SET STORAGE MAIN, "
             "ALTER trigrams SET STORAGE PLAIN",

@@ -125,8 +125,8 @@ class Migration(migrations.Migration):
             model_name="metricseries",
             constraint=models.UniqueConstraint(fields=("run", "key"), name="metricseries_run_key"),
         ),
-        # Rows that every batch of points updates: with room beside it, the new version of a row
-        # lies on the same page and no index has to learn of it.
+        # Every batch of points updates these rows. Free space in the page keeps the new version of
+        # a row on it, so indexes need no update (HOT).
         migrations.RunSQL(
             "ALTER TABLE metrics_metricseries SET (fillfactor = 70)",
             "ALTER TABLE metrics_metricseries RESET (fillfactor)",

@@ -554,8 +554,8 @@ class Migration(migrations.Migration):
                 name="run_progress_is_a_share",
             ),
         ),
-        # Rows that every batch of points updates: with room beside it, the new version of a row
-        # lies on the same page and no index has to learn of it.
+        # Every batch of points updates these rows. Free space in the page keeps the new version of
+        # a row on it, so indexes need no update (HOT).
         migrations.RunSQL(
             "ALTER TABLE runs_run SET (fillfactor = 60)",
             "ALTER TABLE runs_run RESET (fillfactor)",

@@ -6,8 +6,8 @@ from runs.models.pool import GpuPool
 from runs.models.recipe import ExecutorName, Recipe
 from runs.models.run import (
     MAX_ATTEMPT,
+    MAX_DATASET_LENGTH,
     MAX_GPUS,
-    MAX_NAME_LENGTH,
     LeaseLost,
     Run,
     RunQuerySet,
@@ -17,8 +17,8 @@ from runs.models.worker import Worker
 
 __all__ = [
     "MAX_ATTEMPT",
+    "MAX_DATASET_LENGTH",
     "MAX_GPUS",
-    "MAX_NAME_LENGTH",
     "DatasetInput",
     "EventKind",
     "ExecutorName",

@@ -19,6 +19,7 @@ from accounts.permissions import sees_everything
 from accounts.tokens import revoke_tokens
 from core.ids import MAX_LENGTH, PublicIdField
 from core.json_field import JSONField
+from core.text import MAX_NAME_LENGTH
 from runs.models.event import EventKind, RunEvent
 from runs.models.worker import Worker
 from runs.silence import silent_since
@@ -30,7 +31,7 @@ ENDS = sorted(status.value for status in TERMINAL)
 
 MAX_GPUS = 10_000
 MAX_ATTEMPT = 32_767  # the column's limit
-MAX_NAME_LENGTH = 200
+MAX_DATASET_LENGTH = 1000
 
 
 class StopKind(models.TextChoices):
@@ -60,7 +61,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.active().filter(worker=None).exclude(recipe=None)
 
     def unmanaged(self) -> RunQuerySet:
-        """Runs whose scripts are started elsewhere, not by a worker, and report by themselves."""
+        """Runs whose scripts are not started by a worker, and report through the API."""
         return self.filter(recipe=None)
 
     def silent_for(self, seconds: float) -> RunQuerySet:
@@ -115,8 +116,8 @@ class Run(models.Model):
     recipe = models.ForeignKey(
         "runs.Recipe", models.PROTECT, null=True, blank=True, verbose_name=_("recipe")
     )
-    model = models.CharField(_("model"), max_length=200, blank=True)
-    dataset = models.CharField(_("dataset"), max_length=1000, blank=True)
+    model = models.CharField(_("model"), max_length=MAX_NAME_LENGTH, blank=True)
+    dataset = models.CharField(_("dataset"), max_length=MAX_DATASET_LENGTH, blank=True)
     # The recipe's defaults, overridden by the project's and the request's when it was created.
     hyperparameters = JSONField(_("hyperparameters"), default=dict)
     gpu_type = models.CharField(_("GPU type"), max_length=64, blank=True)

@@ -33,11 +33,7 @@ def test_each_language_has_a_catalog():
 def sources(tmp_path, monkeypatch, settings):
     """A copy of the sources: makemessages overwrites catalogs and puts files next to templates."""
     for folder in Path(settings.BASE_DIR).iterdir():
-        if (
-            folder.is_dir()
-            and folder.name[0] != "."
-            and folder.name not in IGNORE_PATTERNS
-        ):
+        if folder.is_dir() and folder.name[0] != "." and folder.name not in IGNORE_PATTERNS:
             shutil.copytree(folder, tmp_path / folder.name)
     settings.LOCALE_PATHS = [str(tmp_path / "locale")]
     monkeypatch.chdir(tmp_path)

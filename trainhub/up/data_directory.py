@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import psutil
 from django.utils.translation import gettext as _
 
-from trainhub.up.preflight import CannotStart
+from trainhub.up.preflight import StartupError
 
 LOCK_NAME: Final = "up.lock"
 POLL_SECONDS: Final = 0.1
@@ -88,14 +88,14 @@ class DataDirectory:
         self._orphans: list[ProcessRecord] = []
 
     def acquire(self) -> None:
-        """Lock the directory. Raises CannotStart if another `up` holds it."""
+        """Lock the directory. Raises StartupError if another `up` holds it."""
         self._file = self._open()
         started = time.monotonic()
         while not self._lock():
             state = self._read()
             timeout = STOPPING_TIMEOUT_SECONDS if state.get("stopping") else HELD_TIMEOUT_SECONDS
             if time.monotonic() - started > timeout:
-                raise CannotStart(
+                raise StartupError(
                     _(
                         "TrainHub is already running on this data directory (process %(pid)s, "
                         "%(path)s): stop it, or set TRAINHUB_DATA_DIR to another directory."
@@ -109,7 +109,7 @@ class DataDirectory:
     def end_orphans(self) -> bool:
         """Wait for processes left by a killed `up` to exit, and kill those that do not.
 
-        Returns whether an earlier `up` was killed at all. Raises CannotStart.
+        Returns whether an earlier `up` was killed at all. Raises StartupError.
         """
         for seconds in (ORPHAN_TIMEOUT_SECONDS, KILL_SECONDS):
             deadline = time.monotonic() + seconds
@@ -118,7 +118,7 @@ class DataDirectory:
             for orphan in left:
                 orphan.kill_group()
         if left := self._running_orphans():
-            raise CannotStart(
+            raise StartupError(
                 _("Processes left by an earlier start could not be stopped: %(pids)s.")
                 % {"pids": ", ".join(str(orphan.pid) for orphan in left)}
             )
@@ -148,7 +148,7 @@ class DataDirectory:
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CannotStart(
+            raise StartupError(
                 _("%(path)s cannot be opened: %(reason)s. Was it created by another user?")
                 % {"path": self._path, "reason": error.strerror}
             ) from error

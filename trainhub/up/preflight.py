@@ -23,7 +23,7 @@ PORT_POLL_SECONDS: Final = 0.1
 S3_TIMEOUTS: Final = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 
 
-class CannotStart(Exception):
+class StartupError(Exception):
     """TrainHub cannot start. The message is for the user."""
 
 
@@ -36,7 +36,7 @@ def check_configuration() -> None:
     ]
     problems.sort(key=lambda problem: problem.id or "")  # run_checks iterates over a set
     if problems:
-        raise CannotStart(" ".join(str(problem.msg) for problem in problems))
+        raise StartupError(" ".join(str(problem.msg) for problem in problems))
 
 
 def check_port(host: str, port: int, timeout_seconds: float = 0) -> None:
@@ -48,12 +48,12 @@ def check_port(host: str, port: int, timeout_seconds: float = 0) -> None:
     deadline = time.monotonic() + timeout_seconds
     while (problem := _why_not_listen(host, port)) is not None:
         if problem.errno != errno.EADDRINUSE:
-            raise CannotStart(
+            raise StartupError(
                 _("The web server cannot listen on %(host)s port %(port)d: %(reason)s.")
                 % {"host": host, "port": port, "reason": problem.strerror}
             )
         if time.monotonic() > deadline:
-            raise CannotStart(
+            raise StartupError(
                 _(
                     "Port %(port)d on %(host)s is in use by another program: stop it, or set "
                     "TRAINHUB_PORT to another port."
@@ -96,8 +96,8 @@ def check_artifact_storage() -> None:
         raise _bucket_problem(bucket, str(error)) from error
 
 
-def _bucket_problem(bucket: str, reason: str) -> CannotStart:
-    return CannotStart(
+def _bucket_problem(bucket: str, reason: str) -> StartupError:
+    return StartupError(
         _(
             "The S3 bucket %(bucket)s in TRAINHUB_ARTIFACTS_URL cannot be used: %(reason)s. Create "
             "the bucket, correct the URL, or unset it to keep artifacts in the data directory."
@@ -112,7 +112,7 @@ def check_database() -> None:
         connection.ensure_connection()
         version = connection.pg_version  # type: ignore[attr-defined]
     except (DatabaseError, ImproperlyConfigured) as error:
-        raise CannotStart(
+        raise StartupError(
             _(
                 "The database in DATABASE_URL cannot be used: %(reason)s. Start it, correct "
                 "DATABASE_URL, or unset it to use the embedded PostgreSQL."
@@ -120,7 +120,7 @@ def check_database() -> None:
             % {"reason": " ".join(str(error).split()).rstrip(".?")}
         ) from error
     if version < OLDEST_POSTGRES * 10_000:
-        raise CannotStart(
+        raise StartupError(
             _(
                 "The database in DATABASE_URL is PostgreSQL %(version)d; TrainHub needs "
                 "%(oldest)d or newer."

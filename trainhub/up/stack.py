@@ -19,7 +19,7 @@ from trainhub.up.data_directory import DataDirectory, ProcessRecord
 from trainhub.up.demo import load_demo
 from trainhub.up.embedded_postgres import EmbeddedPostgres
 from trainhub.up.postgres_errors import EmbeddedPostgresError
-from trainhub.up.preflight import CannotStart
+from trainhub.up.preflight import StartupError
 from trainhub.up.static_build import build_static_files
 from trainhub.up.stop_signals import StopSignals
 from trainhub.up.supervisor import ChildProcess, Database, Supervisor, stop_all
@@ -52,7 +52,7 @@ class Stack:
         self._children = (self._web, self._worker)
 
     def prepare(self) -> None:
-        """Prepare everything the web server needs. Raises CannotStart, Interrupted."""
+        """Prepare everything the web server needs. Raises StartupError, Interrupted."""
         with self._signals.interrupting():
             preflight.check_configuration()
             self._directory.acquire()
@@ -71,14 +71,14 @@ class Stack:
             try:
                 self._server.start()
             except EmbeddedPostgresError as error:
-                raise CannotStart(str(error)) from error
+                raise StartupError(str(error)) from error
         try:
             schema_upgrade.migrate(verbosity=0)
             if not settings.PRODUCTION:
                 load_demo(by=local_administrator())
         except DatabaseError as error:
             reason = " ".join(str(error).split())
-            raise CannotStart(
+            raise StartupError(
                 _("The database could not be brought up to date: %(reason)s") % {"reason": reason}
             ) from error
         finally:
@@ -87,7 +87,7 @@ class Stack:
     def start(self) -> None:
         """Start the web server and worker; return when the web server answers.
 
-        Raises CannotStart, Interrupted.
+        Raises StartupError, Interrupted.
         """
         with self._signals.interrupting():
             for process in self._children:
@@ -96,12 +96,12 @@ class Stack:
             deadline = time.monotonic() + WEB_START_SECONDS
             while not is_serving():
                 if (problem := self._web.failure()) is not None:
-                    raise CannotStart(
+                    raise StartupError(
                         _("The web server %(problem)s during startup: see the output above.")
                         % {"problem": problem}
                     )
                 if time.monotonic() > deadline:
-                    raise CannotStart(
+                    raise StartupError(
                         _("The web server did not respond within %(seconds)d s.")
                         % {"seconds": WEB_START_SECONDS}
                     )
@@ -152,8 +152,8 @@ def child(name: str, *command: str) -> ChildProcess:
 
     Skips the system checks: preflight has run them.
     """
-    attached = [sys.executable, "-m", "trainhub.up.child_process", str(os.getpid())]
-    return ChildProcess(name, [*attached, *command, "--skip-checks"], settings.BASE_DIR)
+    child = [sys.executable, "-m", "trainhub.up.child_process", str(os.getpid())]
+    return ChildProcess(name, [*child, *command, "--skip-checks"], settings.BASE_DIR)
 
 
 def worker_name() -> str:

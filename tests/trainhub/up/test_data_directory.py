@@ -13,7 +13,7 @@ import pytest
 
 from trainhub.up import data_directory
 from trainhub.up.data_directory import DataDirectory, ProcessRecord
-from trainhub.up.preflight import CannotStart
+from trainhub.up.preflight import StartupError
 
 pytestmark = pytest.mark.usefixtures("english")
 
@@ -53,7 +53,7 @@ def test_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path):
     first, second = DataDirectory(tmp_path), DataDirectory(tmp_path)
     first.acquire()
 
-    with pytest.raises(CannotStart, match=rf"already running .* \(process {os.getpid()}, "):
+    with pytest.raises(StartupError, match=rf"already running .* \(process {os.getpid()}, "):
         second.acquire()
 
     second.release()
@@ -172,5 +172,5 @@ def test_children_do_not_inherit_the_lock(tmp_path: Path, monkeypatch: pytest.Mo
 def test_lock_file_that_cannot_be_opened_is_reported(tmp_path: Path):
     (tmp_path / "up.lock").mkdir()
 
-    with pytest.raises(CannotStart, match=r"up\.lock cannot be opened: Is a directory"):
+    with pytest.raises(StartupError, match=r"up\.lock cannot be opened: Is a directory"):
         DataDirectory(tmp_path).acquire()

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from tests.up_process import free_port
 from trainhub.up import preflight
-from trainhub.up.preflight import CannotStart
+from trainhub.up.preflight import StartupError
 from trainhub.up.web_server import address_of
 
 pytestmark = pytest.mark.usefixtures("english")
@@ -35,7 +35,7 @@ def test_valid_configuration_passes():
 def test_all_contradictions_are_reported_together(settings: Settings):
     settings.PRODUCTION = settings.OPEN_MODE = settings.DEBUG = True
 
-    with pytest.raises(CannotStart, match=r"Open mode .* refused in production.*TRAINHUB_DEBUG"):
+    with pytest.raises(StartupError, match=r"Open mode .* refused in production.*TRAINHUB_DEBUG"):
         preflight.check_configuration()
 
 
@@ -49,7 +49,7 @@ def test_free_port_passes():
 def test_port_in_use_is_refused(listener: socket.socket):
     port = listener.getsockname()[1]
 
-    with pytest.raises(CannotStart, match=f"Port {port} on localhost is in use"):
+    with pytest.raises(StartupError, match=f"Port {port} on localhost is in use"):
         preflight.check_port("localhost", port)
 
 
@@ -70,7 +70,7 @@ def test_port_released_in_time_passes(listener: socket.socket, monkeypatch: pyte
     ],
 )
 def test_invalid_listen_address_is_refused(host: str, port: int, reason: str):
-    with pytest.raises(CannotStart, match=f"cannot listen on {host} port {port}: {reason}"):
+    with pytest.raises(StartupError, match=f"cannot listen on {host} port {port}: {reason}"):
         preflight.check_port(host, port)
 
 
@@ -125,21 +125,21 @@ def test_bucket_that_exists_passes(settings: Settings, s3_url: str):
 def test_bucket_that_does_not_exist_is_refused(settings: Settings, s3_url: str):
     use_bucket(settings, "nowhere", s3_url)
 
-    with pytest.raises(CannotStart, match=r"The S3 bucket nowhere .* it does not exist"):
+    with pytest.raises(StartupError, match=r"The S3 bucket nowhere .* it does not exist"):
         preflight.check_artifact_storage()
 
 
 def test_unreachable_s3_is_refused(settings: Settings):
     use_bucket(settings, "there", f"http://127.0.0.1:{free_port()}")
 
-    with pytest.raises(CannotStart, match=r"The S3 bucket there .* Could not connect"):
+    with pytest.raises(StartupError, match=r"The S3 bucket there .* Could not connect"):
         preflight.check_artifact_storage()
 
 
 def test_invalid_s3_endpoint_is_refused(settings: Settings):
     use_bucket(settings, "there", "nonsense")
 
-    with pytest.raises(CannotStart, match=r"The S3 bucket there .* Invalid endpoint: nonsense"):
+    with pytest.raises(StartupError, match=r"The S3 bucket there .* Invalid endpoint: nonsense"):
         preflight.check_artifact_storage()
 
 
@@ -155,5 +155,5 @@ def test_database_that_answers_passes():
 def test_database_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connection, "pg_version", 140_011, raising=False)
 
-    with pytest.raises(CannotStart, match="is PostgreSQL 14; TrainHub needs 15 or newer"):
+    with pytest.raises(StartupError, match="is PostgreSQL 14; TrainHub needs 15 or newer"):
         preflight.check_database()

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from core.terminal import terminal_language
 from trainhub.up.first_start import ensure_administrator_password, operator_name
-from trainhub.up.preflight import CannotStart
+from trainhub.up.preflight import StartupError
 from trainhub.up.stack import Stack
 from trainhub.up.stop_signals import Interrupted, StopSignals
 from trainhub.up.supervisor import RestartLimitExceeded
@@ -48,7 +48,7 @@ class Command(BaseCommand):
                 stack.watch(parent)
             except Interrupted:
                 pass  # stopped during startup: clean up below
-            except (CannotStart, RestartLimitExceeded) as error:
+            except (StartupError, RestartLimitExceeded) as error:
                 self.write_error(str(error))
                 sys.exit(1)
             finally:
