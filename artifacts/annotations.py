@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import yaml
 
+from artifacts.layouts import step_of
 from artifacts.models import Artifact
-from artifacts.recognition import step_of
 from core.numbers import MAX_BIGINT
 
 METADATA: Final = "metadata.yaml"

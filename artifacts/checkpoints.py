@@ -52,6 +52,12 @@ def resume_run(source: Run, checkpoint: Artifact, *, by: User | None, **configur
         raise InvalidSource(
             _("%(id)s is not a checkpoint.") % {"id": checkpoint.pk}, attr="source_artifact_id"
         )
+    if checkpoint.damage:
+        raise InvalidSource(
+            _("Checkpoint %(id)s is damaged: %(damage)s.")
+            % {"id": checkpoint.pk, "damage": checkpoint.damage},
+            attr="source_artifact_id",
+        )
     if checkpoint.run.project_id != source.project_id:
         raise InvalidSource(
             _("%(id)s belongs to another project.") % {"id": checkpoint.pk},

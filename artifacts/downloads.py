@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 from django.core.files.base import File
@@ -12,6 +13,7 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 
 from artifacts.models import Artifact
+from artifacts.tar_stream import Member, blocks, size_of
 from core.errors import json_error
 
 CHUNK_BYTES = 256 * 1024
@@ -43,6 +45,28 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | Streami
     response["Content-Disposition"] = content_disposition_header(True, artifact.file_name) or ""
     if bounds:
         response["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
+    return response
+
+
+def download_archive(artifact: Artifact) -> StreamingHttpResponse:
+    """All files of ``artifact`` in one tar archive."""
+    name = PurePosixPath(artifact.folder).name
+    members = [
+        Member(
+            f"{name}/{PurePosixPath(part.file).relative_to(artifact.folder)}"
+            if name
+            else part.file_name,
+            part.size_bytes,
+            part.updated_at.timestamp(),
+            part.open,
+        )
+        for part in artifact.parts()
+    ]
+    response = StreamingHttpResponse(blocks(members), content_type="application/x-tar")
+    response["Content-Length"] = str(size_of(members))
+    response["Content-Disposition"] = (
+        content_disposition_header(True, f"{name or artifact.file_name}.tar") or ""
+    )
     return response
 
 

@@ -22,10 +22,10 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.permissions import sees_everything
+from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.queries import lock_promotions
-from artifacts.recognition import checkpoint_folder, main_weights_in
 from artifacts.signals import checkpoint_tagged
 from artifacts.storage import artifact_storage, sha256_of
 from artifacts.unreferenced_blobs import UnreferencedBlob
@@ -63,8 +63,10 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         return self.filter(type=ArtifactType.CHECKPOINT)
 
     def checkpoints_of(self, run: Run) -> ArtifactQuerySet:
-        """The run's checkpoints; the first is the one to resume from."""
-        return self.filter(run=run).checkpoints().latest_first()
+        """The run's checkpoints that it can be resumed from, the best one first: not damaged, and
+        with the state of the training."""
+        complete = self.filter(run=run).checkpoints().exclude(metadata__has_key="damage")
+        return complete.exclude(metadata__contains={"layout": layouts.MODEL}).latest_first()
 
     def own(self) -> ArtifactQuerySet:
         """Artifacts created by TrainHub itself."""
@@ -199,10 +201,24 @@ class Artifact(models.Model):
     @property
     def folder(self) -> str:
         """The folder of a checkpoint that is a whole folder of uploaded files; otherwise empty."""
-        if not (self.is_checkpoint and self.is_uploaded):
+        if not (self.is_checkpoint and self.is_uploaded and layouts.is_checkpoint(self.file)):
             return ""
-        folder = checkpoint_folder(self.file)
-        return folder if self.file in main_weights_in(folder) else ""
+        return layouts.folder_of(self.file)[0]
+
+    @property
+    def layout(self) -> str:
+        """The name of a checkpoint's layout (see layouts.py), if it is known; otherwise empty."""
+        if self.folder:
+            layout = layouts.folder_of(self.file)[1]
+            return "" if layout is None else layout.name
+        name: str = self.metadata.get("layout", "")
+        return name
+
+    @property
+    def damage(self) -> str:
+        """Why a checkpoint was incomplete when it was stored; empty if it was not."""
+        damage: str = self.metadata.get("damage", "")
+        return damage
 
     def parts(self) -> Iterable[Artifact]:
         """All files of a checkpoint that is a folder; otherwise only this file."""
@@ -251,8 +267,10 @@ class Artifact(models.Model):
             transaction.on_commit(partial(artifact_storage().delete, superseded))
 
     def problem(self) -> str | None:
-        """Read the stored bytes and return how they differ from the recorded size and sha256; None
-        if they match."""
+        """Why the checkpoint is damaged: it was stored as such, or its bytes differ from the
+        recorded size and sha256. None if it is sound. Reads all bytes."""
+        if self.damage:
+            return self.damage
         for part in self.parts():
             problem = part._problem()
             if problem is not None:

@@ -19,13 +19,21 @@ class ArtifactTagSerializer(StrictModelSerializer):
 
 
 class CheckpointMetadataSerializer(serializers.Serializer[Any]):
-    """Annotations that a logger wrote next to a checkpoint. All fields are optional."""
+    """What is known about a checkpoint: annotations that a logger wrote next to it, and its origin
+    on a worker's host. All fields are optional."""
 
     aliases = serializers.ListField(child=StrictCharField(), required=False)
     score = serializers.FloatField(required=False)
     monitor = StrictCharField(required=False, help_text="The metric that was scored.")
     mode = StrictCharField(
         required=False, help_text="Whether lower (min) or higher (max) scores are better."
+    )
+    saved_as = StrictCharField(required=False, help_text="Its path in the checkpoint folder.")
+    layout = StrictCharField(
+        required=False, help_text="The framework's layout, e.g. huggingface; file for a file."
+    )
+    damage = StrictCharField(
+        required=False, help_text="Why it is incomplete. It cannot be resumed from."
     )
 
 

@@ -6,17 +6,24 @@ copies the bytes before the run's row is locked, and ``record_…`` then writes 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import IO
+from typing import IO, Any, Final
 
 from django.db import transaction
+from django.db.models import Q
 
+from artifacts import layouts
 from artifacts.blobs import StoredFile, put, storage_key
 from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact
-from artifacts.storage import artifact_storage
+from artifacts.storage import Source, artifact_storage
 from core.ids import new_id
 from runs.models import Run
+
+MODEL_NAME: Final = "最终模型"  # weights without the state of the training
+MAX_ARTIFACT_NAME_LENGTH: Final = 250
+MAX_DAMAGE_LENGTH: Final = 500
 
 
 def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
@@ -26,7 +33,7 @@ def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) ->
 
 
 def put_checkpoint(
-    run: Run, content: IO[bytes], *, step: int, version: str, suffix: str
+    run: Run, content: Source, *, step: int, version: str, suffix: str
 ) -> StoredFile:
     """Copy the bytes to the storage under a name unique to this ``version`` of the step: the bytes
     of other versions are unchanged."""
@@ -34,25 +41,61 @@ def put_checkpoint(
     return put(run, content, type=ArtifactType.CHECKPOINT, file=file)
 
 
-def record_checkpoint(run: Run, stored: StoredFile, *, step: int) -> Artifact:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a checkpoint on a worker's host comes from. ``saved_as``: its path in the checkpoint
+    folder; ``layout``: see layouts.py; ``damage``: why it is incomplete, if it is."""
+
+    saved_as: str
+    layout: str
+    damage: str = ""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        damage = {"damage": self.damage[:MAX_DAMAGE_LENGTH]} if self.damage else {}
+        return {"saved_as": self.saved_as, "layout": self.layout, **damage}
+
+
+def record_checkpoint(
+    run: Run, stored: StoredFile, *, step: int, origin: Origin | None = None
+) -> Artifact:
     """Make ``stored`` the run's checkpoint of ``step``. Call with the run's row locked.
 
-    The bytes of a checkpoint in use (tagged, resumed from) never change: the new bytes become an
-    additional checkpoint. Any other checkpoint of this step is replaced.
+    Replaces the checkpoint of this step from the same source, except that the bytes of a
+    checkpoint in use (tagged, resumed from) never change: the new bytes become an additional
+    checkpoint, as do those from another source.
     """
     with transaction.atomic():
         # Row locks keep a checkpoint from becoming in use between the check and the write.
         existing = Artifact.objects.own().checkpoints().filter(run=run, step=step)
+        if origin is not None:
+            has_origin = Q(metadata__has_key="saved_as")
+            existing = existing.filter(~has_origin | Q(metadata__saved_as=origin.saved_as))
         for artifact in existing.select_for_update().order_by("id"):
             same = artifact.sha256 == stored.sha256
             if same and artifact.is_in_use() and artifact.problem() is None:
                 _discard(artifact, stored)  # keep the path that its users know
                 return artifact
             if same or not artifact.is_in_use():
+                if origin is not None:
+                    artifact.metadata = origin.metadata
                 artifact.replace_bytes(stored)
                 return artifact
-        type = ArtifactType.CHECKPOINT
-        return create_artifact(run, stored, type=type, name=checkpoint_name(step), step=step)
+        return create_artifact(
+            run,
+            stored,
+            type=ArtifactType.CHECKPOINT,
+            name=_name_of(step, origin),
+            step=step,
+            metadata={} if origin is None else origin.metadata,
+        )
+
+
+def _name_of(step: int, origin: Origin | None) -> str:
+    if origin is None or origin.layout != layouts.MODEL:
+        return checkpoint_name(step)
+    is_root = origin.saved_as == layouts.MODEL
+    return MODEL_NAME if is_root else f"{MODEL_NAME} {origin.saved_as}"[:MAX_ARTIFACT_NAME_LENGTH]
 
 
 def _discard(artifact: Artifact, stored: StoredFile) -> None:
@@ -95,7 +138,13 @@ def _record(
 
 
 def create_artifact(
-    run: Run, stored: StoredFile, *, type: ArtifactType, name: str, step: int | None
+    run: Run,
+    stored: StoredFile,
+    *,
+    type: ArtifactType,
+    name: str,
+    step: int | None,
+    metadata: dict[str, Any] | None = None,
 ) -> Artifact:
     return Artifact.objects.create(
         id=new_id(type.id_prefix),
@@ -107,6 +156,7 @@ def create_artifact(
         stored_as=stored.stored_as,
         size_bytes=stored.size_bytes,
         sha256=stored.sha256,
+        metadata=metadata or {},
     )
 
 

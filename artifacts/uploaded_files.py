@@ -10,11 +10,12 @@ from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext as _
 
+from artifacts import layouts
 from artifacts.blobs import StoredFile
 from artifacts.kinds import ArtifactType
+from artifacts.layouts import step_of
 from artifacts.models import Artifact, ArtifactQuerySet, InUse, PathTaken
 from artifacts.paths import folders_of, renamed_path
-from artifacts.recognition import checkpoint_folder, is_checkpoint, main_weights_in, step_of
 from artifacts.storing import checkpoint_name, create_artifact
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from runs.models import Run
@@ -54,7 +55,7 @@ def record_upload(
     check_path(run, stored.file)
     before = uploaded_files(run).filter(file=stored.file).select_for_update().first()
     if type is None:
-        type = _recognized(stored.file) if before is None else ArtifactType(before.type)
+        type = _recognized(run, stored.file) if before is None else ArtifactType(before.type)
     if before is not None and before.sha256 != stored.sha256:
         _check_folder(run, stored.file)
     if before is not None and before.is_in_use():
@@ -78,15 +79,25 @@ def record_upload(
     return created, before is None
 
 
-def _recognized(path: str) -> ArtifactType:
-    return ArtifactType.CHECKPOINT if is_checkpoint(path) else ArtifactType.FILE
+def _recognized(run: Run, path: str) -> ArtifactType:
+    """One file represents the checkpoint of a folder: the first that can."""
+    if not layouts.is_checkpoint(path):
+        return ArtifactType.FILE
+    is_part = any(checkpoint.folder for checkpoint in _checkpoints_of_folder(run, path))
+    return ArtifactType.FILE if is_part else ArtifactType.CHECKPOINT
+
+
+def _checkpoints_of_folder(run: Run, path: str) -> ArtifactQuerySet:
+    """The checkpoint of the folder that ``path`` is in; empty if that is no checkpoint folder."""
+    folder, _layout = layouts.folder_of(path)
+    if not folder:
+        return Artifact.objects.none()
+    return uploaded_files(run).checkpoints().below(folder)
 
 
 def _check_folder(run: Run, path: str) -> None:
     """Raises InUse if ``path`` is in the folder of a checkpoint in use."""
-    folder = checkpoint_folder(path)
-    if folder:
-        lock_unused(uploaded_files(run).checkpoints().filter(file__in=main_weights_in(folder)))
+    lock_unused(_checkpoints_of_folder(run, path))
 
 
 def _rename(artifact: Artifact) -> None:

@@ -22,7 +22,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.users import user_of
 from artifacts import examples, file_tree, uploads
 from artifacts.artifact_json import artifact_list
-from artifacts.downloads import download
+from artifacts.downloads import download, download_archive
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactQuerySet
 from artifacts.paths import MAX_PATH_LENGTH
@@ -119,6 +119,16 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
             return download(request._request, artifact)
         except FileNotFoundError:
             raise Http404 from None
+
+    @extend_schema(
+        summary="Download a checkpoint's folder",
+        description="All files of a checkpoint that was uploaded as a folder, as one tar archive, "
+        "streamed. Of any other artifact, the archive contains its one file.",
+        responses={(200, "application/x-tar"): OpenApiTypes.BINARY},
+    )
+    @action(detail=True, methods=["get"], content_negotiation_class=AnyAccept)
+    def archive(self, request: Request, project_id: str, run_id: str, id: str) -> HttpResponseBase:
+        return download_archive(self.get_object())
 
 
 def _path_parameter(name: str, description: str = "", **schema: Any) -> OpenApiParameter:

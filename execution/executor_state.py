@@ -23,7 +23,10 @@ class AttemptNotes(TypedDict, total=False):
     stderr: int  # bytes
     metrics: int  # bytes of metrics.jsonl
     evaluation: int  # st_mtime_ns of evaluation.json
-    checkpoints: dict[str, list[int]]  # file or folder → [size in bytes, st_mtime_ns]
+    # Path → size in bytes, st_mtime_ns and number of files, as last ingested.
+    checkpoints: dict[str, list[int]]
+    others: bool  # whether the files next to the checkpoints have been stored
+    declared: dict[str, int | None]  # path of a checkpoint declared in metrics.jsonl → step
 
 
 class ExecutorState(TypedDict, total=False):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LOCKED_BATCH: Final = f"""
     run AS MATERIALIZED (
         -- First: every writer locks the run before anything else.
-        SELECT id
+        SELECT id, coalesce(rewound_to, {MIN_BIGINT}) AS rewound_to
         FROM runs_run
         WHERE
             id = %(run_id)s AND deleted_at IS NULL
@@ -61,8 +61,13 @@ LOCKED_BATCH: Final = f"""
             (point.step, point.timestamp_ms, point.value)
                 > (steps[point.number], times[point.number], values[point.number])
                 -- After a rewind, buckets may extend beyond the remaining points.
-                AND point.step >= belows[point.number] AS is_newest
+                AND point.step >= belows[point.number]
+                AND point.step > run.rewound_to AS is_newest,
+            -- An earlier attempt may have reported the step. Not 0, which clients report for
+            -- metrics without steps.
+            point.step <= run.rewound_to AND point.step > 0 AS may_be_known
         FROM
+            run,
             batch_of,
             unnest(
                 %(key_numbers)s::bigint[], %(steps)s::bigint[], %(timestamps_ms)s::bigint[],
@@ -127,15 +132,19 @@ def summarized(*, late: str = "0") -> str:
                 ),
                 run.gpu_utilization
             ),
-            -- Executors report the step of their runs; for unmanaged runs, use the last step of
-            -- the metrics.
-            step = CASE
-                WHEN run.recipe_id IS NULL
-                THEN greatest(run.step, (SELECT max(last_step) FROM updated))
-                ELSE run.step
+            step = greatest(run.step, reached),
+            progress = CASE
+                WHEN reached > run.step AND run.total_steps > 0
+                THEN least(1, reached::float8 / run.total_steps)
+                ELSE run.progress
             END,
             reported_at = statement_timestamp(),
             updated_at = statement_timestamp()
+        FROM (
+            -- Metrics of the host have an axis of their own.
+            SELECT max(last_step) FILTER (WHERE NOT starts_with(key, 'system/')) AS reached
+            FROM updated
+        ) AS steps
         WHERE run.id = %(run_id)s AND EXISTS (SELECT FROM updated)
     )
     SELECT
@@ -164,6 +173,10 @@ WITH {LOCKED_BATCH}, new AS (
     INSERT INTO metrics_metricpoint (series_id, step, timestamp_ms, value)
     SELECT series_id, step, timestamp_ms, value
     FROM batch
+    WHERE NOT may_be_known OR NOT EXISTS (
+        SELECT FROM metrics_metricpoint AS known
+        WHERE known.series_id = batch.series_id AND known.step = batch.step
+    )
     ON CONFLICT DO NOTHING
     RETURNING series_id, step, timestamp_ms, value
 ), source AS (
@@ -238,6 +251,36 @@ def create_series(run_id: str, keys: list[str]) -> None:
     CREATE_SERIES.run(run_id=run_id, keys=keys)
 
 
+# --- reading ---------------------------------------------------------------------------------
+
+LAST_STEP_AT: Final = Statement("""
+WITH newest AS (
+    -- Metrics of the host have an axis of their own.
+    SELECT id
+    FROM metrics_metricseries
+    WHERE run_id = %(run_id)s AND last_step IS NOT NULL AND NOT starts_with(key, 'system/')
+    ORDER BY last_step DESC, id
+    LIMIT 8
+)
+SELECT max(point.step)
+FROM
+    newest,
+    LATERAL (
+        SELECT step
+        FROM metrics_metricpoint
+        WHERE series_id = newest.id AND timestamp_ms <= %(timestamp_ms)s::bigint
+        ORDER BY step DESC, timestamp_ms DESC
+        LIMIT 1
+    ) AS point
+""")
+
+
+def last_step_at(run_id: str, timestamp_ms: int) -> int | None:
+    """The greatest step that the run's metrics had reached by then; None if none had started."""
+    row = LAST_STEP_AT.row(run_id=run_id, timestamp_ms=timestamp_ms)
+    return None if row is None else row[0]
+
+
 # --- deleting --------------------------------------------------------------------------------
 
 DELETE_POINTS_AFTER: Final = Statement(
@@ -245,7 +288,10 @@ DELETE_POINTS_AFTER: Final = Statement(
 WITH deleted AS (
     DELETE FROM metrics_metricpoint point
     USING metrics_metricseries series
-    WHERE series.run_id = %(run_id)s AND point.series_id = series.id AND point.step > %(step)s
+    WHERE
+        series.run_id = %(run_id)s AND point.series_id = series.id AND point.step > %(step)s
+        -- Metrics of the host have an axis of their own.
+        AND NOT starts_with(series.key, 'system/')
     RETURNING point.series_id
 ), affected AS (
     SELECT

@@ -16,10 +16,13 @@ from metrics import buckets, point_queries
 from metrics.models import MetricSeries
 from metrics.points import Point, Points
 from runs.models import Run
-from runs.progress import report_progress
+from runs.progress import set_back
 
 MAX_SERIES = 10_000  # metrics of one run
 GPU_UTILIZATION = "gpu_utilization"  # from 0 to 1; shown on the run itself
+
+# A point without a time of its own has the time at which it was read.
+INGESTION_DELAY_MS = 1000
 
 
 class RunGone(Exception):
@@ -78,7 +81,18 @@ def record_metrics(run: Run, points: Sequence[Point]) -> None:
     """Like ``record_points``, but refresh the latest values of ``run`` too."""
     if points:
         record_points(run.pk, Points.of(points))
-        run.refresh_from_db(fields=["metrics", "gpu_utilization", "reported_at", "updated_at"])
+        run.refresh_from_db(
+            fields=["metrics", "gpu_utilization", "step", "progress", "reported_at", "updated_at"]
+        )
+
+
+def step_at(run: Run, timestamp_ms: int) -> int:
+    """The run's step at a time in the past, as its metrics tell; else its current step."""
+    step = point_queries.last_step_at(run.pk, timestamp_ms + INGESTION_DELAY_MS)
+    if step is None:
+        run.refresh_from_db(fields=["step"])
+        return run.step
+    return max(0, step)
 
 
 def rewind(run: Run, to_step: int) -> int:
@@ -93,5 +107,5 @@ def rewind(run: Run, to_step: int) -> int:
         if series.last_value is not None
     }
     run.change(metrics=latest)
-    report_progress(run, step=to_step, total_steps=run.total_steps)
+    set_back(run, step=to_step)
     return deleted

@@ -4,6 +4,20 @@ from runs.models import Run
 
 
 def report_progress(run: Run, *, step: int, total_steps: int | None) -> None:
-    """Set step, total and progress; without a total, the progress stays unchanged."""
+    """Set step, total and progress; without a total, the progress stays unchanged.
+
+    An older step, as that of an evaluation next to the training, does not set the run back.
+    """
+    _set(run, max(run.step, step), total_steps)
+
+
+def set_back(run: Run, *, step: int) -> None:
+    """Set the run to the earlier ``step`` that its next attempt starts from. What is reported again
+    of the steps up to there is ignored: see metrics/point_queries.py."""
+    _set(run, step, run.total_steps)
+    run.change(rewound_to=step or None)
+
+
+def _set(run: Run, step: int, total_steps: int | None) -> None:
     share = min(1.0, step / total_steps) if total_steps else run.progress
     run.change(step=step, total_steps=total_steps, progress=share)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,11 +28,17 @@ from accounts.open_mode import is_open
 from accounts.tokens import issue_token, revoke_tokens
 from artifacts import storing
 from artifacts.blobs import StoredFile
+from artifacts.models import Artifact
+from artifacts.storage import Source as Bytes
+from artifacts.storing import Origin
+from artifacts.tar_stream import Changed
 from execution.executor_state import AttemptNotes, ExecutorState
 from execution.executors import attempt as attempts
 from execution.executors.attempt import SIGNALLED_CODES, Attempt, Ending
 from execution.executors.checkpoint_executor import CheckpointExecutor
-from execution.executors.checkpoint_files import CheckpointFile, settled
+from execution.executors.checkpoint_scan import FoundCheckpoint, Scan, Unfinished, scan
+from execution.executors.declarations import MAX_DECLARED, declared_in
+from execution.executors.other_files import store_others
 from execution.executors.output import last_written, log_lines, metric_report, read_whole_lines
 from execution.executors.process_inputs import Source, command_of, environment_of, source_of
 from execution.outputs import (
@@ -116,15 +123,18 @@ class ProcessExecutor(CheckpointExecutor):
                 locked,
                 [Line.new(text, LogLevel.WARNING, "trainhub") for text in source.skipped],
             )
-            if locked.step > source.step:
-                from_step = locked.step
+            from_step = locked.step
+            # Also if the step is the same: the metrics of a script that reports through the API
+            # alone may be further.
+            if run.attempt > 1 or from_step > source.step:
                 points = recording.rewind(locked, source.step)
-                reason = _("Rewound from step %(from)d to %(to)d; deleted %(points)d points.")
-                locked.note(
-                    EventKind.REWOUND,
-                    worker=worker,
-                    reason=reason % {"from": from_step, "to": source.step, "points": points},
-                )
+                if points or from_step > source.step:
+                    reason = _("Rewound from step %(from)d to %(to)d; deleted %(points)d points.")
+                    locked.note(
+                        EventKind.REWOUND,
+                        worker=worker,
+                        reason=reason % {"from": from_step, "to": source.step, "points": points},
+                    )
 
     # --- poll --------------------------------------------------------------------------------
 
@@ -146,22 +156,38 @@ class ProcessExecutor(CheckpointExecutor):
         ended = ending is not None
         # List the checkpoints first, so that what was reported before a checkpoint was saved is
         # ingested before it.
-        checkpoints = self._new_checkpoints(run, attempt, ending)
+        found = self._scan(run, attempt)
+        checkpoints = self._new_checkpoints(run, attempt, found, ending)
         at_end = self._ingest_text(run, worker, attempt, ended=ended)
         while not at_end and (ended or checkpoints):
             at_end = self._ingest_text(run, worker, attempt, ended=ended)
-        for checkpoint in checkpoints:
-            self._ingest_checkpoint(run, worker, attempt, checkpoint)
+        if ended:  # the last lines may have declared checkpoints
+            found = self._scan(run, attempt)
+            checkpoints = self._new_checkpoints(run, attempt, found, ending)
+        for checkpoint, damage in checkpoints:
+            self._ingest_checkpoint(run, worker, attempt, checkpoint, damage)
+        if ended:
+            self._ingest_others(run, worker, attempt, found)
         if checkpoints or ended:
             self._ingest_events(run, worker, at_end=ended)
 
+    def _scan(self, run: Run, attempt: Attempt) -> Scan:
+        notes = _notes(Run.objects.get(pk=run.pk), attempt)
+        return scan(attempt.directory / "checkpoints", notes.get("declared"))
+
     def _new_checkpoints(
-        self, run: Run, attempt: Attempt, ending: Ending | None
-    ) -> list[CheckpointFile]:
-        """Checkpoints that are new or have changed since they were ingested."""
+        self, run: Run, attempt: Attempt, found: Scan, ending: Ending | None
+    ) -> list[tuple[FoundCheckpoint, str]]:
+        """Checkpoints that are new or have changed since they were ingested, each with the reason
+        if it is incomplete. Leaves out those that are still being written."""
         known = _notes(Run.objects.get(pk=run.pk), attempt).get("checkpoints", {})
-        checkpoints = settled(attempt.directory / "checkpoints", ending)
-        return [item for item in checkpoints if known.get(item.path.name) != item.stamp]
+        checkpoints = []
+        for checkpoint in found.checkpoints:
+            if known.get(checkpoint.saved_as) == checkpoint.stamp:
+                continue
+            with suppress(Unfinished, FileNotFoundError):
+                checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
+        return checkpoints
 
     def _ingest_text(self, run: Run, worker: Worker, attempt: Attempt, *, ended: bool) -> bool:
         """Ingest the next chunk of each file; True if the end of every file was reached."""
@@ -183,6 +209,9 @@ class ProcessExecutor(CheckpointExecutor):
             reading = read_whole_lines(path, before.get("metrics", 0), ended=ended)
             lines += self._ingest_metrics(locked, reading.lines)
             notes["metrics"] = reading.offset
+            declared = {**before.get("declared", {}), **declared_in(reading.lines)}
+            if declared and len(declared) <= MAX_DECLARED:
+                notes["declared"] = declared
             appending.append_log(locked, lines)
             self._ingest_evaluation(locked, directory, notes)
             if notes != before:
@@ -213,24 +242,47 @@ class ProcessExecutor(CheckpointExecutor):
             notes["evaluation"] = stamp
 
     def _ingest_checkpoint(
-        self, run: Run, worker: Worker, attempt: Attempt, checkpoint: CheckpointFile
+        self,
+        run: Run,
+        worker: Worker,
+        attempt: Attempt,
+        checkpoint: FoundCheckpoint,
+        damage: str,
     ) -> None:
         """Store the bytes first and then, with the run's row locked, record the artifact."""
         step = checkpoint.step
         if step is None:
-            step = Run.objects.values_list("step", flat=True).get(pk=run.pk)
+            step = recording.step_at(run, checkpoint.modified_ns // 1_000_000)
         try:
             stored = _copy(run, attempt, checkpoint, step)
-        except FileNotFoundError:
-            return  # pruned by the training in the meantime
+        except (FileNotFoundError, Changed):
+            return  # pruned or rewritten by the training in the meantime
+        origin = Origin(checkpoint.saved_as, checkpoint.layout, damage)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            storing.record_checkpoint(locked, stored, step=step)
-            if step > locked.step:  # a stopped training may save at a step without metrics
-                progress.report_progress(locked, step=step, total_steps=locked.total_steps)
             notes = _notes(locked, attempt)
-            known = {**notes.get("checkpoints", {}), checkpoint.path.name: checkpoint.stamp}
+            known = notes.get("checkpoints", {})
+            artifact = storing.record_checkpoint(locked, stored, step=step, origin=origin)
+            # A stopped training may save at a step without metrics.
+            if step > locked.step and not damage:
+                progress.report_progress(locked, step=step, total_steps=locked.total_steps)
+            _log_checkpoint(
+                locked, checkpoint, artifact, damage, is_rewritten=checkpoint.saved_as in known
+            )
+            known = {**known, checkpoint.saved_as: checkpoint.stamp}
             _write_notes(locked, attempt, {**notes, "checkpoints": known})
+
+    def _ingest_others(self, run: Run, worker: Worker, attempt: Attempt, found: Scan) -> None:
+        """Keep the files next to the checkpoints, such as a README or a tokenizer, as they are."""
+        notes = _notes(Run.objects.get(pk=run.pk), attempt)
+        if notes.get("others"):
+            return
+        problems = store_others(run, attempt.directory / "checkpoints", found)
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            _write_notes(locked, attempt, {**_notes(locked, attempt), "others": True})
+            lines = [Line.new(text, LogLevel.WARNING, "trainhub") for text in problems]
+            appending.append_log(locked, lines)
 
     def _ingest_events(self, run: Run, worker: Worker, *, at_end: bool) -> None:
         current = Run.objects.get(pk=run.pk)
@@ -312,16 +364,40 @@ def _write_notes(run: Run, attempt: Attempt, notes: AttemptNotes) -> None:
     run.change(executor_state={**run.executor_state, "read": read})
 
 
-def _copy(run: Run, attempt: Attempt, checkpoint: CheckpointFile, step: int) -> StoredFile:
-    with checkpoint.open() as content:
-        stored: StoredFile = storing.put_checkpoint(
-            run,
-            content,
-            step=step,
-            version=checkpoint.version(attempt.number),
-            suffix=checkpoint.suffix,
+def _copy(run: Run, attempt: Attempt, checkpoint: FoundCheckpoint, step: int) -> StoredFile:
+    """Raises FileNotFoundError, Changed."""
+
+    def put(content: Bytes) -> StoredFile:
+        version = checkpoint.version(attempt.number)
+        return storing.put_checkpoint(
+            run, content, step=step, version=version, suffix=checkpoint.suffix
         )
-    return stored
+
+    if checkpoint.is_folder:
+        return put(checkpoint.archive())
+    with checkpoint.path.open("rb") as content:
+        return put(content)
+
+
+def _log_checkpoint(
+    run: Run, checkpoint: FoundCheckpoint, artifact: Artifact, damage: str, *, is_rewritten: bool
+) -> None:
+    """Say in the run's log what its reader could not know otherwise."""
+    names = {"path": checkpoint.saved_as, "id": artifact.pk, "step": artifact.step, "why": damage}
+    lines = []
+    if damage:
+        text = _("The checkpoint %(path)s (%(id)s) is damaged: %(why)s.") % names
+        lines.append(Line.new(text, LogLevel.WARNING, "trainhub"))
+    elif is_rewritten:
+        text = _("%(path)s was written again: it is now checkpoint %(id)s of step %(step)d.")
+        lines.append(Line.new(text % names, LogLevel.INFO, "trainhub"))
+    if checkpoint.skipped_links:
+        text = _("Links in %(path)s that cannot be followed: %(links)s.") % {
+            **names,
+            "links": ", ".join(checkpoint.skipped_links),
+        }
+        lines.append(Line.new(text, LogLevel.WARNING, "trainhub"))
+    appending.append_log(run, lines)
 
 
 def _is_done(run: Run) -> bool:

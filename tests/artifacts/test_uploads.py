@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import os
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -569,6 +570,53 @@ def test_folder_in_use_keeps_its_files(run):
     store(run, "out/checkpoint-200/optimizer.pt", FOLDER["optimizer.pt"])
 
     assert read(run.artifacts.get(file="out/checkpoint-200/optimizer.pt")) == b"optimizer"
+
+
+@pytest.mark.parametrize(
+    ("folder", "names", "step"),
+    [
+        (
+            "out/global_step100",
+            ["mp_rank_00_model_states.pt"]
+            + [f"bf16_zero_pp_rank_{n}_mp_rank_00_optim_states.pt" for n in range(4)],
+            100,
+        ),
+        ("epoch=1-step=200.ckpt", ["__0_0.distcp", "meta.pt", ".metadata"], 200),
+        ("step-300", ["__0_0.distcp", "__1_0.distcp", ".metadata"], 300),
+    ],
+)
+def test_sharded_folder_is_one_checkpoint_restored_as_the_folder(
+    run, tmp_path, folder, names, step
+):
+    for name in names:
+        store(run, f"{folder}/{name}", name.encode())
+
+    [checkpoint] = run.artifacts.checkpoints()
+    restored = fetch(checkpoint, tmp_path / "resume")
+
+    assert checkpoint.step == step
+    assert {path.name: path.read_bytes() for path in restored.iterdir()} == {
+        name: name.encode() for name in names
+    }
+
+
+def test_second_file_that_could_represent_a_folder_is_a_part_of_it(run):
+    first = store(run, "checkpoint-1/model.safetensors")
+    store(run, "checkpoint-1/adapter_model.safetensors")
+
+    assert list(run.artifacts.checkpoints()) == [first]
+
+
+def test_folder_can_be_downloaded_as_an_archive(api, run):
+    main = store_folder(run)
+
+    response = api.get(f"/projects/{run.project_id}/runs/{run.pk}/artifacts/{main.pk}/archive")
+
+    content = body(response)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        files = {item.name: tar.extractfile(item).read() for item in tar}
+    assert files == {f"checkpoint-200/{name}": text for name, text in FOLDER.items()}
+    assert response["Content-Length"] == str(len(content))
 
 
 # --- annotations of checkpoints --------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 
 from execution.executors import attempt as attempts
-from execution.executors import checkpoint_files
+from execution.executors import checkpoint_scan
 
 
 @pytest.fixture(autouse=True)
@@ -16,5 +16,5 @@ def no_process_survives(own_files):
 @pytest.fixture
 def short_settle_time(monkeypatch):
     """Checkpoints count as complete sooner: the scripts of these tests write them atomically."""
-    monkeypatch.setattr(checkpoint_files, "SETTLED_SECONDS", 0.05)
-    monkeypatch.setattr(checkpoint_files, "SETTLED_FOLDER_SECONDS", 0.05)
+    monkeypatch.setattr(checkpoint_scan, "SETTLED_SECONDS", 0.05)
+    monkeypatch.setattr(checkpoint_scan, "SETTLED_FOLDER_SECONDS", 0.05)

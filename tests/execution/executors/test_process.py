@@ -488,8 +488,8 @@ def test_tagged_checkpoint_is_not_overwritten(executor):
     assert run.artifacts.checkpoints().count() == 2
 
 
-def test_incomplete_file_of_a_killed_process_is_no_checkpoint(executor, monkeypatch):
-    monkeypatch.setattr("execution.executors.checkpoint_files.SETTLED_SECONDS", 1.0)
+def test_incomplete_file_of_a_killed_process_is_a_damaged_checkpoint(executor, monkeypatch):
+    monkeypatch.setattr("execution.executors.checkpoint_scan.SETTLED_SECONDS", 1.0)
     script = saving(
         "(folder / 'step-1.pt').write_text('whole')\n"
         "os.utime(folder / 'step-1.pt', (time.time() - 60,) * 2)\n"
@@ -503,7 +503,8 @@ def test_incomplete_file_of_a_killed_process_is_no_checkpoint(executor, monkeypa
     executor.kill(run, run.worker)
     poll_until(executor, run, WorkState.DIED)
 
-    assert list(checkpoints_of(run)) == [1]
+    assert "may be incomplete" in checkpoints_of(run)[2].damage
+    assert latest_sound_checkpoint(run).step == 1
 
 
 def test_folder_is_one_checkpoint_and_restored_as_a_folder_on_resume(executor):

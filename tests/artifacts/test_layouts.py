@@ -2,7 +2,7 @@
 
 import pytest
 
-from artifacts.recognition import checkpoint_folder, is_checkpoint, step_of
+from artifacts.layouts import folder_of, is_checkpoint, step_of
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,54 @@ def test_step_too_large_for_its_column_is_none():
 
 
 def test_innermost_checkpoint_folder():
-    assert checkpoint_folder("checkpoint-1/artifacts/checkpoint-2/x") == (
+    assert folder_of("checkpoint-1/artifacts/checkpoint-2/x")[0] == (
         "checkpoint-1/artifacts/checkpoint-2"
     )
-    assert checkpoint_folder("checkpoint-x/model.safetensors") == ""
-    assert checkpoint_folder("checkpoint-200") == ""
+    assert folder_of("checkpoint-x/model.safetensors") == ("", None)
+    assert folder_of("checkpoint-200") == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("main", "parts", "folder"),
+    [
+        (
+            "global_step100/mp_rank_00_model_states.pt",
+            ["global_step100/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"],
+            "global_step100",
+        ),
+        (
+            "epoch=1-step=200.ckpt/.metadata",
+            ["epoch=1-step=200.ckpt/__0_0.distcp", "epoch=1-step=200.ckpt/other.txt"],
+            "epoch=1-step=200.ckpt",
+        ),
+        ("dcp/step-5/.metadata", ["dcp/step-5/__0_0.distcp", "dcp/step-5/__1_0.distcp"],
+         "dcp/step-5"),
+        (
+            "checkpoint-9/global_step9/mp_rank_00_model_states.pt",
+            ["checkpoint-9/latest", "checkpoint-9/trainer_state.json"],
+            "checkpoint-9",
+        ),
+        ("iter_0000300/mp_rank_00/model_optim_rng.pt", ["iter_0000300/x/y.pt"], "iter_0000300"),
+        ("out/60/_CHECKPOINT_METADATA", [], "out/60"),
+    ],
+)  # fmt: skip
+def test_folder_is_represented_by_its_main_file(main, parts, folder):
+    assert is_checkpoint(main)
+    assert folder_of(main)[0] == folder
+    assert [is_checkpoint(path) for path in parts] == [False] * len(parts)
+    assert [folder_of(path)[0] for path in parts] == [folder] * len(parts)
+
+
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("global_step100/mp_rank_00_model_states.pt", 100),
+        ("out/60/_CHECKPOINT_METADATA", 60),
+        ("out/60/model.pt", None),
+        ("20240101/model_epoch_3.pt", None),
+        ("ep1-ba50-rank0.pt", 50),
+        ("step_5/model_epoch_3.pt", 5),
+    ],
+)
+def test_step_of_a_path(path, step):
+    assert step_of(path) == step

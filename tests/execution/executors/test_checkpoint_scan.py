@@ -1,0 +1,389 @@
+"""What counts as a checkpoint in a training's folder, of which step, and when it is complete."""
+
+import os
+import time
+
+import pytest
+
+from execution.executors import checkpoint_scan
+from execution.executors.attempt import Ending
+from execution.executors.checkpoint_scan import FOLDER_SUFFIX, Unfinished, readable, scan
+from tests.saved_files import (
+    dcp_metadata,
+    hugging_face,
+    index,
+    safetensors,
+    trainer_state,
+    write,
+    write_all,
+    zipped,
+)
+
+ENDED = Ending(0, at=0.0)
+KILLED = Ending(-9, at=time.time())
+
+
+def found(folder, declared=None):
+    """Path → (layout, step)."""
+    checkpoints = scan(folder, declared).checkpoints
+    return {item.saved_as: (item.layout, item.step) for item in checkpoints}
+
+
+def others(folder):
+    return sorted(str(path.relative_to(folder)) for path in scan(folder).others)
+
+
+def only(folder):
+    [checkpoint] = scan(folder).checkpoints
+    return checkpoint
+
+
+# --- layouts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["checkpoint-200/model.safetensors"], {"checkpoint-200": ("huggingface", 200)}),
+        (
+            ["run/checkpoint-10/adapter_model.safetensors", "run/checkpoint-20/pytorch_model.bin"],
+            {"run/checkpoint-10": ("huggingface", 10), "run/checkpoint-20": ("huggingface", 20)},
+        ),
+        (
+            [
+                "checkpoint-5/global_step5/mp_rank_00_model_states.pt",
+                "checkpoint-5/latest",
+                "checkpoint-5/zero_to_fp32.py",
+            ],
+            {"checkpoint-5": ("huggingface", 5)},
+        ),
+        (["epoch=1-step=200.ckpt"], {"epoch=1-step=200.ckpt": ("file", 200)}),
+        (
+            ["epoch=1-step=200.ckpt/.metadata", "epoch=1-step=200.ckpt/meta.pt"],
+            {"epoch=1-step=200.ckpt": ("lightning", 200)},
+        ),
+        (
+            [
+                "global_step100/mp_rank_00_model_states.pt",
+                "global_step100/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt",
+            ],
+            {"global_step100": ("deepspeed", 100)},
+        ),
+        (
+            ["iter_0000300/mp_rank_00/model_optim_rng.pt"],
+            {"iter_0000300": ("megatron", 300)},
+        ),
+        (
+            ["step-400/.metadata", "step-400/__0_0.distcp", "step-400/__1_0.distcp"],
+            {"step-400": ("dcp", 400)},
+        ),
+        (["ep1-ba50-rank0.pt"], {"ep1-ba50-rank0.pt": ("file", 50)}),
+        (
+            ["60/_CHECKPOINT_METADATA", "60/default/manifest.ocdbt", "60/default/d/abc"],
+            {"60": ("orbax", 60)},
+        ),
+        (
+            ["state/random_states_0.pkl", "state/model.safetensors", "state/optimizer.bin"],
+            {"state": ("accelerate", None)},
+        ),
+        (["step-00000200.npz"], {"step-00000200.npz": ("file", 200)}),
+        (["best/model.pt", "best/optimizer.pt"], {"best": ("folder", None)}),
+        (
+            ["saved/step_5.pt", "saved/step_9.pt"],
+            {"saved/step_5.pt": ("file", 5), "saved/step_9.pt": ("file", 9)},
+        ),
+        (
+            ["model--step=70-last/weights/x.pt", "model--step=70-last/context/io.json"],
+            {"model--step=70-last": ("folder", 70)},
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_layout_and_step(tmp_path, files, expected):
+    write_all(tmp_path, *files)
+
+    assert found(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_epoch_3.pt",
+        "epoch_12.pt",
+        "checkpoint3.pt",
+        "checkpoint_1_500.pt",
+        "loss0.35.pt",
+        "2024-01-02.pt",
+        "model_7b.pt",
+        "timestep5.pt",
+        "latest.pt",
+        "step-99999999999999999999.pt",
+    ],
+)
+def test_number_that_is_no_step(tmp_path, name):
+    write(tmp_path / name)
+
+    assert only(tmp_path).step is None
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("epoch=3-step=1200.ckpt", 1200),
+        ("model_v2_step100_loss0.35.safetensors", 100),
+        ("STEP_7.pt", 7),
+        ("iter_500.pth", 500),
+        ("checkpoint-500.pt", 500),
+        ("global_step9.pt", 9),
+    ],
+)
+def test_step_in_a_name(tmp_path, name, step):
+    write(tmp_path / name)
+
+    assert only(tmp_path).step == step
+
+
+def test_recorded_step_takes_precedence_over_the_name(tmp_path):
+    hugging_face(tmp_path / "checkpoint-best", 70)
+
+    assert only(tmp_path).step == 70
+
+
+def test_final_model_next_to_the_checkpoints_is_one_model(tmp_path):
+    hugging_face(tmp_path / "checkpoint-20", 20)
+    write_all(tmp_path, "model.safetensors", "config.json", "tokenizer.json", "README.md")
+    write(tmp_path / "trainer_state.json", trainer_state(20))
+
+    assert found(tmp_path) == {"checkpoint-20": ("huggingface", 20), "model": ("model", 20)}
+    assert others(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["latest", "latest_checkpointed_iteration.txt", "README.md", "tokenizer.json", "optimizer.pt",
+     "runs/events.out.tfevents.1.host", "model-00001-of-00002.safetensors", "ep1-ba5-rank1.pt"],
+)  # fmt: skip
+def test_other_file_is_kept_as_it_is(tmp_path, name):
+    write(tmp_path / "step-1.pt")
+    write(tmp_path / name)
+
+    assert list(found(tmp_path)) == ["step-1.pt"]
+    assert others(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".step-1.pt",
+        "step-1.pt.tmp",
+        "step-1.pt.part",
+        "step-1.pt.incomplete",
+        "step-1.pt.tmp-4711",
+        "tmp-checkpoint-100/model.safetensors",
+        "100.orbax-checkpoint-tmp-17/_CHECKPOINT_METADATA",
+    ],
+)
+def test_temporary_name_is_no_checkpoint(tmp_path, name):
+    write(tmp_path / name)
+
+    assert (found(tmp_path), others(tmp_path)) == ({}, [])
+
+
+def test_empty_and_missing_folders_have_no_checkpoints(tmp_path):
+    (tmp_path / "checkpoint-5").mkdir()
+
+    assert found(tmp_path) == found(tmp_path / "nothing") == {}
+
+
+def test_checkpoints_are_ordered_by_step(tmp_path):
+    write_all(tmp_path, "step-10.pt", "step-9.pt", "step-100.pt")
+
+    assert list(found(tmp_path)) == ["step-9.pt", "step-10.pt", "step-100.pt"]
+
+
+# --- declared checkpoints --------------------------------------------------------------------
+
+
+def test_declared_path_and_step_take_precedence(tmp_path):
+    write_all(tmp_path, "out/notes.txt", "out/step_3.pt", "out/.hidden", "step_1.pt")
+
+    assert found(tmp_path, {"out": 300, "step_1.pt": None}) == {
+        "step_1.pt": ("file", 1),
+        "out": ("folder", 300),
+    }
+
+
+def test_declared_file_inside_a_folder_is_found(tmp_path):
+    write_all(tmp_path, "a/b/weights.dat", "a/b/other.dat")
+
+    assert found(tmp_path, {"a/b/weights.dat": 5}) == {"a/b/weights.dat": ("file", 5)}
+
+
+def test_declared_checkpoint_is_complete_at_once(tmp_path):
+    write(tmp_path / "weights.dat", age_seconds=0)
+
+    [checkpoint] = scan(tmp_path, {"weights.dat": 5}).checkpoints
+
+    assert checkpoint.problem(None) is None
+
+
+# --- links and names -------------------------------------------------------------------------
+
+
+def test_link_to_a_sibling_is_no_checkpoint(tmp_path):
+    write(tmp_path / "step-5.pt")
+    hugging_face(tmp_path / "checkpoint-6", 6)
+    (tmp_path / "last.pt").symlink_to("step-5.pt")
+    (tmp_path / "best").symlink_to("checkpoint-6", target_is_directory=True)
+
+    assert list(found(tmp_path)) == ["step-5.pt", "checkpoint-6"]
+
+
+def test_link_inside_a_folder_is_packed_as_its_target(tmp_path):
+    write(tmp_path / "base.bin", b"base")
+    folder = tmp_path / "out" / "checkpoints"
+    write(folder / "checkpoint-5" / "model.safetensors")
+    (folder / "checkpoint-5" / "base.bin").symlink_to(tmp_path / "base.bin")
+
+    assert dict(only(folder).files)["base.bin"].read_bytes() == b"base"
+
+
+def test_links_to_trainhubs_files_are_not_followed(tmp_path, settings):
+    settings.DATA_DIR = tmp_path / "data"
+    secret = write(settings.DATA_DIR / "secret_key")
+    folder = settings.DATA_DIR / "runs" / "run_1" / "attempt-1" / "checkpoints"
+    write(folder / "checkpoint-5" / "model.safetensors")
+    (folder / "checkpoint-5" / "key").symlink_to(secret)
+    (folder / "step-9.pt").symlink_to(secret)
+    (folder / "dangling.pt").symlink_to(folder / "nothing")
+
+    result = scan(folder)
+
+    [checkpoint] = result.checkpoints
+    assert [name for name, _path in checkpoint.files] == ["model.safetensors"]
+    assert checkpoint.skipped_links == ("key",)
+    assert result.skipped_links == ["dangling.pt", "step-9.pt"]
+
+
+def test_circular_links_end(tmp_path):
+    write(tmp_path / "checkpoint-5" / "model.safetensors")
+    (tmp_path / "checkpoint-5" / "loop").symlink_to(tmp_path / "checkpoint-5")
+
+    assert [name for name, _path in only(tmp_path).files] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"step_7.pt", "step_7.pt"),
+        ("检查点_step_7.pt".encode("gbk"), "检查点_step_7.pt"),
+        (b"step_7_\xff.pt", r"step_7_\xff.pt"),
+    ],
+)
+def test_name_that_is_not_utf8_has_a_readable_stand_in(tmp_path, raw, expected):
+    write(tmp_path / os.fsdecode(raw))
+
+    checkpoint = only(tmp_path)
+
+    assert readable(os.fsdecode(raw)) == checkpoint.saved_as == expected
+    assert checkpoint.step == 7
+
+
+# --- complete or not -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "problem"),
+    [
+        ("step-1.pt", zipped()[:-30], "ZIP"),
+        ("step-1.pt", b"", "empty"),
+        ("step-1.safetensors", safetensors()[:-3], "bytes"),
+        ("step-1.safetensors", safetensors()[:6], "header"),
+        ("step-1.npz", zipped()[:40], "ZIP"),
+        ("checkpoint-1/model.safetensors.index.json", index("model-1.safetensors"), "missing"),
+        ("checkpoint-1/pytorch_model.bin", zipped()[:-30], "pytorch_model.bin"),
+        ("checkpoint-1/model.safetensors.index.json", b'{"weight_map": {"a"', "cut off"),
+        ("step-1/.metadata", dcp_metadata("__0_0.distcp"), "__0_0.distcp is missing"),
+        ("step-1/.metadata", dcp_metadata("__0_0.distcp")[:9], "cut off"),
+        ("step-1.json", b'{"step": 1, "we', "cut off"),
+    ],
+)
+def test_incomplete_checkpoint_has_a_problem(tmp_path, path, content, problem):
+    write(tmp_path / path, content)
+    if path.startswith("checkpoint-1/"):
+        write(tmp_path / "checkpoint-1" / "config.json")
+
+    assert problem in only(tmp_path).problem(ENDED)
+
+
+def test_complete_checkpoints_have_no_problem(tmp_path):
+    hugging_face(tmp_path / "checkpoint-1", 1)
+    sharded = tmp_path / "checkpoint-2"
+    write(sharded / "model.safetensors.index.json", index("a.safetensors", "b.safetensors"))
+    write_all(sharded, "a.safetensors", "b.safetensors")
+    write(tmp_path / "step-3" / ".metadata", dcp_metadata("__0_0.distcp"))
+    write(tmp_path / "step-3" / "__0_0.distcp", zipped())
+    write(tmp_path / "step-4.pt", b"\x80\x02legacy")
+
+    assert [item.problem(None) for item in scan(tmp_path).checkpoints] == [None] * 4
+
+
+def test_incomplete_checkpoint_may_still_be_completed_while_the_training_works(tmp_path):
+    write(tmp_path / "step-1.pt", zipped()[:-30], age_seconds=30)
+    write(tmp_path / "step-2.pt", zipped()[:-30], age_seconds=checkpoint_scan.DAMAGED_SECONDS + 5)
+    first, second = scan(tmp_path).checkpoints
+
+    with pytest.raises(Unfinished):
+        first.problem(None)
+    assert second.problem(None) is not None
+
+
+@pytest.mark.parametrize("name", ["step-1.txt", "checkpoint-5/model.bin"])
+def test_new_file_may_still_be_written(tmp_path, name):
+    write(tmp_path / name, b"\x80\x02legacy", age_seconds=0)
+
+    with pytest.raises(Unfinished):
+        only(tmp_path).problem(None)
+    assert only(tmp_path).problem(ENDED) is None
+
+
+def test_file_written_until_the_kill_counts_only_with_a_proof(tmp_path):
+    write(tmp_path / "step-1.pt", b"\x80\x02legacy", age_seconds=0)
+    write(tmp_path / "step-2.pt", zipped(), age_seconds=0)
+    write(tmp_path / "step-3.pt", b"\x80\x02legacy", age_seconds=30)
+    write(tmp_path / "checkpoint-4" / "model.safetensors", age_seconds=0)
+
+    problems = [item.problem(KILLED) is None for item in scan(tmp_path).checkpoints]
+
+    assert problems == [False, True, True, False]
+
+
+# --- identity --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("step-1.npz", ".npz"),
+        ("step-5", ""),
+        ("step-5.a b", ""),
+        ("step-5.权重", ""),
+        ("checkpoint-5/model.bin", FOLDER_SUFFIX),
+    ],
+)
+def test_suffix(tmp_path, name, suffix):
+    write(tmp_path / name)
+
+    assert only(tmp_path).suffix == suffix
+
+
+def test_version_differs_with_attempt_name_and_content(tmp_path):
+    path = write(tmp_path / "step-1.pt")
+    first = only(tmp_path)
+    again = only(tmp_path)
+    write(path, zipped(b"other weights"))
+
+    versions = {first.version(1), first.version(2), only(tmp_path).version(1)}
+
+    assert len(versions) == 3
+    assert first.version(1) == again.version(1)
