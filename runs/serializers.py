@@ -157,6 +157,7 @@ class RunDetailSerializer(RunSummarySerializer):
             "gpu_utilization",
             "log_count",
             "status_reason",
+            "failure_kind",
             "exit_code",
             "stop_requested_at",
             "attempt",
