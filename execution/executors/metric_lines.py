@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from core.numbers import MAX_BIGINT, MIN_BIGINT
 from core.text import MAX_KEY_LENGTH, truncate
 from core.times import unix_milliseconds
+from logs.models import LogLevel
 from metrics.points import Point, is_key, is_time
 from metrics.recording import GPU_UTILIZATION
 
@@ -42,6 +43,7 @@ _SHOWN: Final = 200  # characters of a line or key in a problem's text
 class Problem:
     kind: str  # stored in databases: do not rename
     text: str
+    level: LogLevel = LogLevel.WARNING
 
 
 @dataclass
@@ -99,6 +101,7 @@ class _Reader:
         time_ms = self.now_ms if time_name is None else _time_ms(row[time_name])
         total_name = _first(row, TOTAL_NAMES)
         reserved = {step_name, time_name, total_name}
+        self._say_what_is_nested(row, number)
         for key, value in _flat(row):
             if key in reserved or (key == CHECKPOINT_NAME and isinstance(value, str)):
                 continue
@@ -145,7 +148,21 @@ class _Reader:
             raise _Refused("gpu_range", _("it should be from 0 to 1"))
         return share
 
-    def _say(self, refused: _Refused, number: int, subject: str) -> None:
+    def _say_what_is_nested(self, row: dict[str, Any], number: int) -> None:
+        """The names of its metrics are not those that the script wrote."""
+        for key, value in row.items():
+            if isinstance(value, dict):
+                name = truncate(key, _SHOWN)
+                notice = _Refused("nested", _("its numbers are the metrics %s") % f"{name}.…")
+                self._say(notice, number, name, LogLevel.INFO)
+
+    def _say(
+        self,
+        refused: _Refused,
+        number: int,
+        subject: str,
+        level: LogLevel = LogLevel.WARNING,
+    ) -> None:
         if refused.kind in self.said:
             return
         self.said.add(refused.kind)
@@ -154,7 +171,7 @@ class _Reader:
             "subject": subject,
             "why": refused.text,
         }
-        self.report.problems.append(Problem(refused.kind, text))
+        self.report.problems.append(Problem(refused.kind, text, level))
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import logging
 import shutil
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -211,7 +212,7 @@ class ProcessExecutor(CheckpointExecutor):
         if report.step is not None:
             total = report.total_steps or run.total_steps
             progress.report_progress(run, step=max(0, report.step), total_steps=total)
-        return [Line.new(problem.text, LogLevel.WARNING, "metrics") for problem in report.problems]
+        return [Line.new(problem.text, problem.level, "metrics") for problem in report.problems]
 
     def _ingest_checkpoint(
         self, run: Run, worker: Worker, attempt: Attempt, checkpoint: CheckpointFile
@@ -319,10 +320,10 @@ def _read_stream(
     path = directory / f"{source}.log"
     timestamp, quiet = last_written(path), ended or is_quiet(path)
     reading = read_whole_lines(path, notes.get(source, 0), ended=ended, quiet=quiet)
-    complete = quiet and reading.at_end
-    lines, used = log_entries(
-        reading.lines, source, timestamp, encoding=encoding, complete=complete
-    )
+    entries = partial(log_entries, reading.lines, source, timestamp, encoding=encoding)
+    lines, used = entries(complete=quiet and reading.at_end)
+    if not used and not reading.at_end:  # a traceback must not stop the reading
+        lines, used = entries(complete=True)
     notes[source] = reading.offset_of(used)
     bars = dict(notes.get("bars", {}))
     if used:

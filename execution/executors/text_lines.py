@@ -58,7 +58,12 @@ def read_whole_lines(path: Path, offset: int, *, ended: bool, quiet: bool = True
             file.seek(offset)
             chunk = file.read(CHUNK_BYTES)
             at_end = len(chunk) < CHUNK_BYTES
-            while not at_end and b"\n" not in chunk and len(chunk) < MAX_LINE_BYTES:
+            # Read on if most of it is one line.
+            while (
+                not at_end
+                and len(chunk) - chunk.rfind(b"\n") > CHUNK_BYTES // 2
+                and len(chunk) < MAX_LINE_BYTES
+            ):
                 more = file.read(CHUNK_BYTES)
                 at_end = len(more) < CHUNK_BYTES
                 chunk += more

@@ -102,6 +102,7 @@ def test_nested_objects_are_flattened_with_dots():
         ("eval.loss", 1.0),
         ("eval.rouge.l", 2.0),
     ]
+    assert [(item.kind, item.level) for item in metrics.problems] == [("nested", "INFO")]
 
 
 def test_objects_nested_too_deeply_are_said():
@@ -109,7 +110,7 @@ def test_objects_nested_too_deeply_are_said():
     for _ in range(20):
         deep = {"x": deep}
 
-    assert [item.kind for item in report({"step": 1, "x": deep}).problems] == ["depth"]
+    assert [item.kind for item in report({"step": 1, "x": deep}).problems] == ["nested", "depth"]
 
 
 def test_declared_checkpoint_is_no_metric_and_no_problem():

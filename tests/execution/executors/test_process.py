@@ -411,6 +411,15 @@ def test_traceback_that_arrives_in_two_parts_is_one_line(executor, tmp_path, mon
     ]
 
 
+@pytest.mark.parametrize("length", [300_000, 17 * 1024 * 1024])
+def test_traceback_with_a_very_long_message_is_ingested(executor, length):
+    script = f"print('before', flush=True); raise ValueError('x' * {length})"
+    run, _work = ended(executor, script, WorkState.FAILED)
+
+    assert messages(run, "stderr")[0].startswith("Traceback")
+    assert any("characters cut]" in message for message in messages(run, "stderr"))
+
+
 def test_moving_bar_is_shown_before_its_line_ends(executor, monkeypatch):
     monkeypatch.setattr(progress_bars, "SHOW_EVERY_SECONDS", 0.05)
     script = (
