@@ -62,7 +62,9 @@ _KINDS: Final[tuple[tuple[FailureKind, re.Pattern[str]], ...]] = tuple(
     )
 )
 
-# An exception's name ends like this, if there are no frames before it that tell.
+_HEADER: Final = "Traceback (most recent call last):"
+_AFTER_FRAMES: Final = re.compile(r"[A-Za-z_][\w.<>]*(?:: .*|:)?$")
+# An exception's name ends like this, if no traceback before it tells that it is one.
 _EXCEPTION: Final = re.compile(
     r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*"
     r"(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Expired|OutOfMemory))(?:: .*|:)?$"
@@ -206,7 +208,14 @@ def _cause(lines: list[str]) -> tuple[FailureKind | None, str]:
 
 def _errors(lines: list[str]) -> list[tuple[int, str]]:
     """The numbers and texts of the lines that name an error, without those of launchers."""
-    named = [(number, text) for number, line in enumerate(lines) if (text := _named_error(line))]
+    named = []
+    in_traceback = False
+    for number, line in enumerate(lines):
+        is_exception = in_traceback and _AFTER_FRAMES.match(line) and not _LAUNCHERS.search(line)
+        text = line.strip() if is_exception else _named_error(line)
+        if text:
+            named.append((number, text))
+        in_traceback = line.startswith(_HEADER) or (in_traceback and line[:1].isspace())
     if named:
         return named
     return [

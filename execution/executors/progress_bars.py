@@ -35,7 +35,8 @@ def bar_line(
     A state that may be half written is not shown, unless nothing is being written (``quiet``).
     """
     redraws = list(REDRAWN.finditer(rest))
-    if not redraws:
+    # The states before the last of a long bar were skipped: only the note tells that it is one.
+    if not redraws and (note is None or not quiet):
         return None, note
     if note is None:  # most bars are over soon
         return None, {"shown_at": now, "text": ""}

@@ -51,6 +51,12 @@ def test_missing_output_is_no_problem(tmp_path):
     assert work_status(tmp_path, 1).failure_kind == FailureKind.EXIT_CODE
 
 
+def test_exception_of_any_name_is_found_after_a_traceback(tmp_path):
+    stderr = "Traceback (most recent call last):\n  File\n    main()\ndata.Exhausted: no rows\n"
+
+    assert status(tmp_path, 1, stderr).reason.endswith("data.Exhausted: no rows")
+
+
 def test_long_error_is_cut(tmp_path):
     reason = status(tmp_path, 1, "ValueError: " + "x" * 5000).reason
 

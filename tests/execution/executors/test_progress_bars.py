@@ -44,6 +44,13 @@ def test_state_that_was_shown_is_not_shown_again():
     assert note == {"shown_at": 0.0, "text": " 6%"}
 
 
+def test_last_state_of_a_bar_whose_other_states_were_skipped_is_shown():
+    note = {"shown_at": 0.0, "text": "5%"}
+
+    assert state(b" 6%", note, 100.0) == (None, note)
+    assert state(b" 6%", note, 100.0, quiet=True)[0] == "6%"
+
+
 def test_unfinished_line_without_redrawing_is_no_bar():
     assert state(b"loading ...", None, 100.0, quiet=True) == (None, None)
 
