@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from datetime import timedelta
-from functools import partial
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from django.db import transaction
@@ -34,11 +31,10 @@ from execution.executors import evaluation, failure
 from execution.executors.attempt import Attempt, Ending
 from execution.executors.checkpoint_executor import CheckpointExecutor
 from execution.executors.checkpoint_files import CheckpointFile, settled
-from execution.executors.log_entries import log_entries
 from execution.executors.metric_lines import Problem, metric_report
 from execution.executors.process_inputs import Source, command_of, environment_of, source_of
-from execution.executors.progress_bars import bar_line, without_shown
-from execution.executors.text_lines import is_quiet, last_written, read_whole_lines
+from execution.executors.streams import next_entries
+from execution.executors.text_lines import read_whole_lines
 from execution.outputs import (
     configuration_bytes,
     events_due,
@@ -179,7 +175,7 @@ class ProcessExecutor(CheckpointExecutor):
             lines: list[Line] = []
             at_end = True
             for source in STREAMS:
-                new_lines, source_at_end = _read_stream(
+                new_lines, source_at_end = next_entries(
                     directory, source, notes, encoding=_encoding(locked), ended=ended
                 )
                 lines += new_lines
@@ -305,44 +301,6 @@ def _notes(run: Run, attempt: Attempt) -> AttemptNotes:
 def _write_notes(run: Run, attempt: Attempt, notes: AttemptNotes) -> None:
     read = {**run.executor_state.get("read", {}), str(attempt.number): notes}
     run.change(executor_state={**run.executor_state, "read": read})
-
-
-def _read_stream(
-    directory: Path,
-    source: Literal["stdout", "stderr"],
-    notes: AttemptNotes,
-    *,
-    encoding: str,
-    ended: bool,
-) -> tuple[list[Line], bool]:
-    """The next log lines of stdout or stderr, and whether the file's end was reached. Changes
-    ``notes``."""
-    path = directory / f"{source}.log"
-    timestamp, quiet = last_written(path), ended or is_quiet(path)
-    reading = read_whole_lines(path, notes.get(source, 0), ended=ended, quiet=quiet)
-    entries = partial(log_entries, reading.lines, source, timestamp, encoding=encoding)
-    lines, used = entries(complete=quiet and reading.at_end)
-    if not used and not reading.at_end:  # a traceback must not stop the reading
-        lines, used = entries(complete=True)
-    notes[source] = reading.offset_of(used)
-    bars = dict(notes.get("bars", {}))
-    if used:
-        lines = without_shown(lines, bars.pop(source, None))
-    if used == len(reading.lines) and not ended:
-        line, note = bar_line(
-            reading.rest,
-            bars.get(source),
-            source,
-            timestamp,
-            now=time.time(),
-            quiet=quiet,
-            encoding=encoding,
-        )
-        lines = lines if line is None else [*lines, line]
-        bars |= {} if note is None else {source: note}
-    if bars != notes.get("bars", {}):
-        notes["bars"] = bars
-    return lines, reading.at_end
 
 
 def _copy(run: Run, attempt: Attempt, checkpoint: CheckpointFile, step: int) -> StoredFile:
