@@ -69,7 +69,11 @@ def migrate(*, verbosity: int = 1, stdout: OutputWrapper | None = None) -> None:
 def is_needed() -> bool:
     """Whether this database still has the tables from before 0.1.0."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('runs_metricseries') IS NOT NULL")
+        # Not to_regclass: its cache may be older than the wait for a lock.
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_tables WHERE tablename = 'runs_metricseries'"
+            " AND schemaname = ANY (current_schemas(false)))"
+        )
         (needed,) = cursor.fetchone()
     return bool(needed)
 
