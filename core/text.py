@@ -5,6 +5,7 @@ from typing import Final
 
 MAX_NAME_LENGTH: Final = 200  # of projects, runs and models
 MAX_KEY_LENGTH: Final = 250  # of metrics, hyperparameters and tags; the limit of MLflow clients
+SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？")
 # NUL and lone surrogates.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -12,3 +13,8 @@ UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 def truncate(text: str, max_length: int) -> str:
     """Shorten ``text`` with a final … if it is too long: long text must not fail a training run."""
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
+
+
+def as_sentence(text: str) -> str:
+    """``text`` with a full stop at its end, unless it ends a sentence already."""
+    return text if text.endswith(SENTENCE_ENDS) else text + "."

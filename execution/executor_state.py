@@ -5,7 +5,7 @@ Only executors read it. The keys are stored in databases: do not rename them.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class EndNote(TypedDict):
@@ -14,6 +14,14 @@ class EndNote(TypedDict):
     work: str  # the name of a WorkState
     reason: str
     exit_code: int | None
+    failure_kind: NotRequired[str]  # a FailureKind; absent in notes of earlier versions
+
+
+class BarNote(TypedDict):
+    """The state of a moving progress bar that the log has."""
+
+    shown_at: float  # Unix seconds
+    text: str
 
 
 class AttemptNotes(TypedDict, total=False):
@@ -22,6 +30,9 @@ class AttemptNotes(TypedDict, total=False):
     stdout: int  # bytes
     stderr: int  # bytes
     metrics: int  # bytes of metrics.jsonl
+    metric_lines: int  # of metrics.jsonl, in these bytes
+    said: list[str]  # kinds of what metrics.jsonl has that cannot be taken; see metric_lines.py
+    bars: dict[str, BarNote]  # stdout or stderr → its progress bar
     evaluation: int  # st_mtime_ns of evaluation.json
     # Path → size in bytes, st_mtime_ns and number of files, as last ingested.
     checkpoints: dict[str, list[int]]

@@ -13,6 +13,7 @@ from django.db import connection
 
 from core.text import UNSTORABLE
 from logs import blocks
+from logs.cutting import cut
 from logs.lines import Line
 from runs.models import Run
 
@@ -43,8 +44,9 @@ def _stored(line: Line, seq: int) -> Line:
 
 
 def storable(message: str) -> str:
-    """``message`` truncated, with NULs and lone surrogates, which PostgreSQL rejects, replaced."""
-    message = message[:MAX_MESSAGE_LENGTH]
+    """``message``, cut with a mark if it is too long, with NULs and lone surrogates, which
+    PostgreSQL rejects, replaced."""
+    message = cut(message, MAX_MESSAGE_LENGTH)
     if message.isascii() and "\x00" not in message:  # the common case
         return message
     return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message)

@@ -1,5 +1,6 @@
 """Download a run's log as a text file of any length."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -8,6 +9,9 @@ from django.utils.http import content_disposition_header
 
 from logs.lines import Line
 from runs.models import Run
+
+# Everything that str.splitlines splits at.
+LINE_BREAK = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
 def as_file(run: Run, batches: Iterator[Sequence[Line]]) -> StreamingHttpResponse:
@@ -20,14 +24,20 @@ def as_file(run: Run, batches: Iterator[Sequence[Line]]) -> StreamingHttpRespons
 
 
 def plain_text(lines: Sequence[Line]) -> str:
-    """One line of text each: time, level, source and rank if set, message."""
+    """One line of text each: time, level, source and rank if set, message. Further lines of a
+    message are indented, so that none looks like another entry."""
     return "".join(
-        f"{format_time(timestamp)} {level} {_origin(source, rank)}{message}\n"
+        f"{format_time(timestamp)} {level} {_origin(source, rank)}{_indented(message)}\n"
         for _seq, timestamp, level, source, rank, message in lines
     )
 
 
+def _indented(message: str) -> str:
+    return LINE_BREAK.sub("\n    ", message)
+
+
 def _origin(source: str, rank: int | None) -> str:
+    source = LINE_BREAK.sub(" ", source)
     if rank is None:
         return f"{source} " if source else ""
     return f"{source}[{rank}] "

@@ -95,7 +95,10 @@ class SentLineSerializer(serializers.Serializer[Any]):
     """Only for the schema; parsed as batches.SentLine."""
 
     message = StrictCharField(
-        allow_blank=True, trim_whitespace=False, help_text="Truncated to 32,000 characters."
+        allow_blank=True,
+        trim_whitespace=False,
+        help_text="Of a longer one, the first 32,000 characters are kept, the last of which say "
+        "how many are missing: … [68,025 characters cut].",
     )
     level = serializers.ChoiceField(choices=LogLevel.choices, default=LogLevel.INFO)
     source = StrictCharField(  # type: ignore[assignment]  # shadows Field.source

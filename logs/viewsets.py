@@ -112,7 +112,8 @@ class LogViewSet(RunScopedViewSet):
     @extend_schema(
         summary="Download a run's log",
         description="All lines that match the filters as plain text, oldest first: time, level, "
-        "source and rank if set, message.",
+        "source and rank if set, message. An entry starts at the beginning of a line; "
+        "further lines of its message are indented by four spaces.",
         parameters=[LogFilterSerializer],
         responses={(200, "text/plain"): OpenApiTypes.STR},
     )

@@ -39,7 +39,9 @@ def export_schema(summary: str) -> Callable[[View], View]:
         summary=summary,
         description="One row per point: project_id, run_id, run_name, key, step, timestamp, value. "
         "The points of a metric are consecutive, ordered by step. The file is streamed. NaN and "
-        "infinities are preserved (in CSV as NaN, Infinity, -Infinity).",
+        "infinities are preserved (in CSV as NaN, Infinity, -Infinity). In CSV, names and keys "
+        "that a spreadsheet would compute (they begin with =, +, -, @, a tab or a line break) are "
+        "preceded by ' (an apostrophe); in Parquet they are unchanged.",
         parameters=[ExportQuerySerializer],
         responses={
             (200, CONTENT_TYPES[ExportFormat.PARQUET]): OpenApiTypes.BINARY,

@@ -29,6 +29,9 @@ RUNS_PER_BATCH = 10  # all of whose series are in memory
 ROWS_PER_GROUP = 64 * 1024  # of a Parquet file: a row group is built in memory
 LINES_PER_CHUNK = 5_000  # of CSV: avoids one chunk per short metric
 
+# What a formula begins with, also as full-width characters.
+FORMULA_STARTS = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 COLUMNS = ("project_id", "run_id", "run_name", "key", "step", "timestamp", "value")
 
 
@@ -149,10 +152,13 @@ def _points_of(
 
 
 def to_csv(batches: Iterable[Rows]) -> Iterator[bytes]:
-    """RFC 4180, UTF-8. Values are the shortest text that parses as the same number."""
+    """RFC 4180, UTF-8. Values are the shortest text that parses as the same number. Texts that a
+    spreadsheet would compute are neutralized."""
     lines = [_csv_line(*COLUMNS)]
     for rows in batches:
-        begin = _csv_line(rows.project_id, rows.run_id, rows.run_name, rows.key).rstrip("\r\n")
+        begin = _csv_line(
+            rows.project_id, rows.run_id, _neutral(rows.run_name), _neutral(rows.key)
+        ).removesuffix("\r\n")
         columns = zip(rows.steps, iso_times(rows.timestamps_ms), rows.values, strict=True)
         lines += [
             f"{begin},{step},{time},{json_number(value)}\r\n" for step, time, value in columns
@@ -161,6 +167,14 @@ def to_csv(batches: Iterable[Rows]) -> Iterator[bytes]:
             yield "".join(lines).encode()
             lines = []
     yield "".join(lines).encode()
+
+
+def _neutral(text: str) -> str:
+    """``text``, with ``'`` before it if a spreadsheet would take it for a formula.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return "'" + text if text.startswith(FORMULA_STARTS) else text
 
 
 def _csv_line(*fields: str) -> str:

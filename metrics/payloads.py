@@ -12,7 +12,7 @@ from core.exceptions import InvalidInput
 from core.msgspec_errors import invalid
 from core.numbers import Int64, NonFinite
 from core.times import unix_milliseconds
-from metrics.points import InvalidPoint, Points
+from metrics.points import InvalidPoint, Points, is_time
 
 MAX_POINTS: Final = 10_000
 
@@ -41,12 +41,25 @@ def read(body: bytes) -> Points:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(_("Not valid JSON: %(why)s") % {"why": error}) from None
+    timestamps_ms = [unix_milliseconds(point.timestamp.timestamp()) for point in points]
+    _check_times(timestamps_ms)
     try:
         return Points.checked(
             [point.key for point in points],
             [point.step for point in points],
-            [unix_milliseconds(point.timestamp.timestamp()) for point in points],
+            timestamps_ms,
             [float(point.value) for point in points],
         )
     except InvalidPoint as error:
         raise InvalidInput(error.reason, attr=f"points.{error.index}.key") from None
+
+
+def _check_times(timestamps_ms: list[int]) -> None:
+    """Raises InvalidInput, which names the first point whose time is out of range."""
+    if is_time(min(timestamps_ms)) and is_time(max(timestamps_ms)):
+        return
+    index = next(number for number, at in enumerate(timestamps_ms) if not is_time(at))
+    raise InvalidInput(
+        _("The year must be between %(first)d and %(last)d.") % {"first": 1970, "last": 9999},
+        attr=f"points.{index}.timestamp",
+    )

@@ -127,8 +127,10 @@ def summarized(*, late: str = "0") -> str:
             metrics = run.metrics || (SELECT jsonb_object_agg(key, last_value) FROM updated),
             gpu_utilization = coalesce(
                 (
-                    SELECT last_value FROM updated
-                    WHERE key = 'gpu_utilization' AND last_value BETWEEN '-1e308' AND '1e308'
+                    -- A share of 1; values above 1 can only be percent.
+                    SELECT CASE WHEN last_value > 1 THEN last_value / 100 ELSE last_value END
+                    FROM updated
+                    WHERE key = 'gpu_utilization' AND last_value BETWEEN 0 AND 100
                 ),
                 run.gpu_utilization
             ),

@@ -18,7 +18,7 @@ from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
 from runs.checkpoint import Checkpoint, CheckpointGone
 from runs.executors import WorkState, WorkStatus, executor_of
-from runs.models import EventKind, Recipe, Run, StopKind, Worker
+from runs.models import EventKind, FailureKind, Recipe, Run, StopKind, Worker
 from runs.status import InvalidTransition, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -295,18 +295,33 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         elif locked.stop_requested_at is not None:
             finish_cancel(locked, latest, exit_code=code)
         elif work.state is WorkState.FAILED:
-            locked.transition(RunStatus.FAILED, reason=work.reason, exit_code=code)
+            locked.transition(
+                RunStatus.FAILED, reason=work.reason, exit_code=code, failure_kind=_kind(work)
+            )
         else:
-            locked.recover(work.reason or _("The training stopped unexpectedly."))
+            locked.recover(
+                work.reason or _("The training stopped unexpectedly."),
+                exit_code=code,
+                failure_kind=_kind(work),
+            )
     logger.info("run %s is %s", locked.pk, locked.status)
     if locked.is_terminal:
         executor_of(locked).forget(locked)
 
 
+def _kind(work: WorkStatus) -> str:
+    """The kind of failure of work that has failed or died, also if its executor does not tell."""
+    if work.failure_kind:
+        return work.failure_kind
+    if work.state is not WorkState.FAILED:
+        return FailureKind.KILLED
+    return FailureKind.CANNOT_START if work.exit_code is None else FailureKind.EXIT_CODE
+
+
 def reap(run: Run, reason: str, *, by: Worker) -> None:
     """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
     if run.stop_requested_at is None:
-        run.recover(reason)
+        run.recover(reason, failure_kind=FailureKind.WORKER_LOST)
     elif executor_of(run).in_database:
         finish_cancel(run, None)
     else:

@@ -62,6 +62,7 @@ class WorkStatus:
     state: WorkState
     reason: str = ""
     exit_code: int | None = None
+    failure_kind: str = ""  # a FailureKind, if it is known
 
 
 class Executor(ABC):

@@ -10,7 +10,7 @@ from core.fields import StrictCharField, StrictIntegerField, StrictModelSerializ
 from core.numbers import NUMBER_SCHEMA
 from core.text import MAX_NAME_LENGTH
 from projects.serializers import HyperparametersField
-from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, Recipe, Run
+from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, FailureKind, Recipe, Run
 
 
 @extend_schema_field(
@@ -35,6 +35,11 @@ class ShareField(serializers.Field[float, Any, float, Any]):
 
     def to_representation(self, value: float) -> float:
         return round(value, 4)
+
+
+@extend_schema_field({"type": "string", "enum": [*FailureKind.values, ""]})
+class FailureKindField(serializers.ReadOnlyField):
+    """A FailureKind, or blank."""
 
 
 class ResourcesSerializer(serializers.Serializer[Any]):
@@ -145,6 +150,7 @@ class RunDetailSerializer(RunSummarySerializer):
         help_text="When an unmanaged run last reported, if it has stopped reporting.",
     )
     worker = StrictCharField(source="worker_id", allow_null=True, read_only=True)
+    failure_kind = FailureKindField(help_text="Why the run failed; blank unless it has failed.")
 
     class Meta(RunSummarySerializer.Meta):
         fields = (
@@ -157,6 +163,7 @@ class RunDetailSerializer(RunSummarySerializer):
             "gpu_utilization",
             "log_count",
             "status_reason",
+            "failure_kind",
             "exit_code",
             "stop_requested_at",
             "attempt",

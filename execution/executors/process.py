@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-import signal
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from django.db import transaction
@@ -34,13 +32,16 @@ from artifacts.storing import Origin
 from artifacts.tar_stream import Changed
 from execution.executor_state import AttemptNotes, ExecutorState
 from execution.executors import attempt as attempts
-from execution.executors.attempt import SIGNALLED_CODES, Attempt, Ending
+from execution.executors import evaluation, failure
+from execution.executors.attempt import Attempt, Ending
 from execution.executors.checkpoint_executor import CheckpointExecutor
 from execution.executors.checkpoint_scan import FoundCheckpoint, Scan, Unfinished, scan
 from execution.executors.declarations import MAX_DECLARED, declared_in
+from execution.executors.metric_lines import Problem, metric_report
 from execution.executors.other_files import store_others
-from execution.executors.output import last_written, log_lines, metric_report, read_whole_lines
 from execution.executors.process_inputs import Source, command_of, environment_of, source_of
+from execution.executors.streams import next_entries
+from execution.executors.text_lines import read_whole_lines
 from execution.outputs import (
     configuration_bytes,
     events_due,
@@ -56,6 +57,7 @@ from metrics.recording import TooManyMetrics
 from runs import progress
 from runs.executors import WorkState, WorkStatus
 from runs.models import EventKind, Run, Worker
+from runs.models.encoding import DEFAULT_ENCODING
 
 logger = logging.getLogger(__name__)
 
@@ -199,47 +201,43 @@ class ProcessExecutor(CheckpointExecutor):
             lines: list[Line] = []
             at_end = True
             for source in STREAMS:
-                path = directory / f"{source}.log"
-                timestamp = last_written(path)
-                reading = read_whole_lines(path, before.get(source, 0), ended=ended)
-                lines += log_lines(reading.lines, source, timestamp)
-                notes[source] = reading.offset
-                at_end = at_end and reading.at_end
+                new_lines, source_at_end = next_entries(
+                    directory, source, notes, encoding=_encoding(locked), ended=ended
+                )
+                lines += new_lines
+                at_end = at_end and source_at_end
             path = directory / "metrics.jsonl"
             reading = read_whole_lines(path, before.get("metrics", 0), ended=ended)
-            lines += self._ingest_metrics(locked, reading.lines)
+            lines += self._ingest_metrics(locked, reading.lines, notes)
             notes["metrics"] = reading.offset
             declared = {**before.get("declared", {}), **declared_in(reading.lines)}
             if declared and len(declared) <= MAX_DECLARED:
                 notes["declared"] = declared
+            lines += evaluation.ingest(locked, directory, notes, ended=ended)
             appending.append_log(locked, lines)
-            self._ingest_evaluation(locked, directory, notes)
             if notes != before:
                 _write_notes(locked, attempt, notes)
         return at_end and reading.at_end
 
-    def _ingest_metrics(self, run: Run, raw: list[bytes]) -> list[Line]:
-        """Store the points of the lines; return log lines about the invalid ones."""
-        report = metric_report(raw)
+    def _ingest_metrics(self, run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Line]:
+        """Store the points of the next lines; return log lines about what cannot be taken."""
+        if not raw:
+            return []
+        read, said = notes.get("metric_lines", 0), notes.get("said", [])
+        report = metric_report(raw, first_line=read + 1, said=said)
         try:
             recording.record_metrics(run, report.points)
         except TooManyMetrics as error:  # logged; the training continues
-            report.problems.append(f"metrics.jsonl: {error.message}")
+            if "too_many" not in said:
+                problem = Problem("too_many", f"metrics.jsonl: {error.message}")
+                report.problems.append(problem)
+        notes["metric_lines"] = read + len(raw)
+        if report.problems:
+            notes["said"] = [*said, *(problem.kind for problem in report.problems)]
         if report.step is not None:
             total = report.total_steps or run.total_steps
             progress.report_progress(run, step=max(0, report.step), total_steps=total)
-        return [Line.new(problem, LogLevel.WARNING, "metrics") for problem in report.problems]
-
-    def _ingest_evaluation(self, run: Run, directory: Path, notes: AttemptNotes) -> None:
-        path = directory / "evaluation.json"
-        try:
-            stamp = path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return
-        if notes.get("evaluation") != stamp:
-            with path.open("rb") as content:
-                storing.store_evaluation(run, content, step=run.step)
-            notes["evaluation"] = stamp
+        return [Line.new(problem.text, problem.level, "metrics") for problem in report.problems]
 
     def _ingest_checkpoint(
         self,
@@ -309,14 +307,7 @@ class ProcessExecutor(CheckpointExecutor):
         if code is None:
             reason = _("The training process disappeared without an exit code.")
             return WorkStatus(WorkState.DIED, reason=reason)
-        if code < 0:
-            reason = _("The training process was killed by %(signal)s.") % {
-                "signal": _signal_name(-code)
-            }
-            return WorkStatus(WorkState.DIED, reason=reason, exit_code=code)
-        reason = _("The training process exited with code %(code)d.") % {"code": code}
-        work = WorkState.DIED if code in SIGNALLED_CODES else WorkState.FAILED
-        return WorkStatus(work, reason=reason, exit_code=code)
+        return failure.work_status(attempt.directory, code, _encoding(run))
 
     # --- stop --------------------------------------------------------------------------------
 
@@ -404,8 +395,5 @@ def _is_done(run: Run) -> bool:
     return run.total_steps is not None and run.step >= run.total_steps
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal has no name
-        return str(number)
+def _encoding(run: Run) -> str:
+    return (run.recipe and run.recipe.encoding) or DEFAULT_ENCODING

@@ -35,7 +35,7 @@ from metrics.points import Point
 from runs import progress
 from runs.checkpoint import Checkpoint
 from runs.executors import CannotStart, WorkState, WorkStatus
-from runs.models import Run, Worker
+from runs.models import FailureKind, Run, Worker
 
 # After a longer break, a run does not fast-forward: it continues from now.
 MAX_CATCH_UP_SECONDS = 2.0
@@ -131,11 +131,18 @@ def _end(run: Run, work: WorkStatus) -> None:
 
 def _note_of(work: WorkStatus) -> EndNote:
     """How the attempt ended, for later polls."""
-    return {"work": work.state.name, "reason": work.reason, "exit_code": work.exit_code}
+    return {
+        "work": work.state.name,
+        "reason": work.reason,
+        "exit_code": work.exit_code,
+        "failure_kind": work.failure_kind,
+    }
 
 
 def _ending(note: EndNote) -> WorkStatus:
-    return WorkStatus(WorkState[note["work"]], note["reason"], note["exit_code"])
+    return WorkStatus(
+        WorkState[note["work"]], note["reason"], note["exit_code"], note.get("failure_kind", "")
+    )
 
 
 def _training(run: Run) -> Training:
@@ -195,7 +202,12 @@ def _advance(run: Run, training: Training, last: int) -> WorkStatus:
         _write_events(run)
     if diverged_at is not None:
         reason = _("The training diverged: the loss is NaN at step %(step)d.")
-        return WorkStatus(WorkState.FAILED, reason=reason % {"step": diverged_at}, exit_code=1)
+        return WorkStatus(
+            WorkState.FAILED,
+            reason=reason % {"step": diverged_at},
+            exit_code=1,
+            failure_kind=FailureKind.DIVERGED,
+        )
     if finished:
         return WorkStatus(WorkState.FINISHED, exit_code=0)
     return WorkStatus(WorkState.WORKING)

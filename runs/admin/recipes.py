@@ -16,6 +16,7 @@ from core.exceptions import InvalidInput
 from projects.form_fields import JSONObjectField
 from projects.hyperparameters import check_hyperparameters
 from runs.models import ExecutorName, Recipe
+from runs.models.encoding import DEFAULT_ENCODING
 
 if TYPE_CHECKING:
     RecipeModelForm = forms.ModelForm[Recipe]
@@ -54,6 +55,7 @@ class RecipeForm(RecipeModelForm):
             "executor",
             "command",
             "environment",
+            "encoding",
             "default_hyperparameters",
             "gpu_type",
             "gpu_count",
@@ -71,6 +73,9 @@ class RecipeForm(RecipeModelForm):
                     _("Invalid environment variable %(name)s."), params={"name": repr(name)}
                 )
         return environment
+
+    def clean_encoding(self) -> str:
+        return self.cleaned_data["encoding"] or DEFAULT_ENCODING
 
     def clean_default_hyperparameters(self) -> dict[str, Any]:
         try:

@@ -105,6 +105,7 @@ class RunAdmin(ReadOnlyAdmin):
                     "project_version",
                     "status",
                     "status_reason",
+                    "failure_kind",
                     "progress",
                     "step",
                     "total_steps",

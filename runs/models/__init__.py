@@ -2,6 +2,7 @@
 
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
+from runs.models.failure import FailureKind
 from runs.models.pool import GpuPool
 from runs.models.recipe import ExecutorName, Recipe
 from runs.models.run import (
@@ -22,6 +23,7 @@ __all__ = [
     "DatasetInput",
     "EventKind",
     "ExecutorName",
+    "FailureKind",
     "GpuPool",
     "LeaseLost",
     "ModelLink",

@@ -11,6 +11,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from core.json_field import JSONField
+from runs.models.encoding import DEFAULT_ENCODING, validate_encoding
 
 
 class ExecutorName(models.TextChoices):
@@ -47,6 +48,18 @@ class Recipe(models.Model):
     )
     environment = models.JSONField(
         _("environment"), default=dict, blank=True, validators=[validate_environment]
+    )
+    encoding = models.CharField(
+        _("encoding"),
+        max_length=32,
+        default=DEFAULT_ENCODING,
+        db_default=DEFAULT_ENCODING,
+        blank=True,
+        validators=[validate_encoding],
+        help_text=_(
+            "The text encoding that the command prints in, e.g. gbk. With utf-8, lines that are "
+            "not valid UTF-8 are decoded by a guess."
+        ),
     )
     default_hyperparameters = JSONField(_("default hyperparameters"), default=dict, blank=True)
     gpu_type = models.CharField(

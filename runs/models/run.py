@@ -19,8 +19,9 @@ from accounts.permissions import sees_everything
 from accounts.tokens import revoke_tokens
 from core.ids import MAX_LENGTH, PublicIdField
 from core.json_field import JSONField
-from core.text import MAX_NAME_LENGTH
+from core.text import MAX_NAME_LENGTH, as_sentence
 from runs.models.event import EventKind, RunEvent
+from runs.models.failure import FailureKind
 from runs.models.worker import Worker
 from runs.silence import silent_since
 from runs.status import ACTIVE, TERMINAL, InvalidTransition, RunStatus, sources
@@ -130,6 +131,15 @@ class Run(models.Model):
         _("status"), max_length=16, choices=RunStatus, default=RunStatus.QUEUED
     )
     status_reason = models.TextField(_("reason"), blank=True)
+    # Blank unless the run has failed.
+    failure_kind = models.CharField(
+        _("kind of failure"),
+        max_length=16,
+        choices=FailureKind,
+        default="",
+        db_default="",
+        blank=True,
+    )
     exit_code = models.IntegerField(_("exit code"), null=True, blank=True)
     # Stopping is a request; the status changes when the work has stopped.
     stop_kind = models.CharField(_("stop"), max_length=16, choices=StopKind, blank=True)
@@ -294,13 +304,14 @@ class Run(models.Model):
         by: User | None = None,
         worker: Worker | None = None,
         kind: EventKind = EventKind.STATUS,
+        failure_kind: str = "",
         **fields: Any,
     ) -> None:
         """The only writer of ``status``: check, update and event in one transaction, row locked.
 
         ``fields`` change in the same update; a run that ends gets ``finished_at`` = now unless they
-        set it. Raises InvalidTransition if the run in the database cannot become ``to``, so one of
-        two concurrent transitions wins.
+        set it. ``failure_kind``: the FailureKind of a run that fails. Raises InvalidTransition if
+        the run in the database cannot become ``to``, so one of two concurrent transitions wins.
         """
         if to in TERMINAL:
             fields = {"finished_at": Now(), **fields, "worker": None, "script_tokens": []}
@@ -316,7 +327,11 @@ class Run(models.Model):
             if to in TERMINAL and before.script_tokens:
                 revoke_tokens(before.script_tokens)
             Run.objects.filter(pk=self.pk).update(
-                status=to, status_reason=reason, updated_at=Now(), **fields
+                status=to,
+                status_reason=reason,
+                failure_kind=failure_kind if to == RunStatus.FAILED else "",
+                updated_at=Now(),
+                **fields,
             )
             self.note(
                 kind,
@@ -424,16 +439,19 @@ class Run(models.Model):
             attempt = current.attempt + 1 if next_attempt else current.attempt
             current.change(worker=None, attempt=attempt)
 
-    def recover(self, reason: str) -> None:
+    def recover(self, reason: str, *, failure_kind: str = "", exit_code: int | None = None) -> None:
         """Continue after the worker or process died: attempt + 1, or failed at the limit.
 
-        Call with the row locked. The executor starts the next attempt from the latest checkpoint.
+        ``failure_kind`` (a FailureKind) and ``exit_code`` are those of the attempt that died. Call
+        with the row locked. The executor starts the next attempt from the latest checkpoint.
         """
         if self.restart_count >= self.max_restarts:
             self.transition(
                 RunStatus.FAILED,
                 reason=_t("%(reason)s No restarts left (%(count)d of %(count)d used).")
-                % {"reason": reason, "count": self.max_restarts},
+                % {"reason": as_sentence(reason), "count": self.max_restarts},
+                failure_kind=failure_kind,
+                exit_code=exit_code,
             )
             return
         self._next_attempt(None, reason)

@@ -78,6 +78,13 @@ def test_run_shows_its_state_configuration_log_and_history(client):
         assert text in page
 
 
+def test_failed_run_shows_its_kind_of_failure(client):
+    run = RunFactory(status=RunStatus.RUNNING)
+    run.transition(RunStatus.FAILED, reason="Exited.", failure_kind="disk_full")
+
+    assert "Disk full" in client.get(url_of(run)).content.decode()
+
+
 def test_waiting_run_shows_why_it_waits(client):
     run = RunFactory()
 

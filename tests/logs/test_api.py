@@ -342,6 +342,7 @@ class TestAppend:
         replaced, cut = LogLine.objects.filter(run=run).order_by("seq")
         assert (replaced.message, replaced.source) == ("a�b", "�")
         assert len(cut.message) == MAX_MESSAGE_LENGTH
+        assert cut.message.endswith("x… [8,024 characters cut]")
 
     @pytest.mark.parametrize(
         "status", [RunStatus.RUNNING, RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.CANCELLED]
@@ -446,6 +447,20 @@ class TestDownload:
             "2024-01-02T12:00:00Z INFO c",
             "2024-01-02T12:00:00Z INFO [0] d",
         ]
+
+    def test_lines_of_a_message_and_its_source_look_like_no_other_entry(self, client):
+        run = RunFactory()
+        forged = "2026-01-05T08:00:00Z ERROR b"
+        breaks = ("\n", "\r\n", "\r", "\u2028")
+        append_log(
+            run, [Line.new(f"a{new}{forged}", "INFO", f"x{new}{forged}", NOON) for new in breaks]
+        )
+
+        _response, text = self.download(client, run)
+
+        entries = [line for line in text.splitlines() if not line.startswith("    ")]
+        assert entries == [f"2024-01-02T12:00:00Z INFO x {forged} a"] * len(breaks)
+        assert text.splitlines()[1] == f"    {forged}"
 
     def test_log_longer_than_a_block_is_complete(self, client):
         run = RunFactory()

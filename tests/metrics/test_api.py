@@ -373,6 +373,7 @@ class TestSending:
             ({"key": "x" * 251}, "points.1.key"),
             ({"key": "a\x00b"}, "points.1.key"),
             ({"timestamp": "2024-01-02T10:15:00"}, "points.1.timestamp"),
+            ({"timestamp": "1969-12-31T23:59:59Z"}, "points.1.timestamp"),
             ({"timestamp": 1_704_190_500_250}, "points.1.timestamp"),
         ],
     )

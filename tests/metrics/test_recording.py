@@ -128,6 +128,17 @@ def test_infinities_are_strings_in_the_runs_metrics():
     assert run.metrics == {"a": "Infinity", "b": "-Infinity"}
 
 
+@pytest.mark.parametrize(
+    ("value", "share"), [(85.0, 0.85), (1.0, 1.0), (8500.0, None), (-1.0, None)]
+)
+def test_gpu_utilization_above_one_is_shown_as_percent(value, share):
+    run = RunFactory()
+
+    recording.record_metrics(run, [point(1, value, key="gpu_utilization")])
+
+    assert Run.objects.get(pk=run.pk).gpu_utilization == share
+
+
 def test_gpu_utilization_is_shown_on_the_run_itself():
     run = RunFactory()
 

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from django.db import transaction
 
 from artifacts import storing
 from artifacts.checkpoints import InvalidSource, resume_run
@@ -401,6 +402,46 @@ def test_failed_work_fails_the_run_with_its_reason():
 
     run.refresh_from_db()
     assert (run.status, run.status_reason, run.exit_code) == (RunStatus.FAILED, "No data.", 2)
+
+
+@pytest.mark.parametrize(
+    ("work", "kind"),
+    [
+        (WorkStatus(WorkState.FAILED, exit_code=1, failure_kind="out_of_memory"), "out_of_memory"),
+        (WorkStatus(WorkState.FAILED, exit_code=2), "exit_code"),
+        (WorkStatus(WorkState.FAILED), "cannot_start"),
+        (WorkStatus(WorkState.DIED, exit_code=137), "killed"),
+    ],
+)
+def test_failed_run_has_its_kind_of_failure(work, kind):
+    run = running(max_restarts=0)
+
+    settle(run, work, worker=run.worker)
+
+    run.refresh_from_db()
+    assert (run.status, run.failure_kind) == (RunStatus.FAILED, kind)
+
+
+def test_run_whose_restarts_are_used_up_keeps_the_last_exit_code():
+    run = running(max_restarts=0)
+
+    settle(
+        run, WorkStatus(WorkState.DIED, reason="It died: Killed", exit_code=137), worker=run.worker
+    )
+
+    run.refresh_from_db()
+    assert run.exit_code == 137
+    assert run.status_reason.startswith("It died: Killed.")
+
+
+def test_run_whose_workers_died_too_often_has_lost_its_worker():
+    run = running(max_restarts=0)
+
+    with transaction.atomic():
+        reap(Run.objects.lock(run.pk), "Its worker died.", by=run.worker)
+
+    run.refresh_from_db()
+    assert (run.status, run.failure_kind) == (RunStatus.FAILED, "worker_lost")
 
 
 def test_dead_work_continues_with_another_attempt():

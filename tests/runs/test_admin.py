@@ -305,6 +305,13 @@ def test_recipe_command_has_one_argument_per_line(operator: Client):
     assert recipe.default_hyperparameters == {}
 
 
+@pytest.mark.parametrize(("encoding", "stored"), [("gbk", "gbk"), ("", "utf-8")])
+def test_recipe_has_the_encoding_of_its_output(operator: Client, encoding: str, stored: str):
+    operator.post(add_page_of(Recipe), recipe_form(encoding=encoding))
+
+    assert Recipe.objects.get(name="tune").encoding == stored
+
+
 def test_recipe_saved_without_edits_is_unchanged(operator: Client):
     Recipe.objects.create(
         name="tune", executor="process", command=["a", " b, c ", "--d"], environment={"A": "é"}
@@ -326,6 +333,9 @@ def test_recipe_saved_without_edits_is_unchanged(operator: Client):
         ({"command": ""}, "command"),
         ({"command": "a\r\n\r\nb"}, "command"),
         ({"environment": "[]"}, "environment"),
+        ({"encoding": "no such"}, "encoding"),
+        ({"encoding": "hex"}, "encoding"),
+        ({"encoding": "utf-16"}, "encoding"),
         ({"environment": '{"A": 1}'}, "environment"),
         ({"environment": '{"TRAINHUB_RUN_ID": "x"}'}, "environment"),
         ({"environment": '{"A=B": "x"}'}, "environment"),

@@ -51,11 +51,15 @@ def cancelled():
     )
 
 
+def failed():
+    return RunFactory(status=RunStatus.FAILED, failure_kind="disk_full", exit_code=1)
+
+
 def unmanaged():
     return RunFactory(status=RunStatus.RUNNING, recipe=None, tags={"mlflow.user": "小李"})
 
 
-@pytest.mark.parametrize("make", [queued, at_work, cancelled, unmanaged])
+@pytest.mark.parametrize("make", [queued, at_work, cancelled, failed, unmanaged])
 def test_detail_equals_the_serializers(api, make):
     run = make()
 

@@ -224,6 +224,16 @@ def test_stop_of_an_ended_run_is_refused():
 
 
 @pytest.mark.django_db
+def test_kind_of_failure_is_cleared_when_the_run_continues():
+    run = RunFactory(status=RunStatus.RUNNING, recipe=None)
+    run.transition(RunStatus.FAILED, failure_kind="stalled")
+
+    run.transition(RunStatus.RUNNING, finished_at=None, failure_kind="stalled")
+
+    assert run.failure_kind == ""
+
+
+@pytest.mark.django_db
 def test_recovery_counts_until_no_restart_is_left():
     run = running(max_restarts=1)
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import signal
 import stat
 import sys
@@ -16,11 +17,11 @@ from django.test import Client
 from artifacts.checkpoints import latest_sound_checkpoint
 from artifacts.kinds import ArtifactType, TagValue
 from execution.executors import attempt as attempts
-from execution.executors import process
+from execution.executors import process, progress_bars, text_lines
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from runs.executors import CannotStart, WorkState
-from runs.models import EventKind, Run, StopKind
+from runs.models import EventKind, FailureKind, Run, StopKind
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
 from tests.execution.executors.contract import (
@@ -206,6 +207,27 @@ def test_script_that_had_reached_its_end_when_stopped_has_finished(executor):
     assert poll_until(executor, run, WorkState.FINISHED).exit_code == 0
 
 
+def test_rank_killed_under_a_launcher_has_died(executor):
+    script = (
+        "import sys\n"
+        "print('E0105 08:00:00.000 1 api.py:869] failed (exitcode: -9) local_rank: 0 (pid: 7)',\n"
+        "      file=sys.stderr)\n"
+        "sys.exit(1)"
+    )
+    _run, work = ended(executor, script, WorkState.DIED)
+
+    assert (work.exit_code, work.failure_kind) == (1, FailureKind.KILLED)
+    assert "SIGKILL" in work.reason
+
+
+def test_memory_that_ran_out_is_the_kind_of_failure(executor):
+    script = "raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB')"
+    _run, work = ended(executor, script, WorkState.FAILED)
+
+    assert work.failure_kind == FailureKind.OUT_OF_MEMORY
+    assert "RuntimeError: CUDA out of memory." in work.reason
+
+
 # --- stopping and killing --------------------------------------------------------------------
 
 
@@ -353,6 +375,132 @@ def test_invalid_metric_lines_are_logged_and_skipped(executor):
     assert run.log_lines.filter(source="metrics", level="WARNING").count() == 4
 
 
+def test_traceback_is_one_line_of_level_error(executor):
+    script = "print('before', file=__import__('sys').stderr)\nraise ValueError('one')"
+    run, work = ended(executor, script, WorkState.FAILED)
+
+    before, traceback = run.log_lines.filter(source="stderr").order_by("seq")
+    assert (before.level, traceback.level) == ("INFO", "ERROR")
+    assert traceback.message.startswith("Traceback")
+    assert traceback.message.endswith("ValueError: one")
+    assert "ValueError: one" in work.reason
+
+
+def test_traceback_that_arrives_in_two_parts_is_one_line(executor, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_lines, "QUIET_SECONDS", 600.0)
+    go_on = tmp_path / "go on"
+    script = (
+        "import pathlib, sys, time\n"
+        "print('ready')\n"
+        "print('Traceback (most recent call last):', file=sys.stderr, flush=True)\n"
+        f"while not pathlib.Path({str(go_on)!r}).exists():\n"
+        "    time.sleep(0.01)\n"
+        "print('  File\\nValueError: one\\nafter', file=sys.stderr)\n"
+    )
+    run = started(executor, script)
+    stderr = Attempt.of(run).directory / "stderr.log"
+    wait_until(lambda: stderr.exists() and stderr.read_bytes())
+    poll(executor, run)
+    go_on.touch()
+
+    poll_until(executor, run, WorkState.FINISHED)
+
+    assert messages(run, "stderr") == [
+        "Traceback (most recent call last):\n  File\nValueError: one",
+        "after",
+    ]
+
+
+@pytest.mark.parametrize("length", [300_000, 17 * 1024 * 1024])
+def test_traceback_with_a_very_long_message_is_ingested(executor, length):
+    script = f"print('before', flush=True); raise ValueError('x' * {length})"
+    run, _work = ended(executor, script, WorkState.FAILED)
+
+    assert messages(run, "stderr")[0].startswith("Traceback")
+    assert any("characters cut]" in message for message in messages(run, "stderr"))
+
+
+def test_moving_bar_is_shown_before_its_line_ends(executor, monkeypatch):
+    monkeypatch.setattr(progress_bars, "SHOW_EVERY_SECONDS", 0.05)
+    script = (
+        "import sys, time\n"
+        "for n in range(100_000):\n"
+        "    print(f'\\r{n}%', end='', file=sys.stderr, flush=True)\n"
+        "    time.sleep(0.01)"
+    )
+    run = started(executor, script)
+
+    wait_until(lambda: poll(executor, run) and len(messages(run)) >= 3)
+
+    shown = [int(message.rstrip("%")) for message in messages(run)]
+    assert shown == sorted(set(shown))
+
+
+def test_output_is_decoded_in_the_recipes_encoding(executor):
+    script = "import sys; sys.stdout.buffer.write('訓練'.encode('big5') + b'\\n')"
+    recipe = RecipeFactory(script=script, encoding="big5")
+
+    run, _ = ended(executor, script, recipe=recipe)
+
+    assert messages(run) == ["訓練"]
+
+
+def test_ranks_and_levels_of_the_output_are_kept(executor):
+    run, _ = ended(executor, "print('[rank1]:[E1128 13:48:58.260 x.cpp:632] watchdog')")
+
+    line = run.log_lines.get()
+    assert (line.rank, line.level) == (1, "ERROR")
+
+
+def test_kind_of_problem_is_said_once_even_if_the_worker_restarts(executor):
+    script = (
+        "import os, time\n"
+        "with open(os.environ['TRAINHUB_METRICS_FILE'], 'w', buffering=1) as metrics:\n"
+        "    for step in range(100_000):\n"
+        '        metrics.write(\'{"step": %d, "note": "text"}\\n\' % step)\n'
+        "        time.sleep(0.01)"
+    )
+    run = started(executor, script)
+    work_until_step(executor, run, 3)
+
+    work_until_step(ProcessExecutor(), run, fresh(run).step + 3)
+
+    (message,) = messages(run, "metrics")
+    assert re.search(r"\b1\b.*\bnote\b", message)
+
+
+def test_line_numbers_continue_after_the_worker_restarts(executor):
+    script = (
+        "import os, time\n"
+        "with open(os.environ['TRAINHUB_METRICS_FILE'], 'w', buffering=1) as metrics:\n"
+        '    metrics.write(\'{"step": 1}\\n{"step": 2}\\n\')\n'
+        "    print('ready', flush=True)\n"
+        "    while not os.path.exists('go on'):\n"
+        "        time.sleep(0.01)\n"
+        "    metrics.write('nonsense\\n')"
+    )
+    run = started(executor, script)
+    work_until_step(executor, run, 2)
+    (Attempt.of(run).directory / "go on").touch()
+
+    poll_until(ProcessExecutor(), run, WorkState.FINISHED)
+
+    (message,) = messages(run, "metrics")
+    assert re.search(r"\b3\b.*\bnonsense\b", message)
+
+
+def test_later_of_two_values_at_one_step_is_the_latest(executor):
+    script = (
+        "import os\n"
+        "with open(os.environ['TRAINHUB_METRICS_FILE'], 'w') as metrics:\n"
+        '    metrics.write(\'{"step": 10, "loss": 0.9}\\n{"step": 10, "loss": 0.8}\\n\')'
+    )
+    run, _ = ended(executor, script)
+
+    assert run.metrics == {"loss": 0.8}
+    assert steps_of(run, "loss") == [10, 10]
+
+
 def test_evaluation_file_becomes_an_artifact(executor):
     script = (
         "import os, pathlib\n"
@@ -363,6 +511,45 @@ def test_evaluation_file_becomes_an_artifact(executor):
 
     with run.artifacts.get(type=ArtifactType.EVALUATION).open() as file:
         assert json.load(file) == {"bleu": 32.5}
+
+
+WRITE_EVALUATION = (
+    "import os, pathlib, time\n"
+    "path = pathlib.Path(os.environ['TRAINHUB_OUTPUT_DIR']) / 'evaluation.json'\n"
+    "path.write_text({first!r})\n"
+    "while not os.path.exists('go on'):\n"
+    "    time.sleep(0.01)\n"
+    "path.write_text({second!r})\n"
+)
+
+
+def evaluation_of(run):
+    with run.artifacts.get(type=ArtifactType.EVALUATION).open() as file:
+        return file.read()
+
+
+def test_cut_off_evaluation_does_not_replace_a_good_one_and_is_said(executor):
+    script = WRITE_EVALUATION.format(first='{"bleu": 32.5}', second='{"bleu": 3')
+    run = started(executor, script)
+    evaluations = run.artifacts.filter(type=ArtifactType.EVALUATION)
+    wait_until(lambda: poll(executor, run) and evaluations.exists())
+    (Attempt.of(run).directory / "go on").touch()
+
+    poll_until(executor, run, WorkState.FINISHED)
+
+    assert evaluation_of(run) == b'{"bleu": 32.5}'
+    line = run.log_lines.get(source="evaluation")
+    assert line.level == "WARNING"
+
+
+def test_numbers_of_an_evaluation_that_are_not_finite_are_stored_as_text_and_said(executor):
+    script = WRITE_EVALUATION.replace("while", "while False and").format(
+        first="", second='{"loss": NaN, "all": [Infinity, 1]}'
+    )
+    run, _ = ended(executor, script)
+
+    assert json.loads(evaluation_of(run)) == {"loss": "NaN", "all": ["Infinity", 1]}
+    assert run.log_lines.filter(source="evaluation", level="WARNING").count() == 1
 
 
 # --- environment -----------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""Ingests evaluation.json, the result that a training replaces as a whole.
+
+A file that is not valid JSON, e.g. cut off, never replaces an earlier one that is.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from django.utils.translation import gettext as _
+
+from artifacts import storing
+from core.numbers import json_number
+from execution.executor_state import AttemptNotes
+from logs.lines import Line
+from logs.models import LogLevel
+from runs.models import Run
+
+SOURCE: Final = "evaluation"
+SETTLED_SECONDS: Final = 2.0  # an invalid file may be half written until then
+
+
+class _Invalid(Exception):
+    """The message is for the user."""
+
+
+def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> list[Line]:
+    """Store the run's evaluation if its file has changed; return log lines about what is wrong with
+    it. Changes ``notes``. Call with the row locked."""
+    path = directory / "evaluation.json"
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return []
+    if not stat.S_ISREG(status.st_mode) or notes.get("evaluation") == status.st_mtime_ns:
+        return []
+    try:
+        content, problem = _checked(path.read_bytes())
+    except (_Invalid, OSError) as error:
+        is_settled = abs(time.time() - status.st_mtime) > SETTLED_SECONDS
+        if not (ended or is_settled):
+            return []
+        notes["evaluation"] = status.st_mtime_ns
+        text = _("evaluation.json is ignored: %(why)s") % {"why": error}
+        return [Line.new(text, LogLevel.WARNING, SOURCE)]
+    storing.store_evaluation(run, io.BytesIO(content), step=run.step)
+    notes["evaluation"] = status.st_mtime_ns
+    return [Line.new(problem, LogLevel.WARNING, SOURCE)] if problem else []
+
+
+def _checked(content: bytes) -> tuple[bytes, str]:
+    """(the content as valid JSON, what had to be changed). Raises _Invalid."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _Invalid(_("not valid JSON (%(why)s)") % {"why": error}) from None
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:  # JSON has no NaN: clients could not read it
+        text = json.dumps(_with_named_numbers(value), ensure_ascii=False, indent=2)
+        problem = _("evaluation.json has numbers that are not finite; they are stored as text.")
+        return text.encode("utf-8", errors="replace"), problem
+    return content, ""
+
+
+def _with_named_numbers(value: Any) -> Any:
+    """``value`` with NaN and infinities as text, as everywhere in the API."""
+    if isinstance(value, dict):
+        return {key: _with_named_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_named_numbers(item) for item in value]
+    return json_number(value) if isinstance(value, float) else value

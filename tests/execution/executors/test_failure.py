@@ -1,0 +1,173 @@
+"""Why a process failed, read from what it printed."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from execution.executors.failure import MAX_ERROR_LENGTH, diagnose, kind_of, work_status
+from runs.executors import WorkState
+from runs.models import FailureKind
+
+DATA = Path(__file__).with_name("data")
+
+
+def status(tmp_path, returncode, stderr="", stdout=""):
+    (tmp_path / "stderr.log").write_text(stderr)
+    (tmp_path / "stdout.log").write_text(stdout)
+    return work_status(tmp_path, returncode)
+
+
+def status_of(tmp_path, name, returncode):
+    shutil.copy(DATA / name, tmp_path / "stderr.log")
+    return work_status(tmp_path, returncode)
+
+
+# --- the error -------------------------------------------------------------------------------
+
+
+def test_reason_has_the_last_exception(tmp_path):
+    work = status(tmp_path, 1, "x\nTraceback (most recent call last):\n  File\nKeyError: 'a'\n")
+
+    assert work.state is WorkState.FAILED
+    assert work.reason.endswith("KeyError: 'a'")
+    assert work.failure_kind == FailureKind.EXIT_CODE
+
+
+def test_reason_without_an_error_is_the_exit_code(tmp_path):
+    work = status(tmp_path, 2, "some text\n")
+
+    assert re.search(r"\b2\b", work.reason)
+    assert "some text" not in work.reason
+    assert work.failure_kind == FailureKind.EXIT_CODE
+
+
+def test_error_is_looked_for_in_stdout_too(tmp_path):
+    assert "boom" in status(tmp_path, 1, "quiet\n", "ERROR boom\n").reason
+
+
+def test_missing_output_is_no_problem(tmp_path):
+    assert work_status(tmp_path, 1).failure_kind == FailureKind.EXIT_CODE
+
+
+def test_exception_of_any_name_is_found_after_a_traceback(tmp_path):
+    stderr = "Traceback (most recent call last):\n  File\n    main()\ndata.Exhausted: no rows\n"
+
+    assert status(tmp_path, 1, stderr).reason.endswith("data.Exhausted: no rows")
+
+
+def test_long_error_is_cut(tmp_path):
+    reason = status(tmp_path, 1, "ValueError: " + "x" * 5000).reason
+
+    assert len(reason) < MAX_ERROR_LENGTH + 100
+
+
+def test_cause_is_what_broke_before_the_connection_did(tmp_path):
+    work = status_of(tmp_path, "torchrun_out_of_memory.txt", 1)
+
+    assert work.state is WorkState.FAILED
+    assert work.failure_kind == FailureKind.OUT_OF_MEMORY
+    assert "CUDA out of memory" in work.reason
+
+
+def test_cause_is_the_exception_of_the_chain_that_says_more(tmp_path):
+    work = status_of(tmp_path, "chained_tracebacks.txt", 1)
+
+    assert work.failure_kind == FailureKind.DISK_FULL
+    assert "No space left on device" in work.reason
+
+
+def test_unrelated_earlier_exception_is_no_cause(tmp_path):
+    work = status(tmp_path, 1, "MemoryError: handled\nstep 1\nValueError: one\n")
+
+    assert work.failure_kind == FailureKind.EXIT_CODE
+
+
+def test_timeout_of_nccl_is_a_failed_communication(tmp_path):
+    work = status_of(tmp_path, "nccl_timeout.txt", -6)
+
+    assert work.state is WorkState.DIED
+    assert work.failure_kind == FailureKind.COMMUNICATION
+    assert "SIGABRT" in work.reason
+    assert "Watchdog caught" in work.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB", "out_of_memory"),
+        ("torch.cuda.OutOfMemoryError: CUDA", "out_of_memory"),
+        ("MemoryError", "out_of_memory"),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=1.0.", "out_of_memory"),
+        ("OSError: [Errno 28] No space left on device", "disk_full"),
+        ("OSError: [Errno 122] Disk quota exceeded", "disk_full"),
+        ("ModuleNotFoundError: No module named 'torch'", "import_error"),
+        ("FloatingPointError: Loss is nan", "diverged"),
+        ("ValueError: loss is not finite at step 3", "diverged"),
+        ("RuntimeError: NCCL error: unhandled system error", "communication"),
+        ("ConnectionResetError: [Errno 104] Connection reset by peer", "communication"),
+        ("ValueError: information loss", None),
+        ("KeyError: 'a'", None),
+    ],
+)
+def test_kind_is_read_from_the_error(error, kind):
+    assert kind_of(error) == kind
+
+
+# --- deaths ----------------------------------------------------------------------------------
+
+
+def test_signal_is_a_death(tmp_path):
+    work = status(tmp_path, -9)
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.KILLED)
+    assert "SIGKILL" in work.reason
+
+
+def test_signal_after_the_memory_ran_out_is_typed_so(tmp_path):
+    work = status(tmp_path, -9, "oom-kill: Killed process 12\n")
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.OUT_OF_MEMORY)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torchrun_rank_killed.txt",
+        "accelerate_killed.txt",
+        "deepspeed_killed.txt",
+        "mpirun_killed.txt",
+    ],
+)
+def test_rank_killed_under_a_launcher_is_a_death(tmp_path, name):
+    work = status_of(tmp_path, name, 1)
+
+    assert (work.state, work.exit_code) == (WorkState.DIED, 1)
+    assert work.failure_kind == FailureKind.KILLED
+    assert "SIGKILL" in work.reason
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E0105 08:00:00.000 1 api.py:869] failed (exitcode: -9) local_rank: 0",
+        "E0105 08:00:00.000 1 api.py:869] failed (exitcode: 137) local_rank: 0",
+        "torch.multiprocessing.spawn.ProcessExitedException: process 0 terminated with signal "
+        "SIGKILL",
+    ],
+)
+def test_signal_of_a_rank_is_read_from_one_line(line):
+    assert diagnose([[line]]).rank_signal == 9
+
+
+@pytest.mark.parametrize(
+    "line", ["failed (exitcode: 1) local_rank: 0", "exitcode: -9 is a number", "exits with code 1"]
+)
+def test_other_codes_are_no_signals(line):
+    assert diagnose([[line, "ValueError: one"]]).rank_signal is None
+
+
+@pytest.mark.parametrize("code", [126, 127])
+def test_command_that_cannot_be_executed_cannot_start(tmp_path, code):
+    assert status(tmp_path, code).failure_kind == FailureKind.CANNOT_START
