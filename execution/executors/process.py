@@ -136,6 +136,8 @@ class ProcessExecutor(CheckpointExecutor):
                 return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
             return WorkStatus(WorkState.ABSENT)
         ending = attempt.ending()
+        if ending is not None:
+            attempt.kill_leftovers()
         self._ingest(run, worker, attempt, ending)
         if ending is None:
             return WorkStatus(WorkState.WORKING)
