@@ -297,7 +297,11 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         elif work.state is WorkState.FAILED:
             locked.transition(RunStatus.FAILED, reason=work.reason, exit_code=code)
         else:
-            locked.recover(work.reason or _("The training stopped unexpectedly."))
+            locked.recover(
+                work.reason or _("The training stopped unexpectedly."),
+                checkpoint_step=None if latest is None else latest.step,
+                exit_code=code,
+            )
     logger.info("run %s is %s", locked.pk, locked.status)
     if locked.is_terminal:
         executor_of(locked).forget(locked)
@@ -306,7 +310,7 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
 def reap(run: Run, reason: str, *, by: Worker) -> None:
     """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
     if run.stop_requested_at is None:
-        run.recover(reason)
+        run.continue_elsewhere(reason)
     elif executor_of(run).in_database:
         finish_cancel(run, None)
     else:
