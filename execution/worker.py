@@ -26,6 +26,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core.log_context import log_context
+from execution import devices
+from execution.devices import DeviceSource
 from execution.scheduling import claim
 from runs import actions, unmanaged
 from runs.executors import CannotStart, Executor, WorkState, WorkStatus
@@ -54,6 +56,7 @@ class WorkerLoop:
         slots: int | None = None,
         executors: Mapping[str, Executor] | None = None,
         tick_seconds: float | None = None,
+        device_source: DeviceSource | None = None,
     ) -> None:
         """``name``: stable across restarts, so that a restarted worker readopts its runs; by
         default ``host:pid``, which is not."""
@@ -61,6 +64,7 @@ class WorkerLoop:
         self.slots = settings.WORKER_SLOTS if slots is None else slots
         self.executors = executors_by_name() if executors is None else executors
         self.tick_seconds = settings.WORKER_TICK_SECONDS if tick_seconds is None else tick_seconds
+        self.device_source = devices.device_source() if device_source is None else device_source
         self.stopping = threading.Event()
         self._stop_sent_at: dict[str, float] = {}  # run -> monotonic seconds
         self._next_tidy = 0.0
@@ -113,6 +117,7 @@ class WorkerLoop:
                 "pid": os.getpid(),
                 "executors": sorted(self.executors),
                 "slots": self.slots,
+                "devices": devices.known_devices(self.device_source),
                 "started_at": Now(),
                 "last_heartbeat": Now(),
                 "stopped_at": None,
@@ -124,6 +129,8 @@ class WorkerLoop:
             )
             self.worker.refresh_from_db()
         logger.info("worker %s is ready, %d slots", self.name, self.slots)
+        if self.worker.devices is not None:
+            logger.info("its host has the GPUs %s", ", ".join(self.worker.devices))
         if not created:
             self._readopt()
 

@@ -145,6 +145,11 @@ class RunDetailSerializer(RunSummarySerializer):
         help_text="When an unmanaged run last reported, if it has stopped reporting.",
     )
     worker = StrictCharField(source="worker_id", allow_null=True, read_only=True)
+    devices = serializers.ListField(
+        child=StrictCharField(),
+        read_only=True,
+        help_text="The GPUs of its worker's host that are assigned to it.",
+    )
 
     class Meta(RunSummarySerializer.Meta):
         fields = (
@@ -152,6 +157,7 @@ class RunDetailSerializer(RunSummarySerializer):
             "project_version",
             "hyperparameters",
             "resources",
+            "devices",
             "resumed_from",
             "start_step",
             "gpu_utilization",

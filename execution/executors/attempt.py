@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,17 +80,30 @@ class Attempt:
     def is_launched(self) -> bool:
         return self.directory.exists()
 
-    def create(self, draft: Path, command: list[str], environment: dict[str, str]) -> None:
+    def create(
+        self,
+        draft: Path,
+        command: list[str],
+        environment: dict[str, str],
+        devices: Sequence[str] = (),
+    ) -> None:
         """Create the directory from ``draft``, atomically."""
         description = {
             "command": command,
             "environment": environment,
+            "devices": list(devices),
             "moment_seconds": MOMENT_SECONDS,
             "cgroup": f"trainhub-{self.run_id}-{self.number}" if settings.WORKER_CGROUPS else None,
         }
         process_tree.write_atomically(draft / "launch.json", description)
         (draft / "launch.json").chmod(0o600)  # it may contain a token
         draft.rename(self.directory)
+
+    @property
+    def devices(self) -> set[str]:
+        """The GPUs that its processes use."""
+        launch = _read_json(self.directory / "launch.json") or {}
+        return set(launch.get("devices", ()))
 
     def launch(self) -> None:
         """Start the launcher. Idempotent: a second launcher does nothing."""

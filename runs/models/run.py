@@ -315,7 +315,7 @@ class Run(models.Model):
         two concurrent transitions wins.
         """
         if to in TERMINAL:
-            ended = {"worker": None, "script_tokens": [], "devices": []}
+            ended: dict[str, Any] = {"worker": None, "script_tokens": [], "devices": []}
             fields = {"finished_at": Now(), **fields, **ended}
         elif worker is not None:
             fields.update(worker=worker)

@@ -297,7 +297,7 @@ def test_run_without_restarts_left_fails_with_the_reason_and_the_exit_code(loop)
     assert (run.status, run.attempt, run.restart_count) == (RunStatus.FAILED, 2, 1)
     assert run.exit_code == 137
     assert "137" in run.status_reason
-    assert "1 of 1" in run.status_reason
+    assert "1/1" in run.status_reason
 
 
 def test_run_that_saves_a_later_checkpoint_before_each_death_does_not_run_out_of_restarts(loop):
