@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count as numbers
 from itertools import islice
 
@@ -41,45 +42,52 @@ def pool_uses() -> list[PoolUse]:
     ]
 
 
-@dataclass(frozen=True)
 class HostDevices:
-    """The GPUs of a host, which its workers share."""
+    """The GPUs of a worker's host, which all its workers share. Reads the database when asked."""
 
-    known: list[str] | None  # those that the worker knows
-    used: set[str]
+    def __init__(self, worker: Worker, *, lock: bool = False) -> None:
+        """``lock``: the rows of the host's workers, so that none assigns the same devices. Call in
+        a transaction then."""
+        self._worker = worker
+        self._lock = lock
 
-    @classmethod
-    def of(cls, worker: Worker) -> HostDevices:
-        held = Run.objects.running().filter(worker__host=worker.host).exclude(devices=[])
-        used = {name for names in held.values_list("devices", flat=True) for name in names}
-        return cls(worker.devices, used)
+    @cached_property
+    def _used(self) -> set[str]:
+        host = self._worker.host
+        if self._lock:
+            neighbors = Worker.objects.filter(host=host).order_by("pk")
+            list(neighbors.select_for_update(no_key=True).values_list("pk"))
+        held = Run.objects.running().filter(worker__host=host).exclude(devices=[])
+        return {name for names in held.values_list("devices", flat=True) for name in names}
 
     @property
     def free(self) -> int | None:
-        """How many are free; None: unknown."""
-        return None if self.known is None else len(set(self.known) - self.used)
+        """How many are free; None: it is not known which there are."""
+        known = self._worker.devices
+        return None if known is None else len(set(known) - self._used)
 
     def take(self, count: int) -> list[str]:
         """Assign ``count`` free devices; numbers from 0 if it is not known which there are."""
-        names = map(str, numbers()) if self.known is None else iter(self.known)
-        taken = list(islice((name for name in names if name not in self.used), count))
-        self.used.update(taken)
+        if not count:
+            return []
+        known = self._worker.devices
+        names = map(str, numbers()) if known is None else iter(known)
+        taken = list(islice((name for name in names if name not in self._used), count))
+        self._used.update(taken)
         return taken
 
 
 def claim(worker: Worker, slots: int) -> list[Run]:
     """Claim up to ``slots`` runs for ``worker``, in one short transaction.
 
-    Concurrent workers never claim the same run: locked rows are skipped. The pools' rows and those
-    of the host's workers are locked, so that two workers do not both allocate the last GPU.
+    Concurrent workers never claim the same run: locked rows are skipped. The pools' rows, and
+    those of the host's workers, are locked, so that no two of them allocate the same GPU.
     """
     claimed: list[Run] = []
     with transaction.atomic():
         list(GpuPool.objects.select_for_update().values_list("pk"))
-        neighbors = Worker.objects.filter(host=worker.host).order_by("pk")
-        list(neighbors.select_for_update(no_key=True).values_list("pk"))
         free = {pool.gpu_type: pool.free for pool in pool_uses()}
-        devices = HostDevices.of(worker)
+        devices = HostDevices(worker, lock=True)
         recipes = _recipes_for(worker)
         with_devices = {pk for pk, executor in recipes.items() if uses_devices(executor)}
         while len(claimed) < slots:
@@ -190,7 +198,7 @@ def _reason(run: Run, workers: list[Worker], pools: list[PoolUse], *, ahead: int
             return _("It requests %(requested)d GPUs; no worker's host has that many.") % {
                 "requested": run.gpu_count
             }
-        if all(run.gpu_count > (HostDevices.of(worker).free or 0) for worker in workers):
+        if all(run.gpu_count > (HostDevices(worker).free or 0) for worker in workers):
             return _("Waiting until a worker's host has %(requested)d free GPUs.") % {
                 "requested": run.gpu_count
             }
