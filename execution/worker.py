@@ -28,6 +28,7 @@ from django.utils.translation import gettext as _
 from core.log_context import log_context
 from execution import devices
 from execution.devices import DeviceSource
+from execution.host_metrics import Sampler
 from execution.scheduling import claim
 from runs import actions, unmanaged
 from runs.executors import CannotStart, Executor, WorkState, WorkStatus
@@ -81,6 +82,9 @@ class WorkerLoop:
         self.register()
         heartbeat = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
         heartbeat.start()
+        sampling = threading.Thread(target=self._sample_host, name="host metrics", daemon=True)
+        if settings.HOST_METRICS_SECONDS > 0:
+            sampling.start()
         try:
             while not self.stopping.is_set():
                 started = time.monotonic()
@@ -92,6 +96,8 @@ class WorkerLoop:
         finally:
             self.stopping.set()
             heartbeat.join()
+            if sampling.ident is not None:
+                sampling.join()
         if self._replaced.is_set():
             raise Replaced(self.name)
 
@@ -162,6 +168,22 @@ class WorkerLoop:
                 self._replaced.set()
                 self.stopping.set()
         connection.close()
+
+    def _sample_host(self) -> None:
+        """Runs in its own thread, so that samples come at equal intervals."""
+        sampler = Sampler(self.device_source)
+        while not self.stopping.wait(settings.HOST_METRICS_SECONDS):
+            try:
+                self.sample_host(sampler)
+            except Exception:  # of a driver, for one: the trainings go on
+                logger.warning("the host's metrics could not be recorded", exc_info=True)
+                close_old_connections()
+        connection.close()
+
+    def sample_host(self, sampler: Sampler) -> None:
+        """Record how the host is doing, for each process that this worker runs."""
+        runs = [run for run in self.held_runs() if not self._executor(run).in_database]
+        sampler.sample(self.worker, runs)
 
     def leave(self, *, stop_work: bool, stop_seconds: float) -> None:
         """Release in-database runs, stop the processes or leave them running, and sign off."""

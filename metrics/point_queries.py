@@ -245,7 +245,10 @@ DELETE_POINTS_AFTER: Final = Statement(
 WITH deleted AS (
     DELETE FROM metrics_metricpoint point
     USING metrics_metricseries series
-    WHERE series.run_id = %(run_id)s AND point.series_id = series.id AND point.step > %(step)s
+    WHERE
+        series.run_id = %(run_id)s AND point.series_id = series.id AND point.step > %(step)s
+        -- Their steps are numbers of samples: runs/system_metrics.py.
+        AND NOT starts_with(series.key, 'system/')
     RETURNING point.series_id
 ), affected AS (
     SELECT

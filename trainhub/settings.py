@@ -278,6 +278,8 @@ WORKER_CGROUPS = env.bool("TRAINHUB_WORKER_CGROUPS", default=True)
 GPUS = env.str("TRAINHUB_GPUS", default="")
 # The variables that show a process its GPUs.
 GPU_VARIABLES = env.list("TRAINHUB_GPU_VARIABLES", default=["CUDA_VISIBLE_DEVICES"])
+# Between two samples of a worker's host in its runs' metrics; 0: none.
+HOST_METRICS_SECONDS = env.float("TRAINHUB_HOST_METRICS_SECONDS", default=10.0)
 # How long the cancel endpoint waits for a worker to stop a run before it returns 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
 # An unmanaged run that has not reported for this long is shown as silent, and later as lost.

@@ -145,6 +145,11 @@ class Attempt:
         """The command's process, if it is alive."""
         return _live_process(self.directory / "process.json")
 
+    def tree(self) -> list[psutil.Process]:
+        """Its living processes, without the launcher."""
+        launcher = self._launcher()
+        return [] if launcher is None else process_tree.living(process_tree.descendants(launcher))
+
     def _launcher(self) -> psutil.Process | None:
         return _live_process(self.directory / "launcher.json")
 
