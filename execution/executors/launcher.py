@@ -24,6 +24,7 @@ does nothing; if ``killed`` is there first, the launcher does not start the comm
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -207,7 +208,8 @@ class Watch:
     def _reap(self) -> bool:
         """Take note of the leader's end, and of that of adopted orphans; whether it has gone."""
         if self._returncode is None:  # looked at again and again: a shell may exec the training
-            self._is_shell = psutil.Process(self._leader.pid).name() in process_tree.SHELLS
+            with contextlib.suppress(psutil.Error):  # it is a zombie: keep what it was
+                self._is_shell = process_tree.is_shell(psutil.Process(self._leader.pid))
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -149,10 +149,10 @@ class Asking:
 
     def _ask(self, process: psutil.Process) -> None:
         who = identity(process)
-        if who in self._asked or process.name() in FILTERS:
+        if who in self._asked or (self._asked and process.name() in FILTERS):
             return
         self._asked.add(who)
-        if process.name() in SHELLS and survives_sigterm(process):
+        if is_shell(process) and survives_sigterm(process):
             if forwards_signals(process):
                 self._asked |= {identity(child) for child in descendants(process)}
             else:
@@ -160,6 +160,14 @@ class Asking:
         # First the note: twice is worse than not at all.
         write_atomically(self._note, {"asked": list(self._asked), "deaf": list(self._deaf)})
         send(process, signal.SIGTERM)
+
+
+def is_shell(process: psutil.Process) -> bool:
+    """Also if it runs a script by its first line, which gives the process the script's name.
+
+    Raises psutil.Error.
+    """
+    return not SHELLS.isdisjoint({Path(process.exe()).name, process.name()})
 
 
 def survives_sigterm(process: psutil.Process) -> bool:

@@ -1,6 +1,7 @@
 """Trainings of several processes: asked to stop from the top down, then gone to the last one."""
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -128,6 +129,33 @@ def test_ranks_that_a_shell_started_itself_are_each_asked_once(executor, tmp_pat
     assert work.exit_code == -signal.SIGTERM  # the shell's
     assert saved(tmp_path) == BOTH
     assert not any(lives(process) for process in family)
+
+
+def test_shell_script_that_is_started_by_its_first_line_is_a_shell(executor, tmp_path):
+    script = tmp_path / "train.sh"
+    script.write_text(f"#!/bin/bash\ntrap true TERM\n{FAMILY} launcher {tmp_path} waits\n")
+    script.chmod(0o755)
+    run = start(executor, RecipeFactory(command=[str(script)]))
+    processes(tmp_path)
+
+    executor.stop(run, run.worker)
+    poll_until(executor, run, WorkState.STOPPED)
+
+    assert saved(tmp_path) == BOTH
+
+
+def test_filter_at_the_end_of_a_pipe_is_not_asked_before_the_training(executor, tmp_path):
+    script = f"{FAMILY} rank {tmp_path} 0 | cat; true"
+    run = start(executor, shell(script))
+    processes(tmp_path, ["rank-0", "loader-0"])
+    [cat] = [item for item in Attempt.of(run).tree() if item.name() == "cat"]
+
+    executor.stop(run, run.worker)
+    poll_until(executor, run, WorkState.STOPPED)
+
+    asked = json.loads((Attempt.of(run).directory / "asked.json").read_text())["asked"]
+    assert saved(tmp_path) == BOTH[:1]
+    assert cat.pid not in {pid for pid, _started in asked}
 
 
 def test_run_goes_on_while_what_outlives_its_shell_saves(executor, tmp_path):
