@@ -43,6 +43,8 @@ class AttemptNotes(TypedDict, total=False):
 class ExecutorState(TypedDict, total=False):
     # All executors: the number of points in the stored event file.
     event_points: int
+    # How many samples of its host's metrics were recorded: execution/host_metrics.py.
+    samples: int
     # The simulated executor: the attempt that was started, when it was last advanced (Unix
     # seconds), the effort that its training starts with, and how it ended.
     attempt: int

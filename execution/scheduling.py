@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import count as numbers
+from itertools import islice
 
 from django.db import transaction
 from django.db.models import Q, Sum
 from django.utils.translation import gettext as _
 
+from runs.executors import executors as executors_by_name
 from runs.models import GpuPool, Recipe, Run, RunQuerySet, Worker
 from runs.status import RunStatus
 
@@ -39,36 +42,87 @@ def pool_uses() -> list[PoolUse]:
     ]
 
 
+class HostDevices:
+    """The GPUs of a worker's host, which all its workers share. Reads the database when asked."""
+
+    def __init__(self, worker: Worker, *, lock: bool = False) -> None:
+        """``lock``: the rows of the host's workers, so that none assigns the same devices. Call in
+        a transaction then."""
+        self._worker = worker
+        self._lock = lock
+
+    @cached_property
+    def _used(self) -> set[str]:
+        host = self._worker.host
+        if self._lock:
+            neighbors = Worker.objects.filter(host=host).order_by("pk")
+            list(neighbors.select_for_update(no_key=True).values_list("pk"))
+        held = Run.objects.running().filter(worker__host=host).exclude(devices=[])
+        return {name for names in held.values_list("devices", flat=True) for name in names}
+
+    @property
+    def free(self) -> int | None:
+        """How many are free; None: it is not known which there are."""
+        known = self._worker.devices
+        return None if known is None else len(set(known) - self._used)
+
+    def take(self, count: int) -> list[str]:
+        """Assign ``count`` free devices; numbers from 0 if it is not known which there are."""
+        if not count:
+            return []
+        known = self._worker.devices
+        names = map(str, numbers()) if known is None else iter(known)
+        taken = list(islice((name for name in names if name not in self._used), count))
+        self._used.update(taken)
+        return taken
+
+
 def claim(worker: Worker, slots: int) -> list[Run]:
     """Claim up to ``slots`` runs for ``worker``, in one short transaction.
 
-    Concurrent workers never claim the same run: locked rows are skipped. The pools' rows are
-    locked, so that two workers do not both allocate the last GPU.
+    Concurrent workers never claim the same run: locked rows are skipped. The pools' rows, and
+    those of the host's workers, are locked, so that no two of them allocate the same GPU.
     """
     claimed: list[Run] = []
     with transaction.atomic():
         list(GpuPool.objects.select_for_update().values_list("pk"))
         free = {pool.gpu_type: pool.free for pool in pool_uses()}
-        recipes = list(_recipes_for(worker))
+        devices = HostDevices(worker, lock=True)
+        recipes = _recipes_for(worker)
+        with_devices = {pk for pk, executor in recipes.items() if uses_devices(executor)}
         while len(claimed) < slots:
-            run = _next(recipes, free)
+            run = _next(list(recipes), free, with_devices, devices.free)
             if run is None:
                 break
-            run.claim(worker)
+            count = run.gpu_count if run.recipe_id in with_devices else 0
+            run.claim(worker, devices.take(count))
             if run.gpu_type in free:
                 free[run.gpu_type] -= run.gpu_count
             claimed.append(run)
     return claimed
 
 
-def _recipes_for(worker: Worker) -> Iterable[str]:
-    """A separate query: with a join, the planner sorts the queue instead of using its index."""
-    return Recipe.objects.filter(executor__in=worker.executors).values_list("pk", flat=True)
+def uses_devices(executor: str) -> bool:
+    """Whether the runs of this executor occupy GPUs of their worker's host."""
+    return not executors_by_name()[executor].in_database
 
 
-def _next(recipes: list[str], free: dict[str, int]) -> Run | None:
+def _recipes_for(worker: Worker) -> dict[str, str]:
+    """The executor of each recipe that the worker can execute. A separate query: with a join, the
+    planner sorts the queue instead of using its index."""
+    recipes = Recipe.objects.filter(executor__in=worker.executors)
+    return dict(recipes.values_list("pk", "executor"))
+
+
+def _next(
+    recipes: list[str], free: dict[str, int], with_devices: set[str], devices: int | None
+) -> Run | None:
+    """``devices``: how many the host has for the recipes ``with_devices``."""
     interrupted = claimable(Run.objects.running(), recipes, free).order_by("started_at", "id")
     queued = claimable(Run.objects.queued(), recipes, free).in_queue_order()
+    if devices is not None:
+        too_many = Q(recipe__in=with_devices, gpu_count__gt=devices)
+        interrupted, queued = interrupted.exclude(too_many), queued.exclude(too_many)
     return _first(interrupted) or _first(queued)
 
 
@@ -97,9 +151,9 @@ def queue(limit: int) -> list[Waiting]:
     waiting = Run.objects.unclaimed().select_related("recipe", "project")
     interrupted = list(waiting.running().order_by("started_at", "id")[:limit])
     queued = list(waiting.queued().in_queue_order()[: limit - len(interrupted)])
-    executors, pools = _executors_alive(), pool_uses()
+    workers, pools = list(Worker.objects.alive()), pool_uses()
     return [
-        Waiting(run, _reason(run, executors, pools, ahead=ahead))
+        Waiting(run, _reason(run, workers, pools, ahead=ahead))
         for ahead, run in enumerate(interrupted + queued)
     ]
 
@@ -114,16 +168,14 @@ def why_waiting(run: Run) -> str:
         ahead = interrupted.count() + before.count()
     else:
         ahead = interrupted.filter(started_at__lt=run.started_at).count()
-    return _reason(run, _executors_alive(), pool_uses(), ahead=ahead)
+    return _reason(run, list(Worker.objects.alive()), pool_uses(), ahead=ahead)
 
 
-def _executors_alive() -> set[str]:
-    alive = Worker.objects.alive().values_list("executors", flat=True)
-    return {executor for executors in alive for executor in executors}
-
-
-def _reason(run: Run, executors: set[str], pools: list[PoolUse], *, ahead: int) -> str:
-    if run.recipe is None or run.recipe.executor not in executors:
+def _reason(run: Run, workers: list[Worker], pools: list[PoolUse], *, ahead: int) -> str:
+    """``workers``: those that are alive."""
+    executor = "" if run.recipe is None else run.recipe.executor
+    workers = [worker for worker in workers if executor in worker.executors]
+    if not workers:
         return _("No running worker can execute it.")
     for pool in pools:
         if pool.gpu_type == run.gpu_type and run.gpu_count > pool.capacity:
@@ -139,6 +191,16 @@ def _reason(run: Run, executors: set[str], pools: list[PoolUse], *, ahead: int) 
                 "requested": run.gpu_count,
                 "type": run.gpu_type,
                 "free": max(0, pool.free),
+            }
+    known = [worker.devices for worker in workers if worker.devices is not None]
+    if uses_devices(executor) and run.gpu_count and len(known) == len(workers):
+        if all(run.gpu_count > len(devices) for devices in known):
+            return _("It requests %(requested)d GPUs; no worker's host has that many.") % {
+                "requested": run.gpu_count
+            }
+        if all(run.gpu_count > (HostDevices(worker).free or 0) for worker in workers):
+            return _("Waiting until a worker's host has %(requested)d free GPUs.") % {
+                "requested": run.gpu_count
             }
     if ahead == 0:
         return _("Next in the queue: a worker will claim it as soon as it has a free slot.")

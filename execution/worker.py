@@ -26,6 +26,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core.log_context import log_context
+from execution import devices
+from execution.devices import DeviceSource
+from execution.host_metrics import Sampler
 from execution.scheduling import claim
 from runs import actions, unmanaged
 from runs.executors import CannotStart, Executor, WorkState, WorkStatus
@@ -54,6 +57,7 @@ class WorkerLoop:
         slots: int | None = None,
         executors: Mapping[str, Executor] | None = None,
         tick_seconds: float | None = None,
+        device_source: DeviceSource | None = None,
     ) -> None:
         """``name``: stable across restarts, so that a restarted worker readopts its runs; by
         default ``host:pid``, which is not."""
@@ -61,6 +65,7 @@ class WorkerLoop:
         self.slots = settings.WORKER_SLOTS if slots is None else slots
         self.executors = executors_by_name() if executors is None else executors
         self.tick_seconds = settings.WORKER_TICK_SECONDS if tick_seconds is None else tick_seconds
+        self.device_source = devices.device_source() if device_source is None else device_source
         self.stopping = threading.Event()
         self._stop_sent_at: dict[str, float] = {}  # run -> monotonic seconds
         self._next_tidy = 0.0
@@ -77,6 +82,9 @@ class WorkerLoop:
         self.register()
         heartbeat = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
         heartbeat.start()
+        sampling = threading.Thread(target=self._sample_host, name="host metrics", daemon=True)
+        if settings.HOST_METRICS_SECONDS > 0:
+            sampling.start()
         try:
             while not self.stopping.is_set():
                 started = time.monotonic()
@@ -88,6 +96,8 @@ class WorkerLoop:
         finally:
             self.stopping.set()
             heartbeat.join()
+            if sampling.ident is not None:
+                sampling.join()
         if self._replaced.is_set():
             raise Replaced(self.name)
 
@@ -113,6 +123,7 @@ class WorkerLoop:
                 "pid": os.getpid(),
                 "executors": sorted(self.executors),
                 "slots": self.slots,
+                "devices": devices.known_devices(self.device_source),
                 "started_at": Now(),
                 "last_heartbeat": Now(),
                 "stopped_at": None,
@@ -124,6 +135,8 @@ class WorkerLoop:
             )
             self.worker.refresh_from_db()
         logger.info("worker %s is ready, %d slots", self.name, self.slots)
+        if self.worker.devices is not None:
+            logger.info("its host has the GPUs %s", ", ".join(self.worker.devices))
         if not created:
             self._readopt()
 
@@ -155,6 +168,22 @@ class WorkerLoop:
                 self._replaced.set()
                 self.stopping.set()
         connection.close()
+
+    def _sample_host(self) -> None:
+        """Runs in its own thread, so that samples come at equal intervals."""
+        sampler = Sampler(self.device_source)
+        while not self.stopping.wait(settings.HOST_METRICS_SECONDS):
+            try:
+                self.sample_host(sampler)
+            except Exception:  # of a driver, for one: the trainings go on
+                logger.warning("the host's metrics could not be recorded", exc_info=True)
+                close_old_connections()
+        connection.close()
+
+    def sample_host(self, sampler: Sampler) -> None:
+        """Record how the host is doing, for each process that this worker runs."""
+        runs = [run for run in self.held_runs() if not self._executor(run).in_database]
+        sampler.sample(self.worker, runs)
 
     def leave(self, *, stop_work: bool, stop_seconds: float) -> None:
         """Release in-database runs, stop the processes or leave them running, and sign off."""

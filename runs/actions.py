@@ -301,6 +301,7 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         else:
             locked.recover(
                 work.reason or _("The training stopped unexpectedly."),
+                checkpoint_step=None if latest is None else latest.step,
                 exit_code=code,
                 failure_kind=_kind(work),
             )
@@ -321,7 +322,7 @@ def _kind(work: WorkStatus) -> str:
 def reap(run: Run, reason: str, *, by: Worker) -> None:
     """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
     if run.stop_requested_at is None:
-        run.recover(reason, failure_kind=FailureKind.WORKER_LOST)
+        run.continue_elsewhere(reason)
     elif executor_of(run).in_database:
         finish_cancel(run, None)
     else:

@@ -27,7 +27,7 @@ SUMMARY: Final = """
 """
 DETAIL: Final = f"""
     {SUMMARY}, project_version, hyperparameters::text AS hyperparameters, gpu_type, gpu_count,
-    resumed_from_id AS resumed_from, start_step, gpu_utilization, log_count, status_reason,
+    devices, resumed_from_id AS resumed_from, start_step, gpu_utilization, log_count, status_reason,
     failure_kind, exit_code, stop_requested_at, attempt, restart_count, max_restarts,
     worker_id AS worker, queued_at, reported_at, deleted_at
 """

@@ -151,6 +151,11 @@ class RunDetailSerializer(RunSummarySerializer):
     )
     worker = StrictCharField(source="worker_id", allow_null=True, read_only=True)
     failure_kind = FailureKindField(help_text="Why the run failed; blank unless it has failed.")
+    devices = serializers.ListField(
+        child=StrictCharField(),
+        read_only=True,
+        help_text="The GPUs of its worker's host that are assigned to it.",
+    )
 
     class Meta(RunSummarySerializer.Meta):
         fields = (
@@ -158,6 +163,7 @@ class RunDetailSerializer(RunSummarySerializer):
             "project_version",
             "hyperparameters",
             "resources",
+            "devices",
             "resumed_from",
             "start_step",
             "gpu_utilization",

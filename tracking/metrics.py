@@ -22,6 +22,7 @@ from registry.logged_models import LoggedModel
 from registry.queries import ModelPoint
 from runs import params_tags
 from runs.models import Run
+from runs.system_metrics import mean_gpu_utilization, tells_gpu_utilization
 from tracking.errors import DoesNotExist, InvalidParameter
 from tracking.protocol import Message, Response, endpoint
 from tracking.registry_messages import Digest, Id, LongName
@@ -194,9 +195,20 @@ def _record(run_id: str, metrics: list[Metric]) -> None:
         recording.record_points(run_id, points)
     except RunGone:
         raise _run_not_found(run_id) from None
+    if tells_gpu_utilization(points.distinct_keys):
+        _update_gpu_utilization(run_id)
     LoggedModel.objects.record_metrics(
         run_id, [_model_point(metric) for metric in metrics if metric.model_id]
     )
+
+
+def _update_gpu_utilization(run_id: str) -> None:
+    """From the client's system metrics, unless the script reports it itself."""
+    with transaction.atomic():
+        run = Run.objects.lock(run_id)
+        utilization = mean_gpu_utilization(run.metrics)
+        if recording.GPU_UTILIZATION not in run.metrics and utilization is not None:
+            run.change(gpu_utilization=utilization)
 
 
 def _run_not_found(run_id: str) -> DoesNotExist:

@@ -272,6 +272,14 @@ SIMULATION_STEPS_PER_SECOND = env.float("TRAINHUB_SIMULATION_STEPS_PER_SECOND", 
 WORKER_LEASE_SECONDS = env.float("TRAINHUB_WORKER_LEASE_SECONDS", default=30.0)
 WORKER_TICK_SECONDS = env.float("TRAINHUB_WORKER_TICK_SECONDS", default=0.5)
 WORKER_SLOTS = env.int("TRAINHUB_WORKER_SLOTS", default=8)
+# Whether workers keep the processes of each run in a cgroup of their own, where they may.
+WORKER_CGROUPS = env.bool("TRAINHUB_WORKER_CGROUPS", default=True)
+# The GPUs of a worker's host: "0,1,2,3" or UUIDs, "none", or empty: ask the driver.
+GPUS = env.str("TRAINHUB_GPUS", default="")
+# The variables that show a process its GPUs.
+GPU_VARIABLES = env.list("TRAINHUB_GPU_VARIABLES", default=["CUDA_VISIBLE_DEVICES"])
+# Between two samples of a worker's host in its runs' metrics; 0: none.
+HOST_METRICS_SECONDS = env.float("TRAINHUB_HOST_METRICS_SECONDS", default=10.0)
 # How long the cancel endpoint waits for a worker to stop a run before it returns 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
 # An unmanaged run that has not reported for this long is shown as silent, and later as lost.

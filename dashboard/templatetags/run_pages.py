@@ -11,6 +11,7 @@ from core.templatetags.pages import badge
 from metrics.recording import GPU_UTILIZATION
 from runs.models import Run
 from runs.status import RunStatus
+from runs.system_metrics import PREFIX
 
 register = template.Library()
 
@@ -35,9 +36,10 @@ def elapsed(run: Run) -> timedelta | None:
 
 @register.filter
 def headlines(run: Run, count: int) -> list[tuple[str, Any]]:
-    """Return the latest values of up to ``count`` metrics, losses first, from the run's own row."""
+    """Return the latest values of up to ``count`` metrics, losses first, from the run's own row;
+    none of the host's."""
     keys = sorted(
-        run.metrics.keys() - {GPU_UTILIZATION},
+        (key for key in run.metrics.keys() - {GPU_UTILIZATION} if not key.startswith(PREFIX)),
         key=lambda key: ("loss" not in key, not key.startswith("train"), key),
     )
     return [(key, run.metrics[key]) for key in keys[:count]]

@@ -10,11 +10,10 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,14 @@ from typing import Any
 import psutil
 from django.conf import settings
 
-from execution.executors import launcher
+from execution.executors import launcher, process_tree
+from execution.executors.process_tree import Asking, Cgroup
 from runs.models import Run
 
 # How long a launcher may take to start before its attempt counts as dead.
 LAUNCH_SECONDS = 30.0
 KILL_SECONDS = 5.0  # how long to wait for killed processes
+MOMENT_SECONDS = launcher.MOMENT_SECONDS  # for what outlives the command; see launcher.py
 # Exit codes of programs that a signal ended (128 + HUP, INT, KILL, TERM).
 SIGNALLED_CODES = frozenset({129, 130, 137, 143})
 
@@ -41,13 +42,15 @@ class Ending:
 
     returncode: int | None
     at: float  # Unix seconds; not later than the actual end
+    # Whether whoever wrote files was killed, maybe while it did; None: judge by the return code.
+    cut_off: bool | None = None
 
     @property
     def trusted_until(self) -> float:
         """Files written at or after this time (Unix seconds) may be incomplete; infinite if the
         command was not killed."""
         killed = self.returncode is None or self.returncode < 0
-        return self.at if killed else math.inf
+        return self.at if (killed if self.cut_off is None else self.cut_off) else math.inf
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,30 @@ class Attempt:
     def is_launched(self) -> bool:
         return self.directory.exists()
 
-    def create(self, draft: Path, command: list[str], environment: dict[str, str]) -> None:
+    def create(
+        self,
+        draft: Path,
+        command: list[str],
+        environment: dict[str, str],
+        devices: Sequence[str] = (),
+    ) -> None:
         """Create the directory from ``draft``, atomically."""
-        description = {"command": command, "environment": environment}
-        launcher.write_atomically(draft / "launch.json", description)
+        description = {
+            "command": command,
+            "environment": environment,
+            "devices": list(devices),
+            "moment_seconds": MOMENT_SECONDS,
+            "cgroup": f"trainhub-{self.run_id}-{self.number}" if settings.WORKER_CGROUPS else None,
+        }
+        process_tree.write_atomically(draft / "launch.json", description)
         (draft / "launch.json").chmod(0o600)  # it may contain a token
         draft.rename(self.directory)
+
+    @property
+    def devices(self) -> set[str]:
+        """The GPUs that its processes use."""
+        launch = _read_json(self.directory / "launch.json") or {}
+        return set(launch.get("devices", ()))
 
     def launch(self) -> None:
         """Start the launcher. Idempotent: a second launcher does nothing."""
@@ -100,25 +121,41 @@ class Attempt:
     # --- observing ---------------------------------------------------------------------------
 
     def ending(self) -> Ending | None:
-        """How the attempt ended; None while it works."""
+        """How the attempt ended; None while any of its processes works."""
         # Check in the order in which a launcher works, so that no state is missed in between: it
         # writes launcher.json, it is alive, it writes exit.json, it exits.
         launching = self._is_launching()
         alive = self._launcher() is not None or self.process() is not None
-        path = self.directory / "exit.json"
-        note = _read_json(path)
+        note = _read_json(self._exit_note)
         if note is not None:
-            return Ending(int(note["returncode"]), path.stat().st_mtime)
+            at = note.get("at", self._exit_note.stat().st_mtime)
+            return Ending(int(note["returncode"]), at, note.get("cut_off"))
         if launching or alive:
             return None
+        # The launcher was killed. What outlives the command may still save until it is killed.
+        if self.stop_was_sent and not self._was_killed and self._processes():
+            return None
         return Ending(None, self._last_modified())
+
+    @property
+    def _exit_note(self) -> Path:
+        return self.directory / "exit.json"
 
     def process(self) -> psutil.Process | None:
         """The command's process, if it is alive."""
         return _live_process(self.directory / "process.json")
 
+    def tree(self) -> list[psutil.Process]:
+        """Its living processes, without the launcher."""
+        launcher = self._launcher()
+        return [] if launcher is None else process_tree.living(process_tree.descendants(launcher))
+
     def _launcher(self) -> psutil.Process | None:
         return _live_process(self.directory / "launcher.json")
+
+    def _launcher_takes_requests(self) -> bool:
+        note = _read_json(self.directory / "launcher.json") or {}
+        return self._launcher() is not None and bool(note.get("takes_requests"))
 
     def _is_launching(self) -> bool:
         if any((self.directory / name).exists() for name in ("launcher.json", "killed")):
@@ -133,40 +170,82 @@ class Attempt:
 
     @property
     def stop_was_sent(self) -> bool:
+        """Whether the command was asked to stop while it was running."""
+        note = _read_json(self._exit_note)
+        if note is not None and "asked" in note:
+            return bool(note["asked"])
         return (self.directory / "stop-sent").exists()
 
     def terminate(self) -> None:
-        """Send SIGTERM, once: many scripts exit without saving at a second one."""
-        process = self.process()
-        if process is None or self.stop_was_sent:
+        """Ask the processes to save and stop: each once, see process_tree.Asking. Idempotent; call
+        again and again, until they have ended."""
+        if self._exit_note.exists():
             return
         (self.directory / "stop-sent").touch()
-        try:
-            process.send_signal(signal.SIGTERM)
-        except psutil.NoSuchProcess:
-            return  # it has just exited
+        if self._launcher_takes_requests() or self._is_launching():
+            return
+        # The launcher was killed, or is one of an earlier version: act in its place.
+        Asking(self.directory / "asked.json").ask(self._processes())
+
+    @property
+    def _was_killed(self) -> bool:
+        return (self.directory / "killed").exists()
 
     def kill(self) -> None:
         """Kill every process of the attempt and wait until they are gone."""
         if not self.directory.exists():
             return
-        # A launcher that has not yet started its command sees this and starts nothing; see
-        # launcher.main.
+        # A launcher that has not yet started its command sees this and starts nothing; any other
+        # kills what it has started. See launcher.py.
         (self.directory / "killed").touch()
         starting = self._launcher()
-        if starting is not None and not (self.directory / "process.json").exists():
-            _kill([starting])
+        if starting is not None:
+            if self._launcher_takes_requests():
+                psutil.wait_procs([starting], timeout=KILL_SECONDS)
+            elif not (self.directory / "process.json").exists():
+                _kill([starting])
+        cgroup = self._cgroup()
         while processes := self._processes():
+            if cgroup is not None:
+                cgroup.kill()
             if not _kill(processes):
                 return  # stuck in the kernel: it dies when its system call returns
         ending = self._launcher()
         if ending is not None:  # about to write exit.json
             psutil.wait_procs([ending], timeout=KILL_SECONDS)
+        elif cgroup is not None:
+            cgroup.remove()
         _reap_launchers()
 
+    def kill_leftovers(self) -> None:
+        """Kill what is left of an attempt that has ended, if its launcher was killed and did not
+        do that."""
+        if not self._exit_note.exists() and not self._was_killed:
+            self.kill()
+
     def _processes(self) -> list[psutil.Process]:
-        """The command and everything it started, even if the command itself has exited; identified
-        by their environment."""
+        """The command and everything that it started, even if the command itself has exited, as
+        far as that can be known without the launcher: by the cgroup, by descent, by the launcher's
+        last record, and by the environment."""
+        roots = [process for process in (self.process(), *self._recorded()) if process is not None]
+        found = {process for root in roots for process in process_tree.descendants(root)}
+        found.update(roots, self._by_environment())
+        cgroup = self._cgroup()
+        if cgroup is not None:
+            found.update(cgroup.processes())
+        return process_tree.living(found)
+
+    def _recorded(self) -> list[psutil.Process | None]:
+        notes = _read_json(self.directory / "descendants.json") or []
+        return [process_tree.find(pid, started) for pid, started in notes]
+
+    def _cgroup(self) -> Cgroup | None:
+        try:
+            return Cgroup(Path((self.directory / "cgroup").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def _by_environment(self) -> list[psutil.Process]:
         variables = {"TRAINHUB_RUN_ID": self.run_id, "TRAINHUB_ATTEMPT": str(self.number)}
         processes = []
         for process in psutil.process_iter():
@@ -212,14 +291,7 @@ def _reap_launchers() -> None:
 def _live_process(path: Path) -> psutil.Process | None:
     """The process that ``path`` describes, if it is alive and its PID was not reused."""
     note = _read_json(path)
-    if note is None:
-        return None
-    try:
-        process = psutil.Process(int(note["pid"]))
-        same = abs(launcher.since_boot(process) - note["since_boot"]) < 0.05
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
-        return None
+    return None if note is None else process_tree.find(int(note["pid"]), note["since_boot"])
 
 
 def _kill(processes: list[psutil.Process]) -> bool:
@@ -233,12 +305,11 @@ def _kill(processes: list[psutil.Process]) -> bool:
     return not alive
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> Any:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    return content
 
 
 def inherited_environment() -> dict[str, str]:

@@ -88,7 +88,8 @@ class ProcessExecutor(CheckpointExecutor):
         if source.path is not None:
             inside = source.path.relative_to(draft)
             environment["TRAINHUB_RESUME_FROM"] = str(attempt.directory / inside)
-        attempt.create(draft, command, environment)
+        _free_devices(run)
+        attempt.create(draft, command, environment, run.devices)
         attempt.launch()
 
     def _token(self, run: Run, worker: Worker) -> dict[str, str]:
@@ -148,6 +149,8 @@ class ProcessExecutor(CheckpointExecutor):
                 return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
             return WorkStatus(WorkState.ABSENT)
         ending = attempt.ending()
+        if ending is not None:
+            attempt.kill_leftovers()
         self._ingest(run, worker, attempt, ending)
         if ending is None:
             return WorkStatus(WorkState.WORKING)
@@ -340,6 +343,25 @@ class ProcessExecutor(CheckpointExecutor):
                 if attempt.number < run.attempt and attempt.ending() is None:
                     logger.warning("killing attempt %d of run %s", attempt.number, run_id)
                     attempt.kill()
+
+
+def _free_devices(run: Run) -> None:
+    """Kill attempts on this host that still use the run's devices although they are no longer
+    theirs: their worker died, and their runs continue elsewhere or wait."""
+    if not run.devices:
+        return
+    local_runs = attempts.local_runs()
+    local_runs.pop(run.pk, None)  # its own earlier attempts have been ended
+    known = Run.objects.only("devices", "attempt").in_bulk(list(local_runs))
+    for run_id, local_attempts in local_runs.items():
+        other = known.get(run_id)
+        if other is None:
+            continue  # it belongs to another database that shares this data directory
+        for attempt in local_attempts:
+            current = attempt.number == other.attempt and attempt.devices <= set(other.devices)
+            if attempt.devices & set(run.devices) and not current and attempt.ending() is None:
+                logger.warning("killing attempt %d of run %s for its GPUs", attempt.number, run_id)
+                attempt.kill()
 
 
 # --- notes on the output of a process --------------------------------------------------------

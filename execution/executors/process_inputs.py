@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
+from execution.devices import variables_of
 from execution.executors import attempt as attempts
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
@@ -82,6 +83,9 @@ def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
         "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),
         "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
     }
+    known = run.worker is not None and run.worker.devices is not None
+    gpus = variables_of(run.devices, known=known)
     # For MLflow clients: by default, the script reports to its own run. The recipe can override it.
     mlflow = {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
-    return {**attempts.inherited_environment(), **mlflow, **run.recipe.environment, **trainhub}
+    ours = {**mlflow, **gpus}
+    return {**attempts.inherited_environment(), **ours, **run.recipe.environment, **trainhub}

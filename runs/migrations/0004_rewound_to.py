@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("runs", "0002_recipes"),
+        ("runs", "0003_failures_and_encoding"),
     ]
 
     operations = [

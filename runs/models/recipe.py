@@ -74,7 +74,9 @@ class Recipe(models.Model):
     max_restarts = models.PositiveSmallIntegerField(
         _("max restarts"),
         default=3,
-        help_text=_("How many times a run continues after its worker or process dies."),
+        help_text=_(
+            "How many times a run continues after its process dies without a newer checkpoint."
+        ),
     )
     is_default = models.BooleanField(_("default"), default=False)
     enabled = models.BooleanField(_("enabled"), default=True)

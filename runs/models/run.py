@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -170,6 +171,19 @@ class Run(models.Model):
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
     restart_count = models.PositiveSmallIntegerField(_("restarts"), default=0)
     max_restarts = models.PositiveSmallIntegerField(_("max restarts"), default=3)
+    # The step of the newest checkpoint when restarts were last counted: only one beyond it refills
+    # them.
+    restart_step = models.BigIntegerField(default=0, db_default=0, editable=False)
+    # The GPUs of its worker's host that are assigned to it, as the variable for its process names
+    # them; empty while no worker holds it.
+    devices = ArrayField(
+        models.CharField(max_length=64),
+        verbose_name=_("devices"),
+        default=list,
+        db_default=[],
+        blank=True,
+        editable=False,
+    )
     worker = models.ForeignKey(
         Worker,
         models.SET_NULL,
@@ -314,7 +328,8 @@ class Run(models.Model):
         the run in the database cannot become ``to``, so one of two concurrent transitions wins.
         """
         if to in TERMINAL:
-            fields = {"finished_at": Now(), **fields, "worker": None, "script_tokens": []}
+            ended: dict[str, Any] = {"worker": None, "script_tokens": [], "devices": []}
+            fields = {"finished_at": Now(), **fields, **ended}
         elif worker is not None:
             fields.update(worker=worker)
         with transaction.atomic():
@@ -395,17 +410,19 @@ class Run(models.Model):
                 current.note(EventKind.RESTORED, by=by)
         self.refresh_from_db()
 
-    def claim(self, worker: Worker) -> None:
-        """Assign the run to ``worker``. Call with the row locked and the run unclaimed."""
+    def claim(self, worker: Worker, devices: Sequence[str] = ()) -> None:
+        """Assign the run to ``worker``, and ``devices`` of its host to the run. Call with the row
+        locked and the run unclaimed."""
         if self.status == RunStatus.QUEUED:
             self.transition(
                 RunStatus.RUNNING,
                 kind=EventKind.CLAIMED,
                 worker=worker,
                 started_at=Coalesce("started_at", Now()),
+                devices=list(devices),
             )
         else:
-            self.change(worker=worker)
+            self.change(worker=worker, devices=list(devices))
             self.note(EventKind.CLAIMED, worker=worker)
 
     def request_stop(self, kind: StopKind, *, by: User | None) -> None:
@@ -437,15 +454,28 @@ class Run(models.Model):
             current = Run.objects.lock_held_by(worker, self.pk)
             current.note(EventKind.RELEASED, worker=worker)
             attempt = current.attempt + 1 if next_attempt else current.attempt
-            current.change(worker=None, attempt=attempt)
+            current.change(worker=None, attempt=attempt, devices=[])
 
-    def recover(self, reason: str, *, failure_kind: str = "", exit_code: int | None = None) -> None:
-        """Continue after the worker or process died: attempt + 1, or failed at the limit.
+    def recover(
+        self,
+        reason: str,
+        *,
+        checkpoint_step: int | None = None,
+        failure_kind: str = "",
+        exit_code: int | None = None,
+    ) -> None:
+        """Continue after the work died: attempt + 1, or failed when no restarts are left.
 
-        ``failure_kind`` (a FailureKind) and ``exit_code`` are those of the attempt that died. Call
-        with the row locked. The executor starts the next attempt from the latest checkpoint.
+        ``checkpoint_step``: of the latest checkpoint, from which the executor starts the next
+        attempt. If the run has never had one so late, all its restarts are available again: only
+        deaths without progress in between use them up. ``failure_kind`` (a FailureKind) and
+        ``exit_code`` are those of the attempt that died. Call with the row locked.
         """
-        if self.restart_count >= self.max_restarts:
+        count = self.restart_count
+        reached = max(self.restart_step, self.start_step)
+        if checkpoint_step is not None and checkpoint_step > reached:
+            count, reached = 0, checkpoint_step
+        if count >= self.max_restarts:
             self.transition(
                 RunStatus.FAILED,
                 reason=_t("%(reason)s No restarts left (%(count)d of %(count)d used).")
@@ -454,6 +484,11 @@ class Run(models.Model):
                 exit_code=exit_code,
             )
             return
+        self._next_attempt(None, reason, restart_count=count + 1, restart_step=reached)
+
+    def continue_elsewhere(self, reason: str) -> None:
+        """Begin the next attempt because the worker died: this is not the training's fault and
+        counts as no restart. Call with the row locked."""
         self._next_attempt(None, reason)
 
     def take_over(self, worker: Worker, reason: str) -> None:
@@ -462,7 +497,10 @@ class Run(models.Model):
         """
         self._next_attempt(worker, reason)
 
-    def _next_attempt(self, worker: Worker | None, reason: str) -> None:
+    def _next_attempt(self, worker: Worker | None, reason: str, **fields: Any) -> None:
         previous_worker = self.worker
-        self.change(attempt=self.attempt + 1, restart_count=self.restart_count + 1, worker=worker)
+        if self.attempt >= MAX_ATTEMPT:
+            self.transition(RunStatus.FAILED, reason=reason)
+            return
+        self.change(attempt=self.attempt + 1, worker=worker, devices=[], **fields)
         self.note(EventKind.RECOVERED, reason=reason, worker=previous_worker)

@@ -29,6 +29,14 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField(_("process ID"))
     executors = ArrayField(models.CharField(max_length=16), verbose_name=_("executors"))
     slots = models.PositiveSmallIntegerField(_("slots"))
+    # The GPUs of its host, as the variable for a process names them; None if it knows none.
+    devices = ArrayField(
+        models.CharField(max_length=64),
+        verbose_name=_("devices"),
+        null=True,
+        blank=True,
+        editable=False,
+    )
     # Incremented at each start: a process with an older value has been replaced.
     incarnation = models.PositiveIntegerField(_("incarnation"), default=1)
     started_at = models.DateTimeField(_("started at"))

@@ -219,7 +219,7 @@ def test_run_of_a_dead_worker_is_recovered(loop, dead_worker):
     loop.tick()
 
     run.refresh_from_db()
-    assert (run.attempt, run.restart_count, run.worker) == (2, 1, loop.worker)
+    assert (run.attempt, run.restart_count, run.worker) == (2, 0, loop.worker)
     recovered = run.events.get(kind=EventKind.RECOVERED)
     assert recovered.worker == dead_worker
     assert "dead" in recovered.reason
@@ -246,15 +246,13 @@ def test_worker_reaps_only_runs_that_it_can_execute(dead_worker):
     assert run.worker == dead_worker
 
 
-def test_run_without_restarts_left_fails_with_the_reason(loop, dead_worker):
-    run = running(dead_worker, restart_count=3, max_restarts=3)
+def test_run_of_a_dead_worker_is_recovered_though_no_restart_is_left(loop, dead_worker):
+    run = running(dead_worker, restart_count=3, max_restarts=3, step=40)
 
     loop.tick()
 
-    assert over(run)
-    assert run.status == RunStatus.FAILED
-    assert "dead" in run.status_reason
-    assert "3" in run.status_reason
+    run.refresh_from_db()
+    assert (run.status, run.attempt, run.restart_count) == (RunStatus.RUNNING, 2, 3)
 
 
 def test_stopping_simulated_run_of_a_dead_worker_is_cancelled_at_its_step(loop, dead_worker):
@@ -285,6 +283,38 @@ def test_stopping_process_of_a_dead_worker_is_killed_and_keeps_its_checkpoint(lo
     assert not lives(process)
     assert latest_sound_checkpoint(run).step >= 10
     assert kinds(run).count(EventKind.RECOVERED) == 1
+
+
+# --- restarts --------------------------------------------------------------------------------
+
+
+def test_run_without_restarts_left_fails_with_the_reason_and_the_exit_code(loop):
+    run = script_run("raise SystemExit(137)")
+    Run.objects.filter(pk=run.pk).update(max_restarts=1)
+
+    tick_until(loop, lambda: over(run))
+
+    assert (run.status, run.attempt, run.restart_count) == (RunStatus.FAILED, 2, 1)
+    assert run.exit_code == 137
+    assert "137" in run.status_reason
+    assert "1/1" in run.status_reason
+
+
+def test_run_that_saves_a_later_checkpoint_before_each_death_does_not_run_out_of_restarts(loop):
+    script = (
+        "import os, pathlib\n"
+        "number = int(os.environ['TRAINHUB_ATTEMPT'])\n"
+        "folder = pathlib.Path(os.environ['TRAINHUB_CHECKPOINT_DIR'])\n"
+        "(folder / f'step-{min(number, 3) * 10}.pt').write_text(str(number))\n"
+        "raise SystemExit(137)"
+    )
+    run = script_run(script)
+    Run.objects.filter(pk=run.pk).update(max_restarts=1)
+
+    tick_until(loop, lambda: over(run))
+
+    # Three attempts got further. The fourth, which did not, is the end.
+    assert (run.status, run.attempt, run.restart_count) == (RunStatus.FAILED, 4, 1)
 
 
 # --- restarts under the same name ------------------------------------------------------------

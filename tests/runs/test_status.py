@@ -7,7 +7,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from runs.models import EventKind, Run, RunEvent, StopKind, Worker
+from runs.models import MAX_ATTEMPT, EventKind, Run, RunEvent, StopKind, Worker
 from runs.status import ACTIVE, TERMINAL, TRANSITIONS, InvalidTransition, RunStatus, sources
 from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.factories import RunFactory, UserFactory, WorkerFactory, running
@@ -244,6 +244,45 @@ def test_recovery_counts_until_no_restart_is_left():
     assert run.status == RunStatus.FAILED
     assert "It died." in run.status_reason
     assert list(run.events.values_list("kind", flat=True)) == ["recovered", "status"]
+
+
+@pytest.mark.django_db
+def test_recovery_keeps_the_exit_code_when_no_restart_is_left():
+    run = running(max_restarts=0)
+
+    run.recover("It died.", exit_code=-9)
+
+    assert (run.status, run.exit_code) == (RunStatus.FAILED, -9)
+
+
+@pytest.mark.django_db
+def test_only_a_checkpoint_later_than_ever_refills_the_restarts():
+    run = running(max_restarts=9, start_step=50)
+    counts = []
+
+    for step in (None, 50, 80, 80, 70, 81):
+        run.recover("It died.", checkpoint_step=step)
+        counts.append(run.restart_count)
+
+    assert counts == [1, 2, 1, 2, 3, 1]
+
+
+@pytest.mark.django_db
+def test_death_of_a_worker_counts_as_no_restart():
+    run = running(max_restarts=0, devices=["0"])
+
+    run.continue_elsewhere("Its worker died.")
+
+    assert (run.attempt, run.restart_count, run.worker, run.devices) == (2, 0, None, [])
+
+
+@pytest.mark.django_db
+def test_run_at_the_last_possible_attempt_fails():
+    run = running(attempt=MAX_ATTEMPT)
+
+    run.recover("It died.")
+
+    assert run.status == RunStatus.FAILED
 
 
 @pytest.mark.django_db

@@ -55,6 +55,26 @@ def test_log_metric_stores_point_and_updates_latest(api):
     assert Run.objects.get(pk=run.pk).metrics == {"loss": 0.5}
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"), [({}, 0.7), ({"gpu_utilization": 0.9}, 0.9)], ids=["client", "script"]
+)
+def test_gpu_utilization_is_the_mean_of_the_clients_unless_the_script_reports_it(
+    api, own, expected
+):
+    run = RunFactory()
+    values = {
+        "system/gpu_0_utilization_percentage": 60,
+        "system/gpu_1_utilization_percentage": 80,
+        **own,
+    }
+    metrics = [metric(key=key, value=value) for key, value in values.items()]
+
+    api.post_json(LOG_BATCH, {"run_id": run.pk, "metrics": metrics})
+
+    run.refresh_from_db()
+    assert run.gpu_utilization == pytest.approx(expected)
+
+
 def test_log_batch_is_idempotent(api):
     run = RunFactory()
     batch = {"run_id": run.pk, "metrics": [metric(step=step) for step in range(1000)]}

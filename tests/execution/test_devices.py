@@ -1,0 +1,324 @@
+"""The GPUs of hosts: which are known, and that no two runs have the same one at once."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from execution.devices import (
+    Device,
+    NoDevices,
+    NvmlDevices,
+    Reading,
+    known_devices,
+    variables_of,
+)
+from execution.executors.attempt import Attempt
+from execution.executors.process import ProcessExecutor
+from execution.scheduling import claim, why_waiting
+from execution.worker import WorkerLoop
+from runs.models import Run
+from runs.status import RunStatus
+from tests.concurrency import in_parallel
+from tests.factories import GpuPoolFactory, RecipeFactory, RunFactory, WorkerFactory, running
+from tests.processes import lives
+from tests.waiting import wait_until
+
+
+class FakeDevices:
+    """A host with ``count`` GPUs."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def devices(self):
+        return [Device(index, f"GPU-{index}{index}{index}-aaaa") for index in range(self.count)]
+
+    def readings(self):
+        return [Reading(device) for device in self.devices()]
+
+
+# --- which are known -------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_variable(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("setting", "found", "known"),
+    [
+        ("", 0, None),
+        ("", 2, ["0", "1"]),
+        ("0", 4, ["0"]),
+        ("GPU-5a, 7 ,7", 0, ["GPU-5a", "7"]),
+        ("none", 4, None),
+    ],
+)
+def test_devices_are_those_set_by_hand_otherwise_those_found(settings, setting, found, known):
+    settings.GPUS = setting
+
+    assert known_devices(FakeDevices(found)) == known
+
+
+@pytest.mark.parametrize(
+    ("visible", "known"),
+    [("2,0", ["0", "2"]), ("GPU-111", ["1"]), ("", None), ("GPU-333-aaaa,9", ["3"])],
+)
+def test_devices_that_the_worker_itself_does_not_see_are_left_out(monkeypatch, visible, known):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert known_devices(FakeDevices(4)) == known
+
+
+def test_host_without_a_driver_has_no_devices():
+    assert known_devices(NoDevices()) is None
+
+
+class FakeNvml:
+    """The part of pynvml in use; its one device does not tell its power."""
+
+    NVMLError = type("NVMLError", (Exception,), {})
+    NVML_TEMPERATURE_GPU = 0
+
+    def __getattr__(self, name):
+        answers = {
+            "nvmlInit": None,
+            "nvmlDeviceGetCount": 1,
+            "nvmlDeviceGetHandleByIndex": "handle",
+            "nvmlDeviceGetUUID": "GPU-5",
+            "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=85),
+            "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=40e9, total=80e9),
+            "nvmlDeviceGetTemperature": 64,
+        }
+
+        def answer(*_):
+            if name not in answers:
+                raise self.NVMLError
+            return answers[name]
+
+        return answer
+
+
+def test_driver_is_asked_for_each_device_and_may_leave_questions_open():
+    source = NvmlDevices(FakeNvml())
+
+    assert source.readings() == [
+        Reading(
+            Device(0, "GPU-5"),
+            utilization=85,
+            memory_used=40_000,
+            memory_total=80_000,
+            temperature=64,
+        )
+    ]
+
+
+# --- variables -------------------------------------------------------------------------------
+
+
+def test_variables_name_the_devices_in_the_drivers_order():
+    assert variables_of(["2", "3"], known=True) == {
+        "CUDA_VISIBLE_DEVICES": "2,3",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+
+
+def test_run_without_gpus_sees_none_of_a_host_that_has_some():
+    assert variables_of([], known=True)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_nothing_is_set_for_a_run_without_gpus_on_a_host_without_known_ones():
+    assert variables_of([], known=False) == {}
+
+
+def test_variables_are_those_of_the_setting(settings):
+    settings.GPU_VARIABLES = ["HIP_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES"]
+
+    assert variables_of(["1"], known=True) == {
+        "HIP_VISIBLE_DEVICES": "1",
+        "ASCEND_RT_VISIBLE_DEVICES": "1",
+    }
+
+
+# --- assigning -------------------------------------------------------------------------------
+
+
+def gpu_run(count, **fields):
+    recipe = fields.pop("recipe", None) or RecipeFactory()
+    return RunFactory(recipe=recipe, gpu_type="A100", gpu_count=count, **fields)
+
+
+@pytest.mark.django_db
+def test_runs_of_two_workers_on_a_host_share_its_devices_without_overlap():
+    one, two = WorkerFactory.create_batch(2, host="a", devices=["0", "1", "2"])
+    first, second = gpu_run(2), gpu_run(1)
+
+    assert claim(one, slots=1) == [first]
+    assert claim(two, slots=1) == [second]
+
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.devices, second.devices) == (["0", "1"], ["2"])
+
+
+@pytest.mark.django_db
+def test_run_waits_for_free_devices_and_smaller_ones_go_first():
+    worker = WorkerFactory(host="a", devices=["0", "1"])
+    running(worker, recipe=RecipeFactory(), gpu_count=1, devices=["0"])
+    large, small = gpu_run(2), gpu_run(1)
+
+    assert claim(worker, slots=9) == [small]
+
+    small.refresh_from_db()
+    assert small.devices == ["1"]
+    assert "2" in why_waiting(large)
+
+
+@pytest.mark.django_db
+def test_devices_of_another_host_do_not_count():
+    running(WorkerFactory(host="b"), devices=["0"], gpu_count=1)
+    run = gpu_run(1)
+
+    claim(WorkerFactory(host="a", devices=["0"]), slots=1)
+
+    run.refresh_from_db()
+    assert run.devices == ["0"]
+
+
+@pytest.mark.django_db
+def test_run_that_no_host_has_devices_for_says_so():
+    WorkerFactory(host="a", devices=["0"])
+
+    assert "2" in why_waiting(gpu_run(2))
+
+
+@pytest.mark.django_db
+def test_host_without_known_devices_assigns_numbers_as_far_as_the_pool_goes():
+    GpuPoolFactory(capacity=2)
+    worker = WorkerFactory()
+    runs = [gpu_run(1), gpu_run(1), gpu_run(1)]
+
+    claimed = claim(worker, slots=9)
+
+    assert claimed == runs[:2]
+    assert [run.devices for run in claimed] == [["0"], ["1"]]
+
+
+@pytest.mark.django_db
+def test_simulated_run_occupies_no_device():
+    run = RunFactory(gpu_type="A100", gpu_count=4)
+
+    assert claim(WorkerFactory(devices=["0"]), slots=1) == [run]
+
+    assert run.devices == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda run: run.transition(RunStatus.COMPLETED),
+        lambda run: run.transition(RunStatus.FAILED),
+        lambda run: run.transition(RunStatus.CANCELLED),
+        lambda run: run.recover("It died."),
+        lambda run: run.continue_elsewhere("Its worker died."),
+        lambda run: run.release(run.worker, next_attempt=True),
+    ],
+    ids=["completed", "failed", "cancelled", "restarted", "worker-died", "released"],
+)
+def test_devices_are_given_back_at_every_end(end):
+    run = running(devices=["0", "1"])
+
+    end(run)
+
+    assert Run.objects.get().devices == []
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_concurrent_workers_of_a_host_never_assign_the_same_device():
+    names = [str(number) for number in range(6)]
+    workers = WorkerFactory.create_batch(3, host="a", devices=names)
+    for _ in range(9):
+        gpu_run(1)
+
+    in_parallel(*(lambda worker=worker: claim(worker, slots=9) for worker in workers))
+
+    assigned = [name for run in Run.objects.running() for name in run.devices]
+    assert sorted(assigned) == names
+
+
+# --- at work ---------------------------------------------------------------------------------
+
+SHOW = (
+    "import json, os, pathlib, sys, time\n"
+    "folder = pathlib.Path(sys.argv[1])\n"
+    "draft = folder / ('.' + os.environ['TRAINHUB_RUN_ID'])\n"
+    "draft.write_text(json.dumps(os.environ.get('CUDA_VISIBLE_DEVICES')))\n"
+    "draft.rename(folder / os.environ['TRAINHUB_RUN_ID'])\n"
+    "time.sleep(600)"
+)
+
+
+def show_recipe(folder, **fields):
+    return RecipeFactory(command=[sys.executable, "-c", SHOW, str(folder)], **fields)
+
+
+def shown(folder, run):
+    path = Path(folder) / run.pk
+    wait_until(path.exists)
+    return json.loads(path.read_text())
+
+
+def worker_loop(name, count):
+    executors = {"process": ProcessExecutor()}
+    loop = WorkerLoop(name=name, executors=executors, device_source=FakeDevices(count))
+    loop.register()
+    return loop
+
+
+@pytest.mark.django_db
+def test_processes_of_two_workers_on_a_host_see_devices_of_their_own(tmp_path):
+    loops = [worker_loop("one", 2), worker_loop("two", 2)]
+    recipe = show_recipe(tmp_path)
+    runs = [gpu_run(1, recipe=recipe), gpu_run(1, recipe=recipe)]
+    without = gpu_run(0, recipe=recipe)
+    for loop in loops:
+        loop.slots = 2
+        loop.tick()
+
+    assert {shown(tmp_path, run) for run in runs} == {"0", "1"}
+    assert shown(tmp_path, without) == ""
+
+
+@pytest.mark.django_db
+def test_recipe_may_set_the_variable_itself(tmp_path):
+    loop = worker_loop("one", 2)
+    recipe = show_recipe(tmp_path, environment={"CUDA_VISIBLE_DEVICES": "7"})
+    run = gpu_run(0, recipe=recipe)
+
+    loop.tick()
+
+    assert shown(tmp_path, run) == "7"
+
+
+@pytest.mark.django_db
+def test_process_left_over_by_a_dead_worker_is_killed_for_its_device(tmp_path):
+    loop = worker_loop("one", 1)
+    recipe = show_recipe(tmp_path)
+    left = gpu_run(1, recipe=recipe)
+    loop.tick()
+    shown(tmp_path, left)
+    process = Attempt.of(left).process()
+    left.refresh_from_db()
+    left.continue_elsewhere("Its worker died.")
+    left.change(worker=WorkerFactory(host="elsewhere"))
+    run = gpu_run(1, recipe=recipe)
+
+    loop.tick()
+
+    assert shown(tmp_path, run) == "0"
+    assert not lives(process)
