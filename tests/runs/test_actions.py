@@ -3,7 +3,6 @@
 import io
 
 import pytest
-from django.db import transaction
 
 from artifacts import storing
 from artifacts.checkpoints import InvalidSource, resume_run
@@ -432,16 +431,6 @@ def test_run_whose_restarts_are_used_up_keeps_the_last_exit_code():
     run.refresh_from_db()
     assert run.exit_code == 137
     assert run.status_reason.startswith("It died: Killed.")
-
-
-def test_run_whose_workers_died_too_often_has_lost_its_worker():
-    run = running(max_restarts=0)
-
-    with transaction.atomic():
-        reap(Run.objects.lock(run.pk), "Its worker died.", by=run.worker)
-
-    run.refresh_from_db()
-    assert (run.status, run.failure_kind) == (RunStatus.FAILED, "worker_lost")
 
 
 def test_dead_work_continues_with_another_attempt():

@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from django.utils import translation
 
 from execution.executors import checkpoint_scan
 from execution.executors.attempt import Ending
@@ -20,7 +21,12 @@ from tests.saved_files import (
 )
 
 ENDED = Ending(0, at=0.0)
-KILLED = Ending(-9, at=time.time())
+
+
+@pytest.fixture(autouse=True)
+def english():
+    with translation.override("en"):
+        yield
 
 
 def found(folder, declared=None):
@@ -353,7 +359,9 @@ def test_file_written_until_the_kill_counts_only_with_a_proof(tmp_path):
     write(tmp_path / "step-3.pt", b"\x80\x02legacy", age_seconds=30)
     write(tmp_path / "checkpoint-4" / "model.safetensors", age_seconds=0)
 
-    problems = [item.problem(KILLED) is None for item in scan(tmp_path).checkpoints]
+    killed = Ending(-9, at=time.time())
+
+    problems = [item.problem(killed) is None for item in scan(tmp_path).checkpoints]
 
     assert problems == [False, True, True, False]
 

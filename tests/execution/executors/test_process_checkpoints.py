@@ -1,0 +1,115 @@
+"""Checkpoints that a process saves become artifacts: which, of which step, and what is logged."""
+
+import pytest
+
+from artifacts.checkpoints import latest_sound_checkpoint
+from execution.executors.process import ProcessExecutor
+from runs.executors import WorkState
+from runs.models import Recipe
+from tests.execution.executors.contract import poll_until
+from tests.factories import RecipeFactory, running
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time")]
+
+PREAMBLE = """
+import json, os, pathlib, sys
+sys.path.insert(0, {repository!r})
+from tests.saved_files import hugging_face, write, write_all, zipped
+folder = pathlib.Path(os.environ["TRAINHUB_CHECKPOINT_DIR"])
+metrics = pathlib.Path(os.environ["TRAINHUB_METRICS_FILE"])
+def report(**row):
+    with metrics.open("a") as file:
+        file.write(json.dumps(row) + "\\n")
+"""
+
+
+@pytest.fixture
+def executor():
+    return ProcessExecutor()
+
+
+@pytest.fixture
+def ended(executor, settings):
+    def run_script(body):
+        script = PREAMBLE.format(repository=str(settings.BASE_DIR)) + body
+        recipe: Recipe = RecipeFactory(executor="process", command=["{python}", "-c", script])
+        run = running(recipe=recipe)
+        executor.start(run, run.worker)
+        poll_until(executor, run, WorkState.FINISHED)
+        return run
+
+    return run_script
+
+
+def checkpoints_of(run):
+    found = run.artifacts.checkpoints().order_by("step", "name")
+    return [(item.name, item.step, item.layout, item.damage) for item in found]
+
+
+def files_of(run):
+    return sorted(run.artifacts.uploaded().values_list("file", flat=True))
+
+
+def test_output_folder_of_a_hugging_face_trainer(ended):
+    run = ended(
+        "hugging_face(folder / 'checkpoint-10', 10); hugging_face(folder / 'checkpoint-20', 20)\n"
+        "write_all(folder, 'model.safetensors', 'config.json', 'README.md')\n"
+        "write(folder / 'runs' / 'events.out.tfevents.1')\n"
+        "report(step=20, loss=1.0)"
+    )
+
+    assert checkpoints_of(run) == [
+        ("第 10 步检查点", 10, "huggingface", ""),
+        ("最终模型", 20, "model", ""),
+        ("第 20 步检查点", 20, "huggingface", ""),
+    ]
+    assert latest_sound_checkpoint(run).layout == "huggingface"
+    assert files_of(run) == ["checkpoints/runs/events.out.tfevents.1"]
+
+
+def test_pointer_is_no_checkpoint(ended):
+    run = ended(
+        "write(folder / 'global_step5' / 'mp_rank_00_model_states.pt')\n"
+        "write(folder / 'latest', b'global_step5')"
+    )
+
+    assert checkpoints_of(run) == [("第 5 步检查点", 5, "deepspeed", "")]
+    assert files_of(run) == ["checkpoints/latest"]
+
+
+def test_step_without_a_name_is_the_last_one_reported(ended):
+    run = ended("report(step=300, loss=1.0); write(folder / 'model_epoch_3.pt', age_seconds=0)")
+
+    assert checkpoints_of(run) == [("第 300 步检查点", 300, "file", "")]
+    run.refresh_from_db()
+    assert run.step == 300
+
+
+def test_declared_checkpoint_has_the_declared_step(ended):
+    run = ended(
+        "write(folder / 'any' / 'weights.dat')\n"
+        "report(step=40, loss=1.0); report(checkpoint='any', step=30)"
+    )
+
+    assert checkpoints_of(run) == [("第 30 步检查点", 30, "folder", "")]
+
+
+def test_checkpoints_of_one_step_do_not_replace_each_other(ended):
+    run = ended("write(folder / 'step_5.pt', b'one'); write(folder / 'best_step_5.pt', b'two')")
+
+    assert len(checkpoints_of(run)) == 2
+
+
+def test_damaged_checkpoint_is_shown_logged_and_not_resumed_from(ended):
+    run = ended("write(folder / 'step_1.pt'); write(folder / 'step_2.pt', zipped()[:-30])")
+
+    _sound, (_name, step, _layout, damage) = checkpoints_of(run)
+    assert (step, "ZIP" in damage) == (2, True)
+    assert latest_sound_checkpoint(run).step == 1
+    assert "step_2.pt" in run.log_lines.get(source="trainhub").message
+
+
+def test_name_that_is_not_utf8_does_not_stop_the_run(ended):
+    run = ended("write(folder / os.fsdecode('检查点_step_7.pt'.encode('gbk')))")
+
+    assert checkpoints_of(run) == [("第 7 步检查点", 7, "file", "")]
