@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Case, When
 from django.db.models.functions import Now
 from django.urls import path
 from django.utils.translation import gettext as _
@@ -62,9 +63,11 @@ def get_experiment(caller: User, experiment_id: str) -> Project:
 
 
 def find_experiment(caller: User, name: str) -> Project | None:
-    """The oldest project with this name."""
+    """The oldest project with this name; an archived one, which clients see as deleted, only if
+    there is no other."""
     matches = Project.objects.visible_to(caller).filter(name=name)
-    return matches.order_by("created_at", "id").first()
+    is_archived = Case(When(status=ProjectStatus.ARCHIVED, then=1), default=0)
+    return matches.order_by(is_archived, "created_at", "id").first()
 
 
 def default_experiment(caller: User) -> Project:

@@ -80,6 +80,15 @@ def test_get_by_name_returns_the_oldest(mlflow):
     assert experiment["experiment_id"] == oldest.pk
 
 
+def test_get_by_name_prefers_a_project_that_is_not_archived(mlflow):
+    ProjectFactory(name="again", status=ProjectStatus.ARCHIVED)
+    active = ProjectFactory(name="again")
+
+    experiment = mlflow.get_ok("experiments/get-by-name", experiment_name="again")["experiment"]
+
+    assert experiment["experiment_id"] == active.pk
+
+
 @pytest.mark.parametrize("id", ["none", "proj_4k0wz81mt2qd", "a\0", "x" * 300])
 def test_unknown_experiment_is_an_error(mlflow, id):
     assert mlflow.error("experiments/get", "get", experiment_id=id)[0] in (400, 404)
