@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from artifacts.kinds import ArtifactType
+from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType
 from artifacts.storage import HashingFile, Source, artifact_storage
 from runs.models import Run
 
@@ -23,7 +23,7 @@ class StoredFile:
     @property
     def name(self) -> str:
         """The display name."""
-        return self.file.rpartition("/")[2][:250]
+        return self.file.rpartition("/")[2][:MAX_NAME_LENGTH]
 
 
 def put(

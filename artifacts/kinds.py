@@ -1,9 +1,13 @@
 """The types of artifacts and the tags of checkpoints."""
 
+from typing import Final
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from core.choices import ContractChoices
+
+MAX_NAME_LENGTH: Final = 250  # of an artifact
 
 
 class ArtifactType(models.TextChoices):

@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.permissions import sees_everything
 from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
-from artifacts.kinds import ArtifactType, TagValue
+from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType, TagValue
 from artifacts.queries import lock_promotions
 from artifacts.signals import checkpoint_tagged
 from artifacts.storage import artifact_storage, sha256_of
@@ -117,7 +117,7 @@ class Artifact(models.Model):
     id = PublicIdField()
     run = models.ForeignKey(Run, models.CASCADE, related_name="artifacts", verbose_name=_("run"))
     type = models.CharField(_("type"), max_length=16, choices=ArtifactType)
-    name = models.CharField(_("name"), max_length=250)
+    name = models.CharField(_("name"), max_length=MAX_NAME_LENGTH)
     # The name of one of TrainHub's own files, or the path of an uploaded file within the run.
     # The "C" collation lets the index also serve prefix searches for the files of a folder.
     file = models.CharField(_("file"), max_length=500, db_collation="C")

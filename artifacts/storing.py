@@ -15,14 +15,13 @@ from django.db.models import Q
 
 from artifacts import layouts
 from artifacts.blobs import StoredFile, put, storage_key
-from artifacts.kinds import ArtifactType
+from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType
 from artifacts.models import Artifact
 from artifacts.storage import Source, artifact_storage
 from core.ids import new_id
 from runs.models import Run
 
 MODEL_NAME: Final = "最终模型"  # weights without the state of the training
-MAX_ARTIFACT_NAME_LENGTH: Final = 250
 MAX_DAMAGE_LENGTH: Final = 500
 
 
@@ -95,7 +94,7 @@ def _name_of(step: int, origin: Origin | None) -> str:
     if origin is None or origin.layout != layouts.MODEL:
         return checkpoint_name(step)
     is_root = origin.saved_as == layouts.MODEL
-    return MODEL_NAME if is_root else f"{MODEL_NAME} {origin.saved_as}"[:MAX_ARTIFACT_NAME_LENGTH]
+    return MODEL_NAME if is_root else f"{MODEL_NAME} {origin.saved_as}"[:MAX_NAME_LENGTH]
 
 
 def _discard(artifact: Artifact, stored: StoredFile) -> None:

@@ -31,10 +31,10 @@ def member_of(name: str, path: Path) -> Member:
         status = path.stat()
     except FileNotFoundError as error:
         raise Changed(str(path)) from error
-    return Member(name, status.st_size, status.st_mtime, partial(_open, path))
+    return Member(name, status.st_size, status.st_mtime, partial(open_file, path))
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 

@@ -14,14 +14,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from artifacts import layouts, soundness
 from artifacts.layouts import MODEL
-from artifacts.tar_stream import TarStream, member_of
+from artifacts.tar_stream import TarStream, member_of, open_file
 from execution.executors.attempt import Ending
 
 # A file may be written under its final name, so it counts as complete only after it has not changed
@@ -109,10 +108,10 @@ class FoundCheckpoint:
         """Whether its format shows that it is complete, however recently it was written. A folder's
         does not: it may still lack a file."""
         name, path = self.files[0]
-        return not self.is_folder and soundness.is_provable(name, partial(_open, path))
+        return not self.is_folder and soundness.is_provable(name, partial(open_file, path))
 
     def _openers(self) -> Mapping[str, soundness.Opener]:
-        return {inside: partial(_open, path) for inside, path in self.files}
+        return {inside: partial(open_file, path) for inside, path in self.files}
 
 
 class Unfinished(Exception):
@@ -251,10 +250,6 @@ class _Scanner:
                 elif path.is_file():
                     files[inside] = path
         return files, tuple(skipped)
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
 
 
 def _entries(folder: Path) -> Iterator[Path]:

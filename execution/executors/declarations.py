@@ -31,11 +31,11 @@ def declared_in(lines: Iterable[bytes]) -> dict[str, int | None]:
             continue
         step = row.get("step")
         is_step = type(step) is int and 0 <= step <= MAX_BIGINT
-        if not path.is_absolute() and ".." not in path.parts and path.parts and is_text(str(path)):
+        if not path.is_absolute() and ".." not in path.parts and path.parts and _is_text(str(path)):
             declared[str(path)] = step if is_step else None
     return declared
 
 
-def is_text(path: str) -> bool:
+def _is_text(path: str) -> bool:
     """Whether PostgreSQL can store it in JSON."""
     return "\x00" not in path and path.isprintable()

@@ -159,16 +159,16 @@ class ProcessExecutor(CheckpointExecutor):
     def _ingest(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> None:
         """Ingest new output; all of it if the attempt has ended."""
         ended = ending is not None
-        # List the checkpoints first, so that what was reported before a checkpoint was saved is
-        # ingested before it.
-        found = self._scan(run, attempt)
-        checkpoints = self._new_checkpoints(run, attempt, found, ending)
-        at_end = self._ingest_text(run, worker, attempt, ended=ended)
-        while not at_end and (ended or checkpoints):
-            at_end = self._ingest_text(run, worker, attempt, ended=ended)
-        if ended:  # the last lines may have declared checkpoints
-            found = self._scan(run, attempt)
-            checkpoints = self._new_checkpoints(run, attempt, found, ending)
+        at_end = False
+        while ended and not at_end:  # the last lines may declare checkpoints
+            at_end = self._ingest_text(run, worker, attempt, ended=True)
+        # List the checkpoints before the lines of a working process, so that what was reported
+        # before a checkpoint was saved is ingested before it.
+        found, checkpoints = self._new_checkpoints(run, attempt, ending)
+        if not ended:
+            at_end = self._ingest_text(run, worker, attempt, ended=False)
+        while checkpoints and not at_end:
+            at_end = self._ingest_text(run, worker, attempt, ended=False)
         for checkpoint, damage in checkpoints:
             self._ingest_checkpoint(run, worker, attempt, checkpoint, damage)
         if ended:
@@ -176,23 +176,22 @@ class ProcessExecutor(CheckpointExecutor):
         if checkpoints or ended:
             self._ingest_events(run, worker, at_end=ended)
 
-    def _scan(self, run: Run, attempt: Attempt) -> Scan:
-        notes = _notes(Run.objects.get(pk=run.pk), attempt)
-        return scan(attempt.directory / "checkpoints", notes.get("declared"))
-
     def _new_checkpoints(
-        self, run: Run, attempt: Attempt, found: Scan, ending: Ending | None
-    ) -> list[tuple[FoundCheckpoint, str]]:
-        """Checkpoints that are new or have changed since they were ingested, each with the reason
-        if it is incomplete. Leaves out those that are still being written."""
-        known = _notes(Run.objects.get(pk=run.pk), attempt).get("checkpoints", {})
+        self, run: Run, attempt: Attempt, ending: Ending | None
+    ) -> tuple[Scan, list[tuple[FoundCheckpoint, str]]]:
+        """What the checkpoint folder contains, and the checkpoints that are new or have changed
+        since they were ingested, each with the reason if it is incomplete. Leaves out those that
+        are still being written."""
+        notes = _notes(Run.objects.get(pk=run.pk), attempt)
+        found = scan(attempt.directory / "checkpoints", notes.get("declared"))
+        known = notes.get("checkpoints", {})
         checkpoints = []
         for checkpoint in found.checkpoints:
             if known.get(checkpoint.saved_as) == checkpoint.stamp:
                 continue
             with suppress(Unfinished, FileNotFoundError):
                 checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
-        return checkpoints
+        return found, checkpoints
 
     def _ingest_text(self, run: Run, worker: Worker, attempt: Attempt, *, ended: bool) -> bool:
         """Ingest the next chunk of each file; True if the end of every file was reached."""
