@@ -31,7 +31,7 @@ lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m mypy .
 	$(VENV)/bin/lint-imports --no-cache --no-logo
-	$(IN_VENV) -m djlint templates --check --lint --quiet
+	$(IN_VENV) -m djlint templates --check --lint
 	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 # Compare TrainHub with its peers on this machine: docs/benchmarks.md. ONLY=log-batch,run-detail
