@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import (
@@ -30,6 +31,7 @@ from execution import devices
 from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.scheduling import claim
+from execution.tasks import InlineTasks, Tasks, ThreadedTasks
 from runs import actions, unmanaged
 from runs.executors import CannotStart, Executor, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
@@ -41,6 +43,9 @@ KEEP_STOPPED_WORKERS = timedelta(days=7)
 TIDY_SECONDS = 30.0
 WIND_DOWN_POLL_SECONDS = 0.05
 KILL_SECONDS = 2.0  # how long to wait for killed processes when leaving
+# How long a pass waits for the work of its runs before it claims others: mostly all is done by
+# then, and the slots of runs that have ended are free.
+QUICK_SECONDS = 0.2
 
 
 class Replaced(Exception):
@@ -48,7 +53,11 @@ class Replaced(Exception):
 
 
 class WorkerLoop:
-    """One worker: it repeatedly reaps, advances its runs, and claims runs into free slots."""
+    """One worker: it repeatedly reaps, advances its runs, and claims runs into free slots.
+
+    The loop itself only decides. The work of each run is done in ``tasks``, which are threads
+    while the loop runs.
+    """
 
     def __init__(
         self,
@@ -67,6 +76,8 @@ class WorkerLoop:
         self.tick_seconds = settings.WORKER_TICK_SECONDS if tick_seconds is None else tick_seconds
         self.device_source = devices.device_source() if device_source is None else device_source
         self.stopping = threading.Event()
+        self.tasks: Tasks = InlineTasks()
+        self._working: set[str] = set()  # runs whose work was last seen working
         self._stop_sent_at: dict[str, float] = {}  # run -> monotonic seconds
         self._next_tidy = 0.0
         self._replaced = threading.Event()
@@ -80,6 +91,7 @@ class WorkerLoop:
         otherwise they keep running and the worker's next start readopts them.
         """
         self.register()
+        self.tasks = tasks = ThreadedTasks()
         heartbeat = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
         heartbeat.start()
         sampling = threading.Thread(target=self._sample_host, name="host metrics", daemon=True)
@@ -89,12 +101,14 @@ class WorkerLoop:
             while not self.stopping.is_set():
                 started = time.monotonic()
                 close_old_connections()
+                tasks.raise_error()
                 self.tick()
                 self.stopping.wait(max(0.0, self.tick_seconds - (time.monotonic() - started)))
             if not self._replaced.is_set():
                 self.leave(stop_work=stop_work, stop_seconds=stop_seconds)
         finally:
             self.stopping.set()
+            tasks.close()
             heartbeat.join()
             if sampling.ident is not None:
                 sampling.join()
@@ -103,12 +117,20 @@ class WorkerLoop:
 
     def tick(self) -> None:
         """One pass. If advancing a run fails, the error is logged and the next pass retries it."""
-        self._tidy()
+        self.tasks.start("tidy", self._tidy)
         self.reap()
         for run in self.held_runs():
-            self.advance(run)
+            self._start_advancing(run)
+        self.tasks.wait(min(QUICK_SECONDS, self.tick_seconds))
         for run in self.claim():
-            self.advance(run)
+            self._start_advancing(run)
+
+    def _start_advancing(self, run: Run) -> None:
+        if self.tasks.start(run.pk, partial(self.advance, run)):
+            return
+        # The run's last pass is not done: for one, it copies a checkpoint. Its stop does not wait.
+        if run.stop_requested_at is not None and run.pk in self._working:
+            self.tasks.start(f"stop {run.pk}", partial(self._request_stop, run))
 
     # --- registration and heartbeat ----------------------------------------------------------
 
@@ -187,6 +209,8 @@ class WorkerLoop:
 
     def leave(self, *, stop_work: bool, stop_seconds: float) -> None:
         """Release in-database runs, stop the processes or leave them running, and sign off."""
+        if not stop_work:
+            self.tasks.wait(stop_seconds)
         processes = []
         for run in self.held_runs():
             if not self._executor(run).in_database:
@@ -204,21 +228,31 @@ class WorkerLoop:
     def _stop_all(self, runs: Sequence[Run], seconds: float) -> None:
         """Ask every process to save and exit, ingest what they wrote, kill those that are late."""
         deadline = time.monotonic() + seconds
-        waiting = list(runs)
-        while waiting and time.monotonic() < deadline + KILL_SECONDS:
+        over: set[str] = set()
+        while len(over) < len(runs) and time.monotonic() < deadline + KILL_SECONDS:
             late = time.monotonic() > deadline
-            waiting = [run for run in waiting if not self._wind_down(run, late=late)]
-            if waiting:
-                time.sleep(WIND_DOWN_POLL_SECONDS)
+            for run in runs:
+                if run.pk not in over:
+                    self._start_winding_down(run, over, late=late)
+            self.tasks.wait(WIND_DOWN_POLL_SECONDS)
+            self.tasks.raise_error()
+            time.sleep(WIND_DOWN_POLL_SECONDS)
 
-    def _wind_down(self, run: Run, *, late: bool) -> bool:
-        """Poll a process that is to end; True once it has ended and its run is released."""
+    def _start_winding_down(self, run: Run, over: set[str], *, late: bool) -> None:
+        winding_down = partial(self._wind_down, run, over, late=late)
+        if not self.tasks.start(run.pk, winding_down) and run.pk in self._working:
+            executor = self._executor(run)
+            ending = partial(executor.kill if late else executor.stop, run, self.worker)
+            self.tasks.start(f"stop {run.pk}", ending)
+
+    def _wind_down(self, run: Run, over: set[str], *, late: bool) -> None:
+        """Poll a process that is to end; once it has, release its run and add it to ``over``."""
         with self._isolating_errors(run):
             executor = self._executor(run)
             work = executor.poll(run, self.worker)
             if work.state is WorkState.WORKING:
                 (executor.kill if late else executor.stop)(run, self.worker)
-                return False
+                return
             if (
                 work.state in {WorkState.FINISHED, WorkState.FAILED}
                 or run.stop_requested_at is not None
@@ -226,7 +260,7 @@ class WorkerLoop:
                 actions.settle(run, work, worker=self.worker)
             else:
                 run.release(self.worker, next_attempt=work.state is not WorkState.ABSENT)
-        return True
+        over.add(run.pk)
 
     # --- one pass ----------------------------------------------------------------------------
 
@@ -292,10 +326,13 @@ class WorkerLoop:
         executor = self._executor(run)
         work = self._poll_or_start(run, executor)
         if work.state is not WorkState.WORKING:
+            self._working.discard(run.pk)
             self._stop_sent_at.pop(run.pk, None)
             actions.settle(run, work, worker=self.worker)
-        elif run.stop_requested_at is not None:
-            self._request_stop(run, executor)
+            return
+        self._working.add(run.pk)
+        if run.stop_requested_at is not None:
+            self._request_stop(run)
 
     def _poll_or_start(self, run: Run, executor: Executor) -> WorkStatus:
         """The work's status; starts the work if it is absent."""
@@ -303,7 +340,7 @@ class WorkerLoop:
         if work.state is not WorkState.ABSENT:
             return work
         if run.stop_requested_at is not None:
-            executor.stop(run, self.worker)  # ingests what earlier attempts left
+            executor.abandon(run, self.worker)
             return WorkStatus(WorkState.STOPPED)
         try:
             executor.start(run, self.worker)
@@ -311,11 +348,12 @@ class WorkerLoop:
             return WorkStatus(WorkState.FAILED, reason=str(error))
         return executor.poll(run, self.worker)
 
-    def _request_stop(self, run: Run, executor: Executor) -> None:
+    def _request_stop(self, run: Run) -> None:
         """Ask the work to stop; kill it after the grace period. This starts when the work is first
         asked, not when the user requested the stop: no worker may have been running then."""
         sent_at = self._stop_sent_at.setdefault(run.pk, time.monotonic())
         assert run.recipe is not None  # otherwise no worker would hold it
+        executor = self._executor(run)
         if time.monotonic() - sent_at > run.recipe.stop_grace_seconds:
             executor.kill(run, self.worker)
         else:

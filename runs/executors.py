@@ -11,16 +11,18 @@ runs it holds. Every call is idempotent.
   kills processes of earlier attempts on this host, ingests their output and deletes the points
   after the checkpoint. Raises CannotStart.
 - ``stop`` asks the work to save a checkpoint and end. It returns immediately; ``poll`` reports when
-  the work has ended. If the attempt was never started, it only cleans up after earlier attempts, as
-  ``start`` does. The worker enforces the deadline by calling ``kill``.
+  the work has ended. The worker enforces the deadline by calling ``kill``.
 - ``kill`` ends the work immediately; ``poll`` then returns STOPPED or DIED.
+- ``abandon`` is called instead of ``start`` when the current attempt is not to be started: it
+  cleans up after earlier attempts, as ``start`` does.
 - ``latest_checkpoint`` returns the run's newest checkpoint whose stored bytes are intact.
 - ``keep_checkpoint`` marks the checkpoint that a cancelled run keeps, after the work has ended.
 - ``forget`` frees this host's resources of a run that has ended.
 - ``tidy`` does the same for runs that ended or moved to another worker while none ran on this host.
 
-Calls that write raise LeaseLost if the worker no longer holds the run. All executors pass the tests
-in tests/execution/executors/contract.py.
+Calls for one run come from one thread at a time, except that ``stop`` and ``kill`` may come while
+another call takes its time. Calls that write raise LeaseLost if the worker no longer holds the run.
+All executors pass the tests in tests/execution/executors/contract.py.
 
 Executors are in a higher app: settings.EXECUTORS names their classes.
 """
@@ -85,6 +87,10 @@ class Executor(ABC):
 
     @abstractmethod
     def kill(self, run: Run, worker: Worker) -> None: ...
+
+    def abandon(self, run: Run, worker: Worker) -> None:
+        """By default, asks the work to stop."""
+        self.stop(run, worker)
 
     @abstractmethod
     def latest_checkpoint(self, run: Run) -> Checkpoint | None:

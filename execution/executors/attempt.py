@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ SIGNALLED_CODES = frozenset({129, 130, 137, 143})
 
 # Launchers that this process started and has to wait for, so that none stays a zombie.
 _launchers: list[subprocess.Popen[bytes]] = []
+_launchers_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class Attempt:
                 stderr=log,
                 start_new_session=True,
             )
-        _launchers.append(process)
+        with _launchers_lock:
+            _launchers.append(process)
 
     # --- observing ---------------------------------------------------------------------------
 
@@ -285,7 +288,8 @@ def forget(run_id: str) -> None:
 
 
 def _reap_launchers() -> None:
-    _launchers[:] = [process for process in _launchers if process.poll() is None]
+    with _launchers_lock:
+        _launchers[:] = [process for process in _launchers if process.poll() is None]
 
 
 def _live_process(path: Path) -> psutil.Process | None:

@@ -317,8 +317,9 @@ class ProcessExecutor(CheckpointExecutor):
         attempt = Attempt.of(run)
         if attempt.is_launched:
             attempt.terminate()
-        else:
-            self._end_earlier_attempts(run, worker)
+
+    def abandon(self, run: Run, worker: Worker) -> None:
+        self._end_earlier_attempts(run, worker)
 
     def kill(self, run: Run, worker: Worker) -> None:
         Attempt.of(run).kill()

@@ -622,6 +622,56 @@ def test_heartbeat_keeps_the_lease_during_a_long_poll(settings):
     assert run.status == RunStatus.RUNNING
 
 
+class Copying(ProcessExecutor):
+    """Copies for as long as a test wants, as an executor with a large checkpoint does, when it has
+    seen the run of this name working."""
+
+    def __init__(self, name):
+        self.name = name
+        self.copying = threading.Event()
+        self.resume = threading.Event()
+
+    def poll(self, run, worker):
+        work = super().poll(run, worker)
+        if run.name == self.name and run.step >= 3 and not self.resume.is_set():
+            self.copying.set()
+            assert self.resume.wait(timeout=60)
+        return work
+
+
+@with_threads
+@pytest.mark.parametrize("stopped", ["other", "copying"])
+def test_slow_copy_delays_no_stop(stopped):
+    executor = Copying("copying")
+    loop = WorkerLoop(name="one", slots=2, executors={"process": executor}, tick_seconds=0.01)
+    runs = {name: process_run(name=name) for name in ("copying", "other")}
+    run = runs[stopped]
+
+    def stop():
+        try:
+            assert executor.copying.wait(timeout=60)
+            wait_until(lambda: at_step(runs["other"], 3))
+            process = Attempt.of(run).process()
+            cancel_run(run, by=None, wait_seconds=0)
+            wait_until(lambda: not lives(process))
+            was_copying = not executor.resume.is_set()
+            if stopped == "other":
+                wait_until(lambda: over(run))
+            executor.resume.set()
+            wait_until(lambda: over(run))
+            return was_copying
+        finally:
+            executor.resume.set()
+            loop.stopping.set()
+
+    [nothing, was_copying] = in_parallel(lambda: loop.run(stop_work=True), stop)
+
+    assert nothing is None
+    assert was_copying is True
+    assert run.status == RunStatus.CANCELLED
+    assert run.artifacts.kept_at_cancel().get().step == run.step
+
+
 @with_threads
 def test_replaced_worker_leaves_its_runs_to_the_new_one(settings):
     settings.WORKER_LEASE_SECONDS = 0.4

@@ -195,7 +195,7 @@ class ExecutorContract:
         assert fresh(run).attempt == 2
         assert done == list(range(1, len(done) + 1))
 
-    def test_stop_before_the_next_attempt_keeps_what_the_earlier_one_saved(self, executor, run):
+    def test_abandoning_the_next_attempt_keeps_what_the_earlier_one_saved(self, executor, run):
         run.hyperparameters = self.LONG
         run.save()
         self.start(executor, run)
@@ -207,7 +207,7 @@ class ExecutorContract:
         run.request_stop(StopKind.CANCEL, by=None)
         run.take_over(worker, "Its worker died.")
 
-        executor.stop(fresh(run), worker)
+        executor.abandon(fresh(run), worker)
 
         current = fresh(run)
         kept = executor.keep_checkpoint(current, executor.latest_checkpoint(current))

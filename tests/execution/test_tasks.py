@@ -1,0 +1,69 @@
+"""Threads for the work of runs."""
+
+import threading
+
+import pytest
+
+from execution.tasks import InlineTasks, ThreadedTasks
+
+
+@pytest.fixture
+def tasks():
+    tasks = ThreadedTasks(max_threads=2)
+    yield tasks
+    assert tasks.wait(seconds=60)
+    tasks.close()
+    tasks.raise_error()
+
+
+def test_inline_work_is_done_when_start_returns():
+    done = []
+
+    assert InlineTasks().start("a", lambda: done.append("a"))
+
+    assert done == ["a"]
+
+
+def test_slow_work_does_not_delay_that_of_another_key(tasks):
+    resume, done = threading.Event(), threading.Event()
+    tasks.start("slow", lambda: resume.wait(timeout=60))
+
+    tasks.start("quick", done.set)
+
+    assert done.wait(timeout=60)
+    resume.set()
+
+
+def test_work_is_not_started_while_that_of_its_key_is_not_done(tasks):
+    resume = threading.Event()
+    tasks.start("a", lambda: resume.wait(timeout=60))
+
+    assert not tasks.start("a", lambda: pytest.fail("started"))
+    assert not tasks.wait(seconds=0)
+
+    resume.set()
+    assert tasks.wait(seconds=60)
+    assert tasks.start("a", lambda: None)
+
+
+def test_more_work_than_threads_is_all_done(tasks):
+    done = []
+
+    for number in range(20):
+        tasks.start(str(number), lambda number=number: done.append(number))
+
+    assert tasks.wait(seconds=60)
+    assert sorted(done) == list(range(20))
+
+
+def test_error_of_work_is_raised_once_for_the_caller(tasks):
+    def fail():
+        raise ValueError("broken")
+
+    tasks.start("a", fail)
+    tasks.wait(seconds=60)
+
+    with pytest.raises(ValueError, match="broken"):
+        tasks.raise_error()
+    tasks.raise_error()
+    assert tasks.start("a", lambda: None)
