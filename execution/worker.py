@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.conf import settings
@@ -31,6 +31,7 @@ from execution import devices
 from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.scheduling import claim
+from execution.stalls import stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
 from runs import actions, unmanaged
 from runs.executors import CannotStart, Executor, WorkState, WorkStatus
@@ -324,6 +325,7 @@ class WorkerLoop:
 
     def _advance(self, run: Run) -> None:
         executor = self._executor(run)
+        polled_at = timezone.now()
         work = self._poll_or_start(run, executor)
         if work.state is not WorkState.WORKING:
             self._working.discard(run.pk)
@@ -331,8 +333,12 @@ class WorkerLoop:
             actions.settle(run, work, worker=self.worker)
             return
         self._working.add(run.pk)
+        if run.attempt_started_at is None:
+            run.change(attempt_started_at=timezone.now())
         if run.stop_requested_at is not None:
             self._request_stop(run)
+        else:
+            self._stop_if_stalled(run, executor, polled_at)
 
     def _poll_or_start(self, run: Run, executor: Executor) -> WorkStatus:
         """The work's status; starts the work if it is absent."""
@@ -358,6 +364,12 @@ class WorkerLoop:
             executor.kill(run, self.worker)
         else:
             executor.stop(run, self.worker)
+
+    def _stop_if_stalled(self, run: Run, executor: Executor, polled_at: datetime) -> None:
+        reason = stall(run, polled_at)
+        if reason:
+            executor.diagnose(run, self.worker)
+            actions.stop_stalled(run, reason, worker=self.worker)
 
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None

@@ -140,6 +140,8 @@ def summarized(*, late: str = "0") -> str:
                 THEN least(1, reached::float8 / run.total_steps)
                 ELSE run.progress
             END,
+            stepped_at =
+                CASE WHEN reached > run.step THEN statement_timestamp() ELSE run.stepped_at END,
             reported_at = statement_timestamp(),
             updated_at = statement_timestamp()
         FROM (

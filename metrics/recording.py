@@ -82,7 +82,15 @@ def record_metrics(run: Run, points: Sequence[Point]) -> None:
     if points:
         record_points(run.pk, Points.of(points))
         run.refresh_from_db(
-            fields=["metrics", "gpu_utilization", "step", "progress", "reported_at", "updated_at"]
+            fields=[
+                "metrics",
+                "gpu_utilization",
+                "step",
+                "progress",
+                "reported_at",
+                "stepped_at",
+                "updated_at",
+            ]
         )
 
 

@@ -18,7 +18,7 @@ from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
 from runs.checkpoint import Checkpoint, CheckpointGone
 from runs.executors import WorkState, WorkStatus, executor_of
-from runs.models import EventKind, FailureKind, Recipe, Run, StopKind, Worker
+from runs.models import EventKind, FailureKind, Recipe, Run, StallAction, StopKind, Worker
 from runs.status import InvalidTransition, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -292,6 +292,8 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         code = work.exit_code
         if finished:
             locked.transition(RunStatus.COMPLETED, progress=1.0, exit_code=code)
+        elif locked.stop_kind == StopKind.STALLED:
+            _end_stalled(locked, latest, exit_code=code)
         elif locked.stop_requested_at is not None:
             finish_cancel(locked, latest, exit_code=code)
         elif work.state is WorkState.FAILED:
@@ -310,6 +312,32 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         executor_of(locked).forget(locked)
 
 
+def stop_stalled(run: Run, reason: str, *, worker: Worker) -> None:
+    """Ask ``worker``'s run to stop because it no longer advances. Raises LeaseLost."""
+    with transaction.atomic():
+        locked = Run.objects.lock_held_by(worker, run.pk)
+        if locked.stop_requested_at is None:
+            locked.change(status_reason=reason)
+            locked.request_stop(StopKind.STALLED, by=None)
+    logger.warning("run %s has stalled: %s", run.pk, reason)
+
+
+def _end_stalled(run: Run, latest: Checkpoint | None, *, exit_code: int | None) -> None:
+    """Restart a run that was stopped because it had stalled, or end it, as its recipe says."""
+    reason = run.status_reason
+    if run.recipe is not None and run.recipe.stall_action == StallAction.RESTART:
+        run.recover(
+            reason,
+            checkpoint_step=None if latest is None else latest.step,
+            failure_kind=FailureKind.STALLED,
+            exit_code=exit_code,
+        )
+    else:
+        run.transition(
+            RunStatus.FAILED, reason=reason, exit_code=exit_code, failure_kind=FailureKind.STALLED
+        )
+
+
 def _kind(work: WorkStatus) -> str:
     """The kind of failure of work that has failed or died, also if its executor does not tell."""
     if work.failure_kind:
@@ -321,7 +349,7 @@ def _kind(work: WorkStatus) -> str:
 
 def reap(run: Run, reason: str, *, by: Worker) -> None:
     """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
-    if run.stop_requested_at is None:
+    if run.stop_kind != StopKind.CANCEL:
         run.continue_elsewhere(reason)
     elif executor_of(run).in_database:
         finish_cancel(run, None)

@@ -15,6 +15,7 @@ runs it holds. Every call is idempotent.
 - ``kill`` ends the work immediately; ``poll`` then returns STOPPED or DIED.
 - ``abandon`` is called instead of ``start`` when the current attempt is not to be started: it
   cleans up after earlier attempts, as ``start`` does.
+- ``diagnose`` stores as an artifact what shows why the work does not advance; it works on.
 - ``latest_checkpoint`` returns the run's newest checkpoint whose stored bytes are intact.
 - ``keep_checkpoint`` marks the checkpoint that a cancelled run keeps, after the work has ended.
 - ``forget`` frees this host's resources of a run that has ended.
@@ -103,7 +104,10 @@ class Executor(ABC):
         Returns the kept checkpoint, or None.
         """
 
-    def forget(self, run: Run) -> None:  # noqa: B027  optional
+    def diagnose(self, run: Run, worker: Worker) -> None:  # noqa: B027  optional
+        """Does nothing by default."""
+
+    def forget(self, run: Run) -> None:  # noqa: B027
         """Does nothing by default."""
 
     def tidy(self) -> None:  # noqa: B027

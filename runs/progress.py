@@ -1,5 +1,7 @@
 """A run's progress, as its training reports it."""
 
+from django.utils import timezone
+
 from runs.models import Run
 
 
@@ -20,4 +22,5 @@ def set_back(run: Run, *, step: int) -> None:
 
 def _set(run: Run, step: int, total_steps: int | None) -> None:
     share = min(1.0, step / total_steps) if total_steps else run.progress
-    run.change(step=step, total_steps=total_steps, progress=share)
+    stepped_at = timezone.now() if step > run.step else run.stepped_at
+    run.change(step=step, total_steps=total_steps, progress=share, stepped_at=stepped_at)

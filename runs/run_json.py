@@ -16,7 +16,7 @@ from django.http import Http404
 from core.database import Statement
 from core.json_field import rewritten
 from runs.models import Run
-from runs.silence import silent_since
+from runs.silence import is_at_work, silent_since
 from runs.status import RunStatus
 
 # The fields of RunSummarySerializer and RunDetailSerializer.
@@ -29,7 +29,7 @@ DETAIL: Final = f"""
     {SUMMARY}, project_version, hyperparameters::text AS hyperparameters, gpu_type, gpu_count,
     devices, resumed_from_id AS resumed_from, start_step, gpu_utilization, log_count, status_reason,
     failure_kind, exit_code, stop_requested_at, attempt, restart_count, max_restarts,
-    worker_id AS worker, queued_at, reported_at, deleted_at
+    worker_id AS worker, queued_at, attempt_started_at, reported_at, stepped_at, deleted_at
 """
 JSON_COLUMNS: Final = ("tags", "metrics", "hyperparameters")
 WITH_NUMBERS: Final = frozenset({"metrics", "hyperparameters"})  # of any size: see rewritten
@@ -72,7 +72,9 @@ def _detail(project_id: str, run_id: str) -> dict[str, Any] | None:
         return None
     run["resources"] = {"gpu_type": run.pop("gpu_type"), "gpu_count": run.pop("gpu_count")}
     status = run["status"]
-    run["silent_since"] = silent_since(run["recipe"], status, run["reported_at"])
+    started_at = run["attempt_started_at"]
+    at_work = is_at_work(status, run["recipe"], started_at)
+    run["silent_since"] = silent_since(run["reported_at"], started_at) if at_work else None
     run["cancelled_at"] = run["finished_at"] if status == RunStatus.CANCELLED else None
     return _prepared(run)
 

@@ -60,6 +60,9 @@ class RecipeSerializer(StrictModelSerializer):
             "gpu_type",
             "gpu_count",
             "stop_grace_seconds",
+            "stall_silence_seconds",
+            "stall_step_seconds",
+            "stall_action",
             "max_restarts",
             "is_default",
         )
@@ -147,7 +150,7 @@ class RunDetailSerializer(RunSummarySerializer):
     silent_since = serializers.DateTimeField(
         allow_null=True,
         read_only=True,
-        help_text="When an unmanaged run last reported, if it has stopped reporting.",
+        help_text="When the training last reported anything, if that is too long ago.",
     )
     worker = StrictCharField(source="worker_id", allow_null=True, read_only=True)
     failure_kind = FailureKindField(help_text="Why the run failed; blank unless it has failed.")
@@ -177,7 +180,9 @@ class RunDetailSerializer(RunSummarySerializer):
             "max_restarts",
             "worker",
             "queued_at",
+            "attempt_started_at",
             "reported_at",
+            "stepped_at",
             "silent_since",
             "deleted_at",
             "cancelled_at",

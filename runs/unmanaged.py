@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from core.text import MAX_NAME_LENGTH, truncate
 from projects.models import Project
-from runs.models import MAX_ATTEMPT, EventKind, Run, RunQuerySet
+from runs.models import MAX_ATTEMPT, EventKind, FailureKind, Run, RunQuerySet
 from runs.status import TERMINAL, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -127,6 +127,7 @@ def _mark_as_lost(run: Run) -> None:
         kind=EventKind.LOST,
         reason=_("Lost: it has not reported for %(minutes)d minutes.")
         % {"minutes": silence.total_seconds() // 60},
+        failure_kind=FailureKind.STALLED,
         lost_at=Now(),
     )
 

@@ -282,8 +282,8 @@ GPU_VARIABLES = env.list("TRAINHUB_GPU_VARIABLES", default=["CUDA_VISIBLE_DEVICE
 HOST_METRICS_SECONDS = env.float("TRAINHUB_HOST_METRICS_SECONDS", default=10.0)
 # How long the cancel endpoint waits for a worker to stop a run before it returns 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
-# An unmanaged run that has not reported for this long is shown as silent, and later as lost.
-UNMANAGED_SILENT_SECONDS = env.float("TRAINHUB_UNMANAGED_SILENT_SECONDS", default=120.0)
+# A run that has not reported for this long is shown as silent; an unmanaged one later as lost.
+SILENT_SECONDS = env.float("TRAINHUB_SILENT_SECONDS", default=120.0)
 UNMANAGED_LOST_SECONDS = env.float("TRAINHUB_UNMANAGED_LOST_SECONDS", default=7200.0)
 # Log searches that take longer are aborted with an error.
 SEARCH_TIMEOUT_SECONDS = env.float("TRAINHUB_SEARCH_TIMEOUT_SECONDS", default=10.0)

@@ -13,6 +13,7 @@ nothing is ingested twice or skipped. Large files are copied first, without the 
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 from contextlib import suppress
@@ -24,12 +25,13 @@ from django.utils.translation import gettext as _
 
 from accounts.open_mode import is_open
 from accounts.tokens import issue_token, revoke_tokens
-from artifacts import storing
+from artifacts import storing, uploads
 from artifacts.blobs import StoredFile
 from artifacts.models import Artifact
 from artifacts.storage import Source as Bytes
 from artifacts.storing import Origin
 from artifacts.tar_stream import Changed
+from core.exceptions import DomainError
 from execution.executor_state import AttemptNotes, ExecutorState
 from execution.executors import attempt as attempts
 from execution.executors import evaluation, failure
@@ -40,6 +42,7 @@ from execution.executors.declarations import MAX_DECLARED, declared_in
 from execution.executors.metric_lines import Problem, metric_report
 from execution.executors.other_files import store_others
 from execution.executors.process_inputs import Source, command_of, environment_of, source_of
+from execution.executors.stacks import stacks_of
 from execution.executors.streams import next_entries
 from execution.executors.text_lines import read_whole_lines
 from execution.outputs import (
@@ -323,6 +326,27 @@ class ProcessExecutor(CheckpointExecutor):
 
     def kill(self, run: Run, worker: Worker) -> None:
         Attempt.of(run).kill()
+
+    def diagnose(self, run: Run, worker: Worker) -> None:
+        """Store the stacks of its processes."""
+        stacks = stacks_of(Attempt.of(run).tree())
+        path = f"stalled/attempt-{run.attempt}.txt"
+        try:
+            artifact, _is_new = uploads.store(run, path, io.BytesIO(stacks.encode()))
+            line = Line.new(
+                _("The stacks of its processes are in %(path)s (%(id)s).")
+                % {"path": path, "id": artifact.pk},
+                LogLevel.WARNING,
+                "trainhub",
+            )
+        except (OSError, DomainError) as error:
+            line = Line.new(
+                _("The stacks of its processes could not be stored: %(why)s") % {"why": error},
+                LogLevel.WARNING,
+                "trainhub",
+            )
+        with transaction.atomic():
+            appending.append_log(Run.objects.lock_held_by(worker, run.pk), [line])
 
     def forget(self, run: Run) -> None:
         attempts.forget(run.pk)

@@ -154,6 +154,9 @@ class RunAdmin(ReadOnlyAdmin):
                     "created_at",
                     "queued_at",
                     "started_at",
+                    "attempt_started_at",
+                    "reported_at",
+                    "stepped_at",
                     "finished_at",
                     "updated_at",
                 )

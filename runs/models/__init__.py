@@ -4,16 +4,9 @@ from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
 from runs.models.pool import GpuPool
-from runs.models.recipe import ExecutorName, Recipe
-from runs.models.run import (
-    MAX_ATTEMPT,
-    MAX_DATASET_LENGTH,
-    MAX_GPUS,
-    LeaseLost,
-    Run,
-    RunQuerySet,
-    StopKind,
-)
+from runs.models.recipe import ExecutorName, Recipe, StallAction
+from runs.models.run import MAX_ATTEMPT, MAX_DATASET_LENGTH, MAX_GPUS, Run, StopKind
+from runs.models.run_queryset import LeaseLost, RunQuerySet
 from runs.models.worker import Worker
 
 __all__ = [
@@ -31,6 +24,7 @@ __all__ = [
     "Run",
     "RunEvent",
     "RunQuerySet",
+    "StallAction",
     "StopKind",
     "Worker",
 ]

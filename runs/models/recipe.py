@@ -19,6 +19,11 @@ class ExecutorName(models.TextChoices):
     PROCESS = "process", _("Process on a worker's host")
 
 
+class StallAction(models.TextChoices):
+    RESTART = "restart", _("Restart from the checkpoint")
+    FAIL = "fail", _("Fail")
+
+
 def validate_environment(value: Any) -> None:
     """A flat JSON object of strings; names that begin with TRAINHUB_ are reserved."""
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
@@ -70,6 +75,29 @@ class Recipe(models.Model):
         _("grace period (s)"),
         default=10,
         help_text=_("How long a process may take to save its checkpoint when it is stopped."),
+    )
+    stall_silence_seconds = models.PositiveIntegerField(
+        _("longest silence (s)"),
+        default=0,
+        db_default=0,
+        help_text=_(
+            "A run that has printed and reported nothing for this long is stalled: its stacks are "
+            "stored and it is stopped. 0: no limit."
+        ),
+    )
+    stall_step_seconds = models.PositiveIntegerField(
+        _("longest step (s)"),
+        default=0,
+        db_default=0,
+        help_text=_("The same for a run whose step has not risen for this long. 0: no limit."),
+    )
+    stall_action = models.CharField(
+        _("when stalled"),
+        max_length=16,
+        choices=StallAction,
+        default=StallAction.RESTART,
+        db_default=StallAction.RESTART.value,
+        help_text=_("What happens after a stalled run was stopped, with its checkpoint if it can."),
     )
     max_restarts = models.PositiveSmallIntegerField(
         _("max restarts"),

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
-from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from accounts.permissions import sees_everything
 from accounts.tokens import revoke_tokens
 from core.ids import MAX_LENGTH, PublicIdField
 from core.json_field import JSONField
 from core.text import MAX_NAME_LENGTH, as_sentence
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
+from runs.models.run_queryset import RunQuerySet
 from runs.models.worker import Worker
-from runs.silence import silent_since
-from runs.status import ACTIVE, TERMINAL, InvalidTransition, RunStatus, sources
+from runs.silence import is_at_work, no_step_since, silent_since
+from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
 
 # Sorted, because the order of a set would change the migration every time.
 ENDS = sorted(status.value for status in TERMINAL)
@@ -38,73 +37,7 @@ MAX_DATASET_LENGTH = 1000
 
 class StopKind(models.TextChoices):
     CANCEL = "cancel", _("Cancel")
-
-
-class LeaseLost(Exception):
-    """The run is no longer this worker's: ended, or taken over by another."""
-
-
-class RunQuerySet(models.QuerySet["Run"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
-        """The runs that ``user`` may see. Until there are teams, every member sees every run."""
-        return self.all() if sees_everything(user) else self.none()
-
-    def queued(self) -> RunQuerySet:
-        return self.filter(status=RunStatus.QUEUED)
-
-    def running(self) -> RunQuerySet:
-        return self.filter(status=RunStatus.RUNNING)
-
-    def active(self) -> RunQuerySet:
-        return self.filter(status__in=ACTIVE)
-
-    def unclaimed(self) -> RunQuerySet:
-        """Waiting for a worker: queued, resumed, or left by a worker that died or stopped."""
-        return self.active().filter(worker=None).exclude(recipe=None)
-
-    def unmanaged(self) -> RunQuerySet:
-        """Runs whose scripts are not started by a worker, and report through the API."""
-        return self.filter(recipe=None)
-
-    def silent_for(self, seconds: float) -> RunQuerySet:
-        """Unmanaged runs in progress that have not reported for ``seconds``."""
-        threshold = Now() - timedelta(seconds=seconds)
-        return self.unmanaged().running().filter(reported_at__lt=threshold)
-
-    def reported_again(self) -> RunQuerySet:
-        """Unmanaged runs that have reported since they were marked as lost."""
-        return self.unmanaged().filter(status=RunStatus.FAILED, reported_at__gte=F("lost_at"))
-
-    def kept(self) -> RunQuerySet:
-        """Runs that are not in the trash."""
-        return self.filter(deleted_at=None)
-
-    def in_queue_order(self) -> RunQuerySet:
-        return self.order_by("-priority", "queued_at", "id")
-
-    def held_by(self, worker: Worker) -> RunQuerySet:
-        """The runs of this incarnation of ``worker``: a replaced predecessor holds none."""
-        return self.running().filter(worker=worker, worker__incarnation=worker.incarnation)
-
-    def lost(self) -> RunQuerySet:
-        """Runs in progress whose worker's lease has expired, by the database's clock."""
-        lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
-        return self.running().filter(worker__last_heartbeat__lt=Now() - lease)
-
-    def lock(self, pk: str) -> Run:
-        """Lock the run's row until the transaction ends. Raises Run.DoesNotExist."""
-        return (
-            self.select_related("recipe", "project", "worker")
-            .select_for_update(no_key=True, of=("self",))
-            .get(pk=pk)
-        )
-
-    def lock_held_by(self, worker: Worker, pk: str) -> Run:
-        """Like ``lock``, if ``worker`` still holds the run. Raises LeaseLost."""
-        try:
-            return self.held_by(worker).lock(pk)
-        except Run.DoesNotExist:
-            raise LeaseLost(pk) from None
+    STALLED = "stalled", _("Stalled")
 
 
 class Run(models.Model):
@@ -212,8 +145,12 @@ class Run(models.Model):
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    # When a worker started the current attempt; None before that.
+    attempt_started_at = models.DateTimeField(_("attempt started at"), null=True, blank=True)
     # When the training last reported anything: a metric, a log line, a param.
     reported_at = models.DateTimeField(_("last reported at"), null=True, blank=True)
+    # When its step last rose.
+    stepped_at = models.DateTimeField(_("last step at"), null=True, blank=True)
     # When an unmanaged run was marked as lost; None once it has reported again.
     lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
     # In the trash: not listed, and restorable.
@@ -300,7 +237,20 @@ class Run(models.Model):
     @property
     def silent_since(self) -> datetime | None:
         """See runs.silence."""
-        return silent_since(self.recipe_id, self.status, self.reported_at)
+        if self._is_at_work:
+            return silent_since(self.reported_at, self.attempt_started_at)
+        return None
+
+    @property
+    def no_step_since(self) -> datetime | None:
+        """See runs.silence."""
+        if self._is_at_work:
+            return no_step_since(self.stepped_at, self.attempt_started_at)
+        return None
+
+    @property
+    def _is_at_work(self) -> bool:
+        return is_at_work(self.status, self.recipe_id, self.attempt_started_at)
 
     @property
     def is_stopping(self) -> bool:
@@ -426,7 +376,7 @@ class Run(models.Model):
             self.note(EventKind.CLAIMED, worker=worker)
 
     def request_stop(self, kind: StopKind, *, by: User | None) -> None:
-        """Request that the run stop. Idempotent.
+        """Request that the run stop. Idempotent; a cancel overrides a stop because of a stall.
 
         Raises InvalidTransition if the run has ended.
         """
@@ -437,10 +387,8 @@ class Run(models.Model):
                     _t("The run has ended (%(status)s): it cannot be stopped.")
                     % {"status": current.get_status_display()}
                 )
-            if current.stop_requested_at is None:
-                Run.objects.filter(pk=self.pk).update(
-                    stop_kind=kind, stop_requested_at=Now(), updated_at=Now()
-                )
+            if current.stop_kind in {"", StopKind.STALLED} and current.stop_kind != kind:
+                current.change(stop_kind=kind, stop_requested_at=Now())
                 current.note(EventKind.STOP_REQUESTED, reason=kind.value, by=by)
         self.refresh_from_db()
 
@@ -453,8 +401,9 @@ class Run(models.Model):
         with transaction.atomic():
             current = Run.objects.lock_held_by(worker, self.pk)
             current.note(EventKind.RELEASED, worker=worker)
-            attempt = current.attempt + 1 if next_attempt else current.attempt
-            current.change(worker=None, attempt=attempt, devices=[])
+            current.change(worker=None, devices=[])
+            if next_attempt:
+                current.change(attempt=current.attempt + 1, attempt_started_at=None)
 
     def recover(
         self,
@@ -500,7 +449,16 @@ class Run(models.Model):
     def _next_attempt(self, worker: Worker | None, reason: str, **fields: Any) -> None:
         previous_worker = self.worker
         if self.attempt >= MAX_ATTEMPT:
-            self.transition(RunStatus.FAILED, reason=reason)
+            self.transition(RunStatus.FAILED, reason=reason, failure_kind=FailureKind.WORKER_LOST)
             return
-        self.change(attempt=self.attempt + 1, worker=worker, devices=[], **fields)
+        if self.stop_kind == StopKind.STALLED:
+            fields.update(stop_kind="", stop_requested_at=None)
+        self.change(
+            attempt=self.attempt + 1,
+            attempt_started_at=None,
+            worker=worker,
+            devices=[],
+            status_reason="",
+            **fields,
+        )
         self.note(EventKind.RECOVERED, reason=reason, worker=previous_worker)

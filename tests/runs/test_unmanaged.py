@@ -159,15 +159,6 @@ def fresh(run: Run) -> Run:
     return Run.objects.get(pk=run.pk)
 
 
-def test_run_is_silent_after_the_configured_time(settings: Settings):
-    settings.UNMANAGED_SILENT_SECONDS = 60
-
-    assert silent(30).silent_since is None
-    assert (run := silent(90)).silent_since == run.reported_at
-    assert silent(90, status=RunStatus.COMPLETED).silent_since is None
-    assert silent(90, recipe=Recipe.objects.get(name="simulated")).silent_since is None
-
-
 def test_run_that_is_silent_for_too_long_is_marked_as_lost(settings: Settings):
     settings.UNMANAGED_LOST_SECONDS = 600
     lost, other = silent(601), silent(599)

@@ -1,0 +1,86 @@
+"""Queries of runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import models
+from django.db.models import F
+from django.db.models.functions import Now
+
+from accounts.permissions import sees_everything
+from runs.status import ACTIVE, RunStatus
+
+if TYPE_CHECKING:
+    from runs.models.run import Run
+    from runs.models.worker import Worker
+
+
+class LeaseLost(Exception):
+    """The run is no longer this worker's: ended, or taken over by another."""
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
+        """The runs that ``user`` may see. Until there are teams, every member sees every run."""
+        return self.all() if sees_everything(user) else self.none()
+
+    def queued(self) -> RunQuerySet:
+        return self.filter(status=RunStatus.QUEUED)
+
+    def running(self) -> RunQuerySet:
+        return self.filter(status=RunStatus.RUNNING)
+
+    def active(self) -> RunQuerySet:
+        return self.filter(status__in=ACTIVE)
+
+    def unclaimed(self) -> RunQuerySet:
+        """Waiting for a worker: queued, resumed, or left by a worker that died or stopped."""
+        return self.active().filter(worker=None).exclude(recipe=None)
+
+    def unmanaged(self) -> RunQuerySet:
+        """Runs whose scripts are not started by a worker, and report through the API."""
+        return self.filter(recipe=None)
+
+    def silent_for(self, seconds: float) -> RunQuerySet:
+        """Unmanaged runs in progress that have not reported for ``seconds``."""
+        threshold = Now() - timedelta(seconds=seconds)
+        return self.unmanaged().running().filter(reported_at__lt=threshold)
+
+    def reported_again(self) -> RunQuerySet:
+        """Unmanaged runs that have reported since they were marked as lost."""
+        return self.unmanaged().filter(status=RunStatus.FAILED, reported_at__gte=F("lost_at"))
+
+    def kept(self) -> RunQuerySet:
+        """Runs that are not in the trash."""
+        return self.filter(deleted_at=None)
+
+    def in_queue_order(self) -> RunQuerySet:
+        return self.order_by("-priority", "queued_at", "id")
+
+    def held_by(self, worker: Worker) -> RunQuerySet:
+        """The runs of this incarnation of ``worker``: a replaced predecessor holds none."""
+        return self.running().filter(worker=worker, worker__incarnation=worker.incarnation)
+
+    def lost(self) -> RunQuerySet:
+        """Runs in progress whose worker's lease has expired, by the database's clock."""
+        lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
+        return self.running().filter(worker__last_heartbeat__lt=Now() - lease)
+
+    def lock(self, pk: str) -> Run:
+        """Lock the run's row until the transaction ends. Raises Run.DoesNotExist."""
+        return (
+            self.select_related("recipe", "project", "worker")
+            .select_for_update(no_key=True, of=("self",))
+            .get(pk=pk)
+        )
+
+    def lock_held_by(self, worker: Worker, pk: str) -> Run:
+        """Like ``lock``, if ``worker`` still holds the run. Raises LeaseLost."""
+        try:
+            return self.held_by(worker).lock(pk)
+        except self.model.DoesNotExist:
+            raise LeaseLost(pk) from None
