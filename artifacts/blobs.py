@@ -8,6 +8,7 @@ from django.conf import settings
 
 from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType
 from artifacts.storage import HashingFile, Source, artifact_storage
+from artifacts.storage_errors import storage_errors
 from runs.models import Run
 
 
@@ -33,10 +34,12 @@ def put(
 
     Bytes are written before their row, so a row never refers to incomplete bytes. A crash in
     between leaves bytes without a row: the next attempt overwrites them, except for those of an
-    upload, which are stored under ``stored_as`` and tracked as UnreferencedBlob.
+    upload, which are stored under ``stored_as`` and tracked as UnreferencedBlob. Raises
+    StorageError.
     """
     source = HashingFile(content)
-    artifact_storage().save(storage_key(run, type, file, stored_as), source)
+    with storage_errors(source):
+        artifact_storage().save(storage_key(run, type, file, stored_as), source)
     return StoredFile(file, source.byte_count, source.sha256, stored_as)
 
 

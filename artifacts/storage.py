@@ -101,6 +101,7 @@ class HashingFile(BytesFile):
         self._source = source
         self._hash = hashlib.sha256()
         self.byte_count = 0
+        self.error: Exception | None = None  # that the source has raised
 
     @property
     def sha256(self) -> str:
@@ -110,7 +111,11 @@ class HashingFile(BytesFile):
         return False
 
     def read(self, size: int | None = -1) -> bytes:
-        chunk = self._source.read(-1 if size is None else size)
+        try:
+            chunk = self._source.read(-1 if size is None else size)
+        except Exception as error:
+            self.error = error
+            raise
         self._hash.update(chunk)
         self.byte_count += len(chunk)
         return chunk

@@ -11,6 +11,7 @@ from typing import ClassVar
 from django.utils.functional import Promise
 from drf_standardized_errors.handler import ExceptionHandler as StandardizedExceptionHandler
 from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.response import Response
 
 
 class DomainError(Exception):
@@ -18,6 +19,7 @@ class DomainError(Exception):
 
     code: ClassVar[str] = "conflict"
     status_code: ClassVar[int] = 409
+    retry_seconds: ClassVar[int | None] = None  # when the caller may try again, if that may help
 
     def __init__(self, message: str | Promise, *, attr: str | None = None) -> None:
         super().__init__(message)
@@ -40,6 +42,11 @@ class ExceptionHandler(StandardizedExceptionHandler):
             return _as_api_exception(exc)
         return super().convert_known_exceptions(exc)
 
+    def report_exception(self, exc: APIException, response: Response) -> None:
+        """Without a traceback for a domain error, e.g. a full disk: Django logs a line."""
+        if not isinstance(self.exc, DomainError):
+            super().report_exception(exc, response)
+
 
 def _as_api_exception(error: DomainError) -> APIException:
     if error.attr:
@@ -47,4 +54,6 @@ def _as_api_exception(error: DomainError) -> APIException:
         return ValidationError(detail, code=error.code)
     exception = APIException(str(error.message), code=error.code)
     exception.status_code = error.status_code
+    if error.retry_seconds is not None:
+        exception.wait = error.retry_seconds  # type: ignore[attr-defined]
     return exception

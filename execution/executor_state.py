@@ -24,6 +24,14 @@ class BarNote(TypedDict):
     text: str
 
 
+class UnstoredNote(TypedDict):
+    """Why the training's files are not being stored for now."""
+
+    reason: str
+    failures: int
+    retry_at: float  # Unix seconds
+
+
 class AttemptNotes(TypedDict, total=False):
     """How far the files of a process's attempt have been ingested."""
 
@@ -37,6 +45,7 @@ class AttemptNotes(TypedDict, total=False):
     # Path → size in bytes, st_mtime_ns and number of files, as last ingested.
     checkpoints: dict[str, list[int]]
     others: bool  # whether the files next to the checkpoints have been stored
+    unstored: UnstoredNote
     declared: dict[str, int | None]  # path of a checkpoint declared in metrics.jsonl → step
 
 

@@ -26,15 +26,17 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from core.exceptions import DomainError
 from core.log_context import log_context
 from execution import devices
 from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
+from execution.pauses import Pauses
 from execution.scheduling import claim
 from execution.stalls import stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
 from runs import actions, unmanaged
-from runs.executors import CannotStart, Executor, WorkState, WorkStatus
+from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
 from runs.models import EventKind, LeaseLost, Run, Worker
 
@@ -78,6 +80,7 @@ class WorkerLoop:
         self.device_source = devices.device_source() if device_source is None else device_source
         self.stopping = threading.Event()
         self.tasks: Tasks = InlineTasks()
+        self._pauses = Pauses()  # of runs that could not be advanced
         self._working: set[str] = set()  # runs whose work was last seen working
         self._stop_sent_at: dict[str, float] = {}  # run -> monotonic seconds
         self._next_tidy = 0.0
@@ -127,9 +130,11 @@ class WorkerLoop:
             self._start_advancing(run)
 
     def _start_advancing(self, run: Run) -> None:
-        if self.tasks.start(run.pk, partial(self.advance, run)):
+        is_paused = self._pauses.is_paused(run.pk)
+        if not is_paused and self.tasks.start(run.pk, partial(self.advance, run)):
             return
-        # The run's last pass is not done: for one, it copies a checkpoint. Its stop does not wait.
+        # The run's last pass has failed or is not done: for one, it copies a checkpoint. Its stop
+        # does not wait.
         if run.stop_requested_at is not None and run.pk in self._working:
             self.tasks.start(f"stop {run.pk}", partial(self._request_stop, run))
 
@@ -253,6 +258,7 @@ class WorkerLoop:
             work = executor.poll(run, self.worker)
             if work.state is WorkState.WORKING:
                 (executor.kill if late else executor.stop)(run, self.worker)
+            if work.state in {WorkState.WORKING, WorkState.STORING}:
                 return
             if (
                 work.state in {WorkState.FINISHED, WorkState.FAILED}
@@ -308,25 +314,54 @@ class WorkerLoop:
         """Poll the run's work, start it if necessary, stop it if requested, settle it if ended."""
         with self._isolating_errors(run):
             self._advance(run)
+            reason = self._pauses.succeeded(run.pk)
+            if reason is not None:
+                self._clear_fault(run, reason)
 
     @contextmanager
     def _isolating_errors(self, run: Run) -> Iterator[None]:
-        """Log an error of one run (a full disk, unreachable storage), so that it does not stop the
-        others; the next pass retries it. A lost database connection does stop the loop."""
-        with log_context(run=run.pk, worker=self.name):
+        """Log an error of one run (a full disk, unreachable storage) and note it on the run, so
+        that it does not stop the others; a later pass retries it. A lost database connection does
+        stop the loop."""
+        with log_context(run=run.pk, worker=self.name), self._ignoring_lost_lease(run):
             try:
                 yield
-            except LeaseLost:
-                logger.info("run %s is no longer this worker's", run.pk)
-            except (OperationalError, InterfaceError):
+            except (LeaseLost, OperationalError, InterfaceError):
                 raise
-            except Exception:
+            except DomainError as error:  # e.g. a full disk
+                logger.warning("run %s could not be advanced: %s", run.pk, error)
+                self._note_fault(run, str(error))
+            except Exception as error:
                 logger.exception("run %s could not be advanced", run.pk)
+                self._note_fault(run, f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def _ignoring_lost_lease(self, run: Run) -> Iterator[None]:
+        try:
+            yield
+        except LeaseLost:
+            logger.info("run %s is no longer this worker's", run.pk)
+
+    def _note_fault(self, run: Run, why: str) -> None:
+        reason = _("Its worker met an error and tries again: %(why)s") % {"why": why}
+        if self._pauses.failed(run.pk, reason):
+            with transaction.atomic():
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                locked.change(status_reason=reason)
+                locked.note(EventKind.FAULT, reason=reason, worker=self.worker)
+
+    def _clear_fault(self, run: Run, reason: str) -> None:
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(self.worker, run.pk)
+            if locked.status_reason == reason:
+                locked.change(status_reason="")
 
     def _advance(self, run: Run) -> None:
         executor = self._executor(run)
         polled_at = timezone.now()
         work = self._poll_or_start(run, executor)
+        if work.state is WorkState.STORING:
+            return
         if work.state is not WorkState.WORKING:
             self._working.discard(run.pk)
             self._stop_sent_at.pop(run.pk, None)
@@ -345,11 +380,13 @@ class WorkerLoop:
         work = executor.poll(run, self.worker)
         if work.state is not WorkState.ABSENT:
             return work
-        if run.stop_requested_at is not None:
-            executor.abandon(run, self.worker)
-            return WorkStatus(WorkState.STOPPED)
         try:
+            if run.stop_requested_at is not None:
+                executor.abandon(run, self.worker)
+                return WorkStatus(WorkState.STOPPED)
             executor.start(run, self.worker)
+        except Postponed:
+            return WorkStatus(WorkState.STORING)
         except CannotStart as error:
             return WorkStatus(WorkState.FAILED, reason=str(error))
         return executor.poll(run, self.worker)

@@ -9,12 +9,13 @@ runs it holds. Every call is idempotent.
   current attempt was never started.
 - ``start`` starts the current attempt, from the latest sound checkpoint or from scratch. First it
   kills processes of earlier attempts on this host, ingests their output and deletes the points
-  after the checkpoint. Raises CannotStart.
+  after the checkpoint. Raises CannotStart, and Postponed if the output of an earlier attempt cannot
+  be stored yet.
 - ``stop`` asks the work to save a checkpoint and end. It returns immediately; ``poll`` reports when
   the work has ended. The worker enforces the deadline by calling ``kill``.
 - ``kill`` ends the work immediately; ``poll`` then returns STOPPED or DIED.
 - ``abandon`` is called instead of ``start`` when the current attempt is not to be started: it
-  cleans up after earlier attempts, as ``start`` does.
+  cleans up after earlier attempts, as ``start`` does. Raises Postponed.
 - ``diagnose`` stores as an artifact what shows why the work does not advance; it works on.
 - ``latest_checkpoint`` returns the run's newest checkpoint whose stored bytes are intact.
 - ``keep_checkpoint`` marks the checkpoint that a cancelled run keeps, after the work has ended.
@@ -51,9 +52,14 @@ class CannotStart(Exception):
     """The work cannot be started, and a retry would fail too. The message is for the user."""
 
 
+class Postponed(Exception):
+    """It cannot be done for now, which the run's readers have been told: try again."""
+
+
 class WorkState(enum.Enum):
     ABSENT = enum.auto()  # the current attempt was never started
     WORKING = enum.auto()
+    STORING = enum.auto()  # ended, but not all of its files could be stored yet
     FINISHED = enum.auto()  # completed
     STOPPED = enum.auto()  # ended on request
     FAILED = enum.auto()  # ended with an error: a retry would fail too

@@ -26,10 +26,16 @@ STATUS: Final[dict[str, int]] = {
     "RESOURCE_CONFLICT": 409,
     "INTERNAL_ERROR": 500,
     "NOT_IMPLEMENTED": 501,
+    "TEMPORARILY_UNAVAILABLE": 503,
+    "RESOURCE_LIMIT_EXCEEDED": 507,
 }
 
 # TrainHub error code -> MLflow error code, for errors that MLflow clients handle specially.
-DOMAIN_CODES: Final[dict[str, str]] = {"already_exists": "RESOURCE_ALREADY_EXISTS"}
+DOMAIN_CODES: Final[dict[str, str]] = {
+    "already_exists": "RESOURCE_ALREADY_EXISTS",
+    "storage_full": "RESOURCE_LIMIT_EXCEEDED",
+    "storage_unavailable": "TEMPORARILY_UNAVAILABLE",
+}
 
 
 class MlflowError(Exception):

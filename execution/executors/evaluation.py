@@ -29,16 +29,22 @@ class _Invalid(Exception):
     """The message is for the user."""
 
 
+def is_new(directory: Path, notes: AttemptNotes) -> bool:
+    """Whether there is a file that was not ingested as it is now."""
+    try:
+        status = (directory / "evaluation.json").stat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and notes.get("evaluation") != status.st_mtime_ns
+
+
 def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> list[Line]:
     """Store the run's evaluation if its file has changed; return log lines about what is wrong with
-    it. Changes ``notes``. Call with the row locked."""
+    it. Changes ``notes``. Call with the row locked. Raises StorageError."""
+    if not is_new(directory, notes):
+        return []
     path = directory / "evaluation.json"
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return []
-    if not stat.S_ISREG(status.st_mode) or notes.get("evaluation") == status.st_mtime_ns:
-        return []
+    status = path.stat()
     try:
         content, problem = _checked(path.read_bytes())
     except (_Invalid, OSError) as error:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from artifacts import uploads
 from artifacts.kinds import ArtifactType
+from artifacts.storage_errors import StorageError
 from core.exceptions import DomainError
 from execution.executors.checkpoint_scan import Scan, readable
 from runs.models import Run
@@ -19,7 +20,10 @@ MAX_BYTES: Final = 1024**3  # of all of them
 
 
 def store_others(run: Run, folder: Path, found: Scan) -> list[str]:
-    """Store the files in ``folder`` that are no checkpoints. Returns what was left out and why."""
+    """Store the files in ``folder`` that are no checkpoints. Returns what was left out and why.
+
+    Raises StorageError.
+    """
     problems = [
         _("%(path)s is a link that cannot be followed.") % {"path": path}
         for path in found.skipped_links
@@ -39,6 +43,8 @@ def store_others(run: Run, folder: Path, found: Scan) -> list[str]:
                 uploads.store(run, f"{FOLDER}/{name}", content, type=ArtifactType.FILE)
         except FileNotFoundError:
             continue  # deleted by the training
+        except StorageError:
+            raise
         except (OSError, DomainError) as error:
             problems.append(
                 _("%(path)s is not kept: %(why)s") % {"path": name, "why": _reason(error)}

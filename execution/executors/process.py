@@ -29,10 +29,11 @@ from artifacts import storing, uploads
 from artifacts.blobs import StoredFile
 from artifacts.models import Artifact
 from artifacts.storage import Source as Bytes
+from artifacts.storage_errors import StorageError
 from artifacts.storing import Origin
 from artifacts.tar_stream import Changed
 from core.exceptions import DomainError
-from execution.executor_state import AttemptNotes, ExecutorState
+from execution.executor_state import AttemptNotes
 from execution.executors import attempt as attempts
 from execution.executors import evaluation, failure
 from execution.executors.attempt import Attempt, Ending
@@ -40,7 +41,9 @@ from execution.executors.checkpoint_executor import CheckpointExecutor
 from execution.executors.checkpoint_scan import FoundCheckpoint, Scan, Unfinished, scan
 from execution.executors.declarations import MAX_DECLARED, declared_in
 from execution.executors.metric_lines import Problem, metric_report
+from execution.executors.notes import notes_of, write_notes
 from execution.executors.other_files import store_others
+from execution.executors.postponement import NotStored, is_due, note_stored, store_or_postpone
 from execution.executors.process_inputs import Source, command_of, environment_of, source_of
 from execution.executors.stacks import stacks_of
 from execution.executors.streams import next_entries
@@ -58,7 +61,7 @@ from logs.models import LogLevel
 from metrics import recording
 from metrics.recording import TooManyMetrics
 from runs import progress
-from runs.executors import WorkState, WorkStatus
+from runs.executors import Postponed, WorkState, WorkStatus
 from runs.models import EventKind, Run, Worker
 from runs.models.encoding import DEFAULT_ENCODING
 
@@ -112,8 +115,9 @@ class ProcessExecutor(CheckpointExecutor):
         for attempt in Attempt.earlier_than(run):
             attempt.kill()
             ending = attempt.ending()
-            if ending is not None:  # None: could not be killed; ignore what it still writes
-                self._ingest(run, worker, attempt, ending)
+            # None: could not be killed; ignore what it still writes.
+            if ending is not None and not self._ingest(run, worker, attempt, ending):
+                raise Postponed
             shutil.rmtree(attempt.directory, ignore_errors=True)
 
     def _rewind(self, run: Run, worker: Worker, source: Source) -> None:
@@ -147,24 +151,32 @@ class ProcessExecutor(CheckpointExecutor):
     def poll(self, run: Run, worker: Worker) -> WorkStatus:
         attempt = Attempt.of(run)
         if not attempt.is_launched:
-            if _notes(run, attempt):
+            if notes_of(run, attempt):
                 # It ran on the host where this worker was before, which has its files.
                 return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
             return WorkStatus(WorkState.ABSENT)
         ending = attempt.ending()
         if ending is not None:
             attempt.kill_leftovers()
-        self._ingest(run, worker, attempt, ending)
+        is_stored = self._ingest(run, worker, attempt, ending)
         if ending is None:
             return WorkStatus(WorkState.WORKING)
+        if not is_stored:
+            return WorkStatus(WorkState.STORING)
         return self._status_at_end(run, attempt, ending)
 
-    def _ingest(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> None:
-        """Ingest new output; all of it if the attempt has ended."""
+    def _ingest(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> bool:
+        """Ingest new output; all of it if the attempt has ended. False if some of its files could
+        not be stored for now."""
         ended = ending is not None
         at_end = False
         while ended and not at_end:  # the last lines may declare checkpoints
             at_end = self._ingest_text(run, worker, attempt, ended=True)
+        unstored = notes_of(Run.objects.get(pk=run.pk), attempt).get("unstored")
+        if unstored is not None and not is_due(unstored):
+            if not ended:
+                self._ingest_text(run, worker, attempt, ended=False)
+            return False
         # List the checkpoints before the lines of a working process, so that what was reported
         # before a checkpoint was saved is ingested before it.
         found, checkpoints = self._new_checkpoints(run, attempt, ending)
@@ -172,12 +184,21 @@ class ProcessExecutor(CheckpointExecutor):
             at_end = self._ingest_text(run, worker, attempt, ended=False)
         while checkpoints and not at_end:
             at_end = self._ingest_text(run, worker, attempt, ended=False)
-        for checkpoint, damage in checkpoints:
-            self._ingest_checkpoint(run, worker, attempt, checkpoint, damage)
-        if ended:
-            self._ingest_others(run, worker, attempt, found)
-        if checkpoints or ended:
-            self._ingest_events(run, worker, at_end=ended)
+
+        def store() -> None:
+            for checkpoint, damage in checkpoints:
+                self._ingest_checkpoint(run, worker, attempt, checkpoint, damage)
+            self._ingest_evaluation(run, worker, attempt, ended=ended)
+            if ended:
+                self._ingest_others(run, worker, attempt, found)
+            if checkpoints or ended:
+                self._ingest_events(run, worker, at_end=ended)
+
+        if not store_or_postpone(run, worker, attempt, store):
+            return False
+        if unstored is not None:
+            note_stored(run, worker, attempt)
+        return True
 
     def _new_checkpoints(
         self, run: Run, attempt: Attempt, ending: Ending | None
@@ -185,7 +206,7 @@ class ProcessExecutor(CheckpointExecutor):
         """What the checkpoint folder contains, and the checkpoints that are new or have changed
         since they were ingested, each with the reason if it is incomplete. Leaves out those that
         are still being written."""
-        notes = _notes(Run.objects.get(pk=run.pk), attempt)
+        notes = notes_of(Run.objects.get(pk=run.pk), attempt)
         found = scan(attempt.directory / "checkpoints", notes.get("declared"))
         known = notes.get("checkpoints", {})
         checkpoints = []
@@ -201,7 +222,7 @@ class ProcessExecutor(CheckpointExecutor):
         directory = attempt.directory
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            before = _notes(locked, attempt)
+            before = notes_of(locked, attempt)
             notes = before.copy()
             lines: list[Line] = []
             at_end = True
@@ -218,10 +239,9 @@ class ProcessExecutor(CheckpointExecutor):
             declared = {**before.get("declared", {}), **declared_in(reading.lines)}
             if declared and len(declared) <= MAX_DECLARED:
                 notes["declared"] = declared
-            lines += evaluation.ingest(locked, directory, notes, ended=ended)
             appending.append_log(locked, lines)
             if notes != before:
-                _write_notes(locked, attempt, notes)
+                write_notes(locked, attempt, notes)
         return at_end and reading.at_end
 
     def _ingest_metrics(self, run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Line]:
@@ -244,6 +264,18 @@ class ProcessExecutor(CheckpointExecutor):
             progress.report_progress(run, step=max(0, report.step), total_steps=total)
         return [Line.new(problem.text, problem.level, "metrics") for problem in report.problems]
 
+    def _ingest_evaluation(
+        self, run: Run, worker: Worker, attempt: Attempt, *, ended: bool
+    ) -> None:
+        if not evaluation.is_new(attempt.directory, notes_of(run, attempt)):
+            return
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            notes = notes_of(locked, attempt).copy()
+            lines = evaluation.ingest(locked, attempt.directory, notes, ended=ended)
+            write_notes(locked, attempt, notes)
+            appending.append_log(locked, lines)
+
     def _ingest_checkpoint(
         self,
         run: Run,
@@ -260,10 +292,15 @@ class ProcessExecutor(CheckpointExecutor):
             stored = _copy(run, attempt, checkpoint, step)
         except (FileNotFoundError, Changed):
             return  # pruned or rewritten by the training in the meantime
+        except StorageError as error:
+            raise NotStored(
+                _("The checkpoint %(path)s of step %(step)d is not stored yet: %(why)s")
+                % {"path": checkpoint.saved_as, "step": step, "why": error}
+            ) from error
         origin = Origin(checkpoint.saved_as, checkpoint.layout, damage)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            notes = _notes(locked, attempt)
+            notes = notes_of(locked, attempt)
             known = notes.get("checkpoints", {})
             artifact = storing.record_checkpoint(locked, stored, step=step, origin=origin)
             # A stopped training may save at a step without metrics.
@@ -273,17 +310,17 @@ class ProcessExecutor(CheckpointExecutor):
                 locked, checkpoint, artifact, damage, is_rewritten=checkpoint.saved_as in known
             )
             known = {**known, checkpoint.saved_as: checkpoint.stamp}
-            _write_notes(locked, attempt, {**notes, "checkpoints": known})
+            write_notes(locked, attempt, {**notes, "checkpoints": known})
 
     def _ingest_others(self, run: Run, worker: Worker, attempt: Attempt, found: Scan) -> None:
         """Keep the files next to the checkpoints, such as a README or a tokenizer, as they are."""
-        notes = _notes(Run.objects.get(pk=run.pk), attempt)
+        notes = notes_of(Run.objects.get(pk=run.pk), attempt)
         if notes.get("others"):
             return
         problems = store_others(run, attempt.directory / "checkpoints", found)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            _write_notes(locked, attempt, {**_notes(locked, attempt), "others": True})
+            write_notes(locked, attempt, {**notes_of(locked, attempt), "others": True})
             lines = [Line.new(text, LogLevel.WARNING, "trainhub") for text in problems]
             appending.append_log(locked, lines)
 
@@ -388,17 +425,7 @@ def _free_devices(run: Run) -> None:
                 attempt.kill()
 
 
-# --- notes on the output of a process --------------------------------------------------------
-
-
-def _notes(run: Run, attempt: Attempt) -> AttemptNotes:
-    state: ExecutorState = run.executor_state
-    return state.get("read", {}).get(str(attempt.number), {})
-
-
-def _write_notes(run: Run, attempt: Attempt, notes: AttemptNotes) -> None:
-    read = {**run.executor_state.get("read", {}), str(attempt.number): notes}
-    run.change(executor_state={**run.executor_state, "read": read})
+# --- storing checkpoints ----------------------------------------------------------------------
 
 
 def _copy(run: Run, attempt: Attempt, checkpoint: FoundCheckpoint, step: int) -> StoredFile:

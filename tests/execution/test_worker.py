@@ -169,6 +169,40 @@ def test_run_completes_after_a_temporary_error():
     assert (run.status, run.attempt) == (RunStatus.COMPLETED, 1)
 
 
+def test_error_of_a_run_is_noted_once_until_it_is_over():
+    failing = FailingExecutor(OSError("the storage is unreachable"))
+    loop = worker_loop(simulated=failing)
+    loop.register()
+    run = RunFactory(name="bad")
+
+    loop.tick()
+    tick_until(loop, lambda: not loop._pauses.is_paused(run.pk))
+
+    run.refresh_from_db()
+    assert "OSError: the storage is unreachable" in run.status_reason
+    assert kinds(run).count(EventKind.FAULT) == 1
+    failing.where = "nowhere"
+    tick_until(loop, lambda: not loop._pauses.is_paused(run.pk) and at_step(run, 1))
+    assert run.status_reason == ""
+
+
+def test_run_whose_work_cannot_be_polled_is_stopped_all_the_same():
+    polled = ProcessExecutor()
+    loop = WorkerLoop(name="one", executors={"process": polled})
+    loop.register()
+    run = process_run()
+    tick_until(loop, lambda: at_step(run, 3))
+    process = Attempt.of(run).process()
+    polled.poll = lambda run, worker: (_ for _ in ()).throw(OSError("broken"))
+    cancel_run(run, by=None, wait_seconds=0)
+
+    tick_until(loop, lambda: not lives(process))
+
+    del polled.poll
+    tick_until(loop, lambda: over(run))
+    assert run.status == RunStatus.CANCELLED
+
+
 def test_lost_database_connection_ends_the_loop():
     loop = worker_loop(simulated=FailingExecutor(OperationalError("server closed the connection")))
     loop.register()

@@ -1,0 +1,41 @@
+"""Growing pauses before what has failed is tried again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+FIRST_SECONDS: Final = 0.5
+LONGEST_SECONDS: Final = 60.0
+
+
+@dataclass
+class _Failures:
+    count: int
+    reason: str
+    retry_at: float  # monotonic seconds
+
+
+class Pauses:
+    """The pauses of several keys, in memory."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, _Failures] = {}
+
+    def is_paused(self, key: str) -> bool:
+        failures = self._failures.get(key)
+        return failures is not None and time.monotonic() < failures.retry_at
+
+    def failed(self, key: str, reason: str) -> bool:
+        """Begin the next pause; True if the reason is a new one."""
+        before = self._failures.get(key)
+        count = 1 if before is None else before.count + 1
+        seconds = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(count - 1, 16))
+        self._failures[key] = _Failures(count, reason, time.monotonic() + seconds)
+        return before is None or before.reason != reason
+
+    def succeeded(self, key: str) -> str | None:
+        """Forget the failures; return the reason of the last one, None if there was none."""
+        failures = self._failures.pop(key, None)
+        return None if failures is None else failures.reason
