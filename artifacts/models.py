@@ -38,8 +38,20 @@ from runs.models import Run
 FINAL_CHECKPOINT_NAME = "取消前的检查点"  # defined by the contract, never translated
 
 
+MAX_DAMAGE_LENGTH = 500
+
+
+def damage_metadata(damage: str) -> dict[str, str]:
+    """The entry of an artifact's metadata that says why it is incomplete, if it is."""
+    return {"damage": damage[:MAX_DAMAGE_LENGTH]} if damage else {}
+
+
 class NotACheckpoint(InvalidInput):
     code = "not_a_checkpoint"
+
+
+class DamagedCheckpoint(InvalidInput):
+    code = "damaged_checkpoint"
 
 
 class PathTaken(DomainError):
@@ -216,9 +228,15 @@ class Artifact(models.Model):
 
     @property
     def damage(self) -> str:
-        """Why a checkpoint was incomplete when it was stored; empty if it was not."""
+        """Why a checkpoint is incomplete, as far as that is known without reading all of it; empty
+        if it is not."""
         damage: str = self.metadata.get("damage", "")
         return damage
+
+    def set_damage(self, damage: str) -> None:
+        """Does not save."""
+        kept = {key: value for key, value in self.metadata.items() if key != "damage"}
+        self.metadata = {**kept, **damage_metadata(damage)}
 
     def parts(self) -> Iterable[Artifact]:
         """All files of a checkpoint that is a folder; otherwise only this file."""

@@ -16,13 +16,12 @@ from django.db.models import Q
 from artifacts import layouts
 from artifacts.blobs import StoredFile, put, storage_key
 from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType
-from artifacts.models import Artifact
+from artifacts.models import Artifact, damage_metadata
 from artifacts.storage import Source, artifact_storage
 from core.ids import new_id
 from runs.models import Run
 
 MODEL_NAME: Final = "最终模型"  # weights without the state of the training
-MAX_DAMAGE_LENGTH: Final = 500
 
 
 def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
@@ -51,8 +50,8 @@ class Origin:
 
     @property
     def metadata(self) -> dict[str, str]:
-        damage = {"damage": self.damage[:MAX_DAMAGE_LENGTH]} if self.damage else {}
-        return {"saved_as": self.saved_as, "layout": self.layout, **damage}
+        origin = {"saved_as": self.saved_as, "layout": self.layout}
+        return {**origin, **damage_metadata(self.damage)}
 
 
 def record_checkpoint(
