@@ -315,13 +315,22 @@ class Artifact(models.Model):
         self.save(update_fields=["name", "updated_at"])
 
     def tag(self, value: TagValue, *, notes: str, by: User | None) -> ArtifactTag:
-        """Tag a checkpoint. Setting the same value again updates its notes, time and author."""
+        """Tag a checkpoint. Setting the same value again updates its notes, time and author.
+
+        Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone.
+        """
         if not self.is_checkpoint:
             raise NotACheckpoint(_t("Only checkpoints can be tagged."))
         with transaction.atomic():
             lock_promotions()
             # Keeps the tagged bytes from being replaced: see record_checkpoint.
             self.lock()
+            self.refresh_from_db(fields=["metadata"])
+            if self.damage:
+                raise DamagedCheckpoint(
+                    _t("Checkpoint %(id)s is damaged and cannot be tagged: %(damage)s.")
+                    % {"id": self.pk, "damage": self.damage}
+                )
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,
