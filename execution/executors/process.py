@@ -266,9 +266,7 @@ class ProcessExecutor(CheckpointExecutor):
             # A stopped training may save at a step without metrics.
             if step > locked.step and not damage:
                 progress.report_progress(locked, step=step, total_steps=locked.total_steps)
-            _log_checkpoint(
-                locked, checkpoint, artifact, damage, is_rewritten=checkpoint.saved_as in known
-            )
+            _log_checkpoint(locked, checkpoint, artifact, is_rewritten=checkpoint.saved_as in known)
             known = {**known, checkpoint.saved_as: checkpoint.stamp}
             _write_notes(locked, attempt, {**notes, "checkpoints": known})
 
@@ -392,9 +390,10 @@ def _copy(run: Run, attempt: Attempt, checkpoint: FoundCheckpoint, step: int) ->
 
 
 def _log_checkpoint(
-    run: Run, checkpoint: FoundCheckpoint, artifact: Artifact, damage: str, *, is_rewritten: bool
+    run: Run, checkpoint: FoundCheckpoint, artifact: Artifact, *, is_rewritten: bool
 ) -> None:
     """Say in the run's log what its reader could not know otherwise."""
+    damage = artifact.damage
     names = {"path": checkpoint.saved_as, "id": artifact.pk, "step": artifact.step, "why": damage}
     lines = []
     if damage:
