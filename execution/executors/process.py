@@ -238,7 +238,9 @@ class ProcessExecutor(CheckpointExecutor):
             notes["said"] = [*said, *(problem.kind for problem in report.problems)]
         if report.step is not None:
             total = report.total_steps or run.total_steps
-            progress.report_progress(run, step=max(0, report.step), total_steps=total)
+            # A far step may be that of another axis: the points decide.
+            step = report.step if 0 <= report.step <= progress.far_step(total) else run.step
+            progress.report_progress(run, step=step, total_steps=total)
         return [Line.new(problem.text, problem.level, "metrics") for problem in report.problems]
 
     def _ingest_checkpoint(
