@@ -32,11 +32,10 @@ from artifacts.storing import Origin
 from artifacts.tar_stream import Changed
 from execution.executor_state import AttemptNotes, ExecutorState
 from execution.executors import attempt as attempts
-from execution.executors import evaluation, failure
+from execution.executors import declarations, evaluation, failure
 from execution.executors.attempt import Attempt, Ending
 from execution.executors.checkpoint_executor import CheckpointExecutor
 from execution.executors.checkpoint_scan import FoundCheckpoint, Scan, Unfinished, scan
-from execution.executors.declarations import MAX_DECLARED, declared_in
 from execution.executors.metric_lines import Problem, metric_report
 from execution.executors.other_files import store_others
 from execution.executors.process_inputs import Source, command_of, environment_of, source_of
@@ -184,13 +183,12 @@ class ProcessExecutor(CheckpointExecutor):
         are still being written."""
         notes = _notes(Run.objects.get(pk=run.pk), attempt)
         found = scan(attempt.directory / "checkpoints", notes.get("declared"))
-        known = notes.get("checkpoints", {})
         checkpoints = []
-        for checkpoint in found.checkpoints:
-            if known.get(checkpoint.saved_as) == checkpoint.stamp:
-                continue
-            with suppress(Unfinished, FileNotFoundError):
-                checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
+        for item in found.checkpoints:
+            checkpoint = declarations.as_declared(item, notes)
+            if checkpoint is not None:
+                with suppress(Unfinished, FileNotFoundError):
+                    checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
         return found, checkpoints
 
     def _ingest_text(self, run: Run, worker: Worker, attempt: Attempt, *, ended: bool) -> bool:
@@ -212,9 +210,7 @@ class ProcessExecutor(CheckpointExecutor):
             reading = read_whole_lines(path, before.get("metrics", 0), ended=ended)
             lines += self._ingest_metrics(locked, reading.lines, notes)
             notes["metrics"] = reading.offset
-            declared = {**before.get("declared", {}), **declared_in(reading.lines)}
-            if declared and len(declared) <= MAX_DECLARED:
-                notes["declared"] = declared
+            lines += declarations.ingest(notes, reading.lines)
             lines += evaluation.ingest(locked, directory, notes, ended=ended)
             appending.append_log(locked, lines)
             if notes != before:
@@ -262,15 +258,17 @@ class ProcessExecutor(CheckpointExecutor):
         origin = Origin(checkpoint.saved_as, checkpoint.layout, damage)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            notes = _notes(locked, attempt)
+            notes = _notes(locked, attempt).copy()
             known = notes.get("checkpoints", {})
             artifact = storing.record_checkpoint(locked, stored, step=step, origin=origin)
             # A stopped training may save at a step without metrics.
             if step > locked.step and not damage:
                 progress.report_progress(locked, step=step, total_steps=locked.total_steps)
-            _log_checkpoint(locked, checkpoint, artifact, is_rewritten=checkpoint.saved_as in known)
-            known = {**known, checkpoint.saved_as: checkpoint.stamp}
-            _write_notes(locked, attempt, {**notes, "checkpoints": known})
+            before = known.get(checkpoint.saved_as)
+            is_rewritten = before is not None and not declarations.is_ingested(checkpoint, before)
+            _log_checkpoint(locked, checkpoint, artifact, is_rewritten=is_rewritten)
+            notes["checkpoints"] = {**known, checkpoint.saved_as: [*checkpoint.stamp, step]}
+            _write_notes(locked, attempt, notes)
 
     def _ingest_others(self, run: Run, worker: Worker, attempt: Attempt, found: Scan) -> None:
         """Keep the files next to the checkpoints, such as a README or a tokenizer, as they are."""
