@@ -224,7 +224,7 @@ class ProcessExecutor(CheckpointExecutor):
         read, said = notes.get("metric_lines", 0), notes.get("said", [])
         report = metric_report(raw, first_line=read + 1, said=said)
         try:
-            recording.record_metrics(run, report.points)
+            recording.record_metrics(run, recording.in_order_of_report(run, report.points))
         except TooManyMetrics as error:  # logged; the training continues
             if "too_many" not in said:
                 problem = Problem("too_many", f"metrics.jsonl: {error.message}")

@@ -99,6 +99,25 @@ def test_latest_value_has_the_greatest_step_then_time_then_value(earlier, later,
     assert run.metrics["train_loss"] == json_number(later.value)
 
 
+@pytest.mark.parametrize("values", [[3.0, 1.0], [1.0, 3.0, 1.0, 2.0], [NAN, 1.0], [1.0, NAN]])
+def test_last_reported_of_several_values_at_one_step_and_time_is_the_latest(values):
+    run = RunFactory()
+
+    for value in values:
+        points = recording.in_order_of_report(run, [point(5, value, at=1_000)])
+        recording.record_metrics(run, points)
+
+    assert run.metrics["train_loss"] == json_number(values[-1])
+
+
+def test_values_of_other_steps_and_times_keep_their_times():
+    run = RunFactory()
+    recording.record_metrics(run, [point(5, 1.0, at=10_000)])
+    points = [point(4, 2.0, at=10_000), point(5, 2.0, at=10_001), point(5, 3.0, at=1)]
+
+    assert recording.in_order_of_report(run, points) == points
+
+
 def test_infinities_count_for_minimum_and_maximum_and_nan_does_not():
     run = RunFactory()
 
