@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, NamedTuple
 
+from django.db.models import Q
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
@@ -20,11 +21,31 @@ from artifacts import folders, layouts
 from artifacts.blobs import StoredFile, storage_key
 from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact
-from artifacts.soundness import Proof, gap_problem, missing_problem, names_others, proof_of
+from artifacts.soundness import (
+    DCP_METADATA,
+    INDEX_SUFFIX,
+    Proof,
+    gap_problem,
+    missing_problem,
+    names_others,
+    proof_of,
+)
 from artifacts.storage import open_in_parts
 from runs.models import Run
 
-COLUMNS: Final = ("file", "type", "metadata", "stored_as", "size_bytes")
+
+class Part(NamedTuple):
+    """A file of a folder: columns of its artifact."""
+
+    file: str
+    type: str
+    metadata: dict[str, Any]
+    stored_as: str
+    size_bytes: int
+
+    def proof(self, run: Run) -> Proof:
+        key = storage_key(run, ArtifactType(self.type), self.file, self.stored_as)
+        return _proof(key, self.file, self.size_bytes)
 
 
 def damage_of(run: Run, stored: StoredFile, type: ArtifactType | None) -> str:
@@ -37,8 +58,10 @@ def damage_of(run: Run, stored: StoredFile, type: ArtifactType | None) -> str:
         is_part = known.exists()
     if not is_part:
         return ""
-    if folder and folders.tells_of_others(stored.file):
-        folder_problem(run, folder)  # reads what its files name, for ``judge``
+    if folder:
+        named = Q(file__endswith=INDEX_SUFFIX) | Q(file__endswith=f"/{DCP_METADATA}")
+        for part in _parts(run, folder, named):
+            part.proof(run)  # read ahead, for ``judge``
     key = storage_key(run, ArtifactType.FILE, stored.file, stored.stored_as)
     return _proof(key, stored.file, stored.size_bytes).problem or ""
 
@@ -59,24 +82,28 @@ def judge(run: Run, checkpoint: Artifact, *, because_of: str = "") -> None:
 
 def folder_problem(run: Run, folder: str) -> str | None:
     """Why the folder of uploaded files is incomplete; None if nothing is known against it."""
-    below = Artifact.objects.filter(run=run).uploaded().below(folder).order_by("file")
-    parts = {part.file.removeprefix(f"{folder}/"): part for part in below.only(*COLUMNS)}
+    parts = {part.file.removeprefix(f"{folder}/"): part for part in _parts(run, folder, Q())}
     return _first(
         _problem_of(run, name, part, parts) for name, part in parts.items()
     ) or gap_problem(parts.keys(), folder=PurePosixPath(folder).name)
+
+
+def _parts(run: Run, folder: str, condition: Q) -> list[Part]:
+    below = Artifact.objects.filter(condition, run=run).uploaded().below(folder)
+    return [Part(*row) for row in below.order_by("file").values_list(*Part._fields)]
 
 
 def _first(problems: Iterable[str | None]) -> str | None:
     return next((problem for problem in problems if problem), None)
 
 
-def _problem_of(run: Run, name: str, part: Artifact, parts: dict[str, Artifact]) -> str | None:
-    # The damage of the checkpoint itself is that of the folder.
-    problem: str | None = "" if part.is_checkpoint else part.damage
-    if part.is_checkpoint or names_others(name):
-        key = storage_key(run, ArtifactType(part.type), part.file, part.stored_as)
-        proof = _proof(key, part.file, part.size_bytes)
+def _problem_of(run: Run, name: str, part: Part, parts: dict[str, Part]) -> str | None:
+    if part.type == ArtifactType.CHECKPOINT or names_others(name):
+        # The damage of the checkpoint itself is that of the folder.
+        proof = part.proof(run)
         problem = proof.problem or missing_problem(name, proof.named, parts)
+    else:
+        problem = part.metadata.get("damage")
     return f"{name}: {problem}" if problem else None
 
 

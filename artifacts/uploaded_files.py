@@ -54,8 +54,9 @@ def record_upload(
     """Make ``stored`` the run's file at its path. Returns the artifact and whether the path is new.
 
     ``damage``: why it is incomplete, if it is part of a checkpoint. The bytes of a checkpoint in
-    use never change: a single file is renamed (``last.ckpt`` → ``last@….ckpt``), a folder raises
-    InUse. Call in a transaction with the run's row locked. Raises PathTaken, InUse.
+    use never change: a single file is renamed (``last.ckpt`` → ``last@….ckpt``), as is a whole one
+    if a damaged one comes in its place; a folder raises InUse. Call in a transaction with the run's
+    row locked. Raises PathTaken, InUse.
     """
     check_path(run, stored.file)
     before = uploaded_files(run).filter(file=stored.file).select_for_update().first()
@@ -63,7 +64,8 @@ def record_upload(
         type = _recognized(run, stored.file) if before is None else ArtifactType(before.type)
     if before is not None and before.sha256 != stored.sha256:
         _check_folder(run, stored.file)
-    if before is not None and before.is_in_use():
+    is_worse = bool(damage) and before is not None and _is_whole_file(before)
+    if before is not None and (is_worse or before.is_in_use()):
         if before.sha256 == stored.sha256:
             return before, False
         _rename(before)
@@ -86,6 +88,10 @@ def record_upload(
     created = create_artifact(run, stored, type=type, name=name, step=step, metadata=metadata)
     _judge_folder(run, created, is_new=before is None)
     return created, before is None
+
+
+def _is_whole_file(artifact: Artifact) -> bool:
+    return artifact.is_checkpoint and not artifact.folder and not artifact.damage
 
 
 def _judge_folder(run: Run, file: Artifact, *, is_new: bool) -> None:

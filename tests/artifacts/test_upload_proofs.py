@@ -84,6 +84,16 @@ def test_cut_off_file_is_damaged_and_whole_once_it_is_uploaded_again(run, name, 
     assert latest_sound_checkpoint(run).file == name
 
 
+def test_damaged_file_does_not_take_the_place_of_a_whole_checkpoint(run):
+    whole = store(run, "last.ckpt", zipped(b"whole"))
+
+    damaged = store(run, "last.ckpt", zipped()[:-9])
+
+    whole.refresh_from_db()
+    assert (damaged.file, whole.file.startswith("last@")) == ("last.ckpt", True)
+    assert latest_sound_checkpoint(run) == whole
+
+
 def test_file_declared_as_a_checkpoint_by_its_client_is_proven_too(run):
     damaged = store(run, "any.bin", zipped()[:-9], type=ArtifactType.CHECKPOINT, step=5)
     again = store(run, "any.bin", zipped()[:-8])
