@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from artifacts.models import Artifact
+from artifacts.upload_proofs import folder_problem
 from core.exceptions import InvalidInput
 from runs import actions
 from runs.checkpoint import Checkpoint
@@ -22,13 +23,15 @@ class InvalidSource(InvalidInput):
 
 
 def latest_sound_checkpoint(run: Run) -> Artifact | None:
-    """The run's latest checkpoint whose stored bytes match their recorded size and sha256.
+    """The run's latest whole checkpoint whose stored bytes match their recorded size and sha256.
 
     Reads the bytes, possibly gigabytes: do not call it while holding a row lock. Unusable
     checkpoints are logged and skipped.
     """
     for checkpoint in Artifact.objects.checkpoints_of(run):
         problem = checkpoint.problem()
+        if problem is None and checkpoint.folder:  # of an earlier version: not judged yet
+            problem = folder_problem(run, checkpoint.folder)
         if problem is None:
             return checkpoint
         logger.error("checkpoint %s of run %s is unusable: %s", checkpoint.pk, run.pk, problem)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from artifacts import upload_proofs
 from artifacts.models import Artifact, ArtifactQuerySet, InUse
 from artifacts.paths import folders_of
 from artifacts.uploaded_files import discard, lock_run, lock_unused
@@ -76,13 +77,18 @@ def delete(run: Run, path: str) -> int:
         targets = below | locked.artifacts.uploaded().filter(file=path) if path else below
         # Row locks keep a checkpoint from becoming in use between the check and the deletion.
         keys = list(targets.select_for_update().order_by("id").values_list("pk", flat=True))
-        lock_unused(_affected_checkpoints(locked, path))
+        affected = _affected_checkpoints(locked, path)
+        lock_unused(affected)
         own = None if keys or not path else find(locked, path)
         if own is not None:
             raise InUse(
                 _("%(path)s was created by TrainHub and cannot be deleted.") % {"path": path}
             )
-        return discard(Artifact.objects.filter(pk__in=keys))
+        partly = [item for item in affected if item.pk not in set(keys)]
+        count = discard(Artifact.objects.filter(pk__in=keys))
+        for checkpoint in partly:
+            upload_proofs.judge(locked, checkpoint)
+        return count
 
 
 def _affected_checkpoints(run: Run, path: str) -> ArtifactQuerySet:

@@ -178,8 +178,11 @@ def layout_of_folder(name: str, files: Collection[str]) -> str | None:
         if layout is not None:
             return layout.name
     here = {path for path in files if "/" not in path}
-    if "config.json" in here and any(HUGGING_FACE.main.fullmatch(path) for path in here):
-        return MODEL
+    if any(HUGGING_FACE.main.fullmatch(path) for path in here):
+        if name and "trainer_state.json" in here:  # a renamed checkpoint, such as "best"
+            return HUGGING_FACE.name
+        if "config.json" in here:
+            return MODEL
     # A folder of numbered checkpoints is not one itself.
     inner = {part for path in files for part in path.split("/")[:-1]}
     if any(step_in(part) is not None for part in inner):

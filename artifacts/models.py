@@ -38,8 +38,20 @@ from runs.models import Run
 FINAL_CHECKPOINT_NAME = "取消前的检查点"  # defined by the contract, never translated
 
 
+MAX_DAMAGE_LENGTH = 500
+
+
+def damage_metadata(damage: str) -> dict[str, str]:
+    """The entry of an artifact's metadata that says why it is incomplete, if it is."""
+    return {"damage": damage[:MAX_DAMAGE_LENGTH]} if damage else {}
+
+
 class NotACheckpoint(InvalidInput):
     code = "not_a_checkpoint"
+
+
+class DamagedCheckpoint(InvalidInput):
+    code = "damaged_checkpoint"
 
 
 class PathTaken(DomainError):
@@ -216,9 +228,15 @@ class Artifact(models.Model):
 
     @property
     def damage(self) -> str:
-        """Why a checkpoint was incomplete when it was stored; empty if it was not."""
+        """Why a checkpoint is incomplete, as far as that is known without reading all of it; empty
+        if it is not."""
         damage: str = self.metadata.get("damage", "")
         return damage
+
+    def set_damage(self, damage: str) -> None:
+        """Does not save."""
+        kept = {key: value for key, value in self.metadata.items() if key != "damage"}
+        self.metadata = {**kept, **damage_metadata(damage)}
 
     def parts(self) -> Iterable[Artifact]:
         """All files of a checkpoint that is a folder; otherwise only this file."""
@@ -297,13 +315,22 @@ class Artifact(models.Model):
         self.save(update_fields=["name", "updated_at"])
 
     def tag(self, value: TagValue, *, notes: str, by: User | None) -> ArtifactTag:
-        """Tag a checkpoint. Setting the same value again updates its notes, time and author."""
+        """Tag a checkpoint. Setting the same value again updates its notes, time and author.
+
+        Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone.
+        """
         if not self.is_checkpoint:
             raise NotACheckpoint(_t("Only checkpoints can be tagged."))
         with transaction.atomic():
             lock_promotions()
             # Keeps the tagged bytes from being replaced: see record_checkpoint.
             self.lock()
+            self.refresh_from_db(fields=["metadata"])
+            if self.damage:
+                raise DamagedCheckpoint(
+                    _t("Checkpoint %(id)s is damaged and cannot be tagged: %(damage)s.")
+                    % {"id": self.pk, "damage": self.damage}
+                )
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,

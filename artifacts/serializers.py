@@ -33,7 +33,7 @@ class CheckpointMetadataSerializer(serializers.Serializer[Any]):
         required=False, help_text="The framework's layout, e.g. huggingface; file for a file."
     )
     damage = StrictCharField(
-        required=False, help_text="Why it is incomplete. It cannot be resumed from."
+        required=False, help_text="Why it is incomplete. It can be neither resumed from nor tagged."
     )
 
 

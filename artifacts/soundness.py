@@ -4,20 +4,23 @@ A training can be killed while it saves, with pauses between its writes, so that
 be half of one. Formats with a proof: ZIP (torch.save, NumPy's .npz), which ends in a directory of
 its entries; safetensors, whose header gives the length; indexes of sharded weights and DCP's
 ``.metadata``, which name the other files; JSON. Weights in any other format must not be empty.
+Names tell too (folders.py): of ``model-00001-of-00002`` and DeepSpeed's ranks, none may be missing.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pickletools
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import IO, Final, TypeAlias
+from typing import IO, Any, Final, NamedTuple, TypeAlias
 
 from django.utils.translation import gettext as _
 
+from artifacts import folders
 from core.numbers import MAX_BIGINT
 
 Opener: TypeAlias = Callable[[], IO[bytes]]
@@ -27,20 +30,53 @@ MAX_HEADER_BYTES: Final = 100_000_000  # of safetensors, as its own reader limit
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
 INDEX_SUFFIX: Final = ".index.json"
 DCP_METADATA: Final = ".metadata"
+PICKLE_START: Final = b"\x80"
+JSON_STARTS: Final = (b"{", b"[", b'"', b"\x00")
 TRAINER_STATE: Final = "trainer_state.json"
 
 
-def problem_in(files: Mapping[str, Opener]) -> str | None:
+class Proof(NamedTuple):
+    """What a file tells: why it is incomplete, if it is, and which files next to it it names."""
+
+    problem: str | None
+    named: frozenset[str] = frozenset()
+
+
+def problem_in(files: Mapping[str, Opener], *, folder: str = "") -> str | None:
     """Why the checkpoint that consists of ``files`` (path → how to open it) is incomplete; None if
-    nothing is known against it. Raises OSError."""
+    nothing is known against it. ``folder``: its name, if it is one. Raises OSError."""
     if not files:
         return _("it has no files")
     for path, opener in files.items():
         with opener() as file:
-            problem = _problem_of(path, file, files)
+            proof = proof_of(path, file)
+        problem = proof.problem or missing_problem(path, proof.named, files)
         if problem is not None:
             return f"{path}: {problem}" if len(files) > 1 else problem
-    return None
+    return gap_problem(files.keys(), folder=folder)
+
+
+def missing_problem(path: str, named: Iterable[str], files: Container[str]) -> str | None:
+    """Which of the files that ``path`` names is not among ``files``; None if all are."""
+    folder = PurePosixPath(path).parent
+    missing = min((name for name in named if str(folder / name) not in files), default=None)
+    return None if missing is None else _is_missing(missing)
+
+
+def gap_problem(paths: Collection[str], *, folder: str = "") -> str | None:
+    """Which file is missing, as the names of the others tell; None if none is."""
+    missing = folders.missing_file(paths, folder=folder)
+    return None if missing is None else _is_missing(missing)
+
+
+def _is_missing(name: str) -> str:
+    return _("%(file)s is missing") % {"file": name}
+
+
+def names_others(path: str) -> bool:
+    """Whether a file of this name names other files of its checkpoint."""
+    name = PurePosixPath(path).name
+    return name == DCP_METADATA or name.endswith(INDEX_SUFFIX)
 
 
 def is_provable(path: str, opener: Opener) -> bool:
@@ -52,31 +88,43 @@ def is_provable(path: str, opener: Opener) -> bool:
     return start.startswith(ZIP_START) or start[8:9] == b"{"  # safetensors' header
 
 
-def _problem_of(path: str, file: IO[bytes], files: Mapping[str, Opener]) -> str | None:
+def proof_of(path: str, file: IO[bytes]) -> Proof:
+    """Reads the start and the end of the file, or all of a small file.
+
+    What does not even start as its name says is another format, of which nothing is known.
+    """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     name = PurePosixPath(path).name
     if name.endswith(".safetensors"):
-        return _safetensors_problem(file, size)
-    if name.endswith(INDEX_SUFFIX):
-        return _missing(path, _shards(file, size), files)
-    if name.endswith(".json") and size <= MAX_INDEX_BYTES:
-        return None if _is_json(file) else _("it is cut off")
-    if name == DCP_METADATA:
-        return _missing(path, _dcp_shards(file, size), files)
+        return Proof(_safetensors_problem(file, size))
+    if name.endswith(".json") or name == DCP_METADATA:
+        return _proof_of_text(name, file) if size <= MAX_INDEX_BYTES else Proof(None)
     start = file.read(len(ZIP_START))
     if start == ZIP_START:
-        return _zip_problem(file)
+        return Proof(_zip_problem(file))
     is_weights = name.rpartition(".")[2] in {"pt", "pth", "ckpt", "bin", "npz", "distcp"}
-    return _("it is empty") if is_weights and not start else None
+    if not is_weights or (start and not ZIP_START.startswith(start)):
+        return Proof(None)
+    return Proof(_("it is cut off") if start else _("it is empty"))
 
 
-def _is_json(file: IO[bytes]) -> bool:
+def _proof_of_text(name: str, file: IO[bytes]) -> Proof:
+    content = file.read()
+    is_pickle = name == DCP_METADATA
+    if (
+        not content.removeprefix(codecs.BOM_UTF8)
+        .lstrip()
+        .startswith((PICKLE_START, b"\x00") if is_pickle else JSON_STARTS)
+    ):
+        return Proof(None if content else _("it is empty"))
     try:
-        json.load(file)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        if is_pickle:
+            return Proof(None, _dcp_shards(content))
+        value = json.loads(content)
+    except (ValueError, IndexError, KeyError, RecursionError):
+        return Proof(_("it is cut off"))
+    return Proof(None, _shards(value) if name.endswith(INDEX_SUFFIX) else frozenset())
 
 
 def _zip_problem(file: IO[bytes]) -> str | None:
@@ -90,7 +138,9 @@ def _zip_problem(file: IO[bytes]) -> str | None:
 def _safetensors_problem(file: IO[bytes], size: int) -> str | None:
     """https://huggingface.co/docs/safetensors: the header's length, the header, the tensors."""
     length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+    if length > MAX_HEADER_BYTES:
+        return None
+    if not 2 <= length <= size - 8:
         return _("its header is cut off")
     try:
         header = json.loads(file.read(length))
@@ -103,36 +153,20 @@ def _safetensors_problem(file: IO[bytes], size: int) -> str | None:
     return _("it has %(size)d of %(announced)d bytes") % {"size": size, "announced": announced}
 
 
-def _shards(file: IO[bytes], size: int) -> set[str] | None:
-    """The files that an index of sharded weights names; None if it is malformed."""
-    if size > MAX_INDEX_BYTES:
-        return set()
-    try:
-        return set(json.load(file)["weight_map"].values())
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
+def _shards(index: Any) -> frozenset[str]:
+    """The files that an index of sharded weights names."""
+    weights = index.get("weight_map") if isinstance(index, dict) else None
+    return frozenset(map(str, weights.values())) if isinstance(weights, dict) else frozenset()
 
 
-def _dcp_shards(file: IO[bytes], size: int) -> set[str] | None:
-    """The files that DCP's metadata names; read from the pickle without executing it."""
-    if size > MAX_INDEX_BYTES:
-        return set()
-    try:
-        return {
-            argument
-            for _opcode, argument, _position in pickletools.genops(file)
-            if isinstance(argument, str) and argument.endswith(".distcp")
-        }
-    except (ValueError, IndexError, KeyError):
-        return None
-
-
-def _missing(path: str, names: set[str] | None, files: Mapping[str, Opener]) -> str | None:
-    if names is None:
-        return _("it is cut off")
-    folder = PurePosixPath(path).parent
-    missing = sorted(str(name) for name in names if str(folder / str(name)) not in files)
-    return _("%(file)s is missing") % {"file": missing[0]} if missing else None
+def _dcp_shards(content: bytes) -> frozenset[str]:
+    """The files that DCP's metadata names; read from the pickle without executing it. Raises
+    ValueError, IndexError or KeyError if it is malformed."""
+    return frozenset(
+        argument
+        for _opcode, argument, _position in pickletools.genops(content)
+        if isinstance(argument, str) and argument.endswith(".distcp")
+    )
 
 
 def recorded_step(files: Mapping[str, Opener]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 import time
@@ -10,11 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
+from botocore.exceptions import ClientError
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from storages.backends.s3 import S3Storage
+from storages.utils import clean_name
 
 CHUNK_BYTES = 1024 * 1024
+BLOCK_BYTES = 256 * 1024  # fetched from S3 at once where little of a file is read
 SPOOL_BYTES = 8 * CHUNK_BYTES  # files read from S3 are kept in memory up to this size
 # Age at which a later write deletes a temporary file left behind by a killed process.
 ABANDONED_SECONDS = 3600.0
@@ -81,6 +85,63 @@ class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
 
     def get_default_settings(self) -> dict[str, Any]:
         return {**super().get_default_settings(), "max_memory_size": SPOOL_BYTES}
+
+    def read_range(self, name: str, first: int, end: int) -> bytes:
+        """The bytes from ``first`` to before ``end``. Raises FileNotFoundError."""
+        key = self._normalize_name(clean_name(name))
+        try:
+            response = self.bucket.Object(key).get(Range=f"bytes={first}-{end - 1}")
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                raise FileNotFoundError(name) from error
+            raise
+        content: bytes = response["Body"].read()
+        return content
+
+
+class _InBlocks(io.RawIOBase):
+    """A file of ``size`` bytes in S3, of which only the blocks that are read are fetched."""
+
+    def __init__(self, storage: ArtifactS3Storage, name: str, size: int) -> None:
+        self._storage, self._name, self._size = storage, name, size
+        self._position = 0
+        self._blocks: dict[int, bytes] = {}
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        number, inside = divmod(self._position, BLOCK_BYTES)
+        content = self._block(number)[inside : inside + len(buffer)]
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+    def _block(self, number: int) -> bytes:
+        first = number * BLOCK_BYTES
+        if first >= self._size:
+            return b""
+        if number not in self._blocks:
+            end = min(first + BLOCK_BYTES, self._size)
+            self._blocks[number] = self._storage.read_range(self._name, first, end)
+        return self._blocks[number]
+
+
+def open_in_parts(name: str, size: int) -> IO[bytes]:
+    """The stored file ``name`` of ``size`` bytes, of which little is read; from S3 not much more is
+    fetched. Raises FileNotFoundError, from S3 when it is read."""
+    storage = artifact_storage()
+    if isinstance(storage, ArtifactS3Storage):
+        return cast("IO[bytes]", io.BufferedReader(_InBlocks(storage, name, size)))
+    return cast("IO[bytes]", storage.open(name, "rb"))
 
 
 class Source(Protocol):

@@ -16,13 +16,12 @@ from django.db.models import Q
 from artifacts import layouts
 from artifacts.blobs import StoredFile, put, storage_key
 from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType
-from artifacts.models import Artifact
+from artifacts.models import Artifact, damage_metadata
 from artifacts.storage import Source, artifact_storage
 from core.ids import new_id
 from runs.models import Run
 
 MODEL_NAME: Final = "最终模型"  # weights without the state of the training
-MAX_DAMAGE_LENGTH: Final = 500
 
 
 def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
@@ -51,8 +50,8 @@ class Origin:
 
     @property
     def metadata(self) -> dict[str, str]:
-        damage = {"damage": self.damage[:MAX_DAMAGE_LENGTH]} if self.damage else {}
-        return {"saved_as": self.saved_as, "layout": self.layout, **damage}
+        origin = {"saved_as": self.saved_as, "layout": self.layout}
+        return {**origin, **damage_metadata(self.damage)}
 
 
 def record_checkpoint(
@@ -61,21 +60,19 @@ def record_checkpoint(
     """Make ``stored`` the run's checkpoint of ``step``. Call with the run's row locked.
 
     Replaces the checkpoint of this step from the same source, except that the bytes of a
-    checkpoint in use (tagged, resumed from) never change: the new bytes become an additional
-    checkpoint, as do those from another source.
+    checkpoint in use (tagged, resumed from) never change, nor those of a whole one if these are
+    damaged: the new bytes become an additional checkpoint, as do those from another source.
     """
     with transaction.atomic():
-        # Row locks keep a checkpoint from becoming in use between the check and the write.
-        existing = Artifact.objects.own().checkpoints().filter(run=run, step=step)
-        if origin is not None:
-            has_origin = Q(metadata__has_key="saved_as")
-            existing = existing.filter(~has_origin | Q(metadata__saved_as=origin.saved_as))
-        for artifact in existing.select_for_update().order_by("id"):
+        is_damaged = origin is not None and bool(origin.damage)
+        for artifact in _of_same_origin(run, step, origin):
             same = artifact.sha256 == stored.sha256
-            if same and artifact.is_in_use() and artifact.problem() is None:
-                _discard(artifact, stored)  # keep the path that its users know
+            is_worse = is_damaged and not artifact.damage
+            # In use: keep the path that its users know. Or these very bytes have been seen whole.
+            if same and (is_worse or artifact.is_in_use()) and artifact.problem() is None:
+                _discard(artifact, stored)
                 return artifact
-            if same or not artifact.is_in_use():
+            if same or not (is_worse or artifact.is_in_use()):
                 if origin is not None:
                     artifact.metadata = origin.metadata
                 artifact.replace_bytes(stored)
@@ -88,6 +85,20 @@ def record_checkpoint(
             step=step,
             metadata={} if origin is None else origin.metadata,
         )
+
+
+def _of_same_origin(run: Run, step: int, origin: Origin | None) -> list[Artifact]:
+    """The checkpoints that new bytes of this step may replace, the damaged and the newest first.
+
+    Row locks keep a checkpoint from becoming in use between the check and the write.
+    """
+    existing = Artifact.objects.own().checkpoints().filter(run=run, step=step)
+    if origin is not None:
+        has_origin = Q(metadata__has_key="saved_as")
+        existing = existing.filter(~has_origin | Q(metadata__saved_as=origin.saved_as))
+    locked = existing.select_for_update().order_by("id")
+    newest = sorted(locked, key=lambda artifact: artifact.updated_at, reverse=True)
+    return sorted(newest, key=lambda artifact: not artifact.damage)
 
 
 def _name_of(step: int, origin: Origin | None) -> str:

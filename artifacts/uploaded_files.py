@@ -10,11 +10,11 @@ from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext as _
 
-from artifacts import layouts
+from artifacts import layouts, upload_proofs
 from artifacts.blobs import StoredFile
 from artifacts.kinds import ArtifactType
 from artifacts.layouts import step_of
-from artifacts.models import Artifact, ArtifactQuerySet, InUse, PathTaken
+from artifacts.models import Artifact, ArtifactQuerySet, InUse, PathTaken, damage_metadata
 from artifacts.paths import folders_of, renamed_path
 from artifacts.storing import checkpoint_name, create_artifact
 from artifacts.unreferenced_blobs import UnreferencedBlob
@@ -44,13 +44,19 @@ def check_path(run: Run, path: str) -> None:
 
 
 def record_upload(
-    run: Run, stored: StoredFile, *, type: ArtifactType | None, step: int | None
+    run: Run,
+    stored: StoredFile,
+    *,
+    type: ArtifactType | None,
+    step: int | None,
+    damage: str = "",
 ) -> tuple[Artifact, bool]:
     """Make ``stored`` the run's file at its path. Returns the artifact and whether the path is new.
 
-    The bytes of a checkpoint in use never change: a single file is renamed (``last.ckpt`` →
-    ``last@….ckpt``), a folder raises InUse. Call in a transaction with the run's row locked. Raises
-    PathTaken, InUse.
+    ``damage``: why it is incomplete, if it is part of a checkpoint. The bytes of a checkpoint in
+    use never change: a single file is renamed (``last.ckpt`` → ``last@….ckpt``), as is a whole one
+    if a damaged one comes in its place; a folder raises InUse. Call in a transaction with the run's
+    row locked. Raises PathTaken, InUse.
     """
     check_path(run, stored.file)
     before = uploaded_files(run).filter(file=stored.file).select_for_update().first()
@@ -58,7 +64,8 @@ def record_upload(
         type = _recognized(run, stored.file) if before is None else ArtifactType(before.type)
     if before is not None and before.sha256 != stored.sha256:
         _check_folder(run, stored.file)
-    if before is not None and before.is_in_use():
+    is_worse = bool(damage) and before is not None and _is_whole_file(before)
+    if before is not None and (is_worse or before.is_in_use()):
         if before.sha256 == stored.sha256:
             return before, False
         _rename(before)
@@ -71,12 +78,32 @@ def record_upload(
         before.name, before.step = name, step
         if before.sha256 != stored.sha256:
             before.metadata = {}  # it described the old bytes
+        before.set_damage(damage)
         before.replace_bytes(stored)
+        _judge_folder(run, before, is_new=False)
         return before, False
     if before is not None:  # the id's prefix is the type, so a new type needs a new artifact
         discard(Artifact.objects.filter(pk=before.pk))
-    created = create_artifact(run, stored, type=type, name=name, step=step)
+    metadata = damage_metadata(damage)
+    created = create_artifact(run, stored, type=type, name=name, step=step, metadata=metadata)
+    _judge_folder(run, created, is_new=before is None)
     return created, before is None
+
+
+def _is_whole_file(artifact: Artifact) -> bool:
+    return artifact.is_checkpoint and not artifact.folder and not artifact.damage
+
+
+def _judge_folder(run: Run, file: Artifact, *, is_new: bool) -> None:
+    """Find out whether the checkpoint folder that ``file`` is in, if any, is whole with it."""
+    if file.folder:
+        upload_proofs.judge(run, file)
+        return
+    folder, _layout = layouts.folder_of(file.file)
+    is_telling = not is_new or bool(file.damage)
+    for checkpoint in _checkpoints_of_folder(run, file.file):
+        if checkpoint.folder == folder:
+            upload_proofs.judge(run, checkpoint, because_of="" if is_telling else file.file)
 
 
 def _recognized(run: Run, path: str) -> ArtifactType:

@@ -16,6 +16,7 @@ from django.http.request import UnreadablePostError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from artifacts import upload_proofs
 from artifacts.annotations import read_annotation
 from artifacts.blobs import put
 from artifacts.kinds import ArtifactType
@@ -183,11 +184,12 @@ def store(
         stored = put(run, content, type=ArtifactType.FILE, file=path, stored_as=stored_as)
         for sha256 in announced or ():
             _check_sha256(sha256, stored.sha256)
+        damage = upload_proofs.damage_of(run, stored, type)
         with transaction.atomic():
             locked = lock_run(run)
             _check_not_in_trash(locked)
             locked.change(reported_at=timezone.now())
-            artifact, is_new = record_upload(locked, stored, type=type, step=step)
+            artifact, is_new = record_upload(locked, stored, type=type, step=step, damage=damage)
             if artifact.stored_as == stored_as:
                 blob.claim()
     except UploadExpired:

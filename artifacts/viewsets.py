@@ -89,7 +89,8 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
 
     @extend_schema(
         summary="Tag a checkpoint (为工件打标签)",
-        description="Setting the same tag again updates its notes.",
+        description="Setting the same tag again updates its notes. A damaged checkpoint is refused "
+        "(`damaged_checkpoint`).",
         request=TagWriteSerializer,
         responses=OpenApiResponse(
             ArtifactSerializer,
@@ -176,7 +177,8 @@ class ArtifactFileView(APIView):
         "existing path replaces the file. Uploads are atomic: a body shorter than its "
         "Content-Length, or with a checksum other than announced, leaves nothing. Without `type`, "
         "the file's name decides whether it is a checkpoint. A checkpoint that is tagged or "
-        "resumed from keeps its bytes: it is renamed to a path next to the new one.",
+        "resumed from keeps its bytes: it is renamed to a path next to the new one. A checkpoint "
+        "that is cut off or lacks files has `metadata.damage` until it is complete.",
         parameters=[
             *PARAMETERS,
             UploadQuerySerializer,

@@ -42,11 +42,13 @@ class AttemptNotes(TypedDict, total=False):
     said: list[str]  # kinds of what metrics.jsonl has that cannot be taken; see metric_lines.py
     bars: dict[str, BarNote]  # stdout or stderr → its progress bar
     evaluation: int  # st_mtime_ns of evaluation.json
-    # Path → size in bytes, st_mtime_ns and number of files, as last ingested.
+    # Path → size in bytes, st_mtime_ns, number of files and step, as last ingested. Those of
+    # earlier versions have no step.
     checkpoints: dict[str, list[int]]
     others: bool  # whether the files next to the checkpoints have been stored
     unstored: UnstoredNote
     declared: dict[str, int | None]  # path of a checkpoint declared in metrics.jsonl → step
+    declared_at: dict[str, float]  # path → when its last declaration was read, in Unix seconds
 
 
 class ExecutorState(TypedDict, total=False):

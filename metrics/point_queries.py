@@ -9,11 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.database import Bigints, Doubles, Statement
-from core.numbers import MIN_BIGINT
+from core.numbers import MAX_BIGINT, MIN_BIGINT
 from metrics.bucket_queries import AGGREGATED, COARSER
+from runs.progress import FAR_STEP, FAR_TOTALS
 
 if TYPE_CHECKING:
     from metrics.points import Points
+
+# See runs/progress.py.
+FAR: Final = f"""
+    CASE
+        WHEN total_steps > 0
+        THEN {FAR_TOTALS} * least(total_steps, {MAX_BIGINT // FAR_TOTALS}) ELSE {FAR_STEP}
+    END
+"""
+# Without a known number of steps, another axis is at least so many times as long.
+AXIS_RATIO: Final = 1000
 
 # --- inserting -------------------------------------------------------------------------------
 
@@ -23,7 +34,9 @@ if TYPE_CHECKING:
 LOCKED_BATCH: Final = f"""
     run AS MATERIALIZED (
         -- First: every writer locks the run before anything else.
-        SELECT id, coalesce(rewound_to, {MIN_BIGINT}) AS rewound_to
+        SELECT
+            id, coalesce(rewound_to, {MIN_BIGINT}) AS rewound_to, step, start_step, total_steps,
+            {FAR} AS far
         FROM runs_run
         WHERE
             id = %(run_id)s AND deleted_at IS NULL
@@ -84,6 +97,33 @@ IS_NEWER: Final = """
 """
 
 
+# The step of a run of whose metrics some are beyond ``far``: if the others have at least as many
+# points, the far ones have another axis, such as tokens.
+NEAR_STEP: Final = f"""
+    SELECT CASE
+        WHEN near_points >= far_points
+            AND (run.total_steps > 0 OR nearest_far / {AXIS_RATIO} >= near)
+        THEN greatest(near, run.start_step, CASE WHEN run.step <= run.far THEN run.step END)
+        ELSE reached.step
+    END
+    FROM (
+        SELECT
+            max(last_step) FILTER (WHERE last_step <= run.far) AS near,
+            sum(count) FILTER (WHERE last_step <= run.far) AS near_points,
+            min(last_step) FILTER (WHERE last_step > run.far) AS nearest_far,
+            sum(count) FILTER (WHERE last_step > run.far) AS far_points
+        FROM (
+            SELECT key, last_step, count FROM updated
+            UNION ALL
+            SELECT key, last_step, count
+            FROM metrics_metricseries
+            WHERE run_id = run.id AND id NOT IN (SELECT id FROM updated)
+        ) AS all_series
+        WHERE NOT starts_with(key, 'system/')
+    ) AS axes
+"""  # noqa: S608  composed of constants
+
+
 def summarized(*, late: str = "0") -> str:
     """Common table expressions that update the series and the run's latest values with the points
     of the relation ``new``; ``late``: SQL for how many of a series' new points are in buckets."""
@@ -114,13 +154,23 @@ def summarized(*, late: str = "0") -> str:
         FROM summary
         WHERE series.id = summary.series_id
         RETURNING
-            series.id, series.key, series.last_value, series.last_step,
+            series.id, series.key, series.last_value, series.last_step, series.count,
             series.count - series.bucketed_count >= %(min_unbucketed)s AND (
                 series.bucket_shift IS NULL
                 -- Further buckets have filled up. Points of a single step fill none.
                 OR (series.last_step >> series.bucket_shift) << series.bucket_shift
                     > series.bucketed_below
             ) AS needs_buckets
+    ), reached AS (
+        -- Metrics of the host have an axis of their own.
+        SELECT greatest(
+            run.step, max(last_step) FILTER (WHERE NOT starts_with(key, 'system/'))
+        ) AS step
+        FROM run, updated
+        GROUP BY run.step
+    ), progressed AS (
+        SELECT CASE WHEN reached.step > run.far THEN ({NEAR_STEP}) ELSE reached.step END AS step
+        FROM run, reached
     ), latest AS (
         UPDATE runs_run AS run
         SET
@@ -134,22 +184,19 @@ def summarized(*, late: str = "0") -> str:
                 ),
                 run.gpu_utilization
             ),
-            step = greatest(run.step, reached),
+            step = progressed.step,
             progress = CASE
-                WHEN reached > run.step AND run.total_steps > 0
-                THEN least(1, reached::float8 / run.total_steps)
+                WHEN progressed.step <> run.step AND run.total_steps > 0
+                THEN least(1, progressed.step::float8 / run.total_steps)
                 ELSE run.progress
             END,
-            stepped_at =
-                CASE WHEN reached > run.step THEN statement_timestamp() ELSE run.stepped_at END,
+            stepped_at = CASE
+                WHEN progressed.step > run.step THEN statement_timestamp() ELSE run.stepped_at
+            END,
             reported_at = statement_timestamp(),
             updated_at = statement_timestamp()
-        FROM (
-            -- Metrics of the host have an axis of their own.
-            SELECT max(last_step) FILTER (WHERE NOT starts_with(key, 'system/')) AS reached
-            FROM updated
-        ) AS steps
-        WHERE run.id = %(run_id)s AND EXISTS (SELECT FROM updated)
+        FROM progressed
+        WHERE run.id = %(run_id)s
     )
     SELECT
         EXISTS (SELECT FROM run),
@@ -257,13 +304,16 @@ def create_series(run_id: str, keys: list[str]) -> None:
 
 # --- reading ---------------------------------------------------------------------------------
 
-LAST_STEP_AT: Final = Statement("""
-WITH newest AS (
-    -- Metrics of the host have an axis of their own.
-    SELECT id
-    FROM metrics_metricseries
-    WHERE run_id = %(run_id)s AND last_step IS NOT NULL AND NOT starts_with(key, 'system/')
-    ORDER BY last_step DESC, id
+LAST_STEP_AT: Final = Statement(
+    f"""
+WITH run AS MATERIALIZED (
+    SELECT id, greatest(step, {FAR}) AS last_step FROM runs_run WHERE id = %(run_id)s
+), newest AS (
+    -- Metrics of the host have an axis of their own, and so have those far beyond the run's step.
+    SELECT series.id
+    FROM run JOIN metrics_metricseries AS series ON series.run_id = run.id
+    WHERE series.last_step <= run.last_step AND NOT starts_with(series.key, 'system/')
+    ORDER BY series.last_step DESC, series.id
     LIMIT 8
 )
 SELECT max(point.step)
@@ -276,7 +326,8 @@ FROM
         ORDER BY step DESC, timestamp_ms DESC
         LIMIT 1
     ) AS point
-""")
+"""  # noqa: S608  composed of constants
+)
 
 
 def last_step_at(run_id: str, timestamp_ms: int) -> int | None:
@@ -289,26 +340,54 @@ def last_step_at(run_id: str, timestamp_ms: int) -> int | None:
 
 DELETE_POINTS_AFTER: Final = Statement(
     f"""
-WITH deleted AS (
-    DELETE FROM metrics_metricpoint point
-    USING metrics_metricseries series
+WITH run AS MATERIALIZED (
+    SELECT id, greatest(step, {FAR}) AS last_step FROM runs_run WHERE id = %(run_id)s
+), axes AS MATERIALIZED (
+    SELECT series.id, series.last_step > run.last_step AS is_far
+    FROM run JOIN metrics_metricseries AS series ON series.run_id = run.id
+    -- Metrics of the host have an axis of their own.
+    WHERE series.last_step > %(step)s AND NOT starts_with(series.key, 'system/')
+), reached AS MATERIALIZED (
+    -- When the run had reached the step.
+    SELECT max(point.timestamp_ms) AS timestamp_ms
+    FROM run
+        JOIN metrics_metricseries AS series ON series.run_id = run.id
+        JOIN metrics_metricpoint AS point ON point.series_id = series.id
     WHERE
-        series.run_id = %(run_id)s AND point.series_id = series.id AND point.step > %(step)s
-        -- Metrics of the host have an axis of their own.
-        AND NOT starts_with(series.key, 'system/')
+        EXISTS (SELECT FROM axes WHERE is_far)
+        AND series.last_step <= run.last_step AND NOT starts_with(series.key, 'system/')
+        AND point.step <= %(step)s
+), cuts AS MATERIALIZED (
+    SELECT id AS series_id, %(step)s::bigint + 1 AS first FROM axes WHERE NOT is_far
+    UNION ALL
+    -- The steps of another axis, such as tokens, are told apart by their time.
+    SELECT
+        axes.id,
+        (
+            SELECT min(point.step)
+            FROM metrics_metricpoint AS point
+            WHERE point.series_id = axes.id
+                AND point.timestamp_ms > coalesce(reached.timestamp_ms, {MIN_BIGINT})
+        )
+    FROM axes, reached
+    WHERE is_far
+), deleted AS (
+    DELETE FROM metrics_metricpoint point
+    USING cuts
+    WHERE point.series_id = cuts.series_id AND point.step >= cuts.first
     RETURNING point.series_id
 ), affected AS (
     SELECT
-        id AS series_id,
+        series.id AS series_id,
         bucket_shift AS shift,
+        cuts.first,
         -- Keep the coarsest buckets that end before the deleted points, and what is in them.
         least(
             bucketed_below,
-            ((%(step)s::bigint + 1) >> (bucket_shift + {COARSER[-1]}))
-                << (bucket_shift + {COARSER[-1]})
+            (cuts.first >> (bucket_shift + {COARSER[-1]})) << (bucket_shift + {COARSER[-1]})
         ) AS below
-    FROM metrics_metricseries
-    WHERE id IN (SELECT series_id FROM deleted)
+    FROM metrics_metricseries AS series JOIN cuts ON cuts.series_id = series.id
+    WHERE series.id IN (SELECT series_id FROM deleted)
 ), deleted_buckets AS (
     DELETE FROM metrics_metricbucket bucket
     USING affected
@@ -322,7 +401,7 @@ WITH deleted AS (
         max(kept.value) FILTER (WHERE kept.value <> 'NaN') AS maximum
     FROM affected
     LEFT JOIN metrics_metricpoint kept
-        ON kept.series_id = affected.series_id AND kept.step <= %(step)s
+        ON kept.series_id = affected.series_id AND kept.step < affected.first
     GROUP BY affected.series_id
 ), updated AS (
     UPDATE metrics_metricseries series
@@ -335,7 +414,7 @@ WITH deleted AS (
         (last_step, last_timestamp_ms, last_value) = (
             SELECT point.step, point.timestamp_ms, point.value
             FROM metrics_metricpoint point
-            WHERE point.series_id = series.id AND point.step <= %(step)s
+            WHERE point.series_id = series.id AND point.step < affected.first
             ORDER BY point.step DESC, point.timestamp_ms DESC, point.value DESC
             LIMIT 1
         )

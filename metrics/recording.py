@@ -6,7 +6,9 @@ its row locked (``Run.objects.lock`` or ``lock_held_by``), in the transaction th
 far the caller has read.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from django.utils.translation import gettext as _
 
@@ -23,6 +25,8 @@ GPU_UTILIZATION = "gpu_utilization"  # from 0 to 1; shown on the run itself
 
 # A point without a time of its own has the time at which it was read.
 INGESTION_DELAY_MS = 1000
+# A value that is reported again with the same time is moved by a millisecond.
+MAX_MOVED_MS = 1000
 
 
 class RunGone(Exception):
@@ -92,6 +96,30 @@ def record_metrics(run: Run, points: Sequence[Point]) -> None:
                 "updated_at",
             ]
         )
+
+
+def in_order_of_report(run: Run, points: Sequence[Point]) -> list[Point]:
+    """``points``, with times at which each is later than what was reported before with the same
+    step and time: of several values, the last one counts."""
+    series = run.series.filter(key__in={point.key for point in points}, last_step__isnull=False)
+    columns = ("key", "last_step", "last_value", "last_timestamp_ms")
+    latest = {row[0]: Point(*row) for row in series.values_list(*columns)}
+    ordered = []
+    for point in points:
+        before = latest.get(point.key)
+        if before is not None and _is_another_value(point, before):
+            point = replace(point, timestamp_ms=before.timestamp_ms + 1)
+        if before is None or (point.step, point.timestamp_ms) >= (before.step, before.timestamp_ms):
+            latest[point.key] = point
+        ordered.append(point)
+    return ordered
+
+
+def _is_another_value(point: Point, before: Point) -> bool:
+    """Whether it is of the same step and time, which may have been moved a little."""
+    delay_ms = before.timestamp_ms - point.timestamp_ms
+    is_same = point.value == before.value or (math.isnan(point.value) and math.isnan(before.value))
+    return point.step == before.step and 0 <= delay_ms <= MAX_MOVED_MS and not is_same
 
 
 def step_at(run: Run, timestamp_ms: int) -> int:

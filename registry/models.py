@@ -306,6 +306,8 @@ class ModelVersion(TagsMixin):
 
     def _move_to(self, stage: Stage, *, by: User | None) -> None:
         value = TAG_OF_STAGE.get(stage)
+        if stage == Stage.ARCHIVED and self.checkpoint is not None and self.checkpoint.damage:
+            value = None  # a damaged checkpoint cannot be tagged, but any version can be shelved
         if value is not None and self.checkpoint is not None:
             self.checkpoint.tag(value, notes=self.notes_of(value), by=by)
         else:

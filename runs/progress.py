@@ -1,8 +1,20 @@
 """A run's progress, as its training reports it."""
 
+from typing import Final
+
 from django.utils import timezone
 
 from runs.models import Run
+
+# No training has so many steps, unless all that it reports says so: a metric may have an axis of
+# its own, such as tokens.
+FAR_STEP: Final = 10_000_000
+FAR_TOTALS: Final = 10  # the same, in multiples of the planned steps, if these are known
+
+
+def far_step(total_steps: int | None) -> int:
+    """Steps beyond this one may be those of another axis; metrics/point_queries.py decides."""
+    return FAR_TOTALS * total_steps if total_steps else FAR_STEP
 
 
 def report_progress(run: Run, *, step: int, total_steps: int | None) -> None:

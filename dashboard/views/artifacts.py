@@ -54,11 +54,11 @@ def tag(request: PageRequest, project_id: str, run_id: str, artifact_id: str) ->
     artifact = get_artifact(request, project_id, run_id, artifact_id)
     form = TagForm(request.POST)
     if form.is_valid():
-        value = TagValue(form.cleaned_data["tag"])
-        artifact.tag(value, notes=form.cleaned_data["notes"], by=request.user)
-        params = {"name": artifact.name, "tag": value.label}
-        messages.success(request, _("%(name)s is tagged %(tag)s.") % params)
-        return redirect("dashboard:run", project_id, run_id)
+        value, notes = TagValue(form.cleaned_data["tag"]), form.cleaned_data["notes"]
+        if attempt(form, artifact.tag, value, notes=notes, by=request.user) is not None:
+            params = {"name": artifact.name, "tag": value.label}
+            messages.success(request, _("%(name)s is tagged %(tag)s.") % params)
+            return redirect("dashboard:run", project_id, run_id)
     context = {"form": form, "artifact": artifact, "run": artifact.run}
     context["project"] = artifact.run.project
     return render(request, "artifacts/tag.html", context, status=INVALID_FORM)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tarfile
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-from artifacts import layouts
+from artifacts import layouts, soundness
 from artifacts.models import Artifact
+from artifacts.tar_stream import open_file
 from execution.executors.checkpoint_scan import FOLDER_SUFFIX
 
 
@@ -24,18 +26,35 @@ def fetch(checkpoint: Artifact, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.damage:
         raise Damaged(checkpoint.damage)
-    if checkpoint.folder:
-        path = _fetch_folder(checkpoint, folder)
-    else:
-        path = folder / checkpoint.file_name
-        _copy(checkpoint, path)
-        if path.name.endswith(FOLDER_SUFFIX):
-            path = _unpack(path)
+    path = _fetch_folder(checkpoint, folder) if checkpoint.folder else _fetch(checkpoint, folder)
+    if checkpoint.is_uploaded:  # maybe to an earlier version, which did not prove it
+        _check(path)
     pointer = layouts.pointer_to(checkpoint.layout, PurePosixPath(path))
     if pointer is not None:
         name, content = pointer
         path.with_name(name).write_text(content)
     return path
+
+
+def _fetch(checkpoint: Artifact, folder: Path) -> Path:
+    path = folder / checkpoint.file_name
+    _copy(checkpoint, path)
+    return _unpack(path) if path.name.endswith(FOLDER_SUFFIX) else path
+
+
+def _check(path: Path) -> None:
+    """Raises Damaged, with nothing left at ``path``, if it is not whole."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    names = {str(file.relative_to(path)) if file != path else path.name: file for file in files}
+    openers = {name: partial(open_file, file) for name, file in names.items()}
+    problem = soundness.problem_in(openers, folder=path.name if path.is_dir() else "")
+    if problem is None:
+        return
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    raise Damaged(problem)
 
 
 def _fetch_folder(checkpoint: Artifact, folder: Path) -> Path:

@@ -94,7 +94,9 @@ class FoundCheckpoint:
         completed, and FileNotFoundError if it is being pruned."""
         at = time.time() if ending is None else ending.trusted_until
         rest_seconds = at - self.modified_ns / 1e9
-        problem = soundness.problem_in(self._openers())
+        problem = soundness.problem_in(
+            self._openers(), folder=self.path.name if self.is_folder else ""
+        )
         is_settled = self.is_declared or rest_seconds >= (
             SETTLED_FOLDER_SECONDS if self.is_folder else SETTLED_SECONDS
         )

@@ -35,11 +35,10 @@ from artifacts.tar_stream import Changed
 from core.exceptions import DomainError
 from execution.executor_state import AttemptNotes
 from execution.executors import attempt as attempts
-from execution.executors import evaluation, failure
+from execution.executors import declarations, evaluation, failure
 from execution.executors.attempt import Attempt, Ending
 from execution.executors.checkpoint_executor import CheckpointExecutor
 from execution.executors.checkpoint_scan import FoundCheckpoint, Scan, Unfinished, scan
-from execution.executors.declarations import MAX_DECLARED, declared_in
 from execution.executors.metric_lines import Problem, metric_report
 from execution.executors.notes import notes_of, write_notes
 from execution.executors.other_files import store_others
@@ -208,13 +207,12 @@ class ProcessExecutor(CheckpointExecutor):
         are still being written."""
         notes = notes_of(Run.objects.get(pk=run.pk), attempt)
         found = scan(attempt.directory / "checkpoints", notes.get("declared"))
-        known = notes.get("checkpoints", {})
         checkpoints = []
-        for checkpoint in found.checkpoints:
-            if known.get(checkpoint.saved_as) == checkpoint.stamp:
-                continue
-            with suppress(Unfinished, FileNotFoundError):
-                checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
+        for item in found.checkpoints:
+            checkpoint = declarations.as_declared(item, notes)
+            if checkpoint is not None:
+                with suppress(Unfinished, FileNotFoundError):
+                    checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
         return found, checkpoints
 
     def _ingest_text(self, run: Run, worker: Worker, attempt: Attempt, *, ended: bool) -> bool:
@@ -236,9 +234,7 @@ class ProcessExecutor(CheckpointExecutor):
             reading = read_whole_lines(path, before.get("metrics", 0), ended=ended)
             lines += self._ingest_metrics(locked, reading.lines, notes)
             notes["metrics"] = reading.offset
-            declared = {**before.get("declared", {}), **declared_in(reading.lines)}
-            if declared and len(declared) <= MAX_DECLARED:
-                notes["declared"] = declared
+            lines += declarations.ingest(notes, reading.lines)
             appending.append_log(locked, lines)
             if notes != before:
                 write_notes(locked, attempt, notes)
@@ -251,7 +247,7 @@ class ProcessExecutor(CheckpointExecutor):
         read, said = notes.get("metric_lines", 0), notes.get("said", [])
         report = metric_report(raw, first_line=read + 1, said=said)
         try:
-            recording.record_metrics(run, report.points)
+            recording.record_metrics(run, recording.in_order_of_report(run, report.points))
         except TooManyMetrics as error:  # logged; the training continues
             if "too_many" not in said:
                 problem = Problem("too_many", f"metrics.jsonl: {error.message}")
@@ -261,7 +257,9 @@ class ProcessExecutor(CheckpointExecutor):
             notes["said"] = [*said, *(problem.kind for problem in report.problems)]
         if report.step is not None:
             total = report.total_steps or run.total_steps
-            progress.report_progress(run, step=max(0, report.step), total_steps=total)
+            # A far step may be that of another axis: the points decide.
+            step = report.step if 0 <= report.step <= progress.far_step(total) else run.step
+            progress.report_progress(run, step=step, total_steps=total)
         return [Line.new(problem.text, problem.level, "metrics") for problem in report.problems]
 
     def _ingest_evaluation(
@@ -300,17 +298,17 @@ class ProcessExecutor(CheckpointExecutor):
         origin = Origin(checkpoint.saved_as, checkpoint.layout, damage)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
-            notes = notes_of(locked, attempt)
+            notes = notes_of(locked, attempt).copy()
             known = notes.get("checkpoints", {})
             artifact = storing.record_checkpoint(locked, stored, step=step, origin=origin)
             # A stopped training may save at a step without metrics.
             if step > locked.step and not damage:
                 progress.report_progress(locked, step=step, total_steps=locked.total_steps)
-            _log_checkpoint(
-                locked, checkpoint, artifact, damage, is_rewritten=checkpoint.saved_as in known
-            )
-            known = {**known, checkpoint.saved_as: checkpoint.stamp}
-            write_notes(locked, attempt, {**notes, "checkpoints": known})
+            before = known.get(checkpoint.saved_as)
+            is_rewritten = before is not None and not declarations.is_ingested(checkpoint, before)
+            _log_checkpoint(locked, checkpoint, artifact, is_rewritten=is_rewritten)
+            notes["checkpoints"] = {**known, checkpoint.saved_as: [*checkpoint.stamp, step]}
+            write_notes(locked, attempt, notes)
 
     def _ingest_others(self, run: Run, worker: Worker, attempt: Attempt, found: Scan) -> None:
         """Keep the files next to the checkpoints, such as a README or a tokenizer, as they are."""
@@ -444,9 +442,10 @@ def _copy(run: Run, attempt: Attempt, checkpoint: FoundCheckpoint, step: int) ->
 
 
 def _log_checkpoint(
-    run: Run, checkpoint: FoundCheckpoint, artifact: Artifact, damage: str, *, is_rewritten: bool
+    run: Run, checkpoint: FoundCheckpoint, artifact: Artifact, *, is_rewritten: bool
 ) -> None:
     """Say in the run's log what its reader could not know otherwise."""
+    damage = artifact.damage
     names = {"path": checkpoint.saved_as, "id": artifact.pk, "step": artifact.step, "why": damage}
     lines = []
     if damage:

@@ -69,6 +69,17 @@ def test_tag_action_reports_artifacts_that_are_not_checkpoints(operator: Client)
     assert config.tags.count() == 0
 
 
+def test_tag_action_reports_damaged_checkpoints(operator: Client):
+    damaged = checkpoint()
+    damaged.set_damage("it is cut off")
+    damaged.save()
+
+    [message] = act(operator, "tag_released", damaged)
+
+    assert f"{damaged.pk} is damaged and cannot be tagged: it is cut off." in message
+    assert damaged.tags.count() == 0
+
+
 def test_tag_action_requires_change_permission():
     artifact = checkpoint()
 

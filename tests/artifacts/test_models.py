@@ -33,6 +33,13 @@ def record(run, content, *, step=100, version="a"):
     return storing.record_checkpoint(run, put(run, content, step=step, version=version), step=step)
 
 
+def ingest(run, content, *, damage="", step=100):
+    """As an executor does with a file called last.ckpt."""
+    stored = put(run, content, step=step, version=sha256(content)[:8])
+    origin = storing.Origin("last.ckpt", "file", damage)
+    return storing.record_checkpoint(run, stored, step=step, origin=origin)
+
+
 def read(artifact):
     with artifact.open() as file:
         return file.read()
@@ -175,6 +182,43 @@ def test_same_bytes_again_repair_damaged_checkpoint():
 
     assert again.pk == tagged.pk
     assert again.problem() is None
+
+
+def test_damaged_checkpoint_never_replaces_a_whole_one(django_capture_on_commit_callbacks):
+    run = RunFactory()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        whole = ingest(run, b"whole")
+        damaged = ingest(run, b"half", damage="it is cut off")
+
+    assert damaged.pk != whole.pk
+    assert read(whole) == b"whole"
+    assert Artifact.objects.get(pk=whole.pk).damage == ""
+
+
+def test_completed_checkpoint_replaces_the_damaged_one(django_capture_on_commit_callbacks):
+    run = RunFactory()
+    with django_capture_on_commit_callbacks(execute=True):
+        ingest(run, b"whole")
+        ingest(run, b"hal", damage="it is cut off")
+        damaged = ingest(run, b"half", damage="it is cut off")
+
+        completed = ingest(run, b"newer")
+
+    assert completed.pk == damaged.pk
+    assert sorted(read(artifact) for artifact in Artifact.objects.all()) == [b"newer", b"whole"]
+
+
+def test_bytes_that_were_seen_whole_stay_whole():
+    """A training writes the same file again and is killed at once: it cannot be told whether that
+    is complete, but these bytes are."""
+    run = RunFactory()
+    whole = ingest(run, b"whole")
+
+    again = ingest(run, b"whole", damage="it may be incomplete")
+
+    assert again.pk == whole.pk
+    assert Artifact.objects.get().damage == ""
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)

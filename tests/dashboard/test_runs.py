@@ -580,6 +580,23 @@ def test_invalid_tag_is_rejected(client, form):
     assert not saved.tags.exists()
 
 
+def test_damaged_checkpoint_says_why_and_cannot_be_tagged_or_resumed_from(client):
+    run = RunFactory()
+    saved = checkpoint(run)
+    saved.set_damage("b.bin is missing")
+    saved.save()
+
+    page = client.get(url_of(run)).content.decode()
+    response = client.post(url_of(run, f"/artifacts/{saved.pk}/tag"), {"tag": "发布"})
+
+    assert "b.bin is missing" in page
+    for action in ("tag", "resume"):
+        assert url_of(run, f"/artifacts/{saved.pk}/{action}") not in page
+    assert response.status_code == 422
+    assert f"{saved.pk} is damaged and cannot be tagged" in response.content.decode()
+    assert not saved.tags.exists()
+
+
 def test_tag_of_checkpoint_of_another_run_is_404(client):
     saved = checkpoint(RunFactory())
 

@@ -99,6 +99,25 @@ def test_latest_value_has_the_greatest_step_then_time_then_value(earlier, later,
     assert run.metrics["train_loss"] == json_number(later.value)
 
 
+@pytest.mark.parametrize("values", [[3.0, 1.0], [1.0, 3.0, 1.0, 2.0], [NAN, 1.0], [1.0, NAN]])
+def test_last_reported_of_several_values_at_one_step_and_time_is_the_latest(values):
+    run = RunFactory()
+
+    for value in values:
+        points = recording.in_order_of_report(run, [point(5, value, at=1_000)])
+        recording.record_metrics(run, points)
+
+    assert run.metrics["train_loss"] == json_number(values[-1])
+
+
+def test_values_of_other_steps_and_times_keep_their_times():
+    run = RunFactory()
+    recording.record_metrics(run, [point(5, 1.0, at=10_000)])
+    points = [point(4, 2.0, at=10_000), point(5, 2.0, at=10_001), point(5, 3.0, at=1)]
+
+    assert recording.in_order_of_report(run, points) == points
+
+
 def test_infinities_count_for_minimum_and_maximum_and_nan_does_not():
     run = RunFactory()
 
@@ -126,6 +145,72 @@ def test_infinities_are_strings_in_the_runs_metrics():
     recording.record_metrics(run, [point(1, INF, key="a"), point(1, -INF, key="b")])
 
     assert run.metrics == {"a": "Infinity", "b": "-Infinity"}
+
+
+def steps_reached(run, *batches):
+    reached = []
+    for batch in batches:
+        recording.record_metrics(run, batch)
+        reached.append(run.step)
+    return reached
+
+
+LOSSES = [point(step, 1.0) for step in range(1, 401)]
+BY_TOKENS = point(10**9, 1.0, key="loss_by_tokens")
+
+
+@pytest.mark.parametrize("total", [None, 1000])
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ([LOSSES, [BY_TOKENS]], [400, 400]),
+        ([[*LOSSES, BY_TOKENS]], [400]),
+        ([[BY_TOKENS], LOSSES], [10**9, 400]),
+        ([[BY_TOKENS], [point(1, 1.0)], [point(2, 1.0)]], [10**9, 1, 2]),
+    ],
+    ids=["after", "at once", "before", "before a step"],
+)
+def test_metric_with_an_axis_of_tokens_does_not_advance_the_run(total, batches, expected):
+    run = RunFactory(recipe=None, total_steps=total)
+
+    assert steps_reached(run, *batches) == expected
+    assert Run.objects.get(pk=run.pk).progress == (
+        0.4 if total and 400 in expected else run.progress
+    )
+
+
+def test_far_step_that_most_points_have_is_the_runs():
+    run = RunFactory(recipe=None, total_steps=None)
+    frames = [point(10**8 + step, 1.0) for step in range(10)]
+
+    assert steps_reached(run, [point(1, 1.0, key="parameters")], frames) == [1, 10**8 + 9]
+
+
+def test_step_of_a_checkpoint_without_one_is_not_that_of_another_axis():
+    run = RunFactory(total_steps=None)
+    recording.record_metrics(run, [*LOSSES, BY_TOKENS])
+
+    assert recording.step_at(run, 10_000) == 400
+
+
+def test_rewinding_keeps_what_another_axis_had_reached_by_then():
+    run = RunFactory(total_steps=None)
+    tokens = [point(10**9 * step, 1.0, key="by_tokens", at=step) for step in range(1, 11)]
+    losses = [point(step, 1.0, at=step) for step in range(1, 11)]
+    recording.record_metrics(run, [*losses, *tokens])
+
+    deleted = recording.rewind(run, 4)
+
+    assert (deleted, run.step) == (12, 4)
+    assert [step for step, _value in stored(run, "by_tokens")] == [10**9 * n for n in range(1, 5)]
+    assert (series_of(run, "by_tokens").count, series_of(run).last_step) == (4, 4)
+    assert recording.rewind(run, 0) == 8
+
+
+def test_planned_steps_near_the_limit_do_not_overflow():
+    run = RunFactory(total_steps=2**63 - 1)
+
+    assert steps_reached(run, [point(2**63 - 1, 1.0)]) == [2**63 - 1]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 
 from artifacts import storing
 from artifacts.kinds import TagValue
-from artifacts.models import Artifact
+from artifacts.models import Artifact, DamagedCheckpoint
 from registry.logged_models import LoggedModel, LoggedModelStatus, ParamChanged
 from registry.models import ModelVersion, NameTaken, RegisteredModel, RunFile, Source, Stage
 from registry.queries import ModelPoint
@@ -319,6 +319,23 @@ def test_archive_others_skips_versions_of_same_checkpoint():
 
     assert [stage_of(first), stage_of(second)] == [Stage.PRODUCTION, Stage.PRODUCTION]
     assert tags_of(artifact) == {"发布"}
+
+
+def test_version_of_a_damaged_checkpoint_can_be_shelved_but_not_promoted():
+    artifact = checkpoint(RunFactory())
+    artifact.set_damage("it is cut off")
+    artifact.save()
+    model = registered()
+    version = version_of(model, artifact)
+
+    with pytest.raises(DamagedCheckpoint):
+        version.move_to(Stage.PRODUCTION, archive_others=False, by=None)
+    with pytest.raises(DamagedCheckpoint):
+        model.set_alias("released", version.number, by=None)
+    version.move_to(Stage.ARCHIVED, archive_others=False, by=None)
+
+    assert stage_of(version) == Stage.ARCHIVED
+    assert tags_of(artifact) == set()
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)

@@ -164,6 +164,14 @@ def test_final_model_next_to_the_checkpoints_is_one_model(tmp_path):
     assert others(tmp_path) == []
 
 
+def test_renamed_checkpoint_of_a_trainer_is_still_one(tmp_path):
+    write_all(tmp_path / "best", "model-00001-of-00001.safetensors", "optimizer.pt")
+    write(tmp_path / "best" / "model.safetensors.index.json", index())
+    write(tmp_path / "best" / "trainer_state.json", trainer_state(70))
+
+    assert found(tmp_path) == {"best": ("huggingface", 70)}
+
+
 @pytest.mark.parametrize(
     "name",
     ["latest", "latest_checkpointed_iteration.txt", "README.md", "tokenizer.json", "optimizer.pt",
@@ -311,6 +319,21 @@ def test_name_that_is_not_utf8_has_a_readable_stand_in(tmp_path, raw, expected):
         ("checkpoint-1/model.safetensors.index.json", b'{"weight_map": {"a"', "cut off"),
         ("step-1/.metadata", dcp_metadata("__0_0.distcp"), "__0_0.distcp is missing"),
         ("step-1/.metadata", dcp_metadata("__0_0.distcp")[:9], "cut off"),
+        ("step-1/.metadata", b"", "empty"),
+        ("step-1/__0_0.distcp", zipped(), ".metadata is missing"),
+        ("step-1/m-00002-of-00002.bin", zipped(), "m-00001-of-00002.bin is missing"),
+        ("checkpoint-1/training_args.bin", zipped(), "trainer_state.json is missing"),
+        (
+            "global_step1/zero_pp_rank_1_mp_rank_00_optim_states.pt",
+            zipped(),
+            "zero_pp_rank_0_mp_rank_00_optim_states.pt is missing",
+        ),
+        (
+            "global_step1/bf16_zero_pp_rank_0_mp_rank_01_optim_states.pt",
+            zipped(),
+            "mp_rank_01_model_states.pt is missing",
+        ),
+        ("step-1.pt", zipped()[:3], "cut off"),
         ("step-1.json", b'{"step": 1, "we', "cut off"),
     ],
 )

@@ -3,11 +3,14 @@
 import pytest
 
 from artifacts.checkpoints import latest_sound_checkpoint
+from execution.executors import declarations
+from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from runs.executors import WorkState
 from runs.models import Recipe
-from tests.execution.executors.contract import poll_until
+from tests.execution.executors.contract import poll
 from tests.factories import RecipeFactory, running
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time")]
 
@@ -30,12 +33,12 @@ def executor():
 
 @pytest.fixture
 def ended(executor, settings):
-    def run_script(body):
+    def run_script(body, meanwhile=lambda run: None):
         script = PREAMBLE.format(repository=str(settings.BASE_DIR)) + body
         recipe: Recipe = RecipeFactory(executor="process", command=["{python}", "-c", script])
         run = running(recipe=recipe)
         executor.start(run, run.worker)
-        poll_until(executor, run, WorkState.FINISHED)
+        wait_until(lambda: poll(executor, run).state is WorkState.FINISHED or meanwhile(run))
         return run
 
     return run_script
@@ -92,6 +95,49 @@ def test_declared_checkpoint_has_the_declared_step(ended):
     )
 
     assert checkpoints_of(run) == [("第 30 步检查点", 30, "folder", "")]
+
+
+def test_file_written_again_is_no_more_of_the_declared_step(executor, ended):
+    run = ended(
+        "import time\n"
+        "report(step=1, loss=1.0); write(folder / 'last.ckpt', zipped(b'1'))\n"
+        "report(checkpoint='last.ckpt', step=1)\n"
+        "while not (folder / 'seen').exists(): time.sleep(0.02)\n"
+        "report(step=9, loss=1.0); write(folder / 'last.ckpt', zipped(b'9'), age_seconds=0)",
+        meanwhile=lambda run: (
+            run.artifacts.checkpoints().exists()
+            and (Attempt.of(run).directory / "checkpoints" / "seen").touch()
+        ),
+    )
+
+    assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [1, 9]
+
+
+def test_step_declared_later_counts(ended):
+    run = ended(
+        "import time\n"
+        "report(step=5, loss=1.0); write(folder / 'last.ckpt')\n"
+        "while not (folder / 'seen').exists(): time.sleep(0.02)\n"
+        "report(checkpoint='last.ckpt', step=4)",
+        meanwhile=lambda run: (
+            run.artifacts.checkpoints().exists()
+            and (Attempt.of(run).directory / "checkpoints" / "seen").touch()
+        ),
+    )
+
+    assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [4, 5]
+
+
+def test_too_many_declared_checkpoints_are_said_once(ended, monkeypatch):
+    monkeypatch.setattr(declarations, "MAX_DECLARED", 2)
+    run = ended(
+        "for step in range(4):\n"
+        "    write(folder / f'{step}.dat'); report(checkpoint=f'{step}.dat', step=step)"
+    )
+
+    assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [0, 1]
+    [line] = run.log_lines.filter(message__contains="2")
+    assert "metrics.jsonl" in line.message
 
 
 def test_checkpoints_of_one_step_do_not_replace_each_other(ended):

@@ -1,5 +1,8 @@
 """Runs reported by Hugging Face Trainer and Lightning through the MLflow client."""
 
+import io
+import tarfile
+
 import pytest
 
 pytestmark = pytest.mark.django_db(serialized_rollback=True)
@@ -64,4 +67,27 @@ def test_lightning_checkpoints_are_registered(frameworks, hub):
     assert {artifact["step"]: artifact["metadata"] for artifact in artifacts.values()} == {
         100: {"aliases": [], "score": 0.5, "monitor": "val_loss", "mode": "min"},
         200: {"aliases": ["latest", "best"], "score": 0.25, "monitor": "val_loss", "mode": "min"},
+    }
+
+
+def test_folder_of_shards_is_one_checkpoint(frameworks, hub):
+    artifacts = checkpoints(hub, "sharded", "sharded")
+    address = hub.path_of("sharded", "sharded")
+
+    folders = {}
+    for artifact in artifacts.values():
+        archive = hub.api.get(f"{address}/artifacts/{artifact['id']}/archive").body
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            folders[artifact["step"]] = sorted(tar.getnames())
+
+    assert [artifact["metadata"] for artifact in artifacts.values()] == [{}, {}]
+    assert folders == {
+        100: [
+            *(
+                f"global_step100/bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+                for rank in range(4)
+            ),
+            "global_step100/mp_rank_00_model_states.pt",
+        ],
+        300: [f"epoch=2-step=300.ckpt/{name}" for name in (".metadata", "__0_0.distcp", "meta.pt")],
     }

@@ -5,6 +5,7 @@ Hugging Face: transformers.integrations.MLflowCallback. Lightning: MLFlowLogger,
 
 import json
 import os
+import pickle
 import sys
 import tempfile
 import time
@@ -120,5 +121,23 @@ for epoch in range(2):
     lightning.after_save_checkpoint(path, score=0.5 / (epoch + 1), is_best=epoch == 1)
 lightning.finalize()
 results["lightning"] = lightning.run
+
+
+# --- DeepSpeed and PyTorch DCP, logged by a script -------------------------------------------
+
+mlflow.set_experiment("sharded")
+with mlflow.start_run(run_name="sharded"):
+    Path("global_step100").mkdir()
+    for name in [
+        "mp_rank_00_model_states.pt",
+        *(f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt" for rank in range(4)),
+    ]:
+        Path("global_step100", name).write_bytes(name.encode())
+    mlflow.log_artifacts("global_step100", "global_step100")
+    Path("epoch=2-step=300.ckpt").mkdir()
+    shards = pickle.dumps({"storage_data": ["__0_0.distcp"]})
+    for name, content in {"__0_0.distcp": b"0", ".metadata": shards, "meta.pt": b"m"}.items():
+        Path("epoch=2-step=300.ckpt", name).write_bytes(content)
+        mlflow.log_artifact(f"epoch=2-step=300.ckpt/{name}", "epoch=2-step=300.ckpt")
 
 Path(sys.argv[1]).write_text(json.dumps(results))
