@@ -36,6 +36,10 @@ class AttemptNotes(TypedDict, total=False):
     evaluation: int  # st_mtime_ns of evaluation.json
     # Path → size in bytes, st_mtime_ns and number of files, as last ingested.
     checkpoints: dict[str, list[int]]
+    # Path of a TensorBoard event file → bytes read, -1 if it is damaged, and what the keys of its
+    # metrics begin with; and whether the files that were there at the end have been found.
+    event_files: dict[str, tuple[int, str]]
+    event_files_at_end: bool
     others: bool  # whether the files next to the checkpoints have been stored
     declared: dict[str, int | None]  # path of a checkpoint declared in metrics.jsonl → step
 
@@ -51,5 +55,8 @@ class ExecutorState(TypedDict, total=False):
     advanced_at: float
     start_effort: float
     ended: EndNote
+    # The process executor: the metrics that were read from TensorBoard event files; false once
+    # metrics.jsonl reports them too. See execution/executors/event_files.py.
+    event_keys: dict[str, bool]
     # The process executor: notes of each attempt by its number, as text because JSON keys are text.
     read: dict[str, AttemptNotes]

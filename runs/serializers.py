@@ -61,6 +61,7 @@ class RecipeSerializer(StrictModelSerializer):
             "gpu_count",
             "stop_grace_seconds",
             "max_restarts",
+            "read_tensorboard",
             "is_default",
         )
         read_only_fields = fields
