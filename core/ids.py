@@ -3,6 +3,8 @@
 They are the primary keys, so a row has the same id in URLs, logs, object storage and joins.
 """
 
+import hashlib
+import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,14 @@ else:
 def new_id(prefix: str) -> str:
     """A fresh id, e.g. ``new_id("run")`` -> ``run_7zkq0t2m9x4b``."""
     return f"{prefix}_" + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """The id of the one row that is made from ``parts``: always the same."""
+    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    number = int.from_bytes(digest)
+    characters = (ALPHABET[number >> 5 * place & 31] for place in range(RANDOM_LENGTH))
+    return f"{prefix}_" + "".join(characters)
 
 
 class PublicIdField(TextField):

@@ -45,6 +45,10 @@ class AttemptNotes(TypedDict, total=False):
     # Path → size in bytes, st_mtime_ns, number of files and step, as last ingested. Those of
     # earlier versions have no step.
     checkpoints: dict[str, list[int]]
+    # Path of a TensorBoard event file → bytes read, -1 if it is damaged, and what the keys of its
+    # metrics begin with; and whether the files that were there at the end have been found.
+    event_files: dict[str, tuple[int, str]]
+    event_files_at_end: bool
     others: bool  # whether the files next to the checkpoints have been stored
     unstored: UnstoredNote
     declared: dict[str, int | None]  # path of a checkpoint declared in metrics.jsonl → step
@@ -62,5 +66,8 @@ class ExecutorState(TypedDict, total=False):
     advanced_at: float
     start_effort: float
     ended: EndNote
+    # The process executor: the metrics that were read from TensorBoard event files; false once
+    # metrics.jsonl reports them too. See execution/executors/event_files.py.
+    event_keys: dict[str, bool]
     # The process executor: notes of each attempt by its number, as text because JSON keys are text.
     read: dict[str, AttemptNotes]

@@ -81,10 +81,10 @@ def _create_series(run_id: str, keys: list[str]) -> None:
     point_queries.create_series(run_id, keys)
 
 
-def record_metrics(run: Run, points: Sequence[Point]) -> None:
+def record_metrics(run: Run, points: Sequence[Point] | Points) -> None:
     """Like ``record_points``, but refresh the latest values of ``run`` too."""
     if points:
-        record_points(run.pk, Points.of(points))
+        record_points(run.pk, points if isinstance(points, Points) else Points.of(points))
         run.refresh_from_db(
             fields=[
                 "metrics",

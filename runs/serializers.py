@@ -64,6 +64,7 @@ class RecipeSerializer(StrictModelSerializer):
             "stall_step_seconds",
             "stall_action",
             "max_restarts",
+            "read_tensorboard",
             "is_default",
         )
         read_only_fields = fields

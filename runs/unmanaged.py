@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -49,6 +49,41 @@ def create_unmanaged_run(
         run.note(EventKind.CREATED, to_status=RunStatus.RUNNING, by=by)
     run.refresh_from_db()
     return run
+
+
+def create_ended_run(
+    project: Project,
+    *,
+    run_id: str,
+    name: str,
+    status: RunStatus,
+    started_at: datetime,
+    finished_at: datetime,
+    source: str,
+    exit_code: int | None = None,
+) -> bool:
+    """Create a run that has ended elsewhere, and return True; do nothing if there is one with this
+    ID already. ``source``: where it is brought in from. Call inside a transaction."""
+    run = Run(
+        id=run_id,
+        project=project,
+        project_version=project.version,
+        name=truncate(name.strip(), MAX_NAME_LENGTH) or run_id,
+        model=project.base_model,
+        status=status,
+        exit_code=exit_code,
+        started_at=started_at,
+        finished_at=finished_at,
+        reported_at=finished_at,
+    )
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError:
+        return False
+    reason = _("Imported from %(source)s.") % {"source": source}
+    run.note(EventKind.CREATED, to_status=status, reason=reason)
+    return True
 
 
 def report_status(

@@ -1,9 +1,10 @@
 """A command on the worker's host.
 
 The training-script contract: a script prints (log lines), appends flat JSON objects to
-``$TRAINHUB_METRICS_FILE`` (metrics), writes whole files or folders into
-``$TRAINHUB_CHECKPOINT_DIR`` and its results into ``$TRAINHUB_OUTPUT_DIR/evaluation.json``, starts
-from ``$TRAINHUB_RESUME_FROM`` when that is set, and on SIGTERM saves and exits.
+``$TRAINHUB_METRICS_FILE`` or writes TensorBoard's event files (metrics), writes whole files or
+folders into ``$TRAINHUB_CHECKPOINT_DIR`` and its results into
+``$TRAINHUB_OUTPUT_DIR/evaluation.json``, starts from ``$TRAINHUB_RESUME_FROM`` when that is set,
+and on SIGTERM saves and exits.
 
 Each attempt has a directory, ``<data>/runs/<run>/attempt-<n>``, and a launcher (launcher.py) that
 outlives the worker; attempt.py reads the state of the work from them. How far their files have been
@@ -35,7 +36,7 @@ from artifacts.tar_stream import Changed
 from core.exceptions import DomainError
 from execution.executor_state import AttemptNotes
 from execution.executors import attempt as attempts
-from execution.executors import declarations, evaluation, failure
+from execution.executors import declarations, evaluation, event_files, failure
 from execution.executors.attempt import Attempt, Ending
 from execution.executors.checkpoint_executor import CheckpointExecutor
 from execution.executors.checkpoint_scan import FoundCheckpoint, Scan, Unfinished, scan
@@ -234,11 +235,13 @@ class ProcessExecutor(CheckpointExecutor):
             reading = read_whole_lines(path, before.get("metrics", 0), ended=ended)
             lines += self._ingest_metrics(locked, reading.lines, notes)
             notes["metrics"] = reading.offset
+            event_lines, events_at_end = event_files.ingest(locked, directory, notes, ended=ended)
+            lines += event_lines
             lines += declarations.ingest(notes, reading.lines)
             appending.append_log(locked, lines)
             if notes != before:
                 write_notes(locked, attempt, notes)
-        return at_end and reading.at_end
+        return at_end and reading.at_end and events_at_end
 
     def _ingest_metrics(self, run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Line]:
         """Store the points of the next lines; return log lines about what cannot be taken."""
@@ -247,7 +250,8 @@ class ProcessExecutor(CheckpointExecutor):
         read, said = notes.get("metric_lines", 0), notes.get("said", [])
         report = metric_report(raw, first_line=read + 1, said=said)
         try:
-            recording.record_metrics(run, recording.in_order_of_report(run, report.points))
+            points = event_files.without_taken(run, report.points)
+            recording.record_metrics(run, recording.in_order_of_report(run, points))
         except TooManyMetrics as error:  # logged; the training continues
             if "too_many" not in said:
                 problem = Problem("too_many", f"metrics.jsonl: {error.message}")

@@ -13,6 +13,7 @@ from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
 from execution.devices import variables_of
 from execution.executors import attempt as attempts
+from execution.executors import event_files
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
 from runs.executors import CannotStart
@@ -87,5 +88,8 @@ def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
     gpus = variables_of(run.devices, known=known)
     # For MLflow clients: by default, the script reports to its own run. The recipe can override it.
     mlflow = {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
-    ours = {**mlflow, **gpus}
+    tensorboard = {}
+    if run.recipe.read_tensorboard:
+        tensorboard[event_files.FOLDER_VARIABLE] = str(directory / event_files.FOLDER)
+    ours = {**mlflow, **gpus, **tensorboard}
     return {**attempts.inherited_environment(), **ours, **run.recipe.environment, **trainhub}

@@ -56,6 +56,7 @@ class RecipeForm(RecipeModelForm):
             "command",
             "environment",
             "encoding",
+            "read_tensorboard",
             "default_hyperparameters",
             "gpu_type",
             "gpu_count",

@@ -66,6 +66,15 @@ class Recipe(models.Model):
             "not valid UTF-8 are decoded by a guess."
         ),
     )
+    read_tensorboard = models.BooleanField(
+        _("read TensorBoard files"),
+        default=True,
+        db_default=True,
+        help_text=_(
+            "Whether the scalars of the TensorBoard event files that the command writes become "
+            "metrics."
+        ),
+    )
     default_hyperparameters = JSONField(_("default hyperparameters"), default=dict, blank=True)
     gpu_type = models.CharField(
         _("GPU type"), max_length=64, blank=True, validators=[RegexValidator(r"\A[\w.\- ]*\Z")]

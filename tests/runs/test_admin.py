@@ -315,6 +315,21 @@ def test_recipe_has_the_encoding_of_its_output(operator: Client, encoding: str, 
     assert Recipe.objects.get(name="tune").encoding == stored
 
 
+@pytest.mark.parametrize(("fields", "stored"), [({"read_tensorboard": "on"}, True), ({}, False)])
+def test_recipe_says_whether_tensorboard_files_are_read(
+    operator: Client, fields: dict[str, str], stored: bool
+):
+    operator.post(add_page_of(Recipe), recipe_form(**fields))
+
+    assert Recipe.objects.get(name="tune").read_tensorboard is stored
+
+
+def test_tensorboard_files_are_read_unless_the_operator_says_otherwise(operator: Client):
+    form = operator.get(add_page_of(Recipe)).context["adminform"].form
+
+    assert form["read_tensorboard"].value() is True
+
+
 def test_recipe_saved_without_edits_is_unchanged(operator: Client):
     Recipe.objects.create(
         name="tune", executor="process", command=["a", " b, c ", "--d"], environment={"A": "é"}

@@ -1,0 +1,242 @@
+"""Takes the scalars of the TensorBoard event files that a script writes as its run's metrics.
+
+They are looked for below the attempt's directory, which is also the script's working directory, and
+read like metrics.jsonl: how far is committed together with the points. Of a metric that somebody
+else reports too (metrics.jsonl, MLflow's client), theirs counts, as it was reported as a metric and
+in full precision.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from django.utils.translation import gettext as _
+
+from core.text import MAX_KEY_LENGTH, truncate
+from core.times import unix_milliseconds
+from execution.executor_state import AttemptNotes
+from logs.lines import Line
+from logs.models import LogLevel
+from metrics import recording
+from metrics.event_files import MARK, EventLog, read_records
+from metrics.models import MetricPoint, MetricSeries
+from metrics.points import Point, is_key
+from metrics.recording import TooManyMetrics
+from runs.models import Run
+
+# Where transformers' Trainer writes by default if this variable is set; others write to the
+# working directory.
+FOLDER_VARIABLE: Final = "TENSORBOARD_LOGGING_DIR"
+FOLDER: Final = "tensorboard"
+
+LOOK_SHARE: Final = 0.01  # of a worker's time that looking for new files takes at most
+MAX_ENTRIES: Final = 50_000  # that are looked at below an attempt's directory
+MAX_FILES: Final = 1000
+MAX_POINTS: Final = 20_000  # per transaction, slightly exceeded
+SKIPPED: Final = ("resume",)  # the checkpoint that the attempt starts from
+DAMAGED: Final = -1  # the offset of a file that cannot be read on
+
+# Folders of one training whose event files have the same tags: Keras, fast.ai.
+PARTS: Final = ("train", "training", "validation", "valid", "val", "eval", "test")
+
+
+# --- looking for files -----------------------------------------------------------------------
+
+
+def find(directory: Path) -> list[str]:
+    """The paths of the event files below ``directory``; links are not followed."""
+    found: list[str] = []
+    pending, seen = deque([""]), 0
+    while pending and seen < MAX_ENTRIES and len(found) < MAX_FILES:
+        folder = pending.popleft()
+        try:
+            entries = os.scandir(directory / folder)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        with entries:
+            for entry in islice(entries, MAX_ENTRIES - seen):
+                seen += 1
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if path in SKIPPED or not path.isprintable():  # which PostgreSQL can store
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+                elif MARK in entry.name and entry.is_file(follow_symlinks=False):
+                    found.append(path)
+    return sorted(found)
+
+
+def key_prefix(path: str, others: Sequence[str]) -> str:
+    """What distinguishes the metrics of the event file ``path`` from those of the ``others``.
+
+    A training may write several folders at once, with the same tags: add_scalars writes to folders
+    below its writer's, and Keras to train and validation. The name of a number is a time.
+    """
+    folder = PurePosixPath(path).parent
+    writers = {PurePosixPath(other).parent for other in others}
+    for above in reversed(folder.parents):  # the topmost first
+        if above in writers:
+            inside = str(folder.relative_to(above))
+            return "" if inside.replace(".", "").isdecimal() else f"{inside}/"
+    return f"{folder.name}/" if folder.name in PARTS else ""
+
+
+# When to look below a directory again, by time.monotonic. Only spares time.
+_next_look: Final[dict[Path, float]] = {}
+
+
+def _look(directory: Path, notes: AttemptNotes, *, ended: bool) -> list[str]:
+    """The event files below ``directory``, if it is time to look: once more after the end."""
+    if notes.get("event_files_at_end"):
+        return []
+    started = time.monotonic()
+    if ended:
+        notes["event_files_at_end"] = True
+        _next_look.pop(directory, None)
+        return find(directory)
+    if started < _next_look.get(directory, 0.0):
+        return []
+    found = find(directory)
+    _next_look[directory] = started + (time.monotonic() - started) / LOOK_SHARE
+    return found
+
+
+# --- ingesting -------------------------------------------------------------------------------
+
+
+def ingest(
+    run: Run, directory: Path, notes: AttemptNotes, *, ended: bool
+) -> tuple[list[Line], bool]:
+    """Store the points of the next records of each file, and write to ``notes`` how far they were
+    read. Call with the run's row locked.
+
+    Returns log lines about what cannot be taken, and whether the end of every file was reached.
+    """
+    if run.recipe is None or not run.recipe.read_tensorboard:
+        return [], True
+    files = _known_files(directory, notes, ended=ended)
+    reader = _Reader(run, notes)
+    at_end = True
+    for path, (offset, prefix) in files.items():
+        if offset == DAMAGED:
+            continue
+        if len(reader.log.keys) >= MAX_POINTS:
+            at_end = False
+            break
+        offset, file_at_end = reader.read(directory, path, offset, prefix)
+        files[path] = (offset, prefix)
+        at_end = at_end and file_at_end
+    if files:
+        notes["event_files"] = files
+    reader.record()
+    return reader.lines, at_end
+
+
+def _known_files(
+    directory: Path, notes: AttemptNotes, *, ended: bool
+) -> dict[str, tuple[int, str]]:
+    """Path → offset and prefix; a file keeps the prefix that it was found with."""
+    known: dict[str, tuple[int, str]] = {
+        path: (offset, prefix) for path, (offset, prefix) in notes.get("event_files", {}).items()
+    }
+    found = _look(directory, notes, ended=ended)
+    paths = [*known, *found]
+    for path in found:
+        if path not in known and len(known) < MAX_FILES:
+            known[path] = (0, key_prefix(path, paths))
+    return known
+
+
+class _Reader:
+    """Reads files of one attempt in one transaction."""
+
+    def __init__(self, run: Run, notes: AttemptNotes) -> None:
+        self.run = run
+        self.notes = notes
+        self.log = EventLog()
+        self.lines: list[Line] = []
+        self.now_ms = unix_milliseconds(time.time())
+
+    def read(self, directory: Path, path: str, offset: int, prefix: str) -> tuple[int, bool]:
+        """Read the next records of the file; returns the offset after them, and whether the file
+        ends there."""
+        file = directory / path
+        try:
+            if file.stat().st_size == offset:
+                return offset, True
+            reading = read_records(file, offset)
+        except (FileNotFoundError, PermissionError):
+            return offset, True
+        for record in reading.records:
+            self.log.take(record, prefix=prefix, now_ms=self.now_ms)
+        if not reading.damage:
+            return reading.offset, reading.at_end
+        text = _("%(path)s is damaged at byte %(offset)d: the rest of it is not read.")
+        self._warn(text % {"path": path, "offset": reading.offset})
+        return DAMAGED, True
+
+    def record(self) -> None:
+        """Store the points."""
+        log = self.log
+        if log.damaged:
+            text = _("%(count)d records of TensorBoard event files are damaged.")
+            self._warn_once("event_record", text % {"count": log.damaged})
+        for key in log.keep(is_key):
+            text = _("TensorBoard tag %(tag)s: a key must have 1 to %(limit)d characters")
+            names = {"tag": truncate(key, 200), "limit": MAX_KEY_LENGTH}
+            self._warn_once("event_key", text % names)
+        if not log.keys:
+            return
+        log.keep(self._own_keys().__contains__)
+        try:
+            recording.record_metrics(self.run, log.points)
+        except TooManyMetrics as error:  # logged; the training continues
+            self._warn_once("event_too_many", f"TensorBoard: {error.message}")
+
+    def _own_keys(self) -> set[str]:
+        """The keys that nobody else reports; notes the new ones among them."""
+        known: dict[str, bool] = self.run.executor_state.get("event_keys", {})
+        new = {key for key in self.log.keys if key not in known}
+        if new:
+            taken = MetricSeries.objects.filter(run=self.run, key__in=new)
+            new.difference_update(taken.values_list("key", flat=True))
+        if new:
+            _write_keys(self.run, {**known, **dict.fromkeys(sorted(new), True)})
+        return new | {key for key, is_own in known.items() if is_own}
+
+    def _warn_once(self, kind: str, text: str) -> None:
+        said = self.notes.get("said", [])
+        if kind not in said:
+            self.notes["said"] = [*said, kind]
+            self._warn(text)
+
+    def _warn(self, text: str) -> None:
+        self.lines.append(Line.new(text, LogLevel.WARNING, "metrics"))
+
+
+def _write_keys(run: Run, keys: Mapping[str, bool]) -> None:
+    run.change(executor_state={**run.executor_state, "event_keys": keys})
+
+
+def without_taken(run: Run, points: Sequence[Point]) -> list[Point]:
+    """Those ``points`` of metrics.jsonl whose steps no event file has reported before. From now on
+    their metrics are not read from event files. Call with the run's row locked."""
+    known: dict[str, bool] = run.executor_state.get("event_keys", {})
+    shared = {point.key for point in points if point.key in known} if known else set()
+    if not shared:
+        return list(points)
+    if any(known[key] for key in shared):
+        _write_keys(run, {**known, **dict.fromkeys(sorted(shared), False)})
+    stored = MetricPoint.objects.filter(
+        series__run=run,
+        series__key__in=shared,
+        step__in={point.step for point in points if point.key in shared},
+    )
+    taken = set(stored.values_list("series__key", "step"))
+    return [point for point in points if (point.key, point.step) not in taken]

@@ -1,0 +1,212 @@
+"""Brings runs in that have ended, from the files that they left.
+
+A run's ID is derived from what is brought in, and each run is one transaction: however often an
+import is started, and wherever it was interrupted, each run is there once, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, Final, Protocol
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Sum
+
+from core.exceptions import DomainError
+from core.ids import derived_id
+from metrics.models import MetricPoint
+from metrics.points import Points
+from metrics.recording import record_points
+from projects.models import Project
+from runs import unmanaged
+from runs.models import Run
+from runs.params_tags import log_params, set_tags, text_of
+from runs.reports import InvalidReport, check_name
+from runs.status import RunStatus
+
+POINTS_PER_BATCH: Final = 10_000
+
+# Reports what share of the work was done since the last call.
+Progress = Callable[[float], object]
+
+
+class BadSource(Exception):
+    """A file cannot be imported. The message, one sentence, is for the user."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run as its files tell it."""
+
+    identity: tuple[str, ...]  # what tells it from all others, and never changes
+    name: str
+    source: str
+    points: Points
+    started_at: datetime
+    finished_at: datetime
+    # Whether the points' times are recorded ones. Estimates may change from import to import.
+    times_are_known: bool = True
+    status: RunStatus = RunStatus.COMPLETED
+    exit_code: int | None = None
+    total_steps: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    left_out: int = 0  # values that are no metrics
+
+
+class Source(Protocol):
+    """Files that one or more runs are read from."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def read(self, progress: Progress) -> list[PastRun]:
+        """Raises BadSource, OSError."""
+
+
+class Result(Enum):
+    CREATED = auto()
+    CONTINUED = auto()  # it was there and lacked some points
+    UNCHANGED = auto()
+    IN_TRASH = auto()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    run_id: str
+    result: Result
+    points: int = 0  # new ones
+
+
+def bring_in(project: Project, past: PastRun, progress: Progress = lambda _share: None) -> Outcome:
+    """Create the run, or add what the run that was created from these files lacks.
+
+    Raises ProjectArchived, TooManyMetrics, InvalidReport.
+    """
+    run_id = derived_id("run", project.pk, *past.identity)
+    with transaction.atomic():
+        is_new = unmanaged.create_ended_run(
+            project,
+            run_id=run_id,
+            name=past.name,
+            status=past.status,
+            started_at=past.started_at,
+            finished_at=past.finished_at,
+            exit_code=past.exit_code,
+            source=past.source,
+        )
+        run = Run.objects.lock(run_id)
+        if run.deleted_at is not None:
+            return Outcome(run_id, Result.IN_TRASH)
+        before = 0 if is_new else _count(run)
+        points = past.points if is_new or past.times_are_known else _missing(run, past.points)
+        for batch in _in_batches(points):
+            record_points(run_id, batch)
+            progress(len(batch) / len(points))
+        added = _count(run) - before
+        if is_new or added or (run.is_terminal and run.status != past.status):
+            _describe(run, past)
+            _settle(run, past)
+        if is_new:
+            # Last, as it locks the project. Raises ProjectArchived.
+            project.allocate_run_number()
+            return Outcome(run_id, Result.CREATED, added)
+    return Outcome(run_id, Result.CONTINUED if added else Result.UNCHANGED, added)
+
+
+def _count(run: Run) -> int:
+    return run.series.aggregate(total=Sum("count"))["total"] or 0
+
+
+def _missing(run: Run, points: Points) -> Points:
+    """The points whose value is not stored at their step."""
+    stored = MetricPoint.objects.filter(series__run=run)
+    # As text: NaN equals itself.
+    known = {
+        (key, step, repr(value))
+        for key, step, value in stored.values_list("series__key", "step", "value").iterator()
+    }
+    numbers = [
+        index
+        for index, (number, step, value) in enumerate(
+            zip(points.key_numbers, points.steps, points.values, strict=True)
+        )
+        if (points.distinct_keys[number - 1], step, repr(value)) not in known
+    ]
+    return _selected(points, numbers)
+
+
+def _in_batches(points: Points) -> Iterator[Points]:
+    """In the order of their steps, so that most are appended to their series."""
+    order = np.lexsort((points.timestamps_ms, points.steps))
+    for start in range(0, len(order), POINTS_PER_BATCH):
+        yield _selected(points, order[start : start + POINTS_PER_BATCH].tolist())
+
+
+def _selected(points: Points, numbers: list[int]) -> Points:
+    return Points.in_columns(
+        [points.distinct_keys[points.key_numbers[number] - 1] for number in numbers],
+        [points.steps[number] for number in numbers],
+        [points.timestamps_ms[number] for number in numbers],
+        [points.values[number] for number in numbers],
+    )
+
+
+def _describe(run: Run, past: PastRun) -> None:
+    """Add the params and tags that the run does not have; what it has may have been edited."""
+    params = {name: text_of(value) for name, value in flat(past.params) if value is not None}
+    known = run.hyperparameters
+    log_params(
+        run.pk, {name: text for name, text in params.items() if name not in known and _fits(name)}
+    )
+    set_tags(run.pk, {name: text for name, text in past.tags.items() if name not in run.tags})
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested objects, with the keys on their way joined by dots."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _fits(name: str) -> bool:
+    try:
+        check_name(name)
+    except InvalidReport:
+        return False
+    return True
+
+
+def _settle(run: Run, past: PastRun) -> None:
+    """Set what follows from the points: progress, and when it ended."""
+    run.refresh_from_db()
+    if not run.is_terminal:
+        return  # its script has continued it here
+    if run.status != past.status:
+        # It was still running when it was first brought in.
+        unmanaged.report_status(run, RunStatus.RUNNING, by=None)
+        unmanaged.report_status(run, past.status, by=None, finished_at=past.finished_at)
+    total = past.total_steps or run.total_steps
+    finished_at = max(past.finished_at, run.finished_at or past.finished_at)
+    run.change(
+        total_steps=total,
+        progress=min(1.0, run.step / total) if total else 1.0,
+        finished_at=finished_at,
+        reported_at=finished_at,
+    )
+
+
+def reason_of(error: BadSource | DomainError | OSError) -> str:
+    """What to tell the user about ``error``; BadSource alone names its file."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error.message) if isinstance(error, DomainError) else str(error)

@@ -1,0 +1,328 @@
+"""TensorBoard event files that a script writes become its run's metrics."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from django.db import transaction
+
+from execution.executors import event_files
+from execution.executors.process import ProcessExecutor
+from metrics.models import MetricPoint, MetricSeries
+from metrics.points import Point, Points
+from metrics.recording import record_points
+from runs.executors import WorkState
+from runs.models import Run
+from tests.execution.executors.contract import fresh, poll, poll_until
+from tests.factories import RecipeFactory, checkpoint, running
+from tests.recorded import TENSORBOARD, TRAINER, event_file
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time")]
+
+TENSORS = event_file(TENSORBOARD / "tensors")  # epoch_loss at the steps 0 to 3
+
+
+@pytest.fixture(autouse=True)
+def always_look(monkeypatch):
+    monkeypatch.setattr(event_files, "LOOK_SHARE", float("inf"))
+
+
+def points_of(run, key="epoch_loss"):
+    stored = MetricPoint.objects.filter(series__run=run, series__key=key)
+    return list(stored.order_by("step", "timestamp_ms").values_list("step", "value"))
+
+
+def keys_of(run):
+    return set(MetricSeries.objects.filter(run=run).values_list("key", flat=True))
+
+
+@pytest.fixture
+def run():
+    return running(recipe=RecipeFactory(), total_steps=None)
+
+
+class Tail:
+    """Ingests the event files of one attempt, as each poll does."""
+
+    def __init__(self, run: Run, directory: Path) -> None:
+        self.run, self.directory, self.notes = run, directory, {}
+
+    def poll(self, *, ended: bool = False) -> list[str]:
+        with transaction.atomic():
+            locked = Run.objects.lock(self.run.pk)
+            lines, self.at_end = event_files.ingest(locked, self.directory, self.notes, ended=ended)
+        return [line.message for line in lines]
+
+
+@pytest.fixture
+def tail(run, tmp_path):
+    return Tail(run, tmp_path)
+
+
+def put(source: Path, target: Path, size: int | None = None) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes()[:size])
+    return target
+
+
+# --- a growing file --------------------------------------------------------------------------
+
+
+def test_file_that_grows_by_one_byte_at_a_time_is_read_once(run, tail, tmp_path):
+    path, whole = tmp_path / "runs" / "a" / TENSORS.name, TENSORS.read_bytes()
+    put(TENSORS, path, 0)
+    with path.open("ab") as file:
+        for byte in whole:
+            file.write(bytes([byte]))
+            file.flush()
+            assert tail.poll() == []
+
+    assert [step for step, _value in points_of(run)] == [0, 1, 2, 3]
+    assert fresh(run).step == 3
+    assert tail.poll(ended=True) == []
+    assert len(points_of(run)) == 4
+
+
+def test_reading_that_was_not_committed_is_repeated(run, tail, tmp_path):
+    put(TENSORS, tmp_path / TENSORS.name)
+    with transaction.atomic():
+        tail.poll()
+        transaction.set_rollback(True)
+    tail.notes = {}
+
+    tail.poll()
+
+    assert len(points_of(run)) == 4
+
+
+def test_two_writers_in_one_folder_are_both_read(run, tail, tmp_path):
+    for source in (TRAINER / "tensorboard").iterdir():
+        put(source, tmp_path / "tensorboard" / source.name)
+
+    tail.poll()
+
+    assert [step for step, _value in points_of(run, "eval/loss")] == [4, 8, 8]
+
+
+def test_file_that_is_found_late_is_read_from_its_start(run, tail, tmp_path):
+    tail.poll()
+    put(TENSORS, tmp_path / "late" / TENSORS.name)
+
+    tail.poll(ended=True)
+
+    assert len(points_of(run)) == 4
+
+
+def test_file_that_vanishes_is_no_error(run, tail, tmp_path):
+    path = put(TENSORS, tmp_path / TENSORS.name)
+    tail.poll()
+    path.unlink()
+
+    assert tail.poll(ended=True) == []
+    assert len(points_of(run)) == 4
+
+
+# --- damage ----------------------------------------------------------------------------------
+
+
+def test_damaged_file_is_said_once_and_the_others_are_read_on(run, tail, tmp_path):
+    put(TENSORS, tmp_path / TENSORS.name)
+    broken = tmp_path / "events.out.tfevents.0"
+    broken.write_bytes(b"\xff" * 100)
+
+    said = tail.poll()
+    broken.write_bytes(b"\xff" * 200)
+
+    assert len(said) == 1
+    assert broken.name in said[0]
+    assert tail.poll() == []
+    assert len(points_of(run)) == 4
+
+
+def test_tag_that_is_too_long_is_left_out_and_said_once(run, tail, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_files, "is_key", lambda key: key != "train/loss")
+    for source in (TRAINER / "tensorboard").iterdir():
+        put(source, tmp_path / source.name)
+
+    said = tail.poll()
+
+    assert len(said) == 1
+    assert "train/loss" in said[0]
+    assert "train/loss" not in keys_of(run)
+    assert "eval/loss" in keys_of(run)
+
+
+# --- several folders -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "others", "prefix"),
+    [
+        ("runs/now/f", [], ""),
+        ("runs/now/loss_a/f", ["runs/now/f"], "loss_a/"),
+        ("logs/validation/f", ["logs/train/f"], "validation/"),
+        ("runs/now/1700000000.5/f", ["runs/now/f"], ""),
+        ("lightning_logs/version_1/f", ["lightning_logs/version_0/f"], ""),
+        ("f", ["a/f"], ""),
+    ],
+)
+def test_folders_of_one_training_are_told_apart(path, others, prefix):
+    assert event_files.key_prefix(path, others) == prefix
+
+
+def test_folders_of_add_scalars_are_told_apart(run, tail, tmp_path):
+    shutil.copytree(TENSORBOARD / "torch_writer", tmp_path / "runs" / "now")
+
+    tail.poll()
+
+    assert {"loss", "compared_a/compared", "compared_b/compared"} <= keys_of(run)
+
+
+def test_links_are_not_followed(run, tail, tmp_path):
+    (tmp_path / "link").symlink_to(TENSORS.parent)
+    (tmp_path / TENSORS.name).symlink_to(TENSORS)
+
+    tail.poll(ended=True)
+
+    assert keys_of(run) == set()
+
+
+def test_checkpoint_that_the_attempt_starts_from_is_not_looked_into(run, tail, tmp_path):
+    put(TENSORS, tmp_path / "resume" / TENSORS.name)
+
+    tail.poll(ended=True)
+
+    assert keys_of(run) == set()
+
+
+# --- metrics that are reported twice ---------------------------------------------------------
+
+
+def test_metric_that_somebody_else_reports_is_not_read_from_event_files(run, tail, tmp_path):
+    record_points(run.pk, Points.of([Point("epoch_loss", 0, 7.0, 1)]))
+    put(TENSORS, tmp_path / TENSORS.name)
+
+    tail.poll()
+
+    assert points_of(run) == [(0, 7.0)]
+
+
+def test_steps_that_an_event_file_has_reported_are_not_taken_from_metrics_jsonl(
+    run, tail, tmp_path
+):
+    path = tmp_path / TENSORS.name
+    put(TENSORS, path, len(TENSORS.read_bytes()) - 1)  # without the last step
+    tail.poll()
+    points = [Point("epoch_loss", step, 9.0, 1) for step in range(5)] + [Point("x", 0, 1.0, 1)]
+
+    with transaction.atomic():
+        kept = event_files.without_taken(Run.objects.lock(run.pk), points)
+
+    assert [(point.key, point.step) for point in kept] == [
+        ("epoch_loss", 3),
+        ("epoch_loss", 4),
+        ("x", 0),
+    ]
+
+
+def test_metric_that_metrics_jsonl_reports_later_is_read_from_it_from_then_on(run, tail, tmp_path):
+    path = tmp_path / TENSORS.name
+    put(TENSORS, path, len(TENSORS.read_bytes()) - 1)
+    tail.poll()
+    with transaction.atomic():
+        event_files.without_taken(Run.objects.lock(run.pk), [Point("epoch_loss", 3, 9.0, 1)])
+    put(TENSORS, path)
+
+    tail.poll()
+
+    assert [step for step, _value in points_of(run)] == [0, 1, 2]
+
+
+# --- with a process --------------------------------------------------------------------------
+
+
+def started(executor, script, **fields):
+    run = running(recipe=RecipeFactory(script=script, **fields), total_steps=None)
+    executor.start(run, run.worker)
+    return run
+
+
+COPY = f"import os, shutil; shutil.copytree({str(TENSORS.parent)!r}, %s)"
+TO_VARIABLE = COPY % 'os.environ["TENSORBOARD_LOGGING_DIR"]'
+
+
+@pytest.mark.parametrize("target", ['os.environ["TENSORBOARD_LOGGING_DIR"]', '"runs/now"'])
+def test_event_files_of_a_script_become_metrics(target):
+    executor = ProcessExecutor()
+    run = started(executor, COPY % target)
+
+    poll_until(executor, run, WorkState.FINISHED)
+
+    assert [step for step, _value in points_of(run)] == [0, 1, 2, 3]
+    assert fresh(run).metrics == {"epoch_loss": 0.25}
+
+
+def test_recipe_can_leave_event_files_alone():
+    executor = ProcessExecutor()
+    script = 'import os; assert "TENSORBOARD_LOGGING_DIR" not in os.environ; ' + COPY % '"runs/now"'
+    run = started(executor, script, read_tensorboard=False)
+
+    poll_until(executor, run, WorkState.FINISHED)
+
+    assert keys_of(run) == set()
+
+
+def test_next_attempt_reports_the_steps_after_its_checkpoint_again_once():
+    executor = ProcessExecutor()
+    run = started(executor, f"{TO_VARIABLE}; import signal; signal.pause()")
+    wait_until(lambda: poll(executor, run) and len(points_of(run)) == 4)
+    checkpoint(run, step=1)
+    executor.kill(run, run.worker)
+    poll_until(executor, run, WorkState.DIED)
+    Run.objects.filter(pk=run.pk).update(attempt=2)
+    run = Run.objects.get(pk=run.pk)
+
+    executor.start(run, run.worker)
+    wait_until(lambda: poll(executor, run) and len(points_of(run)) == 4)
+
+    assert [step for step, _value in points_of(run)] == [0, 1, 2, 3]
+    executor.kill(run, run.worker)
+    poll_until(executor, run, WorkState.DIED)
+
+
+def test_values_in_both_files_are_stored_once():
+    executor = ProcessExecutor()
+    script = (
+        f"{TO_VARIABLE}; import json; file = open(os.environ['TRAINHUB_METRICS_FILE'], 'a')\n"
+        "for step in range(4): print(json.dumps({'step': step, 'epoch_loss': 5}), file=file)"
+    )
+    run = started(executor, script)
+
+    poll_until(executor, run, WorkState.FINISHED)
+
+    assert [step for step, _value in points_of(run)] == [0, 1, 2, 3]
+
+
+# --- cost ------------------------------------------------------------------------------------
+
+
+def test_looking_for_files_is_bounded(tmp_path, monkeypatch):
+    for number in range(20):
+        put(TENSORS, tmp_path / f"{number}" / TENSORS.name)
+    monkeypatch.setattr(event_files, "MAX_ENTRIES", 30)
+
+    assert 0 < len(event_files.find(tmp_path)) < 20
+
+
+def test_worker_looks_for_further_files_only_after_a_while(run, tail, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_files, "LOOK_SHARE", 1e-9)
+    tail.poll()
+    put(TENSORS, tmp_path / TENSORS.name)
+
+    tail.poll()
+    before = keys_of(run)
+    tail.poll(ended=True)
+
+    assert before == set()
+    assert len(points_of(run)) == 4
