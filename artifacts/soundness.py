@@ -3,7 +3,8 @@
 A training can be killed while it saves, with pauses between its writes, so that a file at rest may
 be half of one. Formats with a proof: ZIP (torch.save, NumPy's .npz), which ends in a directory of
 its entries; safetensors, whose header gives the length; indexes of sharded weights and DCP's
-``.metadata``, which name the other files; JSON. Weights in any other format must not be empty.
+``.metadata``, which name the other files; JSON. Weights in any other format must not be empty. What
+a framework writes last must be there, and no mark of a checkpoint in the making.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import json
 import os
 import pickletools
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import PurePosixPath
-from typing import IO, Final, TypeAlias
+from typing import IO, Any, Final, TypeAlias
 
 from django.utils.translation import gettext as _
 
+from artifacts.layouts import DCP_SHARD, HUGGING_FACE
 from core.numbers import MAX_BIGINT
 
 Opener: TypeAlias = Callable[[], IO[bytes]]
@@ -25,22 +27,44 @@ Opener: TypeAlias = Callable[[], IO[bytes]]
 ZIP_START: Final = b"PK\x03\x04"
 MAX_HEADER_BYTES: Final = 100_000_000  # of safetensors, as its own reader limits it
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+MAX_PICKLE_START_BYTES: Final = 4096
+LIGHTNING_VERSION: Final = "pytorch-lightning_version"
 INDEX_SUFFIX: Final = ".index.json"
 DCP_METADATA: Final = ".metadata"
 TRAINER_STATE: Final = "trainer_state.json"
+TRAINING_ARGUMENTS: Final = "training_args.bin"
+# Hugging Face's Trainer writes this before it saves at SIGTERM, and deletes it afterwards.
+UNFINISHED_MARK: Final = "checkpoint-is-incomplete.txt"
 
 
-def problem_in(files: Mapping[str, Opener]) -> str | None:
+def problem_in(files: Mapping[str, Opener], layout: str = "") -> str | None:
     """Why the checkpoint that consists of ``files`` (path → how to open it) is incomplete; None if
-    nothing is known against it. Raises OSError."""
+    nothing is known against it. ``layout``: the name of its layout. Raises OSError."""
     if not files:
         return _("it has no files")
+    problem = _problem_by_names(files, layout)
+    if problem is not None:
+        return problem
     for path, opener in files.items():
         with opener() as file:
             problem = _problem_of(path, file, files)
         if problem is not None:
             return f"{path}: {problem}" if len(files) > 1 else problem
     return None
+
+
+def _problem_by_names(paths: Collection[str], layout: str) -> str | None:
+    if UNFINISHED_MARK in paths:
+        return _("%(file)s says so") % {"file": UNFINISHED_MARK}
+    last = {
+        str(PurePosixPath(path).with_name(DCP_METADATA))
+        for path in paths
+        if DCP_SHARD.fullmatch(PurePosixPath(path).name)
+    }
+    # Next to a final model, the arguments stand without a state.
+    if layout == HUGGING_FACE.name and TRAINING_ARGUMENTS in paths:
+        last.add(TRAINER_STATE)
+    return next((_is_missing(path) for path in sorted(last) if path not in paths), None)
 
 
 def is_provable(path: str, opener: Opener) -> bool:
@@ -132,17 +156,47 @@ def _missing(path: str, names: set[str] | None, files: Mapping[str, Opener]) -> 
         return _("it is cut off")
     folder = PurePosixPath(path).parent
     missing = sorted(str(name) for name in names if str(folder / str(name)) not in files)
-    return _("%(file)s is missing") % {"file": missing[0]} if missing else None
+    return _is_missing(missing[0]) if missing else None
+
+
+def _is_missing(path: str) -> str:
+    return _("%(file)s is missing") % {"file": path}
 
 
 def recorded_step(files: Mapping[str, Opener]) -> int | None:
-    """The step that Hugging Face's trainer_state.json records; None without a valid one."""
-    opener = files.get(TRAINER_STATE)
-    if opener is None:
-        return None
-    try:
-        with opener() as file:
-            step = json.load(file)["global_step"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return step if type(step) is int and 0 <= step <= MAX_BIGINT else None
+    """The step that Hugging Face's trainer_state.json or Lightning's checkpoint file records; None
+    without a valid one."""
+    for path, opener in files.items():
+        read = _trainers_step if path == TRAINER_STATE else None
+        if path.lower().endswith(".ckpt") and len(files) == 1:
+            read = _lightnings_step
+        if read is None:
+            continue
+        try:
+            with opener() as file:
+                step = read(file)
+        except (OSError, ValueError, TypeError, LookupError, RecursionError, zipfile.BadZipFile):
+            continue
+        if type(step) is int and 0 <= step <= MAX_BIGINT:
+            return step
+    return None
+
+
+def _trainers_step(file: IO[bytes]) -> Any:
+    return json.load(file)["global_step"]
+
+
+def _lightnings_step(file: IO[bytes]) -> Any:
+    """Read from the pickle without executing it: the value after the key ``global_step``, which
+    stands before the weights. None in any other file."""
+    with zipfile.ZipFile(file) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        with archive.open(name) as content:
+            start = content.read(MAX_PICKLE_START_BYTES)
+    texts = []
+    for opcode, argument, _position in pickletools.genops(start):
+        if texts[-1:] == ["global_step"] and not opcode.name.endswith("PUT"):
+            return argument if LIGHTNING_VERSION in start.decode("latin-1") else None
+        if isinstance(argument, str):
+            texts.append(argument)
+    return None

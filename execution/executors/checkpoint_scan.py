@@ -67,11 +67,7 @@ class FoundCheckpoint:
         recorded = soundness.recorded_step(self._openers())
         if recorded is not None:
             return recorded
-        if self.layout in layouts.BY_NAME:
-            step = layouts.step_of_folder(self.path.name, self.layout)
-            if step is not None:
-                return step
-        return layouts.step_of(self.saved_as)
+        return layouts.step_of_checkpoint(self.saved_as, self.layout)
 
     @property
     def suffix(self) -> str:
@@ -94,7 +90,7 @@ class FoundCheckpoint:
         completed, and FileNotFoundError if it is being pruned."""
         at = time.time() if ending is None else ending.trusted_until
         rest_seconds = at - self.modified_ns / 1e9
-        problem = soundness.problem_in(self._openers())
+        problem = soundness.problem_in(self._openers(), self.layout)
         is_settled = self.is_declared or rest_seconds >= (
             SETTLED_FOLDER_SECONDS if self.is_folder else SETTLED_SECONDS
         )
