@@ -28,13 +28,15 @@ _OPTIMIZER: Final = re.compile(
 )
 TRAINING_ARGUMENTS: Final = "training_args.bin"
 TRAINER_STATE: Final = "trainer_state.json"
+# Hugging Face's Trainer writes this before it saves at SIGTERM, and deletes it afterwards.
+UNFINISHED_MARK: Final = "checkpoint-is-incomplete.txt"
 
 
 def tells_of_others(path: str) -> bool:
     """Whether the name of this file can show that another one is missing, or is such a one."""
     name = PurePosixPath(path).name
     return (
-        name in {TRAINING_ARGUMENTS, TRAINER_STATE}
+        name in {TRAINING_ARGUMENTS, TRAINER_STATE, UNFINISHED_MARK}
         or name.endswith((".metadata", "_states.pt", ".index.json"))
         or _DCP_SHARD.fullmatch(name) is not None
         or _NUMBERED.fullmatch(name) is not None

@@ -6,7 +6,8 @@ file, or a folder with all of its files. Sources:
 - Hugging Face Trainer: ``checkpoint-200/`` with the weights (single, or sharded with an index) and
   the state of the optimizer and the trainer; with DeepSpeed or FSDP, folders of those inside.
   ``save_model()``, ``save_pretrained()``: the weights next to ``config.json``, without the state.
-- Accelerate ``save_state()``: a folder with ``random_states_0.pkl``.
+- Accelerate ``save_state()``: a folder with ``random_states_0.pkl``. Its automatic names, such as
+  ``checkpoints/checkpoint_3``, count the checkpoints, not the steps.
 - Lightning: ``<name>.ckpt``, a file, or a folder with DeepSpeed or FSDP. Its MLFlowLogger uploads
   ``<prefix>/<name>/<name>.ckpt`` next to ``metadata.yaml`` and ``aliases.txt``.
 - DeepSpeed: ``global_step200/``; ``latest`` next to it contains its name.
@@ -20,7 +21,7 @@ file, or a folder with all of its files. Sources:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -116,6 +117,7 @@ _STEP: Final = re.compile(
 _NUMBERED: Final = re.compile(
     r"(?:checkpoint|ckpt)[-_=](\d{1,19})(?![\d]|[-_=.]\d)", re.IGNORECASE | re.ASCII
 )
+_COUNTED: Final = re.compile(r"checkpoint_\d+", re.ASCII)  # by Accelerate
 
 
 def is_temporary(name: str) -> bool:
@@ -202,20 +204,27 @@ def is_saved(path: str) -> bool:
 
 
 def step_of(path: str) -> int | None:
-    """The step in ``path``, innermost name first; None without one."""
+    """The step in the path of an uploaded file, innermost name first; None without one."""
     folder, layout = folder_of(path)
-    if layout is ORBAX:
-        return step_of_folder(folder.rpartition("/")[2], ORBAX.name)
-    for part in reversed(path.split("/")):
-        step = step_in(part)
-        if step is not None:
-            return step
-    return None
+    if layout is None:
+        return _innermost_step(path.split("/"))
+    inside = [] if layout is ORBAX else path.removeprefix(f"{folder}/").split("/")
+    step = _innermost_step(inside)
+    return step_of_checkpoint(folder, layout.name) if step is None else step
 
 
-def step_of_folder(name: str, layout: str) -> int | None:
-    """The step in the name of a folder of this layout; that of Orbax is a number alone."""
-    return step_in(f"step{name}" if layout == ORBAX.name and name.isdecimal() else name)
+def step_of_checkpoint(path: str, layout: str) -> int | None:
+    """The step in the path of a checkpoint of this layout, innermost name first. The folder of
+    Orbax is named by a number alone; Accelerate's automatic names count the checkpoints."""
+    *parents, name = path.split("/")
+    if layout == ORBAX.name and name.isdecimal():
+        name = f"step{name}"
+    counts = layout == ACCELERATE.name and _COUNTED.fullmatch(name) is not None
+    return _innermost_step(parents if counts else [*parents, name])
+
+
+def _innermost_step(names: Sequence[str]) -> int | None:
+    return next((step for name in reversed(names) if (step := step_in(name)) is not None), None)
 
 
 def step_in(name: str) -> int | None:

@@ -28,6 +28,8 @@ Opener: TypeAlias = Callable[[], IO[bytes]]
 ZIP_START: Final = b"PK\x03\x04"
 MAX_HEADER_BYTES: Final = 100_000_000  # of safetensors, as its own reader limits it
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+MAX_PICKLE_START_BYTES: Final = 4096
+LIGHTNING_VERSION: Final = "pytorch-lightning_version"
 INDEX_SUFFIX: Final = ".index.json"
 DCP_METADATA: Final = ".metadata"
 PICKLE_START: Final = b"\x80"
@@ -64,7 +66,10 @@ def missing_problem(path: str, named: Iterable[str], files: Container[str]) -> s
 
 
 def gap_problem(paths: Collection[str], *, folder: str = "") -> str | None:
-    """Which file is missing, as the names of the others tell; None if none is."""
+    """Which file is missing, as the names of the others tell, or which one says that the
+    checkpoint is incomplete; None if none."""
+    if folders.UNFINISHED_MARK in paths:
+        return _("%(file)s says so") % {"file": folders.UNFINISHED_MARK}
     missing = folders.missing_file(paths, folder=folder)
     return None if missing is None else _is_missing(missing)
 
@@ -170,13 +175,39 @@ def _dcp_shards(content: bytes) -> frozenset[str]:
 
 
 def recorded_step(files: Mapping[str, Opener]) -> int | None:
-    """The step that Hugging Face's trainer_state.json records; None without a valid one."""
-    opener = files.get(TRAINER_STATE)
-    if opener is None:
-        return None
-    try:
-        with opener() as file:
-            step = json.load(file)["global_step"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return step if type(step) is int and 0 <= step <= MAX_BIGINT else None
+    """The step that Hugging Face's trainer_state.json or Lightning's checkpoint file records; None
+    without a valid one."""
+    for path, opener in files.items():
+        read = _trainers_step if path == TRAINER_STATE else None
+        if path.lower().endswith(".ckpt") and len(files) == 1:
+            read = _lightnings_step
+        if read is None:
+            continue
+        try:
+            with opener() as file:
+                step = read(file)
+        except (OSError, ValueError, TypeError, LookupError, RecursionError, zipfile.BadZipFile):
+            continue
+        if type(step) is int and 0 <= step <= MAX_BIGINT:
+            return step
+    return None
+
+
+def _trainers_step(file: IO[bytes]) -> Any:
+    return json.load(file)["global_step"]
+
+
+def _lightnings_step(file: IO[bytes]) -> Any:
+    """Read from the pickle without executing it: the value after the key ``global_step``, which
+    stands before the weights. None in any other file."""
+    with zipfile.ZipFile(file) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        with archive.open(name) as content:
+            start = content.read(MAX_PICKLE_START_BYTES)
+    texts: list[str] = []
+    for opcode, argument, _position in pickletools.genops(start):
+        if texts[-1:] == ["global_step"] and not opcode.name.endswith("PUT"):
+            return argument if LIGHTNING_VERSION in start.decode("latin-1") else None
+        if isinstance(argument, str):
+            texts.append(argument)
+    return None

@@ -33,7 +33,7 @@ def configuration(run: Run) -> dict[str, Any]:
         "recipe": run.recipe_id,
         "model": run.model,
         "dataset": run.dataset,
-        "hyperparameters": run.hyperparameters,
+        "hyperparameters": run.configured_hyperparameters,
         "resources": run.resources,
         "resumed_from": run.resumed_from_id,
     }

@@ -147,7 +147,7 @@ def _inherited_total_steps(source: Run, run: Run) -> int | None:
     decisive = ("max_steps", "num_epochs", "batch_size")
     same = run.recipe_id == source.recipe_id and run.dataset == source.dataset
     for name in decisive:
-        same = same and run.hyperparameters.get(name) == source.hyperparameters.get(name)
+        same = same and run.hyperparameters.get(name) == source.configured_hyperparameters.get(name)
     return source.total_steps if same else None
 
 
@@ -173,7 +173,7 @@ def _clone(
     run = Run(project=source.project)
     for field in Run.CONFIGURATION:
         setattr(run, field, getattr(source, field))
-    known = source.hyperparameters
+    known = source.configured_hyperparameters
     if source.is_unmanaged:
         known = from_texts(known)
     run.hyperparameters = check_hyperparameters({**known, **(hyperparameters or {})})

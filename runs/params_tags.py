@@ -53,6 +53,8 @@ def log_params(run_id: str, params: Mapping[str, str]) -> None:
         if new or drifted:
             merged = known | new | drifted
             check_size(merged)
+            if not run.is_unmanaged and run.requested_hyperparameters is None:
+                run.change(requested_hyperparameters=known)
             run.change(hyperparameters=merged)
         if drifted:
             run.note(EventKind.PARAMS_CHANGED, reason=_drift(known, drifted))

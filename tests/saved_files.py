@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -9,8 +10,11 @@ import pickle
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 HF_STATE = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")
+
+RECORDED = Path(__file__).parent / "frameworks" / "recorded" / "layouts.json"
 
 
 def zipped(content: bytes = b"weights") -> bytes:
@@ -59,6 +63,26 @@ def write(path: Path, content: bytes | None = None, *, age_seconds: float = 60.0
     at = time.time() - age_seconds
     os.utime(path, (at, at))
     return path
+
+
+def recorded(name: str) -> dict[str, dict[str, Any]]:
+    """Path → what is known of it, as tests/frameworks/record.py has recorded the training's
+    checkpoint folder."""
+    trees = json.loads(RECORDED.read_text())
+    tree: dict[str, dict[str, Any]] = trees[name]
+    return tree
+
+
+def write_recorded(folder: Path, name: str) -> None:
+    """The folder again. Of files whose content was not recorded, any that is complete."""
+    for path, entry in recorded(name).items():
+        target = folder / path
+        if "link" in entry:
+            target.symlink_to(entry["link"])
+        elif "text" in entry:
+            write(target, entry["text"].encode())
+        else:
+            write(target, base64.b64decode(entry["base64"]) if "base64" in entry else None)
 
 
 def write_all(folder: Path, *paths: str) -> None:

@@ -67,11 +67,7 @@ class FoundCheckpoint:
         recorded = soundness.recorded_step(self._openers())
         if recorded is not None:
             return recorded
-        if self.layout in layouts.BY_NAME:
-            step = layouts.step_of_folder(self.path.name, self.layout)
-            if step is not None:
-                return step
-        return layouts.step_of(self.saved_as)
+        return layouts.step_of_checkpoint(self.saved_as, self.layout)
 
     @property
     def suffix(self) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from django.utils.translation import gettext as _
 
 from core.text import truncate
-from execution.executors.attempt import SIGNALLED_CODES
+from execution.executors.attempt import SIGNALLED_CODES, Ending
 from execution.executors.log_entries import shown
 from execution.executors.log_text import level_of, prefixes
 from logs.models import LogLevel
@@ -131,7 +131,9 @@ def work_status(directory: Path, returncode: int, encoding: str = DEFAULT_ENCODI
     else:
         what = _("The training process exited with code %(code)d") % {"code": returncode}
     kind = diagnosis.kind
-    if kind is None:
+    # What the others say of a rank that was killed is that the connection broke.
+    is_echo = kind is FailureKind.COMMUNICATION and diagnosis.rank_signal == signal.SIGKILL
+    if kind is None or is_echo:
         kind = FailureKind.KILLED if died else FailureKind.EXIT_CODE
         if returncode in _CANNOT_EXECUTE:
             kind = FailureKind.CANNOT_START
@@ -146,6 +148,17 @@ def work_status(directory: Path, returncode: int, encoding: str = DEFAULT_ENCODI
         exit_code=returncode,
         failure_kind=kind,
     )
+
+
+def with_killed_ranks(ending: Ending, directory: Path, encoding: str) -> Ending:
+    """``ending``, cut off if a rank was killed under its launcher, which itself ends like any
+    failed command: the rank may have been writing."""
+    if ending.cut_off or not ending.returncode or ending.returncode < 0:
+        return ending
+    killed = ending.returncode == _SIGNAL_BASE + signal.SIGKILL
+    if killed or diagnose(_tails(directory, encoding)).rank_signal is not None:
+        return replace(ending, cut_off=True)
+    return ending
 
 
 def signal_name(number: int) -> str:
@@ -172,12 +185,17 @@ def diagnose(outputs: Iterable[list[str]]) -> Diagnosis:
     kind: FailureKind | None = None
     error = ""
     rank_signal: int | None = None
+    any_rank_killed = False
     for lines in outputs:
         texts = [line[len(prefixes(line)) :] for line in lines]
         if rank_signal is None:
             rank_signal = _rank_signal(texts)
+        any_rank_killed = any_rank_killed or signal.SIGKILL in map(_signal_in, texts)
         if not error:
             kind, error = _cause(texts)
+    # The launcher may have seen the rank first that the broken connection has stopped.
+    if rank_signal is None and any_rank_killed and kind is FailureKind.COMMUNICATION:
+        rank_signal = signal.SIGKILL
     return Diagnosis(kind, error, rank_signal)
 
 
@@ -242,10 +260,17 @@ def _rank_signal(lines: list[str]) -> int | None:
     roots = [number for number, line in enumerate(lines) if _ROOT_CAUSE.match(line)]
     if roots:
         lines = lines[roots[-1] :]
-    found = [match for line in lines if (match := _RANK_CODE.search(line))]
+    found = [line for line in lines if _RANK_CODE.search(line)]
     if not found:
         return None
-    match = found[0] if roots else found[-1]
+    return _signal_in(found[0] if roots else found[-1])
+
+
+def _signal_in(line: str) -> int | None:
+    """The signal that ended a rank, if this line of its launcher says so."""
+    match = _RANK_CODE.search(line)
+    if match is None:
+        return None
     text = match[match.lastgroup or 0]
     if match.lastgroup == "spawn":
         return signal.Signals[text].value if text in signal.Signals.__members__ else None

@@ -114,7 +114,7 @@ class ProcessExecutor(CheckpointExecutor):
         """Kill attempts of a dead worker that may still run here, and ingest what they left."""
         for attempt in Attempt.earlier_than(run):
             attempt.kill()
-            ending = attempt.ending()
+            ending = _ending(run, attempt)
             # None: could not be killed; ignore what it still writes.
             if ending is not None and not self._ingest(run, worker, attempt, ending):
                 raise Postponed
@@ -155,7 +155,7 @@ class ProcessExecutor(CheckpointExecutor):
                 # It ran on the host where this worker was before, which has its files.
                 return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
             return WorkStatus(WorkState.ABSENT)
-        ending = attempt.ending()
+        ending = _ending(run, attempt)
         if ending is not None:
             attempt.kill_leftovers()
         is_stored = self._ingest(run, worker, attempt, ending)
@@ -406,6 +406,13 @@ class ProcessExecutor(CheckpointExecutor):
                 if attempt.number < run.attempt and attempt.ending() is None:
                     logger.warning("killing attempt %d of run %s", attempt.number, run_id)
                     attempt.kill()
+
+
+def _ending(run: Run, attempt: Attempt) -> Ending | None:
+    ending = attempt.ending()
+    if ending is None:
+        return None
+    return failure.with_killed_ranks(ending, attempt.directory, _encoding(run))
 
 
 def _free_devices(run: Run) -> None:

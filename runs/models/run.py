@@ -53,8 +53,11 @@ class Run(models.Model):
     )
     model = models.CharField(_("model"), max_length=MAX_NAME_LENGTH, blank=True)
     dataset = models.CharField(_("dataset"), max_length=MAX_DATASET_LENGTH, blank=True)
-    # The recipe's defaults, overridden by the project's and the request's when it was created.
+    # The recipe's defaults, overridden by the project's and the request's when it was created, and
+    # what its script has reported since.
     hyperparameters = JSONField(_("hyperparameters"), default=dict)
+    # Those it was created with, once the script of its recipe has reported others.
+    requested_hyperparameters = JSONField(null=True, editable=False)
     gpu_type = models.CharField(_("GPU type"), max_length=64, blank=True)
     gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
     priority = models.SmallIntegerField(_("priority"), default=0)
@@ -233,6 +236,13 @@ class Run(models.Model):
     @property
     def is_unmanaged(self) -> bool:
         return self.recipe_id is None
+
+    @property
+    def configured_hyperparameters(self) -> dict[str, Any]:
+        """What its script is given, and a clone of it: without what scripts have reported, which is
+        text (MLflow's params), unless it is all there is, as of an unmanaged run."""
+        requested: dict[str, Any] | None = self.requested_hyperparameters
+        return self.hyperparameters if requested is None else requested
 
     @property
     def silent_since(self) -> datetime | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from artifacts.layouts import folder_of, is_checkpoint, step_of
+from tests.saved_files import recorded
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,40 @@ def test_checkpoint_and_its_step(path, step):
 )
 def test_other_file_is_not_a_checkpoint(path):
     assert not is_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "hugging-face",
+            {"checkpoint-2/model.safetensors": 2, "checkpoint-4/model.safetensors": 4},
+        ),
+        (
+            "lightning",
+            {"epoch=0-step=2.ckpt": 2, "epoch=0-step=4.ckpt": 4, "last.ckpt": None},
+        ),
+        ("torchrun-fsdp", {"step-2/.metadata": 2, "step-4/.metadata": 4}),
+        (
+            "deepspeed",
+            {
+                "global_step2/mp_rank_00_model_states.pt": 2,
+                "global_step4/mp_rank_00_model_states.pt": 4,
+            },
+        ),
+    ],
+)
+def test_folder_of_a_framework_uploaded_file_by_file(name, expected):
+    """By the trees that tests/frameworks/record.py has recorded."""
+    found = {path: step_of(path) for path in recorded(name) if is_checkpoint(path)}
+
+    assert found == expected
+
+
+def test_steps_of_accelerates_folders_uploaded_file_by_file():
+    assert step_of("step_2/random_states_0.pkl") == 2
+    assert step_of("checkpoints/checkpoint_3/random_states_0.pkl") is None
+    assert step_of("step_5/checkpoint_3/random_states_0.pkl") == 5
 
 
 def test_step_too_large_for_its_column_is_none():

@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifacts.checkpoints import resume_run
+from execution.outputs import configuration
 from projects.hyperparameters import number_of
 from runs import inputs, params_tags, reports, unmanaged
 from runs.models import DatasetInput, EventKind, ModelLink, Run
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
-from tests.factories import RunFactory, running
+from tests.factories import RunFactory, checkpoint, running
 
 with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
@@ -77,6 +79,31 @@ def test_continued_run_may_change_a_param_with_an_event(fields):
     run.refresh_from_db()
     assert run.hyperparameters == {"a": "2", "b": "1"}
     assert run.events.get(kind=EventKind.PARAMS_CHANGED).reason == "a: 1 → 2"
+
+
+@pytest.mark.django_db
+def test_reported_params_do_not_become_the_configuration_of_a_recipes_run():
+    run = running(hyperparameters={"save_steps": 6})
+
+    params_tags.log_params(run.pk, {"save_steps": "500"})
+    params_tags.log_params(run.pk, {"seed": "x"})
+
+    run.refresh_from_db()
+    assert run.hyperparameters == {"save_steps": "500", "seed": "x"}
+    assert run.configured_hyperparameters == {"save_steps": 6}
+    assert configuration(run)["hyperparameters"] == {"save_steps": 6}
+
+
+@pytest.mark.django_db
+def test_resumed_run_is_configured_as_its_source_was():
+    source = running(hyperparameters={"save_steps": 6, "max_steps": 100}, total_steps=100)
+    params_tags.log_params(source.pk, {"save_steps": "500", "seed": "x"})
+    source.refresh_from_db()
+
+    resumed = resume_run(source, checkpoint(source, step=4), by=None)
+
+    assert resumed.hyperparameters == {"save_steps": 6, "max_steps": 100}
+    assert resumed.total_steps == 100
 
 
 @pytest.mark.django_db

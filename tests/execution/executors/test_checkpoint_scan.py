@@ -17,6 +17,7 @@ from tests.saved_files import (
     trainer_state,
     write,
     write_all,
+    write_recorded,
     zipped,
 )
 
@@ -109,6 +110,89 @@ def test_layout_and_step(tmp_path, files, expected):
     write_all(tmp_path, *files)
 
     assert found(tmp_path) == expected
+
+
+HUGGING_FACE = {
+    "checkpoint-2": ("huggingface", 2),
+    "checkpoint-4": ("huggingface", 4),
+    "model": ("model", None),
+}
+DCP = {"step-2": ("dcp", 2), "step-4": ("dcp", 4)}
+DEFAULT_FOLDER = "lightning_logs/version_0"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "kept"),
+    [
+        ("hugging-face", HUGGING_FACE, []),
+        (
+            "lightning",
+            {
+                "epoch=0-step=2.ckpt": ("file", 2),
+                "epoch=0-step=4.ckpt": ("file", 4),
+                "last.ckpt": ("file", 4),
+            },
+            [],
+        ),
+        (
+            "lightning-default",  # last.ckpt is a link
+            {f"{DEFAULT_FOLDER}/checkpoints/epoch=0-step=4.ckpt": ("file", 4)},
+            [f"{DEFAULT_FOLDER}/metrics.csv"],
+        ),
+        ("torchrun-ddp", DCP, []),
+        ("torchrun-fsdp", DCP, []),
+        ("accelerate", {"step_2": ("accelerate", 2), "step_4": ("accelerate", 4)}, []),
+        (
+            "accelerate-automatic",  # these numbers are no steps
+            {
+                "checkpoints/checkpoint_0": ("accelerate", None),
+                "checkpoints/checkpoint_1": ("accelerate", None),
+            },
+            [],
+        ),
+        (
+            "deepspeed",
+            {"global_step2": ("deepspeed", 2), "global_step4": ("deepspeed", 4)},
+            ["latest", "zero_to_fp32.py", "zero_to_torch.py"],
+        ),
+        ("sharded-model", {"final": ("model", None)}, []),
+    ],
+)
+def test_what_the_frameworks_themselves_have_written(tmp_path, name, expected, kept):
+    write_recorded(tmp_path, name)
+
+    checkpoints = scan(tmp_path).checkpoints
+
+    assert found(tmp_path) == expected
+    assert others(tmp_path) == kept
+    assert [item.problem(ENDED) for item in checkpoints] == [None] * len(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "problem"),
+    [
+        ("hugging-face", "checkpoint-4/trainer_state.json", "trainer_state.json is missing"),
+        ("torchrun-fsdp", "step-4/.metadata", ".metadata is missing"),
+        ("torchrun-fsdp", "step-4/__1_0.distcp", "__1_0.distcp is missing"),
+        ("sharded-model", "final/model-00002-of-00003.safetensors", "is missing"),
+    ],
+)
+def test_recorded_checkpoint_without_one_of_its_files_is_incomplete(
+    tmp_path, name, missing, problem
+):
+    write_recorded(tmp_path, name)
+    (tmp_path / missing).unlink()
+
+    checkpoints = {item.saved_as: item.problem(ENDED) for item in scan(tmp_path).checkpoints}
+
+    assert problem in checkpoints[missing.partition("/")[0]]
+
+
+def test_checkpoint_that_says_it_is_incomplete_is(tmp_path):
+    hugging_face(tmp_path / "checkpoint-5", 5)
+    write(tmp_path / "checkpoint-5" / "checkpoint-is-incomplete.txt")
+
+    assert "checkpoint-is-incomplete.txt" in only(tmp_path).problem(ENDED)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from execution.executors.failure import MAX_ERROR_LENGTH, diagnose, kind_of, work_status
+from execution.executors.attempt import Ending
+from execution.executors.failure import (
+    MAX_ERROR_LENGTH,
+    diagnose,
+    kind_of,
+    with_killed_ranks,
+    work_status,
+)
 from runs.executors import WorkState
 from runs.models import FailureKind
 
@@ -135,6 +142,7 @@ def test_signal_after_the_memory_ran_out_is_typed_so(tmp_path):
     "name",
     [
         "torchrun_rank_killed.txt",
+        "accelerate_rank_killed.txt",
         "accelerate_killed.txt",
         "deepspeed_killed.txt",
         "mpirun_killed.txt",
@@ -146,6 +154,53 @@ def test_rank_killed_under_a_launcher_is_a_death(tmp_path, name):
     assert (work.state, work.exit_code) == (WorkState.DIED, 1)
     assert work.failure_kind == FailureKind.KILLED
     assert "SIGKILL" in work.reason
+
+
+def test_rank_killed_is_a_death_whichever_rank_the_launcher_saw_first(tmp_path):
+    output = (DATA / "torchrun_rank_killed.txt").read_text()
+    killed, other = "exitcode  : -9 (pid: ", "exitcode  : 1 (pid: "
+    output = output.replace(killed, "(1)").replace(other, killed).replace("(1)", other)
+
+    work = status(tmp_path, 1, output.replace("failed (exitcode: -9)", "failed (exitcode: 1)"))
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.KILLED)
+
+
+def test_rank_killed_after_another_has_failed_is_no_death(tmp_path):
+    output = (DATA / "torchrun_rank_failed.txt").read_text()
+    output = output.replace("exitcode  : 1 (pid: ", "exitcode  : -9 (pid: ", 1)
+
+    work = status(tmp_path, 1, output)
+
+    assert (work.state, work.failure_kind) == (WorkState.FAILED, FailureKind.EXIT_CODE)
+
+
+@pytest.mark.parametrize("name", ["torchrun_rank_failed.txt", "deepspeed_failed.txt"])
+def test_failing_rank_says_why(tmp_path, name):
+    work = status_of(tmp_path, name, 1)
+
+    assert work.state is WorkState.FAILED
+    assert "ValueError: the learning rate is too high" in work.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "returncode", "cut_off"),
+    [
+        ("torchrun_rank_killed.txt", 1, True),
+        ("torchrun_rank_failed.txt", 1, False),
+        ("gbk.txt", 137, True),
+        ("gbk.txt", 143, False),
+        ("gbk.txt", 0, False),
+    ],
+)
+def test_what_a_killed_rank_was_writing_is_not_trusted(tmp_path, name, returncode, cut_off):
+    shutil.copy(DATA / name, tmp_path / "stderr.log")
+    ending = Ending(returncode, at=5.0, cut_off=False)
+
+    judged = with_killed_ranks(ending, tmp_path, "utf-8")
+
+    assert judged.cut_off is cut_off
+    assert (judged.trusted_until == 5.0) is cut_off
 
 
 @pytest.mark.parametrize(
