@@ -17,7 +17,7 @@ from django.test import Client
 from artifacts.checkpoints import latest_sound_checkpoint
 from artifacts.kinds import ArtifactType, TagValue
 from execution.executors import attempt as attempts
-from execution.executors import process, progress_bars, text_lines
+from execution.executors import ingestion, progress_bars, text_lines
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from runs.executors import CannotStart, WorkState
@@ -771,8 +771,8 @@ def test_checkpoint_is_copied_without_a_row_lock(executor, monkeypatch):
         locked.extend(in_parallel(lambda: Run.objects.filter(pk=run.pk).update(priority=1)))
         return copy(*arguments)
 
-    copy = process._copy
-    monkeypatch.setattr(process, "_copy", copy_slowly)
+    copy = ingestion._copy
+    monkeypatch.setattr(ingestion, "_copy", copy_slowly)
 
     poll_until(executor, run, WorkState.FINISHED)
 
