@@ -12,7 +12,7 @@ SOURCES := accounts artifacts core dashboard execution locale logs metrics proje
   static templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test lint messages lock bench FORCE
+.PHONY: up dev test test-frameworks lint messages lock bench FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -25,6 +25,11 @@ dev: $(VENV)/.test node_modules/.installed
 
 test: lint $(CLIENTS)
 	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
+
+# Trainings of real frameworks, in an environment of their own of up to 7 GB: docs/frameworks.md.
+test-frameworks: $(VENV)/.test $(VENV)-frameworks/.installed
+	$(IN_VENV) -m pytest tests/frameworks --numprocesses $(TEST_PROCESSES) --dist loadgroup \
+	  --durations 15
 
 lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) -m ruff check .
@@ -88,6 +93,14 @@ $(VENV)-mlflow-%/.installed: requirements-mlflow-%.txt $(VENV)/.made
 	@echo "Installing the MLflow $* client into $(@D) …"
 	@$(IN_VENV) -m venv --clear $(@D)
 	@$(@D)/bin/python $(PIP_INSTALL) $<
+	@touch $@
+
+$(VENV)-frameworks/.installed: $(wildcard tests/frameworks/requirements*.txt) $(VENV)/.made
+	@echo "Installing the frameworks into $(@D) …"
+	@$(IN_VENV) -m venv --clear $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) tests/frameworks/requirements.txt
+	@DS_BUILD_OPS=0 $(@D)/bin/python $(PIP_INSTALL) tests/frameworks/requirements-deepspeed.txt || \
+	  echo "DeepSpeed cannot be installed here: its tests are skipped"
 	@touch $@
 
 # Uses the system's npm if there is one, else the one installed by pip.

@@ -14,6 +14,7 @@ import json
 import os
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import IO, Any, Final, NamedTuple, TypeAlias
@@ -29,7 +30,7 @@ ZIP_START: Final = b"PK\x03\x04"
 MAX_HEADER_BYTES: Final = 100_000_000  # of safetensors, as its own reader limits it
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
 MAX_PICKLE_START_BYTES: Final = 4096
-LIGHTNING_VERSION: Final = "pytorch-lightning_version"
+LIGHTNING_VERSION: Final = b"pytorch-lightning_version"
 INDEX_SUFFIX: Final = ".index.json"
 DCP_METADATA: Final = ".metadata"
 PICKLE_START: Final = b"\x80"
@@ -174,6 +175,13 @@ def _dcp_shards(content: bytes) -> frozenset[str]:
     )
 
 
+# Of files that are cut off, or of other programs.
+_NO_STEP: Final = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, RuntimeError, StopIteration),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
 def recorded_step(files: Mapping[str, Opener]) -> int | None:
     """The step that Hugging Face's trainer_state.json or Lightning's checkpoint file records; None
     without a valid one."""
@@ -186,7 +194,7 @@ def recorded_step(files: Mapping[str, Opener]) -> int | None:
         try:
             with opener() as file:
                 step = read(file)
-        except (OSError, ValueError, TypeError, LookupError, RecursionError, zipfile.BadZipFile):
+        except _NO_STEP:
             continue
         if type(step) is int and 0 <= step <= MAX_BIGINT:
             return step
@@ -204,10 +212,10 @@ def _lightnings_step(file: IO[bytes]) -> Any:
         [name] = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         with archive.open(name) as content:
             start = content.read(MAX_PICKLE_START_BYTES)
-    texts: list[str] = []
-    for opcode, argument, _position in pickletools.genops(start):
-        if texts[-1:] == ["global_step"] and not opcode.name.endswith("PUT"):
-            return argument if LIGHTNING_VERSION in start.decode("latin-1") else None
-        if isinstance(argument, str):
-            texts.append(argument)
-    return None
+    if LIGHTNING_VERSION not in start:
+        return None
+    operations = pickletools.genops(start)
+    next(argument for _opcode, argument, _position in operations if argument == "global_step")
+    return next(
+        argument for opcode, argument, _position in operations if not opcode.name.endswith("PUT")
+    )

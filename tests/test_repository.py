@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db.migrations.loader import MigrationLoader
 
 ROOT = Path(__file__).parents[1]
-REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
+REQUIREMENTS = sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("tests/*/requirements*.txt")])
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 LOCKED = re.compile(r"([\w.-]+)(?:\[.*\])?==([^\s;]+)")
 OWN_SERVICES = ("web", "worker")

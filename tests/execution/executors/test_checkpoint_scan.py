@@ -1,6 +1,7 @@
 """What counts as a checkpoint in a training's folder, of which step, and when it is complete."""
 
 import os
+import pickle
 import time
 
 import pytest
@@ -237,6 +238,17 @@ def test_recorded_step_takes_precedence_over_the_name(tmp_path):
     hugging_face(tmp_path / "checkpoint-best", 70)
 
     assert only(tmp_path).step == 70
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80\x02legacy", zipped(), zipped()[:-30], zipped(pickle.dumps({"global_step": 9}))],
+    ids=["empty", "pickle", "others", "cut-off", "elsewhere"],
+)
+def test_checkpoint_file_that_records_no_step_has_that_of_its_name(tmp_path, content):
+    write(tmp_path / "step=5.ckpt", content)
+
+    assert only(tmp_path).step == 5
 
 
 def test_final_model_next_to_the_checkpoints_is_one_model(tmp_path):
