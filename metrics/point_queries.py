@@ -34,9 +34,7 @@ AXIS_RATIO: Final = 1000
 LOCKED_BATCH: Final = f"""
     run AS MATERIALIZED (
         -- First: every writer locks the run before anything else.
-        SELECT
-            id, coalesce(rewound_to, {MIN_BIGINT}) AS rewound_to, step, start_step, total_steps,
-            {FAR} AS far
+        SELECT id, coalesce(rewound_to, {MIN_BIGINT}) AS rewound_to, {FAR} AS far
         FROM runs_run
         WHERE
             id = %(run_id)s AND deleted_at IS NULL
@@ -97,33 +95,6 @@ IS_NEWER: Final = """
 """
 
 
-# The step of a run of whose metrics some are beyond ``far``: if the others have at least as many
-# points, the far ones have another axis, such as tokens.
-NEAR_STEP: Final = f"""
-    SELECT CASE
-        WHEN near_points >= far_points
-            AND (run.total_steps > 0 OR nearest_far / {AXIS_RATIO} >= near)
-        THEN greatest(near, run.start_step, CASE WHEN run.step <= run.far THEN run.step END)
-        ELSE reached.step
-    END
-    FROM (
-        SELECT
-            max(last_step) FILTER (WHERE last_step <= run.far) AS near,
-            sum(count) FILTER (WHERE last_step <= run.far) AS near_points,
-            min(last_step) FILTER (WHERE last_step > run.far) AS nearest_far,
-            sum(count) FILTER (WHERE last_step > run.far) AS far_points
-        FROM (
-            SELECT key, last_step, count FROM updated
-            UNION ALL
-            SELECT key, last_step, count
-            FROM metrics_metricseries
-            WHERE run_id = run.id AND id NOT IN (SELECT id FROM updated)
-        ) AS all_series
-        WHERE NOT starts_with(key, 'system/')
-    ) AS axes
-"""  # noqa: S608  composed of constants
-
-
 def summarized(*, late: str = "0") -> str:
     """Common table expressions that update the series and the run's latest values with the points
     of the relation ``new``; ``late``: SQL for how many of a series' new points are in buckets."""
@@ -154,23 +125,13 @@ def summarized(*, late: str = "0") -> str:
         FROM summary
         WHERE series.id = summary.series_id
         RETURNING
-            series.id, series.key, series.last_value, series.last_step, series.count,
+            series.id, series.key, series.last_value, series.last_step,
             series.count - series.bucketed_count >= %(min_unbucketed)s AND (
                 series.bucket_shift IS NULL
                 -- Further buckets have filled up. Points of a single step fill none.
                 OR (series.last_step >> series.bucket_shift) << series.bucket_shift
                     > series.bucketed_below
             ) AS needs_buckets
-    ), reached AS (
-        -- Metrics of the host have an axis of their own.
-        SELECT greatest(
-            run.step, max(last_step) FILTER (WHERE NOT starts_with(key, 'system/'))
-        ) AS step
-        FROM run, updated
-        GROUP BY run.step
-    ), progressed AS (
-        SELECT CASE WHEN reached.step > run.far THEN ({NEAR_STEP}) ELSE reached.step END AS step
-        FROM run, reached
     ), latest AS (
         UPDATE runs_run AS run
         SET
@@ -184,25 +145,35 @@ def summarized(*, late: str = "0") -> str:
                 ),
                 run.gpu_utilization
             ),
-            step = progressed.step,
+            -- A far step is left to SET_FAR_STEP.
+            step = CASE WHEN reached <= far THEN greatest(run.step, reached) ELSE run.step END,
             progress = CASE
-                WHEN progressed.step <> run.step AND run.total_steps > 0
-                THEN least(1, progressed.step::float8 / run.total_steps)
+                WHEN reached > run.step AND reached <= far AND run.total_steps > 0
+                THEN least(1, reached::float8 / run.total_steps)
                 ELSE run.progress
             END,
             stepped_at = CASE
-                WHEN progressed.step > run.step THEN statement_timestamp() ELSE run.stepped_at
+                WHEN reached > run.step AND reached <= far THEN statement_timestamp()
+                ELSE run.stepped_at
             END,
             reported_at = statement_timestamp(),
             updated_at = statement_timestamp()
-        FROM progressed
-        WHERE run.id = %(run_id)s
+        FROM
+            (
+                -- Metrics of the host have an axis of their own.
+                SELECT max(last_step) FILTER (WHERE NOT starts_with(key, 'system/')) AS reached
+                FROM updated
+            ) AS steps,
+            run AS locked
+        WHERE run.id = %(run_id)s AND EXISTS (SELECT FROM updated)
+        RETURNING greatest(run.step, reached) > far AS is_far
     )
     SELECT
         EXISTS (SELECT FROM run),
         coalesce((SELECT cardinality(ids) FROM batch_of), 0) = cardinality(%(keys)s::text[]),
         coalesce((SELECT bool_and(is_newest) FROM batch), false),
-        ARRAY(SELECT id FROM updated WHERE needs_buckets)
+        ARRAY(SELECT id FROM updated WHERE needs_buckets),
+        coalesce((SELECT is_far FROM latest), false)
 """  # noqa: S608  composed of constants
 
 
@@ -249,6 +220,7 @@ class Recorded(NamedTuple):
     series_exist: bool  # all series of the batch; if not, nothing was stored
     are_newest: bool  # every point is beyond the points and buckets of its series
     unbucketed: list[int]  # IDs of series with enough unbucketed points for new buckets
+    is_far: bool  # a metric is at a step that may be of another axis: call set_far_step
 
 
 def append_points(
@@ -284,6 +256,53 @@ def _record(
     )
     assert row is not None
     return Recorded(*row)
+
+
+SET_FAR_STEP: Final = Statement(
+    f"""
+WITH run AS MATERIALIZED (
+    SELECT id, step, start_step, total_steps, {FAR} AS far
+    FROM runs_run
+    WHERE id = %(run_id)s
+    FOR NO KEY UPDATE
+), axes AS (
+    SELECT
+        max(last_step) AS reached,
+        max(last_step) FILTER (WHERE last_step <= run.far) AS near,
+        sum(count) FILTER (WHERE last_step <= run.far) AS near_points,
+        min(last_step) FILTER (WHERE last_step > run.far) AS nearest_far,
+        sum(count) FILTER (WHERE last_step > run.far) AS far_points
+    FROM run JOIN metrics_metricseries AS series ON series.run_id = run.id
+    WHERE NOT starts_with(key, 'system/')
+), progressed AS (
+    SELECT CASE
+        WHEN near_points >= far_points
+            AND (run.total_steps > 0 OR nearest_far / {AXIS_RATIO} >= near)
+        THEN greatest(near, run.start_step, CASE WHEN run.step <= run.far THEN run.step END)
+        ELSE greatest(run.step, reached)
+    END AS step
+    FROM run, axes
+)
+UPDATE runs_run AS target
+SET
+    step = progressed.step,
+    progress = CASE
+        WHEN target.total_steps > 0 THEN least(1, progressed.step::float8 / target.total_steps)
+        ELSE target.progress
+    END,
+    stepped_at = CASE
+        WHEN progressed.step > run.step THEN statement_timestamp() ELSE target.stepped_at
+    END
+FROM run, progressed
+WHERE target.id = run.id AND progressed.step <> run.step
+"""  # noqa: S608  composed of constants
+)
+
+
+def set_far_step(run_id: str) -> None:
+    """Set the step of a run of whose metrics some are at a far step: if the others have at least as
+    many points, the far ones have another axis, such as tokens, and do not count."""
+    SET_FAR_STEP.run(run_id=run_id)
 
 
 CREATE_SERIES: Final = Statement("""

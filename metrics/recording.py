@@ -53,6 +53,8 @@ def record_points(run_id: str, points: Points, *, project_id: str | None = None)
         recorded = _record(run_id, points, project_id)
     if not (recorded.run_exists and recorded.series_exist):
         raise RunGone(run_id)
+    if recorded.is_far:
+        point_queries.set_far_step(run_id)
     if recorded.unbucketed:
         buckets.extend(run_id, recorded.unbucketed)
 
