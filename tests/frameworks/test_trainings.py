@@ -67,12 +67,14 @@ def test_cancelled_training_saves_and_resumes_where_it_was(hub: Hub, framework: 
 
     kept = kept_at_cancel(cancelled)
     assert cancelled.run.status == RunStatus.CANCELLED, cancelled.report()
-    assert kept.step == cancelled.run.step == len(cancelled.losses())
+    reached = cancelled.run.step
+    # Trainer may save within a step, which it then still ends and reports.
+    assert kept.step in {reached, reached - 1}
     assert 8 <= kept.step < MAX_STEPS
     resumed = cancelled.resume(kept, pause_seconds=0)
     resumed.wait_for_end()
     assert resumed.run.status == RunStatus.COMPLETED, resumed.report()
-    assert cancelled.losses() == whole[: kept.step]
+    assert cancelled.losses() == whole[:reached]
     assert resumed.losses() == whole[kept.step :]
 
 
