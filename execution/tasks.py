@@ -96,12 +96,14 @@ class ThreadedTasks:
             connection.close()
 
     def _do(self, key: str, work: Work) -> None:
+        failure: BaseException | None = None
         try:
             close_old_connections()
             work()
         except BaseException as error:
-            self._errors.append(error)
-        finally:
-            with self._changed:
-                self._keys.remove(key)
-                self._changed.notify_all()
+            failure = error
+        with self._changed:
+            if failure is not None:
+                self._errors.append(failure)
+            self._keys.remove(key)
+            self._changed.notify_all()

@@ -82,7 +82,9 @@ class WorkerLoop:
         self.tasks: Tasks = InlineTasks()
         self._pauses = Pauses()  # of runs that could not be advanced
         self._working: set[str] = set()  # runs whose work was last seen working
-        self._stop_sent_at: dict[str, float] = {}  # run -> monotonic seconds
+        # (run, attempt) -> monotonic seconds. By attempt: a run that was stopped because it had
+        # stalled begins another.
+        self._stop_sent_at: dict[tuple[str, int], float] = {}
         self._next_tidy = 0.0
         self._replaced = threading.Event()
 
@@ -364,7 +366,7 @@ class WorkerLoop:
             return
         if work.state is not WorkState.WORKING:
             self._working.discard(run.pk)
-            self._stop_sent_at.pop(run.pk, None)
+            self._stop_sent_at.pop((run.pk, run.attempt), None)
             actions.settle(run, work, worker=self.worker)
             return
         self._working.add(run.pk)
@@ -394,7 +396,7 @@ class WorkerLoop:
     def _request_stop(self, run: Run) -> None:
         """Ask the work to stop; kill it after the grace period. This starts when the work is first
         asked, not when the user requested the stop: no worker may have been running then."""
-        sent_at = self._stop_sent_at.setdefault(run.pk, time.monotonic())
+        sent_at = self._stop_sent_at.setdefault((run.pk, run.attempt), time.monotonic())
         assert run.recipe is not None  # otherwise no worker would hold it
         executor = self._executor(run)
         if time.monotonic() - sent_at > run.recipe.stop_grace_seconds:

@@ -58,14 +58,15 @@ class Ingestion:
         at_end = False
         while ended and not at_end:  # the last lines may declare checkpoints
             at_end = self._ingest_text(ended=True)
-        unstored = self._notes().get("unstored")
+        notes = self._notes()
+        unstored = notes.get("unstored")
         if unstored is not None and not is_due(unstored):
             if not ended:
                 self._ingest_text(ended=False)
             return False
         # List the checkpoints before the lines of a working process, so that what was reported
         # before a checkpoint was saved is ingested before it.
-        found, checkpoints = self._new_checkpoints(ending)
+        found, checkpoints = self._new_checkpoints(notes, ending)
         if not ended:
             at_end = self._ingest_text(ended=False)
         while checkpoints and not at_end:
@@ -87,12 +88,11 @@ class Ingestion:
         return True
 
     def _new_checkpoints(
-        self, ending: Ending | None
+        self, notes: AttemptNotes, ending: Ending | None
     ) -> tuple[Scan, list[tuple[FoundCheckpoint, str]]]:
         """What the checkpoint folder contains, and the checkpoints that are new or have changed
         since they were ingested, each with the reason if it is incomplete. Leaves out those that
         are still being written."""
-        notes = self._notes()
         found = scan(self.attempt.directory / "checkpoints", notes.get("declared"))
         checkpoints = []
         for item in found.checkpoints:

@@ -180,18 +180,12 @@ class ProcessExecutor(CheckpointExecutor):
         path = f"stalled/attempt-{run.attempt}.txt"
         try:
             artifact, _is_new = uploads.store(run, path, io.BytesIO(stacks.encode()))
-            line = Line.new(
-                _("The stacks of its processes are in %(path)s (%(id)s).")
-                % {"path": path, "id": artifact.pk},
-                LogLevel.WARNING,
-                "trainhub",
-            )
         except (OSError, DomainError) as error:
-            line = Line.new(
-                _("The stacks of its processes could not be stored: %(why)s") % {"why": error},
-                LogLevel.WARNING,
-                "trainhub",
-            )
+            text = _("The stacks of its processes could not be stored: %(why)s") % {"why": error}
+        else:
+            text = _("The stacks of its processes are in %(path)s (%(id)s).")
+            text %= {"path": path, "id": artifact.pk}
+        line = Line.new(text, LogLevel.WARNING, "trainhub")
         with transaction.atomic():
             appending.append_log(Run.objects.lock_held_by(worker, run.pk), [line])
 

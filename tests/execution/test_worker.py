@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -470,6 +471,28 @@ def test_grace_period_starts_when_the_script_is_asked_to_stop(loop):
 
     assert run.exit_code == 143
     assert run.artifacts.kept_at_cancel().get().step == run.step
+
+
+def test_late_stop_of_an_attempt_does_not_shorten_the_grace_period_of_the_next(loop, monkeypatch):
+    run = process_run()
+    tick_until(loop, lambda: at_step(run, 13))
+    [earlier] = loop.held_runs()
+    Attempt.of(run).process().kill()
+    tick_until(loop, lambda: fresh_attempt(run) == 2 and at_step(run, 23))
+    loop._request_stop(earlier)
+    now, later = time.monotonic, earlier.recipe.stop_grace_seconds + 1
+    monkeypatch.setattr(time, "monotonic", lambda: now() + later)
+    cancel_run(run, by=None, wait_seconds=0)
+
+    tick_until(loop, lambda: over(run))
+
+    assert run.exit_code == 143
+    assert run.artifacts.kept_at_cancel().get().step == run.step
+
+
+def fresh_attempt(run):
+    run.refresh_from_db()
+    return run.attempt
 
 
 def test_run_that_is_to_stop_before_its_start_is_not_started(loop):
