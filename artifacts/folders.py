@@ -14,20 +14,18 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from artifacts.layouts import HUGGING_FACE
+from artifacts.layouts import DCP_SHARD, HUGGING_FACE, TRAINER_STATE
 
 _NUMBERED: Final = re.compile(
     r"(?P<before>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<after>\.(?:safetensors|bin|pt|pth))",
     re.ASCII,
 )
-_DCP_SHARD: Final = re.compile(r"__\d+_\d+\.distcp", re.ASCII)
 _OPTIMIZER: Final = re.compile(
     r"(?P<before>(?:bf16_|fp16_)?zero_pp_rank_)(?P<rank>\d+)"
     r"(?P<after>_mp_rank_(?P<part>\d+)_optim_states\.pt)",
     re.ASCII,
 )
 TRAINING_ARGUMENTS: Final = "training_args.bin"
-TRAINER_STATE: Final = "trainer_state.json"
 # Hugging Face's Trainer writes this before it saves at SIGTERM, and deletes it afterwards.
 UNFINISHED_MARK: Final = "checkpoint-is-incomplete.txt"
 
@@ -38,7 +36,7 @@ def tells_of_others(path: str) -> bool:
     return (
         name in {TRAINING_ARGUMENTS, TRAINER_STATE, UNFINISHED_MARK}
         or name.endswith((".metadata", "_states.pt", ".index.json"))
-        or _DCP_SHARD.fullmatch(name) is not None
+        or DCP_SHARD.fullmatch(name) is not None
         or _NUMBERED.fullmatch(name) is not None
     )
 
@@ -59,7 +57,7 @@ def missing_file(paths: Collection[str], *, folder: str = "") -> str | None:
 def _missing(names: set[str], folder: str) -> Iterator[str]:
     yield from _missing_numbers(names)
     yield from _missing_ranks(names)
-    if any(map(_DCP_SHARD.fullmatch, names)) and not any(it.endswith(".metadata") for it in names):
+    if any(map(DCP_SHARD.fullmatch, names)) and not any(it.endswith(".metadata") for it in names):
         yield ".metadata"
     is_of_trainer = HUGGING_FACE.folder is not None and HUGGING_FACE.folder.fullmatch(folder)
     if is_of_trainer and TRAINING_ARGUMENTS in names and TRAINER_STATE not in names:

@@ -88,11 +88,12 @@ BY_NAME: Final = {layout.name: layout for layout in LAYOUTS}
 # Layouts whose folders contain those of others.
 _CONTAINERS: Final = (HUGGING_FACE, LIGHTNING)
 # Weights without the state of the training: a model to release, not a checkpoint to resume from.
+TRAINER_STATE: Final = "trainer_state.json"  # of Hugging Face
 MODEL: Final = "model"
 FOLDER: Final = "folder"  # of no known framework
 
 _SHARD: Final = re.compile(r"-\d{5}-of-\d{5}\.\w+\Z", re.ASCII)
-_DCP_SHARD: Final = re.compile(r"__\d+_\d+\.distcp", re.ASCII)
+DCP_SHARD: Final = re.compile(r"__\d+_\d+\.distcp", re.ASCII)
 _WEIGHTS: Final = re.compile(r".\.(pt|pth|safetensors)\Z", re.IGNORECASE)
 _SAVED: Final = re.compile(r".\.(pt|pth|ckpt|bin|safetensors|npz|msgpack)\Z", re.IGNORECASE)
 _PLACE: Final = re.compile(
@@ -161,7 +162,7 @@ def _layout_of(folder: str, inside: str) -> Layout | None:
     for layout in LAYOUTS:
         if layout.folder is not None and layout.folder.fullmatch(folder):
             return layout
-    if _DCP_SHARD.fullmatch(inside):
+    if DCP_SHARD.fullmatch(inside):
         return DCP
     if re.fullmatch(_STATES, inside):
         return DEEPSPEED
@@ -181,7 +182,7 @@ def layout_of_folder(name: str, files: Collection[str]) -> str | None:
             return layout.name
     here = {path for path in files if "/" not in path}
     if any(HUGGING_FACE.main.fullmatch(path) for path in here):
-        if name and "trainer_state.json" in here:  # a renamed checkpoint, such as "best"
+        if name and TRAINER_STATE in here:  # a renamed checkpoint, such as "best"
             return HUGGING_FACE.name
         if "config.json" in here:
             return MODEL

@@ -22,6 +22,7 @@ from typing import IO, Any, Final, NamedTuple, TypeAlias
 from django.utils.translation import gettext as _
 
 from artifacts import folders
+from artifacts.layouts import TRAINER_STATE
 from core.numbers import MAX_BIGINT
 
 Opener: TypeAlias = Callable[[], IO[bytes]]
@@ -35,7 +36,6 @@ INDEX_SUFFIX: Final = ".index.json"
 DCP_METADATA: Final = ".metadata"
 PICKLE_START: Final = b"\x80"
 JSON_STARTS: Final = (b"{", b"[", b'"', b"\x00")
-TRAINER_STATE: Final = "trainer_state.json"
 
 
 class Proof(NamedTuple):
