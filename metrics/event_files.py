@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from tensorboardX.record_writer import masked_crc32c
 
 from core.times import unix_milliseconds
-from metrics.points import Points, is_time
+from metrics.points import GrowingPoints, is_time
 
 MARK: Final = "tfevents"  # in the name of every event file, as TensorBoard itself looks for them
 CHUNK_BYTES: Final = 256 * 1024  # read at once
@@ -103,13 +103,9 @@ def read_records(path: Path, offset: int) -> Records:
 
 
 @dataclass
-class EventLog:
+class EventLog(GrowingPoints):
     """What event files hold, in the order of its records."""
 
-    keys: list[str] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    timestamps_ms: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     # Unix seconds of the first and last event that has a valid time; None if there is none.
     first_at: float | None = None
@@ -152,33 +148,12 @@ class EventLog:
         elif plugin.plugin_name in _SCALARS:
             number = value.simple_value if value.HasField("simple_value") else _scalar(value.tensor)
             if number is not None:
-                self.keys.append(prefix + value.tag)
-                self.steps.append(step)
-                self.timestamps_ms.append(timestamp_ms)
-                self.values.append(number)
+                self.append(prefix + value.tag, step, timestamp_ms, number)
 
     def _purge(self, step: int) -> None:
         """Forget the points from ``step`` on: a writer that starts again there reports them again
         (``purge_step``)."""
-        kept = [number for number, at in enumerate(self.steps) if at < step]
-        self._keep(kept)
-
-    def _keep(self, numbers: list[int]) -> None:
-        self.keys = [self.keys[number] for number in numbers]
-        self.steps = [self.steps[number] for number in numbers]
-        self.timestamps_ms = [self.timestamps_ms[number] for number in numbers]
-        self.values = [self.values[number] for number in numbers]
-
-    def keep(self, is_kept: Callable[[str], bool]) -> list[str]:
-        """Drop the points of all other keys; return these keys."""
-        bad = {key for key in dict.fromkeys(self.keys) if not is_kept(key)}
-        if bad:
-            self._keep([number for number, key in enumerate(self.keys) if key not in bad])
-        return sorted(bad)
-
-    @property
-    def points(self) -> Points:
-        return Points.in_columns(self.keys, self.steps, self.timestamps_ms, self.values)
+        self.keep([number for number, at in enumerate(self.steps) if at < step])
 
 
 def _scalar(tensor: Any) -> float | None:

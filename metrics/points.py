@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from django.utils.translation import gettext as _
 
@@ -86,6 +86,43 @@ class Points:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+
+@dataclass
+class GrowingPoints:
+    """Points in columns, as a reader of a file collects them."""
+
+    keys: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    timestamps_ms: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def append(self, key: str, step: int, timestamp_ms: int, value: float) -> None:
+        self.keys.append(key)
+        self.steps.append(step)
+        self.timestamps_ms.append(timestamp_ms)
+        self.values.append(value)
+
+    def keep(self, numbers: list[int]) -> None:
+        """Drop all others than these, which count from 0."""
+        self.keys = [self.keys[number] for number in numbers]
+        self.steps = [self.steps[number] for number in numbers]
+        self.timestamps_ms = [self.timestamps_ms[number] for number in numbers]
+        self.values = [self.values[number] for number in numbers]
+
+    def keep_keys(self, is_kept: Callable[[str], bool]) -> list[str]:
+        """Drop the points of all other keys; return these keys."""
+        dropped = {key for key in dict.fromkeys(self.keys) if not is_kept(key)}
+        if dropped:
+            self.keep([number for number, key in enumerate(self.keys) if key not in dropped])
+        return sorted(dropped)
+
+    @property
+    def points(self) -> Points:
+        return Points.in_columns(self.keys, self.steps, self.timestamps_ms, self.values)
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 def is_time(timestamp_ms: float) -> bool:

@@ -187,13 +187,13 @@ class _Reader:
         if log.damaged:
             text = _("%(count)d records of TensorBoard event files are damaged.")
             self._warn_once("event_record", text % {"count": log.damaged})
-        for key in log.keep(is_key):
+        for key in log.keep_keys(is_key):
             text = _("TensorBoard tag %(tag)s: a key must have 1 to %(limit)d characters")
             names = {"tag": truncate(key, 200), "limit": MAX_KEY_LENGTH}
             self._warn_once("event_key", text % names)
         if not log.keys:
             return
-        log.keep(self._own_keys().__contains__)
+        log.keep_keys(self._own_keys().__contains__)
         try:
             recording.record_metrics(self.run, log.points)
         except TooManyMetrics as error:  # logged; the training continues

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from core.times import unix_milliseconds
-from metrics.points import Points, is_key
+from metrics.points import GrowingPoints, is_key
 
 _NUMBER: Final = re.compile(
     r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)",
@@ -36,11 +36,7 @@ def whole_number(value: Any) -> int | None:
 
 
 @dataclass
-class Columns:
-    keys: list[str] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    timestamps_ms: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+class Columns(GrowingPoints):
     left_out: int = 0
 
     def add(self, key: str, step: int, seconds: float, value: Any) -> None:
@@ -51,13 +47,4 @@ class Columns:
         if found is None or not is_key(key):
             self.left_out += 1
             return
-        self.keys.append(key)
-        self.steps.append(step)
-        self.timestamps_ms.append(unix_milliseconds(seconds))
-        self.values.append(found)
-
-    def points(self) -> Points:
-        return Points.in_columns(self.keys, self.steps, self.timestamps_ms, self.values)
-
-    def __len__(self) -> int:
-        return len(self.keys)
+        self.append(key, step, unix_milliseconds(seconds), found)

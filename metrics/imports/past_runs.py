@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -69,6 +71,21 @@ class Source(Protocol):
 
     def read(self, progress: Progress) -> list[PastRun]:
         """Raises BadSource, OSError."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A source that is a single file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size
 
 
 class Result(Enum):

@@ -39,7 +39,7 @@ class LogFolder:
         for path in self.files:
             self._read_file(path, log, progress)
         left_out = len(log.keys)
-        log.keep(is_key)
+        log.keep_keys(is_key)
         if not log.keys:
             if log.damaged:
                 text = _("%(path)s has no readable event files.")

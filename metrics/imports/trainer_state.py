@@ -81,7 +81,7 @@ class Training:
             identity=("trainer_state", str(self.folder), first),
             name=self.name,
             source=str(path),
-            points=columns.points(),
+            points=columns.points,
             times_are_known=False,
             started_at=datetime.fromtimestamp(started, UTC),
             finished_at=datetime.fromtimestamp(finished, UTC),

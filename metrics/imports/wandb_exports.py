@@ -14,15 +14,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 from typing import IO, Any, Final
 
 from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT, MIN_BIGINT
 from metrics.imports.columns import Columns, number, whole_number
-from metrics.imports.past_runs import BadSource, PastRun, Progress, flat
+from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile, flat
 from metrics.points import is_time
 
 STEP_NAMES: Final = ("_step", "step", "Step", "global_step")
@@ -58,18 +56,7 @@ class _History:
             self.first = {key: value for key, value in row.items() if value is not None}
 
 
-@dataclass(frozen=True)
-class HistoryFile:
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
-    @cached_property
-    def size_bytes(self) -> int:
-        return self.path.stat().st_size
-
+class HistoryFile(SourceFile):
     def read(self, progress: Progress) -> list[PastRun]:
         """Raises BadSource, OSError."""
         written_at = self.path.stat().st_mtime
@@ -94,7 +81,7 @@ class HistoryFile:
             identity=("wandb", str(self.path.resolve()), run_name, first),
             name=run_name,
             source=str(self.path),
-            points=history.columns.points(),
+            points=history.columns.points,
             times_are_known=bool(history.times),
             started_at=datetime.fromtimestamp(min(times), UTC),
             finished_at=datetime.fromtimestamp(max(times), UTC),

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from google.protobuf.message import DecodeError
 
 from core.numbers import MAX_BIGINT
 from metrics.imports.columns import Columns, number
-from metrics.imports.past_runs import BadSource, PastRun, Progress
+from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile
 from metrics.points import is_time
 from runs.status import RunStatus
 
@@ -173,18 +173,7 @@ def _value(item: Any) -> Any:
         return None
 
 
-@dataclass(frozen=True)
-class OfflineRun:
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
-    @cached_property
-    def size_bytes(self) -> int:
-        return self.path.stat().st_size
-
+class OfflineRun(SourceFile):
     def read(self, progress: Progress) -> list[PastRun]:
         """Raises BadSource, OSError."""
         log, message = _Log(), _record_class()
@@ -204,7 +193,7 @@ class OfflineRun:
             identity=("wandb", run.run_id, repr(log.started_at)),
             name=run.display_name or run.run_id,
             source=str(self.path),
-            points=log.columns.points(),
+            points=log.columns.points,
             started_at=datetime.fromtimestamp(log.started_at or min(log.times), UTC),
             finished_at=datetime.fromtimestamp(max(log.times), UTC),
             # Without an end it was killed, or is still running.
