@@ -4,6 +4,7 @@ import pytest
 
 from execution.executors import attempt as attempts
 from execution.executors import checkpoint_scan
+from tests.execution.worker_loops import worker_loop
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +19,10 @@ def short_settle_time(monkeypatch):
     """Checkpoints count as complete sooner: the scripts of these tests write them atomically."""
     monkeypatch.setattr(checkpoint_scan, "SETTLED_SECONDS", 0.05)
     monkeypatch.setattr(checkpoint_scan, "SETTLED_FOLDER_SECONDS", 0.05)
+
+
+@pytest.fixture
+def loop():
+    loop = worker_loop()
+    loop.register()
+    return loop

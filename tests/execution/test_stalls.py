@@ -1,5 +1,6 @@
-"""Whether a run still advances, by the limits of its recipe."""
+"""Whether a run still advances, by the limits of its recipe, and what happens if it does not."""
 
+import sys
 from datetime import timedelta
 
 import pytest
@@ -7,10 +8,20 @@ from django.utils import timezone
 from django.utils.translation import override
 
 from execution.stalls import stall
+from runs.actions import cancel_run
+from runs.models import EventKind, Run, StopKind
 from runs.status import RunStatus
-from tests.factories import RecipeFactory, RunFactory
+from tests.execution.worker_loops import (
+    STEPPER,
+    at_step,
+    over,
+    process_run,
+    script_run,
+    tick_until,
+)
+from tests.factories import RecipeFactory, RunFactory, stored_path
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time")]
 
 NOW = timezone.now()
 
@@ -54,3 +65,92 @@ def test_time_before_the_attempt_does_not_count():
 
 def test_attempt_that_was_not_started_has_not_stalled():
     assert reason(run_of(silence=60, step=60)) == ""
+
+
+# --- stopping --------------------------------------------------------------------------------
+
+HANGING = """
+import json, os, pathlib, signal, sys, time
+folder = pathlib.Path(os.environ["TRAINHUB_CHECKPOINT_DIR"])
+def save(*_):
+    (folder / "step-5.pt").write_text("x")
+    sys.exit(1)
+def all_reduce():
+    time.sleep(600)
+signal.signal(signal.SIGTERM, save)
+if not os.environ.get("TRAINHUB_RESUME_FROM"):
+    with open(os.environ["TRAINHUB_METRICS_FILE"], "a") as metrics:
+        metrics.write(json.dumps({"step": 5, "loss": 1.0}) + "\\n")
+    all_reduce()
+"""
+
+
+def stalled(loop, **recipe):
+    """A run that is about to be stopped because it has stalled."""
+    run = script_run(HANGING, stall_silence_seconds=600, **recipe)
+    tick_until(loop, lambda: at_step(run, 5))
+    long_ago = timezone.now() - timedelta(seconds=601)
+    Run.objects.filter(pk=run.pk).update(reported_at=long_ago, attempt_started_at=long_ago)
+    tick_until(loop, lambda: StopKind.STALLED in stop_kinds(run) or over(run))
+    return run
+
+
+def stop_kinds(run):
+    return run.events.filter(kind=EventKind.STOP_REQUESTED).values_list("reason", flat=True)
+
+
+def test_stalled_run_restarts_from_the_checkpoint_that_it_saved_when_it_was_stopped(loop):
+    run = stalled(loop, stall_action="restart")
+
+    tick_until(loop, lambda: over(run))
+
+    assert (run.status, run.attempt, run.restart_count) == (RunStatus.COMPLETED, 2, 1)
+    assert run.artifacts.checkpoints().get().step == 5
+    recovered = run.events.get(kind=EventKind.RECOVERED)
+    assert "600" in recovered.reason
+
+
+def test_stalled_run_fails_if_its_recipe_says_so(loop):
+    run = stalled(loop, stall_action="fail")
+
+    tick_until(loop, lambda: over(run))
+
+    assert (run.status, run.failure_kind, run.exit_code) == (RunStatus.FAILED, "stalled", 1)
+    assert "600" in run.status_reason
+    assert run.artifacts.checkpoints().get().step == 5
+
+
+def test_stacks_of_a_stalled_run_name_the_line_it_hangs_in(loop):
+    run = stalled(loop, stall_action="fail")
+
+    artifact = run.artifacts.get(file="stalled/attempt-1.txt")
+
+    assert "all_reduce (<string>:8)" in stored_path(artifact).read_text()
+    assert run.log_lines.filter(message__contains=artifact.pk).exists()
+
+
+def test_cancel_of_a_run_that_is_stopped_for_its_stall_cancels_it(loop):
+    run = stalled(loop, stall_action="restart", stop_grace_seconds=60)
+    cancel_run(run, by=None, wait_seconds=0)
+
+    tick_until(loop, lambda: over(run))
+
+    assert run.status == RunStatus.CANCELLED
+    assert run.artifacts.kept_at_cancel().get().step == 5
+
+
+def test_run_that_reports_is_not_stopped(loop):
+    run = process_run(
+        recipe=RecipeFactory(
+            command=[sys.executable, str(STEPPER)],
+            stall_silence_seconds=600,
+            stall_step_seconds=600,
+        )
+    )
+    tick_until(loop, lambda: at_step(run, 3))
+    long_ago = timezone.now() - timedelta(seconds=601)
+    Run.objects.filter(pk=run.pk).update(reported_at=long_ago, attempt_started_at=long_ago)
+
+    tick_until(loop, lambda: at_step(run, 13))
+
+    assert run.stop_requested_at is None

@@ -1,11 +1,9 @@
 """The worker's loop, in the test process."""
 
 import os
-import sys
 import threading
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.db import OperationalError, ProgrammingError, connection
@@ -22,63 +20,21 @@ from runs.executors import CannotStart
 from runs.models import EventKind, Run, StopKind, Worker
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
-from tests.factories import RecipeFactory, RunFactory, WorkerFactory, running, stored_path
+from tests.execution.worker_loops import (
+    at_step,
+    kinds,
+    over,
+    process_run,
+    script_run,
+    tick_until,
+    worker_loop,
+)
+from tests.factories import RecipeFactory, RunFactory, WorkerFactory, running
 from tests.processes import lives
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time")]
 with_threads = pytest.mark.django_db(transaction=True, serialized_rollback=True)
-
-STEPPER = Path(__file__).parent / "executors" / "stepper.py"
-LONG = {"max_steps": 100_000, "pause_seconds": 0.01}
-
-
-def worker_loop(name="one", *, steps_per_poll=20, simulated=None, **options):
-    executors = {
-        "simulated": simulated or SimulatedExecutor(steps_per_poll=steps_per_poll),
-        "process": ProcessExecutor(),
-    }
-    return WorkerLoop(name=name, slots=8, executors=executors, tick_seconds=0.01, **options)
-
-
-@pytest.fixture
-def loop():
-    loop = worker_loop()
-    loop.register()
-    return loop
-
-
-def process_run(**fields):
-    recipe = fields.pop("recipe", None) or RecipeFactory(command=[sys.executable, str(STEPPER)])
-    fields = {"hyperparameters": LONG, "total_steps": 100_000} | fields
-    return RunFactory(recipe=recipe, **fields)
-
-
-def script_run(script, **recipe):
-    return process_run(recipe=RecipeFactory(script=script, **recipe), total_steps=None)
-
-
-def tick_until(loop, condition):
-    def tick():
-        loop.tick()
-        return condition()
-
-    return wait_until(tick)
-
-
-def over(run):
-    run.refresh_from_db()
-    return run.is_terminal
-
-
-def at_step(run, step):
-    run.refresh_from_db()
-    return run.step >= step
-
-
-def kinds(run):
-    return list(run.events.values_list("kind", flat=True))
-
 
 # --- advancing runs --------------------------------------------------------------------------
 
@@ -505,95 +461,6 @@ def test_run_that_is_to_stop_before_its_start_is_not_started(loop):
     assert over(run)
     assert run.status == RunStatus.CANCELLED
     assert not Attempt.of(run).directory.exists()
-
-
-# --- stalled runs ----------------------------------------------------------------------------
-
-HANGING = """
-import json, os, pathlib, signal, sys, time
-folder = pathlib.Path(os.environ["TRAINHUB_CHECKPOINT_DIR"])
-def save(*_):
-    (folder / "step-5.pt").write_text("x")
-    sys.exit(1)
-def all_reduce():
-    time.sleep(600)
-signal.signal(signal.SIGTERM, save)
-if not os.environ.get("TRAINHUB_RESUME_FROM"):
-    with open(os.environ["TRAINHUB_METRICS_FILE"], "a") as metrics:
-        metrics.write(json.dumps({"step": 5, "loss": 1.0}) + "\\n")
-    all_reduce()
-"""
-
-
-def stalled(loop, **recipe):
-    """A run that is about to be stopped because it has stalled."""
-    run = script_run(HANGING, stall_silence_seconds=600, **recipe)
-    tick_until(loop, lambda: at_step(run, 5))
-    long_ago = timezone.now() - timedelta(seconds=601)
-    Run.objects.filter(pk=run.pk).update(reported_at=long_ago, attempt_started_at=long_ago)
-    tick_until(loop, lambda: StopKind.STALLED in stop_kinds(run) or over(run))
-    return run
-
-
-def stop_kinds(run):
-    return run.events.filter(kind=EventKind.STOP_REQUESTED).values_list("reason", flat=True)
-
-
-def test_stalled_run_restarts_from_the_checkpoint_that_it_saved_when_it_was_stopped(loop):
-    run = stalled(loop, stall_action="restart")
-
-    tick_until(loop, lambda: over(run))
-
-    assert (run.status, run.attempt, run.restart_count) == (RunStatus.COMPLETED, 2, 1)
-    assert run.artifacts.checkpoints().get().step == 5
-    recovered = run.events.get(kind=EventKind.RECOVERED)
-    assert "600" in recovered.reason
-
-
-def test_stalled_run_fails_if_its_recipe_says_so(loop):
-    run = stalled(loop, stall_action="fail")
-
-    tick_until(loop, lambda: over(run))
-
-    assert (run.status, run.failure_kind, run.exit_code) == (RunStatus.FAILED, "stalled", 1)
-    assert "600" in run.status_reason
-    assert run.artifacts.checkpoints().get().step == 5
-
-
-def test_stacks_of_a_stalled_run_name_the_line_it_hangs_in(loop):
-    run = stalled(loop, stall_action="fail")
-
-    artifact = run.artifacts.get(file="stalled/attempt-1.txt")
-
-    assert "all_reduce (<string>:8)" in stored_path(artifact).read_text()
-    assert run.log_lines.filter(message__contains=artifact.pk).exists()
-
-
-def test_cancel_of_a_run_that_is_stopped_for_its_stall_cancels_it(loop):
-    run = stalled(loop, stall_action="restart", stop_grace_seconds=60)
-    cancel_run(run, by=None, wait_seconds=0)
-
-    tick_until(loop, lambda: over(run))
-
-    assert run.status == RunStatus.CANCELLED
-    assert run.artifacts.kept_at_cancel().get().step == 5
-
-
-def test_run_that_reports_is_not_stopped(loop):
-    run = process_run(
-        recipe=RecipeFactory(
-            command=[sys.executable, str(STEPPER)],
-            stall_silence_seconds=600,
-            stall_step_seconds=600,
-        )
-    )
-    tick_until(loop, lambda: at_step(run, 3))
-    long_ago = timezone.now() - timedelta(seconds=601)
-    Run.objects.filter(pk=run.pk).update(reported_at=long_ago, attempt_started_at=long_ago)
-
-    tick_until(loop, lambda: at_step(run, 13))
-
-    assert run.stop_requested_at is None
 
 
 # --- leaving ---------------------------------------------------------------------------------
