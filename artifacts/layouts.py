@@ -85,6 +85,13 @@ ACCELERATE: Final = Layout("accelerate", re.compile(r"random_states_0\.pkl"), is
 LAYOUTS: Final = (HUGGING_FACE, LIGHTNING, DEEPSPEED, MEGATRON, ORBAX, DCP, ACCELERATE)
 BY_NAME: Final = {layout.name: layout for layout in LAYOUTS}
 
+# Any of these directly in a folder makes it a checkpoint.
+TELLING_FILES: Final = (
+    ".metadata",
+    "_CHECKPOINT_METADATA",
+    "random_states_0.pkl",
+    "mp_rank_00_model_states.pt",
+)
 # Layouts whose folders contain those of others.
 _CONTAINERS: Final = (HUGGING_FACE, LIGHTNING)
 # Weights without the state of the training: a model to release, not a checkpoint to resume from.
@@ -94,17 +101,36 @@ FOLDER: Final = "folder"  # of no known framework
 
 _SHARD: Final = re.compile(r"-\d{5}-of-\d{5}\.\w+\Z", re.ASCII)
 DCP_SHARD: Final = re.compile(r"__\d+_\d+\.distcp", re.ASCII)
-_WEIGHTS: Final = re.compile(r".\.(pt|pth|safetensors)\Z", re.IGNORECASE)
-_SAVED: Final = re.compile(r".\.(pt|pth|ckpt|bin|safetensors|npz|msgpack)\Z", re.IGNORECASE)
+_SAVED: Final = re.compile(
+    r".\.((pt|pth)(\.tar)?|ckpt|bin|safetensors|npz|msgpack)\Z", re.IGNORECASE | re.ASCII
+)
+# What trainings write at a step that is no checkpoint: images, sounds, texts, tables.
+_NOT_SAVED: Final = re.compile(
+    r".\.(png|jpe?g|gif|webp|bmp|tiff?|svg|pdf|mp[34]|avi|webm|mov|wav|flac|ogg|html?|xml|txt|md|rst"
+    r"|log|out|err|csv|tsv|json[cl]?|ya?ml|toml|ini|parquet|arrow|npy|pyc?|sh|db|ply|obj|glb)"
+    r"\Z",
+    re.IGNORECASE,
+)
 _PLACE: Final = re.compile(
     r"checkpoint|ckpt|(step|epoch|iter|ba)[-_=]?\d", re.IGNORECASE | re.ASCII
 )
-# Files that are only part of a checkpoint.
-_STATE: Final = re.compile(
-    r"(optimizer|scheduler|scaler|rng_state\w*|training_args)(_\d+)?\.\w+"
-    r"|random_states_\d+\.pkl|.*-rank[1-9]\d*\.\w+",
+# Files that are only part of a checkpoint: they are needed to continue a training.
+_STATE_OF_TRAINING: Final = re.compile(
+    r"(optim|optimizer|scheduler|lr_scheduler|scaler|rng_state\w*)(_\d+)?\.\w+"
+    r"|random_states_\d+\.pkl",
     re.ASCII,
 )
+_PART: Final = re.compile(r"training_args(_\d+)?\.\w+|.*-rank[1-9]\d*\.\w+", re.ASCII)
+# What ``save_pretrained`` writes of a model, its tokenizer and its processor.
+_OF_MODEL: Final = re.compile(
+    r"(?:model|adapter_model|pytorch_model)(?:-\d{5}-of-\d{5})?"
+    r"\.(?:safetensors|bin)(?:\.index\.json)?"
+    r"|(?:\w+_)?config\.json|trainer_state\.json|training_args\.bin|chat_template\.\w+|\w+\.(?:py|model)"
+    r"|(?:tokenizer|vocab|merges|special_tokens_map|added_tokens)\w*\.\w+",
+    re.ASCII,
+)
+# What grows beside a checkpoint that is not in a folder of its own.
+_GROWING: Final = re.compile(r".*\.(?:jsonl|log|csv|out|err|md)|.*tfevents.*", re.IGNORECASE)
 # Still being written.
 _TEMPORARY: Final = re.compile(
     r"\..*|tmp[-_].*|.*\.(tmp|part|partial|incomplete)|.*\.tmp.*|.*orbax-checkpoint-tmp.*|.*~",
@@ -114,11 +140,8 @@ _STEP: Final = re.compile(
     r"(?<![a-z])(?:global[-_]?)?(?:step|iter(?:ation)?|ba)s?[-_=]?(\d{1,19})(?!\d)",
     re.IGNORECASE | re.ASCII,
 )
-# Not "checkpoint3.pt" or "checkpoint_1_500.pt", which are fairseq's epochs.
-_NUMBERED: Final = re.compile(
-    r"(?:checkpoint|ckpt)[-_=](\d{1,19})(?![\d]|[-_=.]\d)", re.IGNORECASE | re.ASCII
-)
-_COUNTED: Final = re.compile(r"checkpoint_\d+", re.ASCII)  # by Accelerate
+# The number may be an epoch.
+_NUMBERED: Final = re.compile(r"(?:checkpoint|ckpt)[-_]?\d+", re.IGNORECASE | re.ASCII)
 
 
 def is_temporary(name: str) -> bool:
@@ -131,12 +154,9 @@ def is_checkpoint(path: str) -> bool:
     folder, layout = folder_of(path)
     if layout is not None:
         return layout.main.fullmatch(path.removeprefix(f"{folder}/")) is not None
-    name = path.rpartition("/")[2]
-    if name.lower().endswith(".ckpt"):
-        return True
-    if _STATE.fullmatch(name) or _SHARD.search(name) or not _WEIGHTS.search(name):
+    if any(map(is_temporary, path.split("/"))) or not is_saved(path):
         return False
-    return _PLACE.search(path) is not None
+    return path.lower().endswith(".ckpt") or _PLACE.search(path) is not None
 
 
 def folder_of(path: str) -> tuple[str, Layout | None]:
@@ -176,32 +196,58 @@ def layout_of_folder(name: str, files: Collection[str]) -> str | None:
     """
     if not files:
         return None
-    for path in sorted(files):
-        layout = _layout_of(name, path)
-        if layout is not None:
-            return layout.name
+    layouts = (_layout_of(name, path) for path in sorted(files))
+    layout = next((it for it in layouts if it is not None), None)
+    if layout is not None and (layout.is_telling or any(map(_is_content, files))):
+        return layout.name
     here = {path for path in files if "/" not in path}
     if any(HUGGING_FACE.main.fullmatch(path) for path in here):
-        if name and TRAINER_STATE in here:  # a renamed checkpoint, such as "best"
+        # A checkpoint of another name, such as "best"; or of a loop that saves as Trainer does.
+        if any(map(_STATE_OF_TRAINING.fullmatch, here)) or (name and TRAINER_STATE in here):
             return HUGGING_FACE.name
-        if "config.json" in here:
+        if step_in(name) is None and here & {"config.json", "adapter_config.json"}:
             return MODEL
     # A folder of numbered checkpoints is not one itself.
     inner = {part for path in files for part in path.split("/")[:-1]}
-    if any(step_in(part) is not None for part in inner):
+    if any(step_in(part) is not None or _NUMBERED.fullmatch(part) for part in inner):
         return None
     if step_in(name) is not None:
-        return FOLDER
+        return FOLDER if any(map(_is_content, files)) else None
     saved = [path for path in here if is_saved(path)]
     return FOLDER if saved and all(step_in(path) is None for path in saved) else None
+
+
+def names_checkpoint(folder: str) -> bool:
+    """Whether a folder's name alone says that it is a checkpoint."""
+    patterns = (layout.folder for layout in LAYOUTS if layout.folder is not None)
+    return step_in(folder) is not None or any(it.fullmatch(folder) for it in patterns)
+
+
+def files_of(layout: str, files: Collection[str]) -> set[str]:
+    """Those of the loose ``files`` of a folder that belong to the checkpoint in it."""
+    if layout == MODEL:
+        return {path for path in files if _OF_MODEL.fullmatch(path)}
+    return {
+        path
+        for path in files
+        if not _GROWING.fullmatch(path) and not (is_saved(path) and step_in(path) is not None)
+    }
 
 
 def is_saved(path: str) -> bool:
     """Whether a file that a training leaves in its checkpoint folder is a checkpoint."""
     name = path.rpartition("/")[2]
-    if _STATE.fullmatch(name) or _SHARD.search(name):
+    if _STATE_OF_TRAINING.fullmatch(name) or _PART.fullmatch(name) or _SHARD.search(name):
         return False
-    return _SAVED.search(name) is not None or step_in(name) is not None
+    if _SAVED.search(name) or _NUMBERED.fullmatch(name):
+        return True
+    return step_in(name) is not None and not _NOT_SAVED.search(name)
+
+
+def _is_content(path: str) -> bool:
+    """Whether the file holds something of a model or of a training's state."""
+    name = path.rpartition("/")[2]
+    return not _NOT_SAVED.search(name) and not is_temporary(name)
 
 
 def step_of(path: str) -> int | None:
@@ -216,12 +262,15 @@ def step_of(path: str) -> int | None:
 
 def step_of_checkpoint(path: str, layout: str) -> int | None:
     """The step in the path of a checkpoint of this layout, innermost name first. The folder of
-    Orbax is named by a number alone; Accelerate's automatic names count the checkpoints."""
+    Orbax is named by a number alone."""
     *parents, name = path.split("/")
-    if layout == ORBAX.name and name.isdecimal():
+    pattern = BY_NAME[layout].folder if layout in BY_NAME else None
+    match = None if pattern is None else pattern.fullmatch(name)
+    if match is not None and match.groupdict().get("step"):
+        name = f"step{match['step']}"
+    elif layout == ORBAX.name and name.isdecimal():
         name = f"step{name}"
-    counts = layout == ACCELERATE.name and _COUNTED.fullmatch(name) is not None
-    return _innermost_step(parents if counts else [*parents, name])
+    return _innermost_step([*parents, name])
 
 
 def _innermost_step(names: Sequence[str]) -> int | None:
@@ -229,11 +278,11 @@ def _innermost_step(names: Sequence[str]) -> int | None:
 
 
 def step_in(name: str) -> int | None:
-    """The step in the name of a file or folder: the number after step, iter, ba or checkpoint-.
+    """The step in the name of a file or folder: the number after step, iter or ba.
 
     Never an epoch, a score, a date or a size.
     """
-    numbers = _STEP.findall(name) or _NUMBERED.findall(name)
+    numbers = _STEP.findall(name)
     step = int(numbers[-1]) if numbers else None
     return step if step is None or step <= MAX_BIGINT else None
 

@@ -3,7 +3,8 @@
 A training can be killed while it saves, with pauses between its writes, so that a file at rest may
 be half of one. Formats with a proof: ZIP (torch.save, NumPy's .npz), which ends in a directory of
 its entries; safetensors, whose header gives the length; indexes of sharded weights and DCP's
-``.metadata``, which name the other files; JSON. Weights in any other format must not be empty.
+``.metadata``, which name the other files; JSON, which must not end in the midst. Weights in any
+other format must not be empty.
 Names tell too (folders.py): of ``model-00001-of-00002`` and DeepSpeed's ranks, none may be missing.
 """
 
@@ -45,18 +46,26 @@ class Proof(NamedTuple):
     named: frozenset[str] = frozenset()
 
 
-def problem_in(files: Mapping[str, Opener], *, folder: str = "") -> str | None:
+def problem_in(
+    files: Mapping[str, Opener], *, folder: str = "", is_declared: bool = False
+) -> str | None:
     """Why the checkpoint that consists of ``files`` (path → how to open it) is incomplete; None if
-    nothing is known against it. ``folder``: its name, if it is one. Raises OSError."""
+    nothing is known against it. ``folder``: its name, if it is one.
+
+    ``is_declared``: its training says that it is complete, so only weights that cannot be read
+    prove the contrary: not the names of its files, nor its texts. Raises OSError.
+    """
     if not files:
         return _("it has no files")
     for path, opener in files.items():
+        if is_declared and path.endswith(".json") and not names_others(path):
+            continue
         with opener() as file:
             proof = proof_of(path, file)
         problem = proof.problem or missing_problem(path, proof.named, files)
         if problem is not None:
             return f"{path}: {problem}" if len(files) > 1 else problem
-    return gap_problem(files.keys(), folder=folder)
+    return None if is_declared else gap_problem(files.keys(), folder=folder)
 
 
 def missing_problem(path: str, named: Iterable[str], files: Container[str]) -> str | None:
@@ -127,9 +136,17 @@ def _proof_of_text(name: str, file: IO[bytes]) -> Proof:
     try:
         if is_pickle:
             return Proof(None, _dcp_shards(content))
-        value = json.loads(content)
+        text = content.decode("utf-8-sig").rstrip()
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        # Other faults are those of JSON Lines, comments and the like, which are complete.
+        is_cut = error.pos >= len(text) or error.msg.startswith("Unterminated string")
+        is_known = name.endswith(INDEX_SUFFIX) or name == TRAINER_STATE
+        return Proof(_("it is cut off") if is_cut or is_known else None)
+    except UnicodeDecodeError:
+        return Proof(None)
     except (ValueError, IndexError, KeyError, RecursionError):
-        return Proof(_("it is cut off"))
+        return Proof(_("it is cut off") if is_pickle else None)
     return Proof(None, _shards(value) if name.endswith(INDEX_SUFFIX) else frozenset())
 
 

@@ -101,6 +101,29 @@ def _of_same_origin(run: Run, step: int, origin: Origin | None) -> list[Artifact
     return sorted(newest, key=lambda artifact: not artifact.damage)
 
 
+def use_same_bytes(run: Run, stored: StoredFile) -> Artifact | None:
+    """The run's checkpoint with the bytes of ``stored``, which are then discarded; None if there is
+    none. Of a copy whose step is not known, this is the step. Call with the run's row locked."""
+    own = Artifact.objects.own().checkpoints().filter(run=run, sha256=stored.sha256)
+    same = next((it for it in own.order_by("step", "id") if not it.damage), None)
+    if same is not None:
+        _discard(same, stored)
+    return same
+
+
+def move_to_step(run: Run, origin: Origin, *, guess: int | None, step: int) -> Artifact | None:
+    """Correct the checkpoint from ``origin`` that was taken for that of step ``guess``. Returns
+    None, with nothing changed, if it is in use or no more. Call with the run's row locked."""
+    taken = Artifact.objects.own().checkpoints().filter(run=run, step=guess)
+    artifact = taken.filter(metadata__saved_as=origin.saved_as).select_for_update().last()
+    if artifact is None or artifact.is_in_use():
+        return None
+    artifact.step, artifact.name = step, _name_of(step, origin)
+    artifact.metadata = origin.metadata
+    artifact.save(update_fields=["step", "name", "metadata", "updated_at"])
+    return artifact
+
+
 def _name_of(step: int, origin: Origin | None) -> str:
     if origin is None or origin.layout != layouts.MODEL:
         return checkpoint_name(step)

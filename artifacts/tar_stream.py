@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -12,30 +15,70 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class Changed(Exception):
-    """A file was truncated or removed while it was read."""
+    """A file was written, replaced or removed while it was read."""
 
 
 class Member(NamedTuple):
     """A file of an archive: its name there, its size in bytes, when it was modified (Unix seconds),
-    and how to open it."""
+    how to open it, and what raises Changed if the opened file is not as it was found."""
 
     name: str
     size: int
     modified_at: float
     open: Callable[[], IO[bytes]]
+    check: Callable[[IO[bytes]], None] = lambda _file: None
 
 
-def member_of(name: str, path: Path) -> Member:
-    """A file on disk. Raises Changed if it does not exist."""
+def member_of(name: str, path: Path, found: os.stat_result | None = None) -> Member:
+    """A file on disk, as it was ``found``, else as it is now. Raises Changed if it does not
+    exist."""
     try:
-        status = path.stat()
+        status = found or path.stat()
     except FileNotFoundError as error:
         raise Changed(str(path)) from error
-    return Member(name, status.st_size, status.st_mtime, partial(open_file, path))
+    check = partial(check_unchanged, status)
+    return Member(name, status.st_size, status.st_mtime, partial(open_file, path), check)
+
+
+def check_unchanged(found: os.stat_result, file: IO[bytes]) -> None:
+    """Raises Changed if the opened file is not the one that was found, or was written since."""
+    now = os.fstat(file.fileno())
+    if _identity(now) != _identity(found):
+        raise Changed(str(file.name))
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def open_file(path: Path) -> IO[bytes]:
-    return path.open("rb")
+    """Open a regular file; never waits, as opening a FIFO would. Raises OSError."""
+    return open(path, "rb", opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+class CheckedFile:
+    """The bytes of a file that was ``found``."""
+
+    def __init__(self, file: IO[bytes], found: os.stat_result) -> None:
+        self._file, self._found = file, found
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next ``size`` bytes, fewer only at the end; everything if ``size`` is negative.
+
+        Raises Changed at the end if the file is not as it was found.
+        """
+        content = self._file.read(size)
+        if size < 0 or len(content) < size:
+            check_unchanged(self._found, self._file)
+        return content
 
 
 class TarStream:
@@ -96,6 +139,7 @@ def _blocks_of(member: Member) -> Iterator[bytes]:
                     raise Changed(member.name)
                 missing -= len(chunk)
                 yield chunk
+            member.check(file)
     except FileNotFoundError as error:
         raise Changed(member.name) from error
     yield bytes(-member.size % tarfile.BLOCKSIZE)

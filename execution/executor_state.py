@@ -42,8 +42,8 @@ class AttemptNotes(TypedDict, total=False):
     said: list[str]  # kinds of what metrics.jsonl has that cannot be taken; see metric_lines.py
     bars: dict[str, BarNote]  # stdout or stderr → its progress bar
     evaluation: int  # st_mtime_ns of evaluation.json
-    # Path → size in bytes, st_mtime_ns, number of files and step, as last ingested. Those of
-    # earlier versions have no step.
+    # Path → size in bytes, st_mtime_ns, number of files, step, and whether it was declared (1), as
+    # last ingested. Those of earlier versions are shorter.
     checkpoints: dict[str, list[int]]
     # Path of a TensorBoard event file → bytes read, -1 if it is damaged, and what the keys of its
     # metrics begin with; and whether the files that were there at the end have been found.
@@ -52,7 +52,8 @@ class AttemptNotes(TypedDict, total=False):
     others: bool  # whether the files next to the checkpoints have been stored
     unstored: UnstoredNote
     declared: dict[str, int | None]  # path of a checkpoint declared in metrics.jsonl → step
-    declared_at: dict[str, float]  # path → when its last declaration was read, in Unix seconds
+    declared_at: dict[str, float]  # path → when its last declaration was written, in Unix seconds
+    unreadable: list[str]  # paths in the checkpoint folder that were said to be unreadable
 
 
 class ExecutorState(TypedDict, total=False):

@@ -61,7 +61,8 @@ def write(path: Path, content: bytes | None = None, *, age_seconds: float = 60.0
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content_of(path.name) if content is None else content)
     at = time.time() - age_seconds
-    os.utime(path, (at, at))
+    for changed in (path, path.parent, path.parent.parent):  # a new entry touches its folder
+        os.utime(changed, (at, at))
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from artifacts import layouts, soundness
 from artifacts.models import Artifact
 from artifacts.tar_stream import open_file
-from execution.executors.checkpoint_scan import FOLDER_SUFFIX
+from execution.executors.found_checkpoint import FOLDER_SUFFIX
 
 
 class Damaged(Exception):

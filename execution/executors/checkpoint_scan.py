@@ -1,128 +1,38 @@
 """Finds what a training has saved in $TRAINHUB_CHECKPOINT_DIR: checkpoints and other files.
 
 The layouts are in artifacts/layouts.py. A line of the metrics file may declare a checkpoint, its
-step and that it is complete, which overrules them.
+step and that it is complete, which overrules them. Whatever a training puts there, a scan ends:
+what cannot be read is said, and a folder is visited once, however many links lead to it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import re
-import time
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Final
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from artifacts import layouts, soundness
 from artifacts.layouts import MODEL
-from artifacts.tar_stream import TarStream, member_of, open_file
-from execution.executors.attempt import Ending
+from execution.executors.found_checkpoint import FILE, FoundCheckpoint, FoundFile
 
-# A file may be written under its final name, so it counts as complete only after it has not changed
-# for this long. A folder is written file by file, with pauses in between.
-SETTLED_SECONDS = 1.0
-SETTLED_FOLDER_SECONDS = 5.0
-# An incomplete checkpoint that has not changed for this long will not be completed.
-DAMAGED_SECONDS = 60.0
-# A folder is stored as one file with this suffix, which no training's own file has.
-FOLDER_SUFFIX = ".folder.tar"
-FILE = "file"  # the layout of a checkpoint that is a single file
-
-
-@dataclass(frozen=True)
-class FoundCheckpoint:
-    """A checkpoint on disk. ``files``: (path within the checkpoint, file); of a single file, its
-    name. ``saved_as``: its path in the checkpoint folder, in readable characters."""
-
-    path: Path
-    saved_as: str
-    layout: str
-    files: tuple[tuple[str, Path], ...]
-    size_bytes: int
-    modified_ns: int
-    is_declared: bool = False
-    declared_step: int | None = None
-    skipped_links: tuple[str, ...] = ()
-
-    @property
-    def is_folder(self) -> bool:
-        return self.layout != FILE
-
-    @property
-    def stamp(self) -> list[int]:
-        """Changes when the checkpoint does; stored as JSON."""
-        return [self.size_bytes, self.modified_ns, len(self.files)]
-
-    @property
-    def step(self) -> int | None:
-        """The declared step, else the one that the training recorded in it, else that of its path;
-        None if these do not tell."""
-        if self.is_declared and self.declared_step is not None:
-            return self.declared_step
-        recorded = soundness.recorded_step(self._openers())
-        if recorded is not None:
-            return recorded
-        return layouts.step_of_checkpoint(self.saved_as, self.layout)
-
-    @property
-    def suffix(self) -> str:
-        if self.is_folder:
-            return FOLDER_SUFFIX
-        return self.path.suffix if re.fullmatch(r"\.\w{1,16}", self.path.suffix, re.A) else ""
-
-    def version(self, attempt: int) -> str:
-        """A short hash that differs from those of other checkpoints of the same step."""
-        identity = f"{attempt}/{self.saved_as}/{self.stamp}"
-        return hashlib.sha256(identity.encode()).hexdigest()[:8]
-
-    def archive(self) -> TarStream:
-        """A folder's files, in a folder of its name."""
-        name = MODEL if self.layout == MODEL else self.path.name
-        return TarStream(member_of(f"{name}/{inside}", path) for inside, path in self.files)
-
-    def problem(self, ending: Ending | None) -> str | None:
-        """Why it is incomplete; None if it is complete. Raises Unfinished while it may still be
-        completed, and FileNotFoundError if it is being pruned."""
-        at = time.time() if ending is None else ending.trusted_until
-        rest_seconds = at - self.modified_ns / 1e9
-        problem = soundness.problem_in(
-            self._openers(), folder=self.path.name if self.is_folder else ""
-        )
-        is_settled = self.is_declared or rest_seconds >= (
-            SETTLED_FOLDER_SECONDS if self.is_folder else SETTLED_SECONDS
-        )
-        if ending is None and (not is_settled or (problem and rest_seconds < DAMAGED_SECONDS)):
-            raise Unfinished
-        if problem is None and not is_settled and not self._is_proven():
-            return _("it may be incomplete: the training was killed while it was written")
-        return problem
-
-    def _is_proven(self) -> bool:
-        """Whether its format shows that it is complete, however recently it was written. A folder's
-        does not: it may still lack a file."""
-        name, path = self.files[0]
-        return not self.is_folder and soundness.is_provable(name, partial(open_file, path))
-
-    def _openers(self) -> Mapping[str, soundness.Opener]:
-        return {inside: partial(open_file, path) for inside, path in self.files}
-
-
-class Unfinished(Exception):
-    """The checkpoint is still being written."""
+NOT_FILES: Final = ("/proc", "/sys", "/dev")  # what is below these has no end
 
 
 @dataclass
 class Scan:
-    """What a checkpoint folder contains; checkpoints are ordered by step."""
+    """What a checkpoint folder contains."""
 
     checkpoints: list[FoundCheckpoint] = field(default_factory=list)
-    others: list[Path] = field(default_factory=list)  # files that are no checkpoints
-    skipped_links: list[str] = field(default_factory=list)
+    others: dict[str, Path] = field(default_factory=dict)  # readable path → file: no checkpoints
+    skipped: list[str] = field(default_factory=list)  # links that are not followed
+    unreadable: dict[str, str] = field(default_factory=dict)  # path → why
 
 
 def scan(folder: Path, declared: Mapping[str, int | None] | None = None) -> Scan:
@@ -133,128 +43,210 @@ def scan(folder: Path, declared: Mapping[str, int | None] | None = None) -> Scan
 class _Scanner:
     def __init__(self, root: Path, declared: Mapping[str, int | None]) -> None:
         self._root = root
+        self._real_root = os.path.realpath(root)
         self._declared = {os.path.normpath(path): step for path, step in declared.items()}
         self._found = Scan()
+        self._names: dict[str, str] = {}  # readable → as it is on disk
+        self._visited = {self._real_root}  # real paths of folders
 
     def scan(self) -> Scan:
         self._visit(self._root)
-        self._found.checkpoints.sort(
-            key=lambda item: (item.step or 0, item.modified_ns, item.saved_as)
-        )
         return self._found
 
     def _visit(self, folder: Path) -> None:
-        others = []
-        for path in _entries(folder):
-            if self._relative(path) in self._declared:
-                self._add(path)
-            elif not layouts.is_temporary(path.name) and not self._is_pointer(path):
-                if path.is_dir():
-                    self._visit_folder(path)
-                elif path.is_file():
-                    others.append(path)
-        metadata = folder / soundness.DCP_METADATA
-        here = {path.name: path for path in [*others, *([metadata] if metadata.is_file() else [])]}
-        layout = layouts.layout_of_folder("", here.keys())
-        if layout == MODEL or layout in layouts.BY_NAME:
-            self._add_files(folder, layout, here, ())
-            return
-        for path in others:
-            if layouts.is_saved(path.name):
-                self._add(path)
+        others: dict[str, FoundFile] = {}
+        for path, status in self._entries(folder):
+            relative = self._relative(path)
+            if relative in self._declared:
+                self._add(path, status)
+            elif layouts.is_temporary(path.name) or self._is_pointer(path, status):
+                continue
+            elif stat.S_ISDIR(status.st_mode):
+                self._visit_folder(path)
             else:
-                self._found.others.append(path)
+                others[path.name] = FoundFile(path.name, path, status)
+        self._add_loose(folder, others)
+
+    def _add_loose(self, folder: Path, files: dict[str, FoundFile]) -> None:
+        """The files directly in a folder of checkpoints: of one that was saved without a folder of
+        its own, else each for itself."""
+        metadata = folder / soundness.DCP_METADATA
+        status = self._status(metadata)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            files[metadata.name] = FoundFile(metadata.name, metadata, status)
+        layout = layouts.layout_of_folder("", files.keys())
+        if layout == MODEL or layout in layouts.BY_NAME:
+            names = layouts.files_of(layout, files.keys())
+            self._add_files(folder, layout, [files.pop(name) for name in sorted(names)])
+        for name, file in files.items():
+            if layouts.is_saved(name):
+                self._add_files(file.path, FILE, [file])
+            elif name != soundness.DCP_METADATA:
+                self._found.others[self._readable(self._relative(file.path))] = file.path
 
     def _visit_folder(self, path: Path) -> None:
         if any(item.startswith(f"{self._relative(path)}/") for item in self._declared):
             self._visit(path)
             return
-        files, skipped = self._files_in(path)
-        layout = layouts.layout_of_folder(path.name, files.keys())
+        real = os.path.realpath(path)
+        if real in self._visited:
+            return
+        self._visited.add(real)
+        files, skipped, touched_ns = self._files_in(path)
+        layout = layouts.layout_of_folder(path.name, {file.inside for file in files})
         if layout is None:
             self._visit(path)
         else:
-            self._add_files(path, layout, files, skipped)
+            self._add_files(path, layout, files, skipped, touched_ns)
 
-    def _add(self, path: Path) -> None:
-        if path.is_dir():
-            files, skipped = self._files_in(path)
-            layout = layouts.layout_of_folder(path.name, files.keys()) or layouts.FOLDER
-            self._add_files(path, layout, files, skipped)
-        else:
-            self._add_files(path, FILE, {path.name: path}, ())
+    def _add(self, path: Path, status: os.stat_result) -> None:
+        """A declared checkpoint."""
+        if not stat.S_ISDIR(status.st_mode):
+            self._add_files(path, FILE, [FoundFile(path.name, path, status)])
+            return
+        files, skipped, touched_ns = self._files_in(path)
+        layout = layouts.layout_of_folder(path.name, {file.inside for file in files})
+        self._add_files(path, layout or layouts.FOLDER, files, skipped, touched_ns)
 
     def _add_files(
-        self, path: Path, layout: str, files: Mapping[str, Path], skipped: tuple[str, ...]
+        self,
+        path: Path,
+        layout: str,
+        files: Iterable[FoundFile],
+        skipped: tuple[str, ...] = (),
+        touched_ns: int = 0,
     ) -> None:
-        try:
-            stats = [file.stat() for file in files.values()]
-        except FileNotFoundError:
-            return  # trainings prune checkpoints
-        if not stats:
+        in_order = tuple(sorted(files, key=lambda file: file.inside))
+        if not in_order:
             return
         relative = self._relative(path)
         self._found.checkpoints.append(
             FoundCheckpoint(
                 path,
-                readable(relative) if path != self._root else MODEL,
+                self._readable(relative) if path != self._root else MODEL,
                 layout,
-                tuple(sorted(files.items())),
-                sum(item.st_size for item in stats),
-                max(item.st_mtime_ns for item in stats),
+                in_order,
+                touched_ns,
                 is_declared=relative in self._declared,
                 declared_step=self._declared.get(relative),
                 skipped_links=skipped,
             )
         )
 
+    # --- names and links ---------------------------------------------------------------------
+
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._root))
 
-    def _is_pointer(self, path: Path) -> bool:
-        """Whether it is a link to something that is found by itself, or that must not be read."""
+    def _readable(self, name: str) -> str:
+        """Different for different names, also for those that only a stand-in can show."""
+        shown = readable(name)
+        if self._names.setdefault(shown, name) != name:
+            shown = f"{shown} ({hashlib.sha256(os.fsencode(name)).hexdigest()[:8]})"
+        return shown
+
+    def _is_pointer(self, path: Path, status: os.stat_result) -> bool:
+        """Whether it is a link to something that is found by itself, or that is not followed."""
         if not path.is_symlink():
             return False
-        if not self._may_read(path):
-            self._found.skipped_links.append(readable(self._relative(path)))
+        target = os.path.realpath(path)
+        if _is_within(target, self._real_root):
             return True
-        return path.resolve().is_relative_to(self._root.resolve())
+        is_followed = self._may_read(target)
+        if stat.S_ISDIR(status.st_mode):  # a dataset or a base model, for one, is not
+            is_followed = is_followed and _looks_like_checkpoint(path)
+        if not is_followed:
+            self._found.skipped.append(readable(self._relative(path)))
+        return not is_followed
 
-    def _may_read(self, link: Path) -> bool:
-        """Whether a link leads to a file that the training may read: not to TrainHub's own."""
-        target = link.resolve()
-        own = settings.DATA_DIR.resolve()
-        is_own = target.is_relative_to(own) and not target.is_relative_to(
-            self._root.parent.resolve()
-        )
-        return not is_own and os.access(target, os.R_OK)
+    def _may_read(self, target: str) -> bool:
+        """Whether a link may lead to ``target``: not to TrainHub's own files, not to a folder that
+        contains the link."""
+        if _is_within(target, self._real_root):
+            return True
+        attempt = os.path.realpath(self._root.parent)
+        contains_link = any(_is_within(it, target) for it in (self._real_root, attempt))
+        if contains_link or any(_is_within(target, it) for it in NOT_FILES):
+            return False
+        if _is_within(target, attempt):  # TrainHub's own lie directly in it
+            is_direct = os.path.dirname(target) == attempt
+            return os.path.isdir(target) or not is_direct or layouts.is_saved(target)
+        return not _is_within(target, os.path.realpath(settings.DATA_DIR))
 
-    def _files_in(self, folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-        """The files of a checkpoint folder by their path in it, with those that links lead to; and
-        the links that lead nowhere."""
-        files: dict[str, Path] = {}
+    def _files_in(self, folder: Path) -> tuple[list[FoundFile], tuple[str, ...], int]:
+        """The files of a checkpoint folder, with those that links lead to; the links that are not
+        followed; and when an entry of its folders was last added or removed (Unix ns)."""
+        files: list[FoundFile] = []
         skipped: list[str] = []
-        pending, seen = [("", folder)], {folder.resolve()}
+        touched_ns = 0
+        start = os.path.realpath(folder)
+        pending, seen = [("", folder, start)], {start}
         while pending:
-            prefix, current = pending.pop()
-            for path in _entries(current):
+            prefix, current, real = pending.pop()
+            status = self._status(current)
+            touched_ns = max(touched_ns, status.st_mtime_ns if status else 0)
+            for path, status in self._entries(current, skipped, prefix):
                 inside = f"{prefix}{path.name}"
-                if path.is_symlink() and not self._may_read(path):
-                    skipped.append(readable(inside))
-                elif path.is_dir():
-                    if path.resolve() not in seen:  # links may form a circle
-                        seen.add(path.resolve())
-                        pending.append((f"{inside}/", path))
-                elif path.is_file():
-                    files[inside] = path
-        return files, tuple(skipped)
+                target = f"{real}/{path.name}"
+                if path.is_symlink():
+                    target = os.path.realpath(path)
+                    if not self._may_read(target):
+                        skipped.append(readable(inside))
+                        continue
+                if not stat.S_ISDIR(status.st_mode):
+                    files.append(FoundFile(inside, path, status))
+                elif target not in seen:  # links may form a circle
+                    seen.add(target)
+                    pending.append((f"{inside}/", path, target))
+        return files, tuple(skipped), touched_ns
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def _entries(
+        self, folder: Path, skipped: list[str] | None = None, prefix: str = ""
+    ) -> Iterator[tuple[Path, os.stat_result]]:
+        """The regular files and folders in ``folder``, by name, and what links to such lead to.
+        Links that lead nowhere are added to ``skipped``, after ``prefix``."""
+        try:
+            names = sorted(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self._cannot_read(folder, error)
+            return
+        broken = self._found.skipped if skipped is None else skipped
+        for name in names:
+            path = folder / name
+            status = self._status(path)
+            if status is None:
+                if path.is_symlink() and not layouts.is_temporary(name):
+                    broken.append(readable(prefix + name))
+            elif stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode):
+                yield path, status
+
+    def _status(self, path: Path) -> os.stat_result | None:
+        """None if there is nothing, or nothing that can be read."""
+        try:
+            return path.stat()
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                self._cannot_read(path, error)
+            return None
+
+    def _cannot_read(self, path: Path, error: OSError) -> None:
+        self._found.unreadable[readable(self._relative(path))] = error.strerror or str(error)
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    try:
-        yield from sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
+def _looks_like_checkpoint(folder: Path) -> bool:
+    """Whether a folder elsewhere is one, without listing it: it may be a dataset."""
+    names = {folder.name, os.path.basename(os.path.realpath(folder))}
+    return any(map(layouts.names_checkpoint, names)) or any(
+        (folder / name).is_file() for name in layouts.TELLING_FILES
+    )
 
 
 def readable(name: str) -> str:

@@ -9,84 +9,182 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import PurePosixPath
-from typing import Final
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, NamedTuple
 
 from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT
+from core.text import truncate
 from execution.executor_state import AttemptNotes
-from execution.executors.checkpoint_scan import FoundCheckpoint
+from execution.executors.checkpoint_scan import Scan
+from execution.executors.found_checkpoint import FoundCheckpoint
+from execution.executors.metric_lines import CHECKPOINT_NAME, STEP_NAMES, first_of, whole_number
 from logs.lines import Line
 from logs.models import LogLevel
 
-KEY: Final = "checkpoint"
 MAX_DECLARED: Final = 10_000  # per attempt
-TOO_MANY: Final = "too_many_declared"  # stored in databases: do not rename
+MAX_PATH_BYTES: Final = 1000
+SHOWN: Final = 200  # characters of a path in the log
+MISSING_SHOWN: Final = 10
+TOO_MANY: Final = "too_many_declared"  # stored in databases, as below: do not rename
+OUTSIDE: Final = "declared_outside"
+NO_PATH: Final = "declared_path"
 
 
-def ingest(notes: AttemptNotes, lines: Iterable[bytes]) -> list[Line]:
-    """Note in ``notes`` what ``lines`` declare; return log lines about what cannot be taken."""
-    new = declared_in(lines)
-    if not new:
-        return []
+class Declaration(NamedTuple):
+    path: str  # within the folder
+    step: int | None
+
+
+class Refusal(NamedTuple):
+    """A declaration that cannot be taken: the number of its line, its path, the kind and the
+    reason."""
+
+    line: int
+    path: str
+    kind: str
+    why: str
+
+
+def ingest(
+    notes: AttemptNotes,
+    lines: Iterable[bytes],
+    *,
+    first_line: int,
+    folder: Path,
+    written_at: float,
+) -> list[Line]:
+    """Note in ``notes`` what ``lines`` declare; return log lines about what cannot be taken.
+
+    ``first_line``: the number of the first of them. ``folder``: the checkpoint folder.
+    ``written_at``: when the last of them was written at the latest, in Unix seconds.
+    """
+    found = list(declared_in(lines, first_line=first_line, folder=folder))
+    new = {item.path: item.step for item in found if isinstance(item, Declaration)}
+    refused = {item.kind: item for item in reversed(found) if isinstance(item, Refusal)}
     declared = notes.get("declared", {}).copy()
     taken = [path for path in new if path in declared]
     taken += [path for path in new if path not in declared][: MAX_DECLARED - len(declared)]
-    notes["declared"] = declared | {path: new[path] for path in taken}
-    read_at = time.time()
-    notes["declared_at"] = notes.get("declared_at", {}) | dict.fromkeys(taken, read_at)
+    if taken:
+        notes["declared"] = declared | {path: new[path] for path in taken}
+        notes["declared_at"] = notes.get("declared_at", {}) | dict.fromkeys(taken, written_at)
+    texts = {kind: _text_of(item) for kind, item in refused.items()}
+    if len(taken) < len(new):
+        text = _(
+            "metrics.jsonl declares more than %(limit)d checkpoints: further ones are ignored."
+        )
+        texts[TOO_MANY] = text % {"limit": MAX_DECLARED}
     said = notes.get("said", [])
-    if len(taken) == len(new) or TOO_MANY in said:
+    unsaid = {kind: text for kind, text in texts.items() if kind not in said}
+    if unsaid:
+        notes["said"] = [*said, *unsaid]
+    return [Line.new(text, LogLevel.WARNING, "metrics") for text in unsaid.values()]
+
+
+def _text_of(refusal: Refusal) -> str:
+    return _("metrics.jsonl, line %(number)d: %(subject)s: %(why)s") % {
+        "number": refusal.line,
+        "subject": truncate(refusal.path, SHOWN),
+        "why": refusal.why,
+    }
+
+
+def missing(notes: AttemptNotes, found: Scan) -> list[str]:
+    """What to say of checkpoints that were declared and were never there to be stored."""
+    known = {*notes.get("checkpoints", {}), *(item.saved_as for item in found.checkpoints)}
+    absent = [path for path in notes.get("declared", {}) if path not in known]
+    if not absent:
         return []
-    notes["said"] = [*said, TOO_MANY]
-    text = _("metrics.jsonl declares more than %(limit)d checkpoints: further ones are ignored.")
-    return [Line.new(text % {"limit": MAX_DECLARED}, LogLevel.WARNING, "metrics")]
+    shown = ", ".join(truncate(path, SHOWN) for path in absent[:MISSING_SHOWN])
+    text = _("%(count)d declared checkpoints were not in the checkpoint folder: %(paths)s.")
+    return [text % {"count": len(absent), "paths": shown}]
 
 
 def as_declared(checkpoint: FoundCheckpoint, notes: AttemptNotes) -> FoundCheckpoint | None:
     """The checkpoint, as if it were not declared if it has been written again since; None if it has
     been ingested as it is."""
-    known = notes.get("checkpoints", {}).get(checkpoint.saved_as)
-    if known is None:
-        return checkpoint
     declared_at = notes.get("declared_at", {}).get(checkpoint.saved_as, math.inf)
     if checkpoint.is_declared and checkpoint.modified_ns / 1e9 > declared_at:
         checkpoint = replace(checkpoint, is_declared=False, declared_step=None)
-    if not is_ingested(checkpoint, known):
+    known = notes.get("checkpoints", {}).get(checkpoint.saved_as)
+    if known is None or not is_ingested(checkpoint, known):
         return checkpoint
-    # What was ingested before it was declared may have been taken for another step.
-    steps = {None, *known[len(checkpoint.stamp) :]}
-    return None if checkpoint.declared_step in steps else checkpoint
+    # What was ingested before it was declared may have been taken for another step, or damaged.
+    is_known = checkpoint.declared_step in {None, step_of(known)} and _was_declared(known)
+    return None if is_known or not checkpoint.is_declared else checkpoint
 
 
 def is_ingested(checkpoint: FoundCheckpoint, known: list[int]) -> bool:
-    """``known``: its entry in the notes, the stamp and the step."""
+    """``known``: its entry in the notes."""
     return known[: len(checkpoint.stamp)] == checkpoint.stamp
 
 
-def declared_in(lines: Iterable[bytes]) -> dict[str, int | None]:
-    """Path → step (None if the line has none) of the checkpoints that ``lines`` declare. Ignores
-    paths that lead out of the folder."""
-    declared = {}
-    for line in lines:
-        if KEY.encode() not in line:
+def step_of(known: list[int] | None) -> int | None:
+    """The step in an entry of the notes; None if there is none."""
+    return known[3] if known is not None and len(known) > 3 else None
+
+
+def _was_declared(known: list[int]) -> bool:
+    return len(known) > 4 and bool(known[4])
+
+
+def entry(checkpoint: FoundCheckpoint, step: int) -> list[int]:
+    """What the notes know of a checkpoint that is ingested."""
+    return [*checkpoint.stamp, step, int(checkpoint.is_declared)]
+
+
+def declared_in(
+    lines: Iterable[bytes], *, first_line: int, folder: Path
+) -> Iterator[Declaration | Refusal]:
+    """What ``lines`` declare, in their order."""
+    for number, line in enumerate(lines, first_line):
+        if CHECKPOINT_NAME.encode() not in line:
             continue
         try:
             row = json.loads(line)
-            path = PurePosixPath(row[KEY])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, RecursionError):
             continue
-        step = row.get("step")
-        is_step = type(step) is int and 0 <= step <= MAX_BIGINT
-        if not path.is_absolute() and ".." not in path.parts and path.parts and _is_text(str(path)):
-            declared[str(path)] = step if is_step else None
-    return declared
+        path = row.get(CHECKPOINT_NAME) if isinstance(row, dict) else None
+        if isinstance(path, str):
+            yield _declaration(row, path, number, folder)
 
 
-def _is_text(path: str) -> bool:
-    """Whether PostgreSQL can store it in JSON."""
-    return "\x00" not in path and path.isprintable()
+def _declaration(
+    row: dict[str, Any], path: str, number: int, folder: Path
+) -> Declaration | Refusal:
+    if not _is_name(path):
+        return Refusal(number, path, NO_PATH, _("not the path of a checkpoint"))
+    relative = _within(PurePosixPath(path), folder)
+    if relative is None:
+        return Refusal(number, path, OUTSIDE, _("it is not in the checkpoint folder"))
+    if not relative.parts:
+        why = _("a checkpoint must be a file or a folder in the checkpoint folder")
+        return Refusal(number, path, NO_PATH, why)
+    name = first_of(row, STEP_NAMES)
+    step = None if name is None else whole_number(row[name])
+    is_step = step is not None and 0 <= step <= MAX_BIGINT
+    return Declaration(str(relative), step if is_step else None)
+
+
+def _is_name(path: str) -> bool:
+    """Whether it can be the name of a file, and PostgreSQL can store it in JSON."""
+    try:
+        return 0 < len(path.encode()) <= MAX_PATH_BYTES and "\x00" not in path
+    except UnicodeEncodeError:
+        return False
+
+
+def _within(path: PurePosixPath, folder: Path) -> PurePosixPath | None:
+    """``path``, which may be absolute, relative to ``folder``; None if it is not in it."""
+    if ".." in path.parts:
+        return None
+    if not path.is_absolute():
+        return path
+    for base in (str(folder), os.path.realpath(folder)):
+        if path.is_relative_to(base):
+            return path.relative_to(base)
+    return None

@@ -33,7 +33,7 @@ def is_new(directory: Path, notes: AttemptNotes) -> bool:
     """Whether there is a file that was not ingested as it is now."""
     try:
         status = (directory / "evaluation.json").stat()
-    except FileNotFoundError:
+    except OSError:  # also a link to itself
         return False
     return stat.S_ISREG(status.st_mode) and notes.get("evaluation") != status.st_mtime_ns
 
@@ -44,7 +44,10 @@ def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> li
     if not is_new(directory, notes):
         return []
     path = directory / "evaluation.json"
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return []
     try:
         content, problem = _checked(path.read_bytes())
     except (_Invalid, OSError) as error:
@@ -63,12 +66,15 @@ def _checked(content: bytes) -> tuple[bytes, str]:
     """(the content as valid JSON, what had to be changed). Raises _Invalid."""
     try:
         value = json.loads(content)
+        named = _with_named_numbers(value)
     except (ValueError, RecursionError) as error:
         raise _Invalid(_("not valid JSON (%(why)s)") % {"why": error}) from None
+    if not isinstance(value, dict | list):
+        raise _Invalid(_("neither an object nor a list"))
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:  # JSON has no NaN: clients could not read it
-        text = json.dumps(_with_named_numbers(value), ensure_ascii=False, indent=2)
+        text = json.dumps(named, ensure_ascii=False, indent=2)
         problem = _("evaluation.json has numbers that are not finite; they are stored as text.")
         return text.encode("utf-8", errors="replace"), problem
     return content, ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from django.db import transaction
@@ -12,14 +13,15 @@ from django.utils.translation import gettext as _
 from artifacts import storing
 from artifacts.blobs import StoredFile
 from artifacts.models import Artifact
-from artifacts.storage import Source as Bytes
 from artifacts.storage_errors import StorageError
 from artifacts.storing import Origin
 from artifacts.tar_stream import Changed
+from core.times import unix_milliseconds
 from execution.executor_state import AttemptNotes
 from execution.executors import declarations, evaluation, event_files
 from execution.executors.attempt import Attempt, Ending
-from execution.executors.checkpoint_scan import FoundCheckpoint, Scan, Unfinished, scan
+from execution.executors.checkpoint_scan import Scan, scan
+from execution.executors.found_checkpoint import FoundCheckpoint, Unfinished, by_step
 from execution.executors.metric_lines import Problem, metric_report
 from execution.executors.notes import notes_of, write_notes
 from execution.executors.other_files import store_others
@@ -40,6 +42,7 @@ from runs import progress
 from runs.models import Run, Worker
 from runs.models.encoding import DEFAULT_ENCODING
 
+MAX_UNREADABLE: Final = 100  # paths that are said
 STREAMS: Final[tuple[Literal["stdout", "stderr"], ...]] = ("stdout", "stderr")
 
 
@@ -92,15 +95,39 @@ class Ingestion:
     ) -> tuple[Scan, list[tuple[FoundCheckpoint, str]]]:
         """What the checkpoint folder contains, and the checkpoints that are new or have changed
         since they were ingested, each with the reason if it is incomplete. Leaves out those that
-        are still being written."""
-        found = scan(self.attempt.directory / "checkpoints", notes.get("declared"))
+        are still being written, and, with a line in the log, those that cannot be read."""
+        found = scan(self._folder, notes.get("declared"))
+        declared = (declarations.as_declared(item, notes) for item in found.checkpoints)
         checkpoints = []
-        for item in found.checkpoints:
-            checkpoint = declarations.as_declared(item, notes)
-            if checkpoint is not None:
-                with suppress(Unfinished, FileNotFoundError):
-                    checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
+        for checkpoint in by_step(item for item in declared if item is not None):
+            try:
+                checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
+            except (Unfinished, FileNotFoundError):
+                continue
+            except OSError as error:
+                found.unreadable[checkpoint.saved_as] = error.strerror or str(error)
+        self._say_unreadable(found.unreadable)
         return found, checkpoints
+
+    def _say_unreadable(self, problems: dict[str, str]) -> None:
+        """Log, once for each path, what in the checkpoint folder cannot be read."""
+        said = self._notes().get("unreadable", [])
+        new = [path for path in problems if path not in said][: MAX_UNREADABLE - len(said)]
+        if not new:
+            return
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(self.worker, self.run.pk)
+            notes = notes_of(locked, self.attempt)
+            write_notes(locked, self.attempt, {**notes, "unreadable": [*said, *new]})
+            text = _("%(path)s in the checkpoint folder cannot be read: %(why)s.")
+            texts = [text % {"path": path, "why": problems[path]} for path in new]
+            appending.append_log(
+                locked, [Line.new(it, LogLevel.WARNING, "trainhub") for it in texts]
+            )
+
+    @property
+    def _folder(self) -> Path:
+        return self.attempt.directory / "checkpoints"
 
     def _ingest_text(self, *, ended: bool) -> bool:
         """Ingest the next chunk of each file; True if the end of every file was reached."""
@@ -123,7 +150,14 @@ class Ingestion:
             notes["metrics"] = reading.offset
             event_lines, events_at_end = event_files.ingest(locked, directory, notes, ended=ended)
             lines += event_lines
-            lines += declarations.ingest(notes, reading.lines)
+            if reading.lines:
+                lines += declarations.ingest(
+                    notes,
+                    reading.lines,
+                    first_line=before.get("metric_lines", 0) + 1,
+                    folder=self._folder,
+                    written_at=path.stat().st_mtime,
+                )
             appending.append_log(locked, lines)
             if notes != before:
                 write_notes(locked, self.attempt, notes)
@@ -142,12 +176,19 @@ class Ingestion:
     def _ingest_checkpoint(self, checkpoint: FoundCheckpoint, damage: str) -> None:
         """Store the bytes first and then, with the run's row locked, record the artifact."""
         step = checkpoint.step
+        before = self._notes().get("checkpoints", {}).get(checkpoint.saved_as)
         if step is None:
-            step = recording.step_at(self.run, checkpoint.modified_ns // 1_000_000)
+            reported = recording.step_at(self.run, checkpoint.modified_ns // 1_000_000)
+            step = max(reported, declarations.step_of(before) or 0)
+        elif self._correct_step(checkpoint, damage, before, step):
+            return
         try:
             stored = _copy(self.run, self.attempt, checkpoint, step)
         except (FileNotFoundError, Changed):
             return  # pruned or rewritten by the training in the meantime
+        except OSError as error:
+            self._say_unreadable({checkpoint.saved_as: error.strerror or str(error)})
+            return
         except StorageError as error:
             raise NotStored(
                 _("The checkpoint %(path)s of step %(step)d is not stored yet: %(why)s")
@@ -158,22 +199,56 @@ class Ingestion:
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
             notes = notes_of(locked, self.attempt).copy()
             known = notes.get("checkpoints", {})
-            artifact = storing.record_checkpoint(locked, stored, step=step, origin=origin)
+            same = None
+            if checkpoint.step is None and not damage:
+                same = storing.use_same_bytes(locked, stored)
+            artifact = same or storing.record_checkpoint(locked, stored, step=step, origin=origin)
+            step = artifact.step or 0
             # A stopped training may save at a step without metrics.
             if step > locked.step and not damage:
                 progress.report_progress(locked, step=step, total_steps=locked.total_steps)
-            before = known.get(checkpoint.saved_as)
             is_rewritten = before is not None and not declarations.is_ingested(checkpoint, before)
-            _log_checkpoint(locked, checkpoint, artifact, is_rewritten=is_rewritten)
-            notes["checkpoints"] = {**known, checkpoint.saved_as: [*checkpoint.stamp, step]}
+            _log_checkpoint(
+                locked, checkpoint, artifact, is_rewritten=is_rewritten, is_same=same is not None
+            )
+            entry = declarations.entry(checkpoint, step)
+            notes["checkpoints"] = {**known, checkpoint.saved_as: entry}
             write_notes(locked, self.attempt, notes)
+
+    def _correct_step(
+        self, checkpoint: FoundCheckpoint, damage: str, before: list[int] | None, step: int
+    ) -> bool:
+        """Give what was ingested before it was declared the declared step; False if its bytes are
+        needed for that. ``before``: its entry in the notes."""
+        if before is None or not declarations.is_ingested(checkpoint, before):
+            return False
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(self.worker, self.run.pk)
+            notes = notes_of(locked, self.attempt).copy()
+            known = notes.get("checkpoints", {})
+            guess = declarations.step_of(before)
+            origin = Origin(checkpoint.saved_as, checkpoint.layout, damage)
+            artifact = storing.move_to_step(locked, origin, guess=guess, step=step)
+            if artifact is None:
+                return False
+            if locked.step == guess:  # the guess was taken for the run's step
+                reported = recording.step_at(locked, unix_milliseconds(time.time()))
+                locked.change(step=max(step, reported))
+            text = _("%(path)s is the checkpoint %(id)s of step %(step)d, as it is declared.")
+            names = {"path": checkpoint.saved_as, "id": artifact.pk, "step": step}
+            appending.append_log(locked, [Line.new(text % names, LogLevel.INFO, "trainhub")])
+            entry = declarations.entry(checkpoint, step)
+            notes["checkpoints"] = {**known, checkpoint.saved_as: entry}
+            write_notes(locked, self.attempt, notes)
+        return True
 
     def _ingest_others(self, found: Scan) -> None:
         """Keep the files next to the checkpoints, such as a README or a tokenizer, as they are."""
         notes = self._notes()
         if notes.get("others"):
             return
-        problems = store_others(self.run, self.attempt.directory / "checkpoints", found)
+        problems = store_others(self.run, found)
+        problems += declarations.missing(notes, found)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
             write_notes(locked, self.attempt, {**notes_of(locked, self.attempt), "others": True})
@@ -221,22 +296,21 @@ def _ingest_metrics(run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Lin
 
 
 def _copy(run: Run, attempt: Attempt, checkpoint: FoundCheckpoint, step: int) -> StoredFile:
-    """Raises FileNotFoundError, Changed."""
-
-    def put(content: Bytes) -> StoredFile:
-        version = checkpoint.version(attempt.number)
+    """Raises Changed, OSError (FileNotFoundError if it was pruned), StorageError."""
+    version = checkpoint.version(attempt.number)
+    with checkpoint.content() as content:
         return storing.put_checkpoint(
             run, content, step=step, version=version, suffix=checkpoint.suffix
         )
 
-    if checkpoint.is_folder:
-        return put(checkpoint.archive())
-    with checkpoint.path.open("rb") as content:
-        return put(content)
-
 
 def _log_checkpoint(
-    run: Run, checkpoint: FoundCheckpoint, artifact: Artifact, *, is_rewritten: bool
+    run: Run,
+    checkpoint: FoundCheckpoint,
+    artifact: Artifact,
+    *,
+    is_rewritten: bool,
+    is_same: bool,
 ) -> None:
     """Say in the run's log what its reader could not know otherwise."""
     damage = artifact.damage
@@ -245,6 +319,9 @@ def _log_checkpoint(
     if damage:
         text = _("The checkpoint %(path)s (%(id)s) is damaged: %(why)s.") % names
         lines.append(Line.new(text, LogLevel.WARNING, "trainhub"))
+    elif is_same:
+        text = _("%(path)s has the content of checkpoint %(id)s of step %(step)d.")
+        lines.append(Line.new(text % names, LogLevel.INFO, "trainhub"))
     elif is_rewritten:
         text = _("%(path)s was written again: it is now checkpoint %(id)s of step %(step)d.")
         lines.append(Line.new(text % names, LogLevel.INFO, "trainhub"))

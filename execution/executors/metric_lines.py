@@ -95,11 +95,11 @@ class _Reader:
     def _read_line(self, line: bytes, number: int) -> None:
         """Raises _Refused if the line as a whole cannot be taken."""
         row = _object(line)
-        step_name = _first(row, STEP_NAMES)
+        step_name = first_of(row, STEP_NAMES)
         step = _step(row, step_name)
-        time_name = _first(row, TIME_NAMES)
+        time_name = first_of(row, TIME_NAMES)
         time_ms = self.now_ms if time_name is None else _time_ms(row[time_name])
-        total_name = _first(row, TOTAL_NAMES)
+        total_name = first_of(row, TOTAL_NAMES)
         reserved = {step_name, time_name, total_name}
         self._say_what_is_nested(row, number)
         for key, value in _flat(row):
@@ -110,7 +110,7 @@ class _Reader:
             except _Refused as refused:
                 self._say(refused, number, truncate(key, _SHOWN))
         self.report.step = step
-        total = None if total_name is None else _whole_number(row[total_name])
+        total = None if total_name is None else whole_number(row[total_name])
         if total is not None and 0 < total <= MAX_BIGINT:
             self.report.total_steps = total
 
@@ -185,7 +185,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _first(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
+def first_of(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if row.get(name) is not None), None)
 
 
@@ -194,13 +194,13 @@ def _step(row: dict[str, Any], name: str | None) -> int:
         raise _Refused(
             "no_step", _("no step (one of %(names)s)") % {"names": ", ".join(STEP_NAMES)}
         )
-    step = _whole_number(row[name])
+    step = whole_number(row[name])
     if step is None or not MIN_BIGINT <= step <= MAX_BIGINT:
         raise _Refused("step", _("the step must be a 64-bit integer"))
     return step
 
 
-def _whole_number(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
     """7, 7.0, "7" and "7.0" as 7; None for anything else."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         try:

@@ -10,36 +10,35 @@ from django.utils.translation import gettext as _
 from artifacts import uploads
 from artifacts.kinds import ArtifactType
 from artifacts.storage_errors import StorageError
+from artifacts.tar_stream import open_file
 from core.exceptions import DomainError
-from execution.executors.checkpoint_scan import Scan, readable
+from execution.executors.checkpoint_scan import Scan
 from runs.models import Run
 
 FOLDER: Final = "checkpoints"  # of the artifacts
 MAX_FILES: Final = 500
 MAX_BYTES: Final = 1024**3  # of all of them
+SHOWN: Final = 10  # names of files that are not kept
 
 
-def store_others(run: Run, folder: Path, found: Scan) -> list[str]:
-    """Store the files in ``folder`` that are no checkpoints. Returns what was left out and why.
+def store_others(run: Run, found: Scan) -> list[str]:
+    """Store the files that a scan has found besides the checkpoints, the small ones first. Returns
+    what was left out and why.
 
     Raises StorageError.
     """
     problems = [
-        _("%(path)s is a link that cannot be followed.") % {"path": path}
-        for path in found.skipped_links
+        _("%(path)s is a link that is not followed.") % {"path": path} for path in found.skipped
     ]
+    left_out: list[str] = []
     total_bytes = 0
-    for number, path in enumerate(found.others):
-        name = readable(str(path.relative_to(folder)))
+    for number, (name, path, size) in enumerate(_by_size(found)):
+        if number >= MAX_FILES or total_bytes + size > MAX_BYTES:
+            left_out.append(name)
+            continue
+        total_bytes += size
         try:
-            total_bytes += path.stat().st_size
-            if number >= MAX_FILES or total_bytes > MAX_BYTES:
-                problems.append(
-                    _("%(path)s and further files are not kept: there are too many, or too large.")
-                    % {"path": name}
-                )
-                break
-            with path.open("rb") as content:
+            with open_file(path) as content:
                 uploads.store(run, f"{FOLDER}/{name}", content, type=ArtifactType.FILE)
         except FileNotFoundError:
             continue  # deleted by the training
@@ -49,7 +48,22 @@ def store_others(run: Run, folder: Path, found: Scan) -> list[str]:
             problems.append(
                 _("%(path)s is not kept: %(why)s") % {"path": name, "why": _reason(error)}
             )
+    if left_out:
+        text = _("%(count)d files are not kept, as they are too many or too large: %(paths)s.")
+        shown = ", ".join(left_out[:SHOWN])
+        problems.append(text % {"count": len(left_out), "paths": shown})
     return problems
+
+
+def _by_size(found: Scan) -> list[tuple[str, Path, int]]:
+    """The name, path and size in bytes of each file."""
+    files = []
+    for name, path in found.others.items():
+        try:
+            files.append((name, path, path.stat().st_size))
+        except OSError:
+            continue  # deleted by the training
+    return sorted(files, key=lambda file: (file[2], file[0]))
 
 
 def _reason(error: OSError | DomainError) -> str:

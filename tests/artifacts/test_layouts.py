@@ -2,7 +2,16 @@
 
 import pytest
 
-from artifacts.layouts import folder_of, is_checkpoint, step_of
+from artifacts.layouts import (
+    FOLDER,
+    MODEL,
+    files_of,
+    folder_of,
+    is_checkpoint,
+    is_saved,
+    layout_of_folder,
+    step_of,
+)
 from tests.saved_files import recorded
 
 
@@ -21,7 +30,10 @@ from tests.saved_files import recorded
         # others
         ("checkpoints/last.pt", None),
         ("step-100.pt", 100),
-        ("ckpt_500.pth", 500),
+        ("ckpt_500.pth", None),  # maybe an epoch
+        ("checkpoint-12.pth.tar", None),
+        ("step_100.npz", 100),
+        ("ckpts/step_100.bin", 100),
         ("weights/step_000300.safetensors", 300),
     ],
 )
@@ -46,6 +58,9 @@ def test_checkpoint_and_its_step(path, step):
         "checkpoint-200/nested/model.safetensors",
         "checkpoints/optimizer.pt",
         "checkpoint.txt",
+        "samples/step_500.png",
+        "tmp-checkpoint-200/model.safetensors",
+        "checkpoints/.tmp_step_5.pt",
         "notes/step-100.md",
         ".pt",
     ],
@@ -140,7 +155,64 @@ def test_folder_is_represented_by_its_main_file(main, parts, folder):
         ("20240101/model_epoch_3.pt", None),
         ("ep1-ba50-rank0.pt", 50),
         ("step_5/model_epoch_3.pt", 5),
+        ("checkpoint-3.pth", None),
+        ("checkpoint_1_500.pt", None),
     ],
 )
 def test_step_of_a_path(path, step):
     assert step_of(path) == step
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model.pt", "best.ckpt", "checkpoint.pth.tar", "checkpoint_100"),
+        *("step_100", "step_7.pkl", "step-5.权重"),
+    ],
+)
+def test_file_that_a_training_saves_is_a_checkpoint(name):
+    assert is_saved(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("step_500.png", "eval_step_600.json", "notes_step_3.md", "scaler.pkl", "README.md"),
+        *("optimizer.pt", "lr_scheduler.pt", "rng_state_0.pth", "training_args.bin"),
+        *("model-00001-of-00002.safetensors", "ep1-ba50-rank1.pt", "vocabulary", "train.pkl"),
+    ],
+)
+def test_other_file_of_a_training_is_none(name):
+    assert not is_saved(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "layout"),
+    [
+        ("step_200", ["config.json", "model.safetensors", "optimizer.pt"], "huggingface"),
+        ("step_200", ["config.json", "model.safetensors"], FOLDER),
+        ("best", ["config.json", "model.safetensors", "scheduler.pt"], "huggingface"),
+        ("best", ["model.safetensors", "trainer_state.json"], "huggingface"),
+        ("final", ["config.json", "model.safetensors", "training_args.bin"], MODEL),
+        ("adapter", ["adapter_config.json", "adapter_model.safetensors"], MODEL),
+        ("step_200", ["encoder.pt", "decoder.pt"], FOLDER),
+        ("step_700", ["0.png", "1.png"], None),
+        ("checkpoint-700", ["0.png"], None),
+        ("run", ["model.pt", "checkpoint-100/model.safetensors"], None),
+        ("run", ["step_5.pt", "step_6.pt"], None),
+    ],
+)
+def test_layout_of_a_folder(name, files, layout):
+    assert layout_of_folder(name, files) == layout
+
+
+def test_files_beside_a_model_do_not_belong_to_it():
+    model = {"config.json", "model.safetensors", "tokenizer.json", "training_args.bin"}
+
+    assert files_of(MODEL, model | {"step_500.pt", "trainer_log.jsonl", "README.md"}) == model
+
+
+def test_files_that_grow_beside_a_checkpoint_do_not_belong_to_it():
+    checkpoint = {"model.safetensors", "config.json", "optimizer.pt"}
+
+    assert files_of("huggingface", checkpoint | {"train.log", "step_500.pt"}) == checkpoint

@@ -3,7 +3,7 @@
 import pytest
 
 from execution.executors import attempt as attempts
-from execution.executors import checkpoint_scan
+from execution.executors import found_checkpoint
 from tests.execution.worker_loops import worker_loop
 
 
@@ -17,8 +17,8 @@ def no_process_survives(own_files):
 @pytest.fixture
 def short_settle_time(monkeypatch):
     """Checkpoints count as complete sooner: the scripts of these tests write them atomically."""
-    monkeypatch.setattr(checkpoint_scan, "SETTLED_SECONDS", 0.05)
-    monkeypatch.setattr(checkpoint_scan, "SETTLED_FOLDER_SECONDS", 0.05)
+    monkeypatch.setattr(found_checkpoint, "SETTLED_SECONDS", 0.05)
+    monkeypatch.setattr(found_checkpoint, "SETTLED_FOLDER_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -178,7 +178,8 @@ class ImitatedTraining:
             file = self.folder / path / name if name else self.folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-            os.utime(file, (self.clock.now, self.clock.now))
+            for changed in (file, *file.parents[: len(file.relative_to(self.folder).parts) - 1]):
+                os.utime(changed, (self.clock.now, self.clock.now))
 
     def _remove(self, path: str) -> None:
         target = self.folder / path
@@ -190,8 +191,10 @@ class ImitatedTraining:
     # --- metrics -----------------------------------------------------------------------------
 
     def append(self, text: str) -> None:
-        with (self.attempt.directory / "metrics.jsonl").open("a") as metrics:
+        path = self.attempt.directory / "metrics.jsonl"
+        with path.open("a") as metrics:
             metrics.write(text)
+        os.utime(path, (self.clock.now, self.clock.now))
 
     def report(self, step: int, **values: float) -> None:
         self.step = max(self.step, step)

@@ -18,7 +18,7 @@ signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.append(True))
 def save(step):
     draft = checkpoints / f".step-{step}"
     draft.write_text(json.dumps({"step": step}))
-    draft.rename(checkpoints / f"step-{step:04d}.json")
+    draft.rename(checkpoints / f"step-{step:04d}.bin")
 
 
 source = os.environ.get("TRAINHUB_RESUME_FROM")

@@ -10,7 +10,8 @@ from artifacts import storing
 from artifacts.storing import Origin
 from execution.executors.attempt import Ending
 from execution.executors.checkpoint_files import Damaged, fetch
-from execution.executors.checkpoint_scan import FOLDER_SUFFIX, scan
+from execution.executors.checkpoint_scan import scan
+from execution.executors.found_checkpoint import FOLDER_SUFFIX
 from tests.factories import RunFactory, checkpoint, damage
 from tests.saved_files import write_all
 
@@ -20,11 +21,12 @@ pytestmark = pytest.mark.django_db
 def stored(run, folder):
     """The checkpoint in ``folder`` as the process executor stores it."""
     [found] = scan(folder).checkpoints
-    content = storing.put_checkpoint(
-        run, found.archive(), step=found.step, version="v", suffix=found.suffix
-    )
+    with found.content() as content:
+        put = storing.put_checkpoint(
+            run, content, step=found.step, version="v", suffix=found.suffix
+        )
     origin = Origin(found.saved_as, found.layout)
-    return storing.record_checkpoint(run, content, step=found.step, origin=origin)
+    return storing.record_checkpoint(run, put, step=found.step, origin=origin)
 
 
 def test_files_of_a_command_that_ended_by_itself_are_always_trusted():

@@ -7,9 +7,11 @@ import time
 import pytest
 from django.utils import translation
 
-from execution.executors import checkpoint_scan
+from artifacts.tar_stream import Changed
+from execution.executors import found_checkpoint
 from execution.executors.attempt import Ending
-from execution.executors.checkpoint_scan import FOLDER_SUFFIX, Unfinished, readable, scan
+from execution.executors.checkpoint_scan import readable, scan
+from execution.executors.found_checkpoint import FOLDER_SUFFIX, Unfinished, by_step
 from tests.saved_files import (
     dcp_metadata,
     hugging_face,
@@ -38,7 +40,7 @@ def found(folder, declared=None):
 
 
 def others(folder):
-    return sorted(str(path.relative_to(folder)) for path in scan(folder).others)
+    return sorted(scan(folder).others)
 
 
 def only(folder):
@@ -224,7 +226,6 @@ def test_number_that_is_no_step(tmp_path, name):
         ("model_v2_step100_loss0.35.safetensors", 100),
         ("STEP_7.pt", 7),
         ("iter_500.pth", 500),
-        ("checkpoint-500.pt", 500),
         ("global_step9.pt", 9),
     ],
 )
@@ -257,7 +258,25 @@ def test_final_model_next_to_the_checkpoints_is_one_model(tmp_path):
     write(tmp_path / "trainer_state.json", trainer_state(20))
 
     assert found(tmp_path) == {"checkpoint-20": ("huggingface", 20), "model": ("model", 20)}
-    assert others(tmp_path) == []
+    assert others(tmp_path) == ["README.md"]
+
+
+def test_checkpoints_beside_a_model_are_not_part_of_it(tmp_path):
+    write_all(tmp_path, "model.safetensors", "config.json", "training_state_step_20.pt")
+
+    assert found(tmp_path) == {
+        "model": ("model", None),
+        "training_state_step_20.pt": ("file", 20),
+    }
+
+
+def test_log_that_grows_beside_a_model_does_not_renew_it(tmp_path):
+    write_all(tmp_path, "model.safetensors", "config.json", "trainer_log.jsonl")
+    before = only(tmp_path).stamp
+
+    write(tmp_path / "trainer_log.jsonl", b"more", age_seconds=0)
+
+    assert only(tmp_path).stamp == before
 
 
 def test_renamed_checkpoint_of_a_trainer_is_still_one(tmp_path):
@@ -308,7 +327,9 @@ def test_empty_and_missing_folders_have_no_checkpoints(tmp_path):
 def test_checkpoints_are_ordered_by_step(tmp_path):
     write_all(tmp_path, "step-10.pt", "step-9.pt", "step-100.pt")
 
-    assert list(found(tmp_path)) == ["step-9.pt", "step-10.pt", "step-100.pt"]
+    in_order = by_step(scan(tmp_path).checkpoints)
+
+    assert [item.saved_as for item in in_order] == ["step-9.pt", "step-10.pt", "step-100.pt"]
 
 
 # --- declared checkpoints --------------------------------------------------------------------
@@ -346,7 +367,7 @@ def test_link_to_a_sibling_is_no_checkpoint(tmp_path):
     (tmp_path / "last.pt").symlink_to("step-5.pt")
     (tmp_path / "best").symlink_to("checkpoint-6", target_is_directory=True)
 
-    assert list(found(tmp_path)) == ["step-5.pt", "checkpoint-6"]
+    assert found(tmp_path).keys() == {"step-5.pt", "checkpoint-6"}
 
 
 def test_link_inside_a_folder_is_packed_as_its_target(tmp_path):
@@ -355,7 +376,8 @@ def test_link_inside_a_folder_is_packed_as_its_target(tmp_path):
     write(folder / "checkpoint-5" / "model.safetensors")
     (folder / "checkpoint-5" / "base.bin").symlink_to(tmp_path / "base.bin")
 
-    assert dict(only(folder).files)["base.bin"].read_bytes() == b"base"
+    [base] = [file for file in only(folder).files if file.inside == "base.bin"]
+    assert base.path.read_bytes() == b"base"
 
 
 def test_links_to_trainhubs_files_are_not_followed(tmp_path, settings):
@@ -370,16 +392,91 @@ def test_links_to_trainhubs_files_are_not_followed(tmp_path, settings):
     result = scan(folder)
 
     [checkpoint] = result.checkpoints
-    assert [name for name, _path in checkpoint.files] == ["model.safetensors"]
+    assert names_in(checkpoint) == ["model.safetensors"]
     assert checkpoint.skipped_links == ("key",)
-    assert result.skipped_links == ["dangling.pt", "step-9.pt"]
+    assert result.skipped == ["dangling.pt", "step-9.pt"]
 
 
-def test_circular_links_end(tmp_path):
+def test_files_of_the_attempt_are_not_followed(tmp_path):
+    folder = tmp_path / "attempt-1" / "checkpoints"
+    write(folder / "checkpoint-5" / "model.safetensors")
+    write(tmp_path / "attempt-1" / "launch.json")
+    for name, target in (("up", ".."), ("launch.pt", "../launch.json"), ("all", "/")):
+        (folder / name).symlink_to(target)
+
+    result = scan(folder)
+
+    assert [item.saved_as for item in result.checkpoints] == ["checkpoint-5"]
+    assert (result.skipped, result.others) == (["all", "launch.pt", "up"], {})
+
+
+def names_in(checkpoint):
+    return [file.inside for file in checkpoint.files]
+
+
+@pytest.mark.parametrize("target", ["loop", ".", "../checkpoint-5"])
+def test_circular_links_end(tmp_path, target):
     write(tmp_path / "checkpoint-5" / "model.safetensors")
-    (tmp_path / "checkpoint-5" / "loop").symlink_to(tmp_path / "checkpoint-5")
+    (tmp_path / "checkpoint-5" / "loop").symlink_to(target)
 
-    assert [name for name, _path in only(tmp_path).files] == ["model.safetensors"]
+    assert names_in(only(tmp_path)) == ["model.safetensors"]
+
+
+def test_link_to_itself_is_said(tmp_path):
+    write(tmp_path / "step-5.pt")
+    (tmp_path / "self").symlink_to("self")
+
+    assert scan(tmp_path).skipped == ["self"]
+    assert only(tmp_path).saved_as == "step-5.pt"
+
+
+def test_folder_elsewhere_is_visited_once_however_many_links_lead_to_it(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    write(elsewhere / "step-5" / "model.pt")
+    for name in ("a", "b"):
+        (elsewhere / "step-5" / name).symlink_to(elsewhere)
+    folder = tmp_path / "out" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "step-5").symlink_to(elsewhere / "step-5")
+
+    assert names_in(only(folder)) == ["model.pt"]
+
+
+@pytest.mark.parametrize("name", ["data", "base_model"])
+def test_folder_elsewhere_that_is_no_checkpoint_is_not_walked(tmp_path, name):
+    write_all(tmp_path / "elsewhere", "config.json", "model.safetensors", "train/0.png")
+    folder = tmp_path / "out" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+
+    result = scan(folder)
+
+    assert (result.checkpoints, result.others, result.skipped) == ([], {}, [name])
+
+
+@pytest.mark.parametrize("link", ["checkpoint-5", "newest"])
+def test_checkpoint_elsewhere_is_found_through_a_link(tmp_path, link):
+    write_all(tmp_path / "elsewhere" / "checkpoint-5", "model.safetensors", "optimizer.pt")
+    folder = tmp_path / "out" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / link).symlink_to(tmp_path / "elsewhere" / "checkpoint-5")
+
+    assert only(folder).saved_as == link
+
+
+def test_pipe_is_no_checkpoint(tmp_path):
+    write(tmp_path / "step-5.pt")
+    os.mkfifo(tmp_path / "step-6.pt")
+
+    assert found(tmp_path, {"step-6.pt": 6}).keys() == {"step-5.pt"}
+
+
+def test_file_of_the_kernel_is_not_packed(tmp_path):
+    write(tmp_path / "checkpoint-5" / "model.safetensors")
+    (tmp_path / "checkpoint-5" / "mounts").symlink_to("/proc/self/mounts")
+
+    assert names_in(only(tmp_path)) == ["model.safetensors"]
+    assert only(tmp_path).skipped_links == ("mounts",)
 
 
 @pytest.mark.parametrize(
@@ -397,6 +494,16 @@ def test_name_that_is_not_utf8_has_a_readable_stand_in(tmp_path, raw, expected):
 
     assert readable(os.fsdecode(raw)) == checkpoint.saved_as == expected
     assert checkpoint.step == 7
+
+
+def test_two_names_with_one_stand_in_stay_apart(tmp_path):
+    write(tmp_path / "检查点_step_7.pt")
+    write(tmp_path / os.fsdecode("检查点_step_7.pt".encode("gbk")))
+
+    first, second = found(tmp_path)
+
+    assert first == "检查点_step_7.pt"
+    assert second.startswith("检查点_step_7.pt (")
 
 
 # --- complete or not -------------------------------------------------------------------------
@@ -430,7 +537,6 @@ def test_name_that_is_not_utf8_has_a_readable_stand_in(tmp_path, raw, expected):
             "mp_rank_01_model_states.pt is missing",
         ),
         ("step-1.pt", zipped()[:3], "cut off"),
-        ("step-1.json", b'{"step": 1, "we', "cut off"),
     ],
 )
 def test_incomplete_checkpoint_has_a_problem(tmp_path, path, content, problem):
@@ -455,7 +561,7 @@ def test_complete_checkpoints_have_no_problem(tmp_path):
 
 def test_incomplete_checkpoint_may_still_be_completed_while_the_training_works(tmp_path):
     write(tmp_path / "step-1.pt", zipped()[:-30], age_seconds=30)
-    write(tmp_path / "step-2.pt", zipped()[:-30], age_seconds=checkpoint_scan.DAMAGED_SECONDS + 5)
+    write(tmp_path / "step-2.pt", zipped()[:-30], age_seconds=found_checkpoint.DAMAGED_SECONDS + 5)
     first, second = scan(tmp_path).checkpoints
 
     with pytest.raises(Unfinished):
@@ -463,7 +569,7 @@ def test_incomplete_checkpoint_may_still_be_completed_while_the_training_works(t
     assert second.problem(None) is not None
 
 
-@pytest.mark.parametrize("name", ["step-1.txt", "checkpoint-5/model.bin"])
+@pytest.mark.parametrize("name", ["step-1.bin", "checkpoint-5/model.bin"])
 def test_new_file_may_still_be_written(tmp_path, name):
     write(tmp_path / name, b"\x80\x02legacy", age_seconds=0)
 
@@ -480,7 +586,7 @@ def test_file_written_until_the_kill_counts_only_with_a_proof(tmp_path):
 
     killed = Ending(-9, at=time.time())
 
-    problems = [item.problem(killed) is None for item in scan(tmp_path).checkpoints]
+    problems = [item.problem(killed) is None for item in by_step(scan(tmp_path).checkpoints)]
 
     assert problems == [False, True, True, False]
 
@@ -514,3 +620,88 @@ def test_version_differs_with_attempt_name_and_content(tmp_path):
 
     assert len(versions) == 3
     assert first.version(1) == again.version(1)
+
+
+# --- half-written folders --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [None, Ending(-9, at=time.time())])
+def test_folder_that_is_being_copied_with_its_times_is_unfinished(tmp_path, ending):
+    write(tmp_path / "step-5" / "model.pt", age_seconds=3600)
+    os.utime(tmp_path / "step-5")  # its second file is still to come
+
+    checkpoint = only(tmp_path)
+
+    if ending is None:
+        with pytest.raises(Unfinished):
+            checkpoint.problem(None)
+    else:
+        assert "incomplete" in checkpoint.problem(ending)
+
+
+def deepspeed(folder, step):
+    write_all(folder / f"global_step{step}", "mp_rank_00_model_states.pt")
+
+
+def megatron(folder, step):
+    write_all(folder / f"iter_{step:07d}", "mp_rank_00/model_optim_rng.pt")
+
+
+@pytest.mark.parametrize(
+    ("save", "pointer", "content"),
+    [
+        (deepspeed, "latest", b"global_step100"),
+        (megatron, "latest_checkpointed_iteration.txt", b"100\n"),
+    ],
+)
+class TestFolderBeyondTheOneThatIsNamedAsTheNewest:
+    def test_is_unfinished_while_the_training_works(self, tmp_path, save, pointer, content):
+        save(tmp_path, 200)
+        write(tmp_path / pointer, content)
+
+        with pytest.raises(Unfinished):
+            only(tmp_path).problem(None)
+
+    def test_may_be_incomplete_after_a_kill(self, tmp_path, save, pointer, content):
+        save(tmp_path, 200)
+        write(tmp_path / pointer, content)
+
+        assert "incomplete" in only(tmp_path).problem(Ending(-9, at=time.time()))
+
+    def test_is_whole_after_a_normal_end(self, tmp_path, save, pointer, content):
+        save(tmp_path, 200)
+        write(tmp_path / pointer, content)
+
+        assert only(tmp_path).problem(ENDED) is None
+
+    def test_is_whole_if_it_is_named(self, tmp_path, save, pointer, content):
+        save(tmp_path, 100)
+        write(tmp_path / pointer, content)
+
+        assert only(tmp_path).problem(None) is None
+
+
+# --- rewritten while it is copied ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["last.pt", "step-5/model.pt"])
+def test_reading_a_file_that_was_written_again_fails(tmp_path, path):
+    write(tmp_path / path)
+    checkpoint = only(tmp_path)
+
+    with checkpoint.content() as content:
+        start = content.read(4)
+        write(tmp_path / path, b"other" * 100, age_seconds=0)
+
+        with pytest.raises(Changed):
+            content.read()
+    assert start
+
+
+def test_reading_a_folder_whose_files_are_of_two_saves_fails(tmp_path):
+    write_all(tmp_path / "step-5", "a.pt", "b.pt")
+    checkpoint = only(tmp_path)
+    write(tmp_path / "new", zipped(), age_seconds=0).replace(tmp_path / "step-5" / "b.pt")
+
+    with checkpoint.content() as content, pytest.raises(Changed):
+        content.read()

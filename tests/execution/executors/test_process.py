@@ -552,6 +552,25 @@ def test_numbers_of_an_evaluation_that_are_not_finite_are_stored_as_text_and_sai
     assert run.log_lines.filter(source="evaluation", level="WARNING").count() == 1
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        "path.write_text('null')",
+        "path.write_text('[' * 480 + 'NaN' + ']' * 480)",
+        "path.write_text('[' * 100_000)",
+        "path.symlink_to(path)",
+        "os.mkfifo(path)",
+    ],
+    ids=["null", "deep", "very-deep", "loop", "pipe"],
+)
+def test_odd_evaluation_does_not_stop_the_run(executor, write):
+    script = f"import os, pathlib; path = pathlib.Path('evaluation.json'); {write}"
+
+    run, _ = ended(executor, script)
+
+    assert run.artifacts.filter(type=ArtifactType.EVALUATION).count() <= 1
+
+
 # --- environment -----------------------------------------------------------------------------
 
 
@@ -676,7 +695,7 @@ def test_tagged_checkpoint_is_not_overwritten(executor):
 
 
 def test_incomplete_file_of_a_killed_process_is_a_damaged_checkpoint(executor, monkeypatch):
-    monkeypatch.setattr("execution.executors.checkpoint_scan.SETTLED_SECONDS", 1.0)
+    monkeypatch.setattr("execution.executors.found_checkpoint.SETTLED_SECONDS", 1.0)
     script = saving(
         "(folder / 'step-1.pt').write_text('whole')\n"
         "os.utime(folder / 'step-1.pt', (time.time() - 60,) * 2)\n"
@@ -789,7 +808,7 @@ def test_next_attempt_kills_the_previous_one_and_ingests_its_output(executor):
     work_until_step(executor, run, 5)
     process = Attempt.of(run).process()
     # No more polls: the next attempt ingests the rest of this one's output.
-    wait_until((Attempt.of(run).directory / "checkpoints" / "step-0020.json").exists)
+    wait_until((Attempt.of(run).directory / "checkpoints" / "step-0020.bin").exists)
     other = WorkerFactory()
     fresh(run).recover("Its worker died.")
     fresh(run).claim(other)

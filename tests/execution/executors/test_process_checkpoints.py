@@ -1,15 +1,21 @@
 """Checkpoints that a process saves become artifacts: which, of which step, and what is logged."""
 
+import errno
+import hashlib
+from pathlib import Path
+
 import pytest
 
 from artifacts.checkpoints import latest_sound_checkpoint
-from execution.executors import declarations
+from artifacts.tar_stream import CheckedFile, open_file
+from execution.executors import declarations, found_checkpoint, other_files
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from runs.executors import WorkState
 from runs.models import Recipe
 from tests.execution.executors.contract import poll
 from tests.factories import RecipeFactory, running
+from tests.saved_files import write, zipped
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time")]
@@ -67,7 +73,7 @@ def test_output_folder_of_a_hugging_face_trainer(ended):
         ("第 20 步检查点", 20, "huggingface", ""),
     ]
     assert latest_sound_checkpoint(run).layout == "huggingface"
-    assert files_of(run) == ["checkpoints/runs/events.out.tfevents.1"]
+    assert files_of(run) == ["checkpoints/README.md", "checkpoints/runs/events.out.tfevents.1"]
 
 
 def test_pointer_is_no_checkpoint(ended):
@@ -125,7 +131,107 @@ def test_step_declared_later_counts(ended):
         ),
     )
 
-    assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [4, 5]
+    assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [4]
+
+
+@pytest.mark.parametrize("step", ['"step": 300.0', '"step": "300"', '"global_step": 300'])
+def test_declared_step_is_taken_as_in_any_line(ended, step):
+    line = '{"checkpoint": "last.weird", ' + step + "}"
+    run = ended(
+        "report(step=7, loss=1.0); write(folder / 'last.weird')\n"
+        f"with metrics.open('a') as file: file.write({line!r} + '\\n')"
+    )
+
+    assert checkpoints_of(run) == [("第 300 步检查点", 300, "file", "")]
+
+
+def test_absolute_path_in_the_folder_may_be_declared(ended):
+    run = ended(
+        "path = write(folder / 'shard.mymodel'); report(checkpoint=str(path), step=100, loss=1.0)"
+    )
+
+    assert checkpoints_of(run) == [("第 100 步检查点", 100, "file", "")]
+
+
+@pytest.mark.parametrize("path", ["../metrics.jsonl", "/etc/passwd", ".", "", "a\x00b", "x" * 5000])
+def test_path_that_cannot_be_declared_is_said_once_with_its_line(ended, path):
+    run = ended(
+        "report(step=1, loss=1.0)\n"
+        f"for step in (2, 3): report(checkpoint={path!r}, step=step, loss=1.0)"
+    )
+
+    line = run.log_lines.get(source="metrics")
+    assert "metrics.jsonl" in line.message
+    assert " 2 " in line.message
+    assert line.level == "WARNING"
+
+
+def test_declared_checkpoint_that_was_never_there_is_said(ended):
+    run = ended("report(checkpoint='typo.pt', step=1)")
+
+    assert "typo.pt" in run.log_lines.get(source="trainhub").message
+
+
+def test_declared_folder_is_not_refused_for_its_texts(ended):
+    run = ended(
+        "write(folder / 'any' / 'model.pt'); write(folder / 'any' / 'log.json', b'{} {}')\n"
+        "write(folder / 'any' / 'notes.json', b'{\"cut'); report(checkpoint='any', step=3)"
+    )
+
+    assert checkpoints_of(run) == [("第 3 步检查点", 3, "folder", "")]
+
+
+def test_copy_of_a_checkpoint_is_not_of_a_later_step(ended):
+    run = ended(
+        "import shutil, time\n"
+        "report(step=100, loss=1.0); write(folder / 'step_100.pt')\n"
+        "report(step=500, loss=1.0); shutil.copyfile(folder / 'step_100.pt', folder / 'best.pt')"
+    )
+
+    assert checkpoints_of(run) == [("第 100 步检查点", 100, "file", "")]
+    assert "best.pt" in run.log_lines.get(source="trainhub").message
+
+
+def test_file_that_is_rewritten_while_it_is_copied_is_not_stored_as_it_was_read(ended, monkeypatch):
+    read = CheckedFile.read
+    rewritten = []
+
+    def read_while_it_is_rewritten(self, size=-1):
+        if not rewritten:
+            rewritten.append(write(Path(self._file.name), zipped(b"second" * 100), age_seconds=0))
+        return read(self, size)
+
+    monkeypatch.setattr(CheckedFile, "read", read_while_it_is_rewritten)
+    run = ended("write(folder / 'step_1.pt', zipped(b'first'))")
+
+    assert rewritten
+    assert [artifact.sha256 for artifact in run.artifacts.checkpoints()] in (
+        [],
+        [hashlib.sha256(zipped(b"second" * 100)).hexdigest()],
+    )
+
+
+def test_file_that_cannot_be_read_is_said_and_does_not_stop_the_run(ended, monkeypatch):
+    def refuse(path):
+        if path.name == "step_2.pt":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_file(path)
+
+    monkeypatch.setattr(found_checkpoint, "open_file", refuse)
+    run = ended("write(folder / 'step_1.pt'); write(folder / 'step_2.pt')")
+
+    assert checkpoints_of(run) == [("第 1 步检查点", 1, "file", "")]
+    line = run.log_lines.get(source="trainhub")
+    assert "step_2.pt" in line.message
+    assert "Permission denied" in line.message
+
+
+def test_large_file_does_not_keep_others_from_being_kept(ended, monkeypatch):
+    monkeypatch.setattr(other_files, "MAX_BYTES", 100)
+    run = ended("write(folder / 'a.png', b'x' * 200); write(folder / 'README.md', b'text')")
+
+    assert files_of(run) == ["checkpoints/README.md"]
+    assert "a.png" in run.log_lines.get(source="trainhub").message
 
 
 def test_too_many_declared_checkpoints_are_said_once(ended, monkeypatch):
