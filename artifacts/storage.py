@@ -17,6 +17,8 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
 
+from artifacts.s3_uploads import transfer_config
+
 CHUNK_BYTES = 1024 * 1024
 BLOCK_BYTES = 256 * 1024  # fetched from S3 at once where little of a file is read
 SPOOL_BYTES = 8 * CHUNK_BYTES  # files read from S3 are kept in memory up to this size
@@ -86,6 +88,16 @@ class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
     def get_default_settings(self) -> dict[str, Any]:
         return {**super().get_default_settings(), "max_memory_size": SPOOL_BYTES}
 
+    def _save(self, name: str, content: File[Any]) -> str:
+        name = clean_name(name)
+        key = self._normalize_name(name)
+        size = content.expected_bytes if isinstance(content, HashingFile) else None
+        parameters = self._get_write_parameters(key, content)
+        self.bucket.Object(key).upload_fileobj(
+            content, ExtraArgs=parameters, Config=transfer_config(size)
+        )
+        return name
+
     def read_range(self, name: str, first: int, end: int) -> bytes:
         """The bytes from ``first`` to before ``end``. Raises FileNotFoundError."""
         key = self._normalize_name(clean_name(name))
@@ -154,12 +166,14 @@ class HashingFile(BytesFile):
     """Passes the bytes of ``source`` through, computing their sha256 and count.
 
     Not seekable: if the S3 client read bytes again (to sign or retry), they would be counted twice.
-    It therefore buffers what it may need again.
+    It therefore buffers what it may need again. ``expected_bytes``: about how many there are, if
+    that is known: by it the parts are chosen that S3 gets.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, expected_bytes: int | None = None) -> None:
         super().__init__(cast("IO[bytes]", source))
         self._source = source
+        self.expected_bytes = expected_bytes
         self._hash = hashlib.sha256()
         self.byte_count = 0
         self.error: Exception | None = None  # that the source has raised
@@ -171,9 +185,21 @@ class HashingFile(BytesFile):
     def seekable(self) -> bool:
         return False
 
+    def readable(self) -> bool:
+        return True
+
     def read(self, size: int | None = -1) -> bytes:
+        """Fewer than ``size`` bytes only at the end, although a source may return fewer: the S3
+        client would take that for the end of a small file and read the rest into memory."""
+        chunks, missing = [], -1 if size is None else size
+        while missing and (chunk := self._read_some(missing)):
+            chunks.append(chunk)
+            missing -= len(chunk)
+        return b"".join(chunks)
+
+    def _read_some(self, size: int) -> bytes:
         try:
-            chunk = self._source.read(-1 if size is None else size)
+            chunk = self._source.read(size)
         except Exception as error:
             self.error = error
             raise

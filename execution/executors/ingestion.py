@@ -226,7 +226,12 @@ def _copy(run: Run, attempt: Attempt, checkpoint: FoundCheckpoint, step: int) ->
     def put(content: Bytes) -> StoredFile:
         version = checkpoint.version(attempt.number)
         return storing.put_checkpoint(
-            run, content, step=step, version=version, suffix=checkpoint.suffix
+            run,
+            content,
+            step=step,
+            version=version,
+            suffix=checkpoint.suffix,
+            expected_bytes=checkpoint.size_bytes,
         )
 
     if checkpoint.is_folder:
