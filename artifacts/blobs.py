@@ -28,16 +28,23 @@ class StoredFile:
 
 
 def put(
-    run: Run, content: Source, *, type: ArtifactType, file: str, stored_as: str = ""
+    run: Run,
+    content: Source,
+    *,
+    type: ArtifactType,
+    file: str,
+    stored_as: str = "",
+    expected_bytes: int | None = None,
 ) -> StoredFile:
     """Copy ``content`` to the storage as the run's ``file``, replacing any existing bytes.
+    ``expected_bytes``: see HashingFile.
 
     Bytes are written before their row, so a row never refers to incomplete bytes. A crash in
     between leaves bytes without a row: the next attempt overwrites them, except for those of an
     upload, which are stored under ``stored_as`` and tracked as UnreferencedBlob. Raises
     StorageError.
     """
-    source = HashingFile(content)
+    source = HashingFile(content, expected_bytes=expected_bytes)
     with storage_errors(source):
         artifact_storage().save(storage_key(run, type, file, stored_as), source)
     return StoredFile(file, source.byte_count, source.sha256, stored_as)

@@ -25,7 +25,8 @@ class Unsatisfiable(Exception):
 
 
 def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | StreamingHttpResponse:
-    """200 with all bytes, 206 with the requested range, or 416. Raises FileNotFoundError."""
+    """200 with all bytes, 206 with the requested range, or 416; in answer to HEAD, no bytes are
+    read. Raises FileNotFoundError."""
     etag = f'"{artifact.sha256}"'
     size = artifact.size_bytes
     if_range = request.headers.get("If-Range", etag)
@@ -34,8 +35,9 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | Streami
     except Unsatisfiable:
         return _not_satisfiable(size)
     first, end = bounds or (0, size)
+    is_head = request.method == "HEAD"
     response = StreamingHttpResponse(
-        _Slice(artifact.open(), first, end - first),
+        _nothing_of(artifact) if is_head else _Slice(_opened(artifact, bounds), end - first),
         status=206 if bounds else 200,
         content_type=artifact.content_type,
     )
@@ -48,8 +50,19 @@ def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | Streami
     return response
 
 
-def download_archive(artifact: Artifact) -> StreamingHttpResponse:
-    """All files of ``artifact`` in one tar archive."""
+def _opened(artifact: Artifact, bounds: tuple[int, int] | None) -> File[Any]:
+    return artifact.open() if bounds is None else artifact.open(*bounds)
+
+
+def _nothing_of(artifact: Artifact) -> tuple[bytes, ...]:
+    """Raises FileNotFoundError, as reading would."""
+    if not artifact.is_stored():
+        raise FileNotFoundError(artifact.storage_key)
+    return ()
+
+
+def download_archive(request: HttpRequest, artifact: Artifact) -> StreamingHttpResponse:
+    """All files of ``artifact`` in one tar archive; in answer to HEAD, none is read."""
     name = PurePosixPath(artifact.folder).name
     members = [
         Member(
@@ -62,7 +75,8 @@ def download_archive(artifact: Artifact) -> StreamingHttpResponse:
         )
         for part in artifact.parts()
     ]
-    response = StreamingHttpResponse(blocks(members), content_type="application/x-tar")
+    content = () if request.method == "HEAD" else blocks(members)
+    response = StreamingHttpResponse(content, content_type="application/x-tar")
     response["Content-Length"] = str(size_of(members))
     response["Content-Disposition"] = (
         content_disposition_header(True, f"{name or artifact.file_name}.tar") or ""
@@ -96,12 +110,11 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 class _Slice:
-    """``length`` bytes of ``file`` starting at ``first``. Closed with the response, read or not."""
+    """The next ``length`` bytes of ``file``. Closed with the response, read or not."""
 
-    def __init__(self, file: File[Any], first: int, length: int) -> None:
+    def __init__(self, file: File[Any], length: int) -> None:
         self.file = file
         self.left = length
-        file.seek(first)
 
     def __iter__(self) -> Iterator[bytes]:
         while self.left > 0 and (chunk := self.file.read(min(CHUNK_BYTES, self.left))):

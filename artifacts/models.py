@@ -27,7 +27,7 @@ from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
 from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType, TagValue
 from artifacts.queries import lock_promotions
 from artifacts.signals import checkpoint_tagged
-from artifacts.storage import artifact_storage, sha256_of
+from artifacts.storage import artifact_storage, open_range, sha256_of
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError, InvalidInput
 from core.ids import PublicIdField
@@ -253,8 +253,13 @@ class Artifact(models.Model):
     def is_checkpoint(self) -> bool:
         return self.type == ArtifactType.CHECKPOINT
 
-    def open(self) -> File[Any]:
-        return artifact_storage().open(self.storage_key, "rb")
+    def open(self, first: int = 0, end: int | None = None) -> File[Any]:
+        """The bytes from ``first`` to before ``end`` or somewhat further, to be read once. Raises
+        FileNotFoundError."""
+        return open_range(self.storage_key, first, end)
+
+    def is_stored(self) -> bool:
+        return artifact_storage().exists(self.storage_key)
 
     def is_in_use(self) -> bool:
         return Artifact.objects.filter(pk=self.pk).in_use().exists()

@@ -8,18 +8,21 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, cast
 
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
 
+from artifacts.s3_objects import InBlocks, Streamed
+from artifacts.s3_uploads import transfer_config
+
 CHUNK_BYTES = 1024 * 1024
-BLOCK_BYTES = 256 * 1024  # fetched from S3 at once where little of a file is read
-SPOOL_BYTES = 8 * CHUNK_BYTES  # files read from S3 are kept in memory up to this size
 # Age at which a later write deletes a temporary file left behind by a killed process.
 ABANDONED_SECONDS = 3600.0
 
@@ -81,58 +84,72 @@ def _sync_directory(directory: Path) -> None:
 
 
 class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
-    """The S3 storage of django-storages with bounded memory; overwrites existing names."""
+    """The S3 storage of django-storages; overwrites existing names.
 
-    def get_default_settings(self) -> dict[str, Any]:
-        return {**super().get_default_settings(), "max_memory_size": SPOOL_BYTES}
+    It streams: no bytes are copied to disk, and memory is bounded.
+    """
+
+    # Readers compare the sha256: a checksum of S3 as well would cost time, and what is damage would
+    # be an error of the storage.
+    UNCHECKED: Final = Config(response_checksum_validation="when_required")
+    client_config: Any
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.client_config = self.client_config.merge(self.UNCHECKED)
+
+    def _save(self, name: str, content: File[Any]) -> str:
+        name = clean_name(name)
+        key = self._normalize_name(name)
+        size = content.expected_bytes if isinstance(content, HashingFile) else None
+        parameters = self._get_write_parameters(key, content)
+        self.bucket.Object(key).upload_fileobj(
+            content, ExtraArgs=parameters, Config=transfer_config(size)
+        )
+        return name
+
+    def _open(self, name: str, mode: str = "rb") -> BytesFile:
+        if mode != "rb":
+            raise ValueError("A stored file is only read, as bytes.")
+        return self.open_range(name)
+
+    def open_range(self, name: str, first: int = 0, end: int | None = None) -> BytesFile:
+        """See the function of this name."""
+        stream = Streamed(partial(self._get, name), first, end)
+        return File(cast("IO[bytes]", io.BufferedReader(stream)), name)
 
     def read_range(self, name: str, first: int, end: int) -> bytes:
         """The bytes from ``first`` to before ``end``. Raises FileNotFoundError."""
-        key = self._normalize_name(clean_name(name))
-        try:
-            response = self.bucket.Object(key).get(Range=f"bytes={first}-{end - 1}")
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                raise FileNotFoundError(name) from error
-            raise
-        content: bytes = response["Body"].read()
+        with self.open_range(name, first, end) as file:
+            content: bytes = file.read()
         return content
 
+    def _get(self, name: str, first: int, end: int | None, etag: str) -> dict[str, Any]:
+        """See Streamed. Raises FileNotFoundError, also if the object ends before ``first``."""
+        conditions = {"IfMatch": etag} if etag else {}
+        if first or end is not None:
+            conditions["Range"] = f"bytes={first}-{'' if end is None else end - 1}"
+        try:
+            response: dict[str, Any] = self.bucket.Object(
+                self._normalize_name(clean_name(name))
+            ).get(**conditions)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in {404, 416}:
+                raise FileNotFoundError(name) from error
+            raise
+        return response
 
-class _InBlocks(io.RawIOBase):
-    """A file of ``size`` bytes in S3, of which only the blocks that are read are fetched."""
 
-    def __init__(self, storage: ArtifactS3Storage, name: str, size: int) -> None:
-        self._storage, self._name, self._size = storage, name, size
-        self._position = 0
-        self._blocks: dict[int, bytes] = {}
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, start + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        number, inside = divmod(self._position, BLOCK_BYTES)
-        content = self._block(number)[inside : inside + len(buffer)]
-        buffer[: len(content)] = content
-        self._position += len(content)
-        return len(content)
-
-    def _block(self, number: int) -> bytes:
-        first = number * BLOCK_BYTES
-        if first >= self._size:
-            return b""
-        if number not in self._blocks:
-            end = min(first + BLOCK_BYTES, self._size)
-            self._blocks[number] = self._storage.read_range(self._name, first, end)
-        return self._blocks[number]
+def open_range(name: str, first: int = 0, end: int | None = None) -> BytesFile:
+    """The stored file ``name`` from the byte ``first`` on, to be read once; not more than up to
+    before ``end``, if given. From S3, these bytes are fetched while they are read. Raises
+    FileNotFoundError."""
+    storage = artifact_storage()
+    if isinstance(storage, ArtifactS3Storage):
+        return storage.open_range(name, first, end)
+    file = storage.open(name, "rb")
+    file.seek(first)
+    return file
 
 
 def open_in_parts(name: str, size: int) -> IO[bytes]:
@@ -140,7 +157,8 @@ def open_in_parts(name: str, size: int) -> IO[bytes]:
     fetched. Raises FileNotFoundError, from S3 when it is read."""
     storage = artifact_storage()
     if isinstance(storage, ArtifactS3Storage):
-        return cast("IO[bytes]", io.BufferedReader(_InBlocks(storage, name, size)))
+        in_blocks = InBlocks(partial(storage.read_range, name), size)
+        return cast("IO[bytes]", io.BufferedReader(in_blocks))
     return cast("IO[bytes]", storage.open(name, "rb"))
 
 
@@ -154,12 +172,14 @@ class HashingFile(BytesFile):
     """Passes the bytes of ``source`` through, computing their sha256 and count.
 
     Not seekable: if the S3 client read bytes again (to sign or retry), they would be counted twice.
-    It therefore buffers what it may need again.
+    It therefore buffers what it may need again. ``expected_bytes``: about how many there are, if
+    that is known: by it the parts are chosen that S3 gets.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, expected_bytes: int | None = None) -> None:
         super().__init__(cast("IO[bytes]", source))
         self._source = source
+        self.expected_bytes = expected_bytes
         self._hash = hashlib.sha256()
         self.byte_count = 0
         self.error: Exception | None = None  # that the source has raised
@@ -171,9 +191,21 @@ class HashingFile(BytesFile):
     def seekable(self) -> bool:
         return False
 
+    def readable(self) -> bool:
+        return True
+
     def read(self, size: int | None = -1) -> bytes:
+        """Fewer than ``size`` bytes only at the end, although a source may return fewer: the S3
+        client would take that for the end of a small file and read the rest into memory."""
+        chunks, missing = [], -1 if size is None else size
+        while missing and (chunk := self._read_some(missing)):
+            chunks.append(chunk)
+            missing -= len(chunk)
+        return b"".join(chunks)
+
+    def _read_some(self, size: int) -> bytes:
         try:
-            chunk = self._source.read(-1 if size is None else size)
+            chunk = self._source.read(size)
         except Exception as error:
             self.error = error
             raise

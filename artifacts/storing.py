@@ -31,12 +31,19 @@ def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) ->
 
 
 def put_checkpoint(
-    run: Run, content: Source, *, step: int, version: str, suffix: str
+    run: Run,
+    content: Source,
+    *,
+    step: int,
+    version: str,
+    suffix: str,
+    expected_bytes: int | None = None,
 ) -> StoredFile:
     """Copy the bytes to the storage under a name unique to this ``version`` of the step: the bytes
     of other versions are unchanged."""
     file = f"step-{step:08d}-{version}{suffix}"
-    return put(run, content, type=ArtifactType.CHECKPOINT, file=file)
+    type = ArtifactType.CHECKPOINT
+    return put(run, content, type=type, file=file, expected_bytes=expected_bytes)
 
 
 @dataclass(frozen=True, slots=True)

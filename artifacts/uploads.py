@@ -157,7 +157,9 @@ def receive(
     """
     announced = announced_sha256(request)
     body = Body(request, is_checked=bool(announced))
-    return store(run, path, body, announced=announced, type=type, step=step)
+    return store(
+        run, path, body, announced=announced, type=type, step=step, expected_bytes=body.length
+    )
 
 
 def store(
@@ -168,8 +170,9 @@ def store(
     announced: set[str] | None = None,
     type: ArtifactType | None = None,
     step: int | None = None,
+    expected_bytes: int | None = None,
 ) -> tuple[Artifact, bool]:
-    """Like ``receive``, for any ``content``.
+    """Like ``receive``, for any ``content``. ``expected_bytes``: see HashingFile.
 
     The bytes are stored under a unique key before any row refers to them. Readers therefore see
     either the old bytes or the new ones, and of two concurrent uploads one wins completely.
@@ -181,7 +184,14 @@ def store(
     stored_as = f"{UPLOADS_FOLDER}/{secrets.token_hex(16)}"
     blob = UnreferencedBlob.objects.create(key=f"{run.project_id}/{run.pk}/{stored_as}")
     try:
-        stored = put(run, content, type=ArtifactType.FILE, file=path, stored_as=stored_as)
+        stored = put(
+            run,
+            content,
+            type=ArtifactType.FILE,
+            file=path,
+            stored_as=stored_as,
+            expected_bytes=expected_bytes,
+        )
         for sha256 in announced or ():
             _check_sha256(sha256, stored.sha256)
         damage = upload_proofs.damage_of(run, stored, type)

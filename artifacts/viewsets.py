@@ -129,7 +129,7 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
     )
     @action(detail=True, methods=["get"], content_negotiation_class=AnyAccept)
     def archive(self, request: Request, project_id: str, run_id: str, id: str) -> HttpResponseBase:
-        return download_archive(self.get_object())
+        return download_archive(request._request, self.get_object())
 
 
 def _path_parameter(name: str, description: str = "", **schema: Any) -> OpenApiParameter:

@@ -300,7 +300,12 @@ def _copy(run: Run, attempt: Attempt, checkpoint: FoundCheckpoint, step: int) ->
     version = checkpoint.version(attempt.number)
     with checkpoint.content() as content:
         return storing.put_checkpoint(
-            run, content, step=step, version=version, suffix=checkpoint.suffix
+            run,
+            content,
+            step=step,
+            version=version,
+            suffix=checkpoint.suffix,
+            expected_bytes=checkpoint.size_bytes,
         )
 
 

@@ -6,6 +6,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from artifacts.storage import artifact_storage
 from trainhub.artifact_urls import artifact_storage_options
 
 
@@ -36,3 +37,17 @@ def s3(s3_server, settings, tmp_path, monkeypatch):
     client.bucket = bucket
     yield client
     client.close()
+
+
+@pytest.fixture
+def asked(s3):
+    """What the storage has asked of S3: names of operations; of GET, with the number of bytes that
+    S3 has announced."""
+    operations = []
+
+    def record(parsed, model, **_unused):
+        is_get = model.name == "GetObject"
+        operations.append((model.name, parsed["ContentLength"]) if is_get else model.name)
+
+    artifact_storage().connection.meta.client.meta.events.register("after-call.s3", record)
+    return operations

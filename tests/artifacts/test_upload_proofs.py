@@ -11,7 +11,8 @@ from artifacts import file_tree, upload_proofs, uploads
 from artifacts.checkpoints import InvalidSource, latest_sound_checkpoint, resume_run
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import DamagedCheckpoint
-from artifacts.storage import BLOCK_BYTES, ArtifactS3Storage, open_in_parts
+from artifacts.s3_objects import BLOCK_BYTES
+from artifacts.storage import ArtifactS3Storage, open_in_parts
 from execution.executors.checkpoint_files import Damaged, fetch
 from runs.actions import cancel_run
 from runs.status import RunStatus

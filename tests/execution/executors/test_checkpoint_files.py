@@ -1,19 +1,22 @@
 """Restoring stored checkpoints to disk."""
 
+import errno
 import io
 import math
+import os
 import tarfile
 
 import pytest
 
 from artifacts import storing
+from artifacts.storage import CHUNK_BYTES, HashingFile
 from artifacts.storing import Origin
 from execution.executors.attempt import Ending
 from execution.executors.checkpoint_files import Damaged, fetch
 from execution.executors.checkpoint_scan import scan
 from execution.executors.found_checkpoint import FOLDER_SUFFIX
-from tests.factories import RunFactory, checkpoint, damage
-from tests.saved_files import write_all
+from tests.factories import RunFactory, checkpoint, damage, stored_path
+from tests.saved_files import write, write_all, zipped
 
 pytestmark = pytest.mark.django_db
 
@@ -74,6 +77,85 @@ def test_folder_that_would_unpack_outside_the_target_is_refused(tmp_path):
         fetch(artifact, tmp_path / "a" / "b" / "resume")
 
     assert not (tmp_path / "outside").exists()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A stored folder of three files."""
+    for name in "abc":
+        write(tmp_path / f"checkpoints/step-5/{name}.pt", zipped(name.encode() * CHUNK_BYTES))
+    return stored(RunFactory(), tmp_path / "checkpoints")
+
+
+def test_folder_takes_no_more_room_than_its_files_at_any_time(folder, tmp_path, monkeypatch):
+    used = []
+    read = HashingFile.read
+
+    def measured(source, size=-1):
+        files = [path for path in (tmp_path / "resume").rglob("*") if path.is_file()]
+        used.append(sum(path.stat().st_size for path in files))
+        return read(source, size)
+
+    monkeypatch.setattr(HashingFile, "read", measured)
+
+    restored = fetch(folder, tmp_path / "resume")
+
+    assert sorted(path.name for path in restored.iterdir()) == ["a.pt", "b.pt", "c.pt"]
+    assert 0 < max(used) <= folder.size_bytes
+
+
+def test_folder_whose_archive_has_other_bytes_after_its_end_is_damaged(folder, tmp_path):
+    with stored_path(folder).open("ab") as file:
+        file.write(bytes(2 * CHUNK_BYTES))
+
+    with pytest.raises(Damaged, match="sha256"):
+        fetch(folder, tmp_path / "resume")
+
+    assert list((tmp_path / "resume").iterdir()) == []
+
+
+@pytest.mark.parametrize("at", [0, 156, CHUNK_BYTES, 2 * CHUNK_BYTES])
+def test_folder_with_a_changed_byte_is_damaged_by_its_sha256(folder, tmp_path, at):
+    """Whatever the change makes of the archive."""
+    with stored_path(folder).open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff")
+
+    with pytest.raises(Damaged, match="sha256"):
+        fetch(folder, tmp_path / "resume")
+
+    assert list((tmp_path / "resume").iterdir()) == []
+
+
+def test_cut_off_folder_is_damaged(folder, tmp_path):
+    os.truncate(stored_path(folder), CHUNK_BYTES)
+
+    with pytest.raises(Damaged, match="sha256"):
+        fetch(folder, tmp_path / "resume")
+
+    assert list((tmp_path / "resume").iterdir()) == []
+
+
+def test_empty_archive_is_damaged(tmp_path):
+    content = io.BytesIO(bytes(10240))
+    artifact = storing.store_checkpoint(RunFactory(), content, step=1, suffix=FOLDER_SUFFIX)
+
+    with pytest.raises(Damaged, match="empty"):
+        fetch(artifact, tmp_path / "resume")
+
+    assert list((tmp_path / "resume").iterdir()) == []
+
+
+def test_full_disk_is_not_damage_and_leaves_nothing(folder, tmp_path, monkeypatch):
+    def full(*_unused):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile, "copyfileobj", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        fetch(folder, tmp_path / "resume")
+
+    assert list((tmp_path / "resume").iterdir()) == []
 
 
 @pytest.mark.parametrize(
