@@ -98,6 +98,8 @@ _CONTAINERS: Final = (HUGGING_FACE, LIGHTNING)
 TRAINER_STATE: Final = "trainer_state.json"  # of Hugging Face
 MODEL: Final = "model"
 FOLDER: Final = "folder"  # of no known framework
+# Of uploads, such a folder is known by the step in its name.
+OTHER: Final = Layout(FOLDER, HUGGING_FACE.main)
 
 _SHARD: Final = re.compile(r"-\d{5}-of-\d{5}\.\w+\Z", re.ASCII)
 DCP_SHARD: Final = re.compile(r"__\d+_\d+\.distcp", re.ASCII)
@@ -153,7 +155,9 @@ def is_checkpoint(path: str) -> bool:
     """Whether the uploaded file ``path`` is a checkpoint, or represents that of its folder."""
     folder, layout = folder_of(path)
     if layout is not None:
-        return layout.main.fullmatch(path.removeprefix(f"{folder}/")) is not None
+        inside = path.removeprefix(f"{folder}/")
+        is_main = layout.main.fullmatch(inside) is not None
+        return is_main or (layout is OTHER and is_saved(inside))
     if any(map(is_temporary, path.split("/"))) or not is_saved(path):
         return False
     return path.lower().endswith(".ckpt") or _PLACE.search(path) is not None
@@ -170,11 +174,30 @@ def folder_of(path: str) -> tuple[str, Layout | None]:
     found: tuple[int, Layout] | None = None
     for count in range(len(parts) - 1, 0, -1):
         layout = _layout_of(parts[count - 1], "/".join(parts[count:]))
+        if layout is None and found is None and _is_of_step(parts[count - 1], parts[count:]):
+            layout = OTHER
         if layout is None:
             continue
         if found is None or (layout in _CONTAINERS and layout is not found[1]):
             found = count, layout
     return ("", None) if found is None else ("/".join(parts[: found[0]]), found[1])
+
+
+def _is_of_step(folder: str, inside: Sequence[str]) -> bool:
+    """Whether a folder named by a step is a checkpoint with the file ``inside``: not if that is one
+    by itself, as Lightning's is that its logger uploads in a folder of its name."""
+    names = [folder, *inside]
+    is_by_itself = inside[-1].lower().endswith((".ckpt", ".yaml", "aliases.txt"))
+    return (
+        step_in(folder) is not None
+        and not is_by_itself
+        and not any(map(is_temporary, names[:-1]))
+        and not any(step_in(name) is not None or _is_numbered(name) for name in inside[:-1])
+    )
+
+
+def _is_numbered(folder: str) -> bool:
+    return _NUMBERED.fullmatch(folder) is not None
 
 
 def _layout_of(folder: str, inside: str) -> Layout | None:
@@ -209,7 +232,7 @@ def layout_of_folder(name: str, files: Collection[str]) -> str | None:
             return MODEL
     # A folder of numbered checkpoints is not one itself.
     inner = {part for path in files for part in path.split("/")[:-1]}
-    if any(step_in(part) is not None or _NUMBERED.fullmatch(part) for part in inner):
+    if any(step_in(part) is not None or _is_numbered(part) for part in inner):
         return None
     if step_in(name) is not None:
         return FOLDER if any(map(_is_content, files)) else None

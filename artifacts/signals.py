@@ -4,3 +4,8 @@ from django.dispatch import Signal
 
 # Sent by Artifact with ``artifact`` and ``value`` (TagValue), in the transaction that tags it.
 checkpoint_tagged = Signal()
+
+# Sent with ``artifact`` and ``run`` when other bytes are uploaded to the path of a checkpoint, or
+# into its folder, in the transaction that records them with the run's row locked. The artifact has
+# the new bytes, or another path if its own bytes are in use.
+checkpoint_renewed = Signal()

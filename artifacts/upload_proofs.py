@@ -9,9 +9,10 @@ judgement is in the metadata of the artifact that represents the folder.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from datetime import datetime
+from functools import lru_cache, partial
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.db.models import Q
 from django.utils.translation import get_language
@@ -29,9 +30,19 @@ from artifacts.soundness import (
     missing_problem,
     names_others,
     proof_of,
+    recorded_step,
 )
 from artifacts.storage import open_in_parts
 from runs.models import Run
+
+RENEWED_AT: Final = "renewed_at"  # in a folder's metadata: ISO 8601, since when it is rewritten
+
+
+class Examined(NamedTuple):
+    """What a file tells: why it is incomplete, and the step that is recorded in it."""
+
+    damage: str = ""
+    step: int | None = None
 
 
 class Part(NamedTuple):
@@ -42,28 +53,34 @@ class Part(NamedTuple):
     metadata: dict[str, Any]
     stored_as: str
     size_bytes: int
+    updated_at: datetime
 
     def proof(self, run: Run) -> Proof:
         key = storage_key(run, ArtifactType(self.type), self.file, self.stored_as)
         return _proof(key, self.file, self.size_bytes)
 
 
-def damage_of(run: Run, stored: StoredFile, type: ArtifactType | None) -> str:
-    """Why the file that is about to be recorded is incomplete; empty if it is whole, not known, or
-    no part of a checkpoint. Call before the run's row is locked: it reads the file."""
+def examine(run: Run, stored: StoredFile, type: ArtifactType | None) -> Examined:
+    """What the file that is about to be recorded tells, if it is part of a checkpoint. Call before
+    the run's row is locked: it reads the file."""
     folder, _layout = layouts.folder_of(stored.file)
     is_part = folder or type == ArtifactType.CHECKPOINT or layouts.is_checkpoint(stored.file)
     if not is_part and type is None:
         known = Artifact.objects.filter(run=run, file=stored.file).uploaded().checkpoints()
         is_part = known.exists()
     if not is_part:
-        return ""
+        return Examined()
     if folder:
         named = Q(file__endswith=INDEX_SUFFIX) | Q(file__endswith=f"/{DCP_METADATA}")
         for part in _parts(run, folder, named):
             part.proof(run)  # read ahead, for ``judge``
     key = storage_key(run, ArtifactType.FILE, stored.file, stored.stored_as)
-    return _proof(key, stored.file, stored.size_bytes).problem or ""
+    damage = _proof(key, stored.file, stored.size_bytes).problem or ""
+    step = None
+    if not folder:
+        name = PurePosixPath(stored.file).name
+        step = recorded_step({name: partial(open_in_parts, key, stored.size_bytes)})
+    return Examined(damage, step)
 
 
 def judge(run: Run, checkpoint: Artifact, *, because_of: str = "") -> None:
@@ -74,18 +91,57 @@ def judge(run: Run, checkpoint: Artifact, *, because_of: str = "") -> None:
     is_affected = checkpoint.damage or folders.tells_of_others(because_of)
     if not checkpoint.folder or (because_of and not is_affected):
         return
-    problem = folder_problem(run, checkpoint.folder)
-    if (problem or "") != checkpoint.damage:
-        checkpoint.set_damage(problem or "")
-        checkpoint.save(update_fields=["metadata", "updated_at"])
+    folder, before = checkpoint.folder, checkpoint.metadata
+    parts = {part.file.removeprefix(f"{folder}/"): part for part in _parts(run, folder, Q())}
+    problem = _problem_in(run, folder, parts)
+    if problem is None and RENEWED_AT in before:
+        problem = _earlier_save(run, parts, datetime.fromisoformat(before[RENEWED_AT]))
+        if problem is None:
+            checkpoint.metadata = {key: it for key, it in before.items() if key != RENEWED_AT}
+    checkpoint.set_damage(problem or "")
+    if checkpoint.metadata != before:
+        # Not updated_at: it tells when the bytes of this part came.
+        checkpoint.save(update_fields=["metadata"])
+
+
+def note_renewal(checkpoint: Artifact, part: Artifact) -> bool:
+    """Note that ``part`` of a folder has got other bytes: until all of its shards have come again,
+    the folder is a mixture of two saves. Returns whether this is the first of them. Call before
+    ``judge``."""
+    inside = part.file.removeprefix(f"{checkpoint.folder}/")
+    if RENEWED_AT in checkpoint.metadata or not folders.tells_of_others(inside):
+        return False
+    renewed_at = part.updated_at.isoformat()
+    checkpoint.metadata = {**checkpoint.metadata, RENEWED_AT: renewed_at}
+    checkpoint.save(update_fields=["metadata"])
+    return True
 
 
 def folder_problem(run: Run, folder: str) -> str | None:
     """Why the folder of uploaded files is incomplete; None if nothing is known against it."""
     parts = {part.file.removeprefix(f"{folder}/"): part for part in _parts(run, folder, Q())}
+    return _problem_in(run, folder, parts)
+
+
+def _problem_in(run: Run, folder: str, parts: dict[str, Part]) -> str | None:
     return _first(
         _problem_of(run, name, part, parts) for name, part in parts.items()
     ) or gap_problem(parts.keys(), folder=PurePosixPath(folder).name)
+
+
+def _earlier_save(run: Run, parts: dict[str, Part], renewed_at: datetime) -> str | None:
+    """Which shard is older than the others. Those that no index names are left from an earlier save
+    and are not read."""
+    indexes = [name for name in parts if names_others(name)]
+    named = {
+        str(PurePosixPath(index).parent / other)
+        for index in indexes
+        for other in parts[index].proof(run).named
+    }
+    shards = {*indexes, *named} or {name for name in parts if folders.tells_of_others(name)}
+    old = (name for name in sorted(shards) if parts[name].updated_at < renewed_at)
+    name = next(old, None)
+    return None if name is None else _("%(file)s is of an earlier save") % {"file": name}
 
 
 def _parts(run: Run, folder: str, condition: Q) -> list[Part]:

@@ -16,8 +16,10 @@ from artifacts.kinds import ArtifactType
 from artifacts.layouts import step_of
 from artifacts.models import Artifact, ArtifactQuerySet, InUse, PathTaken, damage_metadata
 from artifacts.paths import folders_of, renamed_path
+from artifacts.signals import checkpoint_renewed
 from artifacts.storing import checkpoint_name, create_artifact
 from artifacts.unreferenced_blobs import UnreferencedBlob
+from artifacts.upload_proofs import Examined
 from runs.models import Run
 
 
@@ -46,19 +48,20 @@ def check_path(run: Run, path: str) -> None:
 def record_upload(
     run: Run,
     stored: StoredFile,
+    examined: Examined,
     *,
     type: ArtifactType | None,
     step: int | None,
-    damage: str = "",
 ) -> tuple[Artifact, bool]:
     """Make ``stored`` the run's file at its path. Returns the artifact and whether the path is new.
 
-    ``damage``: why it is incomplete, if it is part of a checkpoint. The bytes of a checkpoint in
-    use never change: a single file is renamed (``last.ckpt`` → ``last@….ckpt``), as is a whole one
-    if a damaged one comes in its place; a folder raises InUse. Call in a transaction with the run's
-    row locked. Raises PathTaken, InUse.
+    ``examined``: what it tells, if it is part of a checkpoint. The bytes of a checkpoint in use
+    never change: a single file is renamed (``last.ckpt`` → ``last@….ckpt``), as is a whole one if a
+    damaged one comes in its place; a folder raises InUse. Call in a transaction with the run's row
+    locked. Raises PathTaken, InUse.
     """
     check_path(run, stored.file)
+    damage = examined.damage
     before = uploaded_files(run).filter(file=stored.file).select_for_update().first()
     if type is None:
         type = _recognized(run, stored.file) if before is None else ArtifactType(before.type)
@@ -69,23 +72,30 @@ def record_upload(
         if before.sha256 == stored.sha256:
             return before, False
         _rename(before)
+        checkpoint_renewed.send(Artifact, artifact=before, run=run)
         before = None
     if type == ArtifactType.CHECKPOINT and step is None:
-        step_in_path = step_of(stored.file)
-        step = run.step if step_in_path is None else step_in_path
+        steps = (examined.step, step_of(stored.file), run.step)
+        step = next(it for it in steps if it is not None)
     name = checkpoint_name(step) if type == ArtifactType.CHECKPOINT else stored.name
     if before is not None and before.type == type:
         before.name, before.step = name, step
-        if before.sha256 != stored.sha256:
-            before.metadata = {}  # it described the old bytes
+        is_other = before.sha256 != stored.sha256
+        is_renewed = is_other and not before.damage  # else it is mended
+        if is_other:  # it described the old bytes
+            before.metadata = {
+                key: it for key, it in before.metadata.items() if key == upload_proofs.RENEWED_AT
+            }
         before.set_damage(damage)
         before.replace_bytes(stored)
-        _judge_folder(run, before, is_new=False)
+        _judge_folder(run, before, is_new=False, is_renewed=is_renewed)
         return before, False
     if before is not None:  # the id's prefix is the type, so a new type needs a new artifact
         discard(Artifact.objects.filter(pk=before.pk))
     metadata = damage_metadata(damage)
     created = create_artifact(run, stored, type=type, name=name, step=step, metadata=metadata)
+    if created.folder:
+        _take_over_parts(run, created)
     _judge_folder(run, created, is_new=before is None)
     return created, before is None
 
@@ -94,29 +104,53 @@ def _is_whole_file(artifact: Artifact) -> bool:
     return artifact.is_checkpoint and not artifact.folder and not artifact.damage
 
 
-def _judge_folder(run: Run, file: Artifact, *, is_new: bool) -> None:
+def _judge_folder(run: Run, file: Artifact, *, is_new: bool, is_renewed: bool = False) -> None:
     """Find out whether the checkpoint folder that ``file`` is in, if any, is whole with it."""
-    if file.folder:
-        upload_proofs.judge(run, file)
+    checkpoint = file if file.folder else _checkpoint_around(run, file.file)
+    if checkpoint is None:
+        if is_renewed and file.is_checkpoint:
+            checkpoint_renewed.send(Artifact, artifact=file, run=run)
         return
-    folder, _layout = layouts.folder_of(file.file)
-    is_telling = not is_new or bool(file.damage)
-    for checkpoint in _checkpoints_of_folder(run, file.file):
-        if checkpoint.folder == folder:
-            upload_proofs.judge(run, checkpoint, because_of="" if is_telling else file.file)
+    if is_renewed and upload_proofs.note_renewal(checkpoint, file):
+        checkpoint_renewed.send(Artifact, artifact=checkpoint, run=run)
+    is_telling = checkpoint is file or not is_new or bool(file.damage)
+    upload_proofs.judge(run, checkpoint, because_of="" if is_telling else file.file)
 
 
 def _recognized(run: Run, path: str) -> ArtifactType:
     """One file represents the checkpoint of a folder: the first that can."""
-    if not layouts.is_checkpoint(path):
-        return ArtifactType.FILE
-    is_part = any(checkpoint.folder for checkpoint in _checkpoints_of_folder(run, path))
-    return ArtifactType.FILE if is_part else ArtifactType.CHECKPOINT
+    is_checkpoint = layouts.is_checkpoint(path) and _checkpoint_around(run, path) is None
+    return ArtifactType.CHECKPOINT if is_checkpoint else ArtifactType.FILE
+
+
+def _checkpoint_around(run: Run, path: str) -> Artifact | None:
+    """The checkpoint that is a folder around ``path``; the innermost one."""
+    for folder in reversed(folders_of(path)):
+        for checkpoint in uploaded_files(run).checkpoints().below(folder):
+            if checkpoint.folder == folder:
+                return checkpoint
+    return None
+
+
+def _take_over_parts(run: Run, checkpoint: Artifact) -> None:
+    """What was taken for checkpoints of their own is part of ``checkpoint``, whose folder has shown
+    itself to be one. Those in use stay as they are."""
+    inside = uploaded_files(run).checkpoints().below(checkpoint.folder).exclude(pk=checkpoint.pk)
+    for part in inside.select_for_update().order_by("id"):
+        if part.folder or part.is_in_use():
+            continue
+        stored = StoredFile(part.file, part.size_bytes, part.sha256, part.stored_as)
+        metadata = damage_metadata(part.damage)
+        Artifact.objects.filter(pk=part.pk).delete()
+        create_artifact(
+            run, stored, type=ArtifactType.FILE, name=stored.name, step=None, metadata=metadata
+        )
 
 
 def _checkpoints_of_folder(run: Run, path: str) -> ArtifactQuerySet:
     """The checkpoint of the folder that ``path`` is in; empty if that is no checkpoint folder."""
-    folder, _layout = layouts.folder_of(path)
+    checkpoint = _checkpoint_around(run, path)
+    folder = layouts.folder_of(path)[0] if checkpoint is None else checkpoint.folder
     if not folder:
         return Artifact.objects.none()
     return uploaded_files(run).checkpoints().below(folder)

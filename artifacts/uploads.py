@@ -194,12 +194,12 @@ def store(
         )
         for sha256 in announced or ():
             _check_sha256(sha256, stored.sha256)
-        damage = upload_proofs.damage_of(run, stored, type)
+        examined = upload_proofs.examine(run, stored, type)
         with transaction.atomic():
             locked = lock_run(run)
             _check_not_in_trash(locked)
             locked.change(reported_at=timezone.now())
-            artifact, is_new = record_upload(locked, stored, type=type, step=step, damage=damage)
+            artifact, is_new = record_upload(locked, stored, examined, type=type, step=step)
             if artifact.stored_as == stored_as:
                 blob.claim()
     except UploadExpired:

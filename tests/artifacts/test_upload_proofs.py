@@ -1,5 +1,6 @@
 """Uploaded checkpoints are proven whole before they count."""
 
+import base64
 import io
 
 import pytest
@@ -10,7 +11,7 @@ from django.utils import translation
 from artifacts import file_tree, upload_proofs, uploads
 from artifacts.checkpoints import InvalidSource, latest_sound_checkpoint, resume_run
 from artifacts.kinds import ArtifactType, TagValue
-from artifacts.models import DamagedCheckpoint
+from artifacts.models import DamagedCheckpoint, InUse
 from artifacts.s3_objects import BLOCK_BYTES
 from artifacts.storage import ArtifactS3Storage, open_in_parts
 from execution.executors.checkpoint_files import Damaged, fetch
@@ -19,7 +20,7 @@ from runs.status import RunStatus
 from tests.clients import ApiClient
 from tests.concurrency import in_parallel
 from tests.factories import RecipeFactory, RunFactory
-from tests.saved_files import content_of, dcp_metadata, index, safetensors, zipped
+from tests.saved_files import content_of, dcp_metadata, index, recorded, safetensors, zipped
 
 pytestmark = pytest.mark.django_db
 
@@ -317,3 +318,91 @@ def test_s3_missing_bytes_are_damage(s3, run):
     upload_proofs._cached_proof.cache_clear()
 
     assert "missing" in upload_proofs.folder_problem(run, "checkpoint-1")
+
+
+# --- one checkpoint of several files ---------------------------------------------------------
+
+
+def store_tree(run, files, *, reverse):
+    for path in sorted(files, reverse=reverse):
+        store(run, path)
+    return [(item.folder or item.file, item.step) for item in run.artifacts.checkpoints()]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["step-400/.metadata", "step-400/__0_0.distcp", "step-400/train_state.pt"],
+         ("step-400", 400)),
+        (["step_100/model.pt", "step_100/optimizer.pt"], ("step_100", 100)),
+        ([f"step_100/{name}" for name in (*SHARDED, "config.json", "optimizer.pt")],
+         ("step_100", 100)),
+        (["step_2/model.safetensors", "step_2/random_states_0.pkl"], ("step_2", 2)),
+        (["checkpoints/final/train_state.pt", "checkpoints/final/.metadata",
+          "checkpoints/final/__0_0.distcp"], ("checkpoints/final", 0)),
+        (["epoch=1-step=200/epoch=1-step=200.ckpt", "epoch=1-step=200/metadata.yaml"],
+         ("epoch=1-step=200/epoch=1-step=200.ckpt", 200)),
+        (["checkpoints/step_5.pt", "checkpoints/README.md"], ("checkpoints/step_5.pt", 5)),
+    ],
+)  # fmt: skip
+def test_files_of_one_save_are_one_checkpoint(run, files, expected, reverse):
+    assert store_tree(run, files, reverse=reverse) == [expected]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "tmp-checkpoint-100/model.safetensors",
+        "checkpoints/.tmp_step_5.pt",
+        "samples/step_500/0.png",
+        "step_500/metrics.json",
+    ],
+)
+def test_file_that_is_no_checkpoint(run, path):
+    assert store(run, path).type == ArtifactType.FILE
+
+
+def test_part_of_a_folder_that_is_in_use_cannot_be_replaced(run):
+    store_tree(run, ["final/.metadata", "final/train_state.pt"], reverse=False)
+    checkpoint = run.artifacts.checkpoints().get()
+    checkpoint.tag(TagValue.RELEASED, notes="", by=None)
+
+    with pytest.raises(InUse):
+        store(run, "final/train_state.pt", zipped(b"other"))
+
+
+def test_step_recorded_in_the_file_counts(run):
+    run.change(step=10**9)
+    last = base64.b64decode(recorded("lightning")["last.ckpt"]["base64"])
+
+    assert store(run, "last.ckpt", last).step == 4
+
+
+@pytest.mark.parametrize("order", [list(DCP), list(reversed(DCP))])
+def test_folder_of_two_saves_is_damaged_until_all_of_it_has_come(run, order):
+    store_all(run, "last", DCP)
+    later = {
+        ".metadata": dcp_metadata("__0_0.distcp", "__1_0.distcp") + b"later",
+        "__0_0.distcp": zipped(b"later 0"),
+        "__1_0.distcp": zipped(b"later 1"),
+    }
+
+    damages = []
+    for name in order:
+        store(run, f"last/{name}", later[name])
+        damages.append(run.artifacts.checkpoints().get().damage)
+
+    assert ["earlier save" in damage for damage in damages] == [True, True, False]
+    assert damages[-1] == ""
+    [line] = run.log_lines.all()
+    assert "last" in line.message
+
+
+def test_shard_that_no_index_names_is_left_from_an_earlier_save(run):
+    store_all(run, "last", {**DCP, "__2_0.distcp": zipped(b"2")})
+
+    for name, content in DCP.items():
+        store(run, f"last/{name}", content + b"later" if name == ".metadata" else content)
+
+    assert run.artifacts.checkpoints().get().damage == ""
