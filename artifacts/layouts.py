@@ -75,7 +75,7 @@ DEEPSPEED: Final = Layout(
 )
 MEGATRON: Final = Layout(
     "megatron",
-    re.compile(r"mp_rank_\d+(?:_\d+)*/(?:model_optim_rng|model_rng)\.pt|common\.pt|\.metadata"),
+    re.compile(r"mp_rank_00(?:_000)*/(?:model_optim_rng|model_rng)\.pt|\.metadata"),
     re.compile(r"iter_(?P<step>\d{7,19})", re.ASCII),
     pointer=("latest_checkpointed_iteration.txt", "{step}"),
 )
