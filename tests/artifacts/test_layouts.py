@@ -82,6 +82,7 @@ def test_other_file_is_not_a_checkpoint(path):
                 "step_1/_CHECKPOINT_METADATA": 1,
             },
         ),
+        ("orbax-killed", {"2/_CHECKPOINT_METADATA": 2}),
         ("composer", {"ep0-ba2-rank0.pt": 2, "ep0-ba4-rank0.pt": 4}),
         ("composer-sharded", {"ep0-ba2/.metadata": 2, "ep0-ba4/.metadata": 4}),
         ("megatron", {"iter_0000002/.metadata": 2, "iter_0000004/.metadata": 4}),
