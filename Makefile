@@ -95,12 +95,20 @@ $(VENV)-mlflow-%/.installed: requirements-mlflow-%.txt $(VENV)/.made
 	@$(@D)/bin/python $(PIP_INSTALL) $<
 	@touch $@
 
-$(VENV)-frameworks/.installed: $(wildcard tests/frameworks/requirements*.txt) $(VENV)/.made
+$(VENV)-frameworks/.installed: tests/frameworks/requirements.txt \
+  tests/frameworks/requirements-deepspeed.txt $(VENV)/.made
 	@echo "Installing the frameworks into $(@D) …"
 	@$(IN_VENV) -m venv --clear $(@D)
 	@$(@D)/bin/python $(PIP_INSTALL) tests/frameworks/requirements.txt
 	@DS_BUILD_OPS=0 $(@D)/bin/python $(PIP_INSTALL) tests/frameworks/requirements-deepspeed.txt || \
 	  echo "DeepSpeed cannot be installed here: its tests are skipped"
+	@touch $@
+
+# Frameworks that are only recorded (orbax, composer, megatron): tests/frameworks/record.py.
+$(VENV)-frameworks-%/.installed: tests/frameworks/requirements-%.txt $(VENV)/.made
+	@echo "Installing the framework into $(@D) …"
+	@$(IN_VENV) -m venv --clear $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) $<
 	@touch $@
 
 # Uses the system's npm if there is one, else the one installed by pip.

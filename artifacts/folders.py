@@ -3,6 +3,7 @@
 - Hugging Face: ``model-00001-of-00003.safetensors`` says how many there are. Its Trainer writes
   ``training_args.bin`` with the weights and ``trainer_state.json`` at the end.
 - DCP: ``.metadata`` (``__0.metadata`` if ranks save alone) is written after the shards.
+- Megatron: ``common.pt`` is written first, ``metadata.json`` last; without it, nothing is loaded.
 - DeepSpeed: the optimizer's states are numbered by rank, and each belongs to a model's states.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from artifacts.layouts import DCP_SHARD, HUGGING_FACE, TRAINER_STATE
+from artifacts.layouts import DCP_SHARD, HUGGING_FACE, MEGATRON, TRAINER_STATE, Layout
 
 _NUMBERED: Final = re.compile(
     r"(?P<before>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<after>\.(?:safetensors|bin|pt|pth))",
@@ -26,15 +27,21 @@ _OPTIMIZER: Final = re.compile(
     re.ASCII,
 )
 TRAINING_ARGUMENTS: Final = "training_args.bin"
+MEGATRON_COMMON: Final = "common.pt"
+MEGATRON_METADATA: Final = "metadata.json"
 # Hugging Face's Trainer writes this before it saves at SIGTERM, and deletes it afterwards.
 UNFINISHED_MARK: Final = "checkpoint-is-incomplete.txt"
+_TELLING: Final = {
+    *(TRAINING_ARGUMENTS, TRAINER_STATE, UNFINISHED_MARK),
+    *(MEGATRON_COMMON, MEGATRON_METADATA),
+}
 
 
 def tells_of_others(path: str) -> bool:
     """Whether the name of this file can show that another one is missing, or is such a one."""
     name = PurePosixPath(path).name
     return (
-        name in {TRAINING_ARGUMENTS, TRAINER_STATE, UNFINISHED_MARK}
+        name in _TELLING
         or name.endswith((".metadata", "_states.pt", ".index.json"))
         or DCP_SHARD.fullmatch(name) is not None
         or _NUMBERED.fullmatch(name) is not None
@@ -59,9 +66,17 @@ def _missing(names: set[str], folder: str) -> Iterator[str]:
     yield from _missing_ranks(names)
     if any(map(DCP_SHARD.fullmatch, names)) and not any(it.endswith(".metadata") for it in names):
         yield ".metadata"
-    is_of_trainer = HUGGING_FACE.folder is not None and HUGGING_FACE.folder.fullmatch(folder)
-    if is_of_trainer and TRAINING_ARGUMENTS in names and TRAINER_STATE not in names:
-        yield TRAINER_STATE
+    yield from _missing_last(names, folder, HUGGING_FACE, TRAINING_ARGUMENTS, TRAINER_STATE)
+    yield from _missing_last(names, folder, MEGATRON, MEGATRON_COMMON, MEGATRON_METADATA)
+
+
+def _missing_last(
+    names: set[str], folder: str, layout: Layout, early: str, last: str
+) -> Iterator[str]:
+    """The file that ends a folder of this layout, if one that is written before it is there."""
+    is_of_layout = layout.folder is not None and layout.folder.fullmatch(folder)
+    if is_of_layout and early in names and last not in names:
+        yield last
 
 
 def _missing_numbers(names: Iterable[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ file, or a folder with all of its files. Sources:
 - DeepSpeed: ``global_step200/``; ``latest`` next to it contains its name.
 - Megatron-LM: ``iter_0000200/``; ``latest_checkpointed_iteration.txt`` next to it.
 - PyTorch Distributed Checkpoint (DCP): a folder with ``.metadata`` and ``__0_0.distcp`` …
-- Orbax: ``200/`` with ``_CHECKPOINT_METADATA``.
+- Orbax: ``200/`` with ``_CHECKPOINT_METADATA``; ``200.orbax-checkpoint-tmp/`` while it is written.
 - Composer: ``ep1-ba200-rank0.pt``.
 - Others: a file of weights, or a folder with some.
 """
@@ -75,7 +75,7 @@ DEEPSPEED: Final = Layout(
 )
 MEGATRON: Final = Layout(
     "megatron",
-    re.compile(r"mp_rank_\d+(?:_\d+)*/(?:model_optim_rng|model_rng)\.pt|common\.pt|\.metadata"),
+    re.compile(r"mp_rank_00(?:_000)*/(?:model_optim_rng|model_rng)\.pt|\.metadata"),
     re.compile(r"iter_(?P<step>\d{7,19})", re.ASCII),
     pointer=("latest_checkpointed_iteration.txt", "{step}"),
 )
@@ -134,8 +134,9 @@ _OF_MODEL: Final = re.compile(
 # What grows beside a checkpoint that is not in a folder of its own.
 _GROWING: Final = re.compile(r".*\.(?:jsonl|log|csv|out|err|md)|.*tfevents.*", re.IGNORECASE)
 # Still being written.
+_BEING_SAVED: Final = "orbax-checkpoint-tmp"
 _TEMPORARY: Final = re.compile(
-    r"\..*|tmp[-_].*|.*\.(tmp|part|partial|incomplete)|.*\.tmp.*|.*orbax-checkpoint-tmp.*|.*~",
+    rf"\..*|tmp[-_].*|.*\.(tmp|part|partial|incomplete)|.*\.tmp.*|.*{_BEING_SAVED}.*|.*~",
     re.IGNORECASE,
 )
 _STEP: Final = re.compile(
@@ -154,6 +155,8 @@ def is_temporary(name: str) -> bool:
 def is_checkpoint(path: str) -> bool:
     """Whether the uploaded file ``path`` is a checkpoint, or represents that of its folder."""
     folder, layout = folder_of(path)
+    if _BEING_SAVED in folder:
+        return False
     if layout is not None:
         inside = path.removeprefix(f"{folder}/")
         is_main = layout.main.fullmatch(inside) is not None

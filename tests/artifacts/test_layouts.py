@@ -88,6 +88,19 @@ def test_other_file_is_not_a_checkpoint(path):
                 "global_step4/mp_rank_00_model_states.pt": 4,
             },
         ),
+        ("orbax", {"2/_CHECKPOINT_METADATA": 2, "4/_CHECKPOINT_METADATA": 4}),
+        (
+            "orbax-alone",  # the step is not in every name
+            {
+                "final/_CHECKPOINT_METADATA": None,
+                "named/state_000001/_CHECKPOINT_METADATA": None,
+                "step_1/_CHECKPOINT_METADATA": 1,
+            },
+        ),
+        ("orbax-killed", {"2/_CHECKPOINT_METADATA": 2}),
+        ("composer", {"ep0-ba2-rank0.pt": 2, "ep0-ba4-rank0.pt": 4}),
+        ("composer-sharded", {"ep0-ba2/.metadata": 2, "ep0-ba4/.metadata": 4}),
+        ("megatron", {"iter_0000002/.metadata": 2, "iter_0000004/.metadata": 4}),
     ],
 )
 def test_folder_of_a_framework_uploaded_file_by_file(name, expected):
@@ -135,8 +148,11 @@ def test_innermost_checkpoint_folder():
             ["checkpoint-9/latest", "checkpoint-9/trainer_state.json"],
             "checkpoint-9",
         ),
-        ("iter_0000300/mp_rank_00/model_optim_rng.pt", ["iter_0000300/x/y.pt"], "iter_0000300"),
-        ("out/60/_CHECKPOINT_METADATA", [], "out/60"),
+        (
+            "iter_0000300/mp_rank_00_000/model_optim_rng.pt",
+            ["iter_0000300/mp_rank_01_000/model_optim_rng.pt", "iter_0000300/x/y.pt"],
+            "iter_0000300",
+        ),
     ],
 )  # fmt: skip
 def test_folder_is_represented_by_its_main_file(main, parts, folder):

@@ -2,11 +2,15 @@
 tests.frameworks.record``, in TrainHub's environment, after ``make .venv-frameworks/.installed``.
 
 - ``recorded/layouts.json``: the files that a training of four steps leaves in its checkpoint
-  folder: their sizes, and the content of those that recognition reads.
+  folder: their sizes, and the content of those that recognition reads. Of some frameworks also what
+  a training leaves that is killed while it saves.
 - ``tests/execution/executors/data/*.txt``: what launchers print when a rank is killed or fails, and
   a progress bar.
 
-Paths of this machine and its name are replaced.
+Orbax, Composer and Megatron are recorded from environments of their own (``make
+.venv-frameworks-orbax/.installed``). Names as arguments (``layouts``, ``orbax``, ``tqdm``) record
+these alone; what is not installed stays as it was. Paths of this machine and its name are replaced
+in outputs.
 """
 
 from __future__ import annotations
@@ -26,13 +30,25 @@ from typing import Any
 
 import psutil
 
-from tests.frameworks.recipes import COMMON, ENVIRONMENT, FRAMEWORKS, ROOT, Framework, python
+from tests.frameworks.recipes import (
+    COMMON,
+    ENVIRONMENT,
+    FRAMEWORKS,
+    ROOT,
+    Framework,
+    python,
+    script,
+)
 
 LAYOUTS = Path(__file__).parent / "recorded" / "layouts.json"
 OUTPUT_FOLDER = ROOT / "tests" / "execution" / "executors" / "data"
 SHORT = {"max_steps": 4, "save_steps": 2}
 # Files whose content tells: what is in them, or whether they are complete.
-TELLING = re.compile(r"trainer_state\.json|\.metadata|latest|.+\.ckpt|.+\.index\.json")
+TELLING = re.compile(
+    r"trainer_state\.json|\.metadata|metadata\.json|latest|latest_checkpointed_iteration\.txt"
+    r"|_CHECKPOINT_METADATA|.+\.ckpt|.+\.index\.json"
+)
+CUT_BYTES = 4096  # of a file whose writing is cut off, all of which are recorded
 TIMEOUT_SECONDS = 180
 
 OTHERS = [
@@ -49,6 +65,59 @@ ONE_PROCESS = Framework(
         str(Path(__file__).parent / "trainings" / "accelerated.py"),
     ],
 )
+
+
+def apart(name: str, *command: str) -> Framework:
+    """From an environment of its own: the name begins with that of its requirements."""
+    environment = ROOT / f".venv-frameworks-{name.partition('-')[0]}" / "bin"
+    return Framework(
+        name,
+        [str(environment / command[0]), *command[1:]],
+        needs=environment / command[0],
+    )
+
+
+ORBAX, COMPOSER, MEGATRON = map(script, ("orbax_flax", "composer_fit", "megatron_core"))
+TORCHRUN = ("torchrun", "--standalone", "--nproc-per-node", "2")
+APART = [
+    apart("orbax", "python", *ORBAX, "train"),
+    apart("orbax-alone", "python", *ORBAX, "alone"),
+    apart("composer", "python", *COMPOSER),
+    apart("composer-sharded", "composer", "-n", "2", *COMPOSER, "sharded"),
+    apart("megatron", *TORCHRUN, *MEGATRON),
+]
+SAVES = script("killed_while_saving")
+# Each is killed in its second save.
+KILLED = [
+    apart(
+        "orbax-killed",
+        "python",
+        *SAVES,
+        "/4.orbax-checkpoint-tmp/state",
+        "os.rename",
+        *ORBAX,
+        "train",
+    ),
+    apart("composer-killed", "python", *SAVES, "/ep0-ba4-rank0.pt", str(CUT_BYTES), *COMPOSER),
+    apart(
+        "composer-sharded-killed",
+        *("composer", "-n", "2", *SAVES, "/ep0-ba4/.metadata", "os.rename", *COMPOSER, "sharded"),
+    ),
+    apart(
+        "megatron-killed",
+        *(*TORCHRUN, *SAVES, "/iter_0000004/.metadata", "os.rename", *MEGATRON),
+    ),
+    apart(
+        "megatron-killed-last",
+        *(*TORCHRUN, *SAVES, "/iter_0000004/metadata.json", "open", *MEGATRON),
+    ),
+]
+TREES = [
+    *(item for item in FRAMEWORKS if item.name not in {"shell", "mpirun"}),
+    *OTHERS,
+    *APART,
+    *KILLED,
+]
 BY_NAME = {item.name: item for item in [*FRAMEWORKS, *OTHERS, ONE_PROCESS]}
 
 
@@ -85,7 +154,7 @@ def tree(framework: Framework) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         code = start(framework, folder, **SHORT).wait(timeout=TIMEOUT_SECONDS)
-        assert code == 0, (folder / "stderr").read_text()
+        assert (code != 0) == (framework in KILLED), (folder / "stderr").read_text()
         root = folder / "checkpoints"
         paths = [path for path in sorted(root.rglob("*")) if path.is_symlink() or path.is_file()]
         return {str(path.relative_to(root)): entry(path) for path in paths}
@@ -95,7 +164,8 @@ def entry(path: Path) -> dict[str, Any]:
     if path.is_symlink():
         return {"link": os.readlink(path)}
     content = path.read_bytes()
-    if not TELLING.fullmatch(path.name):
+    is_cut_off = path.suffix == ".pt" and len(content) == CUT_BYTES
+    if not is_cut_off and not TELLING.fullmatch(path.name):
         return {"size": len(content)}
     try:
         return {"text": content.decode()}
@@ -103,13 +173,14 @@ def entry(path: Path) -> dict[str, Any]:
         return {"base64": base64.b64encode(content).decode()}
 
 
-def record_layouts() -> None:
-    recorded = {}
-    for item in [*FRAMEWORKS, *OTHERS]:
-        if item.is_here and item.name not in {"shell", "mpirun"}:
+def record_layouts(names: list[str]) -> None:
+    """All that are installed, or these."""
+    for item in TREES:
+        if item.is_here and (not names or item.name in names):
             print("layout of", item.name)
-            recorded[item.name] = tree(item)
-    LAYOUTS.write_text(json.dumps(recorded, indent=1) + "\n")
+            recorded = json.loads(LAYOUTS.read_text()) | {item.name: tree(item)}
+            trees = {it.name: recorded[it.name] for it in TREES if it.name in recorded}
+            LAYOUTS.write_text(json.dumps(trees, indent=1) + "\n")
 
 
 # --- outputs ---------------------------------------------------------------------------------
@@ -185,8 +256,9 @@ def anonymous(content: bytes, folder: str) -> bytes:
 
 
 def main(names: list[str]) -> None:
-    if not names or "layouts" in names:
-        record_layouts()
+    trees = [item.name for item in TREES if item.name in names]
+    if trees or not names or "layouts" in names:
+        record_layouts(trees)
     for name in names or OUTPUTS:
         if name in OUTPUTS:
             record_output(name)

@@ -87,11 +87,6 @@ def only(folder):
             ["step-400/.metadata", "step-400/__0_0.distcp", "step-400/__1_0.distcp"],
             {"step-400": ("dcp", 400)},
         ),
-        (["ep1-ba50-rank0.pt"], {"ep1-ba50-rank0.pt": ("file", 50)}),
-        (
-            ["60/_CHECKPOINT_METADATA", "60/default/manifest.ocdbt", "60/default/d/abc"],
-            {"60": ("orbax", 60)},
-        ),
         (
             ["state/random_states_0.pkl", "state/model.safetensors", "state/optimizer.bin"],
             {"state": ("accelerate", None)},
@@ -159,6 +154,27 @@ DEFAULT_FOLDER = "lightning_logs/version_0"
             ["latest", "zero_to_fp32.py", "zero_to_torch.py"],
         ),
         ("sharded-model", {"final": ("model", None)}, []),
+        ("orbax", {"2": ("orbax", 2), "4": ("orbax", 4)}, ["metadata/_ROOT_METADATA"]),
+        (
+            "orbax-alone",
+            {
+                "final": ("orbax", None),
+                "named/state_000001": ("orbax", None),
+                "step_1": ("orbax", 1),
+            },
+            [],
+        ),
+        (
+            "composer",  # latest-rank0.pt is a link
+            {"ep0-ba2-rank0.pt": ("file", 2), "ep0-ba4-rank0.pt": ("file", 4)},
+            [],
+        ),
+        ("composer-sharded", {"ep0-ba2": ("dcp", 2), "ep0-ba4": ("dcp", 4)}, []),
+        (
+            "megatron",
+            {"iter_0000002": ("megatron", 2), "iter_0000004": ("megatron", 4)},
+            ["latest_checkpointed_iteration.txt"],
+        ),
     ],
 )
 def test_what_the_frameworks_themselves_have_written(tmp_path, name, expected, kept):
@@ -189,6 +205,41 @@ def test_recorded_checkpoint_without_one_of_its_files_is_incomplete(
     checkpoints = {item.saved_as: item.problem(ENDED) for item in scan(tmp_path).checkpoints}
 
     assert problem in checkpoints[missing.partition("/")[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("orbax-killed", {"2": None}),  # what it was writing has a temporary name
+        ("composer-killed", {"ep0-ba2-rank0.pt": None, "ep0-ba4-rank0.pt": "ZIP"}),
+        (
+            "composer-sharded-killed",
+            {"ep0-ba2": None, "ep0-ba4": ".metadata is missing"},
+        ),
+        (
+            "megatron-killed",
+            {"iter_0000002": None, "iter_0000004": "metadata is missing"},
+        ),
+        (
+            "megatron-killed-last",
+            {"iter_0000002": None, "iter_0000004": "metadata.json is missing"},
+        ),
+    ],
+)
+def test_what_a_training_leaves_that_is_killed_while_it_saves(tmp_path, name, expected):
+    write_recorded(tmp_path, name)
+
+    problems = {item.saved_as: item.problem(ENDED) for item in scan(tmp_path).checkpoints}
+
+    assert problems.keys() == expected.keys()
+    for path, problem in expected.items():
+        assert problems[path] is None if problem is None else problem in problems[path]
+
+
+def test_megatron_checkpoint_of_which_only_the_first_file_is_written_is_incomplete(tmp_path):
+    write(tmp_path / "iter_0000300" / "common.pt")
+
+    assert "metadata.json is missing" in only(tmp_path).problem(ENDED)
 
 
 def test_checkpoint_that_says_it_is_incomplete_is(tmp_path):
