@@ -26,10 +26,8 @@ def report_progress(run: Run, *, step: int, total_steps: int | None) -> None:
 
 
 def set_back(run: Run, *, step: int) -> None:
-    """Set the run to the earlier ``step`` that its next attempt starts from. What is reported again
-    of the steps up to there is ignored: see metrics/point_queries.py."""
+    """Set the run to the earlier ``step`` that its next attempt starts from."""
     _set(run, step, run.total_steps)
-    run.change(rewound_to=step or None)
 
 
 def _set(run: Run, step: int, total_steps: int | None) -> None:
