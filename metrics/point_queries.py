@@ -23,8 +23,12 @@ FAR: Final = f"""
         THEN {FAR_TOTALS} * least(total_steps, {MAX_BIGINT // FAR_TOTALS}) ELSE {FAR_STEP}
     END
 """
-# Without a known number of steps, another axis is at least so many times as long.
-AXIS_RATIO: Final = 1000
+# Without a known number of steps, another axis is at least so many times as long as the run's.
+AXIS_RATIO: Final = 10
+# With a known one, a far axis that is the only one is the run's if it is not so many times as long:
+# a training may be planned in epochs.
+ALONE_RATIO: Final = 1000
+FEW_POINTS: Final = 3  # of the near axis, from which on it is the run's
 
 # Columns that tell points, and the steps of series, apart.
 POINT: Final = ("series_id", "step", "timestamp_ms", "value")
@@ -326,27 +330,59 @@ def _record(
 SET_FAR_STEP: Final = Statement(
     f"""
 WITH run AS MATERIALIZED (
-    SELECT id, step, start_step, total_steps, {FAR} AS far
+    SELECT id, step, start_step, coalesce(total_steps, 0) AS total, {FAR} AS far
     FROM runs_run
     WHERE id = %(run_id)s
     FOR NO KEY UPDATE
+), series AS MATERIALIZED (
+    SELECT series.id, last_step, count, last_step > run.far AS is_far
+    FROM run JOIN metrics_metricseries AS series ON series.run_id = run.id
+    WHERE NOT starts_with(key, 'system/')
 ), axes AS (
     SELECT
         max(last_step) AS reached,
-        max(last_step) FILTER (WHERE last_step <= run.far) AS near,
-        sum(count) FILTER (WHERE last_step <= run.far) AS near_points,
-        min(last_step) FILTER (WHERE last_step > run.far) AS nearest_far,
-        sum(count) FILTER (WHERE last_step > run.far) AS far_points
-    FROM run JOIN metrics_metricseries AS series ON series.run_id = run.id
-    WHERE NOT starts_with(key, 'system/')
+        -- Metrics without steps are at 0.
+        max(last_step) FILTER (WHERE last_step > 0 AND NOT is_far) AS near,
+        sum(count) FILTER (WHERE last_step > 0 AND NOT is_far) AS near_points,
+        min(last_step) FILTER (WHERE is_far) AS nearest_far,
+        sum(count) FILTER (WHERE is_far) AS far_points
+    FROM series
+), judged AS (
+    SELECT
+        CASE
+            -- All that is known is far.
+            WHEN near IS NULL THEN
+                run.total > 0 AND nearest_far > {FAR_STEP}
+                AND nearest_far / {ALONE_RATIO} >= run.total
+            ELSE (run.total > 0 OR nearest_far / {AXIS_RATIO} >= near) AND (
+                near_points >= far_points
+                OR (run.total > 0 OR near_points >= {FEW_POINTS}) AND NOT EXISTS (
+                    -- It was near once: the training is long, or longer than planned.
+                    SELECT
+                    FROM series JOIN metrics_metricpoint AS point ON point.series_id = series.id
+                    WHERE is_far AND point.step BETWEEN 1 AND run.far
+                )
+            )
+        END AS is_other_axis
+    FROM run, axes
 ), progressed AS (
     SELECT CASE
-        WHEN near_points >= far_points
-            AND (run.total_steps > 0 OR nearest_far / {AXIS_RATIO} >= near)
-        THEN greatest(near, run.start_step, CASE WHEN run.step <= run.far THEN run.step END)
+        WHEN is_other_axis THEN greatest(
+            near,
+            run.start_step,
+            -- A checkpoint may have told the run's step, or, while it was near, the other axis.
+            CASE
+                WHEN run.step <= run.far AND NOT EXISTS (
+                    SELECT
+                    FROM series JOIN metrics_metricpoint AS point ON point.series_id = series.id
+                    WHERE is_far AND point.step = run.step
+                )
+                THEN run.step
+            END
+        )
         ELSE greatest(run.step, reached)
     END AS step
-    FROM run, axes
+    FROM run, axes, judged
 )
 UPDATE runs_run AS target
 SET
@@ -365,8 +401,8 @@ WHERE target.id = run.id AND progressed.step <> run.step
 
 
 def set_far_step(run_id: str) -> None:
-    """Set the step of a run of whose metrics some are at a far step: if the others have at least as
-    many points, the far ones have another axis, such as tokens, and do not count."""
+    """Set the step of a run of whose metrics some are at a far step: once others are at a near one,
+    with a few points, the far ones have another axis, such as tokens, and do not count."""
     SET_FAR_STEP.run(run_id=run_id)
 
 

@@ -9,7 +9,7 @@ from runs.models import Run
 # No training has so many steps, unless all that it reports says so: a metric may have an axis of
 # its own, such as tokens.
 FAR_STEP: Final = 10_000_000
-FAR_TOTALS: Final = 10  # the same, in multiples of the planned steps, if these are known
+FAR_TOTALS: Final = 2  # the same, in multiples of the planned steps, if these are known
 
 
 def far_step(total_steps: int | None) -> int:

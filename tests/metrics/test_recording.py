@@ -156,10 +156,10 @@ def steps_reached(run, *batches):
 
 
 LOSSES = [point(step, 1.0) for step in range(1, 401)]
+MANY_BY_TOKENS = [point(10**9 + n, 1.0, key="loss_by_tokens") for n in range(11)]
 BY_TOKENS = point(10**9, 1.0, key="loss_by_tokens")
 
 
-@pytest.mark.parametrize("total", [None, 1000])
 @pytest.mark.parametrize(
     ("batches", "expected"),
     [
@@ -167,16 +167,63 @@ BY_TOKENS = point(10**9, 1.0, key="loss_by_tokens")
         ([[*LOSSES, BY_TOKENS]], [400]),
         ([[BY_TOKENS], LOSSES], [10**9, 400]),
         ([[BY_TOKENS], [point(1, 1.0)], [point(2, 1.0)]], [10**9, 1, 2]),
+        ([LOSSES[:5], MANY_BY_TOKENS], [5, 5]),
+        ([MANY_BY_TOKENS, *([it] for it in LOSSES[:4])], [10**9 + 10] * 3 + [3, 4]),
     ],
-    ids=["after", "at once", "before", "before a step"],
+    ids=[
+        "after",
+        "at once",
+        "before",
+        "before a step",
+        "with more points",
+        "with more points before",
+    ],
 )
-def test_metric_with_an_axis_of_tokens_does_not_advance_the_run(total, batches, expected):
-    run = RunFactory(recipe=None, total_steps=total)
+def test_metric_with_an_axis_of_tokens_does_not_advance_the_run(batches, expected):
+    run = RunFactory(recipe=None, total_steps=None)
 
     assert steps_reached(run, *batches) == expected
-    assert Run.objects.get(pk=run.pk).progress == (
-        0.4 if total and 400 in expected else run.progress
-    )
+
+
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ([LOSSES, [BY_TOKENS]], [400, 400]),
+        ([[BY_TOKENS], LOSSES], [0, 400]),
+        ([[point(50, 1.0)], MANY_BY_TOKENS], [50, 50]),
+        ([[point(50, 1.0)], [point(9000, 1.0, key="by_tokens")]], [50, 50]),
+    ],
+    ids=["after", "before", "with more points", "near"],
+)
+def test_axis_of_tokens_does_not_advance_a_run_of_known_length(batches, expected):
+    run = RunFactory(recipe=None, total_steps=1000)
+
+    assert steps_reached(run, *batches) == expected
+    assert Run.objects.get(pk=run.pk).progress == expected[-1] / 1000
+
+
+def test_training_that_is_longer_than_planned_goes_on():
+    run = RunFactory(recipe=None, total_steps=3)
+    epochs = [point(1, 1.0, key="at_start")]
+
+    assert steps_reached(run, epochs, *([it] for it in LOSSES[:50]))[-1] == 50
+
+
+def test_training_beyond_the_step_that_is_far_goes_on():
+    """As of reinforcement learning, which counts frames; some metrics end early."""
+    run = RunFactory(recipe=None, total_steps=None)
+    early = [point(step, 1.0, key="warmup") for step in range(1, 10)]
+    frames = [[point(1_000_000 * n, 1.0)] for n in range(1, 16)]
+
+    assert steps_reached(run, early, *frames)[-1] == 15_000_000
+
+
+@pytest.mark.parametrize(("total", "per_step"), [(None, 3_000_000), (100, 50)])
+def test_other_axis_that_was_near_at_first_does_not_keep_the_run_there(total, per_step):
+    run = RunFactory(recipe=None, total_steps=total)
+    both = [[point(n, 1.0), point(per_step * n, 1.0, key="by_tokens")] for n in range(1, 6)]
+
+    assert steps_reached(run, *both)[-1] == 5
 
 
 def test_far_step_that_most_points_have_is_the_runs():
@@ -234,7 +281,7 @@ def test_gpu_utilization_is_shown_on_the_run_itself():
 
 
 def test_query_count_does_not_depend_on_the_batch_size(django_assert_num_queries):
-    run = RunFactory()
+    run = RunFactory(total_steps=1000)
     recording.record_metrics(run, [point(0, 1.0, key=key) for key in "abc"])
 
     # one statement stores the batch, one refreshes the run
