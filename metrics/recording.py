@@ -164,6 +164,12 @@ def delete_points(run: Run, points: Points) -> int:
     return deleted
 
 
+def forget_replayed(run: Run, keys: list[str], step: int) -> None:
+    """The attempt reports these metrics again from ``step`` on, also at steps that earlier attempts
+    had reached: what is stored of these counts as theirs."""
+    point_queries.forget_replayed(run.pk, keys, step)
+
+
 def _refresh_latest(run: Run) -> None:
     latest = {
         series.key: json_number(series.last_value)
