@@ -28,6 +28,7 @@ AXIS_RATIO: Final = 10
 # With a known one, a far axis that is the only one is the run's if it is not so many times as long:
 # a training may be planned in epochs.
 ALONE_RATIO: Final = 1000
+TRUST: Final = 10  # in a known number: a point of the near axis counts as so many far ones
 FEW_POINTS: Final = 3  # of the near axis, from which on it is the run's
 
 # Columns that tell points, and the steps of series, apart.
@@ -355,7 +356,7 @@ WITH run AS MATERIALIZED (
                 run.total > 0 AND nearest_far > {FAR_STEP}
                 AND nearest_far / {ALONE_RATIO} >= run.total
             ELSE (run.total > 0 OR nearest_far / {AXIS_RATIO} >= near) AND (
-                near_points >= far_points
+                near_points * CASE WHEN run.total > 0 THEN {TRUST} ELSE 1 END >= far_points
                 OR (run.total > 0 OR near_points >= {FEW_POINTS}) AND NOT EXISTS (
                     -- It was near once: the training is long, or longer than planned.
                     SELECT

@@ -202,6 +202,13 @@ def test_axis_of_tokens_does_not_advance_a_run_of_known_length(batches, expected
     assert Run.objects.get(pk=run.pk).progress == expected[-1] / 1000
 
 
+def test_axis_of_tokens_that_is_reported_more_often_does_not_advance_a_run_of_known_length():
+    run = RunFactory(recipe=None, total_steps=100)
+    tokens = [point(9 * step, 1.0, key="by_tokens") for step in range(1, 101)]
+
+    assert steps_reached(run, [point(step, 1.0) for step in range(10, 101, 10)], tokens)[-1] == 100
+
+
 def test_training_that_is_longer_than_planned_goes_on():
     run = RunFactory(recipe=None, total_steps=3)
     epochs = [point(1, 1.0, key="at_start")]
