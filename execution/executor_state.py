@@ -32,6 +32,16 @@ class UnstoredNote(TypedDict):
     retry_at: float  # Unix seconds
 
 
+class EventSeriesNote(TypedDict):
+    """A metric of TensorBoard's event files; see execution/executors/event_keys.py."""
+
+    folder: str  # that it is read from
+    count: int  # of the series' points, when the last ones were read
+    # Once somebody else reports it: the steps that were read until then, as ranges [first, last,
+    # distance]; those that metrics.jsonl reports again are not taken.
+    steps: NotRequired[list[list[int]]]
+
+
 class AttemptNotes(TypedDict, total=False):
     """How far the files of a process's attempt have been ingested."""
 
@@ -49,6 +59,7 @@ class AttemptNotes(TypedDict, total=False):
     # metrics begin with; and whether the files that were there at the end have been found.
     event_files: dict[str, tuple[int, str]]
     event_files_at_end: bool
+    event_series: dict[str, EventSeriesNote]  # by key
     others: bool  # whether the files next to the checkpoints have been stored
     unstored: UnstoredNote
     declared: dict[str, int | None]  # path of a checkpoint declared in metrics.jsonl → step
@@ -67,8 +78,5 @@ class ExecutorState(TypedDict, total=False):
     advanced_at: float
     start_effort: float
     ended: EndNote
-    # The process executor: the metrics that were read from TensorBoard event files; false once
-    # metrics.jsonl reports them too. See execution/executors/event_files.py.
-    event_keys: dict[str, bool]
     # The process executor: notes of each attempt by its number, as text because JSON keys are text.
     read: dict[str, AttemptNotes]

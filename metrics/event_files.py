@@ -104,13 +104,17 @@ def read_records(path: Path, offset: int) -> Records:
 
 @dataclass
 class EventLog(GrowingPoints):
-    """What event files hold, in the order of its records."""
+    """What the event files of one folder hold, in the order of their names and records: a writer
+    that starts again at a step replaces what all of them have from there on."""
 
     params: dict[str, Any] = field(default_factory=dict)
     # Unix seconds of the first and last event that has a valid time; None if there is none.
     first_at: float | None = None
     last_at: float | None = None
     damaged: int = 0  # records that cannot be read
+    # What was reported again, and the first step from which on a writer has started again.
+    replaced: GrowingPoints = field(default_factory=GrowingPoints)
+    purged_from: int | None = None
 
     def take(self, record: bytes, *, prefix: str = "", now_ms: int) -> None:
         """Add the content of ``record``, its data and checksum. ``prefix``: put before the tags.
@@ -153,7 +157,15 @@ class EventLog(GrowingPoints):
     def _purge(self, step: int) -> None:
         """Forget the points from ``step`` on: a writer that starts again there reports them again
         (``purge_step``)."""
-        self.keep([number for number, at in enumerate(self.steps) if at < step])
+        self.purged_from = step if self.purged_from is None else min(self.purged_from, step)
+        kept = []
+        for number, at in enumerate(self.steps):
+            if at < step:
+                kept.append(number)
+            else:
+                place = (self.keys[number], at, self.timestamps_ms[number], self.values[number])
+                self.replaced.append(*place)
+        self.keep(kept)
 
 
 def _scalar(tensor: Any) -> float | None:

@@ -30,6 +30,9 @@ class MetricSeries(models.Model):
     bucket_shift = models.SmallIntegerField(null=True)
     bucketed_below = models.BigIntegerField(null=True)
     bucketed_count = models.BigIntegerField(default=0, db_default=0)
+    # Its last step when the run's current attempt began: up to there, earlier attempts may have
+    # reported the same steps. None if they left no points.
+    rewound_to = models.BigIntegerField(null=True, editable=False)
 
     class Meta:
         verbose_name = _("metric")
@@ -63,6 +66,27 @@ class MetricPoint(models.Model):
     class Meta:
         verbose_name = _("metric point")
         verbose_name_plural = _("metric points")
+
+    def __str__(self) -> str:
+        return f"{self.series_id} {self.step}: {self.value}"
+
+
+class ReplayedPoint(models.Model):
+    """A point that the run's current attempt has reported at a step up to its series'
+    ``rewound_to``, and which is stored, or was ignored because it repeats an earlier attempt's.
+    """
+
+    pk = models.CompositePrimaryKey("series_id", "step", "timestamp_ms", "value")
+    series = models.ForeignKey(
+        MetricSeries, models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    step = models.BigIntegerField()
+    timestamp_ms = models.BigIntegerField()
+    value = models.FloatField()
+
+    class Meta:
+        verbose_name = _("replayed point")
+        verbose_name_plural = _("replayed points")
 
     def __str__(self) -> str:
         return f"{self.series_id} {self.step}: {self.value}"

@@ -23,8 +23,17 @@ FAR: Final = f"""
         THEN {FAR_TOTALS} * least(total_steps, {MAX_BIGINT // FAR_TOTALS}) ELSE {FAR_STEP}
     END
 """
-# Without a known number of steps, another axis is at least so many times as long.
-AXIS_RATIO: Final = 1000
+# Without a known number of steps, another axis is at least so many times as long as the run's.
+AXIS_RATIO: Final = 10
+# With a known one, a far axis that is the only one is the run's if it is not so many times as long:
+# a training may be planned in epochs.
+ALONE_RATIO: Final = 1000
+TRUST: Final = 10  # in a known number: a point of the near axis counts as so many far ones
+FEW_POINTS: Final = 3  # of the near axis, from which on it is the run's
+
+# Columns that tell points, and the steps of series, apart.
+POINT: Final = ("series_id", "step", "timestamp_ms", "value")
+STEP: Final = ("series_id", "step")
 
 # --- inserting -------------------------------------------------------------------------------
 
@@ -34,7 +43,7 @@ AXIS_RATIO: Final = 1000
 LOCKED_BATCH: Final = f"""
     run AS MATERIALIZED (
         -- First: every writer locks the run before anything else.
-        SELECT id, coalesce(rewound_to, {MIN_BIGINT}) AS rewound_to, {FAR} AS far
+        SELECT id, {FAR} AS far
         FROM runs_run
         WHERE
             id = %(run_id)s AND deleted_at IS NULL
@@ -49,7 +58,8 @@ LOCKED_BATCH: Final = f"""
             unnest(%(keys)s::text[]) WITH ORDINALITY AS names (key, number),
             LATERAL (
                 SELECT
-                    id, bucket_shift, bucketed_below, last_step, last_timestamp_ms, last_value
+                    id, bucket_shift, bucketed_below, rewound_to,
+                    last_step, last_timestamp_ms, last_value
                 FROM metrics_metricseries
                 WHERE run_id = run.id AND key = names.key
                 FOR NO KEY UPDATE
@@ -63,22 +73,25 @@ LOCKED_BATCH: Final = f"""
             array_agg(coalesce(bucketed_below, {MIN_BIGINT}) ORDER BY number) AS belows,
             max(bucketed_below) AS below,
             array_agg(coalesce(last_step, {MIN_BIGINT}) ORDER BY number) AS steps,
-            array_agg(coalesce(last_timestamp_ms, {MIN_BIGINT}) ORDER BY number) AS times,
+            array_agg(
+                CASE
+                    -- An earlier attempt's last step, which this one may report again.
+                    WHEN last_step = rewound_to THEN {MAX_BIGINT}
+                    ELSE coalesce(last_timestamp_ms, {MIN_BIGINT})
+                END
+                ORDER BY number
+            ) AS times,
             array_agg(coalesce(last_value, '-Infinity') ORDER BY number) AS values
         FROM named
     ), batch AS MATERIALIZED (
         SELECT
-            ids[point.number] AS series_id, point.step, point.timestamp_ms, point.value,
+            point.number, ids[point.number] AS series_id,
+            point.step, point.timestamp_ms, point.value,
             (point.step, point.timestamp_ms, point.value)
                 > (steps[point.number], times[point.number], values[point.number])
                 -- After a rewind, buckets may extend beyond the remaining points.
-                AND point.step >= belows[point.number]
-                AND point.step > run.rewound_to AS is_newest,
-            -- An earlier attempt may have reported the step. Not 0, which clients report for
-            -- metrics without steps.
-            point.step <= run.rewound_to AND point.step > 0 AS may_be_known
+                AND point.step >= belows[point.number] AS is_newest
         FROM
-            run,
             batch_of,
             unnest(
                 %(key_numbers)s::bigint[], %(steps)s::bigint[], %(timestamps_ms)s::bigint[],
@@ -189,16 +202,69 @@ WITH {LOCKED_BATCH}, new AS (
 """  # noqa: S608  composed of constants
 )
 
+
+def _same(one: str, other: str, columns: tuple[str, ...] = POINT) -> str:
+    return " AND ".join(f"{one}.{column} = {other}.{column}" for column in columns)
+
+
+# What an attempt reports of steps that earlier ones had reached is noted, point by point, whether
+# it is stored or ignored: so are its points told from theirs, and a point that is sent twice from
+# a second value. Whose clock the times are of does not matter.
+JUDGED: Final = f"""
+    bounds AS MATERIALIZED (
+        SELECT array_agg(coalesce(rewound_to, {MIN_BIGINT}) ORDER BY number) AS rewound_tos
+        FROM named
+    ), told AS MATERIALIZED (
+        SELECT batch.*, step <= rewound_tos[number] AS may_repeat FROM batch, bounds
+    ), replayed AS MATERIALIZED (
+        SELECT
+            series_id, step, timestamp_ms, value,
+            value = first_value(value) OVER (
+                PARTITION BY series_id, step ORDER BY timestamp_ms, value
+            ) AS is_first
+        FROM told
+        WHERE may_repeat
+            AND NOT EXISTS (SELECT FROM metrics_metricpoint AS old WHERE {_same("old", "told")})
+            AND NOT EXISTS (SELECT FROM metrics_replayedpoint AS old WHERE {_same("old", "told")})
+    ), judged AS MATERIALIZED (
+        SELECT
+            replayed.series_id, replayed.step, replayed.timestamp_ms, replayed.value,
+            coalesce(
+                earlier.has_value
+                    -- The first value repeats it, even if it differs; later ones are new.
+                    OR earlier.count = 1 AND coalesce(ignored.has_value, is_first),
+                false
+            ) AS is_repeat
+        FROM
+            replayed,
+            LATERAL (
+                SELECT count(*) AS count, bool_or(old.value = replayed.value) AS has_value
+                FROM metrics_metricpoint AS old
+                WHERE {_same("old", "replayed", STEP)} AND NOT EXISTS (
+                    SELECT FROM metrics_replayedpoint AS own WHERE {_same("own", "old")}
+                )
+            ) AS earlier,
+            LATERAL (
+                SELECT bool_or(own.value = replayed.value) AS has_value
+                FROM metrics_replayedpoint AS own
+                WHERE {_same("own", "replayed", STEP)} AND NOT EXISTS (
+                    SELECT FROM metrics_metricpoint AS old WHERE {_same("old", "own")}
+                )
+            ) AS ignored
+    ), noted AS (
+        INSERT INTO metrics_replayedpoint (series_id, step, timestamp_ms, value)
+        SELECT series_id, step, timestamp_ms, value FROM judged
+        ON CONFLICT DO NOTHING
+    )
+"""  # noqa: S608  composed of constants
+
 MERGE_POINTS: Final = Statement(
     f"""
-WITH {LOCKED_BATCH}, new AS (
+WITH {LOCKED_BATCH}, {JUDGED}, new AS (
     INSERT INTO metrics_metricpoint (series_id, step, timestamp_ms, value)
-    SELECT series_id, step, timestamp_ms, value
-    FROM batch
-    WHERE NOT may_be_known OR NOT EXISTS (
-        SELECT FROM metrics_metricpoint AS known
-        WHERE known.series_id = batch.series_id AND known.step = batch.step
-    )
+    SELECT series_id, step, timestamp_ms, value FROM told WHERE NOT may_repeat
+    UNION ALL
+    SELECT series_id, step, timestamp_ms, value FROM judged WHERE NOT is_repeat
     ON CONFLICT DO NOTHING
     RETURNING series_id, step, timestamp_ms, value
 ), source AS (
@@ -237,7 +303,11 @@ def append_points(
 def merge_points(
     run_id: str, points: Points, *, project_id: str | None, min_unbucketed: int
 ) -> Recorded:
-    """Insert those of the points that are not stored yet, at any step."""
+    """Insert those of the points that are not stored yet, at any step.
+
+    Leaves out what repeats an earlier attempt: of a step that it reported with a single value, the
+    first value; of a step that it reported with several, each of these.
+    """
     return _record(MERGE_POINTS, run_id, points, project_id, min_unbucketed)
 
 
@@ -261,27 +331,59 @@ def _record(
 SET_FAR_STEP: Final = Statement(
     f"""
 WITH run AS MATERIALIZED (
-    SELECT id, step, start_step, total_steps, {FAR} AS far
+    SELECT id, step, start_step, coalesce(total_steps, 0) AS total, {FAR} AS far
     FROM runs_run
     WHERE id = %(run_id)s
     FOR NO KEY UPDATE
+), series AS MATERIALIZED (
+    SELECT series.id, last_step, count, last_step > run.far AS is_far
+    FROM run JOIN metrics_metricseries AS series ON series.run_id = run.id
+    WHERE NOT starts_with(key, 'system/')
 ), axes AS (
     SELECT
         max(last_step) AS reached,
-        max(last_step) FILTER (WHERE last_step <= run.far) AS near,
-        sum(count) FILTER (WHERE last_step <= run.far) AS near_points,
-        min(last_step) FILTER (WHERE last_step > run.far) AS nearest_far,
-        sum(count) FILTER (WHERE last_step > run.far) AS far_points
-    FROM run JOIN metrics_metricseries AS series ON series.run_id = run.id
-    WHERE NOT starts_with(key, 'system/')
+        -- Metrics without steps are at 0.
+        max(last_step) FILTER (WHERE last_step > 0 AND NOT is_far) AS near,
+        sum(count) FILTER (WHERE last_step > 0 AND NOT is_far) AS near_points,
+        min(last_step) FILTER (WHERE is_far) AS nearest_far,
+        sum(count) FILTER (WHERE is_far) AS far_points
+    FROM series
+), judged AS (
+    SELECT
+        CASE
+            -- All that is known is far.
+            WHEN near IS NULL THEN
+                run.total > 0 AND nearest_far > {FAR_STEP}
+                AND nearest_far / {ALONE_RATIO} >= run.total
+            ELSE (run.total > 0 OR nearest_far / {AXIS_RATIO} >= near) AND (
+                near_points * CASE WHEN run.total > 0 THEN {TRUST} ELSE 1 END >= far_points
+                OR (run.total > 0 OR near_points >= {FEW_POINTS}) AND NOT EXISTS (
+                    -- It was near once: the training is long, or longer than planned.
+                    SELECT
+                    FROM series JOIN metrics_metricpoint AS point ON point.series_id = series.id
+                    WHERE is_far AND point.step BETWEEN 1 AND run.far
+                )
+            )
+        END AS is_other_axis
+    FROM run, axes
 ), progressed AS (
     SELECT CASE
-        WHEN near_points >= far_points
-            AND (run.total_steps > 0 OR nearest_far / {AXIS_RATIO} >= near)
-        THEN greatest(near, run.start_step, CASE WHEN run.step <= run.far THEN run.step END)
+        WHEN is_other_axis THEN greatest(
+            near,
+            run.start_step,
+            -- A checkpoint may have told the run's step, or, while it was near, the other axis.
+            CASE
+                WHEN run.step <= run.far AND NOT EXISTS (
+                    SELECT
+                    FROM series JOIN metrics_metricpoint AS point ON point.series_id = series.id
+                    WHERE is_far AND point.step = run.step
+                )
+                THEN run.step
+            END
+        )
         ELSE greatest(run.step, reached)
     END AS step
-    FROM run, axes
+    FROM run, axes, judged
 )
 UPDATE runs_run AS target
 SET
@@ -300,8 +402,8 @@ WHERE target.id = run.id AND progressed.step <> run.step
 
 
 def set_far_step(run_id: str) -> None:
-    """Set the step of a run of whose metrics some are at a far step: if the others have at least as
-    many points, the far ones have another axis, such as tokens, and do not count."""
+    """Set the step of a run of whose metrics some are at a far step: once others are at a near one,
+    with a few points, the far ones have another axis, such as tokens, and do not count."""
     SET_FAR_STEP.run(run_id=run_id)
 
 
@@ -394,21 +496,53 @@ WITH run AS MATERIALIZED (
     DELETE FROM metrics_metricpoint point
     USING cuts
     WHERE point.series_id = cuts.series_id AND point.step >= cuts.first
-    RETURNING point.series_id
-), affected AS (
+    RETURNING point.series_id, point.step
+)
+SELECT series_id, min(step), count(*)::bigint FROM deleted GROUP BY series_id
+"""  # noqa: S608  composed of constants
+)
+
+DELETE_POINTS: Final = Statement(
+    f"""
+WITH ids_of AS MATERIALIZED (
+    SELECT array_agg(series.id ORDER BY names.number) AS ids
+    FROM
+        unnest(%(keys)s::text[]) WITH ORDINALITY AS names (key, number)
+        LEFT JOIN metrics_metricseries AS series
+            ON series.run_id = %(run_id)s AND series.key = names.key
+), gone AS MATERIALIZED (
+    SELECT ids[point.number] AS series_id, point.step, point.timestamp_ms, point.value
+    FROM
+        ids_of,
+        unnest(
+            %(key_numbers)s::bigint[], %(steps)s::bigint[], %(timestamps_ms)s::bigint[],
+            %(values)s::float8[]
+        ) AS point (number, step, timestamp_ms, value)
+), forgotten AS (
+    DELETE FROM metrics_replayedpoint AS point USING gone WHERE {_same("point", "gone")}
+), deleted AS (
+    DELETE FROM metrics_metricpoint AS point USING gone WHERE {_same("point", "gone")}
+    RETURNING point.series_id, point.step
+)
+SELECT series_id, min(step), count(*)::bigint FROM deleted GROUP BY series_id
+"""  # noqa: S608  composed of constants
+)
+
+SUMMARIZE_ANEW: Final = Statement(
+    f"""
+WITH affected AS MATERIALIZED (
     SELECT
         series.id AS series_id,
-        bucket_shift AS shift,
-        cuts.first,
         -- Keep the coarsest buckets that end before the deleted points, and what is in them.
         least(
             bucketed_below,
             (cuts.first >> (bucket_shift + {COARSER[-1]})) << (bucket_shift + {COARSER[-1]})
         ) AS below
-    FROM metrics_metricseries AS series JOIN cuts ON cuts.series_id = series.id
-    WHERE series.id IN (SELECT series_id FROM deleted)
+    FROM
+        unnest(%(series_ids)s::bigint[], %(firsts)s::bigint[]) AS cuts (series_id, first)
+        JOIN metrics_metricseries AS series ON series.id = cuts.series_id
 ), deleted_buckets AS (
-    DELETE FROM metrics_metricbucket bucket
+    DELETE FROM metrics_metricbucket AS bucket
     USING affected
     WHERE bucket.series_id = affected.series_id AND bucket.first_step >= affected.below
 ), summary AS (
@@ -418,29 +552,25 @@ WITH run AS MATERIALIZED (
         count(kept.value) FILTER (WHERE kept.step < affected.below) AS bucketed_count,
         min(kept.value) FILTER (WHERE kept.value <> 'NaN') AS minimum,
         max(kept.value) FILTER (WHERE kept.value <> 'NaN') AS maximum
-    FROM affected
-    LEFT JOIN metrics_metricpoint kept
-        ON kept.series_id = affected.series_id AND kept.step < affected.first
+    FROM affected LEFT JOIN metrics_metricpoint AS kept ON kept.series_id = affected.series_id
     GROUP BY affected.series_id
-), updated AS (
-    UPDATE metrics_metricseries series
-    SET
-        count = summary.count,
-        minimum = summary.minimum,
-        maximum = summary.maximum,
-        bucketed_below = affected.below,
-        bucketed_count = summary.bucketed_count,
-        (last_step, last_timestamp_ms, last_value) = (
-            SELECT point.step, point.timestamp_ms, point.value
-            FROM metrics_metricpoint point
-            WHERE point.series_id = series.id AND point.step < affected.first
-            ORDER BY point.step DESC, point.timestamp_ms DESC, point.value DESC
-            LIMIT 1
-        )
-    FROM summary JOIN affected USING (series_id)
-    WHERE series.id = summary.series_id
 )
-SELECT count(*) FROM deleted
+UPDATE metrics_metricseries AS series
+SET
+    count = summary.count,
+    minimum = summary.minimum,
+    maximum = summary.maximum,
+    bucketed_below = affected.below,
+    bucketed_count = summary.bucketed_count,
+    (last_step, last_timestamp_ms, last_value) = (
+        SELECT point.step, point.timestamp_ms, point.value
+        FROM metrics_metricpoint AS point
+        WHERE point.series_id = series.id
+        ORDER BY point.step DESC, point.timestamp_ms DESC, point.value DESC
+        LIMIT 1
+    )
+FROM summary JOIN affected USING (series_id)
+WHERE series.id = summary.series_id
 """  # noqa: S608  composed of constants
 )
 
@@ -448,9 +578,61 @@ SELECT count(*) FROM deleted
 def delete_points_after(run_id: str, step: int) -> int:
     """Delete the run's points after ``step``, update the summaries, return the number deleted.
 
-    One statement, so that no reader sees summaries of deleted points. Call with the run's row
-    locked in an earlier one.
+    Call with the run's row locked in an earlier statement of the same transaction: no reader sees
+    summaries of deleted points.
     """
-    row = DELETE_POINTS_AFTER.row(run_id=run_id, step=step)
-    assert row is not None
-    return int(row[0])
+    return _summarized_anew(DELETE_POINTS_AFTER.rows(run_id=run_id, step=step))
+
+
+def delete_points(run_id: str, points: Points) -> int:
+    """Delete those of the ``points`` that the run has; otherwise like ``delete_points_after``."""
+    rows = DELETE_POINTS.rows(
+        run_id=run_id,
+        keys=points.distinct_keys,
+        key_numbers=Bigints(points.key_numbers),
+        steps=Bigints(points.steps),
+        timestamps_ms=Bigints(points.timestamps_ms),
+        values=Doubles(points.values),
+    )
+    return _summarized_anew(rows)
+
+
+def _summarized_anew(deleted: list[tuple[int, int, int]]) -> int:
+    """``deleted``: of each series its ID, the first step deleted and how many points."""
+    if deleted:
+        series_ids, firsts, _counts = zip(*deleted, strict=True)
+        SUMMARIZE_ANEW.run(series_ids=Bigints(series_ids), firsts=Bigints(firsts))
+    return sum(count for _series_id, _first, count in deleted)
+
+
+BEGIN_ATTEMPT: Final = Statement("""
+WITH forgotten AS (
+    DELETE FROM metrics_replayedpoint AS point
+    USING metrics_metricseries AS series
+    WHERE series.run_id = %(run_id)s AND point.series_id = series.id
+)
+UPDATE metrics_metricseries
+SET rewound_to = last_step
+-- Metrics of the host are not reported again.
+WHERE run_id = %(run_id)s AND NOT starts_with(key, 'system/')
+    AND rewound_to IS DISTINCT FROM last_step
+""")
+
+
+def begin_attempt(run_id: str) -> None:
+    """Note that all points that the run has now are of earlier attempts."""
+    BEGIN_ATTEMPT.run(run_id=run_id)
+
+
+FORGET_REPLAYED: Final = Statement("""
+DELETE FROM metrics_replayedpoint AS point
+USING metrics_metricseries AS series
+WHERE series.run_id = %(run_id)s AND series.key = ANY(%(keys)s::text[])
+    AND point.series_id = series.id AND point.step >= %(step)s::bigint
+""")
+
+
+def forget_replayed(run_id: str, keys: list[str], step: int) -> None:
+    """Treat what this attempt has reported of the steps of earlier ones, from ``step`` on, as
+    theirs: it reports that again."""
+    FORGET_REPLAYED.run(run_id=run_id, keys=keys, step=step)

@@ -103,6 +103,12 @@ class GrowingPoints:
         self.timestamps_ms.append(timestamp_ms)
         self.values.append(value)
 
+    def extend(self, others: GrowingPoints) -> None:
+        self.keys += others.keys
+        self.steps += others.steps
+        self.timestamps_ms += others.timestamps_ms
+        self.values += others.values
+
     def keep(self, numbers: list[int]) -> None:
         """Drop all others than these, which count from 0."""
         self.keys = [self.keys[number] for number in numbers]

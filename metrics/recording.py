@@ -13,7 +13,7 @@ from dataclasses import replace
 from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
-from core.numbers import json_number
+from core.numbers import MIN_BIGINT, json_number
 from metrics import buckets, point_queries
 from metrics.models import MetricSeries
 from metrics.points import Point, Points
@@ -134,16 +134,46 @@ def step_at(run: Run, timestamp_ms: int) -> int:
 
 
 def rewind(run: Run, to_step: int) -> int:
-    """Delete the points after ``to_step``, which the next attempt reports again.
+    """Delete the points after ``to_step``, which the next attempt reports again. What it reports
+    again of the steps up to there is ignored: see metrics/point_queries.py.
 
     Returns the number deleted. Log lines are kept: they were printed.
     """
-    deleted = point_queries.delete_points_after(run.pk, to_step)
+    return _rewind(run, to_step, to_step)
+
+
+def rewind_to_start(run: Run) -> int:
+    """Delete all points, as the next attempt has no checkpoint of this run: it reports the step
+    that the run starts from again, too."""
+    return _rewind(run, MIN_BIGINT, run.start_step)
+
+
+def _rewind(run: Run, last_kept: int, step: int) -> int:
+    deleted = point_queries.delete_points_after(run.pk, last_kept)
+    point_queries.begin_attempt(run.pk)
+    _refresh_latest(run)
+    set_back(run, step=step)
+    return deleted
+
+
+def delete_points(run: Run, points: Points) -> int:
+    """Delete those of ``points`` that are stored; returns how many. The run keeps its step."""
+    deleted = point_queries.delete_points(run.pk, points) if points else 0
+    if deleted:
+        _refresh_latest(run)
+    return deleted
+
+
+def forget_replayed(run: Run, keys: list[str], step: int) -> None:
+    """The attempt reports these metrics again from ``step`` on, also at steps that earlier attempts
+    had reached: what is stored of these counts as theirs."""
+    point_queries.forget_replayed(run.pk, keys, step)
+
+
+def _refresh_latest(run: Run) -> None:
     latest = {
         series.key: json_number(series.last_value)
         for series in run.series.exclude(last_value=None)
         if series.last_value is not None
     }
     run.change(metrics=latest)
-    set_back(run, step=to_step)
-    return deleted

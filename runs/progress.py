@@ -9,7 +9,7 @@ from runs.models import Run
 # No training has so many steps, unless all that it reports says so: a metric may have an axis of
 # its own, such as tokens.
 FAR_STEP: Final = 10_000_000
-FAR_TOTALS: Final = 10  # the same, in multiples of the planned steps, if these are known
+FAR_TOTALS: Final = 2  # the same, in multiples of the planned steps, if these are known
 
 
 def far_step(total_steps: int | None) -> int:
@@ -26,10 +26,8 @@ def report_progress(run: Run, *, step: int, total_steps: int | None) -> None:
 
 
 def set_back(run: Run, *, step: int) -> None:
-    """Set the run to the earlier ``step`` that its next attempt starts from. What is reported again
-    of the steps up to there is ignored: see metrics/point_queries.py."""
+    """Set the run to the earlier ``step`` that its next attempt starts from."""
     _set(run, step, run.total_steps)
-    run.change(rewound_to=step or None)
 
 
 def _set(run: Run, step: int, total_steps: int | None) -> None:

@@ -2,8 +2,8 @@
 
 They are looked for below the attempt's directory, which is also the script's working directory, and
 read like metrics.jsonl: how far is committed together with the points. Of a metric that somebody
-else reports too (metrics.jsonl, MLflow's client), theirs counts, as it was reported as a metric and
-in full precision.
+else reports too (metrics.jsonl, REST, MLflow's client), theirs counts, as it was reported as a
+metric and in full precision: see event_keys.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -21,12 +21,12 @@ from django.utils.translation import gettext as _
 from core.text import MAX_KEY_LENGTH, truncate
 from core.times import unix_milliseconds
 from execution.executor_state import AttemptNotes
+from execution.executors.event_keys import EventKeys
 from logs.lines import Line
 from logs.models import LogLevel
 from metrics import recording
 from metrics.event_files import MARK, EventLog, read_records
-from metrics.models import MetricPoint, MetricSeries
-from metrics.points import Point, is_key
+from metrics.points import GrowingPoints, Point, is_key
 from metrics.recording import TooManyMetrics
 from runs.models import Run
 
@@ -83,7 +83,7 @@ def key_prefix(path: str, others: Sequence[str]) -> str:
     for above in reversed(folder.parents):  # the topmost first
         if above in writers:
             inside = str(folder.relative_to(above))
-            return "" if inside.replace(".", "").isdecimal() else f"{inside}/"
+            return "" if _is_time(inside) else f"{inside}/"
     return f"{folder.name}/" if folder.name in PARTS else ""
 
 
@@ -122,20 +122,23 @@ def ingest(
         return [], True
     files = _known_files(directory, notes, ended=ended)
     reader = _Reader(run, notes)
-    at_end = True
-    for path, (offset, prefix) in files.items():
-        if offset == DAMAGED:
+    unread: set[PurePosixPath] = set()  # folders
+    for path, (offset, prefix) in sorted(files.items()):
+        folder = PurePosixPath(path).parent
+        # In a folder, a later file may replace what an earlier one has: read that first.
+        if offset == DAMAGED or folder in unread:
             continue
-        if len(reader.log.keys) >= MAX_POINTS:
-            at_end = False
-            break
-        offset, file_at_end = reader.read(directory, path, offset, prefix)
+        if len(reader) >= MAX_POINTS:
+            unread.add(folder)
+            continue
+        offset, at_end = reader.read(directory, path, offset, prefix)
         files[path] = (offset, prefix)
-        at_end = at_end and file_at_end
+        if not at_end:
+            unread.add(folder)
     if files:
         notes["event_files"] = files
-    reader.record()
-    return reader.lines, at_end
+    reader.record(ended=ended)
+    return reader.lines, not unread
 
 
 def _known_files(
@@ -153,15 +156,30 @@ def _known_files(
     return known
 
 
+def writer_of(folder: PurePosixPath) -> str:
+    """The folder whose writer writes to ``folder``, which it may have named by a time."""
+    while _is_time(folder.name) and folder.parent.name:
+        folder = folder.parent
+    return str(folder)
+
+
+def _is_time(name: str) -> bool:
+    return name.replace(".", "").isdecimal()
+
+
 class _Reader:
     """Reads files of one attempt in one transaction."""
 
     def __init__(self, run: Run, notes: AttemptNotes) -> None:
         self.run = run
         self.notes = notes
-        self.log = EventLog()
+        self.logs: dict[PurePosixPath, EventLog] = {}  # by folder
+        self.keys = EventKeys(run, notes)
         self.lines: list[Line] = []
         self.now_ms = unix_milliseconds(time.time())
+
+    def __len__(self) -> int:
+        return sum(len(log) for log in self.logs.values())
 
     def read(self, directory: Path, path: str, offset: int, prefix: str) -> tuple[int, bool]:
         """Read the next records of the file; returns the offset after them, and whether the file
@@ -173,42 +191,62 @@ class _Reader:
             reading = read_records(file, offset)
         except (FileNotFoundError, PermissionError):
             return offset, True
+        log = self.logs.setdefault(PurePosixPath(path).parent, EventLog())
         for record in reading.records:
-            self.log.take(record, prefix=prefix, now_ms=self.now_ms)
+            log.take(record, prefix=prefix, now_ms=self.now_ms)
         if not reading.damage:
             return reading.offset, reading.at_end
         text = _("%(path)s is damaged at byte %(offset)d: the rest of it is not read.")
         self._warn(text % {"path": path, "offset": reading.offset})
         return DAMAGED, True
 
-    def record(self) -> None:
+    def record(self, *, ended: bool) -> None:
         """Store the points."""
-        log = self.log
-        if log.damaged:
+        damaged = sum(log.damaged for log in self.logs.values())
+        if damaged:
             text = _("%(count)d records of TensorBoard event files are damaged.")
-            self._warn_once("event_record", text % {"count": log.damaged})
-        for key in log.keep_keys(is_key):
-            text = _("TensorBoard tag %(tag)s: a key must have 1 to %(limit)d characters")
-            names = {"tag": truncate(key, 200), "limit": MAX_KEY_LENGTH}
-            self._warn_once("event_key", text % names)
-        if not log.keys:
-            return
-        log.keep_keys(self._own_keys().__contains__)
+            self._warn_once("event_record", text % {"count": damaged})
+        for folder, log in self.logs.items():
+            self._name(log, writer_of(folder))
+        self.keys.give_way(
+            self.keys.own() if ended else {key for log in self.logs.values() for key in log.keys}
+        )
+        new = GrowingPoints()
+        for folder, log in self.logs.items():
+            self._purge(log, writer_of(folder))
+            new.extend(log)
+        new.keep_keys(set(self.keys.own()).__contains__)
         try:
-            recording.record_metrics(self.run, log.points)
+            recording.record_metrics(self.run, new.points)
         except TooManyMetrics as error:  # logged; the training continues
             self._warn_once("event_too_many", f"TensorBoard: {error.message}")
+        if self.logs:
+            self.keys.note_counts(self.keys.own())
+        self.keys.save()
 
-    def _own_keys(self) -> set[str]:
-        """The keys that nobody else reports; notes the new ones among them."""
-        known: dict[str, bool] = self.run.executor_state.get("event_keys", {})
-        new = {key for key in self.log.keys if key not in known}
-        if new:
-            taken = MetricSeries.objects.filter(run=self.run, key__in=new)
-            new.difference_update(taken.values_list("key", flat=True))
-        if new:
-            _write_keys(self.run, {**known, **dict.fromkeys(sorted(new), True)})
-        return new | {key for key, is_own in known.items() if is_own}
+    def _name(self, log: EventLog, folder: str) -> None:
+        """Give the log's points the keys that they have in the run."""
+        names = {key: self.keys.name(key, folder) for key in dict.fromkeys(log.keys)}
+        for tag, key in names.items():
+            if tag != key:
+                text = _(
+                    "TensorBoard tag %(tag)s is in several folders: that in %(folder)s is %(key)s."
+                )
+                self._warn_once("event_folder", text % {"tag": tag, "folder": folder, "key": key})
+        log.keys = [names[key] for key in log.keys]
+        for key in log.keep_keys(is_key):
+            text = _("TensorBoard tag %(tag)s: a key must have 1 to %(limit)d characters")
+            limits = {"tag": truncate(key, 200), "limit": MAX_KEY_LENGTH}
+            self._warn_once("event_key", text % limits)
+        self.keys.claim(dict.fromkeys(log.keys), folder)
+
+    def _purge(self, log: EventLog, folder: str) -> None:
+        """Delete what was stored of the files before their writer started again."""
+        keys = self.keys.own(folder=folder)
+        if log.purged_from is None or not keys:
+            return
+        recording.delete_points(self.run, self.keys.stored(keys, log.purged_from))
+        recording.forget_replayed(self.run, keys, log.purged_from)
 
     def _warn_once(self, kind: str, text: str) -> None:
         said = self.notes.get("said", [])
@@ -220,23 +258,10 @@ class _Reader:
         self.lines.append(Line.new(text, LogLevel.WARNING, "metrics"))
 
 
-def _write_keys(run: Run, keys: Mapping[str, bool]) -> None:
-    run.change(executor_state={**run.executor_state, "event_keys": keys})
-
-
-def without_taken(run: Run, points: Sequence[Point]) -> list[Point]:
+def without_taken(run: Run, points: Sequence[Point], notes: AttemptNotes) -> list[Point]:
     """Those ``points`` of metrics.jsonl whose steps no event file has reported before. From now on
     their metrics are not read from event files. Call with the run's row locked."""
-    known: dict[str, bool] = run.executor_state.get("event_keys", {})
-    shared = {point.key for point in points if point.key in known} if known else set()
-    if not shared:
-        return list(points)
-    if any(known[key] for key in shared):
-        _write_keys(run, {**known, **dict.fromkeys(sorted(shared), False)})
-    stored = MetricPoint.objects.filter(
-        series__run=run,
-        series__key__in=shared,
-        step__in={point.step for point in points if point.key in shared},
-    )
-    taken = set(stored.values_list("series__key", "step"))
-    return [point for point in points if (point.key, point.step) not in taken]
+    keys = EventKeys(run, notes)
+    kept = keys.without_taken(points)
+    keys.save()
+    return kept

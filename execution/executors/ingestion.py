@@ -278,7 +278,7 @@ def _ingest_metrics(run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Lin
     read, said = notes.get("metric_lines", 0), notes.get("said", [])
     report = metric_report(raw, first_line=read + 1, said=said)
     try:
-        points = event_files.without_taken(run, report.points)
+        points = event_files.without_taken(run, report.points, notes)
         recording.record_metrics(run, recording.in_order_of_report(run, points))
     except TooManyMetrics as error:  # logged; the training continues
         if "too_many" not in said:

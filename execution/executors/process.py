@@ -118,7 +118,10 @@ class ProcessExecutor(CheckpointExecutor):
             # Also if the step is the same: the metrics of a script that reports through the API
             # alone may be further.
             if run.attempt > 1 or from_step > source.step:
-                points = recording.rewind(locked, source.step)
+                if source.is_own:
+                    points = recording.rewind(locked, source.step)
+                else:
+                    points = recording.rewind_to_start(locked)
                 if points or from_step > source.step:
                     reason = _("Rewound from step %(from)d to %(to)d; deleted %(points)d points.")
                     locked.note(

@@ -27,6 +27,7 @@ class Source:
     step: int
     path: Path | None
     skipped: list[str]  # for the run's log: checkpoints that could not be used, and why
+    is_own: bool = False  # a checkpoint of the run itself, which had reported its steps up to there
 
 
 def source_of(run: Run, folder: Path) -> Source:
@@ -37,7 +38,8 @@ def source_of(run: Run, folder: Path) -> Source:
     skipped: list[str] = []
     for checkpoint in Artifact.objects.checkpoints_of(run):
         try:
-            return Source(checkpoint.step or 0, fetch(checkpoint, folder), skipped)
+            path = fetch(checkpoint, folder)
+            return Source(checkpoint.step or 0, path, skipped, is_own=True)
         except Damaged as problem:
             skipped.append(_damage(checkpoint, problem))
     origin = resumed_from(run)

@@ -22,7 +22,7 @@ from core.exceptions import DomainError
 from core.ids import derived_id
 from metrics.models import MetricPoint
 from metrics.points import Points
-from metrics.recording import record_points
+from metrics.recording import delete_points, record_points
 from projects.models import Project
 from runs import unmanaged
 from runs.models import Run
@@ -52,6 +52,8 @@ class PastRun:
     finished_at: datetime
     # Whether the points' times are recorded ones. Estimates may change from import to import.
     times_are_known: bool = True
+    # Points that earlier imports may have found and that a training reported again since.
+    replaced: Points = field(default_factory=lambda: Points.of([]))
     status: RunStatus = RunStatus.COMPLETED
     exit_code: int | None = None
     total_steps: int | None = None
@@ -122,6 +124,8 @@ def bring_in(project: Project, past: PastRun, progress: Progress = lambda _share
         run = Run.objects.lock(run_id)
         if run.deleted_at is not None:
             return Outcome(run_id, Result.IN_TRASH)
+        if not is_new:
+            delete_points(run, past.replaced)
         before = 0 if is_new else _count(run)
         points = past.points if is_new or past.times_are_known else _missing(run, past.points)
         for batch in _in_batches(points):

@@ -40,6 +40,7 @@ class LogFolder:
             self._read_file(path, log, progress)
         left_out = len(log.keys)
         log.keep_keys(is_key)
+        log.replaced.keep_keys(is_key)
         if not log.keys:
             if log.damaged:
                 text = _("%(path)s has no readable event files.")
@@ -53,6 +54,7 @@ class LogFolder:
             name=self.name,
             source=str(self.folder),
             points=log.points,
+            replaced=log.replaced.points,
             started_at=datetime.fromtimestamp(times[0], UTC),
             finished_at=datetime.fromtimestamp(times[-1], UTC),
             params=log.params,

@@ -101,8 +101,6 @@ class Run(models.Model):
         blank=True,
     )
     start_step = models.BigIntegerField(_("start step"), default=0)
-    # The step that the current attempt started from, if it is not the first.
-    rewound_to = models.BigIntegerField(null=True, editable=False)
 
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
     restart_count = models.PositiveSmallIntegerField(_("restarts"), default=0)

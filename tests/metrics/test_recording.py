@@ -13,7 +13,7 @@ from logs import appending
 from logs.lines import Line
 from metrics import recording
 from metrics.models import MetricPoint, MetricSeries
-from metrics.points import Point
+from metrics.points import Point, Points
 from runs.models import Run
 from tests.concurrency import in_parallel
 from tests.factories import RunFactory
@@ -156,10 +156,10 @@ def steps_reached(run, *batches):
 
 
 LOSSES = [point(step, 1.0) for step in range(1, 401)]
+MANY_BY_TOKENS = [point(10**9 + n, 1.0, key="loss_by_tokens") for n in range(11)]
 BY_TOKENS = point(10**9, 1.0, key="loss_by_tokens")
 
 
-@pytest.mark.parametrize("total", [None, 1000])
 @pytest.mark.parametrize(
     ("batches", "expected"),
     [
@@ -167,16 +167,70 @@ BY_TOKENS = point(10**9, 1.0, key="loss_by_tokens")
         ([[*LOSSES, BY_TOKENS]], [400]),
         ([[BY_TOKENS], LOSSES], [10**9, 400]),
         ([[BY_TOKENS], [point(1, 1.0)], [point(2, 1.0)]], [10**9, 1, 2]),
+        ([LOSSES[:5], MANY_BY_TOKENS], [5, 5]),
+        ([MANY_BY_TOKENS, *([it] for it in LOSSES[:4])], [10**9 + 10] * 3 + [3, 4]),
     ],
-    ids=["after", "at once", "before", "before a step"],
+    ids=[
+        "after",
+        "at once",
+        "before",
+        "before a step",
+        "with more points",
+        "with more points before",
+    ],
 )
-def test_metric_with_an_axis_of_tokens_does_not_advance_the_run(total, batches, expected):
-    run = RunFactory(recipe=None, total_steps=total)
+def test_metric_with_an_axis_of_tokens_does_not_advance_the_run(batches, expected):
+    run = RunFactory(recipe=None, total_steps=None)
 
     assert steps_reached(run, *batches) == expected
-    assert Run.objects.get(pk=run.pk).progress == (
-        0.4 if total and 400 in expected else run.progress
-    )
+
+
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ([LOSSES, [BY_TOKENS]], [400, 400]),
+        ([[BY_TOKENS], LOSSES], [0, 400]),
+        ([[point(50, 1.0)], MANY_BY_TOKENS], [50, 50]),
+        ([[point(50, 1.0)], [point(9000, 1.0, key="by_tokens")]], [50, 50]),
+    ],
+    ids=["after", "before", "with more points", "near"],
+)
+def test_axis_of_tokens_does_not_advance_a_run_of_known_length(batches, expected):
+    run = RunFactory(recipe=None, total_steps=1000)
+
+    assert steps_reached(run, *batches) == expected
+    assert Run.objects.get(pk=run.pk).progress == expected[-1] / 1000
+
+
+def test_axis_of_tokens_that_is_reported_more_often_does_not_advance_a_run_of_known_length():
+    run = RunFactory(recipe=None, total_steps=100)
+    tokens = [point(9 * step, 1.0, key="by_tokens") for step in range(1, 101)]
+
+    assert steps_reached(run, [point(step, 1.0) for step in range(10, 101, 10)], tokens)[-1] == 100
+
+
+def test_training_that_is_longer_than_planned_goes_on():
+    run = RunFactory(recipe=None, total_steps=3)
+    epochs = [point(1, 1.0, key="at_start")]
+
+    assert steps_reached(run, epochs, *([it] for it in LOSSES[:50]))[-1] == 50
+
+
+def test_training_beyond_the_step_that_is_far_goes_on():
+    """As of reinforcement learning, which counts frames; some metrics end early."""
+    run = RunFactory(recipe=None, total_steps=None)
+    early = [point(step, 1.0, key="warmup") for step in range(1, 10)]
+    frames = [[point(1_000_000 * n, 1.0)] for n in range(1, 16)]
+
+    assert steps_reached(run, early, *frames)[-1] == 15_000_000
+
+
+@pytest.mark.parametrize(("total", "per_step"), [(None, 3_000_000), (100, 50)])
+def test_other_axis_that_was_near_at_first_does_not_keep_the_run_there(total, per_step):
+    run = RunFactory(recipe=None, total_steps=total)
+    both = [[point(n, 1.0), point(per_step * n, 1.0, key="by_tokens")] for n in range(1, 6)]
+
+    assert steps_reached(run, *both)[-1] == 5
 
 
 def test_far_step_that_most_points_have_is_the_runs():
@@ -234,7 +288,7 @@ def test_gpu_utilization_is_shown_on_the_run_itself():
 
 
 def test_query_count_does_not_depend_on_the_batch_size(django_assert_num_queries):
-    run = RunFactory()
+    run = RunFactory(total_steps=1000)
     recording.record_metrics(run, [point(0, 1.0, key=key) for key in "abc"])
 
     # one statement stores the batch, one refreshes the run
@@ -376,3 +430,92 @@ def test_points_reported_again_after_a_rewind_are_stored():
     series = series_of(run)
     assert stored(run) == [(10, 1.0), (20, 4.0)]
     assert (series.count, series.maximum, series.last_value) == (2, 4.0, 4.0)
+
+
+def test_rewinding_to_the_start_deletes_its_step_too():
+    run = RunFactory(start_step=20, step=30)
+    samples = point(0, 1.0, key="system/cpu_utilization_percentage")
+    recording.record_metrics(run, [point(0, 9.0, key="parameters"), point(20, 3.0), samples])
+    recording.record_metrics(run, [point(30, 1.0)])
+
+    assert recording.rewind_to_start(run) == 3
+
+    assert (run.step, list(run.metrics)) == (20, [samples.key])
+    recording.record_metrics(run, [point(20, 2.0, at=1), point(21, 1.0, at=2)])
+    assert stored(run) == [(20, 2.0), (21, 1.0)]
+    assert steps_of_samples(run) == [0]
+
+
+def steps_of_samples(run):
+    return [step for step, _value in stored(run, "system/cpu_utilization_percentage")]
+
+
+@pytest.mark.parametrize("step", [0, 40])
+def test_step_that_two_attempts_reported_is_there_once(step):
+    run = RunFactory(step=50)
+    recording.record_metrics(run, [point(step, 1.0, at=5), point(50, 2.0, at=6)])
+    recording.rewind(run, step)
+
+    for at in (1, 5, 9):  # whatever the clock of the next attempt's host says
+        recording.record_metrics(run, [point(step, 0.9, at=at)])
+    recording.record_metrics(run, [point(step + 1, 0.8, at=1)])
+
+    assert stored(run) == [(step, 1.0), (step + 1, 0.8)]
+    assert series_of(run).count == 2
+
+
+def test_values_at_an_early_step_that_one_attempt_reported_are_all_kept():
+    run = RunFactory(step=50)
+    recording.record_metrics(run, [point(40, 1.0), point(50, 1.0)])
+    recording.record_metrics(run, [point(30, 1.0, key="rare"), point(40, 1.0, key="rare")])
+    recording.rewind(run, 40)
+
+    for value in (0.9, 0.8, 0.7):
+        recording.record_metrics(run, [point(40, value, key="new_eval", at=3)])
+        recording.record_metrics(run, [point(35, value, key="rare", at=3)])
+
+    assert stored(run, "new_eval") == [(40, 0.7), (40, 0.8), (40, 0.9)]
+    assert stored(run, "rare") == [(30, 1.0), *((35, v) for v in (0.7, 0.8, 0.9)), (40, 1.0)]
+    assert run.metrics["new_eval"] == 0.9
+
+
+def test_further_values_at_a_step_of_an_earlier_attempt_are_kept():
+    """As folds, or a metric without steps, all of which is at step 0."""
+    run = RunFactory(step=50)
+    recording.record_metrics(run, [point(0, 1.0), point(50, 1.0)])
+    recording.record_metrics(run, [point(0, v, key="folds", at=1) for v in (0.5, 0.6)])
+    recording.rewind(run, 40)
+
+    again = [(1.1, 2), (1.2, 3), (1.3, 4)]
+    for value, at in [*again, *again]:  # each is sent twice
+        recording.record_metrics(run, [point(0, value, at=at)])
+    recording.record_metrics(run, [point(0, v, key="folds", at=2) for v in (0.6, 0.7)])
+
+    assert stored(run) == [(0, 1.0), (0, 1.2), (0, 1.3)]
+    assert stored(run, "folds") == [(0, 0.5), (0, 0.6), (0, 0.7)]
+
+
+def test_third_attempt_repeats_what_the_second_has_reported():
+    run = RunFactory(step=50)
+    recording.record_metrics(run, [point(50, 1.0)])
+    recording.rewind(run, 40)
+    recording.record_metrics(run, [point(30, 0.9, at=1), point(60, 0.9, at=1)])
+    recording.rewind(run, 40)
+
+    recording.record_metrics(run, [point(30, 0.8, at=2), point(60, 0.8, at=2)])
+
+    assert stored(run) == [(30, 0.9), (60, 0.8)]
+
+
+def test_deleted_points_are_in_no_summary():
+    run = RunFactory()
+    points = [point(step, float(step)) for step in range(2000)]
+    recording.record_metrics(run, points)
+
+    deleted = recording.delete_points(run, Points.of([*points[5::2], point(7, 1.0)]))
+
+    series = series_of(run)
+    assert deleted == 998
+    assert [step for step, _value in stored(run)] == [0, 1, 2, 3, 4, *range(6, 2000, 2)]
+    assert (series.count, series.maximum, series.last_step) == (1002, 1998.0, 1998)
+    assert run.metrics == {"train_loss": 1998.0}

@@ -131,6 +131,7 @@ class Lifecycle(RuleBasedStateMachine):
         step = 0 if source is None else source.step
         run = self.fresh()
         assert run.step == step
+        self.from_step = step
         self.points = {place: v for place, v in self.points.items() if place[1] <= step}
         self.training = ImitatedTraining(attempt, self.clock, step=step)
         self.report_steps(1)
@@ -250,10 +251,9 @@ class Lifecycle(RuleBasedStateMachine):
     @rule()
     def report_a_step_again(self):
         """As after a restart from a checkpoint: what was reported before counts."""
-        run = self.fresh()
-        if run.rewound_to and ("loss", run.rewound_to) in self.points:
+        if self.from_step and ("loss", self.from_step) in self.points:
             self.training.append(
-                f'{{"step": {run.rewound_to}, "timestamp": {self.clock.now}, "loss": -1}}\n'
+                f'{{"step": {self.from_step}, "timestamp": {self.clock.now}, "loss": -1}}\n'
             )
 
     @precondition(is_running)

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 from django.db import transaction
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
 
+import metrics.event_files
 from execution.executors import event_files
 from execution.executors.process import ProcessExecutor
 from metrics.models import MetricPoint, MetricSeries
 from metrics.points import Point, Points
-from metrics.recording import record_points
+from metrics.recording import record_metrics, record_points, rewind
 from runs.executors import WorkState
 from runs.models import Run
 from tests.execution.executors.contract import fresh, poll, poll_until
@@ -64,6 +68,22 @@ def put(source: Path, target: Path, size: int | None = None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read_bytes()[:size])
     return target
+
+
+def write(folder: Path, name: str, values: dict[int, float], *, tag="loss", start=None) -> None:
+    """Write an event file of one metric, by step; ``start``: its writer starts again there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"events.out.tfevents.{name}"
+    path.unlink(missing_ok=True)
+    writer = RecordWriter(str(path))
+    if start is not None:
+        log = SessionLog(status=SessionLog.START)
+        writer.write(Event(wall_time=1.0, step=start, session_log=log).SerializeToString())
+    for step, value in values.items():
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+        event = Event(wall_time=int(name) + step / 8, step=step, summary=summary)
+        writer.write(event.SerializeToString())
+    writer.close()
 
 
 # --- a growing file --------------------------------------------------------------------------
@@ -179,6 +199,49 @@ def test_folders_of_add_scalars_are_told_apart(run, tail, tmp_path):
     assert {"loss", "compared_a/compared", "compared_b/compared"} <= keys_of(run)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [
+        ("runs/actor", "runs/critic", "critic/loss"),
+        ("a/x", "b/x", "b/x/loss"),
+        ("lightning_logs/version_0", "lightning_logs/version_1", "version_1/loss"),
+    ],
+)
+def test_same_tag_in_two_folders_is_two_metrics_and_said_once(
+    run, tail, tmp_path, first, second, key
+):
+    write(tmp_path / first, "1", {1: 1.0})
+    write(tmp_path / second, "1", {1: 2.0})
+    said = tail.poll()
+    write(tmp_path / second, "2", {2: 2.0})
+
+    assert tail.poll(ended=True) == []
+
+    assert len(said) == 1
+    assert key in said[0]
+    assert points_of(run, "loss") == [(1, 1.0)]
+    assert points_of(run, key) == [(1, 2.0), (2, 2.0)]
+
+
+def test_tag_that_a_folder_further_up_has_later_is_a_metric_of_its_own(run, tail, tmp_path):
+    write(tmp_path / "runs" / "a", "1", {1: 1.0})
+    tail.poll()
+    write(tmp_path, "1", {1: 2.0})
+
+    tail.poll()
+
+    assert keys_of(run) == {"loss", "main/loss"}
+
+
+def test_folder_that_a_writer_names_by_a_time_has_its_metrics(run, tail, tmp_path):
+    write(tmp_path / "runs" / "now", "1", {1: 1.0})
+    write(tmp_path / "runs" / "now" / "1700000000.5", "1", {2: 2.0})
+
+    assert tail.poll() == []
+
+    assert points_of(run, "loss") == [(1, 1.0), (2, 2.0)]
+
+
 def test_links_are_not_followed(run, tail, tmp_path):
     (tmp_path / "link").symlink_to(TENSORS.parent)
     (tmp_path / TENSORS.name).symlink_to(TENSORS)
@@ -217,7 +280,7 @@ def test_steps_that_an_event_file_has_reported_are_not_taken_from_metrics_jsonl(
     points = [Point("epoch_loss", step, 9.0, 1) for step in range(5)] + [Point("x", 0, 1.0, 1)]
 
     with transaction.atomic():
-        kept = event_files.without_taken(Run.objects.lock(run.pk), points)
+        kept = event_files.without_taken(Run.objects.lock(run.pk), points, tail.notes)
 
     assert [(point.key, point.step) for point in kept] == [
         ("epoch_loss", 3),
@@ -231,12 +294,119 @@ def test_metric_that_metrics_jsonl_reports_later_is_read_from_it_from_then_on(ru
     put(TENSORS, path, len(TENSORS.read_bytes()) - 1)
     tail.poll()
     with transaction.atomic():
-        event_files.without_taken(Run.objects.lock(run.pk), [Point("epoch_loss", 3, 9.0, 1)])
+        event_files.without_taken(
+            Run.objects.lock(run.pk), [Point("epoch_loss", 3, 9.0, 1)], tail.notes
+        )
     put(TENSORS, path)
 
     tail.poll()
 
     assert [step for step, _value in points_of(run)] == [0, 1, 2]
+
+
+def test_further_values_of_metrics_jsonl_at_a_step_are_taken(run, tail, tmp_path):
+    write(tmp_path, "1", {1: 1.0, 3: 1.0})
+    tail.poll()
+
+    for step, value in ((3, 0.95), (10, 0.9), (10, 0.8)):
+        with transaction.atomic():
+            locked = Run.objects.lock(run.pk)
+            points = [Point("loss", step, value, int(1000 - 100 * value))]
+            record_metrics(locked, event_files.without_taken(locked, points, tail.notes))
+
+    assert points_of(run, "loss") == [(1, 1.0), (3, 1.0), (10, 0.9), (10, 0.8)]
+
+
+def test_metric_that_a_client_reports_later_is_left_to_it(run, tail, tmp_path):
+    write(tmp_path, "1", {0: 0.1, 1: 0.1, 2: 0.1})
+    tail.poll()
+    client = [Point("loss", step, 0.1, 5_000 + step) for step in range(2, 6)]
+    record_points(run.pk, Points.of(client))
+    write(tmp_path, "1", dict.fromkeys(range(6), 0.1))
+
+    tail.poll()
+    tail.poll(ended=True)
+
+    single = pytest.approx(0.1, abs=1e-7)
+    assert points_of(run, "loss")[:2] == [(0, single), (1, single)]
+    assert points_of(run, "loss")[2:] == [(step, 0.1) for step in range(2, 6)]
+
+
+def test_steps_that_a_client_reported_after_the_last_event_are_there_once(run, tail, tmp_path):
+    write(tmp_path, "1", {0: 0.1, 1: 0.5})
+    tail.poll()
+    record_points(run.pk, Points.of([Point("loss", 0, 0.1, 9), Point("loss", 1, 0.5, 9)]))
+
+    tail.poll(ended=True)
+
+    assert points_of(run, "loss") == [(0, 0.1), (1, 0.5)]
+
+
+def test_metric_that_a_client_reported_before_a_restart_can_be_read_from_event_files(
+    run, tail, tmp_path
+):
+    record_points(run.pk, Points.of([Point("loss", step, 1.0, 1) for step in range(5)]))
+    with transaction.atomic():
+        rewind(Run.objects.lock(run.pk), 3)
+    write(tmp_path, "1", {3: 2.0, 4: 2.0, 5: 2.0})
+
+    tail.poll()
+
+    assert points_of(run, "loss") == [*((step, 1.0) for step in range(4)), (4, 2.0), (5, 2.0)]
+
+
+# --- writers that start again ----------------------------------------------------------------
+
+
+def test_writer_that_starts_again_leaves_other_folders_alone(run, tail, tmp_path):
+    write(tmp_path / "a", "1", dict.fromkeys(range(10), 1.0))
+    write(tmp_path / "b", "2", dict.fromkeys(range(10), 1.0), tag="acc", start=0)
+
+    tail.poll(ended=True)
+
+    assert len(points_of(run, "loss")) == len(points_of(run, "acc")) == 10
+
+
+@pytest.mark.parametrize("polls", ["between", "at once"])
+def test_writer_that_starts_again_replaces_what_its_folder_had(run, tail, tmp_path, polls):
+    write(tmp_path / "a", "1", dict.fromkeys(range(10), 1.0))
+    write(tmp_path / "b", "1", dict.fromkeys(range(10), 1.0), tag="acc")
+    if polls == "between":
+        tail.poll()
+    write(tmp_path / "a", "2", dict.fromkeys(range(5, 8), 2.0), start=5)
+
+    tail.poll(ended=True)
+
+    values = [1.0] * 5 + [2.0] * 3
+    assert points_of(run, "loss") == list(enumerate(values))
+    assert len(points_of(run, "acc")) == 10
+    assert fresh(run).metrics == {"loss": 2.0, "acc": 1.0}
+
+
+def test_long_file_is_read_to_its_end_before_the_one_that_replaces_it(
+    run, tail, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(metrics.event_files, "CHUNK_BYTES", 200)
+    write(tmp_path, "1", dict.fromkeys(range(20), 1.0))
+    write(tmp_path, "2", dict.fromkeys(range(5, 8), 2.0), start=5)
+
+    for _poll in range(20):
+        tail.poll()
+
+    assert points_of(run, "loss") == list(enumerate([1.0] * 5 + [2.0] * 3))
+
+
+def test_writer_that_starts_again_does_not_replace_an_earlier_attempt(run, tail, tmp_path):
+    record_points(run.pk, Points.of([Point("loss", step, 1.0, 1) for step in range(5)]))
+    with transaction.atomic():
+        rewind(Run.objects.lock(run.pk), 3)
+    write(tmp_path, "1", {4: 2.0, 5: 2.0})
+    tail.poll()
+    write(tmp_path, "2", dict.fromkeys(range(2, 6), 3.0), start=2)
+
+    tail.poll()
+
+    assert points_of(run, "loss") == [*((step, 1.0) for step in range(4)), (4, 3.0), (5, 3.0)]
 
 
 # --- with a process --------------------------------------------------------------------------

@@ -826,6 +826,29 @@ def test_next_attempt_kills_the_previous_one_and_ingests_its_output(executor):
     assert set(pids[rewound_to:]) == {second}
 
 
+def test_attempt_without_a_checkpoint_reports_the_first_step_again_once(executor):
+    script = (
+        "import json, os, signal\n"
+        "with open(os.environ['TRAINHUB_METRICS_FILE'], 'a') as file:\n"
+        "    for step in range(4):\n"
+        "        value = float(os.environ['TRAINHUB_ATTEMPT'])\n"
+        "        print(json.dumps({'step': step, 'loss': value}), file=file)\n"
+        "signal.pause()"
+    )
+    run = running(recipe=RecipeFactory(script=script), total_steps=None)
+    for attempt in (1, 2):
+        executor.start(fresh(run), run.worker)
+        work_until_step(executor, run, 3)
+        executor.kill(fresh(run), run.worker)
+        poll_until(executor, run, WorkState.DIED)
+        if attempt == 1:
+            fresh(run).recover("It died.")
+            fresh(run).claim(run.worker)
+
+    points = run.series.get(key="loss").points.order_by("step").values_list("step", "value")
+    assert list(points) == [(step, 2.0) for step in range(4)]
+
+
 def test_lines_of_every_attempt_are_ingested_once(executor):
     run = running(recipe=stepper_recipe(), hyperparameters=TestContract.LONG, total_steps=100_000)
     worker = run.worker

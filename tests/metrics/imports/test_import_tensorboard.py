@@ -71,6 +71,30 @@ def test_points_that_were_reported_again_are_there_once(bring_in, points_of):
     assert points_of(Run.objects.get(), "loss")[3:] == [(3, 13.0), (4, 14.0), (5, 15.0)]
 
 
+def test_what_a_later_file_reports_again_replaces_what_was_imported(bring_in, points_of, tmp_path):
+    purged = sorted((TENSORBOARD / "purged").iterdir())
+    for path in purged[:1]:
+        shutil.copy(path, tmp_path)
+    bring_in("import_tensorboard", tmp_path)
+    before = points_of(Run.objects.get(), "loss")
+    for path in purged[1:]:
+        shutil.copy(path, tmp_path)
+
+    said = [bring_in("import_tensorboard", tmp_path) for _again in range(2)]
+
+    assert len(before) > 3
+    assert points_of(Run.objects.get(), "loss") == [
+        (0, 0.0),
+        (1, 1.0),
+        (2, 2.0),
+        (3, 13.0),
+        (4, 14.0),
+        (5, 15.0),
+    ]
+    assert "1 with new points" in said[0]
+    assert "0 with new points" in said[1]
+
+
 def test_hyperparameters_of_lightning_are_params(bring_in):
     bring_in("import_tensorboard", TENSORBOARD / "lightning")
 
