@@ -36,7 +36,7 @@ MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 _HEADER: Final = struct.Struct("<QI")  # the length of the data, and its checksum
 _FOOTER: Final = struct.Struct("<I")  # the checksum of the data
 
-# Name of the plugin that shows a value → kind of value; scalars may also have no plugin.
+# Names of the plugin that shows a value: scalars may also have none.
 _SCALARS: Final = ("", "scalars")
 _HPARAMS: Final = "hparams"
 # Hugging Face's Trainer logs its arguments as a text.

@@ -23,6 +23,7 @@ from core.ids import derived_id
 from metrics.models import MetricPoint
 from metrics.points import Points
 from metrics.recording import record_points
+from metrics.values import flat
 from projects.models import Project
 from runs import unmanaged
 from runs.models import Run
@@ -184,15 +185,6 @@ def _describe(run: Run, past: PastRun) -> None:
         run.pk, {name: text for name, text in params.items() if name not in known and _fits(name)}
     )
     set_tags(run.pk, {name: text for name, text in past.tags.items() if name not in run.tags})
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested objects, with the keys on their way joined by dots."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _fits(name: str) -> bool:

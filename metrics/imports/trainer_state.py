@@ -20,8 +20,9 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT
-from metrics.imports.columns import Columns, number
+from metrics.imports.columns import Columns
 from metrics.imports.past_runs import BadSource, PastRun, Progress
+from metrics.values import number
 from runs.status import RunStatus
 
 NAME: Final = "trainer_state.json"

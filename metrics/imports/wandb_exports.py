@@ -19,9 +19,10 @@ from typing import IO, Any, Final
 from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT, MIN_BIGINT
-from metrics.imports.columns import Columns, number, whole_number
-from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile, flat
+from metrics.imports.columns import Columns
+from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile
 from metrics.points import is_time
+from metrics.values import flat, number, whole_number
 
 STEP_NAMES: Final = ("_step", "step", "Step", "global_step")
 TIME_NAME: Final = "_timestamp"  # Unix seconds

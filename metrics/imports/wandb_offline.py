@@ -26,9 +26,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from core.numbers import MAX_BIGINT
-from metrics.imports.columns import Columns, number
+from metrics.imports.columns import Columns
 from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile
 from metrics.points import is_time
+from metrics.values import number
 from runs.status import RunStatus
 
 SUFFIX: Final = ".wandb"
