@@ -35,7 +35,7 @@ class LogFolder:
 
     def read(self, progress: Progress) -> list[PastRun]:
         """No run if there are no scalars. Raises BadSource."""
-        log = EventLog()
+        log = EventLog(reads_params=True)
         for path in self.files:
             self._read_file(path, log, progress)
         left_out = len(log.keys)

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 from django.db import transaction
+from tensorboardX.proto import types_pb2 as types
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto.tensor_pb2 import TensorProto
+from tensorboardX.record_writer import RecordWriter
 
 from execution.executors import event_files
 from execution.executors.process import ProcessExecutor
@@ -151,6 +156,20 @@ def test_tag_that_is_too_long_is_left_out_and_said_once(run, tail, tmp_path, mon
     assert "train/loss" in said[0]
     assert "train/loss" not in keys_of(run)
     assert "eval/loss" in keys_of(run)
+
+
+def test_arguments_that_cannot_be_decoded_do_not_stop_the_reading(run, tail, tmp_path):
+    path = put(TENSORS, tmp_path / TENSORS.name)
+    tensor = TensorProto(dtype=types.DT_STRING, string_val=[b"[" * 2000])
+    value = Summary.Value(tag="args/text_summary", tensor=tensor)
+    event = Event(wall_time=1.0, step=1, summary=Summary(value=[value]))
+    writer = RecordWriter(str(tmp_path / "written"))
+    writer.write(event.SerializeToString())
+    writer.close()
+    path.write_bytes((tmp_path / "written").read_bytes() + path.read_bytes())
+
+    assert tail.poll() == []
+    assert len(points_of(run)) == 4
 
 
 # --- several folders -------------------------------------------------------------------------
