@@ -105,8 +105,15 @@ class _Reader:
             except _Refused as refused:
                 self._say(refused, at, truncate(key, _SHOWN))
         self.report.step = step
-        total = None if total_name is None else whole_number(row[total_name])
-        if total is not None and 0 < total <= MAX_BIGINT:
+        if total_name is not None:
+            self._take_total(total_name, row[total_name], at)
+
+    def _take_total(self, name: str, value: Any, at: int) -> None:
+        total = whole_number(value)
+        if total is None or total > MAX_BIGINT:
+            text = _("the planned steps must be a positive 64-bit integer")
+            self._say(_Refused("total", text), at, name)
+        elif total > 0:  # libraries write -1 for a training without a limit
             self.report.total_steps = total
 
     def _add(self, key: str, step: int, value: float | None, time_ms: int, at: int) -> None:
