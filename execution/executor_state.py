@@ -39,6 +39,8 @@ class AttemptNotes(TypedDict, total=False):
     stderr: int  # bytes
     metrics: int  # bytes of metrics.jsonl
     metric_lines: int  # of metrics.jsonl, in these bytes
+    # Whether metrics.jsonl has been written anew, so that it may repeat what was read before.
+    metrics_replaced: bool
     said: list[str]  # kinds of what metrics.jsonl has that cannot be taken; see metric_lines.py
     bars: dict[str, BarNote]  # stdout or stderr → its progress bar
     evaluation: int  # st_mtime_ns of evaluation.json
