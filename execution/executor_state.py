@@ -43,6 +43,7 @@ class AttemptNotes(TypedDict, total=False):
     metrics_replaced: bool
     said: list[str]  # kinds of what metrics.jsonl has that cannot be taken; see metric_lines.py
     bars: dict[str, BarNote]  # stdout or stderr → its progress bar
+    nested_bars: dict[str, BarNote]  # the same of its nested bars
     evaluation: int  # st_mtime_ns of evaluation.json
     # Path → size in bytes, st_mtime_ns, number of files and step, as last ingested. Those of
     # earlier versions have no step.
