@@ -331,7 +331,46 @@ def test_looking_for_files_is_bounded(tmp_path, monkeypatch):
         put(TENSORS, tmp_path / f"{number}" / TENSORS.name)
     monkeypatch.setattr(event_files, "MAX_ENTRIES", 30)
 
-    assert 0 < len(event_files.find(tmp_path)) < 20
+    found, is_all = event_files.find(tmp_path)
+
+    assert 0 < len(found) < 20
+    assert not is_all
+
+
+def test_large_folder_does_not_hide_the_event_files_of_others(tmp_path, monkeypatch):
+    for folder in ("a", "z"):
+        (tmp_path / folder).mkdir()
+        for number in range(60):
+            (tmp_path / folder / f"{number}.jpg").touch()
+    put(TENSORS, tmp_path / "runs" / "now" / TENSORS.name)
+    monkeypatch.setattr(event_files, "MAX_ENTRIES", 50)
+    monkeypatch.setattr(event_files, "ENTRIES_AT_ONCE", 10)
+
+    assert event_files.find(tmp_path) == ([f"runs/now/{TENSORS.name}"], False)
+
+
+def test_folder_that_is_searched_in_parts_is_searched_once(tmp_path, monkeypatch):
+    for number in range(20):
+        put(TENSORS, tmp_path / "runs" / f"{number}.{TENSORS.name}")
+    monkeypatch.setattr(event_files, "ENTRIES_AT_ONCE", 5)
+
+    found, is_all = event_files.find(tmp_path)
+
+    assert (len(found), len(set(found)), is_all) == (20, 20, True)
+
+
+@pytest.mark.parametrize(("limit", "word"), [("MAX_ENTRIES", "$TENSOR"), ("MAX_FILES", "TensorB")])
+def test_what_is_not_searched_or_read_is_said_once(tail, tmp_path, monkeypatch, limit, word):
+    for number in range(5):
+        put(TENSORS, tmp_path / f"{number}.{TENSORS.name}")
+    monkeypatch.setattr(event_files, limit, 3)
+    monkeypatch.setattr(event_files, "ENTRIES_AT_ONCE", 2)
+
+    said = tail.poll() + tail.poll() + tail.poll(ended=True)
+
+    assert len(said) == 1
+    assert "3" in said[0]
+    assert word in said[0]
 
 
 def test_worker_looks_for_further_files_only_after_a_while(run, tail, tmp_path, monkeypatch):
