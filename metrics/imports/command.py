@@ -74,6 +74,7 @@ class ImportCommand(BaseCommand):
 
 def _project(text: str) -> Project:
     """Raises CommandError."""
+    text = storable(text)
     project = Project.objects.filter(pk=text).first()
     if project is not None:
         return project
@@ -132,7 +133,8 @@ class _Importing:
         self.is_alone = self.is_alone and len(runs) <= 1
         for past in runs:
             part = _part(progress, (1 - READING) / len(runs))
-            self._tried(past.name, partial(self._bring_in_run, past, part))
+            name = source.name if len(runs) == 1 else past.name
+            self._tried(name, partial(self._bring_in_run, past, part))
         if not runs:
             text = _("%(name)s has no metrics.") % {"name": source.name}
             self._say(text)

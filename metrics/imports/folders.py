@@ -10,18 +10,19 @@ from pathlib import Path
 from django.utils.translation import gettext as _
 
 from core.text import readable
-from metrics.imports.past_runs import BadSource, PastRun, Progress
+from metrics.imports.past_runs import BadSource, PastRun, Progress, reason_of
 
 
 @dataclass(frozen=True)
 class UnreadableFolder:
     """A source that takes the place of those that may be in the folder."""
 
+    path: str
     error: OSError
 
     @property
     def name(self) -> str:
-        return readable(self.error.filename)
+        return readable(self.path)
 
     @property
     def size_bytes(self) -> int:
@@ -30,7 +31,7 @@ class UnreadableFolder:
     def read(self, progress: Progress) -> list[PastRun]:
         """Raises BadSource."""
         text = _("%(path)s cannot be read: %(why)s.")
-        raise BadSource(text % {"path": self.name, "why": self.error.strerror})
+        raise BadSource(text % {"path": self.name, "why": reason_of(self.error)})
 
 
 def walk(root: Path, unreadable: list[UnreadableFolder]) -> Iterator[tuple[Path, list[str]]]:
@@ -38,7 +39,7 @@ def walk(root: Path, unreadable: list[UnreadableFolder]) -> Iterator[tuple[Path,
     not followed. Adds to ``unreadable`` the folders that cannot be looked into."""
 
     def note(error: OSError) -> None:
-        unreadable.append(UnreadableFolder(error))
+        unreadable.append(UnreadableFolder(error.filename or str(root), error))
 
     for folder, folders, names in os.walk(root, onerror=note):
         folders.sort()
