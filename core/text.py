@@ -1,5 +1,6 @@
 """Text limits: lengths, characters that PostgreSQL cannot store, and truncation."""
 
+import os
 import re
 from typing import Final
 
@@ -8,6 +9,22 @@ MAX_KEY_LENGTH: Final = 250  # of metrics, hyperparameters and tags; the limit o
 SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？")
 # NUL and lone surrogates.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """``text`` with U+FFFD for each character that PostgreSQL cannot store."""
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def readable(path: str | os.PathLike[str]) -> str:
+    """A path as text, or a stand-in for one that is not UTF-8: read as GB 18030, or escaped."""
+    raw = os.fsencode(path)
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            return storable(raw.decode(encoding))
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("ascii", errors="backslashreplace")
 
 
 def truncate(text: str, max_length: int) -> str:

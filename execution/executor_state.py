@@ -49,8 +49,11 @@ class AttemptNotes(TypedDict, total=False):
     stderr: int  # bytes
     metrics: int  # bytes of metrics.jsonl
     metric_lines: int  # of metrics.jsonl, in these bytes
+    # Whether metrics.jsonl has been written anew, so that it may repeat what was read before.
+    metrics_replaced: bool
     said: list[str]  # kinds of what metrics.jsonl has that cannot be taken; see metric_lines.py
     bars: dict[str, BarNote]  # stdout or stderr → its progress bar
+    nested_bars: dict[str, BarNote]  # the same of its nested bars
     evaluation: int  # st_mtime_ns of evaluation.json
     # Path → size in bytes, st_mtime_ns, number of files, step, and whether it was declared (1), as
     # last ingested. Those of earlier versions are shorter.

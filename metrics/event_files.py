@@ -36,7 +36,7 @@ MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 _HEADER: Final = struct.Struct("<QI")  # the length of the data, and its checksum
 _FOOTER: Final = struct.Struct("<I")  # the checksum of the data
 
-# Name of the plugin that shows a value → kind of value; scalars may also have no plugin.
+# Names of the plugin that shows a value: scalars may also have none.
 _SCALARS: Final = ("", "scalars")
 _HPARAMS: Final = "hparams"
 # Hugging Face's Trainer logs its arguments as a text.
@@ -107,10 +107,12 @@ class EventLog(GrowingPoints):
     """What the event files of one folder hold, in the order of their names and records: a writer
     that starts again at a step replaces what all of them have from there on."""
 
+    reads_params: bool = False  # hyperparameters, which only an import needs
     params: dict[str, Any] = field(default_factory=dict)
     # Unix seconds of the first and last event that has a valid time; None if there is none.
     first_at: float | None = None
     last_at: float | None = None
+    times_are_known: bool = True  # whether all events had one
     damaged: int = 0  # records that cannot be read
     # What was reported again, and the first step from which on a writer has started again.
     replaced: GrowingPoints = field(default_factory=GrowingPoints)
@@ -138,6 +140,7 @@ class EventLog(GrowingPoints):
 
     def _time_ms(self, wall_time: float, now_ms: int) -> int:
         if not is_time(wall_time * 1000):
+            self.times_are_known = False
             return now_ms
         self.first_at = wall_time if self.first_at is None else min(self.first_at, wall_time)
         self.last_at = wall_time if self.last_at is None else max(self.last_at, wall_time)
@@ -145,10 +148,11 @@ class EventLog(GrowingPoints):
 
     def _take_value(self, value: Any, step: int, timestamp_ms: int, prefix: str) -> None:
         plugin = value.metadata.plugin_data
-        if plugin.plugin_name == _HPARAMS:
-            self.params.update(_hparams(plugin.content))
-        elif value.tag == _ARGUMENTS_TAG:
-            self.params.update(_arguments(value.tensor))
+        if plugin.plugin_name == _HPARAMS or value.tag == _ARGUMENTS_TAG:
+            if self.reads_params:
+                is_plugin = plugin.plugin_name == _HPARAMS
+                found = _hparams(plugin.content) if is_plugin else _arguments(value.tensor)
+                self.params.update(found)
         elif plugin.plugin_name in _SCALARS:
             number = value.simple_value if value.HasField("simple_value") else _scalar(value.tensor)
             if number is not None:
@@ -178,7 +182,8 @@ def _scalar(tensor: Any) -> float | None:
     values = getattr(tensor, name)
     if values and name != "half_val":
         return float(values[0])
-    raw = np.array(values[:1], "<u2").tobytes() if values else tensor.tensor_content
+    # Protobuf has no 16 bits: the field may hold more than fit.
+    raw = struct.pack("<H", values[0] & 0xFFFF) if values else tensor.tensor_content
     if kind == "bfloat16":  # the upper half of a float
         raw, kind = b"\x00\x00" + raw, "<f4"
     return float(np.frombuffer(raw, kind)[0]) if len(raw) == np.dtype(kind).itemsize else None
@@ -202,7 +207,7 @@ def _value(value: Any) -> Any:
 def _arguments(tensor: Any) -> dict[str, Any]:
     try:
         arguments = json.loads(b"".join(tensor.string_val))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return arguments if isinstance(arguments, dict) else {}
 

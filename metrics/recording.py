@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from core.exceptions import InvalidInput
 from core.numbers import MIN_BIGINT, json_number
 from metrics import buckets, point_queries
-from metrics.models import MetricSeries
+from metrics.models import MetricPoint, MetricSeries
 from metrics.points import Point, Points
 from runs.models import Run
 from runs.progress import set_back
@@ -122,6 +122,21 @@ def _is_another_value(point: Point, before: Point) -> bool:
     delay_ms = before.timestamp_ms - point.timestamp_ms
     is_same = point.value == before.value or (math.isnan(point.value) and math.isnan(before.value))
     return point.step == before.step and 0 <= delay_ms <= MAX_MOVED_MS and not is_same
+
+
+def without_known(run: Run, points: Sequence[Point]) -> list[Point]:
+    """Those ``points`` whose value is not stored at their step, at whatever time."""
+    stored = MetricPoint.objects.filter(
+        series__run=run,
+        series__key__in={point.key for point in points},
+        step__in={point.step for point in points},
+    )
+    # As text: NaN equals itself.
+    known = {
+        (key, step, repr(value))
+        for key, step, value in stored.values_list("series__key", "step", "value").iterator()
+    }
+    return [point for point in points if (point.key, point.step, repr(point.value)) not in known]
 
 
 def step_at(run: Run, timestamp_ms: int) -> int:

@@ -20,6 +20,7 @@ from django.conf import settings
 
 from artifacts import layouts, soundness
 from artifacts.layouts import MODEL
+from core.text import readable
 from execution.executors.found_checkpoint import FILE, FoundCheckpoint, FoundFile
 
 NOT_FILES: Final = ("/proc", "/sys", "/dev")  # what is below these has no end
@@ -247,14 +248,3 @@ def _looks_like_checkpoint(folder: Path) -> bool:
     return any(map(layouts.names_checkpoint, names)) or any(
         (folder / name).is_file() for name in layouts.TELLING_FILES
     )
-
-
-def readable(name: str) -> str:
-    """``name``, or a stand-in for a name that is not UTF-8: read as GB 18030, or escaped."""
-    raw = os.fsencode(name)
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            return raw.decode(encoding).replace("\x00", "")
-        except UnicodeDecodeError:
-            continue
-    return raw.decode("ascii", errors="backslashreplace")

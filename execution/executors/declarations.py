@@ -22,9 +22,10 @@ from core.text import truncate
 from execution.executor_state import AttemptNotes
 from execution.executors.checkpoint_scan import Scan
 from execution.executors.found_checkpoint import FoundCheckpoint
-from execution.executors.metric_lines import CHECKPOINT_NAME, STEP_NAMES, first_of, whole_number
+from execution.executors.metric_lines import CHECKPOINT_NAME, STEP_NAMES, first_of
 from logs.lines import Line
 from logs.models import LogLevel
+from metrics.values import whole_number
 
 MAX_DECLARED: Final = 10_000  # per attempt
 MAX_PATH_BYTES: Final = 1000

@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -36,7 +38,8 @@ FOLDER_VARIABLE: Final = "TENSORBOARD_LOGGING_DIR"
 FOLDER: Final = "tensorboard"
 
 LOOK_SHARE: Final = 0.01  # of a worker's time that looking for new files takes at most
-MAX_ENTRIES: Final = 50_000  # that are looked at below an attempt's directory
+MAX_ENTRIES: Final = 50_000  # looked at below an attempt's directory, slightly exceeded
+ENTRIES_AT_ONCE: Final = 500  # of a folder, before the others get their turn
 MAX_FILES: Final = 1000
 MAX_POINTS: Final = 20_000  # per transaction, slightly exceeded
 SKIPPED: Final = ("resume",)  # the checkpoint that the attempt starts from
@@ -49,27 +52,45 @@ PARTS: Final = ("train", "training", "validation", "valid", "val", "eval", "test
 # --- looking for files -----------------------------------------------------------------------
 
 
-def find(directory: Path) -> list[str]:
-    """The paths of the event files below ``directory``; links are not followed."""
+def find(directory: Path) -> tuple[list[str], bool]:
+    """The paths of the event files below ``directory``, and whether all of it was searched; links
+    are not followed."""
     found: list[str] = []
-    pending, seen = deque([""]), 0
-    while pending and seen < MAX_ENTRIES and len(found) < MAX_FILES:
-        folder = pending.popleft()
-        try:
-            entries = os.scandir(directory / folder)
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            continue
-        with entries:
-            for entry in islice(entries, MAX_ENTRIES - seen):
-                seen += 1
-                path = f"{folder}/{entry.name}" if folder else entry.name
+    seen = 0
+    with ExitStack() as stack:
+        pending = deque([_Folder("", stack)])
+        while pending and seen < MAX_ENTRIES:
+            folder = pending.popleft()
+            entries = folder.next_entries(directory)
+            seen += len(entries)
+            if len(entries) == ENTRIES_AT_ONCE:  # a large folder must not hide the others
+                pending.append(folder)
+            for entry in entries:
+                path = f"{folder.path}/{entry.name}" if folder.path else entry.name
                 if path in SKIPPED or not path.isprintable():  # which PostgreSQL can store
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
+                    pending.append(_Folder(path, stack))
                 elif MARK in entry.name and entry.is_file(follow_symlinks=False):
                     found.append(path)
-    return sorted(found)
+        return sorted(found), not pending
+
+
+@dataclass
+class _Folder:
+    """A folder that is listed in parts. ``stack`` closes it if it is not listed to its end."""
+
+    path: str
+    stack: ExitStack
+    entries: Iterator[os.DirEntry[str]] | None = None
+
+    def next_entries(self, directory: Path) -> list[os.DirEntry[str]]:
+        if self.entries is None:
+            try:
+                self.entries = self.stack.enter_context(os.scandir(directory / self.path))
+            except OSError:  # it is gone, or cannot be read
+                return []
+        return list(islice(self.entries, ENTRIES_AT_ONCE))
 
 
 def key_prefix(path: str, others: Sequence[str]) -> str:
@@ -91,17 +112,17 @@ def key_prefix(path: str, others: Sequence[str]) -> str:
 _next_look: Final[dict[Path, float]] = {}
 
 
-def _look(directory: Path, notes: AttemptNotes, *, ended: bool) -> list[str]:
-    """The event files below ``directory``, if it is time to look: once more after the end."""
+def _look(directory: Path, notes: AttemptNotes, *, ended: bool) -> tuple[list[str], bool]:
+    """What ``find`` returns, if it is time to look: once more after the end."""
     if notes.get("event_files_at_end"):
-        return []
+        return [], True
     started = time.monotonic()
     if ended:
         notes["event_files_at_end"] = True
         _next_look.pop(directory, None)
         return find(directory)
     if started < _next_look.get(directory, 0.0):
-        return []
+        return [], True
     found = find(directory)
     _next_look[directory] = started + (time.monotonic() - started) / LOOK_SHARE
     return found
@@ -120,8 +141,8 @@ def ingest(
     """
     if run.recipe is None or not run.recipe.read_tensorboard:
         return [], True
-    files = _known_files(directory, notes, ended=ended)
     reader = _Reader(run, notes)
+    files = _known_files(directory, reader, ended=ended)
     unread: set[PurePosixPath] = set()  # folders
     for path, (offset, prefix) in sorted(files.items()):
         folder = PurePosixPath(path).parent
@@ -141,18 +162,21 @@ def ingest(
     return reader.lines, not unread
 
 
-def _known_files(
-    directory: Path, notes: AttemptNotes, *, ended: bool
-) -> dict[str, tuple[int, str]]:
+def _known_files(directory: Path, reader: _Reader, *, ended: bool) -> dict[str, tuple[int, str]]:
     """Path → offset and prefix; a file keeps the prefix that it was found with."""
     known: dict[str, tuple[int, str]] = {
-        path: (offset, prefix) for path, (offset, prefix) in notes.get("event_files", {}).items()
+        path: (offset, prefix)
+        for path, (offset, prefix) in reader.notes.get("event_files", {}).items()
     }
-    found = _look(directory, notes, ended=ended)
+    found, is_all = _look(directory, reader.notes, ended=ended)
+    if not is_all:
+        reader.warn_of_many_entries()
     paths = [*known, *found]
     for path in found:
         if path not in known and len(known) < MAX_FILES:
             known[path] = (0, key_prefix(path, paths))
+    if not known.keys() >= set(found):
+        reader.warn_of_many_files()
     return known
 
 
@@ -247,6 +271,19 @@ class _Reader:
             return
         recording.delete_points(self.run, self.keys.stored(keys, log.purged_from))
         recording.forget_replayed(self.run, keys, log.purged_from)
+
+    def warn_of_many_entries(self) -> None:
+        text = _(
+            "Only %(count)d files and folders of the run's working directory are searched for "
+            "TensorBoard event files: others are not found. Let the script write them to "
+            "$%(variable)s."
+        )
+        names = {"count": MAX_ENTRIES, "variable": FOLDER_VARIABLE}
+        self._warn_once("event_entries", text % names)
+
+    def warn_of_many_files(self) -> None:
+        text = _("At most %(count)d TensorBoard event files are read: there are more.")
+        self._warn_once("event_files", text % {"count": MAX_FILES})
 
     def _warn_once(self, kind: str, text: str) -> None:
         said = self.notes.get("said", [])

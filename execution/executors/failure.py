@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,15 @@ from django.utils.translation import gettext as _
 
 from core.text import truncate
 from execution.executors.attempt import SIGNALLED_CODES, Ending
+from execution.executors.error_lines import (
+    CHAINED,
+    ErrorLine,
+    errors_in,
+    is_ordinary,
+    since_ordinary,
+)
 from execution.executors.log_entries import shown
-from execution.executors.log_text import level_of, prefixes
-from logs.models import LogLevel
+from execution.executors.log_text import prefixes
 from runs.executors import WorkState, WorkStatus
 from runs.models import FailureKind
 from runs.models.encoding import DEFAULT_ENCODING
@@ -26,66 +33,13 @@ TAIL_LINES: Final = 400
 MAX_ERROR_LENGTH: Final = 300
 _CANNOT_EXECUTE: Final = frozenset({126, 127})  # of shells and of launcher.py
 _SIGNAL_BASE: Final = 128  # shells report the death by signal n as the exit code 128 + n
-
-# --- what errors say -------------------------------------------------------------------------
-
-_KINDS: Final[tuple[tuple[FailureKind, re.Pattern[str]], ...]] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE | re.VERBOSE))
-    for kind, pattern in (
-        (
-            FailureKind.OUT_OF_MEMORY,
-            r"out \s of \s memory | OutOfMemory | \bMemoryError\b | oom[-_ ]?kill | std::bad_alloc"
-            r"| cannot \s allocate \s memory | RESOURCE_EXHAUSTED | ALLOC_FAILED"
-            r"| not \s enough \s memory | unable \s to \s allocate",
-        ),
-        (
-            FailureKind.DISK_FULL,
-            r"no \s space \s left | disk \s quota \s exceeded | \bENOSPC\b"
-            r"| \[Errno \s (?:28|122)\]",
-        ),
-        (
-            FailureKind.DIVERGED,
-            r"FloatingPointError | \bdiverged\b"
-            r"| loss .{0,40} \b(?:nan|inf|infinite|not \s finite)\b"
-            r"| \b(?:nan|inf|infinite|non-finite)\b .{0,40} \b(?:loss|grad\w*)\b",
-        ),
-        (
-            FailureKind.IMPORT_ERROR,
-            r"^(?:ModuleNotFoundError|ImportError)\b | cannot \s open \s shared \s object",
-        ),
-        (
-            FailureKind.COMMUNICATION,
-            r"\bnccl | Dist(?:Backend|Network|Store)Error | Watchdog \s caught | \bgloo\b"
-            r"| Rendezvous\w*Error | Connection \s (?:reset|refused|closed) | Connection\w+Error"
-            r"| collective \s operation \s time",
-        ),
-    )
+# A training that prints for longer after an error has survived it.
+LAST_WORDS_SECONDS: Final = 10.0
+# Kinds of errors after which a process may be killed by a signal, or kill itself.
+_DEADLY: Final = frozenset(
+    {FailureKind.OUT_OF_MEMORY, FailureKind.DISK_FULL, FailureKind.COMMUNICATION}
 )
-
-_HEADER: Final = "Traceback (most recent call last):"
-_AFTER_FRAMES: Final = re.compile(r"[A-Za-z_][\w.<>]*(?:: .*|:)?$")
-# An exception's name ends like this, if no traceback before it tells that it is one.
-_EXCEPTION: Final = re.compile(
-    r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*"
-    r"(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Expired|OutOfMemory))(?:: .*|:)?$"
-)
-# … of C++, of argparse and other programs, of the kernel by way of a shell.
-_OTHER_ERROR: Final = re.compile(
-    r"\s*what\(\):\s+(?P<what>.+)$"
-    r"|(?:\S+\.py: error: ).+$"
-    r"|.*\bline \d+:\s+\d+ (?:Killed|Segmentation fault|Bus error|Aborted)\b.*$"
-    r"|.*(?:oom[-_]kill|No space left on device|Disk quota exceeded).*$"
-    r"|(?:Killed|Segmentation fault|Bus error|Aborted)(?: \(core dumped\))?$",
-    re.IGNORECASE,
-)
-# What launchers say about the failure of what they launched, which is no cause.
-_LAUNCHERS: Final = re.compile(
-    r"ChildFailedError|CalledProcessError|ProcessRaisedException|ProcessExitedException"
-    r"|failed \(exitcode|Sending process \d+ closing signal|exits with return code"
-)
-_CHAINED: Final = re.compile(
-    r"During handling of the above exception|direct cause of the following exception"
-)
+_CRASH: Final = re.compile(r"\s*what\(\):\s+(.+)$|(Fatal Python error: .+)$")
 
 # --- what launchers say about their ranks ----------------------------------------------------
 
@@ -116,7 +70,11 @@ class Diagnosis:
 def work_status(directory: Path, returncode: int, encoding: str = DEFAULT_ENCODING) -> WorkStatus:
     """How a process that nobody asked to stop has failed or died. ``returncode`` is not 0, and
     negative for a signal. ``directory``: the attempt's, with its output."""
-    diagnosis = diagnose(_tails(directory, encoding))
+    outputs = _outputs(directory, encoding)
+    if returncode < 0 or returncode in SIGNALLED_CODES:
+        diagnosis = diagnose(_last_words(outputs), has_died=True)
+    else:
+        diagnosis = diagnose(output.lines for output in outputs)
     killed_by = -returncode if returncode < 0 else diagnosis.rank_signal
     died = killed_by is not None or returncode in SIGNALLED_CODES
     if returncode < 0:
@@ -137,7 +95,7 @@ def work_status(directory: Path, returncode: int, encoding: str = DEFAULT_ENCODI
         kind = FailureKind.KILLED if died else FailureKind.EXIT_CODE
         if returncode in _CANNOT_EXECUTE:
             kind = FailureKind.CANNOT_START
-    error = truncate(diagnosis.error, MAX_ERROR_LENGTH)
+    error = "" if is_echo else truncate(diagnosis.error, MAX_ERROR_LENGTH)
     return WorkStatus(
         WorkState.DIED if died else WorkState.FAILED,
         reason=(_("%(what)s: %(error)s") if error else _("%(what)s."))
@@ -156,7 +114,8 @@ def with_killed_ranks(ending: Ending, directory: Path, encoding: str) -> Ending:
     if ending.cut_off or not ending.returncode or ending.returncode < 0:
         return ending
     killed = ending.returncode == _SIGNAL_BASE + signal.SIGKILL
-    if killed or diagnose(_tails(directory, encoding)).rank_signal is not None:
+    outputs = _outputs(directory, encoding)
+    if killed or diagnose(output.lines for output in outputs).rank_signal is not None:
         return replace(ending, cut_off=True)
     return ending
 
@@ -168,91 +127,100 @@ def signal_name(number: int) -> str:
         return str(number)
 
 
-def _tails(directory: Path, encoding: str) -> Iterator[list[str]]:
-    """The last lines of each of the attempt's files, the one most likely to tell first."""
+@dataclass(frozen=True)
+class _Output:
+    """The last lines of a file, and when it was last written to, in Unix seconds."""
+
+    lines: list[str]
+    written_at: float
+
+
+def _outputs(directory: Path, encoding: str) -> list[_Output]:
+    """Of each of the attempt's files, the one most likely to tell first."""
+    outputs = []
     for name in ("stderr.log", "stdout.log"):
         try:
             with (directory / name).open("rb") as file:
                 file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
                 raw = file.read()
+                written_at = os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
             continue
-        yield [shown(line, encoding) for line in raw.split(b"\n")[-TAIL_LINES:]]
+        lines = [shown(line, encoding) for line in raw.split(b"\n")[-TAIL_LINES:]]
+        outputs.append(_Output(lines, written_at))
+    return outputs
 
 
-def diagnose(outputs: Iterable[list[str]]) -> Diagnosis:
-    """Why a process failed, from the last lines of its outputs, e.g. stderr and stdout."""
-    kind: FailureKind | None = None
-    error = ""
-    rank_signal: int | None = None
-    any_rank_killed = False
-    for lines in outputs:
-        texts = [line[len(prefixes(line)) :] for line in lines]
-        if rank_signal is None:
-            rank_signal = _rank_signal(texts)
-        any_rank_killed = any_rank_killed or signal.SIGKILL in map(_signal_in, texts)
-        if not error:
-            kind, error = _cause(texts)
-    # The launcher may have seen the rank first that the broken connection has stopped.
-    if rank_signal is None and any_rank_killed and kind is FailureKind.COMMUNICATION:
-        rank_signal = signal.SIGKILL
-    return Diagnosis(kind, error, rank_signal)
-
-
-def kind_of(error: str) -> FailureKind | None:
-    """The kind of failure that an error's text names."""
-    return next((kind for kind, pattern in _KINDS if pattern.search(error)), None)
-
-
-def _cause(lines: list[str]) -> tuple[FailureKind | None, str]:
-    """The last error, or the one that it followed from: an earlier one of its chain that says
-    more, or, if the connection to other ranks broke, what broke first."""
-    errors = _errors(lines)
-    if not errors:
-        return None, ""
-    at, error = errors[-1]
-    kind = kind_of(error)
-    if kind is not None and kind is not FailureKind.COMMUNICATION:
-        return kind, error
-    for earlier_at, earlier in reversed(errors[:-1]):
-        earlier_kind = kind_of(earlier)
-        if kind is FailureKind.COMMUNICATION:
-            if earlier_kind is not FailureKind.COMMUNICATION:
-                return earlier_kind, earlier
-        elif any(_CHAINED.search(line) for line in lines[earlier_at:at]) and earlier_kind:
-            return earlier_kind, earlier
-    return kind, error
-
-
-def _errors(lines: list[str]) -> list[tuple[int, str]]:
-    """The numbers and texts of the lines that name an error, without those of launchers."""
-    named = []
-    in_traceback = False
-    for number, line in enumerate(lines):
-        is_exception = in_traceback and _AFTER_FRAMES.match(line) and not _LAUNCHERS.search(line)
-        text = line.strip() if is_exception else _named_error(line)
-        if text:
-            named.append((number, text))
-        in_traceback = line.startswith(_HEADER) or (in_traceback and line[:1].isspace())
-    if named:
-        return named
+def _last_words(outputs: Sequence[_Output]) -> list[list[str]]:
+    """The lines of the outputs, without those of one that was written to before the training went
+    on printing to the other."""
+    newest = max((output.written_at for output in outputs), default=0.0)
+    went_on = any(
+        output.written_at == newest and _ends_ordinarily(output.lines) for output in outputs
+    )
     return [
-        (number, line.strip())
-        for number, line in enumerate(lines)
-        if level_of(line) in {LogLevel.ERROR, LogLevel.CRITICAL} and not _LAUNCHERS.search(line)
+        output.lines
+        for output in outputs
+        if not went_on or newest - output.written_at <= LAST_WORDS_SECONDS
     ]
 
 
-def _named_error(line: str) -> str:
-    if _LAUNCHERS.search(line):
-        return ""
-    if _EXCEPTION.match(line):
-        return line.strip()
-    other = _OTHER_ERROR.match(line)
-    if other is not None:
-        return (other["what"] or line).strip()
-    is_serious = level_of(line) in {LogLevel.ERROR, LogLevel.CRITICAL}
-    return line.strip() if is_serious and kind_of(line) is not None else ""
+def _ends_ordinarily(lines: Sequence[str]) -> bool:
+    last = next((line for line in reversed(lines) if line), "")
+    return is_ordinary(last[len(prefixes(last)) :])
+
+
+def diagnose(outputs: Iterable[Sequence[str]], *, has_died: bool = False) -> Diagnosis:
+    """Why a process failed, from the last lines of its outputs, e.g. stderr and stdout."""
+    texts = [[line[len(prefixes(line)) :] for line in lines] for lines in outputs]
+    cause = _first(map(_cause, texts))
+    rank_signal = next(filter(None, map(_rank_signal, texts)), None)
+    # The launcher may have seen the rank first that the broken connection has stopped.
+    is_broken = cause is not None and cause.kind is FailureKind.COMMUNICATION
+    if rank_signal is None and is_broken:
+        killed = (_signal_in(line) for lines in texts for line in lines)
+        rank_signal = signal.SIGKILL if signal.SIGKILL in killed else None
+    if has_died or rank_signal is not None:
+        cause = _first(map(_cause_of_death, texts))
+    if cause is None:
+        return Diagnosis(None, "", rank_signal)
+    return Diagnosis(cause.kind, cause.text, rank_signal)
+
+
+def _first(causes: Iterable[ErrorLine | None]) -> ErrorLine | None:
+    """The first one that is not of something next to the training, else the first one."""
+    found = [cause for cause in causes if cause is not None]
+    return next((cause for cause in found if not cause.is_aside), found[0] if found else None)
+
+
+def _cause(lines: Sequence[str]) -> ErrorLine | None:
+    """The last error, or the one that it followed from: an earlier one of its chain that says
+    more, or, if the connection to other ranks broke, what broke first."""
+    errors = errors_in(lines)
+    if not errors:
+        return None
+    last = errors[-1]
+    if last.kind is not None and last.kind is not FailureKind.COMMUNICATION:
+        return last
+    for earlier in reversed(errors[:-1]):
+        if last.kind is FailureKind.COMMUNICATION:
+            if earlier.kind is not FailureKind.COMMUNICATION:
+                return earlier
+        elif earlier.kind and any(map(CHAINED.search, lines[earlier.number : last.number])):
+            return earlier
+    return last
+
+
+def _cause_of_death(lines: Sequence[str]) -> ErrorLine | None:
+    """Why a process was killed: an error of a kind that ends in a signal, or what C++ says of it,
+    if the training did not go on. Other errors are answered with an exit code, if at all."""
+    rest = since_ordinary(lines)
+    deadly = [error for error in errors_in(rest) if error.kind in _DEADLY]
+    causes = [error for error in deadly if error.kind is not FailureKind.COMMUNICATION] or deadly
+    if causes:
+        return causes[-1]
+    crashes = [match[1] or match[2] for match in map(_CRASH.match, rest) if match]
+    return ErrorLine(0, crashes[-1]) if crashes else None
 
 
 def _rank_signal(lines: list[str]) -> int | None:

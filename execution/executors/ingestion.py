@@ -27,7 +27,7 @@ from execution.executors.notes import notes_of, write_notes
 from execution.executors.other_files import store_others
 from execution.executors.postponement import NotStored, is_due, note_stored, store_or_postpone
 from execution.executors.streams import next_entries
-from execution.executors.text_lines import read_whole_lines
+from execution.executors.text_lines import in_utf8, read_whole_lines
 from execution.outputs import (
     events_due,
     point_count,
@@ -138,23 +138,30 @@ class Ingestion:
             notes = before.copy()
             lines: list[Line] = []
             at_end = True
+            encoding = encoding_of(locked)
             for source in STREAMS:
                 new_lines, source_at_end = next_entries(
-                    directory, source, notes, encoding=encoding_of(locked), ended=ended
+                    directory, source, notes, encoding=encoding, ended=ended
                 )
                 lines += new_lines
                 at_end = at_end and source_at_end
             path = directory / "metrics.jsonl"
-            reading = read_whole_lines(path, before.get("metrics", 0), ended=ended)
-            lines += _ingest_metrics(locked, reading.lines, notes)
+            # Half a line of JSON is of no use, however long it is.
+            offset = before.get("metrics", 0)
+            reading = read_whole_lines(path, offset, ended=ended, quiet=False)
+            rows = [in_utf8(line, encoding) for line in reading.lines]
+            if reading.is_replaced:
+                lines += _note_replaced(notes)
+            first_line = notes.get("metric_lines", 0) + 1
+            lines += _ingest_metrics(locked, rows, notes)
             notes["metrics"] = reading.offset
             event_lines, events_at_end = event_files.ingest(locked, directory, notes, ended=ended)
             lines += event_lines
-            if reading.lines:
+            if rows:
                 lines += declarations.ingest(
                     notes,
-                    reading.lines,
-                    first_line=before.get("metric_lines", 0) + 1,
+                    rows,
+                    first_line=first_line,
                     folder=self._folder,
                     written_at=path.stat().st_mtime,
                 )
@@ -271,6 +278,18 @@ class Ingestion:
         return notes_of(Run.objects.get(pk=self.run.pk), self.attempt)
 
 
+def _note_replaced(notes: AttemptNotes) -> list[Line]:
+    """metrics.jsonl is read from its start again, and may repeat what it had before."""
+    notes["metric_lines"] = 0
+    notes["metrics_replaced"] = True
+    said = notes.get("said", [])
+    if "replaced" in said:
+        return []
+    notes["said"] = [*said, "replaced"]
+    text = _("metrics.jsonl has become shorter: it is read from its start again.")
+    return [Line.new(text, LogLevel.WARNING, "metrics")]
+
+
 def _ingest_metrics(run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Line]:
     """Store the points of the next lines; return log lines about what cannot be taken."""
     if not raw:
@@ -279,6 +298,8 @@ def _ingest_metrics(run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Lin
     report = metric_report(raw, first_line=read + 1, said=said)
     try:
         points = event_files.without_taken(run, report.points, notes)
+        if notes.get("metrics_replaced"):
+            points = recording.without_known(run, points)
         recording.record_metrics(run, recording.in_order_of_report(run, points))
     except TooManyMetrics as error:  # logged; the training continues
         if "too_many" not in said:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from core.times import unix_milliseconds
 from logs.models import LogLevel
 from metrics.points import Point, is_key, is_time
 from metrics.recording import GPU_UTILIZATION
+from metrics.values import flat, number, whole_number
 
 # The names of a step, of a time in Unix seconds and of the planned steps; the first one that a line
 # has counts. LLaMA-Factory: current_steps. Weights & Biases: _step, _timestamp.
@@ -31,11 +31,6 @@ TOTAL_NAMES: Final = ("total_steps", "max_steps")
 # Not a metric: declares a checkpoint.
 CHECKPOINT_NAME: Final = "checkpoint"
 
-MAX_DEPTH: Final = 8  # of nested objects
-_NUMBER: Final = re.compile(
-    r"\s*[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?|nan|inf(?:inity)?)\s*",
-    re.IGNORECASE | re.ASCII,
-)
 _SHOWN: Final = 200  # characters of a line or key in a problem's text
 
 
@@ -82,17 +77,17 @@ class _Reader:
         self.latest: dict[tuple[str, int], tuple[int, int, float]] = {}
 
     def read(self, raw: list[bytes], first_line: int) -> MetricReport:
-        for number, line in enumerate(raw, first_line):
+        for at, line in enumerate(raw, first_line):
             if not line.strip():
                 continue
             try:
-                self._read_line(line, number)
+                self._read_line(line, at)
             except _Refused as refused:
                 shown = truncate(line[: 4 * _SHOWN].decode("utf-8", errors="replace"), _SHOWN)
-                self._say(refused, number, shown)
+                self._say(refused, at, shown)
         return self.report
 
-    def _read_line(self, line: bytes, number: int) -> None:
+    def _read_line(self, line: bytes, at: int) -> None:
         """Raises _Refused if the line as a whole cannot be taken."""
         row = _object(line)
         step_name = first_of(row, STEP_NAMES)
@@ -101,20 +96,27 @@ class _Reader:
         time_ms = self.now_ms if time_name is None else _time_ms(row[time_name])
         total_name = first_of(row, TOTAL_NAMES)
         reserved = {step_name, time_name, total_name}
-        self._say_what_is_nested(row, number)
-        for key, value in _flat(row):
+        self._say_what_is_nested(row, at)
+        for key, value in flat(row):
             if key in reserved or (key == CHECKPOINT_NAME and isinstance(value, str)):
                 continue
             try:
-                self._add(key, step, _number(key, value), time_ms, number)
+                self._add(key, step, _metric(value), time_ms, at)
             except _Refused as refused:
-                self._say(refused, number, truncate(key, _SHOWN))
+                self._say(refused, at, truncate(key, _SHOWN))
         self.report.step = step
-        total = None if total_name is None else whole_number(row[total_name])
-        if total is not None and 0 < total <= MAX_BIGINT:
+        if total_name is not None:
+            self._take_total(total_name, row[total_name], at)
+
+    def _take_total(self, name: str, value: Any, at: int) -> None:
+        total = whole_number(value)
+        if total is None or total > MAX_BIGINT:
+            text = _("the planned steps must be a positive 64-bit integer")
+            self._say(_Refused("total", text), at, name)
+        elif total > 0:  # libraries write -1 for a training without a limit
             self.report.total_steps = total
 
-    def _add(self, key: str, step: int, value: float | None, time_ms: int, number: int) -> None:
+    def _add(self, key: str, step: int, value: float | None, time_ms: int, at: int) -> None:
         if value is None:
             return
         if not is_key(key):
@@ -122,7 +124,7 @@ class _Reader:
                 "key", _("a key must have 1 to %(limit)d characters") % {"limit": MAX_KEY_LENGTH}
             )
         if key == GPU_UTILIZATION:
-            value = self._share(value, number)
+            value = self._share(value, at)
         given = time_ms
         earlier = self.latest.get((key, step))
         if earlier is not None:
@@ -136,30 +138,30 @@ class _Reader:
         self.latest[key, step] = (given, time_ms, value)
         self.report.points.append(Point(key, step, value, time_ms))
 
-    def _share(self, value: float, number: int) -> float:
+    def _share(self, value: float, at: int) -> float:
         """A GPU utilization from 0 to 1. Once a script has reported percent, it is percent."""
         is_percent = "gpu_percent" in self.said
         if not is_percent and 1 < value <= 100:
             problem = _Refused("gpu_percent", _("taken as percent: it should be from 0 to 1"))
-            self._say(problem, number, f"{GPU_UTILIZATION} = {value:g}")
+            self._say(problem, at, f"{GPU_UTILIZATION} = {value:g}")
             is_percent = True
         share = value / 100 if is_percent else value
         if math.isfinite(share) and not 0 <= share <= 1:
             raise _Refused("gpu_range", _("it should be from 0 to 1"))
         return share
 
-    def _say_what_is_nested(self, row: dict[str, Any], number: int) -> None:
+    def _say_what_is_nested(self, row: dict[str, Any], at: int) -> None:
         """The names of its metrics are not those that the script wrote."""
         for key, value in row.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and value:
                 name = truncate(key, _SHOWN)
                 notice = _Refused("nested", _("its numbers are the metrics %s") % f"{name}.…")
-                self._say(notice, number, name, LogLevel.INFO)
+                self._say(notice, at, name, LogLevel.INFO)
 
     def _say(
         self,
         refused: _Refused,
-        number: int,
+        at: int,
         subject: str,
         level: LogLevel = LogLevel.WARNING,
     ) -> None:
@@ -167,7 +169,7 @@ class _Reader:
             return
         self.said.add(refused.kind)
         text = _("metrics.jsonl, line %(number)d: %(subject)s: %(why)s") % {
-            "number": number,
+            "number": at,
             "subject": subject,
             "why": refused.text,
         }
@@ -200,23 +202,8 @@ def _step(row: dict[str, Any], name: str | None) -> int:
     return step
 
 
-def whole_number(value: Any) -> int | None:
-    """7, 7.0, "7" and "7.0" as 7; None for anything else."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        try:
-            return int(value)
-        except ValueError:
-            value = float(value)
-    if type(value) is float and value.is_integer():
-        return int(value)
-    return value if type(value) is int else None
-
-
 def _time_ms(value: Any) -> int:
-    try:
-        seconds = _float(value)
-    except OverflowError:
-        seconds = None
+    seconds = number(value)
     if seconds is None or not math.isfinite(seconds) or not is_time(seconds * 1000):
         raise _Refused(
             "timestamp", _("the timestamp must be in Unix seconds, of the years 1970 to 9999")
@@ -224,36 +211,17 @@ def _time_ms(value: Any) -> int:
     return unix_milliseconds(seconds)
 
 
-def _flat(row: dict[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
-    """The values of nested objects, with the keys on their way joined by dots."""
-    for key, value in row.items():
-        if isinstance(value, dict) and depth < MAX_DEPTH:
-            yield from _flat(value, f"{prefix}{key}.", depth + 1)
-        else:
-            yield prefix + key, value
-
-
-def _number(key: str, value: Any) -> float | None:
-    """A metric's value; None for null, which is no value. Raises _Refused."""
-    if value is None:
+def _metric(value: Any) -> float | None:
+    """A metric's value; None for null and {}, which are no value. Raises _Refused."""
+    if value is None or value == {}:
         return None
-    try:
-        number = _float(value)
-    except OverflowError:
-        raise _Refused("number", _("the number is too large")) from None
-    if number is not None:
-        return number
+    found = number(value)
+    if found is not None:
+        return found
+    if isinstance(value, int):
+        raise _Refused("number", _("the number is too large"))
     if isinstance(value, str):
         raise _Refused("text", _("text is not a metric"))
     if isinstance(value, list):
         raise _Refused("list", _("a list is not a metric"))
     raise _Refused("depth", _("nested too deeply"))
-
-
-def _float(value: Any) -> float | None:
-    """A number, also as text; true is 1. None for anything else. Raises OverflowError."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return float(value)
-    return None

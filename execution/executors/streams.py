@@ -9,7 +9,7 @@ from typing import Literal
 
 from execution.executor_state import AttemptNotes
 from execution.executors.log_entries import log_entries
-from execution.executors.progress_bars import bar_line, without_shown
+from execution.executors.progress_bars import bar_line, without_shown, without_states
 from execution.executors.text_lines import is_quiet, last_written, read_whole_lines
 from logs.lines import Line
 
@@ -28,7 +28,16 @@ def next_entries(
     timestamp, quiet = last_written(path), ended or is_quiet(path)
     reading = read_whole_lines(path, notes.get(source, 0), ended=ended, quiet=quiet)
     quiet = quiet and (ended or is_quiet(path))  # nor was anything written in the meantime
-    entries = partial(log_entries, reading.lines, source, timestamp, encoding=encoding)
+    nested = dict(notes.get("nested_bars", {}))
+    raw, state = without_states(
+        reading.lines,
+        nested.pop(source, None),
+        now=time.time(),
+        # A state must not stop the reading.
+        complete=ended if reading.at_end else len(reading.lines) == 1,
+        encoding=encoding,
+    )
+    entries = partial(log_entries, raw, source, timestamp, encoding=encoding)
     lines, used = entries(complete=quiet and reading.at_end)
     if not used and not reading.at_end:  # a traceback must not stop the reading
         lines, used = entries(complete=True)
@@ -50,4 +59,7 @@ def next_entries(
         bars |= {} if note is None else {source: note}
     if bars != notes.get("bars", {}):
         notes["bars"] = bars
+    nested |= {} if state is None else {source: state}
+    if used == len(raw) and nested != notes.get("nested_bars", {}):
+        notes["nested_bars"] = nested
     return lines, reading.at_end

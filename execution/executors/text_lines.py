@@ -6,6 +6,7 @@ lines makes sure that nothing is ingested twice or skipped.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -30,13 +31,15 @@ REDRAWN: Final = re.compile(rb"[\r\x08]+")
 @dataclass(frozen=True)
 class Reading:
     """Whole lines of a file from ``start`` to ``offset``, whether the file's end was reached, and
-    the unfinished line after them."""
+    the unfinished line after them. ``is_replaced``: the file is shorter than what was read of it,
+    so that it was read from its start again."""
 
     lines: list[bytes]
     offset: int
     at_end: bool
     start: int = 0
     rest: bytes = b""
+    is_replaced: bool = False
 
     def offset_of(self, line: int) -> int:
         """Where line number ``line``, from 0, begins; the offset after the last line, for it."""
@@ -55,6 +58,8 @@ def read_whole_lines(path: Path, offset: int, *, ended: bool, quiet: bool = True
     """
     try:
         with path.open("rb") as file:
+            is_replaced = os.fstat(file.fileno()).st_size < offset
+            offset = 0 if is_replaced else offset
             file.seek(offset)
             chunk = file.read(CHUNK_BYTES)
             at_end = len(chunk) < CHUNK_BYTES
@@ -76,8 +81,8 @@ def read_whole_lines(path: Path, offset: int, *, ended: bool, quiet: bool = True
     is_long = len(rest) >= MAX_LINE_BYTES or (quiet and len(rest) > LINE_LIMIT_BYTES)
     # What remains at the end of a chunk may go on in the next.
     if rest and ((ended and at_end) or (is_long and (at_end or not lines))):
-        return Reading([*lines, rest], end, at_end, offset)
-    return Reading(lines, end - len(rest), at_end, offset, rest)
+        return Reading([*lines, rest], end, at_end, offset, is_replaced=is_replaced)
+    return Reading(lines, end - len(rest), at_end, offset, rest, is_replaced)
 
 
 def current_state(line: bytes) -> bytes:
@@ -141,6 +146,15 @@ def decode(raw: bytes, encoding: str = DEFAULT_ENCODING) -> str:
             if guess is not None:
                 return guess
     return raw.decode("utf-8", errors="replace")
+
+
+def in_utf8(raw: bytes, encoding: str) -> bytes:
+    """``raw`` if it is UTF-8, as JSON should be; else decoded like text, and encoded in UTF-8."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return decode(raw, encoding).encode(errors="replace")
+    return raw
 
 
 def _is_mostly_utf8(raw: bytes) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import translation
@@ -16,6 +18,8 @@ from tqdm import tqdm
 
 from core.exceptions import DomainError
 from core.terminal import terminal_language
+from core.text import readable, storable
+from metrics.imports.folders import UnreadableFolder
 from metrics.imports.past_runs import (
     BadSource,
     Outcome,
@@ -27,6 +31,10 @@ from metrics.imports.past_runs import (
     reason_of,
 )
 from projects.models import Project
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 INTERRUPTED: Final = 130  # the shell's exit code after Ctrl-C
 READING: Final = 0.3  # its share of the work; the rest is storing
@@ -50,20 +58,23 @@ class ImportCommand(BaseCommand):
         self, *, paths: list[Path], project: str, run_name: str | None, **options: Any
     ) -> None:
         with translation.override(terminal_language()):
-            for path in paths:
-                if not path.exists():
-                    raise CommandError(_("There is no %(path)s.") % {"path": path})
             importing = _Importing(self, _project(project), run_name)
             try:
+                for path in paths:
+                    path.lstat()  # a link that leads nowhere is a source that cannot be read
                 importing.bring_in(list(self.sources(paths)), paths)
+            except FileNotFoundError as error:
+                text = _("There is no %(path)s.")
+                raise CommandError(text % {"path": readable(error.filename)}) from None
             except OSError as error:  # before a source is read; see below for later ones
-                raise CommandError(str(error)) from None
+                raise CommandError(storable(str(error))) from None
             except KeyboardInterrupt:
                 raise CommandError(_("Interrupted."), returncode=INTERRUPTED) from None
 
 
 def _project(text: str) -> Project:
     """Raises CommandError."""
+    text = storable(text)
     project = Project.objects.filter(pk=text).first()
     if project is not None:
         return project
@@ -92,19 +103,19 @@ class _Importing:
     def bring_in(self, sources: list[Source], paths: Sequence[Path]) -> None:
         """Raises CommandError."""
         if not sources:
-            names = ", ".join(map(str, paths))
+            names = ", ".join(map(readable, paths))
             raise CommandError(_("There is nothing to import in %(path)s.") % {"path": names})
-        self._check_name(len(sources))
+        self._check_name(sum(not isinstance(source, UnreadableFolder) for source in sources))
         self.is_alone = len(sources) == 1
-        total_bytes = sum(source.size_bytes for source in sources) or 1
+        sizes = list(map(_size_bytes, sources))
+        total_bytes = sum(sizes) or 1
         # On standard error, only if it is a terminal.
         with tqdm(
             total=1.0, disable=None, bar_format="{percentage:3.0f}%|{bar}| {remaining}{postfix}"
         ) as bar:
-            for source in sources:
+            for source, size in zip(sources, sizes, strict=True):
                 bar.set_postfix_str(f" {source.name}", refresh=False)
-                weight = source.size_bytes / total_bytes
-                self._bring_in_source(source, _part(bar.update, weight))
+                self._bring_in_source(source, _part(bar.update, size / total_bytes))
         if self.is_alone and self.problems:
             raise CommandError(self.problems[0])
         self._report()
@@ -115,18 +126,32 @@ class _Importing:
             raise CommandError(text % {"count": count})
 
     def _bring_in_source(self, source: Source, progress: Progress) -> None:
-        try:
-            runs = source.read(_part(progress, READING))
-            self._check_name(len(runs))
-            for past in runs:
-                self._bring_in_run(past, _part(progress, (1 - READING) / len(runs)))
-        except (BadSource, DomainError, OSError) as error:
-            is_named = isinstance(error, BadSource)
-            self._complain(str(error) if is_named else f"{source.name}: {reason_of(error)}")
+        runs = self._tried(source.name, lambda: source.read(_part(progress, READING)))
+        if runs is None:
             return
+        self._check_name(len(runs))
+        self.is_alone = self.is_alone and len(runs) <= 1
+        for past in runs:
+            part = _part(progress, (1 - READING) / len(runs))
+            name = source.name if len(runs) == 1 else past.name
+            self._tried(name, partial(self._bring_in_run, past, part))
         if not runs:
             text = _("%(name)s has no metrics.") % {"name": source.name}
             self._say(text)
+
+    def _tried(self, name: str, work: Callable[[], T]) -> T | None:
+        """What ``work`` returns; None if it has failed: whatever is wrong with one source or run
+        must not stop the others."""
+        try:
+            return work()
+        except BadSource as error:
+            self._complain(str(error))
+        except (DomainError, OSError) as error:
+            self._complain(f"{name}: {reason_of(error)}")
+        except Exception as error:
+            logger.debug("%s cannot be imported", name, exc_info=True)
+            self._complain(f"{name}: {_first_line(error)}")
+        return None
 
     def _bring_in_run(self, past: PastRun, progress: Progress) -> None:
         named = replace(past, name=self.run_name or past.name)
@@ -141,9 +166,10 @@ class _Importing:
 
     def _say(self, text: str) -> None:
         with tqdm.external_write_mode():
-            self.command.stdout.write(text)
+            self.command.stdout.write(storable(text))
 
     def _complain(self, text: str) -> None:
+        text = storable(text)
         self.problems.append(text)
         if not self.is_alone:
             with tqdm.external_write_mode():
@@ -168,6 +194,18 @@ class _Importing:
             raise CommandError(text)
 
 
+def _size_bytes(source: Source) -> int:
+    try:
+        return source.size_bytes
+    except OSError:  # reading it says why
+        return 0
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def _part(progress: Progress, weight: float) -> Progress:
     """Reports a part of the work."""
     return lambda share: progress(share * weight)
@@ -181,4 +219,8 @@ def _said(past: PastRun, outcome: Outcome) -> str:
     }
     if past.left_out:
         text += _("; %(count)d values that are no metrics are left out") % {"count": past.left_out}
+    if outcome.left_out:
+        text += _("; %(count)d hyperparameters and tags that cannot be stored are left out") % {
+            "count": outcome.left_out
+        }
     return text

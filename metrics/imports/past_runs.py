@@ -7,8 +7,8 @@ import is started, and wherever it was interrupted, each run is there once, whol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
@@ -20,17 +20,20 @@ from django.db.models import Sum
 
 from core.exceptions import DomainError
 from core.ids import derived_id
+from core.numbers import MAX_BIGINT
+from core.text import readable, storable
+from metrics.imports.descriptions import describe
 from metrics.models import MetricPoint
 from metrics.points import Points
 from metrics.recording import delete_points, record_points
 from projects.models import Project
 from runs import unmanaged
 from runs.models import Run
-from runs.params_tags import log_params, set_tags, text_of
-from runs.reports import InvalidReport, check_name
 from runs.status import RunStatus
 
 POINTS_PER_BATCH: Final = 10_000
+# Of runs: datetime ends with the year 9999, which other time zones must not exceed.
+LATEST_SECONDS: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 # Reports what share of the work was done since the last call.
 Progress = Callable[[float], object]
@@ -48,8 +51,8 @@ class PastRun:
     name: str
     source: str
     points: Points
-    started_at: datetime
-    finished_at: datetime
+    started_at: float  # in Unix seconds, like all times here
+    finished_at: float
     # Whether the points' times are recorded ones. Estimates may change from import to import.
     times_are_known: bool = True
     # Points that earlier imports may have found and that a training reported again since.
@@ -83,7 +86,7 @@ class SourceFile:
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return readable(self.path.stem)
 
     @cached_property
     def size_bytes(self) -> int:
@@ -102,6 +105,7 @@ class Outcome:
     run_id: str
     result: Result
     points: int = 0  # new ones
+    left_out: int = 0  # hyperparameters and tags that cannot be stored
 
 
 def bring_in(project: Project, past: PastRun, progress: Progress = lambda _share: None) -> Outcome:
@@ -110,14 +114,15 @@ def bring_in(project: Project, past: PastRun, progress: Progress = lambda _share
     Raises ProjectArchived, TooManyMetrics, InvalidReport.
     """
     run_id = derived_id("run", project.pk, *past.identity)
+    past = _storable(past)
     with transaction.atomic():
         is_new = unmanaged.create_ended_run(
             project,
             run_id=run_id,
             name=past.name,
             status=past.status,
-            started_at=past.started_at,
-            finished_at=past.finished_at,
+            started_at=_moment(past.started_at),
+            finished_at=_moment(past.finished_at),
             exit_code=past.exit_code,
             source=past.source,
         )
@@ -131,15 +136,38 @@ def bring_in(project: Project, past: PastRun, progress: Progress = lambda _share
         for batch in _in_batches(points):
             record_points(run_id, batch)
             progress(len(batch) / len(points))
-        added = _count(run) - before
+        added, left_out = _count(run) - before, 0
         if is_new or added or (run.is_terminal and run.status != past.status):
-            _describe(run, past)
+            left_out = describe(run, past.params, past.tags)
             _settle(run, past)
         if is_new:
             # Last, as it locks the project. Raises ProjectArchived.
             project.allocate_run_number()
-            return Outcome(run_id, Result.CREATED, added)
-    return Outcome(run_id, Result.CONTINUED if added else Result.UNCHANGED, added)
+            return Outcome(run_id, Result.CREATED, added, left_out)
+    return Outcome(run_id, Result.CONTINUED if added else Result.UNCHANGED, added, left_out)
+
+
+def _storable(past: PastRun) -> PastRun:
+    """``past`` with texts, times and a total that the database can store."""
+    started = bounded(past.started_at)
+    total = past.total_steps
+    return replace(
+        past,
+        name=storable(past.name),
+        source=storable(past.source),
+        started_at=started,
+        finished_at=max(started, bounded(past.finished_at)),
+        total_steps=total if total is not None and 0 < total <= MAX_BIGINT else None,
+    )
+
+
+def bounded(seconds: float) -> float:
+    """A Unix time, such as that of a file, from 1970 to LATEST_SECONDS."""
+    return min(max(0.0, seconds), LATEST_SECONDS)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _count(run: Run) -> int:
@@ -180,33 +208,6 @@ def _selected(points: Points, numbers: list[int]) -> Points:
     )
 
 
-def _describe(run: Run, past: PastRun) -> None:
-    """Add the params and tags that the run does not have; what it has may have been edited."""
-    params = {name: text_of(value) for name, value in flat(past.params) if value is not None}
-    known = run.hyperparameters
-    log_params(
-        run.pk, {name: text for name, text in params.items() if name not in known and _fits(name)}
-    )
-    set_tags(run.pk, {name: text for name, text in past.tags.items() if name not in run.tags})
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested objects, with the keys on their way joined by dots."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _fits(name: str) -> bool:
-    try:
-        check_name(name)
-    except InvalidReport:
-        return False
-    return True
-
-
 def _settle(run: Run, past: PastRun) -> None:
     """Set what follows from the points: progress, and when it ended."""
     run.refresh_from_db()
@@ -215,9 +216,10 @@ def _settle(run: Run, past: PastRun) -> None:
     if run.status != past.status:
         # It was still running when it was first brought in.
         unmanaged.report_status(run, RunStatus.RUNNING, by=None)
-        unmanaged.report_status(run, past.status, by=None, finished_at=past.finished_at)
+        unmanaged.report_status(run, past.status, by=None, finished_at=_moment(past.finished_at))
     total = past.total_steps or run.total_steps
-    finished_at = max(past.finished_at, run.finished_at or past.finished_at)
+    finished_at = _moment(past.finished_at)
+    finished_at = max(finished_at, run.finished_at or finished_at)
     run.change(
         total_steps=total,
         progress=min(1.0, run.step / total) if total else 1.0,

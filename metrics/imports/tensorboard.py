@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from django.utils.translation import gettext as _
 
+from core.text import readable
 from core.times import unix_milliseconds
 from metrics.event_files import MARK, EventLog, event_files_in, read_records
-from metrics.imports.past_runs import BadSource, PastRun, Progress
+from metrics.imports.folders import UnreadableFolder, walk
+from metrics.imports.past_runs import BadSource, PastRun, Progress, bounded
 from metrics.points import is_key
 
 
@@ -35,7 +35,7 @@ class LogFolder:
 
     def read(self, progress: Progress) -> list[PastRun]:
         """No run if there are no scalars. Raises BadSource."""
-        log = EventLog()
+        log = EventLog(reads_params=True)
         for path in self.files:
             self._read_file(path, log, progress)
         left_out = len(log.keys)
@@ -44,7 +44,7 @@ class LogFolder:
         if not log.keys:
             if log.damaged:
                 text = _("%(path)s has no readable event files.")
-                raise BadSource(text % {"path": self.folder})
+                raise BadSource(text % {"path": readable(self.folder)})
             return []
         times = [at for at in (log.first_at, log.last_at) if at is not None]
         times = times or [self.files[-1].stat().st_mtime]
@@ -52,19 +52,21 @@ class LogFolder:
         run = PastRun(
             identity=("tensorboard", *self._identity()),
             name=self.name,
-            source=str(self.folder),
+            source=readable(self.folder),
             points=log.points,
             replaced=log.replaced.points,
-            started_at=datetime.fromtimestamp(times[0], UTC),
-            finished_at=datetime.fromtimestamp(times[-1], UTC),
+            started_at=times[0],
+            finished_at=times[-1],
+            # Those of events without a time are that of their file.
+            times_are_known=log.times_are_known,
             params=log.params,
-            total_steps=total_steps if type(total_steps) is int and total_steps > 0 else None,
+            total_steps=total_steps if type(total_steps) is int else None,
             left_out=left_out - len(log.keys) + log.damaged,
         )
         return [run]
 
     def _read_file(self, path: Path, log: EventLog, progress: Progress) -> None:
-        written_ms = unix_milliseconds(path.stat().st_mtime)
+        written_ms = unix_milliseconds(bounded(path.stat().st_mtime))
         offset, at_end = 0, False
         while not at_end:
             reading = read_records(path, offset)
@@ -83,11 +85,14 @@ class LogFolder:
         raise AssertionError("it has points")
 
 
-def log_folders(root: Path) -> Iterator[LogFolder]:
+def log_folders(root: Path) -> Iterator[LogFolder | UnreadableFolder]:
     """The folders with event files, ``root`` and below. Links are not followed."""
+    if root.is_file():
+        return
     top = root.resolve().name
-    for folder, folders, files in os.walk(root):
-        folders.sort()
+    unreadable: list[UnreadableFolder] = []
+    for folder, files in walk(root, unreadable):
         if any(MARK in name for name in files):
-            inside = str(Path(folder).relative_to(root))
-            yield LogFolder(Path(folder), top if inside == "." else inside)
+            inside = str(folder.relative_to(root))
+            yield LogFolder(folder, readable(top if inside == "." else inside))
+    yield from unreadable

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +19,11 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT
-from metrics.imports.columns import Columns, number
-from metrics.imports.past_runs import BadSource, PastRun, Progress
+from core.text import readable
+from metrics.imports.columns import Columns
+from metrics.imports.folders import UnreadableFolder, walk
+from metrics.imports.past_runs import BadSource, PastRun, Progress, bounded
+from metrics.values import number
 from runs.status import RunStatus
 
 NAME: Final = "trainer_state.json"
@@ -47,7 +49,7 @@ class Training:
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return readable(self.folder.name)
 
     @cached_property
     def size_bytes(self) -> int:
@@ -72,19 +74,19 @@ class Training:
             return []
         step, planned = state["global_step"], state.get("max_steps")
         total = planned if type(planned) is int and 0 < planned <= MAX_BIGINT else None
-        finished = path.stat().st_mtime
-        started = finished - _runtime(history)
+        finished = bounded(path.stat().st_mtime)
+        started = finished - _runtime(history, at_most=finished)
         columns = _columns(history, started, finished, step)
         is_whole = path.parent == self.folder or total is None or step >= total
         first = json.dumps(history[0], sort_keys=True)
         run = PastRun(
             identity=("trainer_state", str(self.folder), first),
             name=self.name,
-            source=str(path),
+            source=readable(path),
             points=columns.points,
             times_are_known=False,
-            started_at=datetime.fromtimestamp(started, UTC),
-            finished_at=datetime.fromtimestamp(finished, UTC),
+            started_at=started,
+            finished_at=finished,
             # Without its own file, a training ended before it was done.
             status=RunStatus.COMPLETED if is_whole else RunStatus.CANCELLED,
             total_steps=total,
@@ -106,19 +108,22 @@ def _state(path: Path) -> dict[str, Any]:
         state = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         text = _("%(path)s is not valid JSON (%(why)s).")
-        raise BadSource(text % {"path": path, "why": error}) from None
+        raise BadSource(text % {"path": readable(path), "why": error}) from None
     history = state.get("log_history") if isinstance(state, dict) else None
     is_history = isinstance(history, list) and all(isinstance(entry, dict) for entry in history)
     if not is_history or type(state.get("global_step")) is not int:
         text = _("%(path)s is not a state of Hugging Face's Trainer: it has no log_history.")
-        raise BadSource(text % {"path": path})
+        raise BadSource(text % {"path": readable(path)})
     return dict(state)
 
 
-def _runtime(history: Iterable[dict[str, Any]]) -> float:
-    """Seconds that the training took; 0 if it does not tell."""
+def _runtime(history: Iterable[dict[str, Any]], *, at_most: float) -> float:
+    """Seconds that the training took; 0 if it does not tell, or if it would be ``at_most``."""
     found = [number(entry.get("train_runtime")) for entry in history]
-    return max([seconds for seconds in found if seconds is not None and seconds > 0], default=0.0)
+    return max(
+        [seconds for seconds in found if seconds is not None and 0 < seconds < at_most],
+        default=0.0,
+    )
 
 
 def _columns(
@@ -139,14 +144,20 @@ def _columns(
     return columns
 
 
-def trainings(paths: Iterable[Path]) -> Iterator[Training]:
+def trainings(paths: Iterable[Path]) -> Iterator[Training | UnreadableFolder]:
     """The trainings whose states are at or below ``paths``."""
     files: dict[Path, set[Path]] = {}
+    unreadable: list[UnreadableFolder] = []
     for path in paths:
-        for found in [path] if path.is_file() else sorted(path.rglob(NAME)):
+        for found in [path] if path.is_file() else _states_below(path, unreadable):
             state = found.resolve()
             is_checkpoint = _CHECKPOINT.fullmatch(state.parent.name)
             folder = state.parent.parent if is_checkpoint else state.parent
             files.setdefault(folder, set()).add(state)
     for folder, states in files.items():
         yield Training(folder, tuple(sorted(states)))
+    yield from unreadable
+
+
+def _states_below(root: Path, unreadable: list[UnreadableFolder]) -> Iterator[Path]:
+    return (folder / NAME for folder, names in walk(root, unreadable) if NAME in names)

@@ -13,15 +13,17 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import IO, Any, Final
 
 from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT, MIN_BIGINT
-from metrics.imports.columns import Columns, number, whole_number
-from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile, flat
+from core.text import readable
+from metrics.imports.columns import Columns
+from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile, bounded
+from metrics.imports.wandb_rows import add_row
 from metrics.points import is_time
+from metrics.values import number, whole_number
 
 STEP_NAMES: Final = ("_step", "step", "Step", "global_step")
 TIME_NAME: Final = "_timestamp"  # Unix seconds
@@ -40,6 +42,7 @@ class _History:
 
     columns: Columns = field(default_factory=Columns)
     times: list[float] = field(default_factory=list)  # of its rows, as far as they are known
+    times_are_known: bool = True  # those of all rows
     first: dict[str, Any] = field(default_factory=dict)
 
     def take(self, step: int, row: Row, *, otherwise_at: float) -> None:
@@ -49,9 +52,8 @@ class _History:
             self.times.append(seconds)
         else:
             seconds = otherwise_at
-        for key, value in flat(row):
-            if not key.startswith("_"):
-                self.columns.add(key, step, seconds, value)
+            self.times_are_known = False
+        add_row(self.columns, step, seconds, row)
         if not self.first:
             self.first = {key: value for key, value in row.items() if value is not None}
 
@@ -59,7 +61,7 @@ class _History:
 class HistoryFile(SourceFile):
     def read(self, progress: Progress) -> list[PastRun]:
         """Raises BadSource, OSError."""
-        written_at = self.path.stat().st_mtime
+        written_at = bounded(self.path.stat().st_mtime)
         histories: dict[str, _History] = {}
         try:
             for run_name, step, row in self._rows(progress):
@@ -67,7 +69,9 @@ class HistoryFile(SourceFile):
                 history.take(step, row, otherwise_at=written_at)
         except (ValueError, RecursionError, csv.Error) as error:
             text = _("%(path)s cannot be read: %(why)s.")
-            raise BadSource(text % {"path": self.path, "why": str(error).rstrip(".")}) from None
+            raise BadSource(
+                text % {"path": readable(self.path), "why": str(error).rstrip(".")}
+            ) from None
         return [
             self._run(run_name, history, written_at)
             for run_name, history in histories.items()
@@ -80,11 +84,11 @@ class HistoryFile(SourceFile):
         return PastRun(
             identity=("wandb", str(self.path.resolve()), run_name, first),
             name=run_name,
-            source=str(self.path),
+            source=readable(self.path),
             points=history.columns.points,
-            times_are_known=bool(history.times),
-            started_at=datetime.fromtimestamp(min(times), UTC),
-            finished_at=datetime.fromtimestamp(max(times), UTC),
+            times_are_known=history.times_are_known,
+            started_at=min(times),
+            finished_at=max(times),
             left_out=history.columns.left_out,
         )
 
@@ -95,7 +99,7 @@ class HistoryFile(SourceFile):
         reader = readers.get(self.path.suffix.lower())
         if reader is None:
             text = _("%(path)s is not a CSV, JSON, JSONL or Parquet file, nor an offline run.")
-            raise BadSource(text % {"path": self.path})
+            raise BadSource(text % {"path": readable(self.path)})
         return reader(progress)
 
     # --- formats -----------------------------------------------------------------------------
@@ -119,7 +123,7 @@ class HistoryFile(SourceFile):
         step = whole_number(cells.pop(axis))
         if axis.startswith(TIME_AXES) or step is None or not MIN_BIGINT <= step <= MAX_BIGINT:
             text = _("%(path)s has no steps: export the chart with Step as its x-axis.")
-            raise BadSource(text % {"path": self.path})
+            raise BadSource(text % {"path": readable(self.path)})
         runs: dict[str, dict[str, Any]] = {}
         for column, value in cells.items():
             run_name, _between, key = column.rpartition(CURVE)
@@ -165,11 +169,11 @@ class HistoryFile(SourceFile):
         name = next((name for name in STEP_NAMES if name in row), None)
         if name is None:
             text = _("%(path)s has no column %(name)s.")
-            raise BadSource(text % {"path": self.path, "name": STEP_NAMES[0]})
+            raise BadSource(text % {"path": readable(self.path), "name": STEP_NAMES[0]})
         step = whole_number(row[name])
         if step is None or not MIN_BIGINT <= step <= MAX_BIGINT:
             text = _("%(path)s: the step %(step)s is not a whole number.")
-            raise BadSource(text % {"path": self.path, "step": repr(row[name])})
+            raise BadSource(text % {"path": readable(self.path), "step": repr(row[name])})
         return step
 
 

@@ -11,12 +11,10 @@ https://github.com/wandb/wandb/blob/main/wandb/proto/wandb_internal.proto
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +24,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from core.numbers import MAX_BIGINT
-from metrics.imports.columns import Columns, number
-from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile
+from core.text import readable
+from metrics.imports.columns import Columns
+from metrics.imports.folders import UnreadableFolder, walk
+from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile, bounded
+from metrics.imports.wandb_rows import add_row
 from metrics.points import is_time
+from metrics.values import number
 from runs.status import RunStatus
 
 SUFFIX: Final = ".wandb"
@@ -94,7 +96,7 @@ def records_in(path: Path, progress: Progress) -> Iterator[bytes]:
     content = path.read_bytes()
     if not content.startswith(MAGIC):
         text = _("%(path)s is not a file of an offline run.")
-        raise BadSource(text % {"path": path})
+        raise BadSource(text % {"path": readable(path)})
     place, parts = _FILE_HEADER_BYTES, b""
     while True:
         left = BLOCK_BYTES - place % BLOCK_BYTES
@@ -118,20 +120,29 @@ def records_in(path: Path, progress: Progress) -> Iterator[bytes]:
 class _Log:
     """What the records tell."""
 
+    written_at: float  # the time of the file, in Unix seconds
     run: Any = None
     config: dict[str, Any] = field(default_factory=dict)
     columns: Columns = field(default_factory=Columns)
     times: list[float] = field(default_factory=list)
+    times_are_known: bool = True
+    early: list[Any] = field(default_factory=list)  # rows before the run that they belong to
     exit_code: int | None = None
 
     def take(self, record: Any) -> None:
         if record.HasField("run"):
             self.run = record.run
             self._configure(record.run.config)
+            for history in self.early:
+                self._take_history(history)
+            self.early.clear()
         if record.HasField("config"):
             self._configure(record.config)
         if record.HasField("history"):
-            self._take_history(record.history)
+            if self.run is None:
+                self.early.append(record.history)
+            else:
+                self._take_history(record.history)
         if record.HasField("exit"):
             self.exit_code = record.exit.exit_code
 
@@ -149,14 +160,14 @@ class _Log:
         seconds = number(row.get("_timestamp"))
         if seconds is None or not is_time(seconds * 1000):
             seconds = self.times[-1] if self.times else self.started_at
+        if not seconds:
+            seconds, self.times_are_known = self.written_at, False
         self.times.append(seconds)
-        for key, value in row.items():
-            if not key.startswith("_"):
-                self.columns.add(key, step, seconds, value)
+        add_row(self.columns, step, seconds, row)
 
     @property
     def started_at(self) -> float:
-        """In Unix seconds."""
+        """In Unix seconds; 0 if it is not known."""
         time = self.run.start_time
         seconds = time.seconds + time.nanos / 1e9
         return seconds if is_time(seconds * 1000) else 0.0
@@ -176,7 +187,7 @@ def _value(item: Any) -> Any:
 class OfflineRun(SourceFile):
     def read(self, progress: Progress) -> list[PastRun]:
         """Raises BadSource, OSError."""
-        log, message = _Log(), _record_class()
+        log, message = _Log(bounded(self.path.stat().st_mtime)), _record_class()
         for record in records_in(self.path, progress):
             try:
                 log.take(message.FromString(record))
@@ -184,7 +195,7 @@ class OfflineRun(SourceFile):
                 log.columns.left_out += 1
         if log.run is None:
             text = _("%(path)s is cut off before the run begins.")
-            raise BadSource(text % {"path": self.path})
+            raise BadSource(text % {"path": readable(self.path)})
         return [self._run(log)] if len(log.columns) else []
 
     def _run(self, log: _Log) -> PastRun:
@@ -192,10 +203,11 @@ class OfflineRun(SourceFile):
         return PastRun(
             identity=("wandb", run.run_id, repr(log.started_at)),
             name=run.display_name or run.run_id,
-            source=str(self.path),
+            source=readable(self.path),
             points=log.columns.points,
-            started_at=datetime.fromtimestamp(log.started_at or min(log.times), UTC),
-            finished_at=datetime.fromtimestamp(max(log.times), UTC),
+            started_at=log.started_at or min(log.times),
+            finished_at=max(log.times),
+            times_are_known=log.times_are_known,
             # Without an end it was killed, or is still running.
             status=RunStatus.COMPLETED if log.exit_code == 0 else RunStatus.FAILED,
             exit_code=log.exit_code,
@@ -215,14 +227,13 @@ def _tags(run: Any) -> Mapping[str, str]:
     return {name: text for name, text in tags.items() if text}
 
 
-def offline_runs(paths: Iterable[Path]) -> Iterator[OfflineRun]:
+def offline_runs(paths: Iterable[Path]) -> Iterator[OfflineRun | UnreadableFolder]:
     """The offline runs at or below ``paths``. Links, such as latest-run, are not followed."""
+    unreadable: list[UnreadableFolder] = []
     for path in paths:
         if path.is_file():
             yield OfflineRun(path)
             continue
-        for folder, folders, files in os.walk(path):
-            folders.sort()
-            for name in sorted(files):
-                if name.endswith(SUFFIX):
-                    yield OfflineRun(Path(folder, name))
+        for folder, names in walk(path, unreadable):
+            yield from (OfflineRun(folder / name) for name in names if name.endswith(SUFFIX))
+    yield from unreadable

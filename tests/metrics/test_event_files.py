@@ -19,8 +19,8 @@ from tests.recorded import TENSORBOARD, TRAINER, event_file
 TORCH = event_file(TENSORBOARD / "torch_writer")
 
 
-def read(*paths: Path) -> EventLog:
-    log = EventLog()
+def read(*paths: Path, reads_params: bool = True) -> EventLog:
+    log = EventLog(reads_params=reads_params)
     for path in paths:
         offset, at_end = 0, False
         while not at_end:
@@ -188,6 +188,36 @@ def test_replaced_file_that_is_shorter_is_read_from_its_start(tmp_path):
     path = written(tmp_path / "tfevents", Event(wall_time=1.0, file_version="brain.Event:2"))
 
     assert len(read_records(path, 10_000).records) == 1
+
+
+# --- what a hostile writer may write ---------------------------------------------------------
+
+
+def arguments_event(content: bytes) -> Event:
+    tensor = TensorProto(dtype=types.DT_STRING, string_val=[content])
+    value = Summary.Value(tag="args/text_summary", tensor=tensor)
+    return Event(wall_time=1.0, step=1, summary=Summary(value=[value]))
+
+
+@pytest.mark.parametrize("content", [b"[" * 5000, b"\xff\xfe", b"{", b"[]", b"9" * 5000], ids=len)
+def test_arguments_that_are_no_object_are_none(content, tmp_path):
+    log = read(written(tmp_path / "tfevents", arguments_event(content)))
+
+    assert (log.params, log.damaged) == ({}, 0)
+
+
+def test_arguments_are_not_decoded_where_only_metrics_are_read(tmp_path):
+    log = read(written(tmp_path / "tfevents", arguments_event(b'{"lr": 1}')), reads_params=False)
+
+    assert log.params == {}
+
+
+@pytest.mark.parametrize("half", [-1, 70_000])
+@pytest.mark.parametrize("dtype", [types.DT_HALF, types.DT_BFLOAT16])
+def test_half_that_has_more_than_16_bits_is_some_number(dtype, half, tmp_path):
+    tensor = TensorProto(dtype=dtype, half_val=[half])
+
+    assert len(read(written(tmp_path / "tfevents", tensor_event(tensor)))) == 1
 
 
 # --- damaged files ---------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import pytest
 from django.utils import translation
 
 from artifacts.tar_stream import Changed
+from core.text import readable
 from execution.executors import found_checkpoint
 from execution.executors.attempt import Ending
-from execution.executors.checkpoint_scan import readable, scan
+from execution.executors.checkpoint_scan import scan
 from execution.executors.found_checkpoint import FOLDER_SUFFIX, Unfinished, by_step
 from tests.saved_files import (
     dcp_metadata,

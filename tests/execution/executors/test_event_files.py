@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from django.db import transaction
+from tensorboardX.proto import types_pb2 as types
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto.tensor_pb2 import TensorProto
 from tensorboardX.record_writer import RecordWriter
 
 import metrics.event_files
@@ -171,6 +173,20 @@ def test_tag_that_is_too_long_is_left_out_and_said_once(run, tail, tmp_path, mon
     assert "train/loss" in said[0]
     assert "train/loss" not in keys_of(run)
     assert "eval/loss" in keys_of(run)
+
+
+def test_arguments_that_cannot_be_decoded_do_not_stop_the_reading(run, tail, tmp_path):
+    path = put(TENSORS, tmp_path / TENSORS.name)
+    tensor = TensorProto(dtype=types.DT_STRING, string_val=[b"[" * 2000])
+    value = Summary.Value(tag="args/text_summary", tensor=tensor)
+    event = Event(wall_time=1.0, step=1, summary=Summary(value=[value]))
+    writer = RecordWriter(str(tmp_path / "written"))
+    writer.write(event.SerializeToString())
+    writer.close()
+    path.write_bytes((tmp_path / "written").read_bytes() + path.read_bytes())
+
+    assert tail.poll() == []
+    assert len(points_of(run)) == 4
 
 
 # --- several folders -------------------------------------------------------------------------
@@ -482,7 +498,46 @@ def test_looking_for_files_is_bounded(tmp_path, monkeypatch):
         put(TENSORS, tmp_path / f"{number}" / TENSORS.name)
     monkeypatch.setattr(event_files, "MAX_ENTRIES", 30)
 
-    assert 0 < len(event_files.find(tmp_path)) < 20
+    found, is_all = event_files.find(tmp_path)
+
+    assert 0 < len(found) < 20
+    assert not is_all
+
+
+def test_large_folder_does_not_hide_the_event_files_of_others(tmp_path, monkeypatch):
+    for folder in ("a", "z"):
+        (tmp_path / folder).mkdir()
+        for number in range(60):
+            (tmp_path / folder / f"{number}.jpg").touch()
+    put(TENSORS, tmp_path / "runs" / "now" / TENSORS.name)
+    monkeypatch.setattr(event_files, "MAX_ENTRIES", 50)
+    monkeypatch.setattr(event_files, "ENTRIES_AT_ONCE", 10)
+
+    assert event_files.find(tmp_path) == ([f"runs/now/{TENSORS.name}"], False)
+
+
+def test_folder_that_is_searched_in_parts_is_searched_once(tmp_path, monkeypatch):
+    for number in range(20):
+        put(TENSORS, tmp_path / "runs" / f"{number}.{TENSORS.name}")
+    monkeypatch.setattr(event_files, "ENTRIES_AT_ONCE", 5)
+
+    found, is_all = event_files.find(tmp_path)
+
+    assert (len(found), len(set(found)), is_all) == (20, 20, True)
+
+
+@pytest.mark.parametrize(("limit", "word"), [("MAX_ENTRIES", "$TENSOR"), ("MAX_FILES", "TensorB")])
+def test_what_is_not_searched_or_read_is_said_once(tail, tmp_path, monkeypatch, limit, word):
+    for number in range(5):
+        put(TENSORS, tmp_path / f"{number}.{TENSORS.name}")
+    monkeypatch.setattr(event_files, limit, 3)
+    monkeypatch.setattr(event_files, "ENTRIES_AT_ONCE", 2)
+
+    said = tail.poll() + tail.poll() + tail.poll(ended=True)
+
+    assert len(said) == 1
+    assert "3" in said[0]
+    assert word in said[0]
 
 
 def test_worker_looks_for_further_files_only_after_a_while(run, tail, tmp_path, monkeypatch):

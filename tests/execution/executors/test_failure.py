@@ -1,5 +1,6 @@
 """Why a process failed, read from what it printed."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from execution.executors.attempt import Ending
+from execution.executors.error_lines import kind_of
 from execution.executors.failure import (
     MAX_ERROR_LENGTH,
     diagnose,
-    kind_of,
     with_killed_ranks,
     work_status,
 )
@@ -122,6 +123,49 @@ def test_kind_is_read_from_the_error(error, kind):
     assert kind_of(error) == kind
 
 
+# --- what happens next to the training --------------------------------------------------------
+
+TRACEBACK = """Traceback (most recent call last):
+  File "train.py", line 1, in work
+    work()
+"""
+OUT_OF_MEMORY = f"{TRACEBACK}torch.OutOfMemoryError: CUDA out of memory. Tried 2.00 GiB\n"
+ASIDES = [
+    "Exception ignored in: <function _MultiProcessingDataLoaderIter.__del__ at 0x7f>\n"
+    f"{TRACEBACK}AssertionError: can only test a child process\n",
+    "Exception ignored in: <_io.TextIOWrapper name='<stdout>' mode='w' encoding='utf-8'>\n"
+    "BrokenPipeError: [Errno 32] Broken pipe\n",
+    f"Exception in thread Thread-2 (_pin_memory_loop):\n{TRACEBACK}EOFError\n",
+    f"Error in atexit._run_exitfuncs:\n{TRACEBACK}wandb.errors.CommError: network\n",
+    f"Task exception was never retrieved\nfuture: <Task finished>\n{TRACEBACK}KeyError: 'a'\n",
+    f"--- Logging error ---\n{TRACEBACK}TypeError: not all arguments converted\nCall stack:\n"
+    '  File "train.py", line 2, in log\n',
+    f"Exception in thread Thread-3:\n{TRACEBACK}OSError: [Errno 28] No space left on device\n\n"
+    "During handling of the above exception, another exception occurred:\n\n"
+    f"{TRACEBACK}RuntimeError: no log\n",
+]
+
+
+@pytest.mark.parametrize("aside", ASIDES, ids=lambda text: text.split(" at ")[0][:30])
+def test_error_of_the_training_counts_and_not_those_next_to_it(tmp_path, aside):
+    after = status(tmp_path, 1, OUT_OF_MEMORY + aside + aside)
+    before = status(tmp_path, 1, aside + OUT_OF_MEMORY)
+    elsewhere = status(tmp_path, 1, aside, OUT_OF_MEMORY)
+
+    for work in (after, before, elsewhere):
+        assert work.failure_kind == FailureKind.OUT_OF_MEMORY
+        assert "CUDA out of memory" in work.reason
+
+
+@pytest.mark.parametrize("aside", ASIDES, ids=lambda text: text.split(" at ")[0][:30])
+def test_error_next_to_the_training_counts_if_there_is_no_other(tmp_path, aside):
+    named = [line for line in aside.splitlines() if re.match(r"[\w.]+Error", line)]
+
+    reason = status(tmp_path, 1, "step 1\n" + aside).reason
+
+    assert reason.endswith(tuple(named))
+
+
 # --- deaths ----------------------------------------------------------------------------------
 
 
@@ -134,6 +178,66 @@ def test_signal_is_a_death(tmp_path):
 
 def test_signal_after_the_memory_ran_out_is_typed_so(tmp_path):
     work = status(tmp_path, -9, "oom-kill: Killed process 12\n")
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.OUT_OF_MEMORY)
+
+
+HANDLED = f"{TRACEBACK}ModuleNotFoundError: No module named 'flash_attn'\n"
+STEPS = "".join(f"step {number}: loss 0.5\n" for number in range(200))
+BAR = "\r  1%|          | 1/100 [00:01<01:39]\r  2%|2         | 2/100 [00:02<01:38]"
+
+
+@pytest.mark.parametrize("returncode", [-9, -11, -15, 137])
+@pytest.mark.parametrize("error", [HANDLED, OUT_OF_MEMORY, "ValueError: one\n"])
+@pytest.mark.parametrize("later", ["step 1: loss 0.5\n", STEPS, BAR], ids=["step", "steps", "bar"])
+def test_error_that_the_training_survived_did_not_kill_it(tmp_path, returncode, error, later):
+    work = status(tmp_path, returncode, error + later)
+
+    assert work.state is WorkState.DIED
+    assert work.failure_kind == FailureKind.KILLED
+    assert "Error" not in work.reason
+
+
+@pytest.mark.parametrize("error", [HANDLED, "ValueError: one\n"])
+def test_error_that_no_signal_follows_from_did_not_kill_the_training(tmp_path, error):
+    work = status(tmp_path, -9, error, STEPS)
+
+    assert work.failure_kind == FailureKind.KILLED
+    assert "Error" not in work.reason
+
+
+def test_error_is_survived_if_the_other_file_was_written_long_after(tmp_path):
+    status(tmp_path, -9, OUT_OF_MEMORY, STEPS)
+    together = work_status(tmp_path, -9)
+    os.utime(tmp_path / "stderr.log", (1_700_000_000, 1_700_000_000))
+
+    assert together.failure_kind == FailureKind.OUT_OF_MEMORY
+    assert work_status(tmp_path, -9).failure_kind == FailureKind.KILLED
+
+
+def test_last_words_of_a_crash_are_kept(tmp_path):
+    stderr = STEPS + "terminate called after throwing an instance of 'c10::Error'\n"
+    stderr += "  what():  CUDA error: an illegal memory access was encountered\n"
+    stderr += "CUDA kernel errors might be asynchronously reported\n"
+
+    work = status(tmp_path, -6, stderr)
+
+    assert work.failure_kind == FailureKind.KILLED
+    assert work.reason.endswith("illegal memory access was encountered")
+
+
+@pytest.mark.parametrize("name", ["torchrun_rank_killed.txt", "mpirun_killed.txt"])
+def test_handled_error_is_not_why_a_rank_was_killed(tmp_path, name):
+    work = status(tmp_path, 1, HANDLED + STEPS + (DATA / name).read_text())
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.KILLED)
+    assert "Error" not in work.reason
+
+
+def test_rank_killed_after_the_memory_ran_out_is_typed_so(tmp_path):
+    output = (DATA / "torchrun_rank_killed.txt").read_text()
+
+    work = status(tmp_path, 1, STEPS + "oom-kill: Killed process 12\n" + output)
 
     assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.OUT_OF_MEMORY)
 

@@ -95,6 +95,22 @@ def test_total_has_two_names(name):
     assert report({"step": 7, name: 100.0}).total_steps == 100
 
 
+@pytest.mark.parametrize("total", ["many", [1], 1.5, True, 2**63, {"a": 1}])
+def test_total_that_is_no_whole_number_is_said_and_the_line_counts(total):
+    metrics = report({"step": 7, "total_steps": total, "loss": 1.0})
+
+    assert [point.key for point in metrics.points if point.key == "loss"] == ["loss"]
+    assert metrics.total_steps is None
+    assert "total" in [problem.kind for problem in metrics.problems]
+
+
+@pytest.mark.parametrize("total", [0, -1])
+def test_training_without_a_limit_has_no_total(total):
+    metrics = report({"step": 7, "max_steps": total})
+
+    assert (metrics.total_steps, metrics.problems) == (None, [])
+
+
 def test_nested_objects_are_flattened_with_dots():
     metrics = report({"step": 1, "eval": {"loss": 1, "rouge": {"l": 2}}})
 

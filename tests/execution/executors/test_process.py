@@ -20,6 +20,7 @@ from execution.executors import attempt as attempts
 from execution.executors import ingestion, progress_bars, text_lines
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
+from metrics.models import MetricPoint
 from runs.executors import CannotStart, WorkState
 from runs.models import EventKind, FailureKind, Run, StopKind
 from runs.status import RunStatus
@@ -487,6 +488,95 @@ def test_line_numbers_continue_after_the_worker_restarts(executor):
 
     (message,) = messages(run, "metrics")
     assert re.search(r"\b3\b.*\bnonsense\b", message)
+
+
+class Metrics:
+    """Writes the metrics file of a run whose process waits, and has it read."""
+
+    def __init__(self, executor, **fields):
+        self.executor = executor
+        recipe = RecipeFactory(script="import signal; signal.pause()", **fields)
+        self.run = started(executor, "", recipe=recipe)
+        self.path = Attempt.of(self.run).directory / "metrics.jsonl"
+
+    def write(self, content, mode="wb"):
+        with self.path.open(mode) as file:
+            file.write(content)
+        poll(self.executor, self.run)
+
+    def points(self, key="loss"):
+        stored = MetricPoint.objects.filter(series__run=self.run, series__key=key)
+        return list(stored.order_by("step", "timestamp_ms").values_list("step", "value"))
+
+    def said(self):
+        return messages(self.run, "metrics")
+
+    def end(self):
+        self.executor.kill(self.run, self.run.worker)
+        poll_until(self.executor, self.run, WorkState.DIED)
+
+
+@pytest.fixture
+def metrics(executor):
+    writer = Metrics(executor)
+    yield writer
+    writer.end()
+
+
+def rows(steps, loss=0.5):
+    return b"".join(b'{"step": %d, "loss": %g}\n' % (step, loss) for step in steps)
+
+
+def test_long_line_of_metrics_that_is_half_written_is_left_for_later(metrics):
+    line = json.dumps({"step": 1, **{f"layer_{n}/norm/value": n for n in range(6000)}}).encode()
+    half = text_lines.LINE_LIMIT_BYTES + 1
+
+    metrics.write(line[:half])
+    os.utime(metrics.path, (1_700_000_000, 1_700_000_000))
+    poll(metrics.executor, metrics.run)
+    metrics.write(line[half:] + b"\n", "ab")
+
+    assert metrics.points("layer_5999/norm/value") == [(1, 5999.0)]
+    assert metrics.said() == []
+
+
+def test_metrics_file_that_is_written_anew_is_read_again_and_that_is_said_once(metrics):
+    metrics.write(rows(range(10)))
+    metrics.write(rows(range(10, 18), 0.25))
+    metrics.write(rows([18]) + b"nonsense\n")
+
+    assert [step for step, _loss in metrics.points()] == list(range(19))
+    first, second = metrics.said()
+    assert "metrics.jsonl" in first
+    assert re.search(r"\b2\b.*\bnonsense\b", second)
+
+
+def test_points_that_a_metrics_file_written_anew_repeats_are_there_once(metrics):
+    metrics.write(rows(range(10)))
+    metrics.write(b"")
+    metrics.write(rows(range(5)))
+    metrics.write(rows(range(5, 12)), "ab")
+
+    assert metrics.points() == [(step, 0.5) for step in range(12)]
+
+
+def test_metrics_are_decoded_in_the_recipes_encoding(executor):
+    metrics = Metrics(executor, encoding="big5")
+    line = '{"step": %d, "損失": 0.5, "checkpoint": "模型.bin"}\n'
+
+    metrics.write((line % 1).encode("big5") + (line % 2).encode())
+
+    assert metrics.points("損失") == [(1, 0.5), (2, 0.5)]
+    assert metrics.said() == []
+    notes = fresh(metrics.run).executor_state["read"]["1"]
+    assert notes["declared"] == {"模型.bin": 2}
+    metrics.end()
+
+
+def test_metrics_that_are_not_utf8_are_decoded_like_output(metrics):
+    metrics.write('{"step": 1, "训练损失": 0.5}\n'.encode("gbk"))
+
+    assert metrics.points("训练损失") == [(1, 0.5)]
 
 
 def test_later_of_two_values_at_one_step_is_the_latest(executor):

@@ -107,6 +107,17 @@ def test_lines_are_the_same_however_they_arrive(path, pieces):
     assert offset == len(whole)
 
 
+def test_file_that_has_become_shorter_is_read_from_its_start(path):
+    path.write_bytes(b"one\ntwo\n")
+
+    first = read_whole_lines(path, 8, ended=False)
+    second = read_whole_lines(path, 9, ended=False)
+
+    assert (first.lines, first.is_replaced) == ([], False)
+    assert (second.lines, second.offset, second.is_replaced) == ([b"one", b"two"], 8, True)
+    assert second.offset_of(1) == 4
+
+
 # --- times ---
 
 

@@ -1,28 +1,53 @@
 """manage.py import_tensorboard: log folders that real writers wrote."""
 
+import errno
 import io
+import json
 import os
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError
+from tensorboardX.proto import types_pb2 as types
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto.tensor_pb2 import TensorProto
 from tensorboardX.record_writer import RecordWriter
 from tqdm import tqdm
 
 from metrics.imports import command, past_runs
 from metrics.imports.past_runs import Result
-from metrics.imports.tensorboard import log_folders
+from metrics.imports.tensorboard import LogFolder, log_folders
 from metrics.models import MetricPoint
 from projects.models import ProjectStatus
 from runs.models import EventKind, Run
+from runs.reports import MAX_BYTES, MAX_NAMES
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
 from tests.recorded import TENSORBOARD, TRAINER, event_file
 
 pytestmark = pytest.mark.django_db
+
+
+def scalar(step, wall_time=1_700_000_000.0):
+    summary = Summary(value=[Summary.Value(tag="x", simple_value=1.0)])
+    return Event(wall_time=wall_time, step=step, summary=summary)
+
+
+def arguments(text):
+    tensor = TensorProto(dtype=types.DT_STRING, string_val=[text.encode("utf-8")])
+    value = Summary.Value(tag="args/text_summary", tensor=tensor)
+    return Event(wall_time=1_700_000_000.0, summary=Summary(value=[value]))
+
+
+def write_events(path, *events):
+    path.parent.mkdir(exist_ok=True)
+    writer = RecordWriter(str(path))
+    for event in events:
+        writer.write(event.SerializeToString())
+    writer.close()
 
 
 def test_each_folder_with_event_files_is_a_run(bring_in):
@@ -224,16 +249,27 @@ def test_progress_ends_at_all_of_the_work(bring_in, monkeypatch):
 
 
 def test_event_without_a_valid_time_has_that_of_its_file(bring_in, tmp_path):
-    summary = Summary(value=[Summary.Value(tag="x", simple_value=1.0)])
     path = tmp_path / "events.out.tfevents.1"
-    writer = RecordWriter(str(path))
-    writer.write(Event(wall_time=-1.0, step=1, summary=summary).SerializeToString())
-    writer.close()
+    write_events(path, scalar(1, -1.0))
     os.utime(path, (1_700_000_000, 1_700_000_000))
 
     bring_in("import_tensorboard", tmp_path)
 
     assert Run.objects.get().finished_at.timestamp() == 1_700_000_000
+
+
+@pytest.mark.parametrize("wall_time", [-1.0, 1e300])
+def test_import_started_again_adds_nothing_though_an_event_has_no_time(
+    wall_time, bring_in, tmp_path
+):
+    path = tmp_path / "events.out.tfevents.1"
+    write_events(path, scalar(1), scalar(2, wall_time))
+    bring_in("import_tensorboard", tmp_path)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    said = bring_in("import_tensorboard", tmp_path)
+
+    assert "1 unchanged. New points: 0." in said
 
 
 # --- bad input -------------------------------------------------------------------------------
@@ -250,6 +286,103 @@ def test_unreadable_folder_is_named_and_the_others_are_imported(bring_in, tmp_pa
     assert error.value.returncode == 1
     assert "bad" in capsys.readouterr().err
     assert Run.objects.get().name == "good"
+
+
+def test_name_that_is_not_utf8_has_a_readable_stand_in(bring_in, tmp_path):
+    folder = os.fsencode(tmp_path) + "/run-模型".encode("gbk")
+    write_events(Path(os.fsdecode(folder)) / "events.out.tfevents.1", scalar(1))
+
+    bring_in("import_tensorboard", tmp_path)
+
+    run = Run.objects.get()
+    assert run.name == "run-模型"
+    assert "run-模型" in run.events.get().reason
+
+
+@pytest.mark.parametrize(
+    ("text", "params"),
+    [
+        ("[" * 5000, {}),
+        (json.dumps({"max_steps": 10**23}), {"max_steps": str(10**23)}),
+        (json.dumps({"name": "a\ud800\x00b"}), {"name": "a\ufffd\ufffdb"}),
+        (json.dumps({"seeds": [2**80, "\ud800"]}), {"seeds": f'[{2**80}, "\ufffd"]'}),
+        (json.dumps({"a\x00": 1, "": 2, "lr": 3}), {"lr": "3"}),
+    ],
+    ids=["nested", "max_steps", "text", "list", "names"],
+)
+def test_curve_is_imported_whatever_the_hyperparameters_are(
+    text, params, bring_in, tmp_path, points_of
+):
+    write_events(tmp_path / "events.out.tfevents.1", arguments(text), scalar(1))
+
+    bring_in("import_tensorboard", tmp_path)
+
+    run = Run.objects.get()
+    assert points_of(run, "x") == [(1, 1.0)]
+    assert (run.hyperparameters, run.total_steps) == (params, None)
+
+
+def test_hyperparameters_that_are_too_many_are_left_out_and_counted(bring_in, tmp_path):
+    many = {f"name_{number}": number for number in range(MAX_NAMES + 100)}
+    write_events(tmp_path / "events.out.tfevents.1", arguments(json.dumps(many)), scalar(1))
+
+    said = bring_in("import_tensorboard", tmp_path)
+
+    assert len(Run.objects.get().hyperparameters) == MAX_NAMES
+    assert "100 hyperparameters and tags" in said
+
+
+def test_hyperparameters_that_are_too_large_are_left_out_and_counted(bring_in, tmp_path):
+    many = {f"name_{number}": "x" * 6000 for number in range(400)}
+    write_events(tmp_path / "events.out.tfevents.1", arguments(json.dumps(many)), scalar(1))
+
+    said = bring_in("import_tensorboard", tmp_path)
+
+    kept = len(Run.objects.get().hyperparameters)
+    assert len(json.dumps(Run.objects.get().hyperparameters)) < MAX_BYTES
+    assert f"{400 - kept} hyperparameters and tags" in said
+
+
+def test_folder_that_cannot_be_looked_into_is_named(bring_in, tmp_path, monkeypatch, capsys):
+    shutil.copytree(TENSORBOARD / "tensors", tmp_path / "good")
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    with pytest.raises(CommandError):
+        bring_in("import_tensorboard", tmp_path, run_name="mine")
+
+    assert "locked cannot be read: Permission denied." in capsys.readouterr().err
+    assert Run.objects.get().name == "mine"
+
+
+def test_whatever_is_wrong_with_a_folder_does_not_stop_the_others(
+    bring_in, tmp_path, monkeypatch, capsys
+):
+    for name in ("a", "b"):
+        write_events(tmp_path / name / "events.out.tfevents.1", scalar(1))
+        write_events(tmp_path / name / f"events.out.tfevents.{name}", scalar(2))
+    read = LogFolder.read
+
+    def fail(folder, progress):
+        if folder.name == "a":
+            raise RuntimeError("of a kind that nobody\nhas thought of")
+        return read(folder, progress)
+
+    monkeypatch.setattr(LogFolder, "read", fail)
+
+    with pytest.raises(CommandError):
+        bring_in("import_tensorboard", tmp_path)
+
+    said = capsys.readouterr().err
+    assert said.splitlines() == ["a: RuntimeError: of a kind that nobody"]
+    assert Run.objects.get().name == "b"
 
 
 def test_empty_event_file_is_no_run(bring_in, tmp_path):

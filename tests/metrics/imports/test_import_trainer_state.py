@@ -1,6 +1,7 @@
 """manage.py import_trainer_state: states that Hugging Face's Trainer wrote."""
 
 import json
+import math
 import os
 import shutil
 
@@ -99,6 +100,28 @@ def test_values_that_are_no_numbers_are_left_out(bring_in, tmp_path, points_of):
     run = Run.objects.get()
     assert run.metrics == {"loss": "NaN", "flag": 1.0}
     assert "4 values" in said
+
+
+@pytest.mark.parametrize("runtime", [1e12, math.inf, -1.0, 10**400])
+def test_runtime_that_cannot_be_is_ignored(runtime, bring_in, tmp_path, points_of):
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "train_runtime": runtime}]
+    write(tmp_path, {"global_step": 2, "max_steps": 10**23, "log_history": history})
+
+    bring_in("import_trainer_state", tmp_path)
+
+    run = Run.objects.get()
+    assert points_of(run, "loss") == [(1, 2.0)]
+    assert run.started_at == run.finished_at
+
+
+@pytest.mark.parametrize("written_at", [-1e9, 250_000_000_000.0])
+def test_file_of_any_time_is_imported(written_at, bring_in, tmp_path, points_of):
+    write(tmp_path, {"global_step": 1, "log_history": [{"step": 1, "loss": 2.0}]})
+    os.utime(tmp_path / "trainer_state.json", (written_at, written_at))
+
+    bring_in("import_trainer_state", tmp_path)
+
+    assert points_of(Run.objects.get(), "loss") == [(1, 2.0)]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,16 @@
 
 import json
 import math
+import os
+import shutil
+import struct
+import zlib
 
 import pytest
 from django.core.management import CommandError
+from google.protobuf.json_format import ParseDict
 
+from metrics.imports import wandb_offline
 from runs.models import Run
 from runs.status import RunStatus
 from tests.recorded import WANDB
@@ -106,6 +112,35 @@ def test_bad_file_is_named_with_the_reason(name, content, said, bring_in, tmp_pa
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"a": {"_type": "image-file", "size": 3, "width": 28}},
+        {"a._type": "image-file", "a.size": 3, "a.width": 28},
+    ],
+)
+def test_image_is_one_value_that_is_left_out(image, bring_in, tmp_path):
+    path = tmp_path / "history.json"
+    path.write_text(json.dumps([{"_step": 1, "loss": 2.0, "abc": 3, **image}]))
+
+    said = bring_in("import_wandb", path)
+
+    assert Run.objects.get().metrics == {"loss": 2.0, "abc": 3.0}
+    assert "1 values" in said
+
+
+def test_import_started_again_adds_nothing_though_a_row_has_no_time(bring_in, tmp_path):
+    path = tmp_path / "history.json"
+    rows = [{"_step": 1, "_timestamp": 1_700_000_000, "loss": 2.0}, {"_step": 2, "loss": 1.0}]
+    path.write_text(json.dumps(rows))
+    bring_in("import_wandb", path)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    said = bring_in("import_wandb", path)
+
+    assert "1 unchanged. New points: 0." in said
+
+
 # --- offline runs ----------------------------------------------------------------------------
 
 
@@ -163,6 +198,86 @@ def test_offline_run_cut_off_at_any_record_is_read_up_to_there(bring_in, tmp_pat
         bring_in("import_wandb", path)
 
     assert Run.objects.count() == 1
+
+
+def test_link_that_leads_nowhere_does_not_stop_the_others(bring_in, tmp_path, capsys):
+    shutil.copy(OFFLINE, tmp_path)
+    (tmp_path / "latest.wandb").symlink_to(tmp_path / "no such file")
+
+    with pytest.raises(CommandError):
+        bring_in("import_wandb", *sorted(tmp_path.iterdir()))
+
+    assert "latest" in capsys.readouterr().err
+    assert Run.objects.get().name == "tiny-run"
+
+
+def test_row_before_its_run_has_the_time_of_the_start(bring_in, tmp_path, points_of):
+    start = {"seconds": 1_700_000_000}
+    write_records(
+        tmp_path / "run.wandb",
+        history(1, loss=2.0),
+        {"run": {"run_id": "early", "start_time": start}},
+    )
+
+    bring_in("import_wandb", tmp_path)
+
+    run = Run.objects.get()
+    assert points_of(run, "loss") == [(1, 2.0)]
+    assert run.started_at.timestamp() == run.finished_at.timestamp() == 1_700_000_000
+
+
+def test_offline_run_without_any_time_has_that_of_its_file(bring_in, tmp_path):
+    path = tmp_path / "run.wandb"
+    write_records(path, history(1, loss=2.0), {"run": {"run_id": "timeless"}})
+    bring_in("import_wandb", path)
+    before = Run.objects.get()
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    said = bring_in("import_wandb", path)
+
+    assert before.started_at.timestamp() > 1_700_000_000
+    assert "1 unchanged. New points: 0." in said
+
+
+def test_curve_is_imported_whatever_the_texts_are(bring_in, tmp_path, points_of):
+    run = {"run_id": "odd", "display_name": "a\x00b", "notes": "c\x00d"}
+    config = {"update": [{"key": "text", "value_json": '"\\ud800"'}]}
+    write_records(tmp_path / "run.wandb", {"run": {**run, "config": config}}, history(1, loss=2.0))
+
+    bring_in("import_wandb", tmp_path)
+
+    run = Run.objects.get()
+    assert points_of(run, "loss") == [(1, 2.0)]
+    assert (run.name, run.tags["wandb.notes"]) == ("a\ufffdb", "c\ufffdd")
+    assert run.hyperparameters == {"text": "\ufffd"}
+
+
+def test_image_of_an_offline_run_is_left_out(bring_in, tmp_path):
+    image = {"_type": "image-file", "size": 3}
+    write_records(
+        tmp_path / "run.wandb", {"run": {"run_id": "x"}}, history(1, loss=2.0, image=image)
+    )
+
+    said = bring_in("import_wandb", tmp_path)
+
+    assert Run.objects.get().metrics == {"loss": 2.0}
+    assert "1 values" in said
+
+
+def history(step, **values):
+    items = [{"key": key, "value_json": json.dumps(value)} for key, value in values.items()]
+    return {"history": {"step": {"num": step}, "item": items}}
+
+
+def write_records(path, *records):
+    """Write an offline run whose records fit into one block."""
+    content = wandb_offline.MAGIC + b"\x00"
+    for record in records:
+        message = ParseDict(record, wandb_offline._record_class()(), ignore_unknown_fields=False)
+        data = message.SerializeToString()
+        checksum = zlib.crc32(data, zlib.crc32(b"\x01"))
+        content += struct.pack("<IHB", checksum, len(data), 1) + data
+    path.write_bytes(content)
 
 
 def test_export_is_named_after_its_file(bring_in, tmp_path):
