@@ -317,6 +317,31 @@ def test_tidying_leaves_runs_of_another_database_alone(executor):
     attempts.forget(run_id)
 
 
+@pytest.mark.parametrize("rest", [["checkpoints", "step-1.pt"], []])
+def test_attempt_whose_files_were_deleted_in_part_has_ended(rest):
+    attempt = Attempt.of(running(recipe=RecipeFactory()))
+    attempt.directory.mkdir(parents=True)
+    if rest:
+        path = attempt.directory.joinpath(*rest)
+        path.parent.mkdir()
+        path.touch()
+
+    assert attempt.ending() is not None
+
+
+def test_deletion_that_is_interrupted_leaves_no_part_of_an_attempt(executor, monkeypatch):
+    run, _ = ended(executor, "pass")
+    monkeypatch.setattr(attempts.shutil, "rmtree", lambda *_, **__: None)
+
+    Attempt.of(run).delete()
+
+    assert not Attempt.of(run).is_launched
+    assert attempts.local_runs() == {run.pk: []}
+    monkeypatch.undo()
+    attempts.forget(run.pk)
+    assert attempts.local_runs() == {}
+
+
 # --- output ----------------------------------------------------------------------------------
 
 
