@@ -199,15 +199,22 @@ class ProcessExecutor(CheckpointExecutor):
             run = known.get(run_id)
             if run is None:
                 continue  # it belongs to another database that shares this data directory
-            if run.is_terminal:
-                logger.info("deleting the files of run %s", run_id)
-                attempts.forget(run_id)
-                continue
-            for attempt in local_attempts:
-                # The run continues elsewhere. Keep the files in case it comes back.
-                if attempt.number < run.attempt and attempt.ending() is None:
-                    logger.warning("killing attempt %d of run %s", attempt.number, run_id)
-                    attempt.kill()
+            try:
+                _tidy(run, local_attempts)
+            except Exception:  # the others' files and processes are tidied all the same
+                logger.exception("the files of run %s could not be tidied", run_id)
+
+
+def _tidy(run: Run, local_attempts: list[Attempt]) -> None:
+    if run.is_terminal:
+        logger.info("deleting the files of run %s", run.pk)
+        attempts.forget(run.pk)
+        return
+    for attempt in local_attempts:
+        # The run continues elsewhere. Keep the files in case it comes back.
+        if attempt.number < run.attempt and attempt.ending() is None:
+            logger.warning("killing attempt %d of run %s", attempt.number, run.pk)
+            attempt.kill()
 
 
 def _ending(run: Run, attempt: Attempt) -> Ending | None:

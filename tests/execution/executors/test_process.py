@@ -342,6 +342,25 @@ def test_deletion_that_is_interrupted_leaves_no_part_of_an_attempt(executor, mon
     assert attempts.local_runs() == {}
 
 
+def test_error_of_one_run_does_not_keep_others_from_being_tidied(executor, monkeypatch, caplog):
+    bad, good = (started(executor, "import time; time.sleep(600)") for _ in range(2))
+    process = wait_until(Attempt.of(good).process)
+    bad.transition(RunStatus.CANCELLED)
+    good.transition(RunStatus.CANCELLED)
+    forget = attempts.forget
+    monkeypatch.setattr(
+        attempts, "forget", lambda run_id: forget(run_id) if run_id == good.pk else 1 / 0
+    )
+    monkeypatch.setattr(attempts, "local_runs", lambda: {bad.pk: [], good.pk: []})
+
+    executor.tidy()
+
+    assert not lives(process)
+    assert bad.pk in caplog.text
+    monkeypatch.undo()
+    attempts.forget(bad.pk)
+
+
 # --- output ----------------------------------------------------------------------------------
 
 
