@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import DatabaseError, transaction
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from artifacts import upload_proofs
@@ -168,8 +168,9 @@ def store(
     announced: set[str] | None = None,
     type: ArtifactType | None = None,
     step: int | None = None,
+    is_report: bool = True,
 ) -> tuple[Artifact, bool]:
-    """Like ``receive``, for any ``content``.
+    """Like ``receive``, for any ``content``; ``is_report``: it comes from the training.
 
     The bytes are stored under a unique key before any row refers to them. Readers therefore see
     either the old bytes or the new ones, and of two concurrent uploads one wins completely.
@@ -188,7 +189,8 @@ def store(
         with transaction.atomic():
             locked = lock_run(run)
             _check_not_in_trash(locked)
-            locked.change(reported_at=timezone.now())
+            if is_report:
+                locked.change(reported_at=Now())
             artifact, is_new = record_upload(locked, stored, type=type, step=step, damage=damage)
             if artifact.stored_as == stored_as:
                 blob.claim()

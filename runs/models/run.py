@@ -341,11 +341,17 @@ class Run(models.Model):
         )
 
     def change(self, **fields: Any) -> None:
-        """Update only ``fields``, in the database and on this object. Never the status."""
+        """Update only ``fields``, in the database and on this object. Never the status.
+
+        The value of an expression, such as Now(), is read when it is first used.
+        """
         assert "status" not in fields
         Run.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)
         for name, value in fields.items():
-            setattr(self, name, value)
+            if hasattr(value, "resolve_expression"):
+                self.__dict__.pop(name, None)  # a deferred field
+            else:
+                setattr(self, name, value)
 
     def move_to_trash(self, *, by: User | None) -> None:
         """Hide the run from every list until it is restored. Idempotent.
