@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -35,6 +35,7 @@ from execution.pauses import Pauses
 from execution.scheduling import claim
 from execution.stalls import stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
+from logs.appending import storable
 from runs import actions, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
@@ -49,6 +50,8 @@ KILL_SECONDS = 2.0  # how long to wait for killed processes when leaving
 # How long a pass waits for the work of its runs before it claims others: mostly all is done by
 # then, and the slots of runs that have ended are free.
 QUICK_SECONDS = 0.2
+# They end the worker: it can do nothing without its database.
+LOST_CONNECTION = (OperationalError, InterfaceError)
 
 
 class Replaced(Exception):
@@ -81,7 +84,6 @@ class WorkerLoop:
         self.stopping = threading.Event()
         self.tasks: Tasks = InlineTasks()
         self._pauses = Pauses()  # of runs that could not be advanced
-        self._working: set[str] = set()  # runs whose work was last seen working
         # (run, attempt) -> monotonic seconds. By attempt: a run that was stopped because it had
         # stalled begins another.
         self._stop_sent_at: dict[tuple[str, int], float] = {}
@@ -137,8 +139,19 @@ class WorkerLoop:
             return
         # The run's last pass has failed or is not done: for one, it copies a checkpoint. Its stop
         # does not wait.
-        if run.stop_requested_at is not None and run.pk in self._working:
-            self.tasks.start(f"stop {run.pk}", partial(self._request_stop, run))
+        if run.stop_requested_at is not None:
+            self._start_ending(run, self._request_stop)
+
+    def _start_ending(self, run: Run, end: Callable[[Run], None]) -> None:
+        """Call ``end``, which stops or kills the run's work, next to what else is done for it."""
+        key = f"stop {run.pk}"
+
+        def work() -> None:
+            with self._isolating_errors(run, key):
+                end(run)
+                self._pauses.succeeded(key)
+
+        self.tasks.start(key, work)
 
     # --- registration and heartbeat ----------------------------------------------------------
 
@@ -248,28 +261,46 @@ class WorkerLoop:
 
     def _start_winding_down(self, run: Run, over: set[str], *, late: bool) -> None:
         winding_down = partial(self._wind_down, run, over, late=late)
-        if not self.tasks.start(run.pk, winding_down) and run.pk in self._working:
-            executor = self._executor(run)
-            ending = partial(executor.kill if late else executor.stop, run, self.worker)
-            self.tasks.start(f"stop {run.pk}", ending)
+        is_paused = self._pauses.is_paused(run.pk)
+        if is_paused or not self.tasks.start(run.pk, winding_down):
+            self._start_ending(run, partial(self._end, late=late))
+
+    def _end(self, run: Run, *, late: bool) -> None:
+        executor = self._executor(run)
+        (executor.kill if late else executor.stop)(run, self.worker)
 
     def _wind_down(self, run: Run, over: set[str], *, late: bool) -> None:
-        """Poll a process that is to end; once it has, release its run and add it to ``over``."""
+        """Poll a process that is to end; once it has, release its run. Add runs that are no longer
+        this worker's to ``over``."""
         with self._isolating_errors(run):
-            executor = self._executor(run)
+            try:
+                is_over = self._release_ended(run, late=late)
+            except LeaseLost:
+                over.add(run.pk)
+                raise
+            self._pauses.succeeded(run.pk)
+            if is_over:
+                over.add(run.pk)
+
+    def _release_ended(self, run: Run, *, late: bool) -> bool:
+        executor = self._executor(run)
+        try:
             work = executor.poll(run, self.worker)
-            if work.state is WorkState.WORKING:
-                (executor.kill if late else executor.stop)(run, self.worker)
-            if work.state in {WorkState.WORKING, WorkState.STORING}:
-                return
-            if (
-                work.state in {WorkState.FINISHED, WorkState.FAILED}
-                or run.stop_requested_at is not None
-            ):
-                actions.settle(run, work, worker=self.worker)
-            else:
-                run.release(self.worker, next_attempt=work.state is not WorkState.ABSENT)
-        over.add(run.pk)
+        except Exception:
+            self._end(run, late=late)  # all the same
+            raise
+        if work.state is WorkState.WORKING:
+            self._end(run, late=late)
+        if work.state in {WorkState.WORKING, WorkState.STORING}:
+            return False
+        if (
+            work.state in {WorkState.FINISHED, WorkState.FAILED}
+            or run.stop_requested_at is not None
+        ):
+            actions.settle(run, work, worker=self.worker)
+        else:
+            run.release(self.worker, next_attempt=work.state is not WorkState.ABSENT)
+        return True
 
     # --- one pass ----------------------------------------------------------------------------
 
@@ -291,26 +322,45 @@ class WorkerLoop:
         """Recover the runs of workers whose lease has expired."""
         lost = Run.objects.lost().exclude(worker=self.worker)
         for pk in lost.filter(recipe__executor__in=self.executors).values_list("pk", flat=True):
-            with transaction.atomic():
-                # Query again with the row locked: another worker may have reaped the run.
-                run = (
-                    Run.objects.lost()
-                    .filter(pk=pk)
-                    .select_for_update(skip_locked=True, no_key=True, of=("self",))
-                    .select_related("recipe", "project", "worker")
-                    .first()
-                )
-                if run is not None:
-                    reason = _("Its worker %(name)s died.") % {"name": run.worker}
-                    logger.warning("run %s is lost: %s", pk, reason)
-                    actions.reap(run, reason, by=self.worker)
+            with self._surviving(f"recovering the run {pk}"):
+                self._reap(pk)
+
+    def _reap(self, pk: str) -> None:
+        with transaction.atomic():
+            # Query again with the row locked: another worker may have reaped the run.
+            run = (
+                Run.objects.lost()
+                .filter(pk=pk)
+                .select_for_update(skip_locked=True, no_key=True, of=("self",))
+                .select_related("recipe", "project", "worker")
+                .first()
+            )
+            if run is not None:
+                reason = _("Its worker %(name)s died.") % {"name": run.worker}
+                logger.warning("run %s is lost: %s", pk, reason)
+                actions.reap(run, reason, by=self.worker)
 
     def _tidy(self) -> None:
         if time.monotonic() >= self._next_tidy:
             self._next_tidy = time.monotonic() + TIDY_SECONDS
-            for executor in self.executors.values():
-                executor.tidy()
-            unmanaged.update_lost_runs()
+            for name, executor in self.executors.items():
+                with self._surviving(f"tidying ({name})"):
+                    executor.tidy()
+            with self._surviving("looking for lost runs"):
+                unmanaged.update_lost_runs()
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Log an error of ``what``, once each: a later pass tries again."""
+        try:
+            yield
+        except LOST_CONNECTION:
+            raise
+        except Exception as error:
+            if self._pauses.failed(what, repr(error)):
+                logger.exception("%s failed", what)
+        else:
+            self._pauses.succeeded(what)
 
     def advance(self, run: Run) -> None:
         """Poll the run's work, start it if necessary, stop it if requested, settle it if ended."""
@@ -321,21 +371,17 @@ class WorkerLoop:
                 self._clear_fault(run, reason)
 
     @contextmanager
-    def _isolating_errors(self, run: Run) -> Iterator[None]:
+    def _isolating_errors(self, run: Run, key: str = "") -> Iterator[None]:
         """Log an error of one run (a full disk, unreachable storage) and note it on the run, so
         that it does not stop the others; a later pass retries it. A lost database connection does
-        stop the loop."""
+        stop the loop. ``key``: what is paused for a while, by default the run."""
         with log_context(run=run.pk, worker=self.name), self._ignoring_lost_lease(run):
             try:
                 yield
-            except (LeaseLost, OperationalError, InterfaceError):
+            except (LeaseLost, *LOST_CONNECTION):
                 raise
-            except DomainError as error:  # e.g. a full disk
-                logger.warning("run %s could not be advanced: %s", run.pk, error)
-                self._note_fault(run, str(error))
             except Exception as error:
-                logger.exception("run %s could not be advanced", run.pk)
-                self._note_fault(run, f"{type(error).__name__}: {error}")
+                self._note_fault(run, key or run.pk, error)
 
     @contextmanager
     def _ignoring_lost_lease(self, run: Run) -> Iterator[None]:
@@ -344,9 +390,17 @@ class WorkerLoop:
         except LeaseLost:
             logger.info("run %s is no longer this worker's", run.pk)
 
-    def _note_fault(self, run: Run, why: str) -> None:
+    def _note_fault(self, run: Run, key: str, error: Exception) -> None:
+        """Begin the next pause of ``key``, and tell the log and the run's readers why."""
+        is_known = isinstance(error, DomainError)  # e.g. a full disk
+        why = storable(str(error) if is_known else f"{type(error).__name__}: {error}")
         reason = _("Its worker met an error and tries again: %(why)s") % {"why": why}
-        if self._pauses.failed(run.pk, reason):
+        is_new = self._pauses.failed(key, reason)
+        if is_new or key == run.pk:  # a stop is tried at every pass
+            level = logging.WARNING if is_known else logging.ERROR
+            text = "run %s could not be advanced: %s"
+            logger.log(level, text, run.pk, why, exc_info=not is_known)
+        if is_new:
             with transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 locked.change(status_reason=reason)
@@ -365,11 +419,9 @@ class WorkerLoop:
         if work.state is WorkState.STORING:
             return
         if work.state is not WorkState.WORKING:
-            self._working.discard(run.pk)
             self._stop_sent_at.pop((run.pk, run.attempt), None)
             actions.settle(run, work, worker=self.worker)
             return
-        self._working.add(run.pk)
         if run.attempt_started_at is None:
             run.change(attempt_started_at=timezone.now())
         if run.stop_requested_at is not None:
@@ -387,6 +439,8 @@ class WorkerLoop:
                 executor.abandon(run, self.worker)
                 return WorkStatus(WorkState.STOPPED)
             executor.start(run, self.worker)
+            # A stop that came before could not ask anything.
+            self._stop_sent_at.pop((run.pk, run.attempt), None)
         except Postponed:
             return WorkStatus(WorkState.STORING)
         except CannotStart as error:
@@ -396,10 +450,11 @@ class WorkerLoop:
     def _request_stop(self, run: Run) -> None:
         """Ask the work to stop; kill it after the grace period. This starts when the work is first
         asked, not when the user requested the stop: no worker may have been running then."""
-        sent_at = self._stop_sent_at.setdefault((run.pk, run.attempt), time.monotonic())
+        now = time.monotonic()
+        sent_at = self._stop_sent_at.setdefault((run.pk, run.attempt), now)
         assert run.recipe is not None  # otherwise no worker would hold it
         executor = self._executor(run)
-        if time.monotonic() - sent_at > run.recipe.stop_grace_seconds:
+        if now - sent_at > run.recipe.stop_grace_seconds:
             executor.kill(run, self.worker)
         else:
             executor.stop(run, self.worker)
