@@ -151,7 +151,7 @@ class WorkerLoop:
                 end(run)
                 self._pauses.succeeded(key)
 
-        self.tasks.start(key, work)
+        self.tasks.start(key, work, urgent=True)
 
     # --- registration and heartbeat ----------------------------------------------------------
 
