@@ -26,6 +26,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from core.database import current_time
 from core.exceptions import DomainError
 from core.log_context import log_context
 from execution import devices
@@ -33,7 +34,7 @@ from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.pauses import Pauses
 from execution.scheduling import claim
-from execution.stalls import stall
+from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
 from logs.appending import storable
 from runs import actions, unmanaged
@@ -414,20 +415,19 @@ class WorkerLoop:
 
     def _advance(self, run: Run) -> None:
         executor = self._executor(run)
-        polled_at = timezone.now()
+        polled_at = current_time() if may_stall(run) else None
         work = self._poll_or_start(run, executor)
+        if work.state is WorkState.WORKING and run.attempt_started_at is None:
+            run.change(attempt_started_at=current_time())
+        if polled_at is not None and self._has_stalled(run, work, polled_at):
+            work = self._stop_if_still_stalled(run, executor)
         if work.state is WorkState.STORING:
             return
         if work.state is not WorkState.WORKING:
             self._stop_sent_at.pop((run.pk, run.attempt), None)
             actions.settle(run, work, worker=self.worker)
-            return
-        if run.attempt_started_at is None:
-            run.change(attempt_started_at=timezone.now())
-        if run.stop_requested_at is not None:
+        elif run.stop_requested_at is not None:
             self._request_stop(run)
-        else:
-            self._stop_if_stalled(run, executor, polled_at)
 
     def _poll_or_start(self, run: Run, executor: Executor) -> WorkStatus:
         """The work's status; starts the work if it is absent."""
@@ -459,11 +459,35 @@ class WorkerLoop:
         else:
             executor.stop(run, self.worker)
 
-    def _stop_if_stalled(self, run: Run, executor: Executor, polled_at: datetime) -> None:
-        reason = stall(run, polled_at)
+    def _has_stalled(self, run: Run, work: WorkStatus, polled_at: datetime) -> str:
+        """Why; "" if it has not, has ended, or is to stop anyway."""
+        if work.state is not WorkState.WORKING or run.stop_requested_at is not None:
+            return ""
+        return stall(run, polled_at)
+
+    def _stop_if_still_stalled(self, run: Run, executor: Executor) -> WorkStatus:
+        """Store what the run hangs in; then, unless it has advanced or ended meanwhile, stop it."""
+        self._diagnose(run, executor)
+        polled_at = current_time()
+        work = executor.poll(run, self.worker)
+        reason = self._has_stalled(run, work, polled_at)
         if reason:
-            executor.diagnose(run, self.worker)
             actions.stop_stalled(run, reason, worker=self.worker)
+        return work
+
+    def _diagnose(self, run: Run, executor: Executor) -> None:
+        """Also if this fails, the run is stopped."""
+        try:
+            executor.diagnose(run, self.worker)
+        except (LeaseLost, *LOST_CONNECTION):
+            raise
+        except Exception as error:
+            logger.exception("run %s could not be diagnosed", run.pk)
+            why = storable(f"{type(error).__name__}: {error}")
+            reason = _("The stacks of its processes could not be stored: %(why)s") % {"why": why}
+            with transaction.atomic():
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                locked.note(EventKind.FAULT, reason=reason, worker=self.worker)
 
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None

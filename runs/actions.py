@@ -292,9 +292,9 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         code = work.exit_code
         if finished:
             locked.transition(RunStatus.COMPLETED, progress=1.0, exit_code=code)
-        elif locked.stop_kind == StopKind.STALLED:
+        elif locked.stop_kind == StopKind.STALLED and work.state is WorkState.STOPPED:
             _end_stalled(locked, latest, exit_code=code)
-        elif locked.stop_requested_at is not None:
+        elif locked.stop_kind == StopKind.CANCEL:
             finish_cancel(locked, latest, exit_code=code)
         elif work.state is WorkState.FAILED:
             locked.transition(
