@@ -8,7 +8,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -36,8 +36,10 @@ from execution.pauses import Pauses
 from execution.scheduling import claim
 from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
-from logs.appending import storable
-from runs import actions, unmanaged
+from logs.appending import append_log, storable
+from logs.lines import Line
+from logs.models import LogLevel
+from runs import actions, troubles, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
 from runs.models import EventKind, LeaseLost, Run, Worker
@@ -367,9 +369,7 @@ class WorkerLoop:
         """Poll the run's work, start it if necessary, stop it if requested, settle it if ended."""
         with self._isolating_errors(run):
             self._advance(run)
-            reason = self._pauses.succeeded(run.pk)
-            if reason is not None:
-                self._clear_fault(run, reason)
+            self._end_fault(run)
 
     @contextmanager
     def _isolating_errors(self, run: Run, key: str = "") -> Iterator[None]:
@@ -404,14 +404,15 @@ class WorkerLoop:
         if is_new:
             with transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
-                locked.change(status_reason=reason)
-                locked.note(EventKind.FAULT, reason=reason, worker=self.worker)
+                troubles.begin(locked, EventKind.FAULT, reason, worker=self.worker)
 
-    def _clear_fault(self, run: Run, reason: str) -> None:
-        with transaction.atomic():
-            locked = Run.objects.lock_held_by(self.worker, run.pk)
-            if locked.status_reason == reason:
-                locked.change(status_reason="")
+    def _end_fault(self, run: Run) -> None:
+        """Of this worker, or of an earlier one, which is known by the run's reason."""
+        failed = self._pauses.succeeded(run.pk) is not None
+        if failed or run.status_reason:
+            with suppress(LeaseLost), transaction.atomic():  # it may have ended
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                troubles.end(locked, EventKind.FAULT, worker=self.worker)
 
     def _advance(self, run: Run) -> None:
         executor = self._executor(run)
@@ -484,10 +485,11 @@ class WorkerLoop:
         except Exception as error:
             logger.exception("run %s could not be diagnosed", run.pk)
             why = storable(f"{type(error).__name__}: {error}")
-            reason = _("The stacks of its processes could not be stored: %(why)s") % {"why": why}
+            text = _("The stacks of its processes could not be stored: %(why)s") % {"why": why}
+            line = Line.new(text, LogLevel.WARNING, "trainhub")
             with transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
-                locked.note(EventKind.FAULT, reason=reason, worker=self.worker)
+                append_log(locked, [line], is_report=False)
 
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None

@@ -391,8 +391,9 @@ class Run(models.Model):
             self.change(worker=worker, devices=list(devices))
             self.note(EventKind.CLAIMED, worker=worker)
 
-    def request_stop(self, kind: StopKind, *, by: User | None) -> None:
-        """Request that the run stop. Idempotent; a cancel overrides a stop because of a stall.
+    def request_stop(self, kind: StopKind, *, by: User | None, reason: str = "") -> None:
+        """Request that the run stop. Idempotent; a cancel overrides a stop because of a stall,
+        which has a ``reason``.
 
         Raises InvalidTransition if the run has ended.
         """
@@ -405,7 +406,7 @@ class Run(models.Model):
                 )
             if current.stop_kind in {"", StopKind.STALLED} and current.stop_kind != kind:
                 current.change(stop_kind=kind, stop_requested_at=Now())
-                current.note(EventKind.STOP_REQUESTED, reason=kind.value, by=by)
+                current.note(EventKind.STOP_REQUESTED, reason=reason or kind.value, by=by)
         self.refresh_from_db()
 
     def release(self, worker: Worker, *, next_attempt: bool) -> None:
@@ -419,7 +420,9 @@ class Run(models.Model):
             current.note(EventKind.RELEASED, worker=worker)
             current.change(worker=None, devices=[])
             if next_attempt:
-                current.change(attempt=current.attempt + 1, attempt_started_at=None)
+                current.change(
+                    attempt=current.attempt + 1, attempt_started_at=None, status_reason=""
+                )
 
     def recover(
         self,

@@ -194,3 +194,18 @@ def test_loop_goes_on_after_an_error_of_a_stop():
 def reason(run):
     run.refresh_from_db()
     return run.status_reason
+
+
+def test_error_of_an_earlier_process_of_the_worker_is_over_once_the_run_is_advanced(
+    loop, executor, run
+):
+    executor.errors = {"poll": OSError("NFS")}
+    loop.tick()
+    assert "NFS" in reason(run)
+    again = WorkerLoop(name="one", executors={"process": ProcessExecutor()})
+    again.register()
+
+    again.tick()
+
+    assert reason(run) == ""
+    assert kinds(run)[-1] == EventKind.FAULT_OVER
