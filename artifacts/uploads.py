@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import DatabaseError, transaction
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from artifacts import upload_proofs
@@ -171,8 +171,10 @@ def store(
     type: ArtifactType | None = None,
     step: int | None = None,
     expected_bytes: int | None = None,
+    is_report: bool = True,
 ) -> tuple[Artifact, bool]:
-    """Like ``receive``, for any ``content``. ``expected_bytes``: see HashingFile.
+    """Like ``receive``, for any ``content``. ``expected_bytes``: see HashingFile. ``is_report``: it
+    comes from the training.
 
     The bytes are stored under a unique key before any row refers to them. Readers therefore see
     either the old bytes or the new ones, and of two concurrent uploads one wins completely.
@@ -198,7 +200,8 @@ def store(
         with transaction.atomic():
             locked = lock_run(run)
             _check_not_in_trash(locked)
-            locked.change(reported_at=timezone.now())
+            if is_report:
+                locked.change(reported_at=Now())
             artifact, is_new = record_upload(locked, stored, examined, type=type, step=step)
             if artifact.stored_as == stored_as:
                 blob.claim()

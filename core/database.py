@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import threading
+from datetime import datetime
 from itertools import count
 from time import monotonic
 from typing import Any, ClassVar
@@ -219,6 +220,16 @@ class Statement:
         _check(libpq, libpq.prepare(name, self._sql))
         prepared[self] = name, now
         return name
+
+
+_current_time = Statement("SELECT statement_timestamp()")
+
+
+def current_time() -> datetime:
+    """By the database's clock, which the workers and web servers of all hosts share."""
+    [row] = _current_time.rows()
+    now: datetime = row[0]
+    return now
 
 
 def _check(libpq: PGconn, result: PGresult) -> None:

@@ -7,14 +7,16 @@ a script may use itself: then it alone reports.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 import psutil
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from execution.devices import DeviceSource, Reading
 from execution.executor_state import ExecutorState
@@ -24,6 +26,8 @@ from metrics.points import Point
 from metrics.recording import GPU_UTILIZATION
 from runs.models import LeaseLost, Run, Worker
 from runs.system_metrics import PREFIX, mean_gpu_utilization
+
+logger = logging.getLogger(__name__)
 
 MEGABYTE: Final = 1e6
 ALWAYS: Final = f"{PREFIX}cpu_utilization_percentage"  # in every sample
@@ -45,21 +49,49 @@ class Sampler:
 
     source: DeviceSource
     _times: dict[str, ProcessTimes] = field(default_factory=dict)
+    # What could not be measured or recorded -> why.
+    _problems: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         psutil.cpu_percent()  # the first call only marks the beginning
 
     def sample(self, worker: Worker, runs: list[Run]) -> None:
-        """Record a sample for each of ``runs`` that ``worker`` holds."""
+        """Record a sample for each of ``runs`` that ``worker`` holds, with what can be measured.
+
+        Raises OperationalError, InterfaceError: without its database, no run can have one.
+        """
         if not runs:
             return
-        host, readings = host_values(), self.source.readings()
+        host: Values = {}
+        for measure in (cpu_values, memory_values, disk_values):
+            with self._surviving(measure.__name__):
+                host |= measure()
+        readings: list[Reading] = []
+        with self._surviving("GPUs"):
+            readings = self.source.readings()
         for run in runs:
-            values = {**host, **gpu_values(run, readings), **self._process_values(run)}
-            with contextlib.suppress(LeaseLost):
+            with self._surviving(f"run {run.pk}"), contextlib.suppress(LeaseLost):
+                values = {**host, **gpu_values(run, readings)}
+                with self._surviving(f"processes of run {run.pk}"):
+                    values |= self._process_values(run)
                 record(run, worker, {PREFIX + name: value for name, value in values.items()})
         held = {run.pk for run in runs}
         self._times = {pk: times for pk, times in self._times.items() if pk in held}
+
+    @contextlib.contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Log an error of ``what``, once each: the rest is measured and recorded all the same."""
+        try:
+            yield
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            why = repr(error)
+            if self._problems.get(what) != why:
+                logger.warning("no metrics of %s: %s", what, error, exc_info=True)
+            self._problems[what] = why
+        else:
+            self._problems.pop(what, None)
 
     def _process_values(self, run: Run) -> Values:
         """Of the run's own processes; 100 percent of the CPU is one core, and memory that they
@@ -79,14 +111,22 @@ class Sampler:
         return values
 
 
-def host_values() -> Values:
+def cpu_values() -> Values:
+    return {"cpu_utilization_percentage": psutil.cpu_percent()}
+
+
+def memory_values() -> Values:
     memory = psutil.virtual_memory()
+    return {
+        "system_memory_usage_megabytes": memory.used / MEGABYTE,
+        "system_memory_usage_percentage": memory.used / memory.total * 100,
+    }
+
+
+def disk_values() -> Values:
     folder = settings.WORK_DIR
     disk = psutil.disk_usage(str(folder) if folder.exists() else os.sep)
     return {
-        "cpu_utilization_percentage": psutil.cpu_percent(),
-        "system_memory_usage_megabytes": memory.used / MEGABYTE,
-        "system_memory_usage_percentage": memory.used / memory.total * 100,
         "disk_usage_percentage": disk.percent,
         "disk_usage_megabytes": disk.used / MEGABYTE,
         "disk_available_megabytes": disk.free / MEGABYTE,

@@ -10,13 +10,20 @@ from runs.models import Recipe, Run
 from runs.silence import latest
 
 
+def may_stall(run: Run) -> bool:
+    """Whether its recipe sets a limit."""
+    recipe = run.recipe
+    return recipe is not None and bool(recipe.stall_silence_seconds or recipe.stall_step_seconds)
+
+
 def stall(run: Run, at: datetime) -> str:
-    """Why the run has stalled; "" if it has not, by what had been read of its output at ``at``.
+    """Why the run has stalled; "" if it has not, by what had been read of its output at ``at``, a
+    time of the database's clock, as those of the reports are.
 
     Only what the current attempt has reported counts.
     """
     recipe = run.recipe
-    if recipe is None or not (recipe.stall_silence_seconds or recipe.stall_step_seconds):
+    if recipe is None or not may_stall(run):
         return ""
     run.refresh_from_db(fields=["reported_at", "stepped_at", "attempt_started_at", "step"])
     return _silence(run, recipe, at) or _step(run, recipe, at)

@@ -3,22 +3,25 @@ copying a checkpoint of 40 GB, delays no other."""
 
 from __future__ import annotations
 
-import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from django.db import close_old_connections, connection
 
-# Each keeps a database connection.
-MAX_THREADS: Final = 16
+# Each keeps a database connection. There are more while all of these are slow.
+USUAL_THREADS: Final = 16
+STUCK_SECONDS: Final = 0.2  # all threads are slow if none has begun other work for so long
 
 Work: TypeAlias = Callable[[], None]
 
 
 class Tasks(Protocol):
-    def start(self, key: str, work: Work) -> bool:
-        """Start ``work``, unless that of the same key is not done: then return False."""
+    def start(self, key: str, work: Work, *, urgent: bool = False) -> bool:
+        """Start ``work``, unless that of the same key is not done: then return False. ``urgent``:
+        before all that waits for a thread."""
 
     def wait(self, seconds: float) -> bool:
         """Wait until all work is done, at most ``seconds``; return whether it is."""
@@ -30,7 +33,7 @@ class Tasks(Protocol):
 class InlineTasks:
     """Does the work at once, in the caller's thread and transaction."""
 
-    def start(self, key: str, work: Work) -> bool:
+    def start(self, key: str, work: Work, *, urgent: bool = False) -> bool:
         work()
         return True
 
@@ -42,37 +45,46 @@ class InlineTasks:
 
 
 class ThreadedTasks:
-    """Does the work in at most ``max_threads`` threads, which are started when they are needed.
+    """Does the work in threads, which are started when they are needed: up to ``usual_threads``,
+    and one for each work that waits while all of them are slow.
 
     They are daemons: work that ``wait`` has given up on does not keep the process alive. Like a
     worker that is killed, it leaves nothing half done, since rows are written in transactions and
     bytes before their rows.
     """
 
-    def __init__(self, max_threads: int = MAX_THREADS) -> None:
-        self._max_threads = max_threads
-        self._queue: queue.SimpleQueue[tuple[str, Work] | None] = queue.SimpleQueue()
+    def __init__(self, usual_threads: int = USUAL_THREADS) -> None:
+        self._usual_threads = usual_threads
         self._changed = threading.Condition()
-        self._keys: set[str] = set()
-        self._threads: list[threading.Thread] = []
+        self._waiting: deque[tuple[str, Work]] = deque()
+        self._begun_at = 0.0  # when a thread last had the choice of work: monotonic seconds
+        self._keys: set[str] = set()  # of work that waits or is being done
+        self._threads: set[threading.Thread] = set()
+        self._closed = False
         self._errors: list[BaseException] = []
 
-    def start(self, key: str, work: Work) -> bool:
+    def start(self, key: str, work: Work, *, urgent: bool = False) -> bool:
         with self._changed:
-            if key in self._keys:
-                return False
-            self._keys.add(key)
-            if len(self._threads) < min(len(self._keys), self._max_threads):
-                name = f"runs {len(self._threads) + 1}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
-        self._queue.put((key, work))
-        return True
+            is_new = key not in self._keys
+            if is_new:
+                if not self._waiting:
+                    self._begun_at = time.monotonic()
+                self._keys.add(key)
+                (self._waiting.appendleft if urgent else self._waiting.append)((key, work))
+                self._changed.notify_all()
+            self._add_threads()
+        return is_new
 
     def wait(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
         with self._changed:
-            return self._changed.wait_for(lambda: not self._keys, seconds)
+            while self._keys:
+                self._add_threads()
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, STUCK_SECONDS))
+            return True
 
     def raise_error(self) -> None:
         with self._changed:
@@ -82,18 +94,41 @@ class ThreadedTasks:
 
     def close(self) -> None:
         """End the threads that are idle now; the others as soon as they have done their work."""
-        for _thread in self._threads:
-            self._queue.put(None)
-        if self.wait(0):
-            for thread in self._threads:
-                thread.join()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            threads = set() if self._keys else set(self._threads)
+        for thread in threads:
+            thread.join()
+
+    def _add_threads(self) -> None:
+        """Call with the lock held."""
+        count = min(len(self._keys), self._usual_threads) - len(self._threads)
+        if time.monotonic() - self._begun_at > STUCK_SECONDS:
+            count = len(self._waiting)
+            self._begun_at = time.monotonic()
+        for _number in range(count):
+            thread = threading.Thread(target=self._work, name="work of runs", daemon=True)
+            self._threads.add(thread)
+            thread.start()
 
     def _work(self) -> None:
         try:
-            while (task := self._queue.get()) is not None:
+            while (task := self._next()) is not None:
                 self._do(*task)
         finally:
             connection.close()
+
+    def _next(self) -> tuple[str, Work] | None:
+        """The work to do next; None if the thread is to end."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed or len(self._threads) > self._usual_threads:
+                    self._threads.discard(threading.current_thread())
+                    return None
+                self._changed.wait()
+            self._begun_at = time.monotonic()
+            return self._waiting.popleft()
 
     def _do(self, key: str, work: Work) -> None:
         failure: BaseException | None = None

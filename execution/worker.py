@@ -7,8 +7,8 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -26,6 +26,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from core.database import current_time
 from core.exceptions import DomainError
 from core.log_context import log_context
 from execution import devices
@@ -33,9 +34,12 @@ from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.pauses import Pauses
 from execution.scheduling import claim
-from execution.stalls import stall
+from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
-from runs import actions, unmanaged
+from logs.appending import append_log, storable
+from logs.lines import Line
+from logs.models import LogLevel
+from runs import actions, troubles, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
 from runs.models import EventKind, LeaseLost, Run, Worker
@@ -49,6 +53,8 @@ KILL_SECONDS = 2.0  # how long to wait for killed processes when leaving
 # How long a pass waits for the work of its runs before it claims others: mostly all is done by
 # then, and the slots of runs that have ended are free.
 QUICK_SECONDS = 0.2
+# They end the worker: it can do nothing without its database.
+LOST_CONNECTION = (OperationalError, InterfaceError)
 
 
 class Replaced(Exception):
@@ -81,7 +87,6 @@ class WorkerLoop:
         self.stopping = threading.Event()
         self.tasks: Tasks = InlineTasks()
         self._pauses = Pauses()  # of runs that could not be advanced
-        self._working: set[str] = set()  # runs whose work was last seen working
         # (run, attempt) -> monotonic seconds. By attempt: a run that was stopped because it had
         # stalled begins another.
         self._stop_sent_at: dict[tuple[str, int], float] = {}
@@ -137,8 +142,19 @@ class WorkerLoop:
             return
         # The run's last pass has failed or is not done: for one, it copies a checkpoint. Its stop
         # does not wait.
-        if run.stop_requested_at is not None and run.pk in self._working:
-            self.tasks.start(f"stop {run.pk}", partial(self._request_stop, run))
+        if run.stop_requested_at is not None:
+            self._start_ending(run, self._request_stop)
+
+    def _start_ending(self, run: Run, end: Callable[[Run], None]) -> None:
+        """Call ``end``, which stops or kills the run's work, next to what else is done for it."""
+        key = f"stop {run.pk}"
+
+        def work() -> None:
+            with self._isolating_errors(run, key):
+                end(run)
+                self._pauses.succeeded(key)
+
+        self.tasks.start(key, work, urgent=True)
 
     # --- registration and heartbeat ----------------------------------------------------------
 
@@ -248,28 +264,46 @@ class WorkerLoop:
 
     def _start_winding_down(self, run: Run, over: set[str], *, late: bool) -> None:
         winding_down = partial(self._wind_down, run, over, late=late)
-        if not self.tasks.start(run.pk, winding_down) and run.pk in self._working:
-            executor = self._executor(run)
-            ending = partial(executor.kill if late else executor.stop, run, self.worker)
-            self.tasks.start(f"stop {run.pk}", ending)
+        is_paused = self._pauses.is_paused(run.pk)
+        if is_paused or not self.tasks.start(run.pk, winding_down):
+            self._start_ending(run, partial(self._end, late=late))
+
+    def _end(self, run: Run, *, late: bool) -> None:
+        executor = self._executor(run)
+        (executor.kill if late else executor.stop)(run, self.worker)
 
     def _wind_down(self, run: Run, over: set[str], *, late: bool) -> None:
-        """Poll a process that is to end; once it has, release its run and add it to ``over``."""
+        """Poll a process that is to end; once it has, release its run. Add runs that are no longer
+        this worker's to ``over``."""
         with self._isolating_errors(run):
-            executor = self._executor(run)
+            try:
+                is_over = self._release_ended(run, late=late)
+            except LeaseLost:
+                over.add(run.pk)
+                raise
+            self._pauses.succeeded(run.pk)
+            if is_over:
+                over.add(run.pk)
+
+    def _release_ended(self, run: Run, *, late: bool) -> bool:
+        executor = self._executor(run)
+        try:
             work = executor.poll(run, self.worker)
-            if work.state is WorkState.WORKING:
-                (executor.kill if late else executor.stop)(run, self.worker)
-            if work.state in {WorkState.WORKING, WorkState.STORING}:
-                return
-            if (
-                work.state in {WorkState.FINISHED, WorkState.FAILED}
-                or run.stop_requested_at is not None
-            ):
-                actions.settle(run, work, worker=self.worker)
-            else:
-                run.release(self.worker, next_attempt=work.state is not WorkState.ABSENT)
-        over.add(run.pk)
+        except Exception:
+            self._end(run, late=late)  # all the same
+            raise
+        if work.state is WorkState.WORKING:
+            self._end(run, late=late)
+        if work.state in {WorkState.WORKING, WorkState.STORING}:
+            return False
+        if (
+            work.state in {WorkState.FINISHED, WorkState.FAILED}
+            or run.stop_requested_at is not None
+        ):
+            actions.settle(run, work, worker=self.worker)
+        else:
+            run.release(self.worker, next_attempt=work.state is not WorkState.ABSENT)
+        return True
 
     # --- one pass ----------------------------------------------------------------------------
 
@@ -291,51 +325,64 @@ class WorkerLoop:
         """Recover the runs of workers whose lease has expired."""
         lost = Run.objects.lost().exclude(worker=self.worker)
         for pk in lost.filter(recipe__executor__in=self.executors).values_list("pk", flat=True):
-            with transaction.atomic():
-                # Query again with the row locked: another worker may have reaped the run.
-                run = (
-                    Run.objects.lost()
-                    .filter(pk=pk)
-                    .select_for_update(skip_locked=True, no_key=True, of=("self",))
-                    .select_related("recipe", "project", "worker")
-                    .first()
-                )
-                if run is not None:
-                    reason = _("Its worker %(name)s died.") % {"name": run.worker}
-                    logger.warning("run %s is lost: %s", pk, reason)
-                    actions.reap(run, reason, by=self.worker)
+            with self._surviving(f"recovering the run {pk}"):
+                self._reap(pk)
+
+    def _reap(self, pk: str) -> None:
+        with transaction.atomic():
+            # Query again with the row locked: another worker may have reaped the run.
+            run = (
+                Run.objects.lost()
+                .filter(pk=pk)
+                .select_for_update(skip_locked=True, no_key=True, of=("self",))
+                .select_related("recipe", "project", "worker")
+                .first()
+            )
+            if run is not None:
+                reason = _("Its worker %(name)s died.") % {"name": run.worker}
+                logger.warning("run %s is lost: %s", pk, reason)
+                actions.reap(run, reason, by=self.worker)
 
     def _tidy(self) -> None:
         if time.monotonic() >= self._next_tidy:
             self._next_tidy = time.monotonic() + TIDY_SECONDS
-            for executor in self.executors.values():
-                executor.tidy()
-            unmanaged.update_lost_runs()
+            for name, executor in self.executors.items():
+                with self._surviving(f"tidying ({name})"):
+                    executor.tidy()
+            with self._surviving("looking for lost runs"):
+                unmanaged.update_lost_runs()
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Log an error of ``what``, once each: a later pass tries again."""
+        try:
+            yield
+        except LOST_CONNECTION:
+            raise
+        except Exception as error:
+            if self._pauses.failed(what, repr(error)):
+                logger.exception("%s failed", what)
+        else:
+            self._pauses.succeeded(what)
 
     def advance(self, run: Run) -> None:
         """Poll the run's work, start it if necessary, stop it if requested, settle it if ended."""
         with self._isolating_errors(run):
             self._advance(run)
-            reason = self._pauses.succeeded(run.pk)
-            if reason is not None:
-                self._clear_fault(run, reason)
+            self._end_fault(run)
 
     @contextmanager
-    def _isolating_errors(self, run: Run) -> Iterator[None]:
+    def _isolating_errors(self, run: Run, key: str = "") -> Iterator[None]:
         """Log an error of one run (a full disk, unreachable storage) and note it on the run, so
         that it does not stop the others; a later pass retries it. A lost database connection does
-        stop the loop."""
+        stop the loop. ``key``: what is paused for a while, by default the run."""
         with log_context(run=run.pk, worker=self.name), self._ignoring_lost_lease(run):
             try:
                 yield
-            except (LeaseLost, OperationalError, InterfaceError):
+            except (LeaseLost, *LOST_CONNECTION):
                 raise
-            except DomainError as error:  # e.g. a full disk
-                logger.warning("run %s could not be advanced: %s", run.pk, error)
-                self._note_fault(run, str(error))
             except Exception as error:
-                logger.exception("run %s could not be advanced", run.pk)
-                self._note_fault(run, f"{type(error).__name__}: {error}")
+                self._note_fault(run, key or run.pk, error)
 
     @contextmanager
     def _ignoring_lost_lease(self, run: Run) -> Iterator[None]:
@@ -344,38 +391,44 @@ class WorkerLoop:
         except LeaseLost:
             logger.info("run %s is no longer this worker's", run.pk)
 
-    def _note_fault(self, run: Run, why: str) -> None:
+    def _note_fault(self, run: Run, key: str, error: Exception) -> None:
+        """Begin the next pause of ``key``, and tell the log and the run's readers why."""
+        is_known = isinstance(error, DomainError)  # e.g. a full disk
+        why = storable(str(error) if is_known else f"{type(error).__name__}: {error}")
         reason = _("Its worker met an error and tries again: %(why)s") % {"why": why}
-        if self._pauses.failed(run.pk, reason):
+        is_new = self._pauses.failed(key, reason)
+        if is_new or key == run.pk:  # a stop is tried at every pass
+            level = logging.WARNING if is_known else logging.ERROR
+            text = "run %s could not be advanced: %s"
+            logger.log(level, text, run.pk, why, exc_info=not is_known)
+        if is_new:
             with transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
-                locked.change(status_reason=reason)
-                locked.note(EventKind.FAULT, reason=reason, worker=self.worker)
+                troubles.begin(locked, EventKind.FAULT, reason, worker=self.worker)
 
-    def _clear_fault(self, run: Run, reason: str) -> None:
-        with transaction.atomic():
-            locked = Run.objects.lock_held_by(self.worker, run.pk)
-            if locked.status_reason == reason:
-                locked.change(status_reason="")
+    def _end_fault(self, run: Run) -> None:
+        """Of this worker, or of an earlier one, which is known by the run's reason."""
+        failed = self._pauses.succeeded(run.pk) is not None
+        if failed or run.status_reason:
+            with suppress(LeaseLost), transaction.atomic():  # it may have ended
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                troubles.end(locked, EventKind.FAULT, worker=self.worker)
 
     def _advance(self, run: Run) -> None:
         executor = self._executor(run)
-        polled_at = timezone.now()
+        polled_at = current_time() if may_stall(run) else None
         work = self._poll_or_start(run, executor)
+        if work.state is WorkState.WORKING and run.attempt_started_at is None:
+            run.change(attempt_started_at=current_time())
+        if polled_at is not None and self._has_stalled(run, work, polled_at):
+            work = self._stop_if_still_stalled(run, executor)
         if work.state is WorkState.STORING:
             return
         if work.state is not WorkState.WORKING:
-            self._working.discard(run.pk)
             self._stop_sent_at.pop((run.pk, run.attempt), None)
             actions.settle(run, work, worker=self.worker)
-            return
-        self._working.add(run.pk)
-        if run.attempt_started_at is None:
-            run.change(attempt_started_at=timezone.now())
-        if run.stop_requested_at is not None:
+        elif run.stop_requested_at is not None:
             self._request_stop(run)
-        else:
-            self._stop_if_stalled(run, executor, polled_at)
 
     def _poll_or_start(self, run: Run, executor: Executor) -> WorkStatus:
         """The work's status; starts the work if it is absent."""
@@ -387,6 +440,8 @@ class WorkerLoop:
                 executor.abandon(run, self.worker)
                 return WorkStatus(WorkState.STOPPED)
             executor.start(run, self.worker)
+            # A stop that came before could not ask anything.
+            self._stop_sent_at.pop((run.pk, run.attempt), None)
         except Postponed:
             return WorkStatus(WorkState.STORING)
         except CannotStart as error:
@@ -396,19 +451,45 @@ class WorkerLoop:
     def _request_stop(self, run: Run) -> None:
         """Ask the work to stop; kill it after the grace period. This starts when the work is first
         asked, not when the user requested the stop: no worker may have been running then."""
-        sent_at = self._stop_sent_at.setdefault((run.pk, run.attempt), time.monotonic())
+        now = time.monotonic()
+        sent_at = self._stop_sent_at.setdefault((run.pk, run.attempt), now)
         assert run.recipe is not None  # otherwise no worker would hold it
         executor = self._executor(run)
-        if time.monotonic() - sent_at > run.recipe.stop_grace_seconds:
+        if now - sent_at > run.recipe.stop_grace_seconds:
             executor.kill(run, self.worker)
         else:
             executor.stop(run, self.worker)
 
-    def _stop_if_stalled(self, run: Run, executor: Executor, polled_at: datetime) -> None:
-        reason = stall(run, polled_at)
+    def _has_stalled(self, run: Run, work: WorkStatus, polled_at: datetime) -> str:
+        """Why; "" if it has not, has ended, or is to stop anyway."""
+        if work.state is not WorkState.WORKING or run.stop_requested_at is not None:
+            return ""
+        return stall(run, polled_at)
+
+    def _stop_if_still_stalled(self, run: Run, executor: Executor) -> WorkStatus:
+        """Store what the run hangs in; then, unless it has advanced or ended meanwhile, stop it."""
+        self._diagnose(run, executor)
+        polled_at = current_time()
+        work = executor.poll(run, self.worker)
+        reason = self._has_stalled(run, work, polled_at)
         if reason:
-            executor.diagnose(run, self.worker)
             actions.stop_stalled(run, reason, worker=self.worker)
+        return work
+
+    def _diagnose(self, run: Run, executor: Executor) -> None:
+        """Also if this fails, the run is stopped."""
+        try:
+            executor.diagnose(run, self.worker)
+        except (LeaseLost, *LOST_CONNECTION):
+            raise
+        except Exception as error:
+            logger.exception("run %s could not be diagnosed", run.pk)
+            why = storable(f"{type(error).__name__}: {error}")
+            text = _("The stacks of its processes could not be stored: %(why)s") % {"why": why}
+            line = Line.new(text, LogLevel.WARNING, "trainhub")
+            with transaction.atomic():
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                append_log(locked, [line], is_report=False)
 
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None

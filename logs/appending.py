@@ -7,9 +7,9 @@ also records how far the caller has read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from django.db import connection
+from django.db.models.functions import Now
 
 from core.text import UNSTORABLE
 from logs import blocks
@@ -20,8 +20,8 @@ from runs.models import Run
 MAX_MESSAGE_LENGTH = 32_000  # characters of one log line
 
 
-def append_log(run: Run, lines: Sequence[Line]) -> None:
-    """Append ``lines`` with the run's next numbers."""
+def append_log(run: Run, lines: Sequence[Line], *, is_report: bool = True) -> None:
+    """Append ``lines`` with the run's next numbers; ``is_report``: they come from the training."""
     if not lines:
         return
     first = run.log_count + 1
@@ -35,7 +35,8 @@ def append_log(run: Run, lines: Sequence[Line]) -> None:
         for line in stored:
             copy.write_row((*line, run.pk))
     blocks.summarize(run, stored)
-    run.change(log_count=run.log_count + len(lines), reported_at=datetime.now(UTC))
+    reported_at = {"reported_at": Now()} if is_report else {}
+    run.change(log_count=run.log_count + len(lines), **reported_at)
 
 
 def _stored(line: Line, seq: int) -> Line:

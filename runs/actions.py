@@ -20,6 +20,7 @@ from runs.checkpoint import Checkpoint, CheckpointGone
 from runs.executors import WorkState, WorkStatus, executor_of
 from runs.models import EventKind, FailureKind, Recipe, Run, StallAction, StopKind, Worker
 from runs.status import InvalidTransition, RunStatus
+from runs.troubles import stall_of
 
 logger = logging.getLogger(__name__)
 
@@ -292,9 +293,9 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         code = work.exit_code
         if finished:
             locked.transition(RunStatus.COMPLETED, progress=1.0, exit_code=code)
-        elif locked.stop_kind == StopKind.STALLED:
+        elif locked.stop_kind == StopKind.STALLED and work.state is WorkState.STOPPED:
             _end_stalled(locked, latest, exit_code=code)
-        elif locked.stop_requested_at is not None:
+        elif locked.stop_kind == StopKind.CANCEL:
             finish_cancel(locked, latest, exit_code=code)
         elif work.state is WorkState.FAILED:
             locked.transition(
@@ -318,13 +319,13 @@ def stop_stalled(run: Run, reason: str, *, worker: Worker) -> None:
         locked = Run.objects.lock_held_by(worker, run.pk)
         if locked.stop_requested_at is None:
             locked.change(status_reason=reason)
-            locked.request_stop(StopKind.STALLED, by=None)
+            locked.request_stop(StopKind.STALLED, by=None, reason=reason)
     logger.warning("run %s has stalled: %s", run.pk, reason)
 
 
 def _end_stalled(run: Run, latest: Checkpoint | None, *, exit_code: int | None) -> None:
     """Restart a run that was stopped because it had stalled, or end it, as its recipe says."""
-    reason = run.status_reason
+    reason = stall_of(run) or run.status_reason
     if run.recipe is not None and run.recipe.stall_action == StallAction.RESTART:
         run.recover(
             reason,

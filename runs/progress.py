@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from runs.models import Run
 
@@ -32,5 +32,5 @@ def set_back(run: Run, *, step: int) -> None:
 
 def _set(run: Run, step: int, total_steps: int | None) -> None:
     share = min(1.0, step / total_steps) if total_steps else run.progress
-    stepped_at = timezone.now() if step > run.step else run.stepped_at
-    run.change(step=step, total_steps=total_steps, progress=share, stepped_at=stepped_at)
+    stepped_at = {"stepped_at": Now()} if step > run.step else {}
+    run.change(step=step, total_steps=total_steps, progress=share, **stepped_at)

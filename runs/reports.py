@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
@@ -37,7 +37,7 @@ def lock_reporting_run(run_id: str) -> Run:
     run = Run.objects.lock(run_id)
     if run.deleted_at is not None:
         raise InTrash(_("The run %(id)s is in the trash: restore it first.") % {"id": run_id})
-    run.change(reported_at=timezone.now())
+    run.change(reported_at=Now())
     return run
 
 

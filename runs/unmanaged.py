@@ -116,7 +116,7 @@ def _reopen(run: Run, *, by: User | None) -> None:
         exit_code=None,
         stop_kind="",
         stop_requested_at=None,
-        reported_at=timezone.now(),
+        reported_at=Now(),
         lost_at=None,
     )
 

@@ -6,6 +6,7 @@ writes and from the operating system.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,11 +165,19 @@ class Attempt:
     def _is_launching(self) -> bool:
         if any((self.directory / name).exists() for name in ("launcher.json", "killed")):
             return False
-        launched_at = (self.directory / "launch.json").stat().st_mtime
+        try:
+            launched_at = (self.directory / "launch.json").stat().st_mtime
+        except FileNotFoundError:
+            return False  # a part of its directory has been deleted: it had ended
         return time.time() - launched_at < LAUNCH_SECONDS
 
     def _last_modified(self) -> float:
-        return max(path.lstat().st_mtime for path in self.directory.rglob("*"))
+        """Unix seconds; 0.0 if all its files have been deleted, by another thread for one."""
+        times = []
+        for path in self.directory.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                times.append(path.lstat().st_mtime)
+        return max(times, default=0.0)
 
     # --- stopping ----------------------------------------------------------------------------
 
@@ -219,6 +229,14 @@ class Attempt:
         elif cgroup is not None:
             cgroup.remove()
         _reap_launchers()
+
+    def delete(self) -> None:
+        """Delete its files. Whoever looks meanwhile, or after this process was killed, finds no
+        attempt instead of a part of one."""
+        deleted = self.directory.with_name(f".deleted-{uuid.uuid4().hex}")
+        with contextlib.suppress(FileNotFoundError):
+            self.directory.rename(deleted)
+        shutil.rmtree(deleted, ignore_errors=True)
 
     def kill_leftovers(self) -> None:
         """Kill what is left of an attempt that has ended, if its launcher was killed and did not
@@ -284,6 +302,7 @@ def forget(run_id: str) -> None:
     folder = run_directory(run_id)
     for attempt in _attempts_in(folder):
         attempt.kill()
+        attempt.delete()
     shutil.rmtree(folder, ignore_errors=True)
 
 

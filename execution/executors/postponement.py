@@ -17,6 +17,7 @@ from artifacts.storage_errors import StorageError
 from execution.executor_state import UnstoredNote
 from execution.executors.attempt import Attempt
 from execution.executors.notes import notes_of, write_notes
+from runs import troubles
 from runs.models import EventKind, Run, Worker
 
 logger = logging.getLogger(__name__)
@@ -60,10 +61,8 @@ def _postpone(run: Run, worker: Worker, attempt: Attempt, reason: str) -> None:
             "retry_at": time.time() + pause,
         }
         write_notes(locked, attempt, {**notes, "unstored": unstored})
-        if before is None or before["reason"] != reason:
+        if troubles.begin(locked, EventKind.NOT_STORED, reason, worker=worker):
             logger.warning("run %s: %s", run.pk, reason)
-            locked.change(status_reason=reason)
-            locked.note(EventKind.NOT_STORED, reason=reason, worker=worker)
 
 
 def note_stored(run: Run, worker: Worker, attempt: Attempt) -> None:
@@ -71,10 +70,7 @@ def note_stored(run: Run, worker: Worker, attempt: Attempt) -> None:
     with transaction.atomic():
         locked = Run.objects.lock_held_by(worker, run.pk)
         notes = notes_of(locked, attempt).copy()
-        unstored = notes.pop("unstored", None)
-        if unstored is None:
+        if notes.pop("unstored", None) is None:
             return
         write_notes(locked, attempt, notes)
-        locked.note(EventKind.STORED, worker=worker)
-        if locked.status_reason == unstored["reason"]:
-            locked.change(status_reason="")
+        troubles.end(locked, EventKind.NOT_STORED, worker=worker)

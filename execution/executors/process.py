@@ -45,7 +45,7 @@ from logs.lines import Line
 from logs.models import LogLevel
 from metrics import recording
 from runs.executors import Postponed, WorkState, WorkStatus
-from runs.models import EventKind, Run, Worker
+from runs.models import EventKind, Run, StopKind, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,8 @@ class ProcessExecutor(CheckpointExecutor):
     def _status_at_end(self, run: Run, attempt: Attempt, ending: Ending) -> WorkStatus:
         """Interpret the exit code, depending on whether the process was asked to stop."""
         code = ending.returncode
-        asked = run.stop_requested_at is not None or attempt.stop_was_sent
+        # A run that was to stop for its stall, but ended before it was asked, ended by itself.
+        asked = attempt.stop_was_sent or run.stop_kind == StopKind.CANCEL
         if code == 0:
             # A script may also exit with 0 because it was asked to stop.
             done = not asked or _is_done(Run.objects.get(pk=run.pk))
@@ -178,11 +179,11 @@ class ProcessExecutor(CheckpointExecutor):
         Attempt.of(run).kill()
 
     def diagnose(self, run: Run, worker: Worker) -> None:
-        """Store the stacks of its processes."""
-        stacks = stacks_of(Attempt.of(run).tree())
+        """Store the stacks of its processes. The training has not reported anything by that."""
+        content = stacks_of(Attempt.of(run).tree()).encode(errors="backslashreplace")
         path = f"stalled/attempt-{run.attempt}.txt"
         try:
-            artifact, _is_new = uploads.store(run, path, io.BytesIO(stacks.encode()))
+            artifact, _is_new = uploads.store(run, path, io.BytesIO(content), is_report=False)
         except (OSError, DomainError) as error:
             text = _("The stacks of its processes could not be stored: %(why)s") % {"why": error}
         else:
@@ -190,7 +191,8 @@ class ProcessExecutor(CheckpointExecutor):
             text %= {"path": path, "id": artifact.pk}
         line = Line.new(text, LogLevel.WARNING, "trainhub")
         with transaction.atomic():
-            appending.append_log(Run.objects.lock_held_by(worker, run.pk), [line])
+            locked = Run.objects.lock_held_by(worker, run.pk)
+            appending.append_log(locked, [line], is_report=False)
 
     def forget(self, run: Run) -> None:
         attempts.forget(run.pk)
@@ -202,15 +204,22 @@ class ProcessExecutor(CheckpointExecutor):
             run = known.get(run_id)
             if run is None:
                 continue  # it belongs to another database that shares this data directory
-            if run.is_terminal:
-                logger.info("deleting the files of run %s", run_id)
-                attempts.forget(run_id)
-                continue
-            for attempt in local_attempts:
-                # The run continues elsewhere. Keep the files in case it comes back.
-                if attempt.number < run.attempt and attempt.ending() is None:
-                    logger.warning("killing attempt %d of run %s", attempt.number, run_id)
-                    attempt.kill()
+            try:
+                _tidy(run, local_attempts)
+            except Exception:  # the others' files and processes are tidied all the same
+                logger.exception("the files of run %s could not be tidied", run_id)
+
+
+def _tidy(run: Run, local_attempts: list[Attempt]) -> None:
+    if run.is_terminal:
+        logger.info("deleting the files of run %s", run.pk)
+        attempts.forget(run.pk)
+        return
+    for attempt in local_attempts:
+        # The run continues elsewhere. Keep the files in case it comes back.
+        if attempt.number < run.attempt and attempt.ending() is None:
+            logger.warning("killing attempt %d of run %s", attempt.number, run.pk)
+            attempt.kill()
 
 
 def _ending(run: Run, attempt: Attempt) -> Ending | None:

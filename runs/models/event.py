@@ -26,6 +26,7 @@ class EventKind(models.TextChoices):
     NOT_STORED = "not_stored", _("could not store its files")
     STORED = "stored", _("stored its files after all")
     FAULT = "fault", _("its worker met an error")
+    FAULT_OVER = "fault_over", _("its worker's error is over")
 
 
 class RunEvent(models.Model):

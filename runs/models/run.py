@@ -339,11 +339,17 @@ class Run(models.Model):
         )
 
     def change(self, **fields: Any) -> None:
-        """Update only ``fields``, in the database and on this object. Never the status."""
+        """Update only ``fields``, in the database and on this object. Never the status.
+
+        The value of an expression, such as Now(), is read when it is first used.
+        """
         assert "status" not in fields
         Run.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)
         for name, value in fields.items():
-            setattr(self, name, value)
+            if hasattr(value, "resolve_expression"):
+                self.__dict__.pop(name, None)  # a deferred field
+            else:
+                setattr(self, name, value)
 
     def move_to_trash(self, *, by: User | None) -> None:
         """Hide the run from every list until it is restored. Idempotent.
@@ -383,8 +389,9 @@ class Run(models.Model):
             self.change(worker=worker, devices=list(devices))
             self.note(EventKind.CLAIMED, worker=worker)
 
-    def request_stop(self, kind: StopKind, *, by: User | None) -> None:
-        """Request that the run stop. Idempotent; a cancel overrides a stop because of a stall.
+    def request_stop(self, kind: StopKind, *, by: User | None, reason: str = "") -> None:
+        """Request that the run stop. Idempotent; a cancel overrides a stop because of a stall,
+        which has a ``reason``.
 
         Raises InvalidTransition if the run has ended.
         """
@@ -397,7 +404,7 @@ class Run(models.Model):
                 )
             if current.stop_kind in {"", StopKind.STALLED} and current.stop_kind != kind:
                 current.change(stop_kind=kind, stop_requested_at=Now())
-                current.note(EventKind.STOP_REQUESTED, reason=kind.value, by=by)
+                current.note(EventKind.STOP_REQUESTED, reason=reason or kind.value, by=by)
         self.refresh_from_db()
 
     def release(self, worker: Worker, *, next_attempt: bool) -> None:
@@ -411,7 +418,9 @@ class Run(models.Model):
             current.note(EventKind.RELEASED, worker=worker)
             current.change(worker=None, devices=[])
             if next_attempt:
-                current.change(attempt=current.attempt + 1, attempt_started_at=None)
+                current.change(
+                    attempt=current.attempt + 1, attempt_started_at=None, status_reason=""
+                )
 
     def recover(
         self,

@@ -1,5 +1,8 @@
 """The host's metrics of runs: under MLflow's names, without a change to the script."""
 
+import os
+
+import psutil
 import pytest
 from django.utils import timezone
 
@@ -162,6 +165,38 @@ def test_run_that_is_no_longer_the_workers_gets_no_sample():
 
     assert not run.series.exists()
     assert other.series.exists()
+
+
+def test_run_with_too_many_metrics_keeps_no_other_from_its_samples(monkeypatch, caplog):
+    full = process_run()
+    other = process_run(worker=full.worker)
+    report(full, loss=1.0, accuracy=0.5, perplexity=2.7)
+    monkeypatch.setattr(recording, "MAX_SERIES", len(ALWAYS) + 2)
+    sampler = Sampler(NoDevices())
+
+    for _ in range(2):
+        sampler.sample(full.worker, [fresh(full), fresh(other)])
+
+    assert steps_of(other, CPU) == [0, 1]
+    assert caplog.text.count(f"no metrics of run {full.pk}") == 1
+
+
+class LostGpu(NoDevices):
+    def readings(self):
+        raise RuntimeError("GPU is lost")
+
+
+@pytest.mark.parametrize("missing", ["gpu", "disk", "process_"])
+def test_what_cannot_be_measured_keeps_nothing_else_from_it(monkeypatch, missing):
+    run = process_run()
+    if missing == "disk":
+        monkeypatch.setattr(psutil, "disk_usage", lambda path: os.stat("/nowhere"))
+    if missing == "process_":
+        monkeypatch.setattr(Attempt, "tree", lambda attempt: 1 / 0)
+
+    sample(run, LostGpu() if missing == "gpu" else None)
+
+    assert {key for key in ALWAYS if missing not in key} <= run.metrics.keys()
 
 
 def test_memory_and_time_of_the_runs_own_processes_count():

@@ -7,9 +7,10 @@ import pytest
 from django.utils import timezone
 from django.utils.translation import override
 
+from execution.executors.attempt import Attempt
 from execution.stalls import stall
-from runs.actions import cancel_run
-from runs.models import EventKind, Run, StopKind
+from runs.actions import cancel_run, stop_stalled
+from runs.models import EventKind, Run
 from runs.status import RunStatus
 from tests.execution.worker_loops import (
     STEPPER,
@@ -20,6 +21,7 @@ from tests.execution.worker_loops import (
     tick_until,
 )
 from tests.factories import RecipeFactory, RunFactory, stored_path
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time")]
 
@@ -89,14 +91,15 @@ def stalled(loop, **recipe):
     """A run that is about to be stopped because it has stalled."""
     run = script_run(HANGING, stall_silence_seconds=600, **recipe)
     tick_until(loop, lambda: at_step(run, 5))
-    long_ago = timezone.now() - timedelta(seconds=601)
-    Run.objects.filter(pk=run.pk).update(reported_at=long_ago, attempt_started_at=long_ago)
-    tick_until(loop, lambda: StopKind.STALLED in stop_kinds(run) or over(run))
+    be_silent(run)
+    tick_until(loop, lambda: run.events.filter(kind=EventKind.STOP_REQUESTED).exists() or over(run))
     return run
 
 
-def stop_kinds(run):
-    return run.events.filter(kind=EventKind.STOP_REQUESTED).values_list("reason", flat=True)
+def be_silent(run):
+    """As if it had reported nothing for 601 seconds."""
+    long_ago = timezone.now() - timedelta(seconds=601)
+    Run.objects.filter(pk=run.pk).update(reported_at=long_ago, attempt_started_at=long_ago)
 
 
 def test_stalled_run_restarts_from_the_checkpoint_that_it_saved_when_it_was_stopped(loop):
@@ -148,9 +151,126 @@ def test_run_that_reports_is_not_stopped(loop):
         )
     )
     tick_until(loop, lambda: at_step(run, 3))
-    long_ago = timezone.now() - timedelta(seconds=601)
-    Run.objects.filter(pk=run.pk).update(reported_at=long_ago, attempt_started_at=long_ago)
+    be_silent(run)
 
     tick_until(loop, lambda: at_step(run, 13))
 
     assert run.stop_requested_at is None
+
+
+WAITING = """
+import os, time
+print("saving", flush=True)
+while not os.path.exists({go!r}):
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("action", ["fail", "restart"])
+def test_run_that_ends_while_its_stacks_are_read_has_ended_by_itself(loop, tmp_path, action):
+    go = tmp_path / "go"
+    script = WAITING.format(go=str(go))
+    run = script_run(script, stall_silence_seconds=600, stall_action=action)
+    tick_until(loop, lambda: run.log_lines.exists())
+    executor = loop.executors["process"]
+    diagnose = executor.diagnose
+
+    def diagnose_slowly(run, worker):
+        diagnose(run, worker)
+        go.touch()
+        wait_until(Attempt.of(run).ending)
+
+    executor.diagnose = diagnose_slowly
+    be_silent(run)
+
+    tick_until(loop, lambda: over(run))
+
+    assert (run.status, run.attempt) == (RunStatus.COMPLETED, 1)
+    assert run.artifacts.filter(file="stalled/attempt-1.txt").exists()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_run_that_ends_before_it_is_asked_to_stop_has_ended_by_itself(loop, tmp_path, code):
+    go = tmp_path / "go"
+    script = WAITING.format(go=str(go)) + f"raise SystemExit({code})"
+    run = script_run(script, stall_silence_seconds=600, stall_action="restart")
+    tick_until(loop, lambda: run.log_lines.exists())
+    stop_stalled(run, "Stalled.", worker=loop.worker)
+    go.touch()
+    wait_until(Attempt.of(run).ending)
+
+    tick_until(loop, lambda: over(run))
+
+    status = RunStatus.FAILED if code else RunStatus.COMPLETED
+    assert (run.status, run.attempt, run.exit_code) == (status, 1, code)
+
+
+def test_run_that_advances_while_its_stacks_are_read_goes_on(loop):
+    recipe = RecipeFactory(command=[sys.executable, str(STEPPER)], stall_step_seconds=600)
+    run = process_run(recipe=recipe)
+    tick_until(loop, lambda: at_step(run, 3))
+    process = Attempt.of(run).process()
+    process.suspend()
+    tick_until(loop, lambda: all_read(run))
+    loop.executors["process"].diagnose = lambda run, worker: (
+        process.resume() or wait_until(lambda: not all_read(run))
+    )
+    long_ago = timezone.now() - timedelta(seconds=601)
+    Run.objects.filter(pk=run.pk).update(stepped_at=long_ago, attempt_started_at=long_ago)
+
+    loop.tick()
+
+    run.refresh_from_db()
+    assert run.stop_kind == ""
+
+
+def all_read(run):
+    run.refresh_from_db()
+    size = (Attempt.of(run).directory / "metrics.jsonl").stat().st_size
+    return run.executor_state["read"]["1"]["metrics"] == size
+
+
+def test_run_whose_processes_cannot_be_looked_at_is_stopped_all_the_same(loop, monkeypatch):
+    run = script_run(HANGING, stall_silence_seconds=600, stall_action="fail")
+    tick_until(loop, lambda: at_step(run, 5))
+    monkeypatch.setattr(Attempt, "tree", lambda attempt: 1 / 0)
+    be_silent(run)
+
+    tick_until(loop, lambda: over(run))
+
+    assert (run.status, run.failure_kind) == (RunStatus.FAILED, "stalled")
+    assert run.log_lines.filter(message__contains="ZeroDivisionError").exists()
+
+
+def test_argument_that_is_not_utf8_is_no_obstacle(loop):
+    script = (
+        "import subprocess, sys\n"
+        "command = [sys.executable.encode(), b'-c', b'input()', '中文.jsonl'.encode('gbk')]\n"
+        "child = subprocess.Popen(command, stdin=subprocess.PIPE)\n"
+        "print('ready', flush=True)\n"
+        "child.wait()"
+    )
+    run = script_run(script, stall_silence_seconds=600, stall_action="fail")
+    tick_until(loop, lambda: run.log_lines.exists())
+    be_silent(run)
+
+    tick_until(loop, lambda: over(run))
+
+    assert run.failure_kind == "stalled"
+    text = stored_path(run.artifacts.get(file="stalled/attempt-1.txt")).read_text()
+    assert r"\udcd6\udcd0\udcce\udcc4.jsonl" in text
+
+
+def test_workers_clock_does_not_matter(loop, monkeypatch):
+    now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(minutes=20))
+    recipe = RecipeFactory(
+        command=[sys.executable, str(STEPPER)], stall_step_seconds=600, stall_silence_seconds=600
+    )
+    run = process_run(recipe=recipe)
+
+    tick_until(loop, lambda: at_step(run, 13))
+
+    assert run.stop_kind == ""
+    assert run.attempt_started_at < now() + timedelta(minutes=1)
+    assert run.reported_at < now() + timedelta(minutes=1)

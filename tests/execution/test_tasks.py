@@ -4,12 +4,14 @@ import threading
 
 import pytest
 
+from execution import tasks as tasks_module
 from execution.tasks import InlineTasks, ThreadedTasks
+from tests.waiting import wait_until
 
 
 @pytest.fixture
 def tasks():
-    tasks = ThreadedTasks(max_threads=2)
+    tasks = ThreadedTasks(usual_threads=2)
     yield tasks
     assert tasks.wait(seconds=60)
     tasks.close()
@@ -54,6 +56,37 @@ def test_more_work_than_threads_is_all_done(tasks):
 
     assert tasks.wait(seconds=60)
     assert sorted(done) == list(range(20))
+
+
+def test_work_does_not_wait_for_threads_that_are_all_slow(tasks):
+    resume, done = threading.Event(), threading.Event()
+    for number in range(5):
+        tasks.start(str(number), lambda: resume.wait(timeout=60))
+
+    tasks.start("quick", done.set)
+    wait_until(lambda: tasks.wait(seconds=0) or done.is_set())
+
+    assert not resume.is_set()
+    resume.set()
+    assert tasks.wait(seconds=60)
+    wait_until(lambda: len(tasks._threads) == 2, or_say="the others have not ended")
+
+
+def test_urgent_work_is_done_before_what_waits_for_a_thread(monkeypatch):
+    monkeypatch.setattr(tasks_module, "STUCK_SECONDS", 60.0)
+    tasks = ThreadedTasks(usual_threads=1)
+    begun, resume, order = threading.Event(), threading.Event(), []
+    tasks.start("slow", lambda: begun.set() or resume.wait(timeout=60))
+    assert begun.wait(timeout=60)
+    for key in ("a", "b"):
+        tasks.start(key, lambda key=key: order.append(key))
+
+    tasks.start("stop", lambda: order.append("stop"), urgent=True)
+    resume.set()
+
+    assert tasks.wait(seconds=60)
+    tasks.close()
+    assert order == ["stop", "a", "b"]
 
 
 def test_error_of_work_is_raised_once_for_the_caller(tasks):

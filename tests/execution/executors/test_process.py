@@ -318,6 +318,50 @@ def test_tidying_leaves_runs_of_another_database_alone(executor):
     attempts.forget(run_id)
 
 
+@pytest.mark.parametrize("rest", [["checkpoints", "step-1.pt"], []])
+def test_attempt_whose_files_were_deleted_in_part_has_ended(rest):
+    attempt = Attempt.of(running(recipe=RecipeFactory()))
+    attempt.directory.mkdir(parents=True)
+    if rest:
+        path = attempt.directory.joinpath(*rest)
+        path.parent.mkdir()
+        path.touch()
+
+    assert attempt.ending() is not None
+
+
+def test_deletion_that_is_interrupted_leaves_no_part_of_an_attempt(executor, monkeypatch):
+    run, _ = ended(executor, "pass")
+    monkeypatch.setattr(attempts.shutil, "rmtree", lambda *_, **__: None)
+
+    Attempt.of(run).delete()
+
+    assert not Attempt.of(run).is_launched
+    assert attempts.local_runs() == {run.pk: []}
+    monkeypatch.undo()
+    attempts.forget(run.pk)
+    assert attempts.local_runs() == {}
+
+
+def test_error_of_one_run_does_not_keep_others_from_being_tidied(executor, monkeypatch, caplog):
+    bad, good = (started(executor, "import time; time.sleep(600)") for _ in range(2))
+    process = wait_until(Attempt.of(good).process)
+    bad.transition(RunStatus.CANCELLED)
+    good.transition(RunStatus.CANCELLED)
+    forget = attempts.forget
+    monkeypatch.setattr(
+        attempts, "forget", lambda run_id: forget(run_id) if run_id == good.pk else 1 / 0
+    )
+    monkeypatch.setattr(attempts, "local_runs", lambda: {bad.pk: [], good.pk: []})
+
+    executor.tidy()
+
+    assert not lives(process)
+    assert bad.pk in caplog.text
+    monkeypatch.undo()
+    attempts.forget(bad.pk)
+
+
 # --- output ----------------------------------------------------------------------------------
 
 

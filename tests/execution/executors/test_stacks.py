@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
@@ -63,3 +64,35 @@ def test_stack_that_cannot_be_read_says_why(process, monkeypatch, tmp_path):
     monkeypatch.setattr(stacks, "PY_SPY", failing)
 
     assert "py-spy: Permission Denied" in stacks_of([process])
+
+
+@pytest.mark.parametrize("process", [[sys.executable, "-c", HANGING]], indirect=True)
+def test_missing_py_spy_is_said(process, monkeypatch, tmp_path):
+    monkeypatch.setattr(stacks, "PY_SPY", tmp_path / "py-spy")
+
+    assert "py-spy cannot be run" in stacks_of([process])
+
+
+class Stuck:
+    """A process of which the kernel tells nothing until ``answer`` is set."""
+
+    pid = 1
+
+    def __init__(self):
+        self.answer = threading.Event()
+
+    def oneshot(self):
+        self.answer.wait(timeout=60)
+        raise psutil.NoSuchProcess(self.pid)
+
+
+@pytest.mark.parametrize("process", [["sh", "-c", "echo; exec sleep 600"]], indirect=True)
+def test_process_about_which_nothing_is_told_delays_the_others_text_no_longer(process, monkeypatch):
+    monkeypatch.setattr(stacks, "TOTAL_SECONDS", 1.0)
+    stuck = Stuck()
+
+    text = stacks_of([process, stuck])
+
+    assert "sleep 600" in text
+    assert text.splitlines()[-1] == "The others could not be read within 1 s."
+    stuck.answer.set()
