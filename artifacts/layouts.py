@@ -140,7 +140,7 @@ _TEMPORARY: Final = re.compile(
     re.IGNORECASE,
 )
 _STEP: Final = re.compile(
-    r"(?<![a-z])(?:global[-_]?)?(?:step|iter(?:ation)?|ba)s?[-_=]?(\d{1,19})(?!\d)",
+    r"(?<![a-z0-9])(?:global[-_]?)?(?:step|iter(?:ation)?|ba)s?[-_=]?(\d{1,19})(?!\d)",
     re.IGNORECASE | re.ASCII,
 )
 # The number may be an epoch.

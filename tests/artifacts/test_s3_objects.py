@@ -15,7 +15,7 @@ from artifacts.storage import CHUNK_BYTES, artifact_storage, open_range
 from artifacts.tar_stream import TarStream, member_of
 from execution.executors import checkpoint_files
 from execution.executors.checkpoint_files import Damaged
-from execution.executors.checkpoint_scan import FOLDER_SUFFIX
+from execution.executors.found_checkpoint import FOLDER_SUFFIX
 from tests.clients import ApiClient
 from tests.factories import RunFactory
 from tests.saved_files import safetensors, write, zipped
