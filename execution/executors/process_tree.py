@@ -26,6 +26,7 @@ FILTERS: Final = frozenset(
     {"awk", "cat", "cut", "gawk", "grep", "gzip", "head", "mawk", "rotatelogs", "sed", "sort"}
     | {"stdbuf", "tail", "tee", "tr", "ts", "uniq", "zstd"}
 )
+PROCS: Final = "cgroup.procs"  # in the folder of every cgroup
 MAX_SCRIPT_BYTES: Final = 65_536  # how much of a shell's script is searched
 
 Identity = tuple[int, float]
@@ -228,9 +229,15 @@ class Cgroup:
         group.remove()
         return None
 
+    @classmethod
+    def at(cls, path: Path, name: str) -> Cgroup | None:
+        """The group of this name at ``path``; None if there is none, or something else."""
+        is_group = path.is_absolute() and path.name == name and (path / PROCS).is_file()
+        return cls(path) if is_group else None
+
     @property
     def _procs(self) -> Path:
-        return self.path / "cgroup.procs"
+        return self.path / PROCS
 
     def enter(self) -> None:
         """Move this process into the group. Safe after a fork."""
@@ -244,9 +251,9 @@ class Cgroup:
     def processes(self) -> list[psutil.Process]:
         """The processes in it and in groups below it."""
         found = []
-        for path in self.path.rglob("cgroup.procs"):
+        for folder in self._folders():
             try:
-                pids = [int(pid) for pid in path.read_text().split()]
+                pids = [int(pid) for pid in (folder / PROCS).read_text().split()]
             except OSError:
                 continue
             for pid in pids:
@@ -261,10 +268,14 @@ class Cgroup:
 
     def remove(self) -> None:
         """Delete the group if it is empty."""
-        folders = [path for path in self.path.rglob("*") if path.is_dir()]
-        for folder in [*sorted(folders, reverse=True), self.path]:
+        for folder in self._folders():
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+    def _folders(self) -> list[Path]:
+        """Those of the groups below it, the deepest first, and its own; no other folders."""
+        walk = os.walk(self.path, topdown=False)
+        return [Path(folder) for folder, _folders, files in walk if PROCS in files]
 
 
 def own_cgroup() -> Path | None:
