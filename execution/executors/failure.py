@@ -150,6 +150,15 @@ def work_status(directory: Path, returncode: int, encoding: str = DEFAULT_ENCODI
     )
 
 
+def with_full_disk(work: WorkStatus, ending: Ending) -> WorkStatus:
+    """``work``, with a full disk as its cause if its output does not name another one: the error
+    that would say so found no place either."""
+    if not ending.disk_full or work.failure_kind != FailureKind.EXIT_CODE:
+        return work
+    reason = _("%(what)s The disk of its host was full.") % {"what": work.reason}
+    return replace(work, reason=reason, failure_kind=FailureKind.DISK_FULL)
+
+
 def with_killed_ranks(ending: Ending, directory: Path, encoding: str) -> Ending:
     """``ending``, cut off if a rank was killed under its launcher, which itself ends like any
     failed command: the rank may have been writing."""

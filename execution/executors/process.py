@@ -136,6 +136,7 @@ class ProcessExecutor(CheckpointExecutor):
                 # It ran on the host where this worker was before, which has its files.
                 return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
             return WorkStatus(WorkState.ABSENT)
+        attempt.launch()  # its worker may have died before it did
         ending = _ending(run, attempt)
         if ending is not None:
             attempt.kill_leftovers()
@@ -159,7 +160,9 @@ class ProcessExecutor(CheckpointExecutor):
         if code is None:
             reason = _("The training process disappeared without an exit code.")
             return WorkStatus(WorkState.DIED, reason=reason)
-        return failure.work_status(attempt.directory, code, encoding_of(run))
+        return failure.with_full_disk(
+            failure.work_status(attempt.directory, code, encoding_of(run)), ending
+        )
 
     # --- stop --------------------------------------------------------------------------------
 

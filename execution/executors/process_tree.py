@@ -1,6 +1,6 @@
 """The processes that descend from a command: finding them, asking them to stop, killing them.
 
-Imports the standard library and psutil alone: launcher.py, a program of its own, uses it too.
+Needs psutil alone, and no settings: launcher.py, a program of its own, uses it too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+
+from execution.executors.attempt_files import write_atomically
 
 PR_SET_CHILD_SUBREAPER: Final = 36  # <linux/prctl.h>
 SHELLS: Final = frozenset({"ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "zsh"})
@@ -158,8 +160,10 @@ class Asking:
                 self._asked |= {identity(child) for child in descendants(process)}
             else:
                 self._deaf.add(who)
-        # First the note: twice is worse than not at all.
-        write_atomically(self._note, {"asked": list(self._asked), "deaf": list(self._deaf)})
+        # First the note: twice is worse than not at all. On a full disk there is none, and this
+        # process alone remembers.
+        with contextlib.suppress(OSError):
+            write_atomically(self._note, {"asked": list(self._asked), "deaf": list(self._deaf)})
         send(process, signal.SIGTERM)
 
 
@@ -292,10 +296,3 @@ def own_cgroup() -> Path | None:
         if own is not None and kind.startswith("cgroup2 ") and Path(own).is_relative_to(root):
             return Path(point) / Path(own).relative_to(root)
     return None
-
-
-def write_atomically(path: Path, content: object) -> None:
-    """Write JSON so that a reader finds all of it or nothing."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, path)
