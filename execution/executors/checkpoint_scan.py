@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,10 +84,11 @@ class FoundCheckpoint:
         name = MODEL if self.layout == MODEL else self.path.name
         return TarStream(member_of(f"{name}/{inside}", path) for inside, path in self.files)
 
-    def problem(self, ending: Ending | None) -> str | None:
-        """Why it is incomplete; None if it is complete. Raises Unfinished while it may still be
-        completed, and FileNotFoundError if it is being pruned."""
-        at = time.time() if ending is None else ending.trusted_until
+    def problem(self, ending: Ending | None, now: float) -> str | None:
+        """Why it is incomplete; None if it is complete. ``now``: Unix seconds by the clock that
+        dates the files. Raises Unfinished while it may still be completed, and FileNotFoundError
+        if it is being pruned."""
+        at = now if ending is None else ending.trusted_until
         rest_seconds = at - self.modified_ns / 1e9
         problem = soundness.problem_in(
             self._openers(), folder=self.path.name if self.is_folder else ""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT
 from execution.executor_state import AttemptNotes
+from execution.executors.attempt_files import file_time
 from execution.executors.checkpoint_scan import FoundCheckpoint
 from logs.lines import Line
 from logs.models import LogLevel
@@ -28,8 +28,9 @@ MAX_DECLARED: Final = 10_000  # per attempt
 TOO_MANY: Final = "too_many_declared"  # stored in databases: do not rename
 
 
-def ingest(notes: AttemptNotes, lines: Iterable[bytes]) -> list[Line]:
-    """Note in ``notes`` what ``lines`` declare; return log lines about what cannot be taken."""
+def ingest(notes: AttemptNotes, lines: Iterable[bytes], directory: Path) -> list[Line]:
+    """Note in ``notes`` what ``lines`` declare; return log lines about what cannot be taken.
+    ``directory``: the attempt's."""
     new = declared_in(lines)
     if not new:
         return []
@@ -37,7 +38,7 @@ def ingest(notes: AttemptNotes, lines: Iterable[bytes]) -> list[Line]:
     taken = [path for path in new if path in declared]
     taken += [path for path in new if path not in declared][: MAX_DECLARED - len(declared)]
     notes["declared"] = declared | {path: new[path] for path in taken}
-    read_at = time.time()
+    read_at = file_time(directory)
     notes["declared_at"] = notes.get("declared_at", {}) | dict.fromkeys(taken, read_at)
     said = notes.get("said", [])
     if len(taken) == len(new) or TOO_MANY in said:

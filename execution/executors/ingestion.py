@@ -19,6 +19,7 @@ from artifacts.tar_stream import Changed
 from execution.executor_state import AttemptNotes
 from execution.executors import declarations, evaluation, event_files
 from execution.executors.attempt import Attempt, Ending
+from execution.executors.attempt_files import file_time
 from execution.executors.checkpoint_scan import FoundCheckpoint, Scan, Unfinished, scan
 from execution.executors.metric_lines import Problem, metric_report
 from execution.executors.notes import notes_of, write_notes
@@ -94,12 +95,13 @@ class Ingestion:
         since they were ingested, each with the reason if it is incomplete. Leaves out those that
         are still being written."""
         found = scan(self.attempt.directory / "checkpoints", notes.get("declared"))
+        now = file_time(self.attempt.directory)
         checkpoints = []
         for item in found.checkpoints:
             checkpoint = declarations.as_declared(item, notes)
             if checkpoint is not None:
                 with suppress(Unfinished, FileNotFoundError):
-                    checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
+                    checkpoints.append((checkpoint, checkpoint.problem(ending, now) or ""))
         return found, checkpoints
 
     def _ingest_text(self, *, ended: bool) -> bool:
@@ -123,7 +125,7 @@ class Ingestion:
             notes["metrics"] = reading.offset
             event_lines, events_at_end = event_files.ingest(locked, directory, notes, ended=ended)
             lines += event_lines
-            lines += declarations.ingest(notes, reading.lines)
+            lines += declarations.ingest(notes, reading.lines, directory)
             appending.append_log(locked, lines)
             if notes != before:
                 write_notes(locked, self.attempt, notes)

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from artifacts import checkpoints
 from artifacts.models import Artifact
 from execution.executors import attempt as attempts
-from execution.executors import checkpoint_scan, declarations, metric_lines
+from execution.executors import declarations, ingestion, metric_lines
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
 from execution.executors.process import ProcessExecutor
@@ -59,8 +59,9 @@ PAUSES = st.sampled_from([0.3, 3.0, 20.0, 100.0])
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (checkpoint_scan, declarations, metric_lines):
-        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(metric_lines, "time", clock)
+    for module in (ingestion, declarations):
+        monkeypatch.setattr(module, "file_time", lambda directory: clock.time())
     monkeypatch.setattr(Attempt, "launch", lambda self: None)
     monkeypatch.setattr(Attempt, "_processes", lambda self: [])
     return clock
