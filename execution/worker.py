@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,6 +86,7 @@ class WorkerLoop:
         # (run, attempt) -> monotonic seconds. By attempt: a run that was stopped because it had
         # stalled begins another.
         self._stop_sent_at: dict[tuple[str, int], float] = {}
+        self._readopted: set[str] = set()  # runs of an earlier process, not polled since
         self._next_tidy = 0.0
         self._replaced = threading.Event()
 
@@ -181,6 +183,7 @@ class WorkerLoop:
                     actions.reap(locked, reason, by=self.worker)
                 else:
                     locked.note(EventKind.READOPTED, worker=self.worker)
+                    self._readopted.add(run.pk)
 
     def _send_heartbeats(self) -> None:
         """Runs in its own thread, so that the lease does not expire during a long upload."""
@@ -367,8 +370,9 @@ class WorkerLoop:
         if work.state is not WorkState.WORKING:
             self._working.discard(run.pk)
             self._stop_sent_at.pop((run.pk, run.attempt), None)
-            actions.settle(run, work, worker=self.worker)
+            self._settle(run, work)
             return
+        self._readopted.discard(run.pk)
         self._working.add(run.pk)
         if run.attempt_started_at is None:
             run.change(attempt_started_at=timezone.now())
@@ -376,6 +380,18 @@ class WorkerLoop:
             self._request_stop(run)
         else:
             self._stop_if_stalled(run, executor, polled_at)
+
+    def _settle(self, run: Run, work: WorkStatus) -> None:
+        """Settle a run whose work has ended; if it went with this worker's earlier process, that
+        uses up no restart."""
+        if run.pk in self._readopted and _fell_with_worker(work):
+            reason = _("Its worker %(name)s died.") % {"name": self.name}
+            with transaction.atomic():
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                actions.reap(locked, reason, by=self.worker)
+        else:
+            actions.settle(run, work, worker=self.worker)
+        self._readopted.discard(run.pk)
 
     def _poll_or_start(self, run: Run, executor: Executor) -> WorkStatus:
         """The work's status; starts the work if it is absent."""
@@ -413,3 +429,10 @@ class WorkerLoop:
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None
         return self.executors[run.recipe.executor]
+
+
+def _fell_with_worker(work: WorkStatus) -> bool:
+    """Whether work that ended while its worker was away went down with the host: without a note of
+    its end, or by the SIGTERM of a system that shuts down."""
+    by_shutdown = {None, -signal.SIGTERM, 128 + signal.SIGTERM}
+    return work.state is WorkState.DIED and work.exit_code in by_shutdown
