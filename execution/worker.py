@@ -146,6 +146,7 @@ class WorkerLoop:
 
     def register(self) -> None:
         """Add or update this worker's row; readopt the runs of an earlier process of this name."""
+        names = devices.known_devices(self.device_source)
         with transaction.atomic():
             Worker.objects.filter(
                 stopped_at__lt=timezone.now() - KEEP_STOPPED_WORKERS, runs=None
@@ -155,7 +156,8 @@ class WorkerLoop:
                 "pid": os.getpid(),
                 "executors": sorted(self.executors),
                 "slots": self.slots,
-                "devices": devices.known_devices(self.device_source),
+                "devices": names,
+                "device_uuids": devices.uuids_of(names or [], self.device_source),
                 "started_at": Now(),
                 "last_heartbeat": Now(),
                 "stopped_at": None,
@@ -167,8 +169,8 @@ class WorkerLoop:
             )
             self.worker.refresh_from_db()
         logger.info("worker %s is ready, %d slots", self.name, self.slots)
-        if self.worker.devices is not None:
-            logger.info("its host has the GPUs %s", ", ".join(self.worker.devices))
+        if names is not None:
+            logger.info("its host has the GPUs %s", ", ".join(names) or "–")
         if not created:
             self._readopt()
 
