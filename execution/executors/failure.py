@@ -15,6 +15,7 @@ from core.text import truncate
 from execution.executors.attempt import SIGNALLED_CODES, Ending
 from execution.executors.log_entries import shown
 from execution.executors.log_text import level_of, prefixes
+from execution.executors.rank_reports import is_report, signal_at_end
 from logs.models import LogLevel
 from runs.executors import WorkState, WorkStatus
 from runs.models import FailureKind
@@ -202,6 +203,12 @@ def diagnose(outputs: Iterable[list[str]]) -> Diagnosis:
         any_rank_killed = any_rank_killed or signal.SIGKILL in map(_signal_in, texts)
         if not error:
             kind, error = _cause(texts)
+        if rank_signal is None:
+            has_own_error = bool(error) and not is_report(error)
+            is_broken_connection = kind is FailureKind.COMMUNICATION
+            rank_signal = signal_at_end(
+                texts, has_own_error=has_own_error and not is_broken_connection
+            )
     # The launcher may have seen the rank first that the broken connection has stopped.
     if rank_signal is None and any_rank_killed and kind is FailureKind.COMMUNICATION:
         rank_signal = signal.SIGKILL
