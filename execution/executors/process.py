@@ -68,7 +68,8 @@ class ProcessExecutor(CheckpointExecutor):
             attempt.launch()
             return
         command = command_of(run)
-        self._end_earlier_attempts(run, worker)
+        for stuck in self._end_earlier_attempts(run, worker):
+            _refuse_held_devices(run, stuck)
         draft = attempt.directory.with_name(f".{attempt.directory.name}")
         shutil.rmtree(draft, ignore_errors=True)
         (draft / "checkpoints").mkdir(parents=True)
@@ -95,9 +96,9 @@ class ProcessExecutor(CheckpointExecutor):
             locked.change(script_tokens=[digest])
         return {"MLFLOW_TRACKING_TOKEN": token}
 
-    def _end_earlier_attempts(self, run: Run, worker: Worker) -> None:
-        """Kill attempts of a dead worker that may still run here, and ingest what they left. Raises
-        Postponed, and DeviceHeld."""
+    def _end_earlier_attempts(self, run: Run, worker: Worker) -> list[Attempt]:
+        """Kill attempts of a dead worker that may still run here, and ingest what they left; return
+        those that cannot be killed yet. Raises Postponed."""
         stuck = []
         for attempt in Attempt.earlier_than(run):
             is_gone = attempt.kill()
@@ -108,8 +109,7 @@ class ProcessExecutor(CheckpointExecutor):
                 shutil.rmtree(attempt.directory, ignore_errors=True)
             else:
                 stuck.append(attempt)
-        for attempt in stuck:
-            _refuse_held_devices(run, attempt)
+        return stuck
 
     def _rewind(self, run: Run, worker: Worker, source: Source) -> None:
         """Rewind the run to the step it starts from, if it had advanced further."""

@@ -201,6 +201,17 @@ def test_run_waits_while_its_own_earlier_attempt_holds_its_gpu(executor, stuck):
     assert Attempt.of(run).is_launched
 
 
+def test_run_can_be_abandoned_though_its_earlier_attempt_holds_its_gpu(executor, stuck):
+    run, attempt = stuck_run(executor, devices=["0"])
+    run = next_attempt(run)
+
+    executor.abandon(run, run.worker)
+
+    assert Artifact.objects.checkpoints_of(run).get().step == 7
+    assert attempt.directory.exists()
+    stuck.undo()
+
+
 def test_gpu_is_not_used_while_a_process_of_an_ended_run_holds_it(executor, stuck):
     run, _attempt = stuck_run(executor, devices=["0"])
     run.transition(RunStatus.CANCELLED)
