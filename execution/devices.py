@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 NONE: Final = "none"  # TRAINHUB_GPUS: do not look for any
 CUDA: Final = "CUDA_VISIBLE_DEVICES"
+CARD: Final = "GPU-"  # how the UUID of a GPU begins
+SLICE: Final = "MIG-"  # … that of a slice of a GPU; NVML does not list slices
+UUID_LENGTH: Final = 40  # of a GPU; what is shorter is the beginning of one
 MEGABYTE: Final = 1e6
 
 
@@ -48,7 +51,8 @@ class Reading:
 
 
 class DeviceSource(Protocol):
-    def devices(self) -> list[Device]: ...
+    def devices(self) -> list[Device] | None:
+        """Those that work; None if it is not known which there are."""
 
     def readings(self) -> list[Reading]: ...
 
@@ -56,8 +60,8 @@ class DeviceSource(Protocol):
 class NoDevices:
     """A host without a driver that could be asked."""
 
-    def devices(self) -> list[Device]:
-        return []
+    def devices(self) -> list[Device] | None:
+        return None
 
     def readings(self) -> list[Reading]:
         return []
@@ -69,21 +73,32 @@ class NvmlDevices:
     def __init__(self, nvml: ModuleType) -> None:
         """Raises NVMLError if there is no driver."""
         self._nvml = nvml
+        self._lost: set[int] = set()  # indexes of devices that do not answer any more
         nvml.nvmlInit()
 
-    def devices(self) -> list[Device]:
-        indexes = range(self._nvml.nvmlDeviceGetCount())
-        uuids = [str(self._nvml.nvmlDeviceGetUUID(self._handle(index))) for index in indexes]
-        return [Device(index, uuid) for index, uuid in zip(indexes, uuids, strict=True)]
+    def devices(self) -> list[Device] | None:
+        found = [device for device, _handle in self._found()]
+        return found if found or self._lost else None
 
     def readings(self) -> list[Reading]:
-        return [self._reading(device) for device in self.devices()]
+        return [self._reading(device, handle) for device, handle in self._found()]
 
-    def _handle(self, index: int) -> Any:
-        return self._nvml.nvmlDeviceGetHandleByIndex(index)
+    def _found(self) -> Iterator[tuple[Device, Any]]:
+        """The devices that answer, with their handles."""
+        nvml = self._nvml
+        for index in range(nvml.nvmlDeviceGetCount()):
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                yield Device(index, str(nvml.nvmlDeviceGetUUID(handle))), handle
+            except nvml.NVMLError as error:  # it has fallen off the bus, for one
+                if index not in self._lost:
+                    logger.warning("GPU %d does not answer (%s)", index, error)
+                self._lost.add(index)
+            else:
+                self._lost.discard(index)
 
-    def _reading(self, device: Device) -> Reading:
-        nvml, handle = self._nvml, self._handle(device.index)
+    def _reading(self, device: Device, handle: Any) -> Reading:
+        nvml = self._nvml
 
         def ask(question: Callable[[], float]) -> float | None:
             try:
@@ -120,21 +135,62 @@ def device_source() -> DeviceSource:
 
 
 def known_devices(source: DeviceSource) -> list[str] | None:
-    """The names of the devices that this host's workers may assign; None if none are known.
+    """The names of the devices that this host's workers may assign; None if it is not known which
+    there are.
 
-    As set by hand (TRAINHUB_GPUS), otherwise those that ``source`` finds, without those that this
-    process's own CUDA_VISIBLE_DEVICES leaves out.
+    As set by hand (TRAINHUB_GPUS), otherwise those that this process's own variable
+    (CUDA_VISIBLE_DEVICES or its like) leaves of those that ``source`` finds.
     """
     text = settings.GPUS.strip()
     if text:
-        names = [name.strip() for name in text.split(",") if name.strip()]
-        return None if text.lower() == NONE else list(dict.fromkeys(names))
+        return None if text.lower() == NONE else _names_in(text)
     found = source.devices()
-    visible = os.environ.get(CUDA)
-    if visible is not None:
-        names = [name.strip() for name in visible.split(",")]
-        found = [device for device in found if any(device.is_called(name) for name in names)]
-    return [str(device.index) for device in found] or None
+    visible = _own_variable()
+    if visible is None:
+        return None if found is None else [str(device.index) for device in found]
+    return _visible(_names_in(visible), found)
+
+
+def _own_variable() -> str | None:
+    """What tells this process which devices it may use; None if nothing does."""
+    values = (os.environ.get(name) for name in (*settings.GPU_VARIABLES, CUDA))
+    return next((value for value in values if value is not None), None)
+
+
+def _visible(names: list[str], found: list[Device] | None) -> list[str]:
+    """Those of a variable's ``names`` that mean a device. As for CUDA, one that means none, such as
+    -1, hides those after it."""
+    visible = []
+    for name in names:
+        if found is None:
+            is_device = name.isdecimal() or name.startswith((CARD, SLICE))
+        else:
+            is_device = name.startswith(SLICE) or _find(name, found) is not None
+        if not is_device:
+            break
+        visible.append(name)
+    return visible
+
+
+def _names_in(text: str) -> list[str]:
+    """The names in a list, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _find(name: str, devices: list[Device]) -> Device | None:
+    return next((device for device in devices if device.is_called(name)), None)
+
+
+def uuids_of(names: list[str], source: DeviceSource) -> list[str]:
+    """The UUID of each device, by which it is recognized whatever a worker calls it and whatever
+    container the worker runs in; "" if it is not known."""
+    found = source.devices() or []
+    uuids = []
+    for name in names:
+        device = _find(name, found)
+        is_uuid = name.startswith(SLICE) or (name.startswith(CARD) and len(name) == UUID_LENGTH)
+        uuids.append(device.uuid if device is not None else name if is_uuid else "")
+    return uuids
 
 
 def variables_of(devices: list[str], *, known: bool) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,6 +91,7 @@ class WorkerLoop:
         # (run, attempt) -> monotonic seconds. By attempt: a run that was stopped because it had
         # stalled begins another.
         self._stop_sent_at: dict[tuple[str, int], float] = {}
+        self._readopted: set[str] = set()  # runs of an earlier process, not polled since
         self._next_tidy = 0.0
         self._replaced = threading.Event()
 
@@ -160,6 +162,7 @@ class WorkerLoop:
 
     def register(self) -> None:
         """Add or update this worker's row; readopt the runs of an earlier process of this name."""
+        names = devices.known_devices(self.device_source)
         with transaction.atomic():
             Worker.objects.filter(
                 stopped_at__lt=timezone.now() - KEEP_STOPPED_WORKERS, runs=None
@@ -169,7 +172,8 @@ class WorkerLoop:
                 "pid": os.getpid(),
                 "executors": sorted(self.executors),
                 "slots": self.slots,
-                "devices": devices.known_devices(self.device_source),
+                "devices": names,
+                "device_uuids": devices.uuids_of(names or [], self.device_source),
                 "started_at": Now(),
                 "last_heartbeat": Now(),
                 "stopped_at": None,
@@ -181,8 +185,8 @@ class WorkerLoop:
             )
             self.worker.refresh_from_db()
         logger.info("worker %s is ready, %d slots", self.name, self.slots)
-        if self.worker.devices is not None:
-            logger.info("its host has the GPUs %s", ", ".join(self.worker.devices))
+        if names is not None:
+            logger.info("its host has the GPUs %s", ", ".join(names) or "–")
         if not created:
             self._readopt()
 
@@ -197,6 +201,7 @@ class WorkerLoop:
                     actions.reap(locked, reason, by=self.worker)
                 else:
                     locked.note(EventKind.READOPTED, worker=self.worker)
+                    self._readopted.add(run.pk)
 
     def _send_heartbeats(self) -> None:
         """Runs in its own thread, so that the lease does not expire during a long upload."""
@@ -426,9 +431,23 @@ class WorkerLoop:
             return
         if work.state is not WorkState.WORKING:
             self._stop_sent_at.pop((run.pk, run.attempt), None)
-            actions.settle(run, work, worker=self.worker)
-        elif run.stop_requested_at is not None:
+            self._settle(run, work)
+            return
+        self._readopted.discard(run.pk)
+        if run.stop_requested_at is not None:
             self._request_stop(run)
+
+    def _settle(self, run: Run, work: WorkStatus) -> None:
+        """Settle a run whose work has ended; if it went with this worker's earlier process, that
+        uses up no restart."""
+        if run.pk in self._readopted and _fell_with_worker(work):
+            reason = _("Its worker %(name)s died.") % {"name": self.name}
+            with transaction.atomic():
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                actions.reap(locked, reason, by=self.worker)
+        else:
+            actions.settle(run, work, worker=self.worker)
+        self._readopted.discard(run.pk)
 
     def _poll_or_start(self, run: Run, executor: Executor) -> WorkStatus:
         """The work's status; starts the work if it is absent."""
@@ -494,3 +513,10 @@ class WorkerLoop:
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None
         return self.executors[run.recipe.executor]
+
+
+def _fell_with_worker(work: WorkStatus) -> bool:
+    """Whether work that ended while its worker was away went down with the host: without a note of
+    its end, or by the SIGTERM of a system that shuts down."""
+    by_shutdown = {None, -signal.SIGTERM, 128 + signal.SIGTERM}
+    return work.state is WorkState.DIED and work.exit_code in by_shutdown

@@ -8,36 +8,54 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 from django.conf import settings
+from django.utils.translation import gettext as _
 
-from execution.executors import launcher, process_tree
+from core.exceptions import DomainError
+from execution.executors import attempt_files, launcher, process_tree
 from execution.executors.process_tree import Asking, Cgroup
 from runs.models import Run
 
-# How long a launcher may take to start before its attempt counts as dead.
-LAUNCH_SECONDS = 30.0
+logger = logging.getLogger(__name__)
+
 KILL_SECONDS = 5.0  # how long to wait for killed processes
 MOMENT_SECONDS = launcher.MOMENT_SECONDS  # for what outlives the command; see launcher.py
 # Exit codes of programs that a signal ended (128 + HUP, INT, KILL, TERM).
 SIGNALLED_CODES = frozenset({129, 130, 137, 143})
+REQUESTS = frozenset({"stop-sent", "asked.json", "killed"})  # files that workers write
 
-# Launchers that this process started and has to wait for, so that none stays a zombie.
-_launchers: list[subprocess.Popen[bytes]] = []
-_launchers_lock = threading.Lock()
+
+@dataclass(frozen=True)
+class Launch:
+    """A launcher that this process started and has to wait for, so that it stays no zombie.
+    ``failure``: why the one before it could not do its work."""
+
+    process: subprocess.Popen[bytes]
+    failure: str = ""
+
+
+_launches: dict[Attempt, Launch] = {}
+_launches_lock = threading.Lock()
+
+
+class LauncherFailed(DomainError):
+    """The launcher has ended before its work began. Starting it again may help: the disk was full,
+    for one."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +63,11 @@ class Ending:
     """How the command ended; ``returncode`` is negative for a signal, None if unknown."""
 
     returncode: int | None
-    at: float  # Unix seconds; not later than the actual end
+    # Unix seconds, by the clock that dates its files; not later than the actual end.
+    at: float
     # Whether whoever wrote files was killed, maybe while it did; None: judge by the return code.
     cut_off: bool | None = None
+    disk_full: bool = False  # at the end there was no place for a note
 
     @property
     def trusted_until(self) -> float:
@@ -97,10 +117,16 @@ class Attempt:
             "environment": environment,
             "devices": list(devices),
             "moment_seconds": MOMENT_SECONDS,
-            "cgroup": f"trainhub-{self.run_id}-{self.number}" if settings.WORKER_CGROUPS else None,
+            "cgroup": self._cgroup_name if settings.WORKER_CGROUPS else None,
         }
-        process_tree.write_atomically(draft / "launch.json", description)
+        attempt_files.write_atomically(draft / "launch.json", description)
         (draft / "launch.json").chmod(0o600)  # it may contain a token
+        for name in ("process.json", "exit.json"):
+            attempt_files.reserve(draft / name)
+        for name in ("stop-sent", "killed"):
+            attempt_files.reserve(draft / name, size_bytes=0)
+        for name in ("stdout.log", "stderr.log", "launcher.log"):
+            (draft / name).touch()
         draft.rename(self.directory)
 
     @property
@@ -110,18 +136,41 @@ class Attempt:
         return set(launch.get("devices", ()))
 
     def launch(self) -> None:
-        """Start the launcher. Idempotent: a second launcher does nothing."""
+        """Start the launcher, unless it is at work or has been: then this does nothing. Whoever
+        created the attempt may have died before it did.
+
+        Raises OSError, and LauncherFailed until a launcher succeeds after one has failed.
+        """
         _reap_launchers()
+        if not self._is_launching():
+            return
+        with _launches_lock:
+            last = _launches.get(self)
+            if last is None or last.process.poll() is not None:
+                last = Launch(self._start_launcher(), self._failure_of(last))
+                _launches[self] = last
+        if last.failure:
+            raise LauncherFailed(last.failure)
+
+    def _start_launcher(self) -> subprocess.Popen[bytes]:
         with (self.directory / "launcher.log").open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-I", launcher.__file__, str(self.directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        with _launchers_lock:
-            _launchers.append(process)
+
+    def _failure_of(self, last: Launch | None) -> str:
+        if last is None or last.process.returncode == 0:  # 0: another launcher is faster
+            return "" if last is None else last.failure
+        lines = (self.directory / "launcher.log").read_text(errors="replace").split("\n")
+        why = next((line for line in reversed(lines) if line.strip()), "")
+        return _("The training's launcher cannot start (exit code %(code)d): %(why)s") % {
+            "code": last.process.returncode,
+            "why": why or "–",
+        }
 
     # --- observing ---------------------------------------------------------------------------
 
@@ -134,13 +183,28 @@ class Attempt:
         note = _read_json(self._exit_note)
         if note is not None:
             at = note.get("at", self._exit_note.stat().st_mtime)
-            return Ending(int(note["returncode"]), at, note.get("cut_off"))
+            return Ending(
+                int(note["returncode"]), at, note.get("cut_off"), bool(note.get("disk_full"))
+            )
         if launching or alive:
             return None
         # The launcher was killed. What outlives the command may still save until it is killed.
         if self.stop_was_sent and not self._was_killed and self._processes():
             return None
         return Ending(None, self._last_modified())
+
+    def ending_at_kill(self) -> Ending:
+        """How it ends if it was killed and processes of it are stuck in the kernel: what they still
+        write does not count."""
+        try:
+            return Ending(None, (self.directory / "killed").stat().st_mtime)
+        except FileNotFoundError:
+            return Ending(None, attempt_files.file_time(self.directory))
+
+    @property
+    def is_known_to_be_gone(self) -> bool:
+        """Whether its launcher has seen the last of its processes end."""
+        return self._exit_note.exists()
 
     @property
     def _exit_note(self) -> Path:
@@ -163,20 +227,18 @@ class Attempt:
         return self._launcher() is not None and bool(note.get("takes_requests"))
 
     def _is_launching(self) -> bool:
+        """Whether its launcher has yet to begin, however long ago it was created."""
         if any((self.directory / name).exists() for name in ("launcher.json", "killed")):
             return False
-        try:
-            launched_at = (self.directory / "launch.json").stat().st_mtime
-        except FileNotFoundError:
-            return False  # a part of its directory has been deleted: it had ended
-        return time.time() - launched_at < LAUNCH_SECONDS
+        return (self.directory / "launch.json").exists()
 
     def _last_modified(self) -> float:
-        """Unix seconds; 0.0 if all its files have been deleted, by another thread for one."""
+        """When its processes last wrote a file; 0.0 if all have been deleted."""
         times = []
         for path in self.directory.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                times.append(path.lstat().st_mtime)
+            if path.name not in REQUESTS:
+                with contextlib.suppress(FileNotFoundError):
+                    times.append(path.lstat().st_mtime)
         return max(times, default=0.0)
 
     # --- stopping ----------------------------------------------------------------------------
@@ -194,41 +256,60 @@ class Attempt:
         again and again, until they have ended."""
         if self._exit_note.exists():
             return
-        (self.directory / "stop-sent").touch()
-        if self._launcher_takes_requests() or self._is_launching():
+        is_noted = self._raise_flag("stop-sent")
+        if is_noted and (self._launcher_takes_requests() or self._is_launching()):
             return
-        # The launcher was killed, or is one of an earlier version: act in its place.
+        # The launcher was killed, is of an earlier version, or cannot be told: act in its place.
         Asking(self.directory / "asked.json").ask(self._processes())
 
     @property
     def _was_killed(self) -> bool:
         return (self.directory / "killed").exists()
 
-    def kill(self) -> None:
-        """Kill every process of the attempt and wait until they are gone."""
+    def _raise_flag(self, name: str) -> bool:
+        """Make a request of the launcher; False if the disk has no place for it."""
+        try:
+            attempt_files.raise_flag(self.directory / name)
+        except OSError as error:
+            logger.warning("%s cannot be noted (%s)", self.directory / name, error)
+            return False
+        return True
+
+    def kill(self) -> bool:
+        """Kill every process of the attempt and wait until they are gone. False if some are not:
+        stuck in the kernel, they die when their system call returns."""
         if not self.directory.exists():
-            return
+            return True
         # A launcher that has not yet started its command sees this and starts nothing; any other
         # kills what it has started. See launcher.py.
-        (self.directory / "killed").touch()
+        is_noted = self._raise_flag("killed")
         starting = self._launcher()
         if starting is not None:
-            if self._launcher_takes_requests():
+            if is_noted and self._launcher_takes_requests():
                 psutil.wait_procs([starting], timeout=KILL_SECONDS)
             elif not (self.directory / "process.json").exists():
                 _kill([starting])
         cgroup = self._cgroup()
-        while processes := self._processes():
-            if cgroup is not None:
-                cgroup.kill()
-            if not _kill(processes):
-                return  # stuck in the kernel: it dies when its system call returns
+        if not self._kill_processes(cgroup):
+            return False
         ending = self._launcher()
         if ending is not None:  # about to write exit.json
             psutil.wait_procs([ending], timeout=KILL_SECONDS)
         elif cgroup is not None:
             cgroup.remove()
         _reap_launchers()
+        return True
+
+    def _kill_processes(self, cgroup: Cgroup | None) -> bool:
+        foreign: set[psutil.Process] = set()  # of another user: neither killed nor waited for
+        while processes := set(self._processes()) - foreign:
+            if cgroup is not None:
+                cgroup.kill()
+            refused, alive = _kill(processes)
+            if alive:
+                return False
+            foreign |= refused
+        return True
 
     def delete(self) -> None:
         """Delete its files. Whoever looks meanwhile, or after this process was killed, finds no
@@ -250,7 +331,7 @@ class Attempt:
         last record, and by the environment."""
         roots = [process for process in (self.process(), *self._recorded()) if process is not None]
         found = {process for root in roots for process in process_tree.descendants(root)}
-        found.update(roots, self._by_environment())
+        found.update(roots, self.tree(), self._by_environment())
         cgroup = self._cgroup()
         if cgroup is not None:
             found.update(cgroup.processes())
@@ -262,9 +343,14 @@ class Attempt:
 
     def _cgroup(self) -> Cgroup | None:
         try:
-            return Cgroup(Path((self.directory / "cgroup").read_text()))
+            path = Path((self.directory / "cgroup").read_text())
         except FileNotFoundError:
             return None
+        return Cgroup.at(path, self._cgroup_name)
+
+    @property
+    def _cgroup_name(self) -> str:
+        return f"trainhub-{self.run_id}-{self.number}"
 
     def _by_environment(self) -> list[psutil.Process]:
         variables = {"TRAINHUB_RUN_ID": self.run_id, "TRAINHUB_ATTEMPT": str(self.number)}
@@ -298,17 +384,26 @@ def _attempts_in(folder: Path) -> list[Attempt]:
 
 
 def forget(run_id: str) -> None:
-    """Kill the run's processes on this host and delete its files."""
+    """Kill the run's processes on this host and delete its files, except those of attempts that
+    cannot be killed yet: they tell which GPUs these hold. Call again then."""
     folder = run_directory(run_id)
+    gone = True
     for attempt in _attempts_in(folder):
-        attempt.kill()
-        attempt.delete()
-    shutil.rmtree(folder, ignore_errors=True)
+        if attempt.kill():
+            attempt.delete()
+        else:
+            gone = False
+    if gone:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        logger.warning("processes of run %s cannot be killed yet", run_id)
 
 
 def _reap_launchers() -> None:
-    with _launchers_lock:
-        _launchers[:] = [process for process in _launchers if process.poll() is None]
+    with _launches_lock:
+        for attempt, launch in list(_launches.items()):
+            if launch.process.poll() is not None and not attempt._is_launching():
+                del _launches[attempt]
 
 
 def _live_process(path: Path) -> psutil.Process | None:
@@ -317,15 +412,15 @@ def _live_process(path: Path) -> psutil.Process | None:
     return None if note is None else process_tree.find(int(note["pid"]), note["since_boot"])
 
 
-def _kill(processes: list[psutil.Process]) -> bool:
-    """Kill the processes; return whether all are gone within KILL_SECONDS."""
-    for process in processes:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    _gone, alive = psutil.wait_procs(processes, timeout=KILL_SECONDS)
-    return not alive
+def _kill(
+    processes: Iterable[psutil.Process],
+) -> tuple[set[psutil.Process], set[psutil.Process]]:
+    """Kill the processes; return those that this user may not kill, and those of the others that
+    still live after KILL_SECONDS."""
+    everyone = set(processes)
+    refused = {item for item in everyone if not process_tree.send(item, signal.SIGKILL)}
+    _gone, alive = psutil.wait_procs(everyone - refused, timeout=KILL_SECONDS)
+    return refused, set(alive)
 
 
 def _read_json(path: Path) -> Any:

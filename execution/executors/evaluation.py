@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import stat
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from django.utils.translation import gettext as _
 from artifacts import storing
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
+from execution.executors.attempt_files import file_time
 from logs.lines import Line
 from logs.models import LogLevel
 from runs.models import Run
@@ -51,7 +51,7 @@ def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> li
     try:
         content, problem = _checked(path.read_bytes())
     except (_Invalid, OSError) as error:
-        is_settled = abs(time.time() - status.st_mtime) > SETTLED_SECONDS
+        is_settled = abs(file_time(directory) - status.st_mtime) > SETTLED_SECONDS
         if not (ended or is_settled):
             return []
         notes["evaluation"] = status.st_mtime_ns

@@ -23,6 +23,7 @@ from execution.executors.error_lines import (
 )
 from execution.executors.log_entries import shown
 from execution.executors.log_text import prefixes
+from execution.executors.rank_reports import is_report, signal_at_end
 from runs.executors import WorkState, WorkStatus
 from runs.models import FailureKind
 from runs.models.encoding import DEFAULT_ENCODING
@@ -108,6 +109,15 @@ def work_status(directory: Path, returncode: int, encoding: str = DEFAULT_ENCODI
     )
 
 
+def with_full_disk(work: WorkStatus, ending: Ending) -> WorkStatus:
+    """``work``, with a full disk as its cause if its output does not name another one: the error
+    that would say so found no place either."""
+    if not ending.disk_full or work.failure_kind != FailureKind.EXIT_CODE:
+        return work
+    reason = _("%(what)s The disk of its host was full.") % {"what": work.reason}
+    return replace(work, reason=reason, failure_kind=FailureKind.DISK_FULL)
+
+
 def with_killed_ranks(ending: Ending, directory: Path, encoding: str) -> Ending:
     """``ending``, cut off if a rank was killed under its launcher, which itself ends like any
     failed command: the rank may have been writing."""
@@ -175,8 +185,12 @@ def diagnose(outputs: Iterable[Sequence[str]], *, has_died: bool = False) -> Dia
     texts = [[line[len(prefixes(line)) :] for line in lines] for lines in outputs]
     cause = _first(map(_cause, texts))
     rank_signal = next(filter(None, map(_rank_signal, texts)), None)
-    # The launcher may have seen the rank first that the broken connection has stopped.
     is_broken = cause is not None and cause.kind is FailureKind.COMMUNICATION
+    if rank_signal is None:
+        has_own_error = cause is not None and not is_broken and not is_report(cause.text)
+        reported = (signal_at_end(lines, has_own_error=has_own_error) for lines in texts)
+        rank_signal = next(filter(None, reported), None)
+    # The launcher may have seen the rank first that the broken connection has stopped.
     if rank_signal is None and is_broken:
         killed = (_signal_in(line) for lines in texts for line in lines)
         rank_signal = signal.SIGKILL if signal.SIGKILL in killed else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,10 +112,14 @@ class FoundCheckpoint:
         with open_file(single.path) as file:
             yield CheckedFile(file, single.status)
 
-    def problem(self, ending: Ending | None) -> str | None:
-        """Why it is incomplete; None if it is complete. Raises Unfinished while it may still be
-        completed, FileNotFoundError if it is being pruned, OSError if it cannot be read."""
-        at = time.time() if ending is None else ending.trusted_until
+    def problem(self, ending: Ending | None, now: float) -> str | None:
+        """Why it is incomplete; None if it is complete. ``now``: Unix seconds by the clock that
+        dates the files.
+
+        Raises Unfinished while it may still be completed, FileNotFoundError if it is being pruned,
+        OSError if it cannot be read.
+        """
+        at = now if ending is None else ending.trusted_until
         rest_seconds = at - max(self.modified_ns, self.touched_ns) / 1e9
         problem = soundness.problem_in(
             self._openers(),

@@ -20,6 +20,7 @@ from core.times import unix_milliseconds
 from execution.executor_state import AttemptNotes
 from execution.executors import declarations, evaluation, event_files
 from execution.executors.attempt import Attempt, Ending
+from execution.executors.attempt_files import file_time
 from execution.executors.checkpoint_scan import Scan, scan
 from execution.executors.found_checkpoint import FoundCheckpoint, Unfinished, by_step
 from execution.executors.metric_lines import Problem, metric_report
@@ -97,11 +98,12 @@ class Ingestion:
         since they were ingested, each with the reason if it is incomplete. Leaves out those that
         are still being written, and, with a line in the log, those that cannot be read."""
         found = scan(self._folder, notes.get("declared"))
+        now = file_time(self.attempt.directory)
         declared = (declarations.as_declared(item, notes) for item in found.checkpoints)
         checkpoints = []
         for checkpoint in by_step(item for item in declared if item is not None):
             try:
-                checkpoints.append((checkpoint, checkpoint.problem(ending) or ""))
+                checkpoints.append((checkpoint, checkpoint.problem(ending, now) or ""))
             except (Unfinished, FileNotFoundError):
                 continue
             except OSError as error:

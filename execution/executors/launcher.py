@@ -14,7 +14,9 @@ leader), ``cgroup`` (the group's folder), ``descendants.json`` (without a cgroup
 if the launcher is killed) and finally ``exit.json``: ``returncode`` of the leader (negative for a
 signal, as in subprocess), ``at`` (Unix seconds: when the leader ended, or when everything was
 killed), ``asked`` (the leader was still running when it was asked to stop), ``cut_off`` (whoever
-wrote files was killed, possibly while it did).
+wrote files was killed, possibly while it did), ``disk_full`` (it found no place but its reserved
+one). Without its other notes it does its work: a full disk must neither end it nor keep it from
+being asked. ``at`` is by the clock that dates the files.
 
 Requests reach it as files, which outlive whoever makes them and mean this attempt alone: with
 ``stop-sent`` it asks the leader to stop, and later what outlives the leader; see
@@ -25,6 +27,7 @@ does nothing; if ``killed`` is there first, the launcher does not start the comm
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -42,13 +45,20 @@ if __name__ == "__main__":  # started with -I, which leaves out the directories 
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from execution.executors import process_tree
-from execution.executors.process_tree import Asking, Cgroup, since_boot, write_atomically
+from execution.executors.attempt_files import (
+    file_time,
+    write_atomically,
+    write_reserved,
+    write_text_atomically,
+)
+from execution.executors.process_tree import Asking, Cgroup, since_boot
 
 CANNOT_EXECUTE = 127  # as in shells
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.1
 KILL_POLL_SECONDS = 0.02
 RECORD_SECONDS = 10.0  # between two records of the descendants
+RETRY_SECONDS = 1.0  # before the ending is written again
 MOMENT_SECONDS = 3.0
 
 
@@ -74,25 +84,62 @@ def main(directory: Path) -> None:
     if (directory / "killed").exists():
         return
     launch = json.loads((directory / "launch.json").read_text())
-    name = launch.get("cgroup")
-    cgroup = Cgroup.create(name) if name else None
-    if cgroup is not None:
-        (directory / "cgroup").write_text(str(cgroup.path))
+    cgroup = create_cgroup(directory, launch.get("cgroup"))
     wake_up = wake_up_at_ends()
     adopts = process_tree.adopt_orphans()
     try:
         process = start(launch["command"], launch["environment"], directory, cgroup)
     except OSError as error:
-        (directory / "stderr.log").write_text(f"ERROR {error}\n")
-        write_atomically(directory / "exit.json", {"returncode": CANNOT_EXECUTE})
+        with contextlib.suppress(OSError):
+            (directory / "stderr.log").write_text(f"ERROR {error}\n")
+        record_ending(directory, {"returncode": CANNOT_EXECUTE})
     else:
         moment = launch.get("moment_seconds", MOMENT_SECONDS)
         watch = Watch(directory, process, cgroup, adopts=adopts, moment=moment)
-        write_atomically(directory / "process.json", describe(process.pid))
+        record_leader(directory, process.pid)
         watch.run(wake_up)
-        write_atomically(directory / "exit.json", watch.ending())
+        record_ending(directory, watch.ending())
     if cgroup is not None:
         cgroup.remove()
+
+
+def create_cgroup(directory: Path, name: str | None) -> Cgroup | None:
+    """A group that workers can find too; None if there can be none."""
+    cgroup = Cgroup.create(name) if name else None
+    if cgroup is None:
+        return None
+    try:
+        write_text_atomically(directory / "cgroup", str(cgroup.path))
+    except OSError:
+        cgroup.remove()
+        return None
+    return cgroup
+
+
+def record_leader(directory: Path, pid: int) -> None:
+    path, note = directory / "process.json", describe(pid)
+    try:
+        write_atomically(path, note)
+    except OSError:
+        with contextlib.suppress(OSError):  # it is needed only if this process is killed
+            write_reserved(path, note)
+
+
+def record_ending(directory: Path, ending: dict[str, Any]) -> None:
+    """Write ``exit.json``, as soon as there is place for it."""
+    path = directory / "exit.json"
+    while True:
+        try:
+            write_atomically(path, ending)
+            return
+        except OSError as error:
+            disk_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        with contextlib.suppress(OSError):
+            write_reserved(path, {**ending, "disk_full": disk_full})
+            return
+        if (directory / "killed").exists() or not directory.exists():
+            return  # nobody waits for it
+        time.sleep(RETRY_SECONDS)
 
 
 def wake_up_at_ends() -> int:
@@ -179,7 +226,7 @@ class Watch:
                 self._outlived = self._outlived or leader_gone
                 self._asked = self._asked or (stop and not leader_gone)
                 if kill:
-                    self._killed_at = self._killed_at or time.time()
+                    self._killed_at = self._killed_at or file_time(self._directory)
                     self._kill(processes)
                 elif stop:
                     self._asking.ask(processes)
@@ -220,7 +267,7 @@ class Watch:
             if pid == self._leader.pid:
                 self._returncode = os.waitstatus_to_exitcode(status)
                 self._leader.returncode = self._returncode  # Popen need not wait
-                self._ended_at, self._ended = time.time(), time.monotonic()
+                self._ended_at, self._ended = file_time(self._directory), time.monotonic()
 
     def _processes(self) -> list[psutil.Process]:
         """The living processes of the tree that can be signalled."""
@@ -236,7 +283,8 @@ class Watch:
         waited = time.monotonic() - self._ended
         if waited > 2 * self._moment:
             for process in processes:
-                print("killing a process that outlived the command:", process, flush=True)  # noqa: T201
+                with contextlib.suppress(OSError):
+                    print("killing a process that outlived the command:", process, flush=True)  # noqa: T201
             self._kill(processes)
         elif waited > self._moment:
             self._asking.ask(processes)
@@ -259,7 +307,8 @@ class Watch:
                 found.append(process_tree.identity(process))
             except psutil.Error:
                 continue
-        write_atomically(self._directory / "descendants.json", found)
+        with contextlib.suppress(OSError):
+            write_atomically(self._directory / "descendants.json", found)
 
 
 def in_session(session: int) -> list[psutil.Process]:

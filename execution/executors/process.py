@@ -52,6 +52,10 @@ logger = logging.getLogger(__name__)
 TOKEN_LIFE = timedelta(days=90)  # of a script's token, in case no worker revokes it
 
 
+class DeviceHeld(DomainError):
+    """A process that cannot be killed yet uses a GPU that the run is to use."""
+
+
 class ProcessExecutor(CheckpointExecutor):
     def planned_steps(self, hyperparameters: dict[str, Any]) -> int | None:
         return hyperparameters.get("max_steps")
@@ -64,7 +68,8 @@ class ProcessExecutor(CheckpointExecutor):
             attempt.launch()
             return
         command = command_of(run)
-        self._end_earlier_attempts(run, worker)
+        for stuck in self._end_earlier_attempts(run, worker):
+            _refuse_held_devices(run, stuck)
         draft = attempt.directory.with_name(f".{attempt.directory.name}")
         shutil.rmtree(draft, ignore_errors=True)
         (draft / "checkpoints").mkdir(parents=True)
@@ -91,15 +96,20 @@ class ProcessExecutor(CheckpointExecutor):
             locked.change(script_tokens=[digest])
         return {"MLFLOW_TRACKING_TOKEN": token}
 
-    def _end_earlier_attempts(self, run: Run, worker: Worker) -> None:
-        """Kill attempts of a dead worker that may still run here, and ingest what they left."""
+    def _end_earlier_attempts(self, run: Run, worker: Worker) -> list[Attempt]:
+        """Kill attempts of a dead worker that may still run here, and ingest what they left; return
+        those that cannot be killed yet. Raises Postponed."""
+        stuck = []
         for attempt in Attempt.earlier_than(run):
-            attempt.kill()
-            ending = _ending(run, attempt)
-            # None: could not be killed; ignore what it still writes.
-            if ending is not None and not Ingestion(run, worker, attempt).ingest(ending):
+            is_gone = attempt.kill()
+            ending = _ending(run, attempt) or attempt.ending_at_kill()
+            if not Ingestion(run, worker, attempt).ingest(ending):
                 raise Postponed
-            shutil.rmtree(attempt.directory, ignore_errors=True)
+            if is_gone:
+                attempt.delete()
+            else:
+                stuck.append(attempt)
+        return stuck
 
     def _rewind(self, run: Run, worker: Worker, source: Source) -> None:
         """Rewind the run to the step it starts from, if it had advanced further."""
@@ -139,6 +149,7 @@ class ProcessExecutor(CheckpointExecutor):
                 # It ran on the host where this worker was before, which has its files.
                 return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
             return WorkStatus(WorkState.ABSENT)
+        attempt.launch()  # its worker may have died before it did
         ending = _ending(run, attempt)
         if ending is not None:
             attempt.kill_leftovers()
@@ -163,7 +174,9 @@ class ProcessExecutor(CheckpointExecutor):
         if code is None:
             reason = _("The training process disappeared without an exit code.")
             return WorkStatus(WorkState.DIED, reason=reason)
-        return failure.work_status(attempt.directory, code, encoding_of(run))
+        return failure.with_full_disk(
+            failure.work_status(attempt.directory, code, encoding_of(run)), ending
+        )
 
     # --- stop --------------------------------------------------------------------------------
 
@@ -231,7 +244,7 @@ def _ending(run: Run, attempt: Attempt) -> Ending | None:
 
 def _free_devices(run: Run) -> None:
     """Kill attempts on this host that still use the run's devices although they are no longer
-    theirs: their worker died, and their runs continue elsewhere or wait."""
+    theirs: their worker died, and their runs continue elsewhere or wait. Raises DeviceHeld."""
     if not run.devices:
         return
     local_runs = attempts.local_runs()
@@ -243,9 +256,28 @@ def _free_devices(run: Run) -> None:
             continue  # it belongs to another database that shares this data directory
         for attempt in local_attempts:
             current = attempt.number == other.attempt and attempt.devices <= set(other.devices)
-            if attempt.devices & set(run.devices) and not current and attempt.ending() is None:
-                logger.warning("killing attempt %d of run %s for its GPUs", attempt.number, run_id)
-                attempt.kill()
+            if current or attempt.is_known_to_be_gone or not attempt.devices & set(run.devices):
+                continue
+            logger.warning("killing attempt %d of run %s for its GPUs", attempt.number, run_id)
+            if not attempt.kill():
+                _refuse_held_devices(run, attempt)
+
+
+def _refuse_held_devices(run: Run, attempt: Attempt) -> None:
+    """``attempt``: one that cannot be killed yet."""
+    held = attempt.devices & set(run.devices)
+    if held:
+        raise DeviceHeld(
+            _(
+                "Attempt %(number)d of run %(run)s still holds GPU %(names)s: one of its processes "
+                "is stuck in the operating system and cannot be killed yet."
+            )
+            % {
+                "number": attempt.number,
+                "run": attempt.run_id,
+                "names": ", ".join(sorted(held)),
+            }
+        )
 
 
 def _is_done(run: Run) -> bool:

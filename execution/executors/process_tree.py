@@ -1,6 +1,6 @@
 """The processes that descend from a command: finding them, asking them to stop, killing them.
 
-Imports the standard library and psutil alone: launcher.py, a program of its own, uses it too.
+Needs psutil alone, and no settings: launcher.py, a program of its own, uses it too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Final
 
 import psutil
 
+from execution.executors.attempt_files import write_atomically
+
 PR_SET_CHILD_SUBREAPER: Final = 36  # <linux/prctl.h>
 SHELLS: Final = frozenset({"ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "zsh"})
 # They read a pipe, usually from the training, and end when it ends: `python train.py | tee log`.
@@ -26,6 +28,7 @@ FILTERS: Final = frozenset(
     {"awk", "cat", "cut", "gawk", "grep", "gzip", "head", "mawk", "rotatelogs", "sed", "sort"}
     | {"stdbuf", "tail", "tee", "tr", "ts", "uniq", "zstd"}
 )
+PROCS: Final = "cgroup.procs"  # in the folder of every cgroup
 MAX_SCRIPT_BYTES: Final = 65_536  # how much of a shell's script is searched
 
 Identity = tuple[int, float]
@@ -157,8 +160,10 @@ class Asking:
                 self._asked |= {identity(child) for child in descendants(process)}
             else:
                 self._deaf.add(who)
-        # First the note: twice is worse than not at all.
-        write_atomically(self._note, {"asked": list(self._asked), "deaf": list(self._deaf)})
+        # First the note: twice is worse than not at all. On a full disk there is none, and this
+        # process alone remembers.
+        with contextlib.suppress(OSError):
+            write_atomically(self._note, {"asked": list(self._asked), "deaf": list(self._deaf)})
         send(process, signal.SIGTERM)
 
 
@@ -228,9 +233,15 @@ class Cgroup:
         group.remove()
         return None
 
+    @classmethod
+    def at(cls, path: Path, name: str) -> Cgroup | None:
+        """The group of this name at ``path``; None if there is none, or something else."""
+        is_group = path.is_absolute() and path.name == name and (path / PROCS).is_file()
+        return cls(path) if is_group else None
+
     @property
     def _procs(self) -> Path:
-        return self.path / "cgroup.procs"
+        return self.path / PROCS
 
     def enter(self) -> None:
         """Move this process into the group. Safe after a fork."""
@@ -244,9 +255,9 @@ class Cgroup:
     def processes(self) -> list[psutil.Process]:
         """The processes in it and in groups below it."""
         found = []
-        for path in self.path.rglob("cgroup.procs"):
+        for folder in self._folders():
             try:
-                pids = [int(pid) for pid in path.read_text().split()]
+                pids = [int(pid) for pid in (folder / PROCS).read_text().split()]
             except OSError:
                 continue
             for pid in pids:
@@ -261,10 +272,14 @@ class Cgroup:
 
     def remove(self) -> None:
         """Delete the group if it is empty."""
-        folders = [path for path in self.path.rglob("*") if path.is_dir()]
-        for folder in [*sorted(folders, reverse=True), self.path]:
+        for folder in self._folders():
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+    def _folders(self) -> list[Path]:
+        """Those of the groups below it, the deepest first, and its own; no other folders."""
+        walk = os.walk(self.path, topdown=False)
+        return [Path(folder) for folder, _folders, files in walk if PROCS in files]
 
 
 def own_cgroup() -> Path | None:
@@ -281,10 +296,3 @@ def own_cgroup() -> Path | None:
         if own is not None and kind.startswith("cgroup2 ") and Path(own).is_relative_to(root):
             return Path(point) / Path(own).relative_to(root)
     return None
-
-
-def write_atomically(path: Path, content: object) -> None:
-    """Write JSON so that a reader finds all of it or nothing."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, path)

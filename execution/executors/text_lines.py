@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from execution.executors.attempt_files import file_time
 from logs.appending import MAX_MESSAGE_LENGTH
 from runs.models.encoding import DEFAULT_ENCODING
 
@@ -108,7 +108,7 @@ def modified(path: Path) -> float | None:
 def is_quiet(path: Path) -> bool:
     """Whether nothing has been written to the file for QUIET_SECONDS."""
     at = modified(path)
-    return at is None or abs(time.time() - at) > QUIET_SECONDS
+    return at is None or abs(file_time(path.parent) - at) > QUIET_SECONDS
 
 
 def last_written(path: Path) -> datetime:

@@ -37,6 +37,11 @@ class Worker(models.Model):
         blank=True,
         editable=False,
     )
+    # The UUID of each of ``devices``, "" where it is not known. Workers in containers of a machine
+    # have hosts of their own, and may see the same devices.
+    device_uuids = ArrayField(
+        models.CharField(max_length=64, blank=True), default=list, blank=True, editable=False
+    )
     # Incremented at each start: a process with an older value has been replaced.
     incarnation = models.PositiveIntegerField(_("incarnation"), default=1)
     started_at = models.DateTimeField(_("started at"))
@@ -52,6 +57,10 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def uuid_of(self, device: str) -> str:
+        """The UUID of one of its devices; "" if it is not known."""
+        return dict(zip(self.devices or (), self.device_uuids, strict=False)).get(device, "")
 
     @property
     def is_alive(self) -> bool:

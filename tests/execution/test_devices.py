@@ -13,11 +13,12 @@ from execution.devices import (
     NvmlDevices,
     Reading,
     known_devices,
+    uuids_of,
     variables_of,
 )
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
-from execution.scheduling import claim, why_waiting
+from execution.scheduling import HostDevices, claim, why_waiting
 from execution.worker import WorkerLoop
 from runs.models import Run
 from runs.status import RunStatus
@@ -34,10 +35,11 @@ class FakeDevices:
         self.count = count
 
     def devices(self):
-        return [Device(index, f"GPU-{index}{index}{index}-aaaa") for index in range(self.count)]
+        names = [f"GPU-{index}{index}{index}-aaaa" for index in range(self.count)]
+        return [Device(index, name) for index, name in enumerate(names)] or None
 
     def readings(self):
-        return [Reading(device) for device in self.devices()]
+        return [Reading(device) for device in self.devices() or []]
 
 
 # --- which are known -------------------------------------------------------------------------
@@ -66,7 +68,16 @@ def test_devices_are_those_set_by_hand_otherwise_those_found(settings, setting, 
 
 @pytest.mark.parametrize(
     ("visible", "known"),
-    [("2,0", ["0", "2"]), ("GPU-111", ["1"]), ("", None), ("GPU-333-aaaa,9", ["3"])],
+    [
+        ("2,0", ["2", "0"]),
+        ("GPU-111", ["GPU-111"]),
+        ("", []),
+        ("-1", []),
+        ("0,-1,1", ["0"]),
+        ("GPU-333-aaaa,9", ["GPU-333-aaaa"]),
+        ("GPU-5", []),
+        ("MIG-8f3c6b0e-1111", ["MIG-8f3c6b0e-1111"]),
+    ],
 )
 def test_devices_that_the_worker_itself_does_not_see_are_left_out(monkeypatch, visible, known):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -74,8 +85,35 @@ def test_devices_that_the_worker_itself_does_not_see_are_left_out(monkeypatch, v
     assert known_devices(FakeDevices(4)) == known
 
 
-def test_host_without_a_driver_has_no_devices():
+@pytest.mark.parametrize(
+    ("visible", "known"),
+    [("", []), ("-1", []), ("1,0", ["1", "0"]), ("GPU-5a,MIG-7", ["GPU-5a", "MIG-7"])],
+)
+def test_without_a_driver_the_workers_own_variable_tells(monkeypatch, settings, visible, known):
+    settings.GPU_VARIABLES = ["HIP_VISIBLE_DEVICES"]
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", visible)
+
+    assert known_devices(NoDevices()) == known
+
+
+def test_devices_set_by_hand_overrule_the_workers_own_variable(monkeypatch, settings):
+    settings.GPUS = "0,1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+    assert known_devices(FakeDevices(4)) == ["0", "1"]
+
+
+def test_host_without_a_driver_has_no_known_devices():
     assert known_devices(NoDevices()) is None
+
+
+def test_devices_have_uuids_whatever_they_are_called():
+    full = "GPU-8f3c6b0e-1111-2222-3333-444455556666"
+    names = ["1", "GPU-000", "MIG-7", "9", "GPU-9", full]
+
+    uuids = uuids_of(names, FakeDevices(2))
+
+    assert uuids == ["GPU-111-aaaa", "GPU-000-aaaa", "MIG-7", "", "", full]
 
 
 class FakeNvml:
@@ -115,6 +153,36 @@ def test_driver_is_asked_for_each_device_and_may_leave_questions_open():
             temperature=64,
         )
     ]
+
+
+class OneLost(FakeNvml):
+    """Of its two devices, the second has fallen off the bus."""
+
+    def __init__(self):
+        self.lost = {1}
+
+    def nvmlDeviceGetCount(self):  # noqa: N802
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
+        if index in self.lost:
+            raise self.NVMLError("GPU is lost")
+        return index
+
+
+def test_lost_device_is_left_out_and_said_once(caplog):
+    source = NvmlDevices(OneLost())
+
+    assert known_devices(source) == ["0"]
+    assert [reading.device.index for reading in source.readings()] == [0]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_host_that_has_lost_its_only_devices_has_none_to_assign():
+    nvml = OneLost()
+    nvml.lost = {0, 1}
+
+    assert known_devices(NvmlDevices(nvml)) == []
 
 
 # --- variables -------------------------------------------------------------------------------
@@ -187,6 +255,75 @@ def test_devices_of_another_host_do_not_count():
 
     run.refresh_from_db()
     assert run.devices == ["0"]
+
+
+def gpus(worker_host, names, uuids):
+    return WorkerFactory(host=worker_host, devices=names, device_uuids=uuids)
+
+
+@pytest.mark.django_db
+def test_workers_in_containers_of_one_machine_share_its_devices_by_their_uuids():
+    one, two = gpus("a", ["0", "1"], ["GPU-x", "GPU-y"]), gpus("b", ["0"], ["GPU-y"])
+    first, second, third = gpu_run(1), gpu_run(1), gpu_run(1)
+
+    assert claim(two, slots=1) == [first]  # GPU-y
+    assert claim(one, slots=9) == [second]
+
+    second.refresh_from_db()
+    assert second.devices == ["0"]
+    assert HostDevices(one).free == HostDevices(two).free == 0
+    third.refresh_from_db()
+    assert third.status == RunStatus.QUEUED
+
+
+@pytest.mark.django_db
+def test_workers_may_call_a_device_differently():
+    uuids = ["GPU-x", "GPU-y"]
+    one, two = gpus("a", ["0", "1"], uuids), gpus("a", ["GPU-x", "GPU-y"], uuids)
+    gpu_run(1), gpu_run(1)
+
+    [first], [second] = claim(one, slots=1), claim(two, slots=1)
+
+    assert (first.devices, second.devices) == (["0"], ["GPU-y"])
+
+
+@pytest.mark.django_db
+def test_device_with_two_names_is_assigned_once():
+    worker = gpus("a", ["0", "GPU-x", "1"], ["GPU-x", "GPU-x", "GPU-y"])
+
+    assert HostDevices(worker).free == 2
+    assert HostDevices(worker).take(2) == ["0", "1"]
+
+
+@pytest.mark.django_db
+def test_device_that_a_neighbor_without_a_driver_uses_is_in_use():
+    running(WorkerFactory(host="a"), devices=["0"], gpu_count=1)
+    worker = gpus("a", ["0", "1"], ["GPU-x", "GPU-y"])
+
+    assert HostDevices(worker).take(1) == ["1"]
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_concurrent_workers_in_containers_never_assign_the_same_device():
+    names = [str(number) for number in range(4)]
+    uuids = [f"GPU-{name}" for name in names]
+    workers = [gpus(f"host-{host}", names, uuids) for host in range(3)]
+    for _ in range(9):
+        gpu_run(1)
+
+    in_parallel(*(lambda worker=worker: claim(worker, slots=9) for worker in workers))
+
+    assert sorted(name for run in Run.objects.running() for name in run.devices) == names
+
+
+@pytest.mark.django_db
+def test_worker_without_devices_claims_no_run_that_needs_one():
+    worker = WorkerFactory(host="a", devices=[])
+    run = gpu_run(1)
+
+    assert claim(worker, slots=1) == []
+
+    assert "1" in why_waiting(run)
 
 
 @pytest.mark.django_db
@@ -278,6 +415,14 @@ def worker_loop(name, count):
     loop = WorkerLoop(name=name, executors=executors, device_source=FakeDevices(count))
     loop.register()
     return loop
+
+
+@pytest.mark.django_db
+def test_worker_registers_its_devices_with_their_uuids():
+    worker = worker_loop("one", 2).worker
+
+    assert worker.device_uuids == ["GPU-000-aaaa", "GPU-111-aaaa"]
+    assert worker.uuid_of("1") == "GPU-111-aaaa"
 
 
 @pytest.mark.django_db

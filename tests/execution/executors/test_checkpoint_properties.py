@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from artifacts import checkpoints
 from artifacts.models import Artifact
 from execution.executors import attempt as attempts
-from execution.executors import found_checkpoint, ingestion, metric_lines
+from execution.executors import ingestion, metric_lines
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
 from execution.executors.process import ProcessExecutor
@@ -59,8 +59,9 @@ PAUSES = st.sampled_from([0.3, 3.0, 20.0, 100.0])
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (found_checkpoint, ingestion, metric_lines):
-        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(metric_lines, "time", clock)
+    monkeypatch.setattr(ingestion, "time", clock)
+    monkeypatch.setattr(ingestion, "file_time", lambda directory: clock.time())
     monkeypatch.setattr(Attempt, "launch", lambda self: None)
     monkeypatch.setattr(Attempt, "_processes", lambda self: [])
     return clock

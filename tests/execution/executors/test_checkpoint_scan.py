@@ -185,7 +185,7 @@ def test_what_the_frameworks_themselves_have_written(tmp_path, name, expected, k
 
     assert found(tmp_path) == expected
     assert others(tmp_path) == kept
-    assert [item.problem(ENDED) for item in checkpoints] == [None] * len(expected)
+    assert [item.problem(ENDED, time.time()) for item in checkpoints] == [None] * len(expected)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,9 @@ def test_recorded_checkpoint_without_one_of_its_files_is_incomplete(
     write_recorded(tmp_path, name)
     (tmp_path / missing).unlink()
 
-    checkpoints = {item.saved_as: item.problem(ENDED) for item in scan(tmp_path).checkpoints}
+    checkpoints = {
+        item.saved_as: item.problem(ENDED, time.time()) for item in scan(tmp_path).checkpoints
+    }
 
     assert problem in checkpoints[missing.partition("/")[0]]
 
@@ -230,7 +232,9 @@ def test_recorded_checkpoint_without_one_of_its_files_is_incomplete(
 def test_what_a_training_leaves_that_is_killed_while_it_saves(tmp_path, name, expected):
     write_recorded(tmp_path, name)
 
-    problems = {item.saved_as: item.problem(ENDED) for item in scan(tmp_path).checkpoints}
+    problems = {
+        item.saved_as: item.problem(ENDED, time.time()) for item in scan(tmp_path).checkpoints
+    }
 
     assert problems.keys() == expected.keys()
     for path, problem in expected.items():
@@ -240,14 +244,14 @@ def test_what_a_training_leaves_that_is_killed_while_it_saves(tmp_path, name, ex
 def test_megatron_checkpoint_of_which_only_the_first_file_is_written_is_incomplete(tmp_path):
     write(tmp_path / "iter_0000300" / "common.pt")
 
-    assert "metadata.json is missing" in only(tmp_path).problem(ENDED)
+    assert "metadata.json is missing" in only(tmp_path).problem(ENDED, time.time())
 
 
 def test_checkpoint_that_says_it_is_incomplete_is(tmp_path):
     hugging_face(tmp_path / "checkpoint-5", 5)
     write(tmp_path / "checkpoint-5" / "checkpoint-is-incomplete.txt")
 
-    assert "checkpoint-is-incomplete.txt" in only(tmp_path).problem(ENDED)
+    assert "checkpoint-is-incomplete.txt" in only(tmp_path).problem(ENDED, time.time())
 
 
 @pytest.mark.parametrize(
@@ -407,7 +411,7 @@ def test_declared_checkpoint_is_complete_at_once(tmp_path):
 
     [checkpoint] = scan(tmp_path, {"weights.dat": 5}).checkpoints
 
-    assert checkpoint.problem(None) is None
+    assert checkpoint.problem(None, time.time()) is None
 
 
 # --- links and names -------------------------------------------------------------------------
@@ -596,7 +600,7 @@ def test_incomplete_checkpoint_has_a_problem(tmp_path, path, content, problem):
     if path.startswith("checkpoint-1/"):
         write(tmp_path / "checkpoint-1" / "config.json")
 
-    assert problem in only(tmp_path).problem(ENDED)
+    assert problem in only(tmp_path).problem(ENDED, time.time())
 
 
 def test_complete_checkpoints_have_no_problem(tmp_path):
@@ -608,7 +612,7 @@ def test_complete_checkpoints_have_no_problem(tmp_path):
     write(tmp_path / "step-3" / "__0_0.distcp", zipped())
     write(tmp_path / "step-4.pt", b"\x80\x02legacy")
 
-    assert [item.problem(None) for item in scan(tmp_path).checkpoints] == [None] * 4
+    assert [item.problem(None, time.time()) for item in scan(tmp_path).checkpoints] == [None] * 4
 
 
 def test_incomplete_checkpoint_may_still_be_completed_while_the_training_works(tmp_path):
@@ -617,8 +621,8 @@ def test_incomplete_checkpoint_may_still_be_completed_while_the_training_works(t
     first, second = scan(tmp_path).checkpoints
 
     with pytest.raises(Unfinished):
-        first.problem(None)
-    assert second.problem(None) is not None
+        first.problem(None, time.time())
+    assert second.problem(None, time.time()) is not None
 
 
 @pytest.mark.parametrize("name", ["step-1.bin", "checkpoint-5/model.bin"])
@@ -626,8 +630,8 @@ def test_new_file_may_still_be_written(tmp_path, name):
     write(tmp_path / name, b"\x80\x02legacy", age_seconds=0)
 
     with pytest.raises(Unfinished):
-        only(tmp_path).problem(None)
-    assert only(tmp_path).problem(ENDED) is None
+        only(tmp_path).problem(None, time.time())
+    assert only(tmp_path).problem(ENDED, time.time()) is None
 
 
 def test_file_written_until_the_kill_counts_only_with_a_proof(tmp_path):
@@ -638,7 +642,8 @@ def test_file_written_until_the_kill_counts_only_with_a_proof(tmp_path):
 
     killed = Ending(-9, at=time.time())
 
-    problems = [item.problem(killed) is None for item in by_step(scan(tmp_path).checkpoints)]
+    in_order = by_step(scan(tmp_path).checkpoints)
+    problems = [item.problem(killed, time.time()) is None for item in in_order]
 
     assert problems == [False, True, True, False]
 
@@ -686,9 +691,9 @@ def test_folder_that_is_being_copied_with_its_times_is_unfinished(tmp_path, endi
 
     if ending is None:
         with pytest.raises(Unfinished):
-            checkpoint.problem(None)
+            checkpoint.problem(None, time.time())
     else:
-        assert "incomplete" in checkpoint.problem(ending)
+        assert "incomplete" in checkpoint.problem(ending, time.time())
 
 
 def deepspeed(folder, step):
@@ -712,25 +717,25 @@ class TestFolderBeyondTheOneThatIsNamedAsTheNewest:
         write(tmp_path / pointer, content)
 
         with pytest.raises(Unfinished):
-            only(tmp_path).problem(None)
+            only(tmp_path).problem(None, time.time())
 
     def test_may_be_incomplete_after_a_kill(self, tmp_path, save, pointer, content):
         save(tmp_path, 200)
         write(tmp_path / pointer, content)
 
-        assert "incomplete" in only(tmp_path).problem(Ending(-9, at=time.time()))
+        assert "incomplete" in only(tmp_path).problem(Ending(-9, at=time.time()), time.time())
 
     def test_is_whole_after_a_normal_end(self, tmp_path, save, pointer, content):
         save(tmp_path, 200)
         write(tmp_path / pointer, content)
 
-        assert only(tmp_path).problem(ENDED) is None
+        assert only(tmp_path).problem(ENDED, time.time()) is None
 
     def test_is_whole_if_it_is_named(self, tmp_path, save, pointer, content):
         save(tmp_path, 100)
         write(tmp_path / pointer, content)
 
-        assert only(tmp_path).problem(None) is None
+        assert only(tmp_path).problem(None, time.time()) is None
 
 
 # --- rewritten while it is copied ------------------------------------------------------------

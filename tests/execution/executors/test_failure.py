@@ -243,21 +243,31 @@ def test_rank_killed_after_the_memory_ran_out_is_typed_so(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "returncode"),
     [
-        "torchrun_rank_killed.txt",
-        "accelerate_rank_killed.txt",
-        "accelerate_killed.txt",
-        "deepspeed_killed.txt",
-        "mpirun_killed.txt",
+        ("torchrun_rank_killed.txt", 1),
+        ("accelerate_rank_killed.txt", 1),
+        ("accelerate_killed.txt", 1),
+        ("deepspeed_killed.txt", 1),
+        ("mpirun_killed.txt", 1),
+        ("mpich_killed.txt", 9),
+        ("intel_mpi_killed.txt", 255),
+        ("bash_killed.txt", 1),
+        ("horovod_killed.txt", 1),
     ],
 )
-def test_rank_killed_under_a_launcher_is_a_death(tmp_path, name):
-    work = status_of(tmp_path, name, 1)
+def test_rank_killed_under_a_launcher_is_a_death(tmp_path, name, returncode):
+    work = status_of(tmp_path, name, returncode)
 
-    assert (work.state, work.exit_code) == (WorkState.DIED, 1)
+    assert (work.state, work.exit_code) == (WorkState.DIED, returncode)
     assert work.failure_kind == FailureKind.KILLED
     assert "SIGKILL" in work.reason
+
+
+def test_task_of_srun_that_ran_out_of_memory_is_a_death(tmp_path):
+    work = status_of(tmp_path, "srun_killed.txt", 1)
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.OUT_OF_MEMORY)
 
 
 def test_rank_killed_is_a_death_whichever_rank_the_launcher_saw_first(tmp_path):
@@ -279,7 +289,15 @@ def test_rank_killed_after_another_has_failed_is_no_death(tmp_path):
     assert (work.state, work.failure_kind) == (WorkState.FAILED, FailureKind.EXIT_CODE)
 
 
-@pytest.mark.parametrize("name", ["torchrun_rank_failed.txt", "deepspeed_failed.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torchrun_rank_failed.txt",
+        "deepspeed_failed.txt",
+        "srun_failed.txt",
+        "intel_mpi_failed.txt",
+    ],
+)
 def test_failing_rank_says_why(tmp_path, name):
     work = status_of(tmp_path, name, 1)
 
