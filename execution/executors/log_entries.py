@@ -32,6 +32,11 @@ _HEADER: Final = re.compile(
     r"\s*(?:\+ Exception Group )?Traceback \(most recent call last\):\s*$"
     r"|\u256d\S* Traceback \(most recent call last\) \S*\u256e\s*$"
 )
+# The traceback of an error while a bar is drawn begins on the bar's line.
+_AFTER_BAR: Final = re.compile(
+    r"(?P<bar>.*(?:%\||\dit/s|\ds/it|\?it/s).*?\]?)\s*"
+    r"(?P<header>Traceback \(most recent call last\):)$"
+)
 _FRAME: Final = re.compile(r"[ \t\u2502\u2570]")
 _EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.<>]*(?:: .*|:)?$")
 _CHAINED: Final = re.compile(
@@ -114,6 +119,14 @@ class _Assembly:
     size: int = 0  # bytes since the first that is open
 
     def add(self, number: int, text: str, size: int) -> None:
+        after_bar = _AFTER_BAR.match(text)
+        if after_bar is None:
+            self._add(number, text, size)
+        else:
+            self._add(number, after_bar["bar"], 0)
+            self._add(number, prefixes(text) + after_bar["header"], size)
+
+    def _add(self, number: int, text: str, size: int) -> None:
         prefix = prefixes(text)
         key, body = prefix.strip(), text[len(prefix) :]
         current = self.open.get(key)

@@ -31,6 +31,7 @@ _PREFIX: Final = re.compile(
     r"""
     \[ (?: rank | default ) : ? \s? (?P<torch>\d{1,9}) \] : \s?   # torch, torchrun
     | \[ \d+ , (?P<mpi>\d{1,9}) \] < std(?:out|err|diag) > : \s?                   # mpirun
+    | [\w.-]{1,64} : \s (?= \[ (?: rank | default ) )              # pdsh, of several hosts
     | rank \s? (?P<composer>\d{1,9}) (?: \[ [^\]]* \] )* : \s                      # Composer
     """,
     re.VERBOSE,
@@ -58,7 +59,7 @@ def rank_of(text: str) -> int | None:
     found: str | None = None
     end = 0
     while match := _PREFIX.match(text, end):
-        found = found or match[match.lastgroup or 0]
+        found = found or (match[match.lastgroup] if match.lastgroup else None)
         end = match.end()
     if found is None:
         nccl = _NCCL.match(text, end)
@@ -85,8 +86,15 @@ _LEVELS: Final = {
     "W": LogLevel.WARNING,
     "E": LogLevel.ERROR,
     "F": LogLevel.CRITICAL,
+    "调试": LogLevel.DEBUG,
+    "信息": LogLevel.INFO,
+    "警告": LogLevel.WARNING,
+    "错误": LogLevel.ERROR,
+    "严重": LogLevel.CRITICAL,
+    "致命": LogLevel.CRITICAL,
 }
 _WORD: Final = "TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARNING|WARN|ERROR|CRITICAL|FATAL"
+_CHINESE: Final = "调试|信息|警告|错误|严重|致命"
 _SEPARATOR: Final = r"[:|\]>,]|\s+(?:[-\u2013|:]|>>)(?=\s|$)|\s*$"
 
 # glog and absl: `E1128 13:48:58.260 12345 file.cpp:632]`; earlier versions of torch:
@@ -95,16 +103,19 @@ _GLOG: Final = re.compile(
     r"\[? ([IWEF]) (?: \d{4} (?: \d{4} )? \s+ \d\d:\d\d | \s [\w./-]+ \. \w{1,4} : \d+ )",
     re.VERBOSE,
 )
-# `[ERROR]`, `[INFO|trainer.py:804]`, `(WARNING)`, structlog's `[error    ]`
+# `[ERROR]`, `[INFO|trainer.py:804]`, `(WARNING)`, structlog's `[error    ]`, `【警告】`, `[E]`
 _BRACKETED: Final = re.compile(
-    rf"[\[(<] \s* ({_WORD}) \s* (?: [|/:] [^\])>]* )? [\])>]", re.VERBOSE | re.IGNORECASE
+    rf"[\[(<【] \s* ({_WORD}|{_CHINESE}|[EWF](?=\])) \s* (?: [|/:] [^\])>】]* )? [\])>】]",
+    re.VERBOSE | re.IGNORECASE,
 )
 _BARE: Final = re.compile(rf"({_WORD}) (?= {_SEPARATOR} | \s )", re.VERBOSE)
 _SEPARATED: Final = re.compile(rf"({_WORD}) (?= {_SEPARATOR} )", re.VERBOSE)
 # `Error: no such file`, but not `Error: 0.25`, a metric
-_SPOKEN: Final = re.compile(r"(warning|error|fatal) : (?! \s* [-+]? \.? \d )", re.X | re.I)
-# The module warnings: `train.py:12: UserWarning: …`
-_WARNED: Final = re.compile(r"\S+ : \d+ : \s \w* Warning : \s", re.VERBOSE)
+_SPOKEN: Final = re.compile(
+    rf"(warning|error|fatal|{_CHINESE}) [:：] (?! \s* [-+]? \.? \d )", re.X | re.I
+)
+# The module warnings: `train.py:12: UserWarning: …`, and without the place
+_WARNED: Final = re.compile(r"(?: \S+ : \d+ : \s )? [A-Z]\w* Warning : \s", re.VERBOSE)
 
 _TIME: Final = re.compile(
     r"""

@@ -69,6 +69,24 @@ def test_traceback_is_one_entry_of_level_error():
     assert [line.level for line in lines] == ["INFO", "ERROR", "INFO"]
 
 
+@pytest.mark.parametrize(
+    "bar",
+    [
+        "  0%|          | 0/1000 [00:00<?, ?it/s]",
+        " 12%|█▏        | 120/1000 [00:05<00:36, 24.1it/s, loss=2.1]",
+        "[rank1]: Epoch 1:  50%|█████     | 5/10 [00:10<00:10,  2.0s/it]",
+    ],
+)
+def test_traceback_that_begins_on_the_line_of_a_bar_is_an_entry(bar):
+    prefix = "[rank1]: " if bar.startswith("[rank1]") else ""
+    traceback = "\n".join(prefix + line for line in TRACEBACK.decode().split("\n"))
+
+    lines, _used = entries(bar.encode() + traceback.removeprefix(prefix).encode())
+
+    assert [line.message for line in lines] == [bar.rstrip(), traceback]
+    assert lines[-1].level == "ERROR"
+
+
 def test_traceback_that_may_go_on_is_left_with_what_follows_it():
     text = b"before\n" + TRACEBACK
 
@@ -231,7 +249,7 @@ def test_output_of_real_tools_is_the_same_in_chunks(tmp_path, name):
             [
                 ("训练开始", "INFO"),
                 ("第 100 步，损失 2.31", "INFO"),
-                ("错误：找不到数据集", "INFO"),
+                ("错误：找不到数据集", "ERROR"),
             ],
         ),
     ],
