@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -36,7 +37,7 @@ def list_of(model: Any) -> str:
 
 def page_of(row: Any) -> str:
     name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
-    return reverse(name, args=[row.pk])
+    return reverse(name, args=[quote(row.pk)])
 
 
 def add_page_of(model: Any) -> str:

@@ -89,6 +89,7 @@ _LAST_WORDS: Final = re.compile(
     | CUDA \s kernel \s errors | For \s debugging \s consider | Compile \s with | Last \s error:
     | \S+ \s FAILED $ | Failures:$ | \[\d+\]:$ | Root \s Cause | <NO_OTHER_FAILURES>   # torchrun
     | .* sigkill_handler                                                    # DeepSpeed
+    | srun: \s | slurmstepd: \s | =\s | =+$ | g?make(?:\[\d+\])?: \s \*\*\* | xargs: \s
     | Primary \s job | a \s non-zero \s exit \s code | mpirun \s noticed | .*MPI_ABORT      # mpirun
     """,
     re.VERBOSE,

@@ -161,7 +161,7 @@ def stuck(monkeypatch, settings):
 SAVES = (
     "import os, pathlib, time\n"
     "folder = pathlib.Path(os.environ['TRAINHUB_CHECKPOINT_DIR'])\n"
-    "(folder / 'step-7.json').write_text('whole')\n"
+    "(folder / 'step-7.bin').write_text('whole')\n"
     "print('saved', flush=True)\n"
     "time.sleep(600)\n"
 )
@@ -172,7 +172,7 @@ def stuck_run(executor, **fields):
     run = started(executor, SAVES, **fields)
     attempt = Attempt.of(run)
     kill_launcher(attempt)
-    settled = wait_until(lambda: (attempt.directory / "checkpoints" / "step-7.json").stat())
+    settled = wait_until(lambda: (attempt.directory / "checkpoints" / "step-7.bin").stat())
     wait_until(lambda: file_time(attempt.directory) - settled.st_mtime > 0.1)
     return run, attempt
 

@@ -990,7 +990,7 @@ def test_lines_of_every_attempt_are_ingested_once(executor):
     work_until_step(executor, run, 25)
     executor.kill(run, worker)
     assert poll(executor, run).state is WorkState.DIED
-    first = messages(run)
+    first = messages(run, "stdout")
     fresh(run).recover("It died.")
     fresh(run).claim(worker)
 

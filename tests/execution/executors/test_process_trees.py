@@ -175,7 +175,7 @@ def test_checkpoint_saved_after_the_shell_died_is_kept(executor):
         "import os, pathlib, signal, sys, time\n"
         "folder = pathlib.Path(os.environ['TRAINHUB_CHECKPOINT_DIR'])\n"
         "def save(*_):\n"
-        "    (folder / 'step-7.json').write_text('whole')\n"
+        "    (folder / 'step-7.bin').write_text('whole')\n"
         "    sys.exit()\n"
         "signal.signal(signal.SIGTERM, save)\n"
         "print('ready', flush=True)\n"
