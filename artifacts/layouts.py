@@ -97,6 +97,7 @@ _CONTAINERS: Final = (HUGGING_FACE, LIGHTNING)
 # Weights without the state of the training: a model to release, not a checkpoint to resume from.
 TRAINER_STATE: Final = "trainer_state.json"  # of Hugging Face
 MODEL: Final = "model"
+ROOT: Final = "."  # where it was saved: loose in the checkpoint folder
 FOLDER: Final = "folder"  # of no known framework
 # Of uploads, such a folder is known by the step in its name.
 OTHER: Final = Layout(FOLDER, HUGGING_FACE.main)

@@ -112,7 +112,8 @@ def use_same_bytes(run: Run, stored: StoredFile) -> Artifact | None:
     """The run's checkpoint with the bytes of ``stored``, which are then discarded; None if there is
     none. Of a copy whose step is not known, this is the step. Call with the run's row locked."""
     own = Artifact.objects.own().checkpoints().filter(run=run, sha256=stored.sha256)
-    same = next((it for it in own.order_by("step", "id") if not it.damage), None)
+    in_order = sorted(own.order_by("step", "id"), key=lambda it: it.file != stored.file)
+    same = next((it for it in in_order if not it.damage and it.is_stored()), None)
     if same is not None:
         _discard(same, stored)
     return same
@@ -134,13 +135,13 @@ def move_to_step(run: Run, origin: Origin, *, guess: int | None, step: int) -> A
 def _name_of(step: int, origin: Origin | None) -> str:
     if origin is None or origin.layout != layouts.MODEL:
         return checkpoint_name(step)
-    is_root = origin.saved_as == layouts.MODEL
+    is_root = origin.saved_as == layouts.ROOT
     return MODEL_NAME if is_root else f"{MODEL_NAME} {origin.saved_as}"[:MAX_NAME_LENGTH]
 
 
 def _discard(artifact: Artifact, stored: StoredFile) -> None:
     """Delete ``stored``, a duplicate of the artifact's bytes, on commit."""
-    if stored.file != artifact.file:
+    if not Artifact.objects.own().filter(run=artifact.run, file=stored.file).exists():
         key = storage_key(artifact.run, ArtifactType(artifact.type), stored.file)
         transaction.on_commit(partial(artifact_storage().delete, key))
 

@@ -73,11 +73,10 @@ class CheckedFile:
     def read(self, size: int = -1, /) -> bytes:
         """The next ``size`` bytes, fewer only at the end; everything if ``size`` is negative.
 
-        Raises Changed at the end if the file is not as it was found.
+        Raises Changed if the file is not as it was found.
         """
         content = self._file.read(size)
-        if size < 0 or len(content) < size:
-            check_unchanged(self._found, self._file)
+        check_unchanged(self._found, self._file)
         return content
 
 
@@ -138,6 +137,7 @@ def _blocks_of(member: Member) -> Iterator[bytes]:
                 if not chunk:
                     raise Changed(member.name)
                 missing -= len(chunk)
+                member.check(file)
                 yield chunk
             member.check(file)
     except FileNotFoundError as error:

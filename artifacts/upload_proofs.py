@@ -8,8 +8,8 @@ judgement is in the metadata of the artifact that represents the folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+import time
+from collections.abc import Container, Iterable
 from functools import lru_cache, partial
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
@@ -35,7 +35,10 @@ from artifacts.soundness import (
 from artifacts.storage import open_in_parts
 from runs.models import Run
 
-RENEWED_AT: Final = "renewed_at"  # in a folder's metadata: ISO 8601, since when it is rewritten
+# In a folder's metadata: which of its parts have come again (name → Unix seconds), and whether one
+# of them has changed.
+RENEWAL: Final = "renewal"
+SAVE_SECONDS: Final = 3600.0  # longer than one save is uploaded
 
 
 class Examined(NamedTuple):
@@ -53,7 +56,6 @@ class Part(NamedTuple):
     metadata: dict[str, Any]
     stored_as: str
     size_bytes: int
-    updated_at: datetime
 
     def proof(self, run: Run) -> Proof:
         key = storage_key(run, ArtifactType(self.type), self.file, self.stored_as)
@@ -94,27 +96,37 @@ def judge(run: Run, checkpoint: Artifact, *, because_of: str = "") -> None:
     folder, before = checkpoint.folder, checkpoint.metadata
     parts = {part.file.removeprefix(f"{folder}/"): part for part in _parts(run, folder, Q())}
     problem = _problem_in(run, folder, parts)
-    if problem is None and RENEWED_AT in before:
-        problem = _earlier_save(run, parts, datetime.fromisoformat(before[RENEWED_AT]))
+    renewal = before.get(RENEWAL)
+    if problem is None and renewal is not None:
+        problem = _earlier_save(run, parts, renewal["came"])
         if problem is None:
-            checkpoint.metadata = {key: it for key, it in before.items() if key != RENEWED_AT}
+            checkpoint.metadata = {key: it for key, it in before.items() if key != RENEWAL}
+        elif not renewal["changed"]:
+            problem = None
     checkpoint.set_damage(problem or "")
     if checkpoint.metadata != before:
-        # Not updated_at: it tells when the bytes of this part came.
-        checkpoint.save(update_fields=["metadata"])
+        checkpoint.save(update_fields=["metadata", "updated_at"])
 
 
-def note_renewal(checkpoint: Artifact, part: Artifact) -> bool:
-    """Note that ``part`` of a folder has got other bytes: until all of its shards have come again,
-    the folder is a mixture of two saves. Returns whether this is the first of them. Call before
-    ``judge``."""
+def note_part(checkpoint: Artifact, part: Artifact, *, is_changed: bool) -> bool:
+    """Note that ``part`` of a folder has come again. If one has changed, the folder is a mixture of
+    two saves until all of its shards have come; those before it with the same bytes have too, if
+    that was not long ago. Returns whether it is the first that has changed. Call before ``judge``.
+    """
     inside = part.file.removeprefix(f"{checkpoint.folder}/")
-    if RENEWED_AT in checkpoint.metadata or not folders.tells_of_others(inside):
+    if not folders.tells_of_others(inside):
         return False
-    renewed_at = part.updated_at.isoformat()
-    checkpoint.metadata = {**checkpoint.metadata, RENEWED_AT: renewed_at}
-    checkpoint.save(update_fields=["metadata"])
-    return True
+    now = time.time()
+    renewal = checkpoint.metadata.get(RENEWAL, {"came": {}, "changed": False})
+    is_first = is_changed and not renewal["changed"]
+    came = {
+        name: at for name, at in renewal["came"].items() if not is_first or now - at < SAVE_SECONDS
+    }
+    came[inside] = now
+    changed = renewal["changed"] or is_changed
+    checkpoint.metadata = {**checkpoint.metadata, RENEWAL: {"came": came, "changed": changed}}
+    checkpoint.save(update_fields=["metadata", "updated_at"])
+    return is_first
 
 
 def folder_problem(run: Run, folder: str) -> str | None:
@@ -129,9 +141,9 @@ def _problem_in(run: Run, folder: str, parts: dict[str, Part]) -> str | None:
     ) or gap_problem(parts.keys(), folder=PurePosixPath(folder).name)
 
 
-def _earlier_save(run: Run, parts: dict[str, Part], renewed_at: datetime) -> str | None:
-    """Which shard is older than the others. Those that no index names are left from an earlier save
-    and are not read."""
+def _earlier_save(run: Run, parts: dict[str, Part], came: Container[str]) -> str | None:
+    """Which shard has not come again. Those that no index names are left from an earlier save and
+    are not read."""
     indexes = [name for name in parts if names_others(name)]
     named = {
         str(PurePosixPath(index).parent / other)
@@ -139,8 +151,7 @@ def _earlier_save(run: Run, parts: dict[str, Part], renewed_at: datetime) -> str
         for other in parts[index].proof(run).named
     }
     shards = {*indexes, *named} or {name for name in parts if folders.tells_of_others(name)}
-    old = (name for name in sorted(shards) if parts[name].updated_at < renewed_at)
-    name = next(old, None)
+    name = next((name for name in sorted(shards) if name not in came), None)
     return None if name is None else _("%(file)s is of an earlier save") % {"file": name}
 
 

@@ -81,14 +81,16 @@ def record_upload(
     if before is not None and before.type == type:
         before.name, before.step = name, step
         is_other = before.sha256 != stored.sha256
-        is_renewed = is_other and not before.damage  # else it is mended
+        is_mended = (
+            is_other and bool(before.damage) and upload_proofs.RENEWAL not in before.metadata
+        )
         if is_other:  # it described the old bytes
             before.metadata = {
-                key: it for key, it in before.metadata.items() if key == upload_proofs.RENEWED_AT
+                key: it for key, it in before.metadata.items() if key == upload_proofs.RENEWAL
             }
         before.set_damage(damage)
         before.replace_bytes(stored)
-        _judge_folder(run, before, is_new=False, is_renewed=is_renewed)
+        _judge_folder(run, before, is_again=not is_mended, is_changed=is_other and not is_mended)
         return before, False
     if before is not None:  # the id's prefix is the type, so a new type needs a new artifact
         discard(Artifact.objects.filter(pk=before.pk))
@@ -104,14 +106,24 @@ def _is_whole_file(artifact: Artifact) -> bool:
     return artifact.is_checkpoint and not artifact.folder and not artifact.damage
 
 
-def _judge_folder(run: Run, file: Artifact, *, is_new: bool, is_renewed: bool = False) -> None:
-    """Find out whether the checkpoint folder that ``file`` is in, if any, is whole with it."""
+def _judge_folder(
+    run: Run,
+    file: Artifact,
+    *,
+    is_new: bool = False,
+    is_again: bool = False,
+    is_changed: bool = False,
+) -> None:
+    """Find out whether the checkpoint folder that ``file`` is in, if any, is whole with it.
+
+    ``is_again``: it was whole, and came again; ``is_changed``: with other bytes.
+    """
     checkpoint = file if file.folder else _checkpoint_around(run, file.file)
     if checkpoint is None:
-        if is_renewed and file.is_checkpoint:
+        if is_changed and file.is_checkpoint:
             checkpoint_renewed.send(Artifact, artifact=file, run=run)
         return
-    if is_renewed and upload_proofs.note_renewal(checkpoint, file):
+    if is_again and upload_proofs.note_part(checkpoint, file, is_changed=is_changed):
         checkpoint_renewed.send(Artifact, artifact=checkpoint, run=run)
     is_telling = checkpoint is file or not is_new or bool(file.damage)
     upload_proofs.judge(run, checkpoint, because_of="" if is_telling else file.file)

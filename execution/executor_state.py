@@ -66,11 +66,14 @@ class AttemptNotes(TypedDict, total=False):
     others: bool  # whether the files next to the checkpoints have been stored
     unstored: UnstoredNote
     declared: dict[str, int | None]  # path of a checkpoint declared in metrics.jsonl → step
-    declared_at: dict[str, float]  # path → when its last declaration was written, in Unix seconds
+    declared_at: dict[str, float]  # path → when its last declaration was written, in Unix ns
+    rewritten: dict[str, int]  # path of a checkpoint → copies in a row during which it changed
     unreadable: list[str]  # paths in the checkpoint folder that were said to be unreadable
 
 
 class ExecutorState(TypedDict, total=False):
+    # Of earlier versions: the metrics that were read from event files; see event_keys.py.
+    event_keys: dict[str, bool]
     # All executors: the number of points in the stored event file.
     event_points: int
     # How many samples of its host's metrics were recorded: execution/host_metrics.py.

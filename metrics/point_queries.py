@@ -76,7 +76,7 @@ LOCKED_BATCH: Final = f"""
             array_agg(
                 CASE
                     -- An earlier attempt's last step, which this one may report again.
-                    WHEN last_step = rewound_to THEN {MAX_BIGINT}
+                    WHEN last_step <= rewound_to THEN {MAX_BIGINT}
                     ELSE coalesce(last_timestamp_ms, {MIN_BIGINT})
                 END
                 ORDER BY number
@@ -210,15 +210,19 @@ def _same(one: str, other: str, columns: tuple[str, ...] = POINT) -> str:
 # What an attempt reports of steps that earlier ones had reached is noted, point by point, whether
 # it is stored or ignored: so are its points told from theirs, and a point that is sent twice from
 # a second value. Whose clock the times are of does not matter.
+NO_STEPS: Final = MAX_BIGINT  # in rewound_to, of a metric that is reported without steps
 JUDGED: Final = f"""
     bounds AS MATERIALIZED (
         SELECT array_agg(coalesce(rewound_to, {MIN_BIGINT}) ORDER BY number) AS rewound_tos
         FROM named
     ), told AS MATERIALIZED (
-        SELECT batch.*, step <= rewound_tos[number] AS may_repeat FROM batch, bounds
+        SELECT
+            batch.*, step <= rewound_tos[number] AS may_repeat,
+            rewound_tos[number] < {NO_STEPS} AS has_steps
+        FROM batch, bounds
     ), replayed AS MATERIALIZED (
         SELECT
-            series_id, step, timestamp_ms, value,
+            series_id, step, timestamp_ms, value, has_steps,
             value = first_value(value) OVER (
                 PARTITION BY series_id, step ORDER BY timestamp_ms, value
             ) AS is_first
@@ -232,7 +236,7 @@ JUDGED: Final = f"""
             coalesce(
                 earlier.has_value
                     -- The first value repeats it, even if it differs; later ones are new.
-                    OR earlier.count = 1 AND coalesce(ignored.has_value, is_first),
+                    OR has_steps AND earlier.count = 1 AND coalesce(ignored.has_value, is_first),
                 false
             ) AS is_repeat
         FROM
@@ -605,23 +609,40 @@ def _summarized_anew(deleted: list[tuple[int, int, int]]) -> int:
     return sum(count for _series_id, _first, count in deleted)
 
 
-BEGIN_ATTEMPT: Final = Statement("""
+BEGIN_ATTEMPT: Final = Statement(
+    f"""
 WITH forgotten AS (
     DELETE FROM metrics_replayedpoint AS point
     USING metrics_metricseries AS series
     WHERE series.run_id = %(run_id)s AND point.series_id = series.id
 )
 UPDATE metrics_metricseries
-SET rewound_to = last_step
+-- What has reached step 0 alone has no steps: a further value does not repeat an earlier one.
+SET rewound_to = CASE
+    WHEN last_step > 0 OR %(to_step)s::bigint <= 0 THEN last_step ELSE {NO_STEPS}
+END
 -- Metrics of the host are not reported again.
 WHERE run_id = %(run_id)s AND NOT starts_with(key, 'system/')
-    AND rewound_to IS DISTINCT FROM last_step
-""")
+"""  # noqa: S608  composed of constants
+)
 
 
-def begin_attempt(run_id: str) -> None:
-    """Note that all points that the run has now are of earlier attempts."""
-    BEGIN_ATTEMPT.run(run_id=run_id)
+KEEP_REWOUND: Final = Statement(
+    f"""
+UPDATE metrics_metricseries
+SET rewound_to = last_step
+WHERE run_id = %(run_id)s AND rewound_to IS DISTINCT FROM last_step AND rewound_to < {NO_STEPS}
+"""  # noqa: S608  composed of constants
+)
+
+
+def rewind(run_id: str, to_step: int) -> int:
+    """Delete the points after ``to_step``, and note that all others are of earlier attempts than
+    the one that begins there. Returns the number deleted."""
+    BEGIN_ATTEMPT.run(run_id=run_id, to_step=to_step)  # first: it looks at what has reached a step
+    deleted = delete_points_after(run_id, to_step)
+    KEEP_REWOUND.run(run_id=run_id)
+    return deleted
 
 
 FORGET_REPLAYED: Final = Statement("""

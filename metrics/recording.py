@@ -164,8 +164,7 @@ def rewind_to_start(run: Run) -> int:
 
 
 def _rewind(run: Run, last_kept: int, step: int) -> int:
-    deleted = point_queries.delete_points_after(run.pk, last_kept)
-    point_queries.begin_attempt(run.pk)
+    deleted = point_queries.rewind(run.pk, last_kept)
     _refresh_latest(run)
     set_back(run, step=step)
     return deleted

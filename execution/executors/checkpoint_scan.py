@@ -21,7 +21,7 @@ from django.conf import settings
 from artifacts import layouts, soundness
 from artifacts.layouts import MODEL
 from core.text import readable
-from execution.executors.found_checkpoint import FILE, FoundCheckpoint, FoundFile
+from execution.executors.found_checkpoint import FILE, ROOT, FoundCheckpoint, FoundFile
 
 NOT_FILES: Final = ("/proc", "/sys", "/dev")  # what is below these has no end
 
@@ -33,7 +33,7 @@ class Scan:
     checkpoints: list[FoundCheckpoint] = field(default_factory=list)
     others: dict[str, Path] = field(default_factory=dict)  # readable path → file: no checkpoints
     skipped: list[str] = field(default_factory=list)  # links that are not followed
-    unreadable: dict[str, str] = field(default_factory=dict)  # path → why
+    unreadable: dict[str, OSError] = field(default_factory=dict)  # by path
 
 
 def scan(folder: Path, declared: Mapping[str, int | None] | None = None) -> Scan:
@@ -124,7 +124,7 @@ class _Scanner:
         self._found.checkpoints.append(
             FoundCheckpoint(
                 path,
-                self._readable(relative) if path != self._root else MODEL,
+                self._readable(relative) if path != self._root else ROOT,
                 layout,
                 in_order,
                 touched_ns,
@@ -176,7 +176,14 @@ class _Scanner:
 
     def _files_in(self, folder: Path) -> tuple[list[FoundFile], tuple[str, ...], int]:
         """The files of a checkpoint folder, with those that links lead to; the links that are not
-        followed; and when an entry of its folders was last added or removed (Unix ns)."""
+        followed; and when an entry of its folders was last added or removed (Unix ns).
+
+        Links to folders elsewhere are followed only in what is a checkpoint by its name, or
+        declared: in any other folder, such a link may be to a dataset.
+        """
+        is_checkpoint = (
+            layouts.names_checkpoint(folder.name) or self._relative(folder) in self._declared
+        )
         files: list[FoundFile] = []
         skipped: list[str] = []
         touched_ns = 0
@@ -191,7 +198,10 @@ class _Scanner:
                 target = f"{real}/{path.name}"
                 if path.is_symlink():
                     target = os.path.realpath(path)
-                    if not self._may_read(target):
+                    is_elsewhere = not _is_within(target, self._real_root)
+                    is_folder = is_elsewhere and stat.S_ISDIR(status.st_mode)
+                    is_other = is_folder and not (is_checkpoint or _looks_like_checkpoint(path))
+                    if is_other or not self._may_read(target):
                         skipped.append(readable(inside))
                         continue
                 if not stat.S_ISDIR(status.st_mode):
@@ -235,7 +245,7 @@ class _Scanner:
             return None
 
     def _cannot_read(self, path: Path, error: OSError) -> None:
-        self._found.unreadable[readable(self._relative(path))] = error.strerror or str(error)
+        self._found.unreadable[readable(self._relative(path))] = error
 
 
 def _is_within(path: str, folder: str) -> bool:

@@ -8,7 +8,6 @@ what is there when the line is written: a file that is written again has to be d
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -17,11 +16,12 @@ from typing import Any, Final, NamedTuple
 
 from django.utils.translation import gettext as _
 
+from artifacts.layouts import MODEL
 from core.numbers import MAX_BIGINT
 from core.text import truncate
 from execution.executor_state import AttemptNotes
 from execution.executors.checkpoint_scan import Scan
-from execution.executors.found_checkpoint import FoundCheckpoint
+from execution.executors.found_checkpoint import ROOT, FoundCheckpoint
 from execution.executors.metric_lines import CHECKPOINT_NAME, STEP_NAMES, first_of
 from logs.lines import Line
 from logs.models import LogLevel
@@ -29,6 +29,7 @@ from metrics.values import whole_number
 
 MAX_DECLARED: Final = 10_000  # per attempt
 MAX_PATH_BYTES: Final = 1000
+MAX_SECONDS: Final = 1e12  # earlier versions noted times in seconds
 SHOWN: Final = 200  # characters of a path in the log
 MISSING_SHOWN: Final = 10
 TOO_MANY: Final = "too_many_declared"  # stored in databases, as below: do not rename
@@ -57,12 +58,12 @@ def ingest(
     *,
     first_line: int,
     folder: Path,
-    written_at: float,
+    written_at_ns: int,
 ) -> list[Line]:
     """Note in ``notes`` what ``lines`` declare; return log lines about what cannot be taken.
 
     ``first_line``: the number of the first of them. ``folder``: the checkpoint folder.
-    ``written_at``: when the last of them was written at the latest, in Unix seconds.
+    ``written_at_ns``: when the last of them was written at the latest, in Unix nanoseconds.
     """
     found = list(declared_in(lines, first_line=first_line, folder=folder))
     new = {item.path: item.step for item in found if isinstance(item, Declaration)}
@@ -72,7 +73,7 @@ def ingest(
     taken += [path for path in new if path not in declared][: MAX_DECLARED - len(declared)]
     if taken:
         notes["declared"] = declared | {path: new[path] for path in taken}
-        notes["declared_at"] = notes.get("declared_at", {}) | dict.fromkeys(taken, written_at)
+        notes["declared_at"] = notes.get("declared_at", {}) | dict.fromkeys(taken, written_at_ns)
     texts = {kind: _text_of(item) for kind, item in refused.items()}
     if len(taken) < len(new):
         text = _(
@@ -108,15 +109,25 @@ def missing(notes: AttemptNotes, found: Scan) -> list[str]:
 def as_declared(checkpoint: FoundCheckpoint, notes: AttemptNotes) -> FoundCheckpoint | None:
     """The checkpoint, as if it were not declared if it has been written again since; None if it has
     been ingested as it is."""
-    declared_at = notes.get("declared_at", {}).get(checkpoint.saved_as, math.inf)
-    if checkpoint.is_declared and checkpoint.modified_ns / 1e9 > declared_at:
+    declared_at_ns = notes.get("declared_at", {}).get(checkpoint.saved_as)
+    if declared_at_ns is not None and declared_at_ns < MAX_SECONDS:
+        declared_at_ns = (declared_at_ns + 1) * 1e9  # of an earlier version
+    if declared_at_ns is not None and checkpoint.modified_ns > declared_at_ns:
         checkpoint = replace(checkpoint, is_declared=False, declared_step=None)
-    known = notes.get("checkpoints", {}).get(checkpoint.saved_as)
+    known = known_of(checkpoint, notes)
     if known is None or not is_ingested(checkpoint, known):
         return checkpoint
     # What was ingested before it was declared may have been taken for another step, or damaged.
     is_known = checkpoint.declared_step in {None, step_of(known)} and _was_declared(known)
     return None if is_known or not checkpoint.is_declared else checkpoint
+
+
+def known_of(checkpoint: FoundCheckpoint, notes: AttemptNotes) -> list[int] | None:
+    """Its entry in the notes, if it was ingested before."""
+    known = notes.get("checkpoints", {})
+    if checkpoint.saved_as == ROOT and ROOT not in known:  # as earlier versions noted it
+        return known.get(MODEL)
+    return known.get(checkpoint.saved_as)
 
 
 def is_ingested(checkpoint: FoundCheckpoint, known: list[int]) -> bool:

@@ -32,6 +32,11 @@ class EventKeys:
         self._known: dict[str, EventSeriesNote] = {
             key: note.copy() for key, note in notes.get("event_series", {}).items()
         }
+        # Earlier versions noted which keys of the run are read from event files, and from none.
+        is_earlier = "event_files" in notes and "event_series" not in notes
+        self._earlier: dict[str, bool] = (
+            run.executor_state.get("event_keys", {}) if is_earlier else {}
+        )
 
     def save(self) -> None:
         if self._known:
@@ -67,6 +72,8 @@ class EventKeys:
         for key in new:
             row = rows.get(key)
             self._known[key] = {"folder": folder, "count": 0 if row is None else row.count}
+            if self._earlier.get(key):
+                continue
             if row is not None and (_has_grown(row) or row.pk in replayed):
                 self._known[key]["steps"] = []
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from django.utils.translation import gettext as _
 
-from artifacts import layouts, soundness
+from artifacts import folders, layouts, soundness
 from artifacts.layouts import MODEL
 from artifacts.storage import Source
 from artifacts.tar_stream import CheckedFile, TarStream, member_of, open_file
@@ -33,6 +33,8 @@ MAX_POINTER_BYTES: Final = 256
 # A folder is stored as one file with this suffix, which no training's own file has.
 FOLDER_SUFFIX: Final = ".folder.tar"
 FILE: Final = "file"  # the layout of a checkpoint that is a single file
+# ``saved_as`` of what lies loose in the checkpoint folder.
+ROOT: Final = layouts.ROOT
 
 
 class FoundFile(NamedTuple):
@@ -56,6 +58,11 @@ class FoundCheckpoint:
     is_declared: bool = False
     declared_step: int | None = None
     skipped_links: tuple[str, ...] = ()
+
+    @property
+    def shown_as(self) -> str:
+        """Its path in texts."""
+        return MODEL if self.saved_as == ROOT else self.saved_as
 
     @property
     def is_folder(self) -> bool:
@@ -141,7 +148,8 @@ class FoundCheckpoint:
         earlier one."""
         pointer = layouts.pointer_to(self.layout, PurePosixPath(self.path.name))
         step = layouts.step_of_checkpoint(self.path.name, self.layout)
-        if pointer is None or step is None:
+        is_sealed = any(file.inside == folders.MEGATRON_METADATA for file in self.files)
+        if pointer is None or step is None or is_sealed:
             return False
         try:
             with open_file(self.path.parent / pointer[0]) as file:

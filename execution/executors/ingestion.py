@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,13 @@ from runs.models import Run, Worker
 from runs.models.encoding import DEFAULT_ENCODING
 
 MAX_UNREADABLE: Final = 100  # paths that are said
+MAX_REWRITTEN: Final = 3  # copies in a row
+MAX_WAITS: Final = 8  # a quarter of an hour: see postponement.py
+# Errors of reading that do not pass by themselves.
+LASTING: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EINVAL}
+    | {errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
+)
 STREAMS: Final[tuple[Literal["stdout", "stderr"], ...]] = ("stdout", "stderr")
 
 
@@ -78,9 +86,10 @@ class Ingestion:
 
         def store() -> None:
             for checkpoint, damage in checkpoints:
-                self._ingest_checkpoint(checkpoint, damage)
+                self._ingest_checkpoint(checkpoint, damage, ended=ended)
             self._ingest_evaluation(ended=ended)
             if ended:
+                self._wait_for_passing(found.unreadable)
                 self._ingest_others(found)
             if checkpoints or ended:
                 self._ingest_events(at_end=ended)
@@ -107,12 +116,28 @@ class Ingestion:
             except (Unfinished, FileNotFoundError):
                 continue
             except OSError as error:
-                found.unreadable[checkpoint.saved_as] = error.strerror or str(error)
+                found.unreadable[checkpoint.shown_as] = error
         self._say_unreadable(found.unreadable)
         return found, checkpoints
 
-    def _say_unreadable(self, problems: dict[str, str]) -> None:
+    def _wait_for_passing(self, problems: dict[str, OSError]) -> None:
+        """After the end of the attempt, errors that may pass, as of a file server, are waited for:
+        what cannot be read now would be lost. Raises NotStored."""
+        for path, error in problems.items():
+            if error.errno not in LASTING:
+                self._wait_for(path, error.strerror or str(error))
+
+    def _wait_for(self, path: str, why: str) -> None:
+        """Raises NotStored, unless it has been waited for long enough."""
+        unstored = self._notes().get("unstored")
+        if unstored is None or unstored["failures"] < MAX_WAITS:
+            text = _("%(path)s in the checkpoint folder cannot be read yet: %(why)s.")
+            raise NotStored(text % {"path": path, "why": why})
+
+    def _say_unreadable(self, problems: dict[str, OSError]) -> None:
         """Log, once for each path, what in the checkpoint folder cannot be read."""
+        if not problems:
+            return
         said = self._notes().get("unreadable", [])
         new = [path for path in problems if path not in said][: MAX_UNREADABLE - len(said)]
         if not new:
@@ -122,7 +147,10 @@ class Ingestion:
             notes = notes_of(locked, self.attempt)
             write_notes(locked, self.attempt, {**notes, "unreadable": [*said, *new]})
             text = _("%(path)s in the checkpoint folder cannot be read: %(why)s.")
-            texts = [text % {"path": path, "why": problems[path]} for path in new]
+            texts = [
+                text % {"path": path, "why": problems[path].strerror or problems[path]}
+                for path in new
+            ]
             appending.append_log(
                 locked, [Line.new(it, LogLevel.WARNING, "trainhub") for it in texts]
             )
@@ -152,6 +180,8 @@ class Ingestion:
             offset = before.get("metrics", 0)
             reading = read_whole_lines(path, offset, ended=ended, quiet=False)
             rows = [in_utf8(line, encoding) for line in reading.lines]
+            if reading.problem:
+                lines += _note_unreadable(notes, reading.problem)
             if reading.is_replaced:
                 lines += _note_replaced(notes)
             first_line = notes.get("metric_lines", 0) + 1
@@ -165,7 +195,7 @@ class Ingestion:
                     rows,
                     first_line=first_line,
                     folder=self._folder,
-                    written_at=path.stat().st_mtime,
+                    written_at_ns=path.stat().st_mtime_ns,
                 )
             appending.append_log(locked, lines)
             if notes != before:
@@ -182,10 +212,11 @@ class Ingestion:
             write_notes(locked, self.attempt, notes)
             appending.append_log(locked, lines)
 
-    def _ingest_checkpoint(self, checkpoint: FoundCheckpoint, damage: str) -> None:
-        """Store the bytes first and then, with the run's row locked, record the artifact."""
+    def _ingest_checkpoint(self, checkpoint: FoundCheckpoint, damage: str, *, ended: bool) -> None:
+        """Store the bytes first and then, with the run's row locked, record the artifact. Raises
+        NotStored."""
         step = checkpoint.step
-        before = self._notes().get("checkpoints", {}).get(checkpoint.saved_as)
+        before = declarations.known_of(checkpoint, self._notes())
         if step is None:
             reported = recording.step_at(self.run, checkpoint.modified_ns // 1_000_000)
             step = max(reported, declarations.step_of(before) or 0)
@@ -193,15 +224,22 @@ class Ingestion:
             return
         try:
             stored = _copy(self.run, self.attempt, checkpoint, step)
-        except (FileNotFoundError, Changed):
-            return  # pruned or rewritten by the training in the meantime
+        except FileNotFoundError:
+            return  # pruned by the training
+        except Changed:
+            if ended:
+                self._wait_for(checkpoint.shown_as, _("it changed while it was read"))
+            self._note_rewritten(checkpoint)
+            return
         except OSError as error:
-            self._say_unreadable({checkpoint.saved_as: error.strerror or str(error)})
+            if ended:
+                self._wait_for_passing({checkpoint.shown_as: error})
+            self._say_unreadable({checkpoint.shown_as: error})
             return
         except StorageError as error:
             raise NotStored(
                 _("The checkpoint %(path)s of step %(step)d is not stored yet: %(why)s")
-                % {"path": checkpoint.saved_as, "step": step, "why": error}
+                % {"path": checkpoint.shown_as, "step": step, "why": error}
             ) from error
         origin = Origin(checkpoint.saved_as, checkpoint.layout, damage)
         with transaction.atomic():
@@ -222,7 +260,29 @@ class Ingestion:
             )
             entry = declarations.entry(checkpoint, step)
             notes["checkpoints"] = {**known, checkpoint.saved_as: entry}
+            if rewritten := notes.get("rewritten"):
+                notes["rewritten"] = {
+                    path: times for path, times in rewritten.items() if path != checkpoint.saved_as
+                }
             write_notes(locked, self.attempt, notes)
+
+    def _note_rewritten(self, checkpoint: FoundCheckpoint) -> None:
+        """Say once that a checkpoint is never stored because it always changes meanwhile."""
+        with transaction.atomic():
+            locked = Run.objects.lock_held_by(self.worker, self.run.pk)
+            notes = notes_of(locked, self.attempt)
+            rewritten = notes.get("rewritten", {})
+            times = rewritten.get(checkpoint.saved_as, 0) + 1
+            if times > MAX_REWRITTEN:
+                return
+            rewritten = {**rewritten, checkpoint.saved_as: times}
+            write_notes(locked, self.attempt, {**notes, "rewritten": rewritten})
+            if times == MAX_REWRITTEN:
+                text = _(
+                    "%(path)s is written again whenever it is being stored, so that it is not: "
+                    "save under another name and rename it, or save less often."
+                ) % {"path": checkpoint.shown_as}
+                appending.append_log(locked, [Line.new(text, LogLevel.WARNING, "trainhub")])
 
     def _correct_step(
         self, checkpoint: FoundCheckpoint, damage: str, before: list[int] | None, step: int
@@ -244,7 +304,7 @@ class Ingestion:
                 reported = recording.step_at(locked, unix_milliseconds(time.time()))
                 locked.change(step=max(step, reported))
             text = _("%(path)s is the checkpoint %(id)s of step %(step)d, as it is declared.")
-            names = {"path": checkpoint.saved_as, "id": artifact.pk, "step": step}
+            names = {"path": checkpoint.shown_as, "id": artifact.pk, "step": step}
             appending.append_log(locked, [Line.new(text % names, LogLevel.INFO, "trainhub")])
             entry = declarations.entry(checkpoint, step)
             notes["checkpoints"] = {**known, checkpoint.saved_as: entry}
@@ -289,6 +349,15 @@ def _note_replaced(notes: AttemptNotes) -> list[Line]:
         return []
     notes["said"] = [*said, "replaced"]
     text = _("metrics.jsonl has become shorter: it is read from its start again.")
+    return [Line.new(text, LogLevel.WARNING, "metrics")]
+
+
+def _note_unreadable(notes: AttemptNotes, why: str) -> list[Line]:
+    said = notes.get("said", [])
+    if "unreadable" in said:
+        return []
+    notes["said"] = [*said, "unreadable"]
+    text = _("metrics.jsonl cannot be read: %(why)s.") % {"why": why}
     return [Line.new(text, LogLevel.WARNING, "metrics")]
 
 
@@ -342,7 +411,7 @@ def _log_checkpoint(
 ) -> None:
     """Say in the run's log what its reader could not know otherwise."""
     damage = artifact.damage
-    names = {"path": checkpoint.saved_as, "id": artifact.pk, "step": artifact.step, "why": damage}
+    names = {"path": checkpoint.shown_as, "id": artifact.pk, "step": artifact.step, "why": damage}
     lines = []
     if damage:
         text = _("The checkpoint %(path)s (%(id)s) is damaged: %(why)s.") % names

@@ -6,6 +6,7 @@ lines makes sure that nothing is ingested twice or skipped.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from artifacts.tar_stream import open_file
 from execution.executors.attempt_files import file_time
 from logs.appending import MAX_MESSAGE_LENGTH
 from runs.models.encoding import DEFAULT_ENCODING
@@ -24,6 +26,11 @@ MAX_LINE_BYTES = 16 * 1024 * 1024  # a longer line is split
 BAR_LIMIT_BYTES = 64 * 1024  # an unfinished line is read again; a longer bar only in its last state
 QUIET_SECONDS = 1.0  # without new output: what was printed at once is complete
 
+# A folder, a pipe, or what only another user may read, which does not pass by itself.
+NO_FILE: Final = frozenset(
+    {errno.EISDIR, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ELOOP}
+)
+
 # A progress bar goes back to the start of its line and is drawn again.
 REDRAWN: Final = re.compile(rb"[\r\x08]+")
 
@@ -32,7 +39,7 @@ REDRAWN: Final = re.compile(rb"[\r\x08]+")
 class Reading:
     """Whole lines of a file from ``start`` to ``offset``, whether the file's end was reached, and
     the unfinished line after them. ``is_replaced``: the file is shorter than what was read of it,
-    so that it was read from its start again."""
+    so that it was read from its start again. ``problem``: why it cannot be read at all."""
 
     lines: list[bytes]
     offset: int
@@ -40,6 +47,7 @@ class Reading:
     start: int = 0
     rest: bytes = b""
     is_replaced: bool = False
+    problem: str = ""
 
     def offset_of(self, line: int) -> int:
         """Where line number ``line``, from 0, begins; the offset after the last line, for it."""
@@ -57,7 +65,7 @@ def read_whole_lines(path: Path, offset: int, *, ended: bool, quiet: bool = True
     its earlier states are skipped. A missing file has no lines.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             is_replaced = os.fstat(file.fileno()).st_size < offset
             offset = 0 if is_replaced else offset
             file.seek(offset)
@@ -74,6 +82,11 @@ def read_whole_lines(path: Path, offset: int, *, ended: bool, quiet: bool = True
                 chunk += more
     except FileNotFoundError:
         return Reading([], offset, at_end=True, start=offset)
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        problem = error.strerror or str(error)
+        return Reading([], offset, at_end=True, start=offset, problem=problem)
     *lines, rest = chunk.split(b"\n")
     end = offset + len(chunk)
     if len(rest) > BAR_LIMIT_BYTES:

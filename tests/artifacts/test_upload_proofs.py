@@ -406,3 +406,24 @@ def test_shard_that_no_index_names_is_left_from_an_earlier_save(run):
         store(run, f"last/{name}", content + b"later" if name == ".metadata" else content)
 
     assert run.artifacts.checkpoints().get().damage == ""
+
+
+def test_part_that_comes_again_with_the_same_bytes_is_of_the_later_save(run):
+    store_all(run, "checkpoint-100", SHARDED)
+
+    later = SHARDED | dict.fromkeys(SHARDS, safetensors(b"later"))
+    for name, content in later.items():  # the index first, and as it was
+        store(run, f"checkpoint-100/{name}", content)
+
+    assert run.artifacts.checkpoints().get().damage == ""
+
+
+def test_part_that_came_again_long_before_is_not_of_the_later_save(run, monkeypatch):
+    store_all(run, "last", DCP)
+    monkeypatch.setattr(upload_proofs, "SAVE_SECONDS", 0.0)
+    store(run, "last/__0_0.distcp", DCP["__0_0.distcp"])
+
+    store(run, "last/.metadata", DCP[".metadata"] + b"later")
+    store(run, "last/__1_0.distcp", zipped(b"later"))
+
+    assert "__0_0.distcp" in run.artifacts.checkpoints().get().damage

@@ -464,6 +464,17 @@ def test_step_that_two_attempts_reported_is_there_once(step):
     assert series_of(run).count == 2
 
 
+def test_metric_without_steps_has_the_next_attempts_value():
+    run = RunFactory(step=50)
+    recording.record_metrics(run, [point(50, 1.0), point(0, 0.5, key="best")])
+    recording.rewind(run, 40)
+
+    recording.record_metrics(run, [point(0, 0.9, key="best", at=9)])
+
+    assert stored(run, "best") == [(0, 0.5), (0, 0.9)]
+    assert series_of(run, "best").last_value == 0.9
+
+
 def test_values_at_an_early_step_that_one_attempt_reported_are_all_kept():
     run = RunFactory(step=50)
     recording.record_metrics(run, [point(40, 1.0), point(50, 1.0)])

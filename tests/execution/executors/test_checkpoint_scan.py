@@ -114,7 +114,7 @@ def test_layout_and_step(tmp_path, files, expected):
 HUGGING_FACE = {
     "checkpoint-2": ("huggingface", 2),
     "checkpoint-4": ("huggingface", 4),
-    "model": ("model", None),
+    ".": ("model", None),
 }
 DCP = {"step-2": ("dcp", 2), "step-4": ("dcp", 4)}
 DEFAULT_FOLDER = "lightning_logs/version_0"
@@ -313,7 +313,7 @@ def test_final_model_next_to_the_checkpoints_is_one_model(tmp_path):
     write_all(tmp_path, "model.safetensors", "config.json", "tokenizer.json", "README.md")
     write(tmp_path / "trainer_state.json", trainer_state(20))
 
-    assert found(tmp_path) == {"checkpoint-20": ("huggingface", 20), "model": ("model", 20)}
+    assert found(tmp_path) == {"checkpoint-20": ("huggingface", 20), ".": ("model", 20)}
     assert others(tmp_path) == ["README.md"]
 
 
@@ -321,7 +321,7 @@ def test_checkpoints_beside_a_model_are_not_part_of_it(tmp_path):
     write_all(tmp_path, "model.safetensors", "config.json", "training_state_step_20.pt")
 
     assert found(tmp_path) == {
-        "model": ("model", None),
+        ".": ("model", None),
         "training_state_step_20.pt": ("file", 20),
     }
 
@@ -762,3 +762,31 @@ def test_reading_a_folder_whose_files_are_of_two_saves_fails(tmp_path):
 
     with checkpoint.content() as content, pytest.raises(Changed):
         content.read()
+
+
+def test_link_to_a_dataset_beside_a_checkpoint_is_not_followed(tmp_path):
+    write(tmp_path / "dataset" / "0.jpg")
+    folder = tmp_path / "attempt-1" / "checkpoints"
+    write(folder / "exp1" / "best.pt")
+    (folder / "exp1" / "data").symlink_to(tmp_path / "dataset")
+
+    checkpoint = only(folder)
+
+    assert (names_in(checkpoint), checkpoint.skipped_links) == (["best.pt"], ("data",))
+
+
+def test_link_to_a_folder_in_a_checkpoint_is_packed_as_its_target(tmp_path):
+    write(tmp_path / "tokenizer" / "vocab.json")
+    folder = tmp_path / "attempt-1" / "checkpoints"
+    write(folder / "checkpoint-5" / "model.safetensors")
+    (folder / "checkpoint-5" / "tokenizer").symlink_to(tmp_path / "tokenizer")
+
+    assert names_in(only(folder)) == ["model.safetensors", "tokenizer/vocab.json"]
+
+
+def test_folder_of_megatron_with_its_last_file_is_whole_whatever_the_tracker_names(tmp_path):
+    write_all(tmp_path / "iter_0000200", "__0_0.distcp", "common.pt", "metadata.json")
+    write(tmp_path / "iter_0000200" / ".metadata", dcp_metadata("__0_0.distcp"))
+    write(tmp_path / "latest_checkpointed_iteration.txt", b"100")
+
+    assert only(tmp_path).problem(Ending(-9, at=time.time()), time.time()) is None

@@ -551,3 +551,16 @@ def test_worker_looks_for_further_files_only_after_a_while(run, tail, tmp_path, 
 
     assert before == set()
     assert len(points_of(run)) == 4
+
+
+def test_metrics_that_an_earlier_version_read_are_read_on(run, tail, tmp_path):
+    write(tmp_path / "tb", "1", {0: 1.0, 1: 2.0})
+    tail.poll()
+    del tail.notes["event_series"]
+    run.refresh_from_db()
+    run.change(executor_state={**run.executor_state, "event_keys": {"loss": True}})
+
+    write(tmp_path / "tb", "2", {2: 3.0, 3: 4.0})
+    tail.poll(ended=True)
+
+    assert len(points_of(run, "loss")) == 4

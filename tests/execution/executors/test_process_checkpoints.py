@@ -2,14 +2,22 @@
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from artifacts.checkpoints import latest_sound_checkpoint
-from artifacts.tar_stream import CheckedFile, open_file
-from execution.executors import declarations, found_checkpoint, other_files
+from artifacts.tar_stream import Changed, CheckedFile, open_file
+from execution.executors import (
+    declarations,
+    found_checkpoint,
+    ingestion,
+    other_files,
+    postponement,
+)
 from execution.executors.attempt import Attempt
+from execution.executors.found_checkpoint import FoundCheckpoint
 from execution.executors.process import ProcessExecutor
 from runs.executors import WorkState
 from runs.models import Recipe
@@ -23,7 +31,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_settle_time"
 PREAMBLE = """
 import json, os, pathlib, sys
 sys.path.insert(0, {repository!r})
-from tests.saved_files import hugging_face, write, write_all, zipped
+from tests.saved_files import hugging_face, safetensors, write, write_all, zipped
 folder = pathlib.Path(os.environ["TRAINHUB_CHECKPOINT_DIR"])
 metrics = pathlib.Path(os.environ["TRAINHUB_METRICS_FILE"])
 def report(**row):
@@ -265,3 +273,142 @@ def test_name_that_is_not_utf8_does_not_stop_the_run(ended):
     run = ended("write(folder / os.fsdecode('检查点_step_7.pt'.encode('gbk')))")
 
     assert checkpoints_of(run) == [("第 7 步检查点", 7, "file", "")]
+
+
+# --- errors of reading -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_its_end(executor, settings):
+    """A run whose script has ended and has not been polled since."""
+
+    def run_script(body):
+        script = PREAMBLE.format(repository=str(settings.BASE_DIR)) + body
+        run = running(recipe=RecipeFactory(executor="process", command=["{python}", "-c", script]))
+        executor.start(run, run.worker)
+        wait_until(Attempt.of(run).ending)
+        return run
+
+    return run_script
+
+
+def failing_once(function, error, *, only=lambda _argument: True):
+    failed = []
+
+    def fail_once(argument, *more):
+        if not failed and only(argument):
+            failed.append(argument)
+            raise error
+        return function(argument, *more)
+
+    return fail_once
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EMFILE, errno.EIO])
+def test_error_that_passes_is_waited_for_at_the_end(executor, at_its_end, monkeypatch, number):
+    monkeypatch.setattr(postponement, "FIRST_PAUSE_SECONDS", 0.0)
+    run = at_its_end("write(folder / 'step_10.pt'); report(step=10, loss=1.0)")
+    listing = failing_once(
+        os.listdir, OSError(number, "cannot"), only=lambda path: str(path).endswith("checkpoints")
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("execution.executors.checkpoint_scan.os.listdir", listing)
+        first = poll(executor, run).state
+
+    assert first is WorkState.STORING
+    assert poll(executor, run).state is WorkState.FINISHED
+    assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [10]
+
+
+def test_error_of_reading_a_file_is_waited_for_at_the_end(executor, at_its_end, monkeypatch):
+    monkeypatch.setattr(postponement, "FIRST_PAUSE_SECONDS", 0.0)
+    run = at_its_end("write(folder / 'step_10.pt'); report(step=10, loss=1.0)")
+    opening = failing_once(open_file, OSError(errno.EMFILE, "Too many open files"))
+    monkeypatch.setattr(found_checkpoint, "open_file", opening)
+
+    assert poll(executor, run).state is WorkState.STORING
+    assert poll(executor, run).state is WorkState.FINISHED
+    assert len(checkpoints_of(run)) == 1
+
+
+def test_file_that_seems_to_change_at_the_end_is_read_again(executor, at_its_end, monkeypatch):
+    monkeypatch.setattr(postponement, "FIRST_PAUSE_SECONDS", 0.0)
+    run = at_its_end("write(folder / 'step_10.pt'); report(step=10, loss=1.0)")
+    path = Attempt.of(run).directory / "checkpoints" / "step_10.pt"
+    opening = failing_once(open_file, Changed(str(path)))
+    monkeypatch.setattr(FoundCheckpoint, "problem", lambda *_arguments: None)
+    monkeypatch.setattr(found_checkpoint, "open_file", opening)
+
+    assert poll(executor, run).state is WorkState.STORING
+    assert poll(executor, run).state is WorkState.FINISHED
+    assert len(checkpoints_of(run)) == 1
+
+
+def test_error_that_does_not_pass_is_given_up(executor, at_its_end, monkeypatch):
+    monkeypatch.setattr(postponement, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(ingestion, "MAX_WAITS", 2)
+    run = at_its_end("write(folder / 'step_10.pt'); report(step=10, loss=1.0)")
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(found_checkpoint, "open_file", fail)
+
+    states = [poll(executor, run).state for _ in range(3)]
+
+    assert states == [WorkState.STORING, WorkState.STORING, WorkState.FINISHED]
+    assert run.log_lines.filter(message__contains="Input/output error").exists()
+
+
+@pytest.mark.parametrize("make", ["mkdir()", "symlink_to('metrics.jsonl')"])
+def test_metrics_file_that_is_none_does_not_keep_the_run_from_ending(ended, make):
+    run = ended(f"metrics.{make}; write(folder / 'step_5.pt')")
+
+    assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [5]
+    assert run.log_lines.filter(source="metrics", message__contains="metrics.jsonl").exists()
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+def test_model_in_the_root_and_one_in_a_folder_named_model_are_two(ended):
+    run = ended(
+        "write(folder / 'model.safetensors', safetensors(b'1')); write(folder / 'config.json')\n"
+        "write(folder / 'model' / 'model.safetensors'); write(folder / 'model' / 'config.json')\n"
+        "report(step=20, loss=1.0)"
+    )
+
+    assert [name for name, _step, _layout, _damage in checkpoints_of(run)] == [
+        "最终模型",
+        "最终模型 model",
+    ]
+
+
+def test_line_and_file_of_the_same_moment_declare(ended):
+    run = ended(
+        "report(step=7, loss=1.0); path = write(folder / 'final.model', b'weights')\n"
+        "report(checkpoint='final.model', step=3)\n"
+        "for file in (path, metrics): os.utime(file, ns=(1_796_000_000_004_000_001,) * 2)"
+    )
+
+    assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [3]
+
+
+def test_file_that_always_changes_while_it_is_copied_is_said_once(executor, ended, monkeypatch):
+    def change(self, size=-1):
+        raise Changed("last.pt")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckedFile, "read", change)
+        run = ended(
+            "import time; write(folder / 'last.pt'); report(step=1, loss=1.0)\n"
+            "while not (folder / 'go').exists(): time.sleep(0.02)",
+            meanwhile=lambda run: run.log_lines.filter(message__contains="last.pt").exists(),
+        )
+        for _ in range(5):
+            poll(executor, run)
+    (Attempt.of(run).directory / "checkpoints" / "go").touch()
+    wait_until(lambda: poll(executor, run).state is WorkState.FINISHED)
+
+    assert run.log_lines.filter(message__contains="last.pt").count() == 1
+    assert len(checkpoints_of(run)) == 1
