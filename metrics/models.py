@@ -31,7 +31,8 @@ class MetricSeries(models.Model):
     bucketed_below = models.BigIntegerField(null=True)
     bucketed_count = models.BigIntegerField(default=0, db_default=0)
     # Its last step when the run's current attempt began: up to there, earlier attempts may have
-    # reported the same steps. None if they left no points.
+    # reported the same steps. None if they left no points; NO_STEPS of point_queries.py if all of
+    # theirs are at step 0.
     rewound_to = models.BigIntegerField(null=True, editable=False)
 
     class Meta:

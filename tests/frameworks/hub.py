@@ -109,7 +109,11 @@ class Training:
 
     def report(self) -> str:
         run = self.run
-        return f"{run.status} at step {run.step}: {run.status_reason}\n{self.output()[-8000:]}"
+        events = [
+            f"attempt {event.attempt}: {event.kind} {event.reason}" for event in run.events.all()
+        ]
+        status = f"{run.status} at step {run.step}: {run.status_reason}"
+        return "\n".join([status, *events, self.output()[-8000:]])
 
     # --- disturbing --------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def test_training_continues_after_a_rank_was_killed(hub: Hub, framework: Framewo
 
     training.wait_for_end()
     assert training.run.status == RunStatus.COMPLETED, training.report()
-    assert training.run.attempt == 2
+    assert training.run.attempt == 2, training.report()
     reason = training.run.events.get(kind=EventKind.RECOVERED).reason
     assert "SIGKILL" in reason or "Killed" in reason  # as a shell puts it
     assert training.losses() == whole
@@ -107,7 +107,7 @@ def test_training_continues_after_its_launcher_was_killed(hub: Hub, framework: F
 
     training.wait_for_end()
     assert training.run.status == RunStatus.COMPLETED, training.report()
-    assert training.run.attempt == 2
+    assert training.run.attempt == 2, training.report()
     assert training.losses() == whole
     assert [process for process in before if process.is_running()] == []
 
@@ -121,4 +121,4 @@ def test_failing_training_says_why(hub: Hub, framework: Framework):
     assert training.run.status == RunStatus.FAILED, training.report()
     assert "ValueError: the learning rate is too high" in training.run.status_reason
     assert training.run.failure_kind == FailureKind.EXIT_CODE
-    assert training.run.attempt == 1
+    assert training.run.attempt == 1, training.report()
