@@ -50,7 +50,9 @@ MODELS: Final = {
 }
 VERBOSE_NAME: Final = ("loose bytes", "unreferenced blob")  # old, new: in names of permissions
 
-UPGRADE_LOCK: Final = 0x7570_6772  # differs from every other advisory lock
+# These differ from every other advisory lock.
+UPGRADE_LOCK: Final = 0x7570_6772
+MIGRATE_LOCK: Final = 0x6D69_6772
 # How long a statement waits for a table that something else still uses.
 LOCK_TIMEOUT: Final = "10s"
 RESUMED_FROM: Final = """
@@ -60,10 +62,24 @@ FOREIGN KEY (resumed_from_id) REFERENCES artifacts_artifact (id) DEFERRABLE INIT
 
 
 def migrate(*, verbosity: int = 1, stdout: OutputWrapper | None = None) -> None:
-    """Upgrade if needed, then run the migrations. ``stdout``: where they report progress."""
-    if is_needed():
-        upgrade()
-    call_command("migrate", interactive=False, verbosity=verbosity, stdout=stdout)
+    """Upgrade if needed, then run the migrations. ``stdout``: where they report progress.
+
+    Of servers that start at once, one migrates and the others wait and find the work done.
+    """
+    with _one_at_a_time():
+        if is_needed():
+            upgrade()
+        call_command("migrate", interactive=False, verbosity=verbosity, stdout=stdout)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    _execute("SELECT pg_advisory_lock(%s)", MIGRATE_LOCK)
+    try:
+        yield
+    finally:
+        if connection.is_usable():  # else the server has released it
+            _execute("SELECT pg_advisory_unlock(%s)", MIGRATE_LOCK)
 
 
 def is_needed() -> bool:

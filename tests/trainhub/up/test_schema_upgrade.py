@@ -205,6 +205,15 @@ def test_serve_with_migrate_upgrades_first(old, monkeypatch):
     assert old.manage("migrate", "--check").returncode == 0
 
 
+@pytest.mark.django_db
+def test_servers_that_start_at_once_migrate_one_after_the_other(old):
+    servers = [old.start("shell", "-c", START) for _ in range(3)]
+
+    outputs = [server.communicate()[0] for server in servers]
+    assert [server.returncode for server in servers] == [0, 0, 0], outputs
+    assert old.manage("migrate", "--check").returncode == 0
+
+
 START = """
 from trainhub.up import web_server
 web_server.serve = lambda: None
