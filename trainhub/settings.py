@@ -280,6 +280,8 @@ GPUS = env.str("TRAINHUB_GPUS", default="")
 GPU_VARIABLES = env.list("TRAINHUB_GPU_VARIABLES", default=["CUDA_VISIBLE_DEVICES"])
 # Between two samples of a worker's host in its runs' metrics; 0: none.
 HOST_METRICS_SECONDS = env.float("TRAINHUB_HOST_METRICS_SECONDS", default=10.0)
+# Variables of the worker that trainings get, besides those that they need to run.
+TRAINING_ENVIRONMENT = env.list("TRAINHUB_TRAINING_ENVIRONMENT", default=[])
 # How long the cancel endpoint waits for a worker to stop a run before it returns 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
 # A run that has not reported for this long is shown as silent; an unmanaged one later as lost.

@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -428,10 +427,3 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
-
-
-def inherited_environment() -> dict[str, str]:
-    """The worker's environment without TrainHub's settings and the database's secrets, which a
-    training must not see."""
-    hidden = ("TRAINHUB_", "DJANGO_", "MLFLOW_TRACKING_", "DATABASE_URL", "PGPASS")
-    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}

@@ -12,8 +12,7 @@ from django.utils.translation import gettext as _
 from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
 from execution.devices import variables_of
-from execution.executors import attempt as attempts
-from execution.executors import event_files
+from execution.executors import environment, event_files
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
 from runs.executors import CannotStart
@@ -94,4 +93,4 @@ def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
     if run.recipe.read_tensorboard:
         tensorboard[event_files.FOLDER_VARIABLE] = str(directory / event_files.FOLDER)
     ours = {**mlflow, **gpus, **tensorboard}
-    return {**attempts.inherited_environment(), **ours, **run.recipe.environment, **trainhub}
+    return {**environment.inherited(), **ours, **run.recipe.environment, **trainhub}
