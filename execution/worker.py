@@ -210,7 +210,7 @@ class WorkerLoop:
                 updated = Worker.objects.filter(
                     pk=self.worker.pk, incarnation=self.worker.incarnation
                 ).update(last_heartbeat=Now())
-            except DatabaseError:
+            except (DatabaseError, InterfaceError):
                 # Keep trying: if the database is unreachable, the loop itself fails.
                 logger.warning("heartbeat failed", exc_info=True)
                 close_old_connections()
