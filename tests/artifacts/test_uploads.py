@@ -157,7 +157,7 @@ def test_unknown_run_is_404(api, run):
 def test_unknown_file_is_404(api, run):
     put(api, run, "a/b")
 
-    for path in ("b", "a", "a/b/c", "../a"):
+    for path in ("b", "a", "a/b/c", "../a", "%00", "a/%00"):
         assert api.get(url(run, path)).status_code == 404
 
 
