@@ -209,8 +209,12 @@ def why_waiting(run: Run) -> str:
     """The reason why an unclaimed run waits, as a sentence."""
     interrupted = Run.objects.unclaimed().running()
     if run.status == RunStatus.QUEUED:
-        before = Run.objects.queued().filter(
-            Q(priority__gt=run.priority) | Q(priority=run.priority, queued_at__lt=run.queued_at)
+        before = (
+            Run.objects.unclaimed()
+            .queued()
+            .filter(
+                Q(priority__gt=run.priority) | Q(priority=run.priority, queued_at__lt=run.queued_at)
+            )
         )
         ahead = interrupted.count() + before.count()
     else:

@@ -20,6 +20,7 @@ from core.exceptions import DomainError
 from core.ids import PublicIdField
 from core.json_field import JSONField
 from core.text import MAX_NAME_LENGTH
+from projects.signals import project_reopened
 
 MAX_TAGS = 50
 MAX_TAG_LENGTH = 64
@@ -166,7 +167,11 @@ class Project(models.Model):
 
     def set_status(self, to: ProjectStatus) -> None:
         """Activate, archive or reopen the project. Only users change the status, never runs."""
-        Project.objects.filter(pk=self.pk).update(status=to, updated_at=Now())
+        with transaction.atomic():
+            before = Project.objects.select_for_update().get(pk=self.pk)
+            Project.objects.filter(pk=self.pk).update(status=to, updated_at=Now())
+            if before.is_archived and to != ProjectStatus.ARCHIVED:
+                project_reopened.send(Project, project=self)
         self.refresh_from_db()
 
     def allocate_run_number(self) -> int:

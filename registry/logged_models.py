@@ -5,8 +5,10 @@ Their files are artifacts of a run. Registering one (registry/models.py) gives i
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -23,6 +25,8 @@ from projects.models import Project
 from registry.queries import ModelPoint, upsert_model_metrics
 from registry.tags import TagsMixin
 from runs.models import Run
+
+VERSIONS_TAG: Final = "mlflow.modelVersions"
 
 
 class ParamChanged(InvalidInput):
@@ -69,7 +73,7 @@ class LoggedModel(TagsMixin):
         related_name="logged_models",
         verbose_name=_("project"),
     )
-    # The run whose artifacts its files are; None if it was created outside any run.
+    # The run that logged it; None if it was created outside any run, or by one that is not here.
     source_run = models.ForeignKey(
         Run,
         models.SET_NULL,
@@ -77,6 +81,12 @@ class LoggedModel(TagsMixin):
         blank=True,
         related_name="logged_models",
         verbose_name=_("run"),
+    )
+    # The ID of a run that is not here, as of another tracking server.
+    run_elsewhere = models.CharField(_("run elsewhere"), max_length=64, blank=True, db_default="")
+    # The hidden run whose artifacts its files are, if no run here has logged it.
+    keeper = models.ForeignKey(
+        Run, models.SET_NULL, null=True, blank=True, related_name="+", editable=False
     )
     name = models.CharField(_("name"), max_length=500)
     model_type = models.CharField(_("type"), max_length=500, blank=True)
@@ -119,6 +129,11 @@ class LoggedModel(TagsMixin):
     def __str__(self) -> str:
         return f"{self.name} ({self.id})"
 
+    @property
+    def files_run(self) -> Run | None:
+        """The run whose artifacts its files are, in the folder ``models/{id}``."""
+        return self.source_run or self.keeper
+
     def finalize(self, status: LoggedModelStatus) -> None:
         """Set the final status: ready once all files are uploaded, or failed."""
         LoggedModel.objects.filter(pk=self.pk).update(status=status, updated_at=Now())
@@ -127,6 +142,15 @@ class LoggedModel(TagsMixin):
     def discard(self) -> None:
         """Soft-delete it. Its files remain, and model versions created from it keep working."""
         LoggedModel.objects.kept().filter(pk=self.pk).update(deleted_at=Now())
+
+    def note_version(self, name: str, number: int) -> None:
+        """Add a version of a registered model to the tag in which MLflow clients look for them."""
+        with transaction.atomic():
+            tags = self._locked().tags
+            version = {"name": name, "version": number}
+            noted = _versions_in(tags)
+            if version not in noted:
+                self._save_tags({**tags, VERSIONS_TAG: json.dumps([*noted, version])})
 
     def log_params(self, params: dict[str, str]) -> None:
         """Add params. Raises ParamChanged if an existing one would get another value."""
@@ -140,6 +164,15 @@ class LoggedModel(TagsMixin):
                     )
             self.params = {**existing, **params}
             LoggedModel.objects.filter(pk=self.pk).update(params=self.params)
+
+
+def _versions_in(tags: dict[str, str]) -> list[Any]:
+    """Empty if a client has put something else there."""
+    try:
+        versions = json.loads(tags.get(VERSIONS_TAG, "[]"))
+    except ValueError:
+        return []
+    return versions if isinstance(versions, list) else []
 
 
 class LoggedModelMetric(models.Model):

@@ -63,6 +63,7 @@ class Source:
     location: str  # where clients download the files from
     file: RunFile | None = None
     run: Run | None = None
+    run_elsewhere: str = ""  # the ID of a run that is not here
     logged_model: LoggedModel | None = None
 
 
@@ -147,6 +148,7 @@ class RegisteredModel(TagsMixin):
                 location=source.location,
                 checkpoint=checkpoint,
                 run=source.run or (checkpoint.run if checkpoint else None),
+                run_elsewhere=source.run_elsewhere,
                 run_link=run_link,
                 logged_model=source.logged_model,
                 description=description,
@@ -154,6 +156,8 @@ class RegisteredModel(TagsMixin):
                 created_by=by,
             )
             version.apply_checkpoint_tags()
+            if version.logged_model is not None:
+                version.logged_model.note_version(self.name, version.number)
         return version
 
     def _next_number(self) -> int:
@@ -208,6 +212,7 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         """Apply a tag of these versions' checkpoint: set their stage, and in each model point the
         tag's alias to the newest of them. See Artifact.tag."""
         self.update(stage=STAGE_OF_TAG[value], updated_at=Now())
+        RegisteredModel.objects.filter(versions__in=self).update(updated_at=Now())
         newest = self.order_by("model_id", "-number").distinct("model_id")
         for version in newest.select_related("model"):
             version.model.aliases.update_or_create(alias=value.slug, defaults={"version": version})
@@ -233,6 +238,8 @@ class ModelVersion(TagsMixin):
         related_name="model_versions",
         verbose_name=_("run"),
     )
+    # The ID of a run that is not here, as of another tracking server.
+    run_elsewhere = models.CharField(_("run elsewhere"), max_length=64, blank=True, db_default="")
     run_link = models.TextField(_("run link"), blank=True, max_length=2000)
     logged_model = models.ForeignKey(
         LoggedModel,
@@ -312,6 +319,7 @@ class ModelVersion(TagsMixin):
             self.checkpoint.tag(value, notes=self.notes_of(value), by=by)
         else:
             self._change(stage=stage)
+            self.model._change()
 
     def notes_of(self, value: TagValue) -> str:
         """The existing notes of its checkpoint's tag, since registry clients do not send notes."""
@@ -334,6 +342,7 @@ class ModelVersion(TagsMixin):
         with transaction.atomic():
             lock_promotions()
             self.delete()
+            self.model._change()
 
     def _change(self, **fields: object) -> None:
         ModelVersion.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)

@@ -20,12 +20,15 @@ class TagsMixin(models.Model):
         with transaction.atomic():
             self._save_tags({**self._locked().tags, **tags})
 
-    def delete_tag(self, key: str) -> None:
-        """Idempotent: deleting a missing tag does nothing."""
+    def delete_tag(self, key: str) -> bool:
+        """Delete the tag; return whether it existed."""
         with transaction.atomic():
             tags = self._locked().tags
-            tags.pop(key, None)
+            if key not in tags:
+                return False
+            del tags[key]
             self._save_tags(tags)
+            return True
 
     def _locked(self) -> Self:
         return type(self)._default_manager.select_for_update(no_key=True).get(pk=self.pk)

@@ -36,9 +36,13 @@ def lock_reporting_run(run_id: str) -> Run:
     """
     run = Run.objects.lock(run_id)
     if run.deleted_at is not None:
-        raise InTrash(_("The run %(id)s is in the trash: restore it first.") % {"id": run_id})
+        raise in_trash(run_id)
     run.change(reported_at=Now())
     return run
+
+
+def in_trash(run_id: str) -> InTrash:
+    return InTrash(_("The run %(id)s is in the trash: restore it first.") % {"id": run_id})
 
 
 def truncate_texts(texts: Mapping[str, str], max_length: int) -> dict[str, str]:

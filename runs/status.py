@@ -22,14 +22,10 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.CANCELLED: frozenset(),
 }
 
-# Unmanaged runs report their own status: they can continue after they ended, and correct how they
-# ended, e.g. after they were marked as lost.
+# Unmanaged runs report their own status, in any order: they can continue after they ended, wait
+# again, and correct how they ended, e.g. after they were marked as lost.
 UNMANAGED_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
-    RunStatus.QUEUED: TRANSITIONS[RunStatus.QUEUED],
-    RunStatus.RUNNING: TRANSITIONS[RunStatus.RUNNING],
-    RunStatus.COMPLETED: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
-    RunStatus.FAILED: frozenset({RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.CANCELLED}),
-    RunStatus.CANCELLED: frozenset({RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.FAILED}),
+    status: frozenset(RunStatus) - {status} for status in RunStatus
 }
 
 TERMINAL: frozenset[RunStatus] = frozenset(

@@ -51,6 +51,21 @@ def create_unmanaged_run(
     return run
 
 
+def create_keeper(project: Project, *, by: User | None, name: str) -> Run:
+    """Create a hidden run for the files of what belongs to no run, such as a model that was logged
+    outside any. It is listed nowhere and has no number."""
+    return Run.objects.create(
+        project=project,
+        project_version=project.version,
+        name=truncate(name.strip(), MAX_NAME_LENGTH),
+        status=RunStatus.COMPLETED,
+        started_at=Now(),
+        finished_at=Now(),
+        is_hidden=True,
+        created_by=by,
+    )
+
+
 def create_ended_run(
     project: Project,
     *,
@@ -95,20 +110,22 @@ def report_status(
     override a user's cancel.
     """
     was_cancelled = run.status == RunStatus.CANCELLED and run.stop_requested_at is not None
-    if not run.is_unmanaged or status in (run.status, RunStatus.QUEUED):
+    if not run.is_unmanaged or status == run.status:
         return
-    if status == RunStatus.RUNNING:
-        _reopen(run, by=by)
-    elif not was_cancelled:
-        _end(run, status, by=by, finished_at=finished_at)
+    if status in TERMINAL:
+        if not was_cancelled:
+            _end(run, status, by=by, finished_at=finished_at)
+    elif run.status in TERMINAL:
+        _reopen(run, status, by=by)
+    else:
+        run.transition(status, by=by, reported_at=Now())
 
 
-def _reopen(run: Run, *, by: User | None) -> None:
+def _reopen(run: Run, status: RunStatus, *, by: User | None) -> None:
     """Continue a run that has ended, as another attempt."""
-    assert run.status in TERMINAL
     run.attempt = min(run.attempt + 1, MAX_ATTEMPT)
     run.transition(
-        RunStatus.RUNNING,
+        status,
         kind=EventKind.REOPENED,
         by=by,
         attempt=run.attempt,

@@ -104,6 +104,12 @@ def running(worker: Worker | None = None, **fields) -> Run:
     return RunFactory(status=RunStatus.RUNNING, worker=worker or WorkerFactory(), **fields)
 
 
+def unmanaged_run(**fields) -> Run:
+    """A running run whose script reports through the API."""
+    defaults = {"recipe": None, "status": RunStatus.RUNNING, "hyperparameters": {}}
+    return RunFactory(**{**defaults, **fields})
+
+
 def checkpoint(run: Run, *, step: int = 100, content: bytes | None = None) -> Artifact:
     """A checkpoint with content like that of the simulated executor."""
     if content is None:

@@ -31,6 +31,7 @@ from tracking.vocabulary import artifact_uri
 NO_MULTIPART: Final = "Multipart upload is not supported for the current artifact repository"
 NO_PRESIGNED: Final = "Presigned downloads are not supported for the current artifact repository"
 DEFAULT_EXPERIMENT: Final = "0"
+MODELS_FOLDER: Final = "models"  # of logged models, among a run's files
 
 
 # --- paths ------------------------------------------------------------------------------------
@@ -42,14 +43,14 @@ def resolve(caller: User, path: str) -> tuple[Run, str]:
     The second path is empty for the run's root folder. Raises DoesNotExist, InvalidPath.
 
     Run files: ``{experiment}/{run}/artifacts/…``. Logged model files:
-    ``{experiment}/models/{model}/artifacts/…``, stored in the folder ``models/{model}`` of the
-    model's source run.
+    ``{experiment}/models/{model}/artifacts/…``, stored in the folder ``models/{model}`` of the run
+    that logged it, else of a hidden one.
     """
     parts = path.strip("/").split("/")
     if len(parts) < 3 or parts[2] != "artifacts":
         # …/models/{model}/artifacts has four parts.
         if len(parts) >= 4 and parts[1] == "models" and parts[3] == "artifacts":
-            run = _source_run(caller, parts[0], parts[2])
+            run = _files_run(caller, parts[2])
             return run, _join_path(["models", parts[2], *parts[4:]])
         raise DoesNotExist(_("No run has artifacts at %(path)s.") % {"path": path})
     return get_run(caller, parts[1], parts[0]), _join_path(parts[3:])
@@ -66,9 +67,9 @@ def get_run(caller: User, run_id: str, experiment_id: str = DEFAULT_EXPERIMENT) 
     return run
 
 
-def _source_run(caller: User, experiment_id: str, model_id: str) -> Run:
-    """Return the run that logged the model. Raises DoesNotExist."""
-    run = get_logged_model(model_id, caller, include_deleted=True).source_run
+def _files_run(caller: User, model_id: str) -> Run:
+    """The run that has the model's files. Raises DoesNotExist."""
+    run = get_logged_model(model_id, caller, include_deleted=True).files_run
     if run is None:
         raise DoesNotExist(_("Logged model %(id)s not found.") % {"id": model_id})
     return run
@@ -117,7 +118,9 @@ class ListRequest(Message):
 def list_artifacts(caller: User, message: ListRequest) -> Response:
     """List a folder; paths are names relative to it."""
     run, folder = resolve(caller, message.path)
-    return {"files": [_file_info(entry, entry.name) for entry in file_tree.entries(run, folder)]}
+    is_of_model = message.path.strip("/").split("/")[1:2] == ["models"]
+    entries = file_tree.entries(run, folder) if is_of_model else _own_entries(run, folder)
+    return {"files": [_file_info(entry, entry.name) for entry in entries]}
 
 
 class RunListRequest(Message):
@@ -131,8 +134,24 @@ def list_run_artifacts(caller: User, message: RunListRequest) -> Response:
     """List a run's folder; paths are relative to the run's artifact root."""
     run = get_run(caller, message.run_id or message.run_uuid)
     folder = _join_path(message.path.split("/")) if message.path else ""
-    files = [_file_info(entry, entry.path) for entry in file_tree.entries(run, folder)]
+    files = [_file_info(entry, entry.path) for entry in _own_entries(run, folder)]
     return {"root_uri": artifact_uri(run.project_id, run.pk), "files": files}
+
+
+def _own_entries(run: Run, folder: str) -> list[file_tree.Entry]:
+    """What a run's folder contains, without its logged models, which clients reach by themselves:
+    whoever downloads a run does not take every model along."""
+    entries = file_tree.entries(run, folder)
+    if folder.split("/")[0] not in {"", MODELS_FOLDER}:
+        return entries
+    models = {f"{MODELS_FOLDER}/{pk}" for pk in run.logged_models.values_list("pk", flat=True)}
+    if not models:
+        return entries
+    if folder:
+        is_in_model = any(f"{folder}/".startswith(f"{model}/") for model in models)
+        return [] if is_in_model else [entry for entry in entries if entry.path not in models]
+    has_others = bool(_own_entries(run, MODELS_FOLDER))
+    return [entry for entry in entries if entry.path != MODELS_FOLDER or has_others]
 
 
 def _file_info(entry: file_tree.Entry, path: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Coalesce, Concat
+from django.db.models.functions import Coalesce, Concat, NullIf
 
 from registry.logged_models import LoggedModelMetric
 from runs.models import DatasetInput
@@ -42,6 +42,11 @@ PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 
 def _text(field: str) -> Column:
     return Column(Kind.TEXT, F(field))
+
+
+def _here_or_elsewhere(field: str) -> Column:
+    """The ID of a run, or of one that is not here."""
+    return Column(Kind.TEXT, Coalesce(field, NullIf("run_elsewhere", Value(""))))
 
 
 def _time(field: str) -> Column:
@@ -152,21 +157,37 @@ class RegistryColumns(Columns):
     TEXTS: ClassVar[Mapping[str, str]] = {"tag": "tags"}
     HAS_OR: ClassVar = False
 
-    def column(self, name: Name) -> Column:
-        column = super().column(name)
-        if (name.entity, name.key) == ("tag", PROMPT_TAG):
-            # Models that are not prompts lack the tag, but clients search for them by "false".
-            not_a_prompt = Value("false", output_field=TextField())
-            return Column(Kind.TEXT, Coalesce(column.expression, not_a_prompt))
-        return column
-
     def sorting(self, name: Name) -> Column:
         if name.entity != "attribute":
             raise cannot_sort(name)
         return super().sorting(name)
 
 
-class RegisteredModelColumns(RegistryColumns):
+class PromptColumns(RegistryColumns):
+    """Prompts are registered models with PROMPT_TAG: only a filter on that tag finds them."""
+
+    # Models that are not prompts lack the tag, but clients search for them by "false".
+    IS_PROMPT: ClassVar[Any] = Coalesce(
+        json_text("tags", PROMPT_TAG), Value("false", output_field=TextField())
+    )
+
+    def __init__(self) -> None:
+        self._names_prompts = False
+
+    def column(self, name: Name) -> Column:
+        if (name.entity, name.key) == ("tag", PROMPT_TAG):
+            self._names_prompts = True
+            return Column(Kind.TEXT, self.IS_PROMPT)
+        return super().column(name)
+
+    def prepare(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        if self._names_prompts:
+            return rows
+        without: QuerySet[Any] = rows.alias(is_prompt=self.IS_PROMPT).exclude(is_prompt="true")
+        return without
+
+
+class RegisteredModelColumns(PromptColumns):
     ATTRIBUTES: ClassVar = {
         "name": _text("name"),
         "creation_timestamp": _time("created_at"),
@@ -175,13 +196,13 @@ class RegisteredModelColumns(RegistryColumns):
     }
 
 
-class ModelVersionColumns(RegistryColumns):
+class ModelVersionColumns(PromptColumns):
     PRIMARY_KEY: ClassVar = Column(Kind.INTEGER, F("pk"))
     ATTRIBUTES: ClassVar = {
         "name": _text("model__name"),
         "version_number": Column(Kind.INTEGER, F("number")),
         "version": Column(Kind.INTEGER, F("number")),
-        "run_id": _text("run_id"),
+        "run_id": _here_or_elsewhere("run_id"),
         "source": _text("source"),
         "source_path": _text("source"),
         "current_stage": _text("stage"),
@@ -203,7 +224,7 @@ class LoggedModelColumns(RegistryColumns):
         "model_id": _text("id"),
         "model_type": _text("model_type"),
         "status": _text("status"),
-        "source_run_id": _text("source_run_id"),
+        "source_run_id": _here_or_elsewhere("source_run_id"),
         "creation_timestamp": _time("created_at"),
         "creation_timestamp_ms": _time("created_at"),
         "creation_time": _time("created_at"),

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from core.text import MAX_NAME_LENGTH
 from core.times import milliseconds
 from projects.models import Project, ProjectStatus
+from runs import trash
 from runs.reports import check_texts
 from tracking import paging
 from tracking.columns import ExperimentColumns
@@ -213,7 +214,7 @@ def _reserve(caller: User, name: str, *, exclude: Project | None = None) -> None
     """Raises AlreadyExists. Call in a transaction: ``name`` stays reserved until it ends."""
     lock_experiment_name(name)
     owner = find_experiment(caller, name)
-    if owner is not None and owner != exclude:
+    if owner is not None and not owner.is_archived and owner != exclude:
         raise AlreadyExists(
             _("An experiment named %(name)s already exists.") % {"name": repr(name)}
         )
@@ -221,7 +222,8 @@ def _reserve(caller: User, name: str, *, exclude: Project | None = None) -> None
 
 @endpoint("POST", message=ById)
 def delete(caller: User, message: ById) -> dict[str, Any]:
-    get_experiment(caller, message.experiment_id).set_status(ProjectStatus.ARCHIVED)
+    """Its runs are deleted with it, and its name can be given to another."""
+    trash.delete_with_runs(get_experiment(caller, message.experiment_id), by=caller)
     return {}
 
 
@@ -229,7 +231,9 @@ def delete(caller: User, message: ById) -> dict[str, Any]:
 def restore(caller: User, message: ById) -> dict[str, Any]:
     project = get_experiment(caller, message.experiment_id)
     if project.is_archived:
-        project.set_status(ProjectStatus.ACTIVE)
+        with transaction.atomic():
+            _reserve(caller, project.name, exclude=project)
+            project.set_status(ProjectStatus.ACTIVE)
     return {}
 
 

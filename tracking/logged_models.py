@@ -18,17 +18,16 @@ from django.utils.translation import gettext as _
 
 from core.numbers import json_number
 from core.times import milliseconds
-from projects.models import Project
 from registry.logged_models import LoggedModel, LoggedModelMetric, LoggedModelStatus
 from runs.models import Run
-from runs.status import RunStatus
-from runs.unmanaged import create_unmanaged_run, report_status
+from runs.reports import check_size, lock_reporting_run
+from runs.unmanaged import create_keeper
 from tracking import filters, paging
 from tracking.columns import LoggedModelColumns, MetricOnDataset
 from tracking.conditions import where
-from tracking.errors import InvalidParameter
+from tracking.errors import DoesNotExist, InvalidParameter
 from tracking.experiments import get_experiment, project_ids
-from tracking.model_sources import get_logged_model, get_run, location_of
+from tracking.model_sources import find_run, get_logged_model, get_run, location_of
 from tracking.protocol import Empty, Message, endpoint
 from tracking.registry_messages import (
     Id,
@@ -116,13 +115,13 @@ def create(caller: User, message: Create) -> dict[str, Any]:
         raise InvalidParameter(_("%(name)s is not a valid model name.") % {"name": message.name})
     name = message.name or "model"
     project = get_experiment(caller, message.experiment_id)
+    run_id = message.source_run_id
+    run = find_run(run_id, caller) if run_id else None
     model = LoggedModel.objects.create(
         project=project,
-        source_run=(
-            get_run(message.source_run_id, caller)
-            if message.source_run_id
-            else _create_source_run(project, name, caller)
-        ),
+        source_run=run,
+        run_elsewhere=run_id if run is None else "",
+        keeper=create_keeper(project, by=caller, name=name) if run is None else None,
         name=name,
         model_type=message.model_type or "",
         params=as_dict(message.params),
@@ -164,7 +163,8 @@ def set_tags(caller: User, message: SetTags, model_id: str) -> dict[str, Any]:
 
 @endpoint("DELETE", message=Empty)
 def delete_tag(caller: User, message: Empty, model_id: str, tag_key: str) -> dict[str, Any]:
-    get_logged_model(model_id, caller).delete_tag(tag_key)
+    if not get_logged_model(model_id, caller).delete_tag(tag_key):
+        raise DoesNotExist(_("Tag %(key)s not found.") % {"key": repr(tag_key)})
     return {}
 
 
@@ -196,7 +196,7 @@ def search(caller: User, message: Search) -> dict[str, Any]:
 @endpoint("POST", message=LogModel)
 def log_model(caller: User, message: LogModel) -> dict[str, Any]:
     """Add a model to the run's history tag, which 2.x clients read. They record nothing else about
-    a model except its files. Idempotent."""
+    a model except its files. Idempotent. Raises InTrash, InvalidReport."""
     try:
         model = orjson.loads(message.model_json)
     except orjson.JSONDecodeError:
@@ -205,19 +205,13 @@ def log_model(caller: User, message: LogModel) -> dict[str, Any]:
         raise InvalidParameter(_("model_json does not describe a model."))
     get_run(message.run_id, caller)
     with transaction.atomic():
-        run = Run.objects.lock(message.run_id)
+        run = lock_reporting_run(message.run_id)
         history = _history(run)
         if model not in history:
-            new_history = json.dumps([*history, model][-MAX_HISTORY_MODELS:])
-            run.change(tags={**run.tags, HISTORY_TAG: new_history})
+            tags = {**run.tags, HISTORY_TAG: json.dumps([*history, model][-MAX_HISTORY_MODELS:])}
+            check_size(tags)
+            run.change(tags=tags)
     return {}
-
-
-def _create_source_run(project: Project, name: str, caller: User) -> Run:
-    """Create a run for a model logged outside any run, to hold its files as artifacts."""
-    run = create_unmanaged_run(project, by=caller, name=name)
-    report_status(Run.objects.lock(run.pk), RunStatus.COMPLETED, by=caller)
-    return run
 
 
 def _history(run: Run) -> list[Any]:
@@ -265,7 +259,7 @@ def _model_json(model: LoggedModel) -> dict[str, Any]:
             "artifact_uri": location_of(model),
             "status": STATUS_NAMES[LoggedModelStatus(model.status)],
             "model_type": model.model_type,
-            "source_run_id": model.source_run_id or "",
+            "source_run_id": model.source_run_id or model.run_elsewhere,
             "tags": as_pairs(model.tags),
         },
         "data": {

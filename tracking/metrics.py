@@ -22,6 +22,7 @@ from registry.logged_models import LoggedModel
 from registry.queries import ModelPoint
 from runs import params_tags
 from runs.models import Run
+from runs.reports import in_trash
 from runs.system_metrics import mean_gpu_utilization, tells_gpu_utilization
 from tracking.errors import DoesNotExist, InvalidParameter
 from tracking.protocol import Message, Response, endpoint
@@ -194,6 +195,8 @@ def _record(run_id: str, metrics: list[Metric]) -> None:
     try:
         recording.record_points(run_id, points)
     except RunGone:
+        if Run.objects.filter(pk=run_id).exists():
+            raise in_trash(run_id) from None
         raise _run_not_found(run_id) from None
     if tells_gpu_utilization(points.distinct_keys):
         _update_gpu_utilization(run_id)
@@ -212,7 +215,7 @@ def _update_gpu_utilization(run_id: str) -> None:
 
 
 def _run_not_found(run_id: str) -> DoesNotExist:
-    return DoesNotExist(_("Run %(id)s was not found or is in the trash.") % {"id": run_id})
+    return DoesNotExist(_("Run %(id)s not found.") % {"id": run_id})
 
 
 def _model_point(metric: Metric) -> ModelPoint:

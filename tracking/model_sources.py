@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -28,12 +29,27 @@ def source_of(uri: str, *, run_id: str, model_id: str, caller: User) -> Source:
     """
     address = _split(uri)
     path = address.path.strip("/")
-    run = get_run(run_id, caller) if run_id else None
+    run = find_run(run_id, caller) if run_id else None
+    elsewhere = run_id if run is None else ""
     if address.scheme == "models":
-        return _model_source(uri, path, run, model_id, caller)
+        source = _model_source(uri, path, run, model_id, caller)
+        return replace(source, run_elsewhere=elsewhere)
     model = get_logged_model(model_id, caller) if model_id else None
     file = _file_at(address.scheme, address.netloc, path)
-    return Source(uri, _location(uri, file, caller), file, run or _run_of(model), model)
+    run = run or _run_of(model)
+    return Source(uri, _location(uri, file, caller), file, run, elsewhere, model)
+
+
+def check_remote(uri: str) -> None:
+    """Raises InvalidParameter for a path on a disk: whoever loads the version has another one."""
+    if _split(uri).scheme in {"", "file"}:
+        raise InvalidParameter(
+            _(
+                "%(uri)s is a path on a local disk: a model version's files must be on this server "
+                "or at an address that everyone can reach."
+            )
+            % {"uri": uri}
+        )
 
 
 def _split(uri: str) -> SplitResult:
@@ -49,13 +65,14 @@ def _split(uri: str) -> SplitResult:
 def _model_source(uri: str, path: str, run: Run | None, model_id: str, caller: User) -> Source:
     if MODEL_ID.fullmatch(path):
         logged = get_logged_model(path, caller)
-        return Source(uri, location_of(logged), file_of(logged), run or logged.source_run, logged)
+        run = run or logged.source_run
+        return Source(uri, location_of(logged), file_of(logged), run, logged_model=logged)
     name, _slash, number = path.rpartition("/")
     version = get_version(name, number, caller)
     model = get_logged_model(model_id, caller) if model_id else version.logged_model
     checkpoint = version.checkpoint
     file = RunFile(checkpoint.run_id, checkpoint.file) if checkpoint else None
-    return Source(uri, version.location, file, run or version.run, model)
+    return Source(uri, version.location, file, run or version.run, logged_model=model)
 
 
 def _file_at(scheme: str, host: str, path: str) -> RunFile | None:
@@ -102,8 +119,8 @@ def location_of(model: LoggedModel) -> str:
 
 
 def file_of(model: LoggedModel) -> RunFile | None:
-    """The folder with the model's files among those of its run."""
-    run = model.source_run
+    """The folder with the model's files among those of a run."""
+    run = model.files_run
     return RunFile(run.pk, f"models/{model.pk}") if run else None
 
 
@@ -111,15 +128,21 @@ def _run_of(model: LoggedModel | None) -> Run | None:
     return model.source_run if model else None
 
 
+def find_run(run_id: str, caller: User) -> Run | None:
+    run: Run | None = Run.objects.visible_to(caller).filter(pk=run_id).first()
+    return run
+
+
 def get_run(run_id: str, caller: User) -> Run:
-    run = Run.objects.visible_to(caller).filter(pk=run_id).first()
+    """Raises DoesNotExist."""
+    run = find_run(run_id, caller)
     if run is None:
         raise DoesNotExist(_("Run %(id)s not found.") % {"id": run_id})
     return run
 
 
 def get_logged_model(model_id: str, caller: User, *, include_deleted: bool = False) -> LoggedModel:
-    models = LoggedModel.objects.visible_to(caller).select_related("source_run")
+    models = LoggedModel.objects.visible_to(caller).select_related("source_run", "keeper")
     matches = (models if include_deleted else models.kept()).filter(pk=model_id)
     model = matches.first() if "\x00" not in model_id else None
     if model is None:

@@ -13,11 +13,11 @@ from django.utils.translation import gettext as _
 
 from registry.models import ModelVersion, Stage
 from tracking import paging
-from tracking.columns import ModelVersionColumns
+from tracking.columns import PROMPT_TAG, ModelVersionColumns
 from tracking.conditions import where
 from tracking.errors import InvalidParameter
 from tracking.filters import parse_orders
-from tracking.model_sources import download_uri, get_version, source_of
+from tracking.model_sources import check_remote, download_uri, get_version, source_of
 from tracking.protocol import Message, endpoint
 from tracking.registered_models import get_model, parse_stage
 from tracking.registry_messages import (
@@ -78,6 +78,9 @@ class DeleteTag(OfVersion):
 @endpoint("POST", message=Create)
 def create(caller: User, message: Create) -> dict[str, Any]:
     model = get_model(message.name, caller)
+    tags = as_dict(message.tags)
+    if tags.get(PROMPT_TAG) != "true":  # the text of a prompt is in its tags
+        check_remote(message.source)
     source = source_of(
         message.source, run_id=message.run_id, model_id=message.model_id, caller=caller
     )
@@ -85,7 +88,7 @@ def create(caller: User, message: Create) -> dict[str, Any]:
         source,
         run_link=message.run_link,
         description=message.description,
-        tags=as_dict(message.tags),
+        tags=tags,
         by=caller,
     )
     return _response(version)
@@ -126,7 +129,8 @@ def transition_stage(caller: User, message: TransitionStage) -> dict[str, Any]:
 @endpoint("GET", message=Search)
 def search(caller: User, message: Search) -> dict[str, Any]:
     columns = ModelVersionColumns()
-    versions = ModelVersion.objects.visible_to(caller).filter(where(message.filter, columns))
+    condition = where(message.filter, columns)
+    versions = columns.prepare(ModelVersion.objects.visible_to(caller)).filter(condition)
     orders = parse_orders(message.order_by or DEFAULT_ORDER)
     ordering = paging.Ordering(orders, paging.UPDATE, columns)
     page = ordering.page(versions, token=message.page_token, limit=message.max_results)

@@ -8,9 +8,10 @@ https://protobuf.dev/programming-guides/json/
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper, wraps
-from typing import Any, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 import orjson
@@ -33,6 +34,11 @@ class Message(msgspec.Struct):
 class Empty(Message):
     """A request without fields."""
 
+
+# What mlflow.genai.evaluate, mlflow.trace and the like ask for.
+NOT_KEPT: Final = re.compile(
+    r"/mlflow/(?:traces?|spans|assessments|evaluations|scorers|datasets|issues|labeling\w*)\b"
+)
 
 M = TypeVar("M", bound=Message)
 Response: TypeAlias = Mapping[str, Any] | HttpResponseBase
@@ -139,4 +145,7 @@ def error_response(error: MlflowError) -> HttpResponse:
 
 @protocol_view("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 def endpoint_not_found(request: HttpRequest, caller: User, **arguments: str) -> Response:
+    if NOT_KEPT.search(request.path):
+        text = _("TrainHub keeps no traces, evaluations or assessments: nothing was stored.")
+        raise MlflowError("ENDPOINT_NOT_FOUND", text)
     raise MlflowError("ENDPOINT_NOT_FOUND", _("Endpoint not found."))

@@ -122,7 +122,8 @@ def delete(caller: User, message: Named) -> dict[str, Any]:
 @endpoint("GET", message=Search)
 def search(caller: User, message: Search) -> dict[str, Any]:
     columns = RegisteredModelColumns()
-    models = RegisteredModel.objects.visible_to(caller).filter(where(message.filter, columns))
+    condition = where(message.filter, columns)
+    models = columns.prepare(RegisteredModel.objects.visible_to(caller)).filter(condition)
     ordering = paging.Ordering(parse_orders(message.order_by), paging.NAME, columns)
     page = ordering.page(models, token=message.page_token, limit=message.max_results)
     page_models = paging.in_order(_models(caller), page.ids)

@@ -63,7 +63,7 @@ def version_json(version: ModelVersion, model: RegisteredModel) -> dict[str, Any
         "current_stage": version.stage,
         "description": version.description,
         "source": version.source,
-        "run_id": version.run_id or "",
+        "run_id": version.run_id or version.run_elsewhere,
         "run_link": version.run_link,
         "model_id": version.logged_model_id or "",
         "status": "READY",  # never pending: files are not copied

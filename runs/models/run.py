@@ -156,6 +156,10 @@ class Run(models.Model):
     lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
     # In the trash: not listed, and restorable.
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
+    # Keeps files of what belongs to no run: see runs/unmanaged.py. Listed nowhere.
+    is_hidden = models.BooleanField(default=False, db_default=False, editable=False)
+    # In the trash because its project was deleted: see runs/trash.py.
+    deleted_with_project = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = RunQuerySet.as_manager()
 
@@ -370,7 +374,7 @@ class Run(models.Model):
         with transaction.atomic():
             current = Run.objects.lock(self.pk)
             if current.deleted_at is not None:
-                current.change(deleted_at=None)
+                current.change(deleted_at=None, deleted_with_project=False)
                 current.note(EventKind.RESTORED, by=by)
         self.refresh_from_db()
 

@@ -25,8 +25,9 @@ class LeaseLost(Exception):
 
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
-        """The runs that ``user`` may see. Until there are teams, every member sees every run."""
-        return self.all() if sees_everything(user) else self.none()
+        """The runs that ``user`` may see. Until there are teams, every member sees every run, but
+        nobody the hidden ones."""
+        return self.filter(is_hidden=False) if sees_everything(user) else self.none()
 
     def queued(self) -> RunQuerySet:
         return self.filter(status=RunStatus.QUEUED)
@@ -55,8 +56,8 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.unmanaged().filter(status=RunStatus.FAILED, reported_at__gte=F("lost_at"))
 
     def kept(self) -> RunQuerySet:
-        """Runs that are not in the trash."""
-        return self.filter(deleted_at=None)
+        """Runs that are not in the trash, nor hidden."""
+        return self.filter(deleted_at=None, is_hidden=False)
 
     def in_queue_order(self) -> RunQuerySet:
         return self.order_by("-priority", "queued_at", "id")

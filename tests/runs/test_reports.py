@@ -8,17 +8,12 @@ from artifacts.checkpoints import resume_run
 from execution.outputs import configuration
 from projects.hyperparameters import number_of
 from runs import inputs, params_tags, reports, unmanaged
-from runs.models import DatasetInput, EventKind, ModelLink, Run
+from runs.models import DatasetInput, EventKind, ModelLink
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
-from tests.factories import RunFactory, checkpoint, running
+from tests.factories import RunFactory, checkpoint, running, unmanaged_run
 
 with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollback=True)
-
-
-def unmanaged_run(**fields) -> Run:
-    defaults = {"recipe": None, "status": RunStatus.RUNNING, "hyperparameters": {}}
-    return RunFactory(**{**defaults, **fields})
 
 
 # --- hyperparameters -------------------------------------------------------------------------

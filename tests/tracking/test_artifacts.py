@@ -250,3 +250,37 @@ def test_link_works_for_signed_in_user(api, run, settings):
     api.force_login(User.objects.create_user("alice"))
 
     assert body(api.get("/get-artifact", {"run_id": run.pk, "path": "a"})) == b"bytes"
+
+
+@pytest.fixture
+def model(api, run):
+    """The ID of a model that the run has logged, with a file."""
+    message = {"experiment_id": run.project_id, "source_run_id": run.pk}
+    info = api.post_json("/api/2.0/mlflow/logged-models", message).json()["model"]["info"]
+    path = f"{PROXY}/artifacts/{run.project_id}/models/{info['model_id']}/artifacts/MLmodel"
+    assert api.put(path, b"text").status_code == 200
+    return info["model_id"]
+
+
+def test_logged_models_are_not_among_their_runs_files(api, run, model):
+    put(api, run, "a.txt")
+
+    assert [file["path"] for file in files(api, run)] == ["a.txt"]
+    assert files(api, run, "models") == files(api, run, f"models/{model}") == []
+    listed = api.get(LISTING, {"run_id": run.pk}).json()["files"]
+    assert [file["path"] for file in listed] == ["a.txt"]
+
+
+def test_other_files_in_the_folder_models_are_listed(api, run, model):
+    put(api, run, "models/other.pt")
+
+    assert [file["path"] for file in files(api, run)] == ["models"]
+    assert [file["path"] for file in files(api, run, "models")] == ["other.pt"]
+
+
+def test_files_of_a_logged_model_are_listed_by_its_name(api, run, model):
+    path = f"{run.project_id}/models/{model}/artifacts"
+
+    listed = api.get(f"{PROXY}/artifacts", {"path": path}).json()["files"]
+
+    assert [file["path"] for file in listed] == ["MLmodel"]

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.django_db
 
 
 def search(text):
-    return RegisteredModel.objects.filter(where(text, RegisteredModelColumns()))
+    columns = RegisteredModelColumns()
+    condition = where(text, columns)
+    return columns.prepare(RegisteredModel.objects.all()).filter(condition)
 
 
 def ordering(text):
@@ -158,3 +160,13 @@ def test_model_without_prompt_tag_is_not_a_prompt(text, names):
     matches = search(text)
 
     assert [model.name for model in matches] == names
+
+
+@pytest.mark.parametrize("text", ["", "name LIKE '%'"])
+def test_prompt_is_not_found_unless_the_filter_names_its_tag(text):
+    RegisteredModel.objects.create(name="model")
+    RegisteredModel.objects.create(name="prompt", tags={"mlflow.prompt.is_prompt": "true"})
+
+    matches = search(text)
+
+    assert [model.name for model in matches] == ["model"]

@@ -4,7 +4,7 @@ import pytest
 
 from projects.models import Project, ProjectStatus
 from tests.concurrency import in_parallel
-from tests.factories import ProjectFactory
+from tests.factories import ProjectFactory, running, unmanaged_run
 from tests.tracking.conftest import MlflowClient
 
 pytestmark = pytest.mark.django_db
@@ -46,11 +46,21 @@ def test_get_returns_mlflow_fields(mlflow):
     }
 
 
-def test_create_rejects_name_of_archived_experiment(mlflow):
-    ProjectFactory(name="x", status=ProjectStatus.ARCHIVED)
+def test_create_rejects_taken_name(mlflow):
+    ProjectFactory(name="x")
 
     assert mlflow.error("experiments/create", name="x") == EXISTS
     assert Project.objects.count() == 1
+
+
+def test_name_of_deleted_experiment_is_free(mlflow):
+    deleted = mlflow.post_ok("experiments/create", name="x")["experiment_id"]
+    mlflow.post_ok("experiments/delete", experiment_id=deleted)
+
+    again = mlflow.post_ok("experiments/create", name="x")["experiment_id"]
+
+    assert again != deleted
+    assert mlflow.error("experiments/restore", experiment_id=deleted) == EXISTS
 
 
 @with_two_connections
@@ -153,6 +163,50 @@ def test_delete_archives_and_restore_reopens(mlflow):
     mlflow.post_ok("experiments/restore", experiment_id=project.pk)
     project.refresh_from_db()
     assert project.status == ProjectStatus.ACTIVE
+
+
+def lifecycle_of(mlflow, run):
+    return mlflow.get_ok("runs/get", run_id=run.pk)["run"]["info"]["lifecycle_stage"]
+
+
+def test_runs_are_deleted_and_restored_with_their_experiment(mlflow):
+    run = unmanaged_run()
+    mlflow.post_ok("experiments/delete", experiment_id=run.project_id)
+
+    assert lifecycle_of(mlflow, run) == "deleted"
+    assert mlflow.post_ok("runs/search", experiment_ids=[run.project_id])["runs"] == []
+    metric = {"key": "loss", "value": 1, "timestamp": 1}
+    assert mlflow.error("runs/log-metric", run_id=run.pk, **metric) == INVALID
+
+    mlflow.post_ok("experiments/restore", experiment_id=run.project_id)
+
+    assert lifecycle_of(mlflow, run) == "active"
+
+
+def test_run_that_was_deleted_before_its_experiment_stays_deleted(mlflow):
+    run = unmanaged_run()
+    mlflow.post_ok("runs/delete", run_id=run.pk)
+
+    mlflow.post_ok("experiments/delete", experiment_id=run.project_id)
+    mlflow.post_ok("experiments/restore", experiment_id=run.project_id)
+
+    assert lifecycle_of(mlflow, run) == "deleted"
+
+
+def test_reopening_the_project_restores_its_runs(mlflow):
+    run = unmanaged_run()
+    mlflow.post_ok("experiments/delete", experiment_id=run.project_id)
+
+    Project.objects.get(pk=run.project_id).set_status(ProjectStatus.DRAFT)
+
+    assert lifecycle_of(mlflow, run) == "active"
+
+
+def test_experiment_with_a_run_of_a_worker_cannot_be_deleted(mlflow):
+    run = running()
+
+    assert mlflow.error("experiments/delete", experiment_id=run.project_id)[0] == 409
+    assert not Project.objects.get(pk=run.project_id).is_archived
 
 
 def test_tag_is_set_and_deleted(mlflow):

@@ -209,7 +209,9 @@ def test_empty_batch_for_unknown_run_is_not_found(api, batch):
 def test_run_in_trash_rejects_metrics(api):
     run = RunFactory(deleted_at=timezone.now())
 
-    assert api.post_json(LOG_METRIC, {"run_id": run.pk, **metric()}).status_code == 404
+    response = api.post_json(LOG_METRIC, {"run_id": run.pk, **metric()})
+
+    assert response.json()["error_code"] == "INVALID_PARAMETER_VALUE"
     assert stored(run) == []
 
 

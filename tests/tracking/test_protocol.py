@@ -27,3 +27,19 @@ def test_unauthenticated_request_is_an_mlflow_error(api, settings):
 
     assert response.status_code == 401
     assert response.json()["error_code"] == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/api/3.0/mlflow/traces", "/api/2.0/mlflow/traces/search"),
+        *("/api/3.0/mlflow/traces/tr-1/info", "/api/3.0/mlflow/datasets/create"),
+        "/api/3.0/mlflow/scorers/list",
+    ],
+)
+def test_what_is_not_kept_is_said(api, path):
+    response = api.post_json(path, {}, headers={"Accept-Language": "en"})
+
+    assert response.status_code == 404
+    assert response.json()["error_code"] == "ENDPOINT_NOT_FOUND"
+    assert "no traces, evaluations or assessments" in response.json()["message"]

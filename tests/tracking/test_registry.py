@@ -1,13 +1,17 @@
 """Model registry over the MLflow protocol: endpoints, responses, error codes."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from artifacts.kinds import TagValue
+from core.times import milliseconds
 from registry.logged_models import LoggedModel
+from registry.models import RegisteredModel
 from registry.queries import ModelPoint
 from tests.clients import ApiClient
 from tests.factories import ProjectFactory, RunFactory, checkpoint
@@ -17,6 +21,8 @@ pytestmark = pytest.mark.django_db
 MODELS = "/api/2.0/mlflow/registered-models"
 VERSIONS = "/api/2.0/mlflow/model-versions"
 LOGGED = "/api/2.0/mlflow/logged-models"
+FILES = "/api/2.0/mlflow-artifacts/artifacts"
+LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
 
 class Mlflow:
@@ -254,8 +260,10 @@ def test_get_returns_the_created_version(mlflow):
         ({"source": "models:/a/b"}, "INVALID_PARAMETER_VALUE"),
         ({"source": "models:/nobody/1"}, "RESOURCE_DOES_NOT_EXIST"),
         ({"source": "models:/m-" + "0" * 32}, "RESOURCE_DOES_NOT_EXIST"),
-        ({"source": "x", "run_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
-        ({"source": "x", "model_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
+        ({"source": "s3://x", "model_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
+        ({"source": "/etc"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "file:///etc"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "relative/path"}, "INVALID_PARAMETER_VALUE"),
     ],
 )
 def test_invalid_source_is_rejected(mlflow, fields, code):
@@ -397,6 +405,30 @@ def test_invalid_or_reserved_alias_is_rejected(mlflow, alias):
     )
 
     assert error_code == "INVALID_PARAMETER_VALUE"
+
+
+def last_updated(mlflow):
+    model = mlflow.ok("GET", f"{MODELS}/get", name="summarizer")["registered_model"]
+    return model["last_updated_timestamp"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", f"{VERSIONS}/transition-stage", {"stage": "Staging"}),
+        ("DELETE", f"{VERSIONS}/delete", {}),
+    ],
+)
+@pytest.mark.parametrize("of_checkpoint", [False, True])
+def test_change_of_a_version_updates_its_model(mlflow, method, path, fields, of_checkpoint):
+    mlflow.register()
+    artifact = checkpoint(RunFactory())
+    mlflow.add_version(source=artifact.path if of_checkpoint else "s3://external/model")
+    RegisteredModel.objects.update(updated_at=LONG_AGO)
+
+    mlflow.ok(method, path, name="summarizer", version="1", **fields)
+
+    assert last_updated(mlflow) > milliseconds(LONG_AGO)
 
 
 def test_unknown_stage_is_rejected(mlflow):
@@ -546,7 +578,6 @@ def test_get_returns_the_created_logged_model(mlflow):
     ("fields", "code"),
     [
         ({"experiment_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
-        ({"source_run_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
         ({"name": "a/b"}, "INVALID_PARAMETER_VALUE"),
         ({"name": ""}, "INVALID_PARAMETER_VALUE"),
         ({"params": [{"key": "\x00"}]}, "INVALID_PARAMETER_VALUE"),
@@ -595,6 +626,31 @@ def test_tags_of_a_logged_model_are_set_and_deleted(mlflow):
 
     model = mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]
     assert model["info"]["tags"] == [{"key": "c", "value": "2"}]
+
+
+def test_tag_that_a_logged_model_does_not_have_is_not_found(mlflow):
+    model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
+
+    assert mlflow.error_code("DELETE", f"{LOGGED}/{model_id}/tags/nope") == (
+        "RESOURCE_DOES_NOT_EXIST"
+    )
+
+
+def test_version_of_a_logged_model_is_noted_in_its_tags(mlflow):
+    model_id = mlflow.log_model(ProjectFactory())["info"]["model_id"]
+    mlflow.register()
+
+    mlflow.add_version(model_id=model_id)
+    mlflow.add_version(source=f"models:/{model_id}")
+
+    info = mlflow.ok("GET", f"{LOGGED}/{model_id}")["model"]["info"]
+    noted = {tag["key"]: json.loads(tag["value"]) for tag in info["tags"]}
+    assert noted == {
+        "mlflow.modelVersions": [
+            {"name": "summarizer", "version": 1},
+            {"name": "summarizer", "version": 2},
+        ]
+    }
 
 
 def test_params_of_a_logged_model_are_added(mlflow):
@@ -713,12 +769,36 @@ def test_file_of_unknown_logged_model_is_not_found(mlflow, model_id):
     assert mlflow.http.put(path, b"x", "text/plain").status_code == 404
 
 
-def test_model_logged_outside_a_run_gets_its_own_run(mlflow):
-    info = mlflow.log_model(ProjectFactory(), name="best")["info"]
+@pytest.mark.parametrize("source_run_id", ["", "123"])
+def test_model_of_no_run_here_makes_no_run(mlflow, source_run_id):
+    project = ProjectFactory()
+    info = mlflow.log_model(project, name="best", source_run_id=source_run_id)["info"]
+    path = f"{FILES}/{project.pk}/models/{info['model_id']}/artifacts/MLmodel"
+    assert mlflow.http.put(path, b"text", "text/plain").status_code == 200
 
-    run = LoggedModel.objects.get(pk=info["model_id"]).source_run
-    assert (run.name, run.status) == ("best", "已完成")
-    assert info["source_run_id"] == run.pk
+    search = {"experiment_ids": [project.pk], "run_view_type": "ALL"}
+    assert mlflow.ok("POST", "/api/2.0/mlflow/runs/search", **search)["runs"] == []
+    assert info["source_run_id"] == source_run_id
+    assert b"".join(mlflow.http.get(path).streaming_content) == b"text"
+
+
+def test_version_keeps_the_id_of_a_run_that_is_elsewhere(mlflow):
+    mlflow.register()
+
+    mlflow.add_version(run_id="0123456789abcdef0123456789abcdef")
+
+    assert mlflow.version()["run_id"] == "0123456789abcdef0123456789abcdef"
+    search = {"filter": "run_id = '0123456789abcdef0123456789abcdef'"}
+    assert len(mlflow.ok("GET", f"{VERSIONS}/search", **search)["model_versions"]) == 1
+
+
+def test_source_of_a_prompt_may_be_any_text(mlflow):
+    mlflow.register("prompt")
+    tags = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+
+    version = mlflow.add_version("prompt", source="dummy-source", tags=tags)
+
+    assert version["source"] == "dummy-source"
 
 
 def test_logged_model_in_default_experiment_is_found(mlflow):
@@ -807,6 +887,24 @@ def test_log_model_history_is_bounded(mlflow):
     run.refresh_from_db()
     history = json.loads(run.tags["mlflow.log-model.history"])
     assert (len(history), history[0]) == (100, {"n": 1})
+
+
+def test_run_in_the_trash_takes_no_model(mlflow):
+    run = RunFactory(deleted_at=timezone.now())
+    message = {"run_id": run.pk, "model_json": model_json()}
+
+    error_code = mlflow.error_code("POST", "/api/2.0/mlflow/runs/log-model", **message)
+
+    assert error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_history_that_makes_the_run_too_large_is_rejected(mlflow):
+    run = RunFactory(tags={"mlflow.log-model.history": json.dumps(["x" * 2 * 1024 * 1024])})
+    message = {"run_id": run.pk, "model_json": model_json()}
+
+    error_code = mlflow.error_code("POST", "/api/2.0/mlflow/runs/log-model", **message)
+
+    assert error_code == "INVALID_PARAMETER_VALUE"
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", "3", '{"run_id": 1}', "[" * 10_000])

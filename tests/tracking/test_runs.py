@@ -6,17 +6,12 @@ from metrics import recording
 from metrics.points import Point
 from runs.models import Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory, UserFactory, running
+from tests.factories import ProjectFactory, RunFactory, UserFactory, running, unmanaged_run
 
 pytestmark = pytest.mark.django_db
 
 INVALID = (400, "INVALID_PARAMETER_VALUE")
 UNKNOWN = (404, "RESOURCE_DOES_NOT_EXIST")
-
-
-def unmanaged_run(**fields) -> Run:
-    defaults = {"recipe": None, "status": RunStatus.RUNNING, "hyperparameters": {}}
-    return RunFactory(**{**defaults, **fields})
 
 
 def as_dict(pairs):
@@ -213,6 +208,16 @@ def test_client_reopens_ended_run(mlflow):
 
     assert info["run_info"]["status"] == "RUNNING"
     assert "end_time" not in info["run_info"]
+
+
+@pytest.mark.parametrize("status", [RunStatus.RUNNING, RunStatus.FAILED])
+def test_client_sets_run_to_scheduled_and_to_running_again(mlflow, status):
+    run = unmanaged_run(status=status)
+
+    for name in ("SCHEDULED", "RUNNING", "SCHEDULED", "FINISHED"):
+        info = mlflow.post_ok("runs/update", run_id=run.pk, status=name)["run_info"]
+
+        assert info["status"] == name
 
 
 def test_update_renames_run(mlflow):
