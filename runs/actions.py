@@ -17,6 +17,7 @@ from core.exceptions import InvalidInput
 from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
 from runs.checkpoint import Checkpoint, CheckpointGone
+from runs.datasets import check_dataset
 from runs.executors import WorkState, WorkStatus, executor_of
 from runs.models import EventKind, FailureKind, Recipe, Run, StallAction, StopKind, Worker
 from runs.status import InvalidTransition, RunStatus
@@ -184,7 +185,9 @@ def _clone(
 
 
 def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") -> Run:
-    """Save a new run and its first event. Call in the transaction that allocated its number."""
+    """Save a new run and its first event. Call in the transaction that allocated its number. Raises
+    InvalidInput, CheckpointGone."""
+    check_dataset(run.dataset)  # also one that the script of an unmanaged run has reported
     run.project_version = run.project.version
     planned = executor_of(run).planned_steps(run.hyperparameters)
     run.total_steps = run.total_steps if planned is None else planned

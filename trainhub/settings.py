@@ -280,6 +280,8 @@ GPUS = env.str("TRAINHUB_GPUS", default="")
 GPU_VARIABLES = env.list("TRAINHUB_GPU_VARIABLES", default=["CUDA_VISIBLE_DEVICES"])
 # Between two samples of a worker's host in its runs' metrics; 0: none.
 HOST_METRICS_SECONDS = env.float("TRAINHUB_HOST_METRICS_SECONDS", default=10.0)
+# The directories below which a run's dataset may name a file.
+DATASET_DIRS = env.list("TRAINHUB_DATASET_DIRS", default=[str(DATA_DIR / "datasets")])
 # Variables of the worker that trainings get, besides those that they need to run.
 TRAINING_ENVIRONMENT = env.list("TRAINHUB_TRAINING_ENVIRONMENT", default=[])
 # How long the cancel endpoint waits for a worker to stop a run before it returns 202.

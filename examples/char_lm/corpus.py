@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def read_text(dataset: str) -> str:
     """Return the text of ``dataset``, with ``\\n`` as line endings.
 
     ``""`` and ``"readme"`` stand for the README files of this repository; anything else is the
-    path of a UTF-8 file, relative to the repository or else to the current folder.
+    path of a UTF-8 file: as TrainHub starts it, below one of TRAINHUB_DATASET_DIRS; by hand,
+    relative to the repository or else to the current folder.
 
     Raises:
         ConfigurationError: The file does not exist or is not UTF-8 text.
@@ -43,6 +45,9 @@ def read_text(dataset: str) -> str:
 
 
 def _find(dataset: str) -> Path:
+    folders = os.environ.get("TRAINHUB_DATASET_DIRS")
+    if folders is not None:
+        return _find_below([Path(folder) for folder in folders.split(os.pathsep)], dataset)
     # Joining an absolute path gives that path itself.
     for path in (REPOSITORY / dataset, Path(dataset)):
         try:
@@ -51,6 +56,17 @@ def _find(dataset: str) -> Path:
         except ValueError:  # a NUL character in the name
             break
     raise ConfigurationError(f"dataset {dataset!r} is not a file")
+
+
+def _find_below(folders: list[Path], dataset: str) -> Path:
+    for folder in folders:
+        try:
+            path = (folder / dataset).resolve()
+            if path.is_relative_to(folder.resolve()) and path.is_file():
+                return path
+        except (ValueError, OSError, RuntimeError):  # a NUL character, a loop of links
+            continue
+    raise ConfigurationError(f"dataset {dataset!r} is not a file below TRAINHUB_DATASET_DIRS")
 
 
 def _read(path: Path) -> str:

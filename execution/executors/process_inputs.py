@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
         "TRAINHUB_OUTPUT_DIR": str(directory),
         "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),
         "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
+        "TRAINHUB_DATASET_DIRS": os.pathsep.join(settings.DATASET_DIRS),
     }
     known = run.worker is not None and run.worker.devices is not None
     gpus = variables_of(run.devices, known=known)

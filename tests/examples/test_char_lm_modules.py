@@ -268,6 +268,21 @@ class TestCorpus:
         assert read_text("a.txt") == "repository"
         assert read_text("b.txt") == "current folder"
 
+    @pytest.mark.parametrize("dataset", ["../secret", "link", "/etc/passwd", "secret"])
+    def test_only_the_directories_for_datasets_are_read(
+        self, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "datasets").mkdir()
+        (tmp_path / "datasets" / "a.txt").write_text("text", encoding="utf-8")
+        (tmp_path / "secret").write_text("secret", encoding="utf-8")
+        (tmp_path / "datasets" / "link").symlink_to(tmp_path / "secret")
+        monkeypatch.setenv("TRAINHUB_DATASET_DIRS", str(tmp_path / "datasets"))
+        monkeypatch.chdir(tmp_path)
+
+        assert read_text("a.txt") == "text"
+        with pytest.raises(ConfigurationError, match="TRAINHUB_DATASET_DIRS"):
+            read_text(dataset)
+
 
 class TestEvaluation:
     def test_unigram_loss_follows_the_formula(self) -> None:

@@ -39,7 +39,8 @@ ENDLESS = 10_000_000
 
 
 @pytest.fixture
-def text(tmp_path):
+def text(tmp_path, settings):
+    settings.DATASET_DIRS = [str(tmp_path)]
     path = tmp_path / "text.txt"
     path.write_text(natural_text(), encoding="utf-8")
     return str(path)

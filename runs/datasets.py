@@ -1,0 +1,53 @@
+"""What a run's dataset may name: plain text, or a file below one of the directories for datasets.
+
+A training reads with the rights of its worker, so whoever names its dataset could otherwise read
+the server's files, and download the model that has learned them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from core.exceptions import InvalidInput
+
+_SCHEME: Final = re.compile(r"[A-Za-z][\w+.-]*://")
+
+
+def check_dataset(dataset: str) -> None:
+    """Raises InvalidInput for a path that leads out of the directories for datasets. Anything that
+    is no path on this host, such as the name of a dataset or the address of one, is plain text."""
+    if "\x00" in dataset:
+        raise _outside(dataset)
+    if _SCHEME.match(dataset) and not dataset.lower().startswith("file:"):
+        return
+    is_path = dataset.startswith(("/", "~", "\\")) or dataset.lower().startswith("file:")
+    if is_path or ".." in re.split(r"[/\\]", dataset):
+        if not any(_is_below(Path(dataset), folder) for folder in settings.DATASET_DIRS):
+            raise _outside(dataset)
+        return
+    for folder in settings.DATASET_DIRS:
+        path = Path(folder) / dataset
+        if path.is_symlink() or path.exists():
+            if not _is_below(path, folder):  # a link leads out of it
+                raise _outside(dataset)
+            return
+
+
+def _is_below(path: Path, folder: str) -> bool:
+    try:
+        return ".." not in path.parts and path.resolve().is_relative_to(Path(folder).resolve())
+    except (OSError, RuntimeError):  # a loop of links
+        return False
+
+
+def _outside(dataset: str) -> InvalidInput:
+    return InvalidInput(
+        _("The dataset %(dataset)s is not below a directory for datasets (TRAINHUB_DATASET_DIRS).")
+        % {"dataset": repr(dataset)},
+        attr="dataset",
+    )
