@@ -1,4 +1,4 @@
-"""Batches of log lines that clients send: validated as a whole, appended idempotently."""
+"""Batches of log lines that clients send: validated as a whole, appended once if they are named."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class Appended:
     first_seq: int
     last_seq: int
     repeated: bool  # the batch was already stored
+    cut: int  # messages that are too long and were cut
 
 
 def read(data: Any) -> SentBatch:
@@ -74,31 +75,44 @@ def read(data: Any) -> SentBatch:
 
 
 def append(run_id: str, batch: SentBatch) -> Appended:
-    """Append the batch's lines unless it is already stored; committed when this returns.
+    """Append the batch's lines, unless one with its name is already stored; committed when this
+    returns.
 
     Raises BatchChanged, RunInTrash, Run.DoesNotExist.
     """
-    content = _digest(msgspec.json.encode(batch.lines))
-    key = content if batch.batch is None else _digest(b"batch:" + batch.batch.encode())
+    cut = sum(len(line.message) > appending.MAX_MESSAGE_LENGTH for line in batch.lines)
     with transaction.atomic():
         run = Run.objects.lock(run_id)
         if run.deleted_at is not None:
             raise RunInTrash(_("The run is in the trash and accepts no log lines."))
+        if batch.batch is None:
+            return _append(run, batch, cut)
+        content = _digest(msgspec.json.encode(batch.lines))
+        key = _digest(b"batch:" + batch.batch.encode())
         stored = LogBatch.objects.filter(run=run, key=key).first()
         if stored is not None:
-            return _repeated(stored, content)
-        first_seq = run.log_count + 1
-        appending.append_log(run, _lines(batch))
+            return _repeated(stored, content, cut)
+        appended = _append(run, batch, cut)
         LogBatch.objects.create(
-            run=run, key=key, content=content, first_seq=first_seq, count=len(batch.lines)
+            run=run,
+            key=key,
+            content=content,
+            first_seq=appended.first_seq,
+            count=len(batch.lines),
         )
-        return Appended(first_seq, run.log_count, repeated=False)
+        return appended
 
 
-def _repeated(stored: LogBatch, content: bytes) -> Appended:
+def _append(run: Run, batch: SentBatch, cut: int) -> Appended:
+    first_seq = run.log_count + 1
+    appending.append_log(run, _lines(batch))
+    return Appended(first_seq, run.log_count, repeated=False, cut=cut)
+
+
+def _repeated(stored: LogBatch, content: bytes, cut: int) -> Appended:
     if bytes(stored.content) != content:
         raise BatchChanged(_("A batch with this name was already sent with different lines."))
-    return Appended(stored.first_seq, stored.first_seq + stored.count - 1, repeated=True)
+    return Appended(stored.first_seq, stored.first_seq + stored.count - 1, repeated=True, cut=cut)
 
 
 def _lines(batch: SentBatch) -> list[Line]:

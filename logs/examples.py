@@ -26,4 +26,4 @@ LOG_APPEND = {
     ],
 }
 
-LOG_APPENDED = {"first_seq": 121, "last_seq": 121, "repeated": False}
+LOG_APPENDED = {"first_seq": 121, "last_seq": 121, "repeated": False, "cut": 0}

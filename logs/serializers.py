@@ -142,6 +142,7 @@ class AppendedSerializer(serializers.Serializer[Any]):
     repeated = serializers.BooleanField(
         help_text="The batch was already stored: nothing was added."
     )
+    cut = StrictIntegerField(help_text="How many messages were too long and are cut, with a mark.")
 
 
 def items(lines: Sequence[Line]) -> list[dict[str, Any]]:

@@ -31,10 +31,11 @@ APPEND = """
 The lines get the run's next numbers, in the order of the batch, and are on disk when the response
 is sent.
 
-Appending is idempotent: if a response was lost, resend the batch unchanged. It is stored once, and
-the response has the numbers of its lines (200, `repeated`). A batch is identified by `batch`, a
-name that the client chooses, or without a name by its lines, including their timestamps. If two
-batches may be equal and must both be stored, name them or set timestamps.
+A batch with a name (`batch`, which the client chooses) is appended once: if a response was lost,
+resend it unchanged, and the response has the numbers of its lines (200, `repeated`). Without a
+name, lines are stored as often as they are sent.
+
+A message of more than 32,000 characters is cut, with a mark; `cut` says how many were.
 
 If one line is invalid, the whole batch is rejected; the error names the line (`lines.3.level`). A
 run also accepts lines after it has ended: the last output of a script often arrives late.

@@ -201,7 +201,8 @@ class TestAppend:
         )
 
         assert response.status_code == 201
-        assert response.json() == {"first_seq": 1, "last_seq": 2, "repeated": False}
+        appended = {"first_seq": 1, "last_seq": 2, "repeated": False, "cut": 0}
+        assert response.json() == appended
         plain, full = LogLine.objects.filter(run=run).order_by("seq")
         assert (plain.message, plain.level, plain.source, plain.rank) == ("plain", "INFO", "", None)
         assert abs(plain.timestamp - timezone.now()) < timedelta(minutes=1)
@@ -222,18 +223,35 @@ class TestAppend:
         assert run.reported_at is not None
         assert run.log_count == 1
 
-    @pytest.mark.parametrize("name", [{}, {"batch": "w0/1"}], ids=["unnamed", "named"])
-    def test_batch_sent_again_is_stored_once(self, client, name):
+    def test_batch_sent_again_under_its_name_is_stored_once(self, client):
         run = RunFactory()
-        body = {"lines": [{"message": "a"}, {"message": "b"}], **name}
+        body = {"lines": [{"message": "a"}, {"message": "b"}], "batch": "w0/1"}
         first = client.post_json(url(run), body)
         client.post_json(url(run), {"lines": [{"message": "c"}]})
 
         again = client.post_json(url(run), body)
 
         assert (first.status_code, again.status_code) == (201, 200)
-        assert again.json() == {"first_seq": 1, "last_seq": 2, "repeated": True}
+        assert again.json() == {"first_seq": 1, "last_seq": 2, "repeated": True, "cut": 0}
         assert stored(run) == [(1, "a"), (2, "b"), (3, "c")]
+
+    def test_lines_without_a_name_are_stored_as_often_as_they_are_sent(self, client):
+        run = RunFactory()
+        line = {"message": "a", "timestamp": "2024-01-02T10:00:00Z"}
+
+        for _time in range(2):
+            client.post_json(url(run), {"lines": [line]})
+
+        assert stored(run) == [(1, "a"), (2, "a")]
+
+    def test_messages_that_are_cut_are_counted(self, client):
+        run = RunFactory()
+        lines = [{"message": "a"}, {"message": "x" * 100_000}]
+
+        response = client.post_json(url(run), {"lines": lines})
+
+        assert response.json()["cut"] == 1
+        assert "characters cut" in LogLine.objects.get(run=run, seq=2).message
 
     def test_same_lines_under_another_name_are_stored_again(self, client):
         run = RunFactory()
@@ -242,15 +260,6 @@ class TestAppend:
             client.post_json(url(run), {"lines": [{"message": "a"}], "batch": name})
 
         assert stored(run) == [(1, "a"), (2, "a")]
-
-    def test_same_message_at_another_time_is_stored_again(self, client):
-        run = RunFactory()
-
-        for second in ("01", "02"):
-            line = {"message": "a", "timestamp": f"2024-01-02T10:00:{second}Z"}
-            client.post_json(url(run), {"lines": [line]})
-
-        assert len(stored(run)) == 2
 
     def test_other_lines_under_the_same_name_are_rejected(self, client):
         run = RunFactory()
