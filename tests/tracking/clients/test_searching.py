@@ -64,7 +64,7 @@ def test_experiment_is_renamed_and_taken_name_is_rejected(searching, hub):
 def test_deleted_run_moves_to_trash_and_is_restored(searching, hub):
     assert searching["without the deleted"] == ["run 3", "run 2", "run 1"]
     assert searching["deleted"] == ["run 0"]
-    assert searching["into the trash"] == "RESOURCE_DOES_NOT_EXIST"
+    assert searching["into the trash"] == "INVALID_PARAMETER_VALUE"
     assert searching["restored"] == "active"
     assert hub.runs("搜索").keys() == {"run 0", "run 2", "run 3", "long"}
 
