@@ -167,7 +167,7 @@ def _searchable_runs(caller: User, message: Search) -> RunQuerySet:
             _("At most %(limit)d experiments are allowed.") % {"limit": MAX_EXPERIMENTS}
         )
     projects = experiments.project_ids(caller, experiment_ids)
-    runs = Run.objects.visible_to(caller).filter(project__in=projects)
+    runs = Run.objects.visible_to(caller).listed().filter(project__in=projects)
     if message.run_view_type == "DELETED_ONLY":
         return runs.exclude(deleted_at=None)
     return runs if message.run_view_type == "ALL" else runs.kept()

@@ -25,9 +25,12 @@ class LeaseLost(Exception):
 
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
-        """The runs that ``user`` may see. Until there are teams, every member sees every run, but
-        nobody the hidden ones."""
-        return self.filter(is_hidden=False) if sees_everything(user) else self.none()
+        """The runs that ``user`` may see. Until there are teams, every member sees every run."""
+        return self.all() if sees_everything(user) else self.none()
+
+    def listed(self) -> RunQuerySet:
+        """Without hidden runs; those in the trash included."""
+        return self.filter(is_hidden=False)
 
     def queued(self) -> RunQuerySet:
         return self.filter(status=RunStatus.QUEUED)
@@ -56,8 +59,8 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.unmanaged().filter(status=RunStatus.FAILED, reported_at__gte=F("lost_at"))
 
     def kept(self) -> RunQuerySet:
-        """Runs that are not in the trash, nor hidden."""
-        return self.filter(deleted_at=None, is_hidden=False)
+        """Runs that are listed: not in the trash, nor hidden."""
+        return self.listed().filter(deleted_at=None)
 
     def in_queue_order(self) -> RunQuerySet:
         return self.order_by("-priority", "queued_at", "id")
