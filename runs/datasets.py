@@ -6,6 +6,7 @@ the server's files, and download the model that has learned them.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,7 @@ def check_dataset(dataset: str) -> None:
         return
     for folder in settings.DATASET_DIRS:
         path = Path(folder) / dataset
-        if path.is_symlink() or path.exists():
+        if os.path.lexists(path):  # false for what is too long for a name
             if not _is_below(path, folder):  # a link leads out of it
                 raise _outside(dataset)
             return

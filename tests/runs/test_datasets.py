@@ -25,7 +25,7 @@ def folder(tmp_path, settings):
     "dataset",
     [
         *("", "中文科技论文语料", "org/name", "s3://bucket/papers", "hf://datasets/a", "v1..v2"),
-        *("papers/text.txt", "papers", "no/such/file"),
+        *("papers/text.txt", "papers", "no/such/file", "中文科技论文语料" * 100),
     ],
 )
 def test_text_and_file_below_a_directory_for_datasets_are_taken(folder, dataset):
@@ -40,6 +40,7 @@ def test_absolute_path_below_a_directory_for_datasets_is_taken(folder):
     "dataset",
     [
         *("/proc/self/environ", "/etc/passwd", "/dev/mem", "~/.ssh/id_rsa", "file:///etc/passwd"),
+        *("/" + "x" * 900, f"../{'x' * 900}"),
         *("../secret_key", "papers/../../secret_key", "..\\secret_key", "link", "loop", "a\x00b"),
     ],
 )
