@@ -94,7 +94,7 @@ def judge(run: Run, checkpoint: Artifact, *, because_of: str = "") -> None:
     if not checkpoint.folder or (because_of and not is_affected):
         return
     folder, before = checkpoint.folder, checkpoint.metadata
-    parts = {part.file.removeprefix(f"{folder}/"): part for part in _parts(run, folder, Q())}
+    parts = _parts_by_name(run, folder)
     problem = _problem_in(run, folder, parts)
     renewal = before.get(RENEWAL)
     if problem is None and renewal is not None:
@@ -131,8 +131,7 @@ def note_part(checkpoint: Artifact, part: Artifact, *, is_changed: bool) -> bool
 
 def folder_problem(run: Run, folder: str) -> str | None:
     """Why the folder of uploaded files is incomplete; None if nothing is known against it."""
-    parts = {part.file.removeprefix(f"{folder}/"): part for part in _parts(run, folder, Q())}
-    return _problem_in(run, folder, parts)
+    return _problem_in(run, folder, _parts_by_name(run, folder))
 
 
 def _problem_in(run: Run, folder: str, parts: dict[str, Part]) -> str | None:
@@ -153,6 +152,11 @@ def _earlier_save(run: Run, parts: dict[str, Part], came: Container[str]) -> str
     shards = {*indexes, *named} or {name for name in parts if folders.tells_of_others(name)}
     name = next((name for name in sorted(shards) if name not in came), None)
     return None if name is None else _("%(file)s is of an earlier save") % {"file": name}
+
+
+def _parts_by_name(run: Run, folder: str) -> dict[str, Part]:
+    """By their paths within the folder."""
+    return {part.file.removeprefix(f"{folder}/"): part for part in _parts(run, folder, Q())}
 
 
 def _parts(run: Run, folder: str, condition: Q) -> list[Part]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +28,8 @@ from execution.executors.notes import notes_of, write_notes
 from execution.executors.other_files import store_others
 from execution.executors.postponement import NotStored, is_due, note_stored, store_or_postpone
 from execution.executors.streams import next_entries
-from execution.executors.text_lines import in_utf8, read_whole_lines
-from execution.outputs import (
-    events_due,
-    point_count,
-    put_events,
-)
+from execution.executors.text_lines import LASTING, in_utf8, read_whole_lines
+from execution.outputs import events_due, point_count, put_events
 from logs import appending
 from logs.lines import Line
 from logs.models import LogLevel
@@ -47,11 +42,6 @@ from runs.models.encoding import DEFAULT_ENCODING
 MAX_UNREADABLE: Final = 100  # paths that are said
 MAX_REWRITTEN: Final = 3  # copies in a row
 MAX_WAITS: Final = 8  # a quarter of an hour: see postponement.py
-# Errors of reading that do not pass by themselves.
-LASTING: Final = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EINVAL}
-    | {errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
-)
 STREAMS: Final[tuple[Literal["stdout", "stderr"], ...]] = ("stdout", "stderr")
 
 

@@ -26,9 +26,11 @@ MAX_LINE_BYTES = 16 * 1024 * 1024  # a longer line is split
 BAR_LIMIT_BYTES = 64 * 1024  # an unfinished line is read again; a longer bar only in its last state
 QUIET_SECONDS = 1.0  # without new output: what was printed at once is complete
 
-# A folder, a pipe, or what only another user may read, which does not pass by itself.
-NO_FILE: Final = frozenset(
-    {errno.EISDIR, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ELOOP}
+# Errors of reading that do not pass by themselves: of a folder, a pipe, a link to itself, or what
+# only another user may read.
+LASTING: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EINVAL}
+    | {errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
 )
 
 # A progress bar goes back to the start of its line and is drawn again.
@@ -83,7 +85,7 @@ def read_whole_lines(path: Path, offset: int, *, ended: bool, quiet: bool = True
     except FileNotFoundError:
         return Reading([], offset, at_end=True, start=offset)
     except OSError as error:
-        if error.errno not in NO_FILE:
+        if error.errno not in LASTING:
             raise
         problem = error.strerror or str(error)
         return Reading([], offset, at_end=True, start=offset, problem=problem)
