@@ -18,6 +18,7 @@ from runs.actions import cancel_run, create_run, resume_run
 from runs.models import EventKind, Recipe
 from runs.status import RunStatus
 from tests.examples.test_char_lm import natural_text
+from tests.execution.worker_loops import at_step, over
 from tests.factories import ProjectFactory
 from tests.waiting import wait_until
 
@@ -81,16 +82,6 @@ def work_until(loop, condition):
 def finish(loop, run):
     work_until(loop, lambda: over(run))
     return run
-
-
-def over(run):
-    run.refresh_from_db()
-    return run.is_terminal
-
-
-def at_step(run, step):
-    run.refresh_from_db()
-    return run.step >= step
 
 
 def read(artifact):
