@@ -13,6 +13,8 @@ UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 def storable(text: str) -> str:
     """``text`` with U+FFFD for each character that PostgreSQL cannot store."""
+    if text.isascii() and "\x00" not in text:  # the common case
+        return text
     return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

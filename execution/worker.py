@@ -30,6 +30,7 @@ from django.utils.translation import gettext as _
 from core.database import current_time
 from core.exceptions import DomainError
 from core.log_context import log_context
+from core.text import storable
 from execution import devices
 from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
@@ -37,7 +38,7 @@ from execution.pauses import Pauses
 from execution.scheduling import claim
 from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
-from logs.appending import append_log, storable
+from logs.appending import append_log
 from logs.lines import Line
 from logs.models import LogLevel
 from runs import actions, troubles, unmanaged

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from django.db import connection
 from django.db.models.functions import Now
 
-from core.text import UNSTORABLE
+from core.text import storable
 from logs import blocks
 from logs.cutting import cut
 from logs.lines import Line
@@ -41,13 +41,9 @@ def append_log(run: Run, lines: Sequence[Line], *, is_report: bool = True) -> No
 
 def _stored(line: Line, seq: int) -> Line:
     _seq, timestamp, level, source, rank, message = line
-    return Line(seq, timestamp, level, storable(source), rank, storable(message))
+    return Line(seq, timestamp, level, storable(source), rank, _kept(message))
 
 
-def storable(message: str) -> str:
-    """``message``, cut with a mark if it is too long, with NULs and lone surrogates, which
-    PostgreSQL rejects, replaced."""
-    message = cut(message, MAX_MESSAGE_LENGTH)
-    if message.isascii() and "\x00" not in message:  # the common case
-        return message
-    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", message)
+def _kept(message: str) -> str:
+    """``message``, cut with a mark if it is too long, as it can be stored."""
+    return storable(cut(message, MAX_MESSAGE_LENGTH))
