@@ -15,7 +15,8 @@ from rest_framework.views import APIView
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 if the server responds; does not access the database."""
+    """200 if the server responds; does not access the database. nginx answers it by itself, so that
+    it does not wait for a thread."""
     return JsonResponse({"status": "ok"})
 
 
@@ -39,6 +40,22 @@ class Ready(APIView):
 
     def get(self, request: Request) -> Response:
         return Response({"status": "ok", "database": True, "migrations": True})
+
+
+@login_not_required
+@never_cache
+def signed_in(request: HttpRequest) -> HttpResponse:
+    """401 or 403 if the caller may not upload anything at all; asked by nginx before it takes the
+    body. Any other problem is the upload's own to report."""
+    response = SignedIn.as_view()(request)
+    return response if response.status_code in {401, 403} else HttpResponse(status=204)
+
+
+class SignedIn(APIView):
+    """A DRF view, for the API's authentication."""
+
+    def get(self, request: Request) -> Response:
+        return Response(status=204)
 
 
 def check_database() -> tuple[bool, bool]:

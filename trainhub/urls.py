@@ -61,6 +61,7 @@ urlpatterns = [
     path("redoc", SpectacularRedocView.as_view(), name="redoc"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("signed-in", health.signed_in),
     path("health", mlflow_health),
     path("version", mlflow_version),
     path("dashboard", include("dashboard.urls")),

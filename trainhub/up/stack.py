@@ -31,6 +31,7 @@ DATABASE_STOP_SECONDS: Final = 2.0
 # The web server of a killed `up` exits on its own within this time.
 PORT_TIMEOUT_SECONDS: Final = 10.0
 WEB_START_SECONDS: Final = 60.0
+WEB_FROZEN_SECONDS: Final = 2.0
 TICK_SECONDS: Final = 0.5
 
 
@@ -46,9 +47,11 @@ class Stack:
         self._server = (
             None if settings.DATABASE_URL else EmbeddedPostgres(settings.EMBEDDED_POSTGRES_DIR)
         )
-        self._web = child(_("The web server"), "serve")
+        self._web = child(_("The web server"), "serve", frozen_seconds=WEB_FROZEN_SECONDS)
+        # After its lease, its runs belong to whoever takes them: it is not waited for longer.
         worker = ("run_worker", "--name", worker_name(), "--on-exit", "stop")
-        self._worker = child(_("The worker"), *worker)
+        lease = settings.WORKER_LEASE_SECONDS
+        self._worker = child(_("The worker"), *worker, frozen_seconds=lease)
         self._children = (self._web, self._worker)
 
     def prepare(self) -> None:
@@ -108,10 +111,7 @@ class Stack:
                 self._signals.wait(0.1)
 
     def watch(self, parent_pid: int | None) -> None:
-        """Keep everything running until a stop is requested or the parent exits.
-
-        Raises RestartLimitExceeded.
-        """
+        """Keep everything running until a stop is requested or the parent exits."""
         database = [] if self._server is None else [Database(self._server)]
         supervisor = Supervisor(
             [*database, *self._children], report=self._report, started=self._record
@@ -147,13 +147,15 @@ class Stack:
         self._directory.record(records, stopping=stopping)
 
 
-def child(name: str, *command: str) -> ChildProcess:
+def child(name: str, *command: str, frozen_seconds: float) -> ChildProcess:
     """A manage.py command that exits on its own if this process is killed.
 
     Skips the system checks: preflight has run them.
     """
     child = [sys.executable, "-m", "trainhub.up.child_process", str(os.getpid())]
-    return ChildProcess(name, [*child, *command, "--skip-checks"], settings.BASE_DIR)
+    return ChildProcess(
+        name, [*child, *command, "--skip-checks"], settings.BASE_DIR, frozen_seconds
+    )
 
 
 def worker_name() -> str:
@@ -165,12 +167,12 @@ def worker_name() -> str:
 
 
 def is_serving() -> bool:
-    """Whether the web server answers with anything but a server error."""
+    """Whether the application answers with anything but a server error: /healthz is nginx's."""
     _family, address = address_of(settings.HOST, settings.PORT)
     named = [host.lstrip(".") for host in settings.ALLOWED_HOSTS if host != "*"]
     connection = http.client.HTTPConnection(address, settings.PORT, timeout=2)
     try:
-        connection.request("GET", "/healthz", headers={"Host": (named or ["localhost"])[0]})
+        connection.request("GET", "/health", headers={"Host": (named or ["localhost"])[0]})
         return connection.getresponse().status < 500
     except (OSError, http.client.HTTPException):
         return False

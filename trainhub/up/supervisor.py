@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+import psutil
 from django.utils.translation import gettext as _
 
 from trainhub.up.embedded_postgres import EmbeddedPostgres
@@ -32,17 +33,20 @@ class Service(Protocol):
         """None while it runs, else how it failed, phrased to follow its name."""
 
 
-class RestartLimitExceeded(Exception):
-    """A service keeps failing; the message names the service and the failure."""
-
-
 class ChildProcess:
-    """A command in its own session, so that only the parent receives the terminal's Ctrl-C."""
+    """A command in its own session, so that only the parent receives the terminal's Ctrl-C.
 
-    def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
+    ``frozen_seconds``: how long it may be stopped by a signal (SIGSTOP) before it is replaced.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], directory: Path, frozen_seconds: float
+    ) -> None:
         self.name = name
         self._command = command
         self._directory = directory
+        self._frozen_seconds = frozen_seconds
+        self._stopped_at: float | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._group_ended = True
 
@@ -58,17 +62,34 @@ class ChildProcess:
             start_new_session=True,
         )
         self._group_ended = False
+        self._stopped_at = None
 
     def failure(self) -> str | None:
         if self._process is None:
             return _("has not been started")
         code = self._process.poll()
         if code is None:
-            return None
+            return self._frozen(self._process.pid)
         self.kill()  # its group: the forks of a dead web server would keep the port
         if code < 0:
             return _("was killed by %(signal)s") % {"signal": signal.Signals(-code).name}
         return _("exited with code %(code)d") % {"code": code}
+
+    def _frozen(self, pid: int) -> str | None:
+        """Kill the group if it has been stopped for too long."""
+        try:
+            is_stopped = psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return None  # just ended: the next poll says how
+        if not is_stopped:
+            self._stopped_at = None
+            return None
+        now = time.monotonic()
+        self._stopped_at = now if self._stopped_at is None else self._stopped_at
+        if now - self._stopped_at < self._frozen_seconds:
+            return None
+        self.kill()
+        return _("was frozen for %(seconds)d s") % {"seconds": self._frozen_seconds}
 
     def terminate(self) -> None:
         if self._process is not None:
@@ -111,17 +132,16 @@ class Database:
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How long to wait before each restart, and when to give up."""
+    """How long to wait before each restart."""
 
     first_seconds: float = 0.5
     longest_seconds: float = 30.0
     # After running this long, a service has recovered and its failure count is reset.
     recovered_seconds: float = 60.0
-    # Failures in a row before giving up (about two minutes).
-    limit: int = 8
 
     def delay(self, failures: int) -> float:
-        return min(self.longest_seconds, self.first_seconds * 2.0 ** (failures - 1))
+        doublings = min(failures - 1, 30)  # 2.0 ** 1024 overflows
+        return min(self.longest_seconds, self.first_seconds * 2.0**doublings)
 
 
 @dataclass
@@ -134,7 +154,10 @@ class _Watch:
 
 @dataclass
 class Supervisor:
-    """Restarts failed services. Calls ``started`` after each restart, ``report`` with messages."""
+    """Restarts failed services, however often: what they need may come back by itself.
+
+    Calls ``started`` after each restart, ``report`` with messages.
+    """
 
     services: Sequence[Service]
     report: Callable[[str], None]
@@ -146,7 +169,7 @@ class Supervisor:
         self._watches = [_Watch(service, started_at=now) for service in self.services]
 
     def tick(self) -> None:
-        """Check every service once, in order. Raises RestartLimitExceeded."""
+        """Check every service once, in order."""
         for watch in self._watches:
             now = time.monotonic()
             if watch.restart_at is not None:
@@ -165,14 +188,9 @@ class Supervisor:
         if now - watch.started_at > self.policy.recovered_seconds:
             watch.failures = 0
         watch.failures += 1
-        params = {"name": watch.service.name, "problem": problem, "times": watch.failures}
-        if watch.failures > self.policy.limit:
-            raise RestartLimitExceeded(
-                _("%(name)s %(problem)s, %(times)d times in a row.") % params
-            )
         delay = self.policy.delay(watch.failures)
         watch.restart_at = now + delay
-        params["seconds"] = f"{delay:g}"
+        params = {"name": watch.service.name, "problem": problem, "seconds": f"{delay:g}"}
         self.report(_("%(name)s %(problem)s; restarting in %(seconds)s s.") % params)
 
 

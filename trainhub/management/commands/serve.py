@@ -1,11 +1,17 @@
 """Runs the web server."""
 
-from typing import Any
+from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from trainhub.up import schema_upgrade, web_server
+from trainhub.front.nginx import NginxMissing
+from trainhub.up import preflight, schema_upgrade, web_server
+
+
+# A killed server may take a moment to release its port.
+PORT_TIMEOUT_SECONDS: Final = 10.0
 
 
 class Command(BaseCommand):
@@ -19,4 +25,8 @@ class Command(BaseCommand):
             schema_upgrade.migrate(stdout=self.stdout)
             # The server forks, and forks must not share a connection.
             connections.close_all()
-        web_server.serve()
+        try:
+            preflight.check_port(settings.HOST, settings.PORT, PORT_TIMEOUT_SECONDS)
+            web_server.serve()
+        except (preflight.StartupError, NginxMissing, OSError) as error:
+            raise CommandError(str(error)) from error

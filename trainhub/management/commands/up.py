@@ -14,7 +14,6 @@ from trainhub.up.first_start import ensure_administrator_password, operator_name
 from trainhub.up.preflight import StartupError
 from trainhub.up.stack import Stack
 from trainhub.up.stop_signals import Interrupted, StopSignals
-from trainhub.up.supervisor import RestartLimitExceeded
 
 
 class Command(BaseCommand):
@@ -48,7 +47,7 @@ class Command(BaseCommand):
                 stack.watch(parent)
             except Interrupted:
                 pass  # stopped during startup: clean up below
-            except (StartupError, RestartLimitExceeded) as error:
+            except StartupError as error:
                 self.write_error(str(error))
                 sys.exit(1)
             finally:

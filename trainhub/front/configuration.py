@@ -1,0 +1,76 @@
+"""nginx's configuration, from nginx.conf.template and the settings."""
+
+import grp
+import os
+import pwd
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from django.conf import settings
+
+from trainhub.front.answers import write_answers
+
+TEMPLATE: Final = Path(__file__).with_name("nginx.conf.template")
+# How long a body may pause. A body as a whole may take as long as its bytes keep coming: it
+# occupies a connection of nginx, and no thread.
+BODY_PAUSE_SECONDS: Final = 30
+RETRY_SECONDS: Final = 3
+DISK_RETRY_SECONDS: Final = 30
+MAX_CONNECTIONS: Final = 8192  # of clients and to the web server, per nginx process
+
+
+class _ConfigurationTemplate(Template):
+    delimiter = "@"  # nginx's own variables begin with $
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where nginx listens, and its files."""
+
+    directory: Path  # of nginx alone: configuration, pid file, temporary files
+    socket: Path  # where the web server listens
+    listen: str  # address:port, or [address]:port
+
+    @property
+    def configuration(self) -> Path:
+        return self.directory / "nginx.conf"
+
+
+def write_configuration(places: Places) -> None:
+    """Write the configuration and the answers that it refers to. Raises OSError."""
+    places.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_answers(places.directory / "answers")
+    open_files = _open_files()
+    text = _ConfigurationTemplate(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        user=_user(),
+        directory=places.directory,
+        bodies=places.directory / "bodies",
+        socket=places.socket,
+        listen=places.listen,
+        open_files=open_files,
+        connections=min(MAX_CONNECTIONS, open_files // 2),
+        max_body_bytes=settings.MAX_JSON_BYTES,
+        body_timeout=BODY_PAUSE_SECONDS,
+        language=settings.LANGUAGE_CODE,
+        retry_seconds=RETRY_SECONDS,
+        disk_retry_seconds=DISK_RETRY_SECONDS,
+    )
+    places.configuration.write_text(text, encoding="utf-8")
+
+
+def _open_files() -> int:
+    """How many files and connections a process may have."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * MAX_CONNECTIONS)
+
+
+def _user() -> str:
+    """The same user as ours, who owns the socket: as root, nginx would switch to ``nobody``."""
+    if os.geteuid() != 0:
+        return ""
+    user = pwd.getpwuid(0).pw_name
+    group = grp.getgrgid(os.getegid()).gr_name
+    return f"user {user} {group};"

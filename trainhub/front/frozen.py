@@ -1,0 +1,71 @@
+"""Finds processes that hang: stopped by a signal, or without a sign of life."""
+
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+BEAT_SECONDS: Final = 1.0
+
+
+def beat(path: Path) -> None:
+    """Touch ``path`` every BEAT_SECONDS, in a thread, as long as this process runs Python."""
+
+    def touch() -> None:
+        while True:
+            with suppress(OSError):  # a full disk; what counts is the time, which needs no space
+                path.touch()
+            time.sleep(BEAT_SECONDS)
+
+    threading.Thread(target=touch, name="beat", daemon=True).start()
+
+
+@dataclass
+class _Seen:
+    """What the last polls of a process showed."""
+
+    beat: float | None = None
+    silent: int = 0
+    stopped: int = 0
+
+
+@dataclass
+class FrozenProcesses:
+    """Poll it regularly. It counts polls, not seconds: a machine that slept has frozen nobody."""
+
+    beats: Path  # a directory of files named by pid
+    stopped_polls: int
+    silent_polls: int
+    _seen: dict[int, _Seen] = field(default_factory=dict)
+
+    def poll(self, processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+        """Those that hang: to be killed."""
+        seen, self._seen = self._seen, {}
+        return [
+            process
+            for process in processes
+            if self._hangs(process, self._seen.setdefault(process.pid, seen.get(process.pid, _Seen())))
+        ]
+
+    def _hangs(self, process: psutil.Process, seen: _Seen) -> bool:
+        try:
+            is_stopped = process.status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return False
+        seen.stopped = seen.stopped + 1 if is_stopped else 0
+        last = self._last_beat(process.pid)
+        seen.silent = seen.silent + 1 if last is not None and last == seen.beat else 0
+        seen.beat = last
+        return seen.stopped >= self.stopped_polls or seen.silent >= self.silent_polls
+
+    def _last_beat(self, pid: int) -> float | None:
+        """None: it has never shown any, as nginx."""
+        try:
+            return (self.beats / str(pid)).stat().st_mtime
+        except OSError:
+            return None
