@@ -142,7 +142,7 @@ def test_every_package_is_pinned_and_says_what_it_is_for(path: Path):
     lines = [line for line in path.read_text().splitlines() if line and line[0] not in "#-"]
 
     assert lines
-    pinned = re.compile(r"[A-Za-z0-9_.-]+(\[[a-z0-9,]+\])?==\S+ +# \S.+")
+    pinned = re.compile(r"[A-Za-z0-9_.-]+(\[[a-z0-9,]+\])?==\S+( ; [^#]+)? +# \S.+")
     assert [line for line in lines if not pinned.fullmatch(line)] == []
 
 

@@ -162,8 +162,8 @@ class UpProcess:
     def processes(self) -> list[psutil.Process]:
         """All processes that use this data directory, including orphans, oldest first.
 
-        PostgreSQL's are found by their working directory, the others by environment or command
-        line.
+        PostgreSQL's are found by their working directory, the others by environment, command line
+        or working directory.
         """
         ours = [process for process in psutil.process_iter() if self._is_ours(process)]
         return sorted(ours, key=lambda process: process.create_time())
@@ -175,7 +175,8 @@ class UpProcess:
             if process.name() == "postgres":
                 return os.path.samefile(f"/proc/{process.pid}/cwd", self.data_dir / "postgres/data")
             own = str(self.data_dir)
-            return any(own in text for text in (*process.environ().values(), *process.cmdline()))
+            texts = (*process.environ().values(), *process.cmdline(), process.cwd())
+            return any(own in text for text in texts)
         except (psutil.Error, OSError):  # it has exited in the meantime
             return False
 

@@ -21,6 +21,11 @@ ANSWERS: Final[dict[int, tuple[str, str, str | Promise]]] = {
     405: ("method_not_allowed", "BAD_REQUEST", _("This method is not allowed.")),
     413: ("body_too_large", "BAD_REQUEST", _("The body is larger than %(limit)d bytes.")),
     414: ("too_long", "BAD_REQUEST", _("The URL or the headers are too long.")),
+    429: (
+        "too_many_searches",
+        "RESOURCE_LIMIT_EXCEEDED",
+        _("Too many searches of logs at once. Wait until one has ended."),
+    ),
     503: (
         "unavailable",
         "TEMPORARILY_UNAVAILABLE",
@@ -45,7 +50,5 @@ def write_answers(directory: Path) -> None:
                 (folder / f"{status}.api.json").write_bytes(json_error(status, code, text).content)
                 mlflow = {"error_code": mlflow_code, "message": text}
                 (folder / f"{status}.mlflow.json").write_bytes(orjson.dumps(mlflow))
-                page = render_to_string(
-                    "error.html", {"status": status, "detail": text}
-                )
+                page = render_to_string("error.html", {"status": status, "detail": text})
                 (folder / f"{status}.page.html").write_text(page, encoding="utf-8")

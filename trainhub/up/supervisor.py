@@ -89,7 +89,7 @@ class ChildProcess:
         if now - self._stopped_at < self._frozen_seconds:
             return None
         self.kill()
-        return _("was frozen for %(seconds)d s") % {"seconds": self._frozen_seconds}
+        return _("was frozen for %(seconds)g s") % {"seconds": self._frozen_seconds}
 
     def terminate(self) -> None:
         if self._process is not None:

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server import Server
+from granian.server.mp import MPServer
 
 from trainhub.front.configuration import Places, write_configuration
 from trainhub.front.frozen import FrozenProcesses, beat
@@ -109,7 +109,7 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class _WebServer(Server):
+class _WebServer(MPServer):
     """Granian's server, which also runs nginx and replaces processes that hang."""
 
     def __init__(self, nginx: Nginx, path: Path, beats: Path) -> None:
@@ -135,7 +135,7 @@ class _WebServer(Server):
         self._watch_thread = threading.Thread(target=self._watch, name="web watch", daemon=True)
 
     def startup(self, *arguments: Any) -> None:
-        super().startup(*arguments)
+        super().startup(*arguments)  # type: ignore[no-untyped-call]
         self._nginx.start()
         self._watch_thread.start()
 
@@ -143,7 +143,7 @@ class _WebServer(Server):
         self._stopping.set()
         self._watch_thread.join()
         self._nginx.stop(NGINX_STOP_SECONDS)
-        super().shutdown(exit_code)
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
     def _watch(self) -> None:
         supervisor = Supervisor([self._nginx], report=logger.error, policy=NGINX_RESTARTS)

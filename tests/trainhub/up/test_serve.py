@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,6 +85,44 @@ def test_api_requires_sign_in(server: tuple[subprocess.Popen[bytes], Api], path:
     _process, api = server
 
     assert api.get(path).status == 401
+
+
+def web_processes(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Those that run the application."""
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if child.name() != "nginx"]
+
+
+def test_health_is_answered_while_all_processes_of_the_application_are_stopped(
+    server: tuple[subprocess.Popen[bytes], Api],
+):
+    process, api = server
+    for stopped in web_processes(process):
+        stopped.send_signal(signal.SIGSTOP)
+
+    assert api.get("/healthz").status == 200
+
+
+def test_stopped_processes_are_replaced(server: tuple[subprocess.Popen[bytes], Api]):
+    process, api = server
+    wait_until(lambda: api.get("/health").status == 200, 20, "the application answers")
+    old = web_processes(process)
+
+    old[0].send_signal(signal.SIGSTOP)
+
+    wait_until(lambda: not lives(old[0]), 10, "it is killed")
+    wait_until(lambda: len(web_processes(process)) == len(old), 20, "there is another one")
+    assert {api.get("/health").status for _ in range(20)} == {200}
+
+
+def test_upload_needs_credentials_before_its_body(server: tuple[subprocess.Popen[bytes], Api]):
+    _process, api = server
+    upload = "/projects/proj_1/runs/run_1/artifacts/files/model.bin"
+
+    answer = api.call("PUT", upload, b"x" * 1000)
+
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 # Must be the last test: it stops the server.

@@ -1,4 +1,4 @@
-"""Failed services are restarted with increasing delays, up to a limit."""
+"""Failed services are restarted with increasing delays, however often."""
 
 import os
 import signal
@@ -12,7 +12,6 @@ import pytest
 
 from trainhub.up.supervisor import (
     ChildProcess,
-    RestartLimitExceeded,
     RestartPolicy,
     Supervisor,
     stop_all,
@@ -55,7 +54,9 @@ def make_child(tmp_path: Path) -> Iterator[Callable[[str], ChildProcess]]:
     children = []
 
     def make(code: str) -> ChildProcess:
-        child = ChildProcess("The child", [sys.executable, "-c", code], tmp_path)
+        child = ChildProcess(
+            "The child", [sys.executable, "-c", code], tmp_path, frozen_seconds=0.2
+        )
         child.start()
         children.append(child)
         return child
@@ -131,25 +132,26 @@ def test_delays_double_up_to_a_maximum():
     assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
-def test_service_that_keeps_failing_exceeds_the_limit(clock: list[float]):
-    supervisor = Supervisor([FakeService()], report=lambda _: None, policy=RestartPolicy(limit=2))
-    for _ in range(2):
+def test_service_that_keeps_failing_is_restarted_without_end(clock: list[float]):
+    service = FakeService()
+    supervisor = Supervisor([service], report=lambda _: None)
+
+    for _ in range(1100):  # 2.0 ** 1100 overflows
         fail_and_restart(supervisor, clock)
 
-    with pytest.raises(RestartLimitExceeded, match="The fake broke, 3 times in a row"):
-        supervisor.tick()
+    assert service.starts == 1100
 
 
-def test_failure_count_is_reset_after_a_long_run(clock: list[float]):
-    service = FakeService(successes=1)
-    supervisor = Supervisor([service], report=lambda _: None, policy=RestartPolicy(limit=1))
+def test_delay_is_short_again_after_a_long_run(clock: list[float]):
+    service, messages = FakeService(successes=1), []
+    supervisor = Supervisor([service], report=messages.append)
 
-    for _ in range(5):
+    for _ in range(3):
         supervisor.tick()  # runs
         clock[0] += 61
         fail_and_restart(supervisor, clock)
 
-    assert service.starts == 5
+    assert messages == ["The fake broke; restarting in 0.5 s."] * 3
 
 
 # --- Child processes -------------------------------------------------------------------------
@@ -174,6 +176,33 @@ def test_failure_of_a_killed_child_names_the_signal(make_child: Callable[[str], 
         time.sleep(0.02)
 
     assert child.failure() == "was killed by SIGKILL"
+
+
+def test_stopped_child_is_killed_and_has_failed(make_child: Callable[[str], ChildProcess]):
+    child = make_child(SLEEP)
+    assert child.pid is not None
+
+    os.kill(child.pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while (failure := child.failure()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+    assert failure == "was frozen for 0.2 s"
+    assert child.has_ended
+
+
+def test_child_that_goes_on_in_time_is_left_alone(make_child: Callable[[str], ChildProcess]):
+    child = make_child(SLEEP)
+    assert child.pid is not None
+
+    for _ in range(5):
+        os.kill(child.pid, signal.SIGSTOP)
+        assert child.failure() is None
+        os.kill(child.pid, signal.SIGCONT)
+        assert child.failure() is None
+
+    assert not child.has_ended
 
 
 def test_processes_of_a_dead_child_are_killed(

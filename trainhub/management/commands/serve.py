@@ -6,9 +6,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from trainhub.front.nginx import NginxMissing
+from trainhub.front.nginx import NginxMissing, end_leftovers
 from trainhub.up import preflight, schema_upgrade, web_server
-
 
 # A killed server may take a moment to release its port.
 PORT_TIMEOUT_SECONDS: Final = 10.0
@@ -26,6 +25,7 @@ class Command(BaseCommand):
             # The server forks, and forks must not share a connection.
             connections.close_all()
         try:
+            end_leftovers(web_server.runtime_directory())
             preflight.check_port(settings.HOST, settings.PORT, PORT_TIMEOUT_SECONDS)
             web_server.serve()
         except (preflight.StartupError, NginxMissing, OSError) as error:

@@ -1,0 +1,294 @@
+"""What nginx keeps from the web server's threads, and what it answers by itself."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from django.conf import settings
+
+from tests.trainhub.front.conftest import Front
+from tests.up_process import wait_until
+
+pytestmark = [pytest.mark.xdist_group("front"), pytest.mark.usefixtures("english")]
+
+UPLOAD = "/projects/proj_1/runs/run_1/artifacts/files/model.bin"
+SEARCH = "/projects/proj_1/runs/run_1/logs?q=slow"
+
+
+@contextmanager
+def waiting(front: Front, paths: list[str], **headers: str) -> Iterator[list[int]]:
+    """Requests to a backend that answers at the end; yields the list of their statuses."""
+    front.backend.go_on.clear()
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda path=path: statuses.append(front.get(path, **headers)[0]))
+        for path in paths
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(
+        lambda: len(front.backend.requests) + len(statuses) >= len(paths), 10, "all have arrived"
+    )
+    try:
+        yield statuses
+    finally:
+        front.backend.go_on.set()
+        for thread in threads:
+            thread.join()
+
+
+@contextmanager
+def unfinished_bodies(front: Front, count: int) -> Iterator[list[socket.socket]]:
+    """Connections that have sent a header and a byte of a body."""
+    connections = []
+    for _ in range(count):
+        connection = socket.create_connection(("127.0.0.1", front.port))
+        connection.sendall(b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
+        connections.append(connection)
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+# --- Bodies ----------------------------------------------------------------------------------
+
+
+def test_request_without_its_whole_body_does_not_reach_the_web_server(front: Front):
+    with unfinished_bodies(front, 50):
+        assert front.get("/bystander")[0] == 200
+
+        assert front.backend.paths() == ["/bystander"]
+
+
+def test_request_reaches_the_web_server_when_its_body_is_whole(front: Front):
+    with unfinished_bodies(front, 1) as [connection]:
+        connection.sendall(b"}" * 8)
+
+        assert connection.recv(12) == b"HTTP/1.1 200"
+    assert front.backend.requests[-1][3] == b"{" + b"}" * 8
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN,zh;q=0.9", "fr"])
+@pytest.mark.parametrize("path", ["/projects", "/api/2.0/mlflow/runs/create"])
+def test_body_of_a_hundred_megabytes_is_refused_readably(front: Front, path: str, language: str):
+    body = b" " * 100_000_000
+
+    status, headers, answer = front.call("POST", path, body, Accept_Language=language)
+
+    assert (status, headers["Content-Type"]) == (413, "application/json")
+    content = json.loads(answer)
+    detail = content["message"] if path.startswith("/api/") else content["errors"][0]["detail"]
+    assert str(settings.MAX_JSON_BYTES) in detail
+    assert ("larger" in detail) == (language == "en")
+    assert front.backend.requests == []
+
+
+def test_form_that_is_too_large_gets_a_page(front: Front):
+    body = b" " * 10_000_000
+
+    status, headers, answer = front.call("POST", "/dashboard/projects", body, Accept_Language="en")
+
+    assert (status, headers["Content-Type"]) == (413, "text/html; charset=utf-8")
+    assert "larger than" in answer.decode()
+
+
+def test_upload_may_be_larger(front: Front):
+    body = os.urandom(8_000_000)
+
+    assert front.call("PUT", UPLOAD, body)[0] == 200
+
+    assert front.backend.requests[-1][3] == body
+
+
+@pytest.mark.parametrize(("answer", "status"), [(401, 401), (403, 403)])
+def test_upload_without_credentials_is_refused_before_its_body(
+    front: Front, answer: int, status: int
+):
+    front.backend.signed_in = answer
+    with socket.create_connection(("127.0.0.1", front.port)) as connection:
+        header = f"PUT {UPLOAD} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n"
+        connection.sendall(header.encode())
+
+        assert connection.recv(12) == f"HTTP/1.1 {status}".encode()
+    assert front.backend.paths() == ["/signed-in"]
+
+
+def test_credentials_are_asked_for_with_the_callers_headers(front: Front):
+    front.call("PUT", UPLOAD, b"x", Authorization="Bearer th_1", Host="hub.example")
+
+    method, path, headers, body = front.backend.requests[0]
+    assert (method, path, body) == ("GET", "/signed-in", b"")
+    assert (headers["Authorization"], headers["Host"]) == ("Bearer th_1", "hub.example")
+
+
+def test_download_asks_for_no_credentials_in_advance(front: Front):
+    front.get(UPLOAD)
+
+    assert front.backend.paths() == [UPLOAD]
+
+
+@pytest.mark.parametrize("path", ["/signed-in", "/uploads", "/answers/503", "/invalid"])
+def test_internal_urls_are_not_found(front: Front, path: str):
+    assert front.get(path)[0] == 404
+
+
+# --- Requests --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/a%2Fb?x=%00", "/%E4%B8%AD%FF", "/a//b/./c", "/a;b=c'"])
+def test_url_arrives_as_it_was_sent(front: Front, path: str):
+    front.get(path)
+
+    assert front.backend.paths() == [path]
+
+
+def test_caller_cannot_choose_its_address(front: Front):
+    front.get("/", X_Real_IP="8.8.8.8")
+
+    assert front.backend.requests[0][2]["X-Real-IP"] == "127.0.0.1"
+
+
+def test_url_with_nul_is_not_found(front: Front):
+    status, _headers, answer = front.get("/projects/%00", Accept_Language="en")
+
+    assert status == 404
+    assert json.loads(answer)["errors"][0]["code"] == "not_found"
+
+
+def test_invalid_url_is_a_bad_request(front: Front):
+    assert front.get("/projects/%zz")[0] == 400
+
+
+def test_headers_that_are_too_large_are_refused(front: Front):
+    assert front.get("/", X_Long="x" * 100_000)[0] == 431
+
+
+# --- A web server that hangs or has gone -----------------------------------------------------
+
+
+def test_health_waits_for_no_request(front: Front):
+    with waiting(front, ["/slow"] * 20):
+        status, headers, body = front.get("/healthz")
+
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(body) == {"status": "ok"}
+
+
+def test_read_that_a_dying_process_has_not_answered_is_repeated(front: Front):
+    front.backend.breaks_off = 1
+
+    assert front.get("/projects")[0] == 200
+
+
+def test_write_that_a_dying_process_has_not_answered_is_not_repeated(front: Front):
+    front.backend.breaks_off = 1
+
+    status, headers, _body = front.call("POST", "/projects", b"{}")
+
+    assert (status, headers["Retry-After"]) == (503, "3")
+    assert front.backend.paths() == ["/projects"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/projects", '"code":"unavailable"'),
+        ("/api/2.0/mlflow/runs/search", '"error_code":"TEMPORARILY_UNAVAILABLE"'),
+        ("/dashboard", "<!DOCTYPE html>"),
+    ],
+)
+def test_answer_without_a_web_server_has_the_form_of_the_url(front: Front, path: str, text: str):
+    front.backend.breaks_off = 9
+
+    status, _headers, body = front.get(path)
+
+    assert status == 503
+    assert text in body.decode()
+
+
+# --- Searches of logs ------------------------------------------------------------------------
+
+
+def test_caller_has_a_quarter_of_the_threads_for_searches(front: Front):
+    allowed = settings.WEB_PROCESSES * settings.WEB_THREADS // 4
+
+    with waiting(front, [SEARCH] * (allowed + 3)) as statuses:
+        wait_until(lambda: len(statuses) == 3, 10, "three are refused")
+
+        assert statuses == [429] * 3
+        assert front.get(SEARCH)[1]["Retry-After"] == "3"
+
+
+def test_other_caller_may_search_at_the_same_time(front: Front):
+    allowed = settings.WEB_PROCESSES * settings.WEB_THREADS // 4
+
+    with waiting(front, [SEARCH] * allowed, Authorization="Bearer th_1"):
+        assert front.get(SEARCH, Authorization="Bearer th_1")[0] == 429
+        with waiting(front, [SEARCH], Authorization="Bearer th_2") as statuses:
+            front.backend.go_on.set()
+    assert statuses == [200]
+
+
+@pytest.mark.parametrize("parameters", ["regex=a", "page=2&%71=a", "%72egex=a", "Q=a"])
+def test_search_is_recognized_by_its_parameters(front: Front, parameters: str):
+    allowed = settings.WEB_PROCESSES * settings.WEB_THREADS // 4
+
+    with waiting(front, [SEARCH] * allowed):
+        assert front.get(f"/dashboard/projects/p/runs/r/log?{parameters}")[0] == 429
+
+
+@pytest.mark.parametrize("path", ["/projects/p/runs/r/logs?page=2", "/projects?q=a"])
+def test_other_reads_are_not_limited(front: Front, path: str):
+    allowed = settings.WEB_PROCESSES * settings.WEB_THREADS // 4
+
+    with waiting(front, [path] * (allowed * 3)) as statuses:
+        pass
+
+    assert statuses == [200] * (allowed * 3)
+
+
+# --- Its processes ---------------------------------------------------------------------------
+
+
+def test_all_requests_of_a_stopping_nginx_are_answered(front: Front):
+    with waiting(front, ["/slow"] * 3) as statuses:
+        thread = threading.Thread(target=front.nginx.stop, args=(10,))
+        thread.start()
+        front.backend.go_on.set()
+        thread.join()
+    front.nginx.start()
+    wait_until(front.accepts, 10, "nginx listens again")
+
+    assert statuses == [200] * 3
+
+
+def test_workers_of_a_killed_nginx_do_not_keep_its_port(front: Front):
+    master, *workers = front.nginx.processes()
+    assert workers
+
+    master.kill()
+    wait_until(lambda: front.nginx.failure() is not None, 10, "it is noticed")
+    assert front.nginx.failure() == "was killed by SIGKILL"
+    front.nginx.start()
+
+    wait_until(front.accepts, 10, "nginx listens again")
+    psutil.wait_procs(workers, timeout=5)
+    assert [worker for worker in workers if worker.is_running()] == []
+
+
+def test_read_goes_on_while_one_of_its_workers_is_stopped(front: Front):
+    _master, first, _second = front.nginx.processes()
+
+    first.send_signal(signal.SIGSTOP)
+    try:
+        assert {front.get("/projects")[0] for _ in range(20)} == {200}
+    finally:
+        first.send_signal(signal.SIGCONT)
