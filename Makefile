@@ -12,7 +12,7 @@ SOURCES := accounts artifacts core dashboard execution locale logs metrics proje
   static templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test test-frameworks lint messages lock bench FORCE
+.PHONY: up dev test test-frameworks chaos lint messages lock bench FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -50,6 +50,11 @@ else
 	@$(IN_VENV) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(POINTS),--points $(POINTS)) \
 	  $(if $(QUICK),--quick) $(if $(ALL_SERIES),--all-series) $(if $(RECORD),--record)
 endif
+
+# Break a running TrainHub in many ways and measure what users notice: docs/reliability.md. Takes 15
+# minutes; full disks need root. ONLY=text selects faults, RECORD=1 writes the figures.
+chaos: $(VENV)/.test node_modules/.installed
+	@$(IN_VENV) -m tests.chaos $(if $(ONLY),--only "$(ONLY)") $(if $(RECORD),--record)
 
 # Extract messages and compile translations. Requires GNU gettext.
 messages: $(VENV)/.runtime

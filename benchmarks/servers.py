@@ -101,7 +101,7 @@ def trainhub(
         _fresh_database(cluster, f"trainhub_{port}", prepare) as database,
         _process([*manage, "serve"], environment(database), log, port) as pid,
     ):
-        _wait_until_ready(port, "/healthz")
+        _wait_until_ready(port, "/health")
         yield Server("TrainHub", port, pid, cluster, database, "metrics_metricpoint")
 
 

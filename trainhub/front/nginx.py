@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from django.utils.translation import gettext as _
 from trainhub.front.configuration import Places
 
 PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+KILL_SECONDS: Final = 2.0
 
 
 class NginxMissing(Exception):
@@ -49,7 +51,20 @@ def end_leftovers(directory: Path) -> None:
             leftovers.append(process)
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-    psutil.wait_procs(leftovers, timeout=2)
+    _wait_for_the_end_of(leftovers)
+
+
+def _wait_for_the_end_of(killed: list[psutil.Process]) -> None:
+    """A zombie has ended: it holds no port, and only waits for init, which may take its time."""
+
+    def runs(process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    deadline = time.monotonic() + KILL_SECONDS
+    while any(runs(process) for process in killed) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 class Nginx:
@@ -111,7 +126,7 @@ class Nginx:
         for worker in self._workers:
             with suppress(psutil.NoSuchProcess):
                 worker.kill()
-        psutil.wait_procs(self._workers, timeout=2)
+        _wait_for_the_end_of(self._workers)
         self._workers = []
 
 
