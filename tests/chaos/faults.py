@@ -23,8 +23,8 @@ from tests.up_process import wait_until
 LEASE_SECONDS: Final = 30
 IN_TRANSACTION_SECONDS: Final = 60
 STANDSTILL_SECONDS: Final = 0.1
-# PostgreSQL takes minutes for this one.
-SLOW_PATTERN: Final = "(a|b)*(ab|ba)*(.*b.*){12}c"
+# PostgreSQL takes minutes for this one: it has back references, and names no text to look up.
+SLOW_PATTERN: Final = r"^(.*)(.*)(.*)\1\2\3\3$"
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,8 @@ def slow_searches(hub: Hub) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert 429 in statuses, statuses
+    # Those that were let in took too long for the server, too.
+    assert set(statuses) == {400, 429}, statuses
 
 
 FAULTS: Final = [
