@@ -24,7 +24,7 @@ SIMULATED_STEPS_PER_SECOND: Final = 5
 LOG_BATCHES, LOG_BATCH_LINES = 100, 1000
 DATA_MEGABYTES, ARTIFACTS_MEGABYTES = 1500, 400
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-END_SECONDS: Final = 300
+END_SECONDS: Final = 120
 
 RECIPE: Final = """
 from runs.models import Recipe
@@ -102,7 +102,8 @@ class Hub:
         try:
             wait_until(all_completed, self.seconds + END_SECONDS, "all runs have completed")
         except AssertionError:
-            raise AssertionError(f"not completed: {left()}") from None
+            output = self.up.output[-5000:]
+            raise AssertionError(f"not completed: {left()}\n{output}") from None
 
     def losses(self, witnesses: Witnesses) -> list[str]:
         """What was acknowledged or trained and is not there exactly once."""

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 STEP_SECONDS = 0.2
@@ -40,11 +41,10 @@ def report(metrics, values) -> None:
 
 
 def save(path: Path) -> None:
-    try:
+    """If the disk is full, the next one has to do; its output may have no place either."""
+    with suppress(OSError):
         path.with_suffix(".tmp").write_bytes(os.urandom(CHECKPOINT_BYTES))
         path.with_suffix(".tmp").rename(path)
-    except OSError as error:
-        print(f"checkpoint not saved: {error}", flush=True)
 
 
 if __name__ == "__main__":
