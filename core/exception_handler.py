@@ -1,6 +1,6 @@
 """Turns exceptions of the API into responses of one shape:
 
-    {"type": "client_error", "errors": [{"code": "…", "detail": "…", "attr": null}]}
+{"type": "client_error", "errors": [{"code": "…", "detail": "…", "attr": null}]}
 """
 
 from __future__ import annotations

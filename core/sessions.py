@@ -6,10 +6,13 @@ costs anyway.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.utils import CursorWrapper
 
 SESSION: Final = {
     # Plan prepared statements (only core/database.py has any) once. By default PostgreSQL replans
@@ -38,6 +41,18 @@ def answers_requests() -> bool:
 def prepare_connection(*, connection: Any, **_signal: Any) -> None:
     """Receiver of Django's connection_created signal (connected in CoreConfig)."""
     _set(connection, {**SESSION, **settings.SESSION_LIMITS, **_request_limits})
+
+
+@contextmanager
+def limited_copy(cursor: CursorWrapper) -> Iterator[None]:
+    """A COPY whose client has stopped is not idle: limit it as a statement. In a transaction."""
+    if answers_requests():
+        yield
+        return
+    milliseconds = round(settings.WORKER_LEASE_SECONDS * 1000 / 2)
+    cursor.execute(f"SET LOCAL statement_timeout = {milliseconds}")
+    yield
+    cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
 
 
 def lift_limits(using: str = DEFAULT_DB_ALIAS) -> None:
