@@ -65,9 +65,9 @@ PROBLEMS: Final[dict[str, type[DatabaseProblem]]] = {
     "40P01": DatabaseBusy,  # deadlock
     "40001": DatabaseBusy,  # serialization failure
     "57014": DatabaseSlow,  # statement_timeout
+    "25P03": DatabaseSlow,  # idle_in_transaction_session_timeout: we were
     "53100": DatabaseFull,
     "25006": DatabaseReadOnly,
-    "25P03": DatabaseUnavailable,  # idle_in_transaction_session_timeout: the session is gone
     "08": DatabaseUnavailable,  # the connection
     "53": DatabaseUnavailable,  # connections or memory used up
     "57P": DatabaseUnavailable,  # shutting down, starting up
