@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -94,11 +95,11 @@ def test_run_whose_row_is_locked_does_not_delay_the_others(caplog):
 # --- frozen ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def frozen():
-    """A worker with a lease of a minute, frozen while it holds the lock of ``run``."""
+@contextmanager
+def frozen_worker(**environment):
+    """A run, and the worker that is frozen while it holds the lock of its row."""
     run = RunFactory(hyperparameters={"max_steps": 100_000}, total_steps=100_000)
-    worker = WorkerProcess("frozen")
+    worker = WorkerProcess("frozen", **environment)
     try:
         wait_until(lambda: at_step(run, 1))
         with transaction_elsewhere(lambda: Run.objects.lock(run.pk)):
@@ -120,16 +121,40 @@ def waits_for_a_run():
 
 
 @COMMITTED
-def test_worker_frozen_in_a_transaction_loses_its_lock_but_not_its_run(frozen):
-    run, worker = frozen
+def test_worker_frozen_in_a_transaction_loses_its_lock_but_not_its_run():
+    with frozen_worker() as (run, worker):
+        frozen_at = wait_until(lambda: lock_if_free(run)).step
+        worker.process.send_signal(signal.SIGCONT)
 
-    locked = wait_until(lambda: lock_if_free(run), seconds=30)
-    frozen_at = locked.step
-    worker.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: at_step(run, frozen_at + 1))
+        assert worker.process.poll() is None
+        assert (run.attempt, run.worker.name) == (1, "frozen")
+        assert_every_step_once(run)
 
-    wait_until(lambda: at_step(run, frozen_at + 1))
-    assert worker.process.poll() is None
-    assert (run.attempt, run.worker.name) == (1, "frozen")
+
+@COMMITTED
+def test_frozen_worker_leaves_its_run_to_the_one_that_took_it_over():
+    lease = {"TRAINHUB_WORKER_LEASE_SECONDS": 2}
+    with frozen_worker(**lease) as (run, worker):
+        survivor = WorkerProcess("survivor", **lease)
+        try:
+            wait_until(lambda: is_held_by(run, "survivor"))
+            worker.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: at_step(run, run.step + 100))
+
+            assert worker.process.poll() is None
+            assert (run.attempt, run.worker.name) == (2, "survivor")
+            assert_every_step_once(run)
+        finally:
+            survivor.kill()
+
+
+def is_held_by(run, name):
+    run.refresh_from_db()
+    return run.worker is not None and run.worker.name == name
+
+
+def assert_every_step_once(run):
     steps = list(run.series.get(key="train_loss").points.order_by("step").values_list("step"))
     assert steps == [(step,) for step in range(1, len(steps) + 1)]
 
