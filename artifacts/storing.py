@@ -155,9 +155,15 @@ def record_events(run: Run, stored: StoredFile) -> Artifact:
 
 
 def store_evaluation(run: Run, content: IO[bytes], *, step: int | None) -> Artifact:
-    type = ArtifactType.EVALUATION
-    stored = put(run, content, type=type, file="evaluation.json")
-    return _record(run, stored, type=type, name="评估结果", step=step)
+    return record_evaluation(run, put_evaluation(run, content), step=step)
+
+
+def put_evaluation(run: Run, content: IO[bytes]) -> StoredFile:
+    return put(run, content, type=ArtifactType.EVALUATION, file="evaluation.json")
+
+
+def record_evaluation(run: Run, stored: StoredFile, *, step: int | None) -> Artifact:
+    return _record(run, stored, type=ArtifactType.EVALUATION, name="评估结果", step=step)
 
 
 def store_config(run: Run, content: IO[bytes]) -> Artifact:

@@ -103,13 +103,6 @@ def _session(connection: psycopg.Connection[Any]) -> _Session:
     return session
 
 
-def prepare_connection(*, connection: Any, **_signal: Any) -> None:
-    """Receiver of Django's connection_created signal (connected in CoreConfig)."""
-    # Plan prepared statements (only this module has any) once. By default PostgreSQL replans the
-    # longest one on every call, which takes longer than running it for a single point.
-    connection.connection.execute("SET plan_cache_mode = force_generic_plan")
-
-
 class Statement:
     """SQL with psycopg-style ``%(name)s`` parameters, prepared on first use.
 

@@ -1,11 +1,14 @@
 """Handlers for errors raised outside DRF: the API's JSON error shape, or an HTML error page."""
 
+import sys
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from core import refusals
+from core.database_errors import DatabaseProblem, problem_of
 from core.json import JSONRenderer
 from core.pages import is_page
 
@@ -23,7 +26,25 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _answer(request, 500, "error", _("Something went wrong on the server."))
+    """For what was raised, also by middleware, which ``unserved`` is not asked about."""
+    response = unserved(request, sys.exception())
+    return response or _answer(request, 500, "error", _("Something went wrong on the server."))
+
+
+def unserved(request: HttpRequest, error: BaseException | None) -> HttpResponse | None:
+    """The answer to a request that the database does not serve; None for other errors."""
+    problem = problem_of(error)
+    if problem is None or error is None:
+        return None
+    refusals.count(problem, error)
+    return refusal(request, problem)
+
+
+def refusal(request: HttpRequest, problem: DatabaseProblem) -> HttpResponse:
+    response = _answer(request, problem.status_code, problem.code, str(problem.message))
+    response["Retry-After"] = str(problem.retry_seconds)
+    refusals.mark_as_logged(response)
+    return response
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

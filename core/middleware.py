@@ -17,6 +17,8 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 
+from core import refusals, sessions
+from core.errors import unserved
 from core.exceptions import DomainError
 from core.pages import is_page
 
@@ -32,6 +34,7 @@ class PagesMiddleware:
     """
 
     def __init__(self, get_response: GetResponse) -> None:
+        sessions.limit_requests()  # of all processes, only those that answer them have middleware
         self.get_response = get_response
         self._view_hooks: list[Callable[..., HttpResponse | None]] = []
         self._exception_hooks: list[Callable[..., HttpResponse | None]] = []
@@ -46,6 +49,11 @@ class PagesMiddleware:
         self._pages = handler
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._respond(request)
+        refusals.note_answer(request, response)
+        return response
+
+    def _respond(self, request: HttpRequest) -> HttpResponse:
         if is_page(request):
             try:
                 response: HttpResponse = self._pages(request)
@@ -79,7 +87,7 @@ class PagesMiddleware:
                 response = hook(request, exception)
                 if response is not None:
                     return response
-        return None
+        return unserved(request, exception)
 
 
 class DomainErrorMiddleware:

@@ -16,8 +16,9 @@ from typing import Final
 
 import psutil
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 
+from core.database_errors import outage_of
 from execution.devices import DeviceSource, Reading
 from execution.executor_state import ExecutorState
 from execution.executors.attempt import Attempt
@@ -58,7 +59,7 @@ class Sampler:
     def sample(self, worker: Worker, runs: list[Run]) -> None:
         """Record a sample for each of ``runs`` that ``worker`` holds, with what can be measured.
 
-        Raises OperationalError, InterfaceError: without its database, no run can have one.
+        Raises what the database raises while it is away: without it, no run can have one.
         """
         if not runs:
             return
@@ -83,9 +84,9 @@ class Sampler:
         """Log an error of ``what``, once each: the rest is measured and recorded all the same."""
         try:
             yield
-        except (OperationalError, InterfaceError):
-            raise
         except Exception as error:
+            if outage_of(error) is not None:
+                raise
             why = repr(error)
             if self._problems.get(what) != why:
                 logger.warning("no metrics of %s: %s", what, error, exc_info=True)

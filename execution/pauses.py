@@ -20,18 +20,22 @@ class _Failures:
 class Pauses:
     """The pauses of several keys, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_seconds: float = LONGEST_SECONDS) -> None:
+        self._longest_seconds = longest_seconds
         self._failures: dict[str, _Failures] = {}
 
     def is_paused(self, key: str) -> bool:
+        return self.seconds_left(key) > 0
+
+    def seconds_left(self, key: str) -> float:
         failures = self._failures.get(key)
-        return failures is not None and time.monotonic() < failures.retry_at
+        return 0.0 if failures is None else max(0.0, failures.retry_at - time.monotonic())
 
     def failed(self, key: str, reason: str) -> bool:
         """Begin the next pause; True if the reason is a new one."""
         before = self._failures.get(key)
         count = 1 if before is None else before.count + 1
-        seconds = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(count - 1, 16))
+        seconds = min(self._longest_seconds, FIRST_SECONDS * 2 ** min(count - 1, 16))
         self._failures[key] = _Failures(count, reason, time.monotonic() + seconds)
         return before is None or before.reason != reason
 

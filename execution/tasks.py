@@ -11,6 +11,8 @@ from typing import Final, Protocol, TypeAlias
 
 from django.db import close_old_connections, connection
 
+from core.database_errors import problem_of
+
 # Each keeps a database connection. There are more while all of these are slow.
 USUAL_THREADS: Final = 16
 STUCK_SECONDS: Final = 0.2  # all threads are slow if none has begun other work for so long
@@ -27,7 +29,8 @@ class Tasks(Protocol):
         """Wait until all work is done, at most ``seconds``; return whether it is."""
 
     def raise_error(self) -> None:
-        """Raise the first exception that work has raised since the last call, if any has."""
+        """Raise an exception that work has raised since the last call, if any has: one that is no
+        problem of the database before others."""
 
 
 class InlineTasks:
@@ -90,7 +93,7 @@ class ThreadedTasks:
         with self._changed:
             errors, self._errors = self._errors, []
         if errors:
-            raise errors[0]
+            raise next((error for error in errors if problem_of(error) is None), errors[0])
 
     def close(self) -> None:
         """End the threads that are idle now; the others as soon as they have done their work."""

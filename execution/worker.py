@@ -12,24 +12,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 from django.conf import settings
-from django.db import (
-    DatabaseError,
-    InterfaceError,
-    OperationalError,
-    close_old_connections,
-    connection,
-    transaction,
-)
+from django.db import ProgrammingError, close_old_connections, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from core.database import current_time
+from core.database_errors import outage_of, problem_of
 from core.exceptions import DomainError
 from core.log_context import log_context
+from core.outages import Outage
 from core.text import storable
 from execution import devices
 from execution.devices import DeviceSource
@@ -55,8 +52,8 @@ KILL_SECONDS = 2.0  # how long to wait for killed processes when leaving
 # How long a pass waits for the work of its runs before it claims others: mostly all is done by
 # then, and the slots of runs that have ended are free.
 QUICK_SECONDS = 0.2
-# They end the worker: it can do nothing without its database.
-LOST_CONNECTION = (OperationalError, InterfaceError)
+DATABASE: Final = "database"  # the key of its pauses
+NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
 class Replaced(Exception):
@@ -95,16 +92,28 @@ class WorkerLoop:
         self._readopted: set[str] = set()  # runs of an earlier process, not polled since
         self._next_tidy = 0.0
         self._replaced = threading.Event()
+        # While it lasts, nothing can be decided; the trainings go on and write to their files.
+        self._outage = Outage(
+            logger,
+            f"worker {self.name} waits for the database",
+            f"worker {self.name} has the database",
+        )
+        lease_seconds = settings.WORKER_LEASE_SECONDS
+        self._database_pauses = Pauses(longest_seconds=lease_seconds / 4)
+        self._next_reap = 0.0  # monotonic seconds
 
     # --- lifecycle ---------------------------------------------------------------------------
 
     def run(self, *, stop_work: bool = False, stop_seconds: float = 4.0) -> None:
-        """Work until ``stopping`` is set, then leave gracefully. Raises Replaced.
+        """Work until ``stopping`` is set, then leave gracefully; wait for a database that is away,
+        full or read-only, however long that takes. Raises Replaced.
 
         ``stop_work``: also stop the processes, each with a checkpoint, within ``stop_seconds``;
         otherwise they keep running and the worker's next start readopts them.
         """
-        self.register()
+        self._register_in_time()
+        if self.stopping.is_set():
+            return
         self.tasks = tasks = ThreadedTasks()
         heartbeat = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
         heartbeat.start()
@@ -114,12 +123,14 @@ class WorkerLoop:
         try:
             while not self.stopping.is_set():
                 started = time.monotonic()
-                close_old_connections()
-                tasks.raise_error()
-                self.tick()
-                self.stopping.wait(max(0.0, self.tick_seconds - (time.monotonic() - started)))
+                with self._outlasting():
+                    self.tick()
+                    tasks.raise_error()
+                seconds = self.tick_seconds - (time.monotonic() - started)
+                self.stopping.wait(max(seconds, self._database_pauses.seconds_left(DATABASE)))
             if not self._replaced.is_set():
-                self.leave(stop_work=stop_work, stop_seconds=stop_seconds)
+                with self._outlasting():
+                    self.leave(stop_work=stop_work, stop_seconds=stop_seconds)
         finally:
             self.stopping.set()
             tasks.close()
@@ -129,6 +140,47 @@ class WorkerLoop:
         if self._replaced.is_set():
             raise Replaced(self.name)
 
+    def _register_in_time(self) -> None:
+        """Register as soon as there is a database, with every table and column of this version."""
+        is_registered = False
+        while not (is_registered or self.stopping.is_set()):
+            with self._outlasting(is_starting=True):
+                self.register()
+                is_registered = True
+            self.stopping.wait(self._database_pauses.seconds_left(DATABASE))
+
+    @contextmanager
+    def _outlasting(self, *, is_starting: bool = False) -> Iterator[None]:
+        """Survive the errors of a database that does not serve, and begin the next pause."""
+        try:
+            close_old_connections()
+            yield
+        except Exception as error:
+            problem = problem_of(error)
+            if problem is None and not (is_starting and _is_outdated(error)):
+                raise
+            self._database_pauses.failed(DATABASE, str(error))
+            self._outage.failed(error)
+        else:
+            self._database_pauses.succeeded(DATABASE)
+            seconds = self._outage.over()
+            if seconds:  # let the other workers renew their leases
+                self._next_reap = time.monotonic() + settings.WORKER_LEASE_SECONDS / 2
+            if seconds > NOTED_OUTAGE_SECONDS and not is_starting:
+                self.tasks.start("note the outage", partial(self._note_outage, seconds))
+
+    def _note_outage(self, seconds: float) -> None:
+        """Renew the lease, and tell the readers of each run."""
+        self.heartbeat()
+        reason = _(
+            "For %(seconds)d s its worker could not use the database. What the run has written "
+            "meanwhile is stored now."
+        ) % {"seconds": seconds}
+        for run in self.held_runs():
+            with self._ignoring_lost_lease(run), transaction.atomic():
+                locked = Run.objects.lock_held_by(self.worker, run.pk)
+                troubles.begin(locked, EventKind.FAULT, reason, worker=self.worker)
+
     def tick(self) -> None:
         """One pass. If advancing a run fails, the error is logged and the next pass retries it."""
         self.tasks.start("tidy", self._tidy)
@@ -136,15 +188,17 @@ class WorkerLoop:
         for run in self.held_runs():
             self._start_advancing(run)
         self.tasks.wait(min(QUICK_SECONDS, self.tick_seconds))
-        for run in self.claim():
-            self._start_advancing(run)
+        with self._surviving("claiming runs"):
+            for run in self.claim():
+                self._start_advancing(run)
 
     def _start_advancing(self, run: Run) -> None:
         is_paused = self._pauses.is_paused(run.pk)
-        if not is_paused and self.tasks.start(run.pk, partial(self.advance, run)):
+        is_begun = not is_paused and self.tasks.start(run.pk, partial(self.advance, run))
+        if is_begun and not self._outage.is_on:
             return
-        # The run's last pass has failed or is not done: for one, it copies a checkpoint. Its stop
-        # does not wait.
+        # The run's pass fails or is not done: for one, it copies a checkpoint. Its stop does not
+        # wait.
         if run.stop_requested_at is not None:
             self._start_ending(run, self._request_stop)
 
@@ -195,7 +249,9 @@ class WorkerLoop:
         """Keep the runs that this name held before. Their processes may still run, but work in the
         database died with the earlier worker process."""
         for run in self.held_runs():
-            with transaction.atomic():
+            if run.pk in self._readopted:
+                continue  # before the database went away while this registered
+            with self._ignoring_lost_lease(run), transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 if self._executor(run).in_database:
                     reason = _("Its worker %(name)s died.") % {"name": self.name}
@@ -208,18 +264,28 @@ class WorkerLoop:
         """Runs in its own thread, so that the lease does not expire during a long upload."""
         while not self.stopping.wait(settings.WORKER_LEASE_SECONDS / 4):
             try:
-                updated = Worker.objects.filter(
-                    pk=self.worker.pk, incarnation=self.worker.incarnation
-                ).update(last_heartbeat=Now())
-            except (DatabaseError, InterfaceError):
-                # Keep trying: if the database is unreachable, the loop itself fails.
-                logger.warning("heartbeat failed", exc_info=True)
+                self.heartbeat()
+            except Exception as error:  # keep trying: the loop itself waits
+                self._note_failure("heartbeat failed", error)
                 close_old_connections()
-                continue
-            if not updated:
-                self._replaced.set()
-                self.stopping.set()
         connection.close()
+
+    def heartbeat(self) -> None:
+        """Renew the lease; stop if another process has taken the name over."""
+        mine = Worker.objects.filter(pk=self.worker.pk, incarnation=self.worker.incarnation)
+        if not mine.update(last_heartbeat=Now()):
+            self._replaced.set()
+            self.stopping.set()
+
+    def _note_failure(self, text: str, error: Exception) -> None:
+        """Log an error of a thread that goes on; the loop says it if the database is away."""
+        problem = problem_of(error)
+        if problem is None:
+            logger.warning("%s", text, exc_info=True)
+        elif self._outage.is_on:
+            self._outage.failed(error)
+        else:
+            logger.warning("%s: %s", text, problem.code)
 
     def _sample_host(self) -> None:
         """Runs in its own thread, so that samples come at equal intervals."""
@@ -227,8 +293,8 @@ class WorkerLoop:
         while not self.stopping.wait(settings.HOST_METRICS_SECONDS):
             try:
                 self.sample_host(sampler)
-            except Exception:  # of a driver, for one: the trainings go on
-                logger.warning("the host's metrics could not be recorded", exc_info=True)
+            except Exception as error:  # of a driver, for one: the trainings go on
+                self._note_failure("the host's metrics could not be recorded", error)
                 close_old_connections()
         connection.close()
 
@@ -328,7 +394,10 @@ class WorkerLoop:
         return claimed
 
     def reap(self) -> None:
-        """Recover the runs of workers whose lease has expired."""
+        """Recover the runs of workers whose lease has expired, unless these have just had no
+        database to renew it."""
+        if self._outage.is_on or time.monotonic() < self._next_reap:
+            return
         lost = Run.objects.lost().exclude(worker=self.worker)
         for pk in lost.filter(recipe__executor__in=self.executors).values_list("pk", flat=True):
             with self._surviving(f"recovering the run {pk}"):
@@ -363,11 +432,12 @@ class WorkerLoop:
         """Log an error of ``what``, once each: a later pass tries again."""
         try:
             yield
-        except LOST_CONNECTION:
-            raise
         except Exception as error:
-            if self._pauses.failed(what, repr(error)):
-                logger.exception("%s failed", what)
+            if outage_of(error) is not None:
+                raise
+            problem = problem_of(error)
+            if self._pauses.failed(what, repr(problem or error)):
+                logger.error("%s failed: %s", what, error, exc_info=problem is None)
         else:
             self._pauses.succeeded(what)
 
@@ -380,15 +450,25 @@ class WorkerLoop:
     @contextmanager
     def _isolating_errors(self, run: Run, key: str = "") -> Iterator[None]:
         """Log an error of one run (a full disk, unreachable storage) and note it on the run, so
-        that it does not stop the others; a later pass retries it. A lost database connection does
-        stop the loop. ``key``: what is paused for a while, by default the run."""
+        that it does not stop the others; a later pass retries it. A database that is away makes
+        the loop wait. ``key``: what is paused for a while, by default the run."""
         with log_context(run=run.pk, worker=self.name), self._ignoring_lost_lease(run):
             try:
                 yield
-            except (LeaseLost, *LOST_CONNECTION):
+            except LeaseLost:
                 raise
             except Exception as error:
-                self._note_fault(run, key or run.pk, error)
+                if outage_of(error) is not None:
+                    raise
+                if problem_of(error) is not None:
+                    self._postpone(run, key or run.pk, error)
+                else:
+                    self._note_fault(run, key or run.pk, error)
+
+    def _postpone(self, run: Run, key: str, error: Exception) -> None:
+        """Begin a pause of ``key``, which something else has locked: not even that can be noted."""
+        if self._pauses.failed(key, type(problem_of(error)).__name__):
+            logger.warning("run %s waits: %s", run.pk, error)
 
     @contextmanager
     def _ignoring_lost_lease(self, run: Run) -> Iterator[None]:
@@ -500,9 +580,11 @@ class WorkerLoop:
         """Also if this fails, the run is stopped."""
         try:
             executor.diagnose(run, self.worker)
-        except (LeaseLost, *LOST_CONNECTION):
+        except LeaseLost:
             raise
         except Exception as error:
+            if problem_of(error) is not None:
+                raise
             logger.exception("run %s could not be diagnosed", run.pk)
             why = storable(f"{type(error).__name__}: {error}")
             text = _("The stacks of its processes could not be stored: %(why)s") % {"why": why}
@@ -514,6 +596,12 @@ class WorkerLoop:
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None
         return self.executors[run.recipe.executor]
+
+
+def _is_outdated(error: Exception) -> bool:
+    """Whether the database has not been brought up to date yet."""
+    outdated = isinstance(error.__cause__, UndefinedTable | UndefinedColumn)
+    return isinstance(error, ProgrammingError) and outdated
 
 
 def _fell_with_worker(work: WorkStatus) -> bool:

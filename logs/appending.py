@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from django.db import connection
 from django.db.models.functions import Now
 
+from core.sessions import limited_copy
 from core.text import storable
 from logs import blocks
 from logs.cutting import cut
@@ -28,6 +29,7 @@ def append_log(run: Run, lines: Sequence[Line], *, is_report: bool = True) -> No
     stored = [_stored(line, seq) for seq, line in enumerate(lines, first)]
     with (
         connection.cursor() as cursor,
+        limited_copy(cursor),
         cursor.copy(
             "COPY logs_logline (seq, timestamp, level, source, rank, message, run_id) FROM STDIN"
         ) as copy,

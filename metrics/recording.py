@@ -8,11 +8,14 @@ far the caller has read.
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
+from django.db import connection
 from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
+from core.gates import Gate
 from core.numbers import MIN_BIGINT, json_number
 from metrics import buckets, point_queries
 from metrics.models import MetricPoint, MetricSeries
@@ -29,6 +32,9 @@ INGESTION_DELAY_MS = 1000
 MAX_MOVED_MS = 1000
 
 
+RECORDERS = Gate(share=0.5)  # of one run
+
+
 class RunGone(Exception):
     """The run does not exist or is in the trash."""
 
@@ -43,10 +49,17 @@ def record_points(run_id: str, points: Points, *, project_id: str | None = None)
     """Store ``points`` and update the run's latest values; idempotent.
 
     Outside a transaction, the points are on disk when this returns. Raises TooManyMetrics, and
-    RunGone, also if the run does not belong to ``project_id``, if one is given.
+    DatabaseBusy and RunGone, also if the run does not belong to ``project_id``, if one is given.
     """
     if not points:
         return
+    # In a transaction, the caller has locked the run.
+    gate = nullcontext() if connection.in_atomic_block else RECORDERS.entering(run_id)
+    with gate:
+        _store(run_id, points, project_id)
+
+
+def _store(run_id: str, points: Points, project_id: str | None) -> None:
     recorded = _record(run_id, points, project_id)
     if recorded.run_exists and not recorded.series_exist:
         _create_series(run_id, points.distinct_keys)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from pytest_django import DjangoDbBlocker, Settings
@@ -18,6 +19,12 @@ DATABASE = pytest.StashKey[DjangoDbBlocker]()
 def database_for_hooks(pytestconfig: pytest.Config, django_db_blocker: DjangoDbBlocker) -> None:
     """Lets the hook below use the database."""
     pytestconfig.stash[DATABASE] = django_db_blocker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_transactions() -> None:
+    """The transaction of a test may do nothing for long, e.g. while a process starts."""
+    settings.SESSION_LIMITS["idle_in_transaction_session_timeout"] = "0"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import APIException
 from rest_framework.status import HTTP_401_UNAUTHORIZED, HTTP_403_FORBIDDEN
 
+from core.database_errors import PROBLEMS, DatabaseFull
 from core.exceptions import DomainError
 from runs.models import Run
 
@@ -35,16 +36,22 @@ DOMAIN_CODES: Final[dict[str, str]] = {
     "already_exists": "RESOURCE_ALREADY_EXISTS",
     "storage_full": "RESOURCE_LIMIT_EXCEEDED",
     "storage_unavailable": "TEMPORARILY_UNAVAILABLE",
+    **{
+        kind.code: "RESOURCE_LIMIT_EXCEEDED" if kind is DatabaseFull else "TEMPORARILY_UNAVAILABLE"
+        for kind in PROBLEMS.values()
+    },
 }
 
 
 class MlflowError(Exception):
     """An error response with ``code`` (a key of STATUS) and a human-readable message."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, retry_seconds: int | None = None) -> None:
+        """``retry_seconds``: when the caller may try again, if that may help."""
         super().__init__(message)
         self.error_code = code
         self.message = message
+        self.retry_seconds = retry_seconds
 
     @property
     def status(self) -> int:
@@ -71,7 +78,8 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
     if isinstance(error, MlflowError):
         return error
     if isinstance(error, DomainError) and error.code in DOMAIN_CODES:
-        return MlflowError(DOMAIN_CODES[error.code], str(error.message))
+        code, seconds = DOMAIN_CODES[error.code], error.retry_seconds
+        return MlflowError(code, str(error.message), retry_seconds=seconds)
     if isinstance(error, DomainError):
         code = "RESOURCE_CONFLICT" if error.status_code == 409 else "INVALID_PARAMETER_VALUE"
         return MlflowError(code, str(error.message))

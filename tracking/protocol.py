@@ -21,6 +21,8 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
 from accounts.authentication import caller_of
+from core import refusals
+from core.database_errors import problem_of
 from core.json import read_bounded
 from tracking.errors import InvalidParameter, MlflowError, as_mlflow_error
 
@@ -63,10 +65,15 @@ class View:
         try:
             return self._respond(request, arguments)
         except Exception as error:
-            mlflow_error = as_mlflow_error(error)
+            problem = problem_of(error)
+            mlflow_error = as_mlflow_error(problem or error)
             if mlflow_error is None:
                 raise
-            return error_response(mlflow_error)
+            response = error_response(mlflow_error)
+            if problem is not None:
+                refusals.count(problem, error)
+                refusals.mark_as_logged(response)
+            return response
 
     def _respond(self, request: HttpRequest, arguments: dict[str, str]) -> HttpResponseBase:
         caller = caller_of(request)  # first, so that unauthenticated callers learn nothing
@@ -140,6 +147,8 @@ def error_response(error: MlflowError) -> HttpResponse:
     )
     if error.error_code == "UNAUTHENTICATED":
         response["WWW-Authenticate"] = "Bearer"
+    if error.retry_seconds is not None:
+        response["Retry-After"] = str(error.retry_seconds)
     return response
 
 

@@ -153,8 +153,37 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 DATABASES["default"]["CONN_MAX_AGE"] = 600  # seconds; each thread keeps a connection
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)  # seconds
+# A server that is gone is noticed within half a minute. DATABASE_URL may say otherwise.
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 5,  # seconds, like these
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# A worker without a heartbeat for this long loses its runs to other workers.
+WORKER_LEASE_SECONDS = env.float("TRAINHUB_WORKER_LEASE_SECONDS", default=30.0)
+# How long anything waits for a lock, and the statement of a request takes; 0: without limit.
+LOCK_SECONDS = env.float("TRAINHUB_LOCK_SECONDS", default=5.0)
+STATEMENT_SECONDS = env.float("TRAINHUB_STATEMENT_SECONDS", default=30.0)
+# A process that stops in the midst of a transaction loses it, and its locks, long before its
+# lease, and before those who wait for them give up.
+IDLE_TRANSACTION_SECONDS = min(4.0, WORKER_LEASE_SECONDS / 2)
+
+
+def milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+# Of every session, and of those of the web server also: see core/sessions.py.
+SESSION_LIMITS = {
+    "lock_timeout": milliseconds(LOCK_SECONDS),
+    "idle_in_transaction_session_timeout": milliseconds(IDLE_TRANSACTION_SECONDS),
+}
+STATEMENT_TIMEOUT = milliseconds(STATEMENT_SECONDS)
 
 # --- Artifacts -------------------------------------------------------------------------------
 
@@ -235,7 +264,7 @@ REST_FRAMEWORK = {
 }
 
 DRF_STANDARDIZED_ERRORS = {
-    "EXCEPTION_HANDLER_CLASS": "core.exceptions.ExceptionHandler",
+    "EXCEPTION_HANDLER_CLASS": "core.exception_handler.ExceptionHandler",
     "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
 }
 
@@ -268,8 +297,6 @@ EXECUTORS = {
     "unmanaged": "execution.executors.unmanaged.UnmanagedExecutor",
 }
 SIMULATION_STEPS_PER_SECOND = env.float("TRAINHUB_SIMULATION_STEPS_PER_SECOND", default=10.0)
-# A worker without a heartbeat for this long loses its runs to other workers.
-WORKER_LEASE_SECONDS = env.float("TRAINHUB_WORKER_LEASE_SECONDS", default=30.0)
 WORKER_TICK_SECONDS = env.float("TRAINHUB_WORKER_TICK_SECONDS", default=0.5)
 WORKER_SLOTS = env.int("TRAINHUB_WORKER_SLOTS", default=8)
 # Whether workers keep the processes of each run in a cgroup of their own, where they may.

@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 import json
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
 from artifacts import storing
+from artifacts.blobs import StoredFile
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
 from execution.executors.attempt_files import file_time
@@ -38,28 +40,42 @@ def is_new(directory: Path, notes: AttemptNotes) -> bool:
     return stat.S_ISREG(status.st_mode) and notes.get("evaluation") != status.st_mtime_ns
 
 
-def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> list[Line]:
-    """Store the run's evaluation if its file has changed; return log lines about what is wrong with
-    it. Changes ``notes``. Call with the row locked. Raises StorageError."""
-    if not is_new(directory, notes):
-        return []
+@dataclass(frozen=True)
+class Taken:
+    """A file whose bytes are stored, unless it is invalid."""
+
+    modified_ns: int
+    stored: StoredFile | None
+    problem: str  # for the log
+
+
+def take(run: Run, directory: Path, *, ended: bool) -> Taken | None:
+    """Store the bytes of the file, which may take long, without the row's lock; None if it may be
+    half written, or is gone. Raises StorageError."""
     path = directory / "evaluation.json"
     try:
         status = path.stat()
     except OSError:
-        return []
+        return None
     try:
         content, problem = _checked(path.read_bytes())
     except (_Invalid, OSError) as error:
         is_settled = abs(file_time(directory) - status.st_mtime) > SETTLED_SECONDS
         if not (ended or is_settled):
-            return []
-        notes["evaluation"] = status.st_mtime_ns
+            return None
         text = _("evaluation.json is ignored: %(why)s") % {"why": error}
-        return [Line.new(text, LogLevel.WARNING, SOURCE)]
-    storing.store_evaluation(run, io.BytesIO(content), step=run.step)
-    notes["evaluation"] = status.st_mtime_ns
-    return [Line.new(problem, LogLevel.WARNING, SOURCE)] if problem else []
+        return Taken(status.st_mtime_ns, None, text)
+    stored = storing.put_evaluation(run, io.BytesIO(content))
+    return Taken(status.st_mtime_ns, stored, problem)
+
+
+def record(run: Run, taken: Taken, notes: AttemptNotes) -> list[Line]:
+    """Make what was taken the run's evaluation; return log lines about what is wrong with it.
+    Changes ``notes``. Call with the row locked."""
+    if taken.stored is not None:
+        storing.record_evaluation(run, taken.stored, step=run.step)
+    notes["evaluation"] = taken.modified_ns
+    return [Line.new(taken.problem, LogLevel.WARNING, SOURCE)] if taken.problem else []
 
 
 def _checked(content: bytes) -> tuple[bytes, str]:

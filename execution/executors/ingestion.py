@@ -36,7 +36,7 @@ from logs.models import LogLevel
 from metrics import recording
 from metrics.recording import TooManyMetrics
 from runs import progress
-from runs.models import Run, Worker
+from runs.models import LeaseLost, Run, Worker
 from runs.models.encoding import DEFAULT_ENCODING
 
 MAX_UNREADABLE: Final = 100  # paths that are said
@@ -193,12 +193,18 @@ class Ingestion:
         return at_end and reading.at_end and events_at_end
 
     def _ingest_evaluation(self, *, ended: bool) -> None:
+        """Store the bytes first and then, with the run's row locked, record the artifact."""
         if not evaluation.is_new(self.attempt.directory, notes_of(self.run, self.attempt)):
+            return
+        if not Run.objects.held_by(self.worker).filter(pk=self.run.pk).exists():
+            raise LeaseLost(self.run.pk)  # another worker's bytes have the same name
+        taken = evaluation.take(self.run, self.attempt.directory, ended=ended)
+        if taken is None:
             return
         with transaction.atomic():
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
             notes = notes_of(locked, self.attempt).copy()
-            lines = evaluation.ingest(locked, self.attempt.directory, notes, ended=ended)
+            lines = evaluation.record(locked, taken, notes)
             write_notes(locked, self.attempt, notes)
             appending.append_log(locked, lines)
 

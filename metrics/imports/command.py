@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from tqdm import tqdm
 
 from core.exceptions import DomainError
+from core.sessions import lift_limits
 from core.terminal import terminal_language
 from core.text import readable, storable
 from metrics.imports.folders import UnreadableFolder
@@ -57,6 +58,7 @@ class ImportCommand(BaseCommand):
     def handle(
         self, *, paths: list[Path], project: str, run_name: str | None, **options: Any
     ) -> None:
+        lift_limits()  # a run of millions of points is one transaction
         with translation.override(terminal_language()):
             importing = _Importing(self, _project(project), run_name)
             try:

@@ -12,11 +12,15 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.permissions import sees_everything
+from core.gates import Gate
 from runs.status import ACTIVE, RunStatus
 
 if TYPE_CHECKING:
     from runs.models.run import Run
     from runs.models.worker import Worker
+
+
+ROW = Gate(share=0.25)  # to the row of a run that another transaction has locked
 
 
 class LeaseLost(Exception):
@@ -75,12 +79,13 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.running().filter(worker__last_heartbeat__lt=Now() - lease)
 
     def lock(self, pk: str) -> Run:
-        """Lock the run's row until the transaction ends. Raises Run.DoesNotExist."""
-        return (
-            self.select_related("recipe", "project", "worker")
-            .select_for_update(no_key=True, of=("self",))
-            .get(pk=pk)
-        )
+        """Lock the run's row until the transaction ends. Raises Run.DoesNotExist, DatabaseBusy."""
+        runs = self.select_related("recipe", "project", "worker").filter(pk=pk)
+        run = runs.select_for_update(skip_locked=True, no_key=True, of=("self",)).first()
+        if run is not None:
+            return run
+        with ROW.entering(pk):  # another transaction has it, or it is not there
+            return runs.select_for_update(no_key=True, of=("self",)).get()
 
     def lock_held_by(self, worker: Worker, pk: str) -> Run:
         """Like ``lock``, if ``worker`` still holds the run. Raises LeaseLost."""

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, ProgrammingError, connection
+from django.db import ProgrammingError, connection
 from django.utils import timezone
 
 from artifacts.checkpoints import latest_sound_checkpoint
@@ -161,15 +161,6 @@ def test_run_whose_work_cannot_be_polled_is_stopped_all_the_same():
     del polled.poll
     tick_until(loop, lambda: over(run))
     assert run.status == RunStatus.CANCELLED
-
-
-def test_lost_database_connection_ends_the_loop():
-    loop = worker_loop(simulated=FailingExecutor(OperationalError("server closed the connection")))
-    loop.register()
-    RunFactory(name="bad")
-
-    with pytest.raises(OperationalError):
-        loop.tick()
 
 
 def test_run_that_cannot_start_fails_with_the_reason():
@@ -709,19 +700,6 @@ def test_replaced_worker_leaves_its_runs_to_the_new_one(settings):
     assert (run.status, run.attempt, run.worker) == (RunStatus.RUNNING, 2, successor.worker)
     assert Worker.objects.get().stopped_at is None
     assert run.series.get(key="train_loss").count == run.step
-
-
-@with_threads
-def test_loop_raises_the_database_error_without_signing_off(settings):
-    settings.WORKER_LEASE_SECONDS = 1.0
-    loop = worker_loop(simulated=FailingExecutor(OperationalError("gone")))
-    RunFactory(name="bad")
-
-    [error] = in_parallel(loop.run)
-
-    assert isinstance(error, OperationalError)
-    assert Worker.objects.get().stopped_at is None
-    assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
 @with_threads

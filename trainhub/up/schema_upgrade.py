@@ -17,6 +17,8 @@ from django.db import OperationalError, connection, transaction
 from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
+from core.sessions import lift_limits
+
 # The last migrations before the apps were split. Older databases must apply them first.
 LAST_MIGRATIONS: Final = {
     "projects": "0003_by_name",
@@ -74,6 +76,7 @@ def migrate(*, verbosity: int = 1, stdout: OutputWrapper | None = None) -> None:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
+    lift_limits()
     _execute("SELECT pg_advisory_lock(%s)", MIGRATE_LOCK)
     try:
         yield
@@ -99,6 +102,7 @@ def upgrade() -> None:
     is in use."""
     with _lock_timeout_error(), transaction.atomic():
         # Of two servers that start at once, the second finds the work done.
+        _execute("SET LOCAL lock_timeout = 0")
         _execute("SELECT pg_advisory_xact_lock(%s)", UPGRADE_LOCK)
         if not is_needed():
             return
