@@ -14,6 +14,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from artifacts import storing
+from core.files import open_file
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
 from execution.executors.attempt_files import file_time
@@ -38,9 +39,12 @@ def is_new(directory: Path, notes: AttemptNotes) -> bool:
     return stat.S_ISREG(status.st_mode) and notes.get("evaluation") != status.st_mtime_ns
 
 
-def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> list[Line]:
+def ingest(
+    run: Run, directory: Path, notes: AttemptNotes, *, ended: bool, owner: int | None = None
+) -> list[Line]:
     """Store the run's evaluation if its file has changed; return log lines about what is wrong with
-    it. Changes ``notes``. Call with the row locked. Raises StorageError."""
+    it. ``owner``: see open_file. Changes ``notes``. Call with the row locked. Raises
+    StorageError."""
     if not is_new(directory, notes):
         return []
     path = directory / "evaluation.json"
@@ -49,7 +53,8 @@ def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> li
     except OSError:
         return []
     try:
-        content, problem = _checked(path.read_bytes())
+        with open_file(path, owner) as file:
+            content, problem = _checked(file.read())
     except (_Invalid, OSError) as error:
         is_settled = abs(file_time(directory) - status.st_mtime) > SETTLED_SECONDS
         if not (ended or is_settled):
