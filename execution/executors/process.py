@@ -28,7 +28,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.open_mode import is_open
-from accounts.tokens import issue_token, revoke_tokens
+from accounts.tokens import issue_script_token, revoke_tokens
 from artifacts import storing, uploads
 from core.exceptions import DomainError
 from execution.executors import attempt as attempts
@@ -91,14 +91,14 @@ class ProcessExecutor(CheckpointExecutor):
         attempt.launch()
 
     def _token(self, run: Run, worker: Worker) -> dict[str, str]:
-        """The variable with which the script reports to TrainHub as the run's creator, if that
-        needs a token. The token is revoked when the run ends."""
+        """The variable with which the script reports to TrainHub, if that needs a token: one of the
+        run's creator that works for this run alone, until this attempt or the run ends."""
         if is_open() or run.created_by is None:
             return {}
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
             revoke_tokens(locked.script_tokens)
-            token, digest = issue_token(run.created_by, life=TOKEN_LIFE)
+            token, digest = issue_script_token(run.created_by, run.pk, life=TOKEN_LIFE)
             locked.change(script_tokens=[digest])
         return {"MLFLOW_TRACKING_TOKEN": token}
 

@@ -1057,8 +1057,19 @@ def test_script_gets_a_token_of_the_runs_creator_until_the_run_ends(executor, se
     run, _ = ended(executor, PRINT_MLFLOW_VARIABLES, created_by=user)
     token = mlflow_variables(run)["MLFLOW_TRACKING_TOKEN"]
     headers = {"Authorization": f"Bearer {token}"}
+    path = f"/projects/{run.project_id}/runs/{run.pk}"
 
-    assert Client(SERVER_NAME="localhost").get("/projects", headers=headers).status_code == 200
+    assert Client(SERVER_NAME="localhost").get(path, headers=headers).status_code == 200
     assert stat.S_IMODE((Attempt.of(run).directory / "launch.json").stat().st_mode) == 0o600
     fresh(run).transition(RunStatus.COMPLETED)
-    assert Client(SERVER_NAME="localhost").get("/projects", headers=headers).status_code == 401
+    assert Client(SERVER_NAME="localhost").get(path, headers=headers).status_code == 401
+
+
+def test_recipe_may_give_its_script_another_token(executor, settings):
+    settings.OPEN_MODE = False
+    recipe = RecipeFactory(
+        script=PRINT_MLFLOW_VARIABLES, environment={"MLFLOW_TRACKING_TOKEN": "th_other"}
+    )
+    run, _ = ended(executor, "", recipe=recipe, created_by=UserFactory())
+
+    assert mlflow_variables(run)["MLFLOW_TRACKING_TOKEN"] == "th_other"
