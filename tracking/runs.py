@@ -21,7 +21,7 @@ from runs.reports import lock_reporting_run, truncate_texts
 from tracking import experiments, paging
 from tracking.columns import RunColumns
 from tracking.conditions import where
-from tracking.errors import DoesNotExist, InvalidParameter, Unseen
+from tracking.errors import DoesNotExist, InvalidParameter, MlflowError, Unseen
 from tracking.experiments import Limit, Tag
 from tracking.filters import parse_orders
 from tracking.protocol import Message, endpoint, storable_text
@@ -72,7 +72,8 @@ def create(caller: User, message: Create) -> dict[str, Any]:
         requested_tags.setdefault(USER_TAG, message.user_id)
     own_run = script_run_of(caller)
     if own_run and requested_tags.get(PARENT_TAG) != own_run:
-        raise Unseen(_("A script may create only runs that are nested in its own."))
+        text = _("The script of a run may create only runs that are nested in its own.")
+        raise MlflowError("PERMISSION_DENIED", text)
     name = storable_text(message.run_name or "", name="run_name")
     tags, tag_name = params_tags.split_name(
         truncate_texts(requested_tags, params_tags.MAX_TAG_LENGTH)

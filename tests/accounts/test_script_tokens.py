@@ -144,6 +144,23 @@ def test_it_creates_runs_nested_in_its_own_and_reports_them(mlflow, run):
     assert {item["info"]["run_id"] for item in found} == {run.pk, nested}
 
 
+@pytest.mark.parametrize("tags", [[], [{"key": "mlflow.parentRunId", "value": "run_0000"}]])
+def test_runs_that_are_not_nested_in_its_own_are_refused(mlflow, run, tags):
+    answer = mlflow("POST", "runs/create", {"experiment_id": run.project_id, "tags": tags})
+
+    assert answer.status_code == 403
+    assert answer.json()["message"] == (
+        "The script of a run may create only runs that are nested in its own."
+    )
+
+
+def test_run_nested_in_its_own_is_of_its_project(mlflow, run, other):
+    tags = [{"key": "mlflow.parentRunId", "value": run.pk}]
+    body = {"experiment_id": other.project_id, "tags": tags}
+
+    assert mlflow("POST", "runs/create", body).status_code == 403
+
+
 # --- anything else ---------------------------------------------------------------------------
 
 
@@ -189,8 +206,6 @@ def test_other_addresses_of_the_api_are_refused_with_a_sentence(ask, run, other,
         ("POST", "runs/update", {"run_id": "{run}", "status": "FAILED"}),
         ("POST", "runs/delete", {"run_id": "{own}"}),
         ("POST", "runs/restore", {"run_id": "{own}"}),
-        ("POST", "runs/create", {"experiment_id": "{own_project}"}),
-        ("POST", "runs/create", {"experiment_id": "{project}"}),
         ("POST", "runs/log-metric", {"run_id": "{run}", **POINT}),
         ("POST", "runs/log-metric", {"run_id": "{own}", "model_id": "{model}", **POINT}),
         ("POST", "runs/log-batch", {"run_id": "{run}", "metrics": [POINT]}),
