@@ -12,11 +12,13 @@ from django.utils.translation import gettext as _
 
 from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
+from core.exceptions import InvalidInput
 from execution.devices import variables_of
 from execution.executors import environment, event_files
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
 from execution.executors.training_user import TrainingUser
+from runs.datasets import check_dataset
 from runs.executors import CannotStart
 from runs.models import Run
 
@@ -60,7 +62,12 @@ def _damage(checkpoint: Artifact, problem: Damaged) -> str:
 
 
 def command_of(run: Run) -> list[str]:
-    """The recipe's command with {python} and {repository} filled in. Raises CannotStart."""
+    """The recipe's command with {python} and {repository} filled in. Raises CannotStart, also for a
+    dataset that the training must not read."""
+    try:  # again: a script may have reported it since, and this host has other files
+        check_dataset(run.dataset)
+    except InvalidInput as error:
+        raise CannotStart(str(error.message)) from None
     values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
     command = []
     assert run.recipe is not None

@@ -21,6 +21,7 @@ from execution.executors import ingestion, progress_bars, text_lines
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from metrics.models import MetricPoint
+from runs import inputs
 from runs.executors import CannotStart, WorkState
 from runs.models import EventKind, FailureKind, Run, StopKind
 from runs.status import RunStatus
@@ -122,6 +123,14 @@ def test_recipe_without_a_command_cannot_start(executor):
 
     with pytest.raises(CannotStart):
         started(executor, "", recipe=recipe)
+
+
+def test_dataset_that_a_script_has_reported_since_is_checked_at_the_start(executor):
+    run = running(recipe=RecipeFactory(script="print(1)"), dataset="")
+    inputs.log_inputs(run.pk, [{"name": "/etc/passwd", "digest": "1"}])
+
+    with pytest.raises(CannotStart, match="TRAINHUB_DATASET_DIRS"):
+        executor.start(fresh(run), run.worker)
 
 
 def test_process_killed_by_a_signal_has_died_and_the_reason_names_it(executor):
