@@ -10,6 +10,7 @@ from core.files import close_to_others
 
 logger = logging.getLogger(__name__)
 
+SHOWN = 5  # paths in the log
 READING_OR_WRITING = stat.S_IROTH | stat.S_IWOTH
 
 
@@ -30,11 +31,9 @@ def close_data_directory() -> None:
         if folder.is_dir() and folder.stat().st_mode & READING_OR_WRITING and _close(folder)
     ]
     if closed:
-        shown = ", ".join(map(str, closed[:5]))
         logger.warning(
-            "Other users of this machine could use %s (%d in all): closed to them. Replace the "
-            "secret key if they may have read it.",
-            shown,
+            "Other users of this machine could use %s (%d in all): closed to them.",
+            ", ".join(map(str, closed[:SHOWN])),
             len(closed),
         )
 
