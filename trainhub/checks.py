@@ -6,8 +6,10 @@ They run before every management command, and when another server loads the WSGI
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from django.apps import AppConfig
@@ -134,15 +136,21 @@ def trainings_have_a_user(
     problem = training_user.problem()
     if problem is not None:
         return [Error(problem, id="trainhub.E007")]
-    if settings.TRAINING_USER and settings.OPEN_MODE:
-        return [
+    if not settings.TRAINING_USER:
+        return []
+    warnings: list[CheckMessage] = []
+    # Not every recipe runs the worker's own interpreter.
+    if (why := training_user.unreachable(Path(sys.executable))) is not None:
+        warnings.append(Warning(why, id="trainhub.W005"))
+    if settings.OPEN_MODE:
+        warnings.append(
             Warning(
                 "In open mode, trainings act as the administrator whatever user they run as: set "
                 "TRAINHUB_OPEN_MODE=false.",
                 id="trainhub.W004",
             )
-        ]
-    return []
+        )
+    return warnings
 
 
 @register(Tags.database)

@@ -13,7 +13,6 @@ import pwd
 import re
 import secrets
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -158,15 +157,23 @@ def problem() -> str | None:
             f"This worker may not run trainings as another user: run it as root, or give it "
             f"{', '.join(missing)}; or unset TRAINHUB_TRAINING_USER."
         )
-    user = _named(setting) if uids is None else TrainingUser(uids.start, uids.start, ())
-    for path in (settings.DATA_DIR, Path(sys.executable)):
-        closed = _closed_on_the_way(path, user)
-        if closed is not None:
-            return (
-                f"TRAINHUB_TRAINING_USER: its trainings cannot reach {path}, as {closed} is closed "
-                f"to them. Allow it (chmod o+x {closed}), or use another place."
-            )
-    return None
+    return unreachable(settings.DATA_DIR)
+
+
+def unreachable(path: Path) -> str | None:
+    """Why the user of the setting, a valid one, cannot reach ``path``; None if it can."""
+    uids = uid_range(settings.TRAINING_USER)
+    if uids is None:
+        user = _named(settings.TRAINING_USER)
+    else:
+        user = TrainingUser(uids.start, uids.start, ())
+    closed = _closed_on_the_way(path, user)
+    if closed is None:
+        return None
+    return (
+        f"TRAINHUB_TRAINING_USER: its trainings cannot reach {path}, as {closed} is closed to "
+        f"them. Allow it (chmod o+x {closed}), or use another place."
+    )
 
 
 def _closed_on_the_way(path: Path, user: TrainingUser) -> Path | None:

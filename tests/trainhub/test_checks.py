@@ -200,6 +200,18 @@ def test_user_of_trainings_in_open_mode_is_warned_of(
     assert ids(trainings_have_a_user(None)) == ["trainhub.W004"]
 
 
+@AS_ROOT
+def test_interpreter_that_the_user_cannot_reach_is_warned_of(
+    training_user_setting: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    training_user_setting.TRAINING_USER = "700000-700009"
+    tmp_path.chmod(0o700)
+    (tmp_path / "python").touch()
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+
+    assert ids(trainings_have_a_user(None)) == ["trainhub.W005"]
+
+
 def test_trainings_of_the_workers_user_need_nothing(settings: Settings):
     settings.TRAINING_USER = ""
 
