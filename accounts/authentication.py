@@ -32,6 +32,7 @@ from accounts.open_mode import (
     objection_to,
 )
 from accounts.queries import token_of_digest
+from accounts.tokens import run_of
 
 
 def caller_of(request: HttpRequest) -> User:
@@ -79,8 +80,9 @@ def _basic_password(credentials: str) -> str:
 
 
 def _owner(token: str) -> User:
-    """The owner of ``token``. Bypasses knox's lookup, which reads all of a user's tokens on every
-    request and fails on tokens that are not UTF-8."""
+    """The owner of ``token``, and the run that it is limited to, see ``script_run_of``. Bypasses
+    knox's lookup, which reads all of a user's tokens on every request and fails on tokens that are
+    not UTF-8."""
     owner_and_expiry = token_of_digest(hash_token(token))
     if owner_and_expiry is None:
         raise AuthenticationFailed(_("The token is not valid."))
@@ -89,6 +91,7 @@ def _owner(token: str) -> User:
         raise AuthenticationFailed(_("The token has expired."))
     if not user.is_active:
         raise AuthenticationFailed(_("The token's user is not active."))
+    user.script_run_id = run_of(token)  # type: ignore[attr-defined]
     return user
 
 

@@ -40,6 +40,7 @@ class LocalAdministrator(SimpleLazyObject):  # type: ignore[type-arg]
 
     is_authenticated = True
     is_anonymous = False
+    script_run_id = ""
 
     def __init__(self) -> None:
         super().__init__(local_administrator)

@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from accounts.permissions import sees_everything
+from accounts.permissions import script_run_of, sees_everything
 from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
 from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType, TagValue
@@ -69,6 +69,8 @@ class InUse(DomainError):
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ArtifactQuerySet:
         """The artifacts that ``user`` may see: until there are teams, all if signed in."""
+        if script_run_of(user):
+            return self.filter(run__in=Run.objects.visible_to(user))
         return self.all() if sees_everything(user) else self.none()
 
     def checkpoints(self) -> ArtifactQuerySet:

@@ -69,6 +69,7 @@ def _kept_at_cancel(run: Run) -> list[dict[str, Any]]:
 class ResumeViewSet(RunScopedViewSet):
     """Resume a run from a checkpoint."""
 
+    for_scripts = False
     schema_tags: ClassVar[list[str]] = ["runs"]
     serializer_class = RunWithArtifactsSerializer
 

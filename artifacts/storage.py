@@ -43,6 +43,8 @@ class DurableFileSystemStorage(FileSystemStorage):
 
     def _save(self, name: str, content: File[Any]) -> str:
         target = Path(self.path(name))
+        # Trainings may be able to pass through the data directory.
+        Path(self.location).mkdir(mode=0o770, parents=True, exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         incoming = Path(self.path(self.INCOMING))
         incoming.mkdir(exist_ok=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+
+from core.files import open_file
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -30,14 +30,15 @@ class Member(NamedTuple):
 
 
 def member_of(name: str, path: Path, found: os.stat_result | None = None) -> Member:
-    """A file on disk, as it was ``found``, else as it is now. Raises Changed if it does not
-    exist."""
+    """A file on disk, as it was ``found`` (then also of that user alone), else as it is now. Raises
+    Changed if it does not exist."""
     try:
         status = found or path.stat()
     except FileNotFoundError as error:
         raise Changed(str(path)) from error
+    opening = partial(open_file, path, None if found is None else found.st_uid)
     check = partial(check_unchanged, status)
-    return Member(name, status.st_size, status.st_mtime, partial(open_file, path), check)
+    return Member(name, status.st_size, status.st_mtime, opening, check)
 
 
 def check_unchanged(found: os.stat_result, file: IO[bytes]) -> None:
@@ -49,19 +50,6 @@ def check_unchanged(found: os.stat_result, file: IO[bytes]) -> None:
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def open_file(path: Path) -> IO[bytes]:
-    """Open a regular file; never waits, as opening a FIFO would. Raises OSError."""
-    return open(path, "rb", opener=_open_regular)
-
-
-def _open_regular(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 class CheckedFile:

@@ -25,6 +25,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from tensorboardX.record_writer import masked_crc32c
 
+from core.files import open_file
 from core.times import unix_milliseconds
 from metrics.points import GrowingPoints, is_time
 
@@ -71,13 +72,13 @@ class Records:
     damage: str = ""
 
 
-def read_records(path: Path, offset: int) -> Records:
+def read_records(path: Path, offset: int, owner: int | None = None) -> Records:
     """The next whole records after ``offset``; of a file that is shorter, those from its start: it
-    was replaced. Raises FileNotFoundError.
+    was replaced. ``owner``: see open_file. Raises OSError.
 
     Their checksums are checked where they are decoded; here only those of their lengths.
     """
-    with path.open("rb") as file:
+    with open_file(path, owner) as file:
         size = os.fstat(file.fileno()).st_size
         offset = offset if offset <= size else 0
         file.seek(offset)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from simple_history.models import HistoricalRecords
 
-from accounts.permissions import sees_everything
+from accounts.permissions import script_run_of, sees_everything
 from core.choices import ContractChoices
 from core.exceptions import DomainError
 from core.ids import PublicIdField
@@ -59,6 +59,8 @@ class Version:
 class ProjectQuerySet(models.QuerySet["Project"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ProjectQuerySet:
         """The projects that ``user`` may see (all if signed in, until there are teams)."""
+        if run_id := script_run_of(user):
+            return self.filter(runs__pk=run_id)
         return self.all() if sees_everything(user) else self.none()
 
 

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from accounts.permissions import sees_everything
+from accounts.permissions import script_run_of, sees_everything
 from core.exceptions import InvalidInput
 from core.json_field import JSONField
 from core.text import MAX_KEY_LENGTH
@@ -47,6 +47,8 @@ def new_model_id() -> str:
 class LoggedModelQuerySet(models.QuerySet["LoggedModel"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> LoggedModelQuerySet:
         """The logged models that ``user`` may see: until there are teams, all if signed in."""
+        if script_run_of(user):
+            return self.filter(source_run__in=Run.objects.visible_to(user))
         return self.all() if sees_everything(user) else self.none()
 
     def kept(self) -> LoggedModelQuerySet:

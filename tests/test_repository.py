@@ -13,6 +13,8 @@ import yaml
 from django.core.management import call_command
 from django.db.migrations.loader import MigrationLoader
 
+from execution.executors.training_user import CAPABILITIES
+
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("tests/*/requirements*.txt")])
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -233,6 +235,19 @@ def test_compose_lets_trainings_save_before_the_worker_is_killed():
 
     assert worker["command"][-2:] == ["--on-exit", "stop"]
     assert int(worker["stop_grace_period"].removesuffix("s")) > 10
+
+
+def test_compose_gives_the_worker_what_trainings_of_their_own_users_take_and_no_more():
+    worker = COMPOSE["services"]["worker"]
+    needed = {name.removeprefix("CAP_") for name in CAPABILITIES}
+    handed_on = [part for part in worker["command"] if "-caps=" in part]
+
+    assert worker["cap_drop"] == ["ALL"]
+    assert set(worker["cap_add"]) == needed
+    assert {
+        frozenset(part.partition("=")[2].upper().replace("+", "").split(",")) for part in handed_on
+    } == {frozenset({"-ALL", *needed})}
+    assert "--reuid=trainhub" in worker["command"]
 
 
 def test_compose_volumes_are_declared():

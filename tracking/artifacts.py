@@ -22,7 +22,7 @@ from artifacts.paths import checked_path
 from artifacts.viewsets import download_file
 from core.negotiation import AnyAccept
 from runs.models import Run
-from tracking.errors import DoesNotExist, InvalidParameter, MlflowError
+from tracking.errors import DoesNotExist, InvalidParameter, MlflowError, Unseen
 from tracking.model_sources import get_logged_model
 from tracking.protocol import Message, Response, endpoint, protocol_view
 from tracking.vocabulary import artifact_uri
@@ -63,7 +63,7 @@ def get_run(caller: User, run_id: str, experiment_id: str = DEFAULT_EXPERIMENT) 
         visible = visible.filter(project=experiment_id)
     run = visible.filter(pk=run_id).first() if "\x00" not in run_id + experiment_id else None
     if run is None:
-        raise DoesNotExist(_("Run %(id)s not found.") % {"id": run_id})
+        raise Unseen(_("Run %(id)s not found.") % {"id": run_id})
     return run
 
 

@@ -68,6 +68,10 @@ class DoesNotExist(MlflowError):
         super().__init__("RESOURCE_DOES_NOT_EXIST", message)
 
 
+class Unseen(DoesNotExist):
+    """There is no such row, or the caller may not see it. A script is told the latter."""
+
+
 class AlreadyExists(MlflowError):
     def __init__(self, message: str) -> None:
         super().__init__("RESOURCE_ALREADY_EXISTS", message)

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.urls import path
 from django.utils.translation import gettext as _
 
+from accounts.permissions import script_run_of
 from core.text import MAX_NAME_LENGTH
 from core.times import milliseconds
 from projects.models import Project, ProjectStatus
@@ -24,7 +25,7 @@ from runs.reports import check_texts
 from tracking import paging
 from tracking.columns import ExperimentColumns
 from tracking.conditions import where
-from tracking.errors import AlreadyExists, DoesNotExist, InvalidParameter
+from tracking.errors import AlreadyExists, DoesNotExist, InvalidParameter, Unseen
 from tracking.filters import parse_orders
 from tracking.protocol import Message, endpoint, storable_text
 from tracking.queries import lock_experiment_name
@@ -59,7 +60,7 @@ def get_experiment(caller: User, experiment_id: str) -> Project:
     matches = Project.objects.visible_to(caller).filter(pk=storable_text(experiment_id, name="id"))
     project = matches.first()
     if project is None:
-        raise DoesNotExist(_("Experiment %(id)s not found.") % {"id": experiment_id})
+        raise Unseen(_("Experiment %(id)s not found.") % {"id": experiment_id})
     return project
 
 
@@ -72,7 +73,10 @@ def find_experiment(caller: User, name: str) -> Project | None:
 
 
 def default_experiment(caller: User) -> Project:
-    """Get or create the project named Default; concurrent calls create it once."""
+    """Get or create the project named Default; concurrent calls create it once. A script's is that
+    of its run, for a client that has not asked for another."""
+    if script_run_of(caller):
+        return Project.objects.visible_to(caller).get()
     project = find_experiment(caller, DEFAULT_NAME)
     if project is not None:
         return project

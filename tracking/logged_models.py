@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from accounts.permissions import script_run_of
 from core.numbers import json_number
 from core.times import milliseconds
 from registry.logged_models import LoggedModel, LoggedModelMetric, LoggedModelStatus
@@ -25,7 +26,7 @@ from runs.unmanaged import create_keeper
 from tracking import filters, paging
 from tracking.columns import LoggedModelColumns, MetricOnDataset
 from tracking.conditions import where
-from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.errors import DoesNotExist, InvalidParameter, Unseen
 from tracking.experiments import get_experiment, project_ids
 from tracking.model_sources import find_run, get_logged_model, get_run, location_of
 from tracking.protocol import Empty, Message, endpoint
@@ -117,6 +118,8 @@ def create(caller: User, message: Create) -> dict[str, Any]:
     project = get_experiment(caller, message.experiment_id)
     run_id = message.source_run_id
     run = find_run(run_id, caller) if run_id else None
+    if run is None and script_run_of(caller):
+        raise Unseen(_("Run %(id)s not found.") % {"id": run_id})
     model = LoggedModel.objects.create(
         project=project,
         source_run=run,

@@ -24,7 +24,7 @@ from runs import params_tags
 from runs.models import Run
 from runs.reports import in_trash
 from runs.system_metrics import mean_gpu_utilization, tells_gpu_utilization
-from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.errors import InvalidParameter, Unseen
 from tracking.protocol import Message, Response, endpoint
 from tracking.registry_messages import Digest, Id, LongName
 
@@ -99,6 +99,7 @@ def log_metric(caller: User, message: LogMetric) -> Response:
         message.dataset_name,
         message.dataset_digest,
     )
+    _check_models(caller, [metric])
     _record(run_id, [metric])
     return {}
 
@@ -108,6 +109,7 @@ def log_batch(caller: User, message: LogBatch) -> Response:
     metrics, params, tags = message.metrics or [], message.params or [], message.tags or []
     _check_limits({"metrics": metrics, "params": params, "tags": tags})
     run_id = visible_run(caller, message.run_id)
+    _check_models(caller, metrics)
     if metrics and not (params or tags):
         _record(run_id, metrics)
         return {}
@@ -121,6 +123,15 @@ def log_batch(caller: User, message: LogBatch) -> Response:
             raise _run_not_found(run_id) from None
         _record(run_id, metrics)
     return {}
+
+
+def _check_models(caller: User, metrics: list[Metric]) -> None:
+    """Raises Unseen for a metric of a logged model that the caller may not see."""
+    models = {metric.model_id for metric in metrics} - {""}
+    if models and not sees_everything(caller):
+        visible = LoggedModel.objects.visible_to(caller).filter(pk__in=models)
+        if visible.count() < len(models):
+            raise Unseen(_("Logged model %(id)s not found.") % {"id": min(models)})
 
 
 def _by_key(name: str, entries: list[Entry]) -> dict[str, str]:
@@ -214,8 +225,8 @@ def _update_gpu_utilization(run_id: str) -> None:
             run.change(gpu_utilization=utilization)
 
 
-def _run_not_found(run_id: str) -> DoesNotExist:
-    return DoesNotExist(_("Run %(id)s not found.") % {"id": run_id})
+def _run_not_found(run_id: str) -> Unseen:
+    return Unseen(_("Run %(id)s not found.") % {"id": run_id})
 
 
 def _model_point(metric: Metric) -> ModelPoint:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from registry.logged_models import LoggedModel
 from registry.models import ModelVersion, RunFile, Source
 from runs.models import Run
-from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.errors import DoesNotExist, InvalidParameter, Unseen
 
 MODEL_ID: Final = re.compile(r"m-[0-9a-f]{32}")
 # mlflow-artifacts:/{experiment}/{run}/artifacts/{path}
@@ -137,7 +137,7 @@ def get_run(run_id: str, caller: User) -> Run:
     """Raises DoesNotExist."""
     run = find_run(run_id, caller)
     if run is None:
-        raise DoesNotExist(_("Run %(id)s not found.") % {"id": run_id})
+        raise Unseen(_("Run %(id)s not found.") % {"id": run_id})
     return run
 
 
@@ -146,7 +146,7 @@ def get_logged_model(model_id: str, caller: User, *, include_deleted: bool = Fal
     matches = (models if include_deleted else models.kept()).filter(pk=model_id)
     model = matches.first() if "\x00" not in model_id else None
     if model is None:
-        raise DoesNotExist(_("Logged model %(id)s not found.") % {"id": model_id})
+        raise Unseen(_("Logged model %(id)s not found.") % {"id": model_id})
     return model
 
 

@@ -21,10 +21,11 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
 from accounts.authentication import caller_of
+from accounts.permissions import refusal_of_script, script_run_of
 from core import refusals
 from core.database_errors import problem_of
 from core.json import read_bounded
-from tracking.errors import InvalidParameter, MlflowError, as_mlflow_error
+from tracking.errors import InvalidParameter, MlflowError, Unseen, as_mlflow_error
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,14 @@ class Empty(Message):
 # What mlflow.genai.evaluate, mlflow.trace and the like ask for.
 NOT_KEPT: Final = re.compile(
     r"/mlflow/(?:traces?|spans|assessments|evaluations|scorers|datasets|issues|labeling\w*)\b"
+)
+
+# What a run's script may call with its token; the handlers limit it to the run. What is missing:
+# other experiments, deleting and restoring, the model registry.
+FOR_SCRIPTS: Final = re.compile(
+    r"/version\Z|/api/(?:3\.0/mlflow/server-info\Z|2\.0/(?:mlflow-artifacts/|mlflow/(?:"
+    r"runs/(?!delete\Z|restore\Z)|metrics/|artifacts/list\Z|logged-models|"
+    r"experiments/(?:get|get-by-name|search)\Z)))"
 )
 
 M = TypeVar("M", bound=Message)
@@ -79,7 +88,15 @@ class View:
         caller = caller_of(request)  # first, so that unauthenticated callers learn nothing
         if request.method not in self._methods:
             raise MlflowError("ENDPOINT_NOT_FOUND", _("Endpoint not found."))
-        response = self._handle(request, caller, **arguments)
+        run_id = script_run_of(caller)
+        if run_id and not FOR_SCRIPTS.match(request.path_info) and self is not endpoint_not_found:
+            raise MlflowError("PERMISSION_DENIED", refusal_of_script(run_id))
+        try:
+            response = self._handle(request, caller, **arguments)
+        except Unseen as error:
+            if not run_id:
+                raise
+            raise MlflowError("PERMISSION_DENIED", refusal_of_script(run_id)) from error
         return response if isinstance(response, HttpResponseBase) else json_response(response)
 
 

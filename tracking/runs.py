@@ -11,15 +11,17 @@ from django.db import transaction
 from django.urls import path
 from django.utils.translation import gettext as _
 
+from accounts.permissions import script_run_of
 from core.numbers import Int64
 from core.text import MAX_NAME_LENGTH, truncate
 from runs import inputs, params_tags, unmanaged
 from runs.models import Run, RunQuerySet
+from runs.models.run_queryset import PARENT_TAG
 from runs.reports import lock_reporting_run, truncate_texts
 from tracking import experiments, paging
 from tracking.columns import RunColumns
 from tracking.conditions import where
-from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.errors import DoesNotExist, InvalidParameter, MlflowError, Unseen
 from tracking.experiments import Limit, Tag
 from tracking.filters import parse_orders
 from tracking.protocol import Message, endpoint, storable_text
@@ -47,7 +49,7 @@ def get_run(caller: User, message: ById) -> Run:
     visible = Run.objects.visible_to(caller)
     run = visible.filter(pk=storable_text(run_id, name="run_id")).first()
     if run is None:
-        raise DoesNotExist(_("Run %(id)s not found.") % {"id": run_id})
+        raise Unseen(_("Run %(id)s not found.") % {"id": run_id})
     return run
 
 
@@ -68,6 +70,10 @@ def create(caller: User, message: Create) -> dict[str, Any]:
     requested_tags = {tag.key: tag.value for tag in message.tags or ()}
     if message.user_id:
         requested_tags.setdefault(USER_TAG, message.user_id)
+    own_run = script_run_of(caller)
+    if own_run and requested_tags.get(PARENT_TAG) != own_run:
+        text = _("The script of a run may create only runs that are nested in its own.")
+        raise MlflowError("PERMISSION_DENIED", text)
     name = storable_text(message.run_name or "", name="run_name")
     tags, tag_name = params_tags.split_name(
         truncate_texts(requested_tags, params_tags.MAX_TAG_LENGTH)

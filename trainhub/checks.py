@@ -5,8 +5,11 @@ They run before every management command, and when another server loads the WSGI
 """
 
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from django.apps import AppConfig
@@ -15,8 +18,12 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from core.loopback import is_loopback_host
+from execution.executors import training_user
+from trainhub.private_data import close_data_directory
 from trainhub.secret_key import kept_secret_key
 from trainhub.up import schema_upgrade
+
+WORKER: Final = "worker"  # the tag of checks for workers alone, which run_worker makes
 
 
 @register
@@ -84,7 +91,7 @@ def data_directory_is_usable(
     try:
         kept_secret_key(settings.DATA_DIR / "secret_key")
         with tempfile.TemporaryFile(dir=settings.DATA_DIR):
-            return []
+            pass
     except OSError as error:
         return [
             Error(
@@ -93,6 +100,57 @@ def data_directory_is_usable(
                 id="trainhub.E005",
             )
         ]
+    try:
+        close_data_directory()
+    except OSError as error:
+        return [
+            Warning(
+                f"{error.filename} cannot be closed to other users of this machine "
+                f"({error.strerror}): let its owner do it (chmod o-rwx).",
+                id="trainhub.W002",
+            )
+        ]
+    return []
+
+
+@register
+def environment_file_is_private(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    path = settings.BASE_DIR / ".env"
+    matters = settings.PRODUCTION or settings.TRAINING_USER
+    if not (matters and path.exists() and path.stat().st_mode & stat.S_IROTH):
+        return []
+    return [
+        Warning(
+            f"Other users of this machine can read {path}: chmod o-r {path}.", id="trainhub.W003"
+        )
+    ]
+
+
+@register(WORKER, deploy=True)
+def trainings_have_a_user(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Where a worker starts: the web server's host needs no such user."""
+    problem = training_user.problem()
+    if problem is not None:
+        return [Error(problem, id="trainhub.E007")]
+    if not settings.TRAINING_USER:
+        return []
+    warnings: list[CheckMessage] = []
+    # Not every recipe runs the worker's own interpreter.
+    if (why := training_user.unreachable(Path(sys.executable))) is not None:
+        warnings.append(Warning(why, id="trainhub.W005"))
+    if settings.OPEN_MODE:
+        warnings.append(
+            Warning(
+                "In open mode, trainings act as the administrator whatever user they run as: set "
+                "TRAINHUB_OPEN_MODE=false.",
+                id="trainhub.W004",
+            )
+        )
+    return warnings
 
 
 @register(Tags.database)

@@ -311,6 +311,8 @@ HOST_METRICS_SECONDS = env.float("TRAINHUB_HOST_METRICS_SECONDS", default=10.0)
 DATASET_DIRS = env.list("TRAINHUB_DATASET_DIRS", default=[str(DATA_DIR / "datasets")])
 # Variables of the worker that trainings get, besides those that they need to run.
 TRAINING_ENVIRONMENT = env.list("TRAINHUB_TRAINING_ENVIRONMENT", default=[])
+# The user that trainings run as, or a range of UIDs; empty: their worker's.
+TRAINING_USER = env.str("TRAINHUB_TRAINING_USER", default="").strip()
 # How long the cancel endpoint waits for a worker to stop a run before it returns 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
 # A run that has not reported for this long is shown as silent; an unmanaged one later as lost.

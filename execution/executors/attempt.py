@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -26,8 +27,16 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from core.exceptions import DomainError
-from execution.executors import attempt_files, launcher, process_tree
+from core.files import open_to_pass
+from execution.executors import (
+    attempt_files,
+    launcher,
+    process_tree,
+    training_user,
+)
+from execution.executors.environment import inherited
 from execution.executors.process_tree import Asking, Cgroup
+from execution.executors.training_user import TrainingUser
 from runs.models import Run
 
 logger = logging.getLogger(__name__)
@@ -97,6 +106,18 @@ class Attempt:
     def directory(self) -> Path:
         return run_directory(self.run_id) / f"attempt-{self.number}"
 
+    @property
+    def folder(self) -> Path:
+        """Where its training works: a part of its directory, if the training has a user of its own,
+        else all of it."""
+        return self.directory.joinpath(self._launch.get("folder", ""))
+
+    @property
+    def owner(self) -> int | None:
+        """The UID of its training, if that is not the worker's."""
+        user = self._launch.get("user")
+        return None if user is None else int(user["uid"])
+
     # --- starting ----------------------------------------------------------------------------
 
     @property
@@ -109,8 +130,10 @@ class Attempt:
         command: list[str],
         environment: dict[str, str],
         devices: Sequence[str] = (),
+        user: TrainingUser | None = None,
     ) -> None:
-        """Create the directory from ``draft``, atomically."""
+        """Create the directory from ``draft``, atomically. ``user``: the training's own, who gets
+        the draft's folder training_user.FOLDER. Raises OSError."""
         description = {
             "command": command,
             "environment": environment,
@@ -118,21 +141,35 @@ class Attempt:
             "moment_seconds": MOMENT_SECONDS,
             "cgroup": self._cgroup_name if settings.WORKER_CGROUPS else None,
         }
+        if user is not None:
+            description |= {"folder": training_user.FOLDER, "user": user.note()}
         attempt_files.write_atomically(draft / "launch.json", description)
-        (draft / "launch.json").chmod(0o600)  # it may contain a token
         for name in ("process.json", "exit.json"):
             attempt_files.reserve(draft / name)
         for name in ("stop-sent", "killed"):
             attempt_files.reserve(draft / name, size_bytes=0)
         for name in ("stdout.log", "stderr.log", "launcher.log"):
-            (draft / name).touch()
+            (draft / name).touch(0o600)
+        if user is not None:
+            self._hand_over(draft, user)
         draft.rename(self.directory)
+
+    def _hand_over(self, draft: Path, user: TrainingUser) -> None:
+        user.own(draft / training_user.FOLDER)
+        for name in ("stdout.log", "stderr.log"):  # a script may open /dev/stdout
+            os.chown(draft / name, user.uid, user.gid)
+        # The other files are closed to it, and it cannot list what is on the way to its folder.
+        for passed in (draft, *self.directory.parents[:3]):  # up to the data directory
+            open_to_pass(passed)
 
     @property
     def devices(self) -> set[str]:
         """The GPUs that its processes use."""
-        launch = _read_json(self.directory / "launch.json") or {}
-        return set(launch.get("devices", ()))
+        return set(self._launch.get("devices", ()))
+
+    @property
+    def _launch(self) -> dict[str, Any]:
+        return _read_json(self.directory / "launch.json") or {}
 
     def launch(self) -> None:
         """Start the launcher, unless it is at work or has been: then this does nothing. Whoever
@@ -159,6 +196,7 @@ class Attempt:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=inherited(),  # like the training, it has no use for secrets
             )
 
     def _failure_of(self, last: Launch | None) -> str:

@@ -1,7 +1,8 @@
 """The small files by which an attempt's launcher and its workers understand each other.
 
 They can be written even when the disk is full: their places are reserved while the attempt is
-created. Imports the standard library alone: launcher.py, a program of its own, uses it too.
+created. Only their owner may read them. Imports no settings: launcher.py, a program of its own,
+uses it too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from core.files import private
+
 RESERVED_BYTES: Final = 4096  # a block of most file systems
 
 
@@ -20,7 +23,8 @@ def write_text_atomically(path: Path, text: str) -> None:
     """Write so that a reader finds all of it or nothing. Raises OSError; then it leaves nothing."""
     temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_text(text)
+        with open(temporary, "w", opener=private) as file:
+            file.write(text)
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -35,7 +39,8 @@ def write_atomically(path: Path, content: object) -> None:
 
 def reserve(path: Path, size_bytes: int = RESERVED_BYTES) -> None:
     """Take the place on the disk that ``path`` will need. Raises OSError."""
-    _spare(path).write_bytes(b" " * size_bytes)
+    with open(_spare(path), "wb", opener=private) as file:
+        file.write(b" " * size_bytes)
 
 
 def write_reserved(path: Path, content: object) -> None:
@@ -57,7 +62,7 @@ def raise_flag(path: Path) -> None:
         os.utime(spare)
         os.replace(spare, path)
     except FileNotFoundError:
-        path.touch()
+        path.touch(0o600)
 
 
 def file_time(directory: Path) -> float:

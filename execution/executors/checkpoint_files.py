@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from artifacts import layouts, soundness
 from artifacts.models import Artifact
 from artifacts.storage import CHUNK_BYTES, HashingFile
-from artifacts.tar_stream import open_file
+from core.files import open_file
 from execution.executors.found_checkpoint import FOLDER_SUFFIX
 
 

@@ -20,6 +20,7 @@ from django.conf import settings
 
 from artifacts import layouts, soundness
 from artifacts.layouts import MODEL
+from core.files import names_in, status_of
 from core.text import readable
 from execution.executors.found_checkpoint import FILE, ROOT, FoundCheckpoint, FoundFile
 
@@ -31,19 +32,25 @@ class Scan:
     """What a checkpoint folder contains."""
 
     checkpoints: list[FoundCheckpoint] = field(default_factory=list)
-    others: dict[str, Path] = field(default_factory=dict)  # readable path → file: no checkpoints
+    others: dict[str, FoundFile] = field(default_factory=dict)  # by readable path: no checkpoints
     skipped: list[str] = field(default_factory=list)  # links that are not followed
     unreadable: dict[str, OSError] = field(default_factory=dict)  # by path
 
 
-def scan(folder: Path, declared: Mapping[str, int | None] | None = None) -> Scan:
-    """What is in ``folder``. ``declared``: path in it → step, as declared in the metrics file."""
-    return _Scanner(folder, declared or {}).scan()
+def scan(
+    folder: Path, declared: Mapping[str, int | None] | None = None, owner: int | None = None
+) -> Scan:
+    """What is in ``folder``. ``declared``: path in it → step, as declared in the metrics file.
+    ``owner``: the UID to which everything must belong that is looked at, see core/files.py."""
+    return _Scanner(folder, declared or {}, owner).scan()
 
 
 class _Scanner:
-    def __init__(self, root: Path, declared: Mapping[str, int | None]) -> None:
+    def __init__(
+        self, root: Path, declared: Mapping[str, int | None], owner: int | None = None
+    ) -> None:
         self._root = root
+        self._owner = owner
         self._real_root = os.path.realpath(root)
         self._declared = {os.path.normpath(path): step for path, step in declared.items()}
         self._found = Scan()
@@ -83,7 +90,7 @@ class _Scanner:
             if layouts.is_saved(name):
                 self._add_files(file.path, FILE, [file])
             elif name != soundness.DCP_METADATA:
-                self._found.others[self._readable(self._relative(file.path))] = file.path
+                self._found.others[self._readable(self._relative(file.path))] = file
 
     def _visit_folder(self, path: Path) -> None:
         if any(item.startswith(f"{self._relative(path)}/") for item in self._declared):
@@ -219,7 +226,7 @@ class _Scanner:
         """The regular files and folders in ``folder``, by name, and what links to such lead to.
         Links that lead nowhere are added to ``skipped``, after ``prefix``."""
         try:
-            names = sorted(os.listdir(folder))
+            names = names_in(folder, self._owner)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -238,7 +245,7 @@ class _Scanner:
     def _status(self, path: Path) -> os.stat_result | None:
         """None if there is nothing, or nothing that can be read."""
         try:
-            return path.stat()
+            return status_of(path, self._owner)
         except OSError as error:
             if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
                 self._cannot_read(path, error)

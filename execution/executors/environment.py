@@ -38,5 +38,10 @@ def inherited() -> dict[str, str]:
     }
 
 
+def without_home(variables: dict[str, str]) -> dict[str, str]:
+    """``variables`` without those that name folders of the worker's user (XDG Base Directory)."""
+    return {name: value for name, value in variables.items() if not name.startswith("XDG_")}
+
+
 def _is_needed(name: str) -> bool:
     return (name in _NAMES or name.startswith(_PREFIXES)) and not _SECRET.search(name)

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from artifacts import storing
 from artifacts.blobs import StoredFile
+from core.files import open_file
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
 from execution.executors.attempt_files import file_time
@@ -49,16 +50,17 @@ class Taken:
     problem: str  # for the log
 
 
-def take(run: Run, directory: Path, *, ended: bool) -> Taken | None:
+def take(run: Run, directory: Path, *, ended: bool, owner: int | None = None) -> Taken | None:
     """Store the bytes of the file, which may take long, without the row's lock; None if it may be
-    half written, or is gone. Raises StorageError."""
+    half written, or is gone. ``owner``: see open_file. Raises StorageError."""
     path = directory / "evaluation.json"
     try:
         status = path.stat()
     except OSError:
         return None
     try:
-        content, problem = _checked(path.read_bytes())
+        with open_file(path, owner) as file:
+            content, problem = _checked(file.read())
     except (_Invalid, OSError) as error:
         is_settled = abs(file_time(directory) - status.st_mtime) > SETTLED_SECONDS
         if not (ended or is_settled):

@@ -1,6 +1,6 @@
 """Takes the scalars of the TensorBoard event files that a script writes as its run's metrics.
 
-They are looked for below the attempt's directory, which is also the script's working directory, and
+They are looked for below the script's working directory, and
 read like metrics.jsonl: how far is committed together with the points. Of a metric that somebody
 else reports too (metrics.jsonl, REST, MLflow's client), theirs counts, as it was reported as a
 metric and in full precision: see event_keys.py.
@@ -24,6 +24,7 @@ from core.text import MAX_KEY_LENGTH, truncate
 from core.times import unix_milliseconds
 from execution.executor_state import AttemptNotes
 from execution.executors.event_keys import EventKeys
+from execution.executors.text_lines import LASTING
 from logs.lines import Line
 from logs.models import LogLevel
 from metrics import recording
@@ -132,16 +133,16 @@ def _look(directory: Path, notes: AttemptNotes, *, ended: bool) -> tuple[list[st
 
 
 def ingest(
-    run: Run, directory: Path, notes: AttemptNotes, *, ended: bool
+    run: Run, directory: Path, notes: AttemptNotes, *, ended: bool, owner: int | None = None
 ) -> tuple[list[Line], bool]:
     """Store the points of the next records of each file, and write to ``notes`` how far they were
-    read. Call with the run's row locked.
+    read. ``owner``: see open_file. Call with the run's row locked.
 
     Returns log lines about what cannot be taken, and whether the end of every file was reached.
     """
     if run.recipe is None or not run.recipe.read_tensorboard:
         return [], True
-    reader = _Reader(run, notes)
+    reader = _Reader(run, notes, owner)
     files = _known_files(directory, reader, ended=ended)
     unread: set[PurePosixPath] = set()  # folders
     for path, (offset, prefix) in sorted(files.items()):
@@ -194,9 +195,10 @@ def _is_time(name: str) -> bool:
 class _Reader:
     """Reads files of one attempt in one transaction."""
 
-    def __init__(self, run: Run, notes: AttemptNotes) -> None:
+    def __init__(self, run: Run, notes: AttemptNotes, owner: int | None) -> None:
         self.run = run
         self.notes = notes
+        self.owner = owner
         self.logs: dict[PurePosixPath, EventLog] = {}  # by folder
         self.keys = EventKeys(run, notes)
         self.lines: list[Line] = []
@@ -212,8 +214,10 @@ class _Reader:
         try:
             if file.stat().st_size == offset:
                 return offset, True
-            reading = read_records(file, offset)
-        except (FileNotFoundError, PermissionError):
+            reading = read_records(file, offset, self.owner)
+        except OSError as error:
+            if error.errno not in LASTING:
+                raise
             return offset, True
         log = self.logs.setdefault(PurePosixPath(path).parent, EventLog())
         for record in reading.records:

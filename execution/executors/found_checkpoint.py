@@ -8,16 +8,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from django.utils.translation import gettext as _
 
 from artifacts import folders, layouts, soundness
 from artifacts.layouts import MODEL
 from artifacts.storage import Source
-from artifacts.tar_stream import CheckedFile, TarStream, member_of, open_file
+from artifacts.tar_stream import CheckedFile, TarStream, member_of
+from core.files import open_file
 from execution.executors.attempt import Ending
 
 # A file may be written under its final name, so it counts as complete only after it has not changed
@@ -43,6 +44,10 @@ class FoundFile(NamedTuple):
     inside: str
     path: Path
     status: os.stat_result
+
+    def open(self) -> IO[bytes]:
+        """What is at its path now, if that belongs to the same user. Raises OSError."""
+        return open_file(self.path, self.status.st_uid)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class FoundCheckpoint:
             )
             return
         [single] = self.files
-        with open_file(single.path) as file:
+        with single.open() as file:
             yield CheckedFile(file, single.status)
 
     def problem(self, ending: Ending | None, now: float) -> str | None:
@@ -152,7 +157,7 @@ class FoundCheckpoint:
         if pointer is None or step is None or is_sealed:
             return False
         try:
-            with open_file(self.path.parent / pointer[0]) as file:
+            with open_file(self.path.parent / pointer[0], self.files[0].status.st_uid) as file:
                 named = re.search(rb"\d{1,19}", file.read(MAX_POINTER_BYTES))
         except OSError:
             return False
@@ -162,12 +167,10 @@ class FoundCheckpoint:
         """Whether its format shows that it is complete, however recently it was written. A folder's
         does not: it may still lack a file."""
         file = self.files[0]
-        return not self.is_folder and soundness.is_provable(
-            file.inside, partial(open_file, file.path)
-        )
+        return not self.is_folder and soundness.is_provable(file.inside, file.open)
 
     def _openers(self) -> Mapping[str, soundness.Opener]:
-        return {file.inside: partial(open_file, file.path) for file in self.files}
+        return {file.inside: file.open for file in self.files}
 
 
 def by_step(checkpoints: Iterable[FoundCheckpoint]) -> list[FoundCheckpoint]:

@@ -96,7 +96,7 @@ class Ingestion:
         """What the checkpoint folder contains, and the checkpoints that are new or have changed
         since they were ingested, each with the reason if it is incomplete. Leaves out those that
         are still being written, and, with a line in the log, those that cannot be read."""
-        found = scan(self._folder, notes.get("declared"))
+        found = scan(self._checkpoints, notes.get("declared"), self.attempt.owner)
         now = file_time(self.attempt.directory)
         declared = (declarations.as_declared(item, notes) for item in found.checkpoints)
         checkpoints = []
@@ -146,12 +146,13 @@ class Ingestion:
             )
 
     @property
-    def _folder(self) -> Path:
-        return self.attempt.directory / "checkpoints"
+    def _checkpoints(self) -> Path:
+        return self.attempt.folder / "checkpoints"
 
     def _ingest_text(self, *, ended: bool) -> bool:
         """Ingest the next chunk of each file; True if the end of every file was reached."""
-        directory = self.attempt.directory
+        directory, folder = self.attempt.directory, self.attempt.folder
+        owner = self.attempt.owner
         with transaction.atomic():
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
             before = notes_of(locked, self.attempt)
@@ -165,10 +166,10 @@ class Ingestion:
                 )
                 lines += new_lines
                 at_end = at_end and source_at_end
-            path = directory / "metrics.jsonl"
+            path = folder / "metrics.jsonl"
             # Half a line of JSON is of no use, however long it is.
             offset = before.get("metrics", 0)
-            reading = read_whole_lines(path, offset, ended=ended, quiet=False)
+            reading = read_whole_lines(path, offset, ended=ended, quiet=False, owner=owner)
             rows = [in_utf8(line, encoding) for line in reading.lines]
             if reading.problem:
                 lines += _note_unreadable(notes, reading.problem)
@@ -177,14 +178,16 @@ class Ingestion:
             first_line = notes.get("metric_lines", 0) + 1
             lines += _ingest_metrics(locked, rows, notes)
             notes["metrics"] = reading.offset
-            event_lines, events_at_end = event_files.ingest(locked, directory, notes, ended=ended)
+            event_lines, events_at_end = event_files.ingest(
+                locked, folder, notes, ended=ended, owner=owner
+            )
             lines += event_lines
             if rows:
                 lines += declarations.ingest(
                     notes,
                     rows,
                     first_line=first_line,
-                    folder=self._folder,
+                    folder=self._checkpoints,
                     written_at_ns=path.stat().st_mtime_ns,
                 )
             appending.append_log(locked, lines)
@@ -194,11 +197,12 @@ class Ingestion:
 
     def _ingest_evaluation(self, *, ended: bool) -> None:
         """Store the bytes first and then, with the run's row locked, record the artifact."""
-        if not evaluation.is_new(self.attempt.directory, notes_of(self.run, self.attempt)):
+        folder, owner = self.attempt.folder, self.attempt.owner
+        if not evaluation.is_new(folder, notes_of(self.run, self.attempt)):
             return
         if not Run.objects.held_by(self.worker).filter(pk=self.run.pk).exists():
             raise LeaseLost(self.run.pk)  # another worker's bytes have the same name
-        taken = evaluation.take(self.run, self.attempt.directory, ended=ended)
+        taken = evaluation.take(self.run, folder, ended=ended, owner=owner)
         if taken is None:
             return
         with transaction.atomic():

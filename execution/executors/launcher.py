@@ -8,6 +8,9 @@ Run as a program in its own session: ``python launcher.py ATTEMPT_DIRECTORY``. I
 - ``moment_seconds``: how long what outlives the leader may take to end by itself, and as long
   again to end after SIGTERM, before it is killed.
 - ``cgroup``: a name, to keep the processes in a cgroup if that is possible.
+- ``folder``: where the leader starts, in the directory; absent: the directory itself.
+- ``user``: its ``uid``, ``gid`` and ``groups``, if it is not to be this process's. It then reaches
+  nothing in the directory but that folder, and gains no rights by programs that would give them.
 
 It writes ``launcher.json`` and ``process.json`` ({"pid", "since_boot"} of itself and of the
 leader), ``cgroup`` (the group's folder), ``descendants.json`` (without a cgroup: who is to be found
@@ -68,6 +71,7 @@ def describe(pid: int) -> dict[str, float]:
 
 
 def main(directory: Path) -> None:
+    umask = os.umask(0o077)  # what is created here is nobody else's
     lock = (directory / "launcher.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,8 +92,8 @@ def main(directory: Path) -> None:
     wake_up = wake_up_at_ends()
     adopts = process_tree.adopt_orphans()
     try:
-        process = start(launch["command"], launch["environment"], directory, cgroup)
-    except OSError as error:
+        process = start(launch, directory, cgroup, umask)
+    except (OSError, subprocess.SubprocessError) as error:
         with contextlib.suppress(OSError):
             (directory / "stderr.log").write_text(f"ERROR {error}\n")
         record_ending(directory, {"returncode": CANNOT_EXECUTE})
@@ -153,23 +157,29 @@ def wake_up_at_ends() -> int:
 
 
 def start(
-    command: list[str], environment: dict[str, str], directory: Path, cgroup: Cgroup | None = None
+    launch: dict[str, Any], directory: Path, cgroup: Cgroup | None, umask: int
 ) -> subprocess.Popen[bytes]:
-    """Start the training in its own session, so that a terminal's Ctrl-C does not reach it."""
+    """Start the training in its own session, so that a terminal's Ctrl-C does not reach it.
+
+    Raises OSError, SubprocessError."""
+    user = launch.get("user")
 
     def prepare() -> None:
+        os.umask(umask)
         default_signals()
         if cgroup is not None:
             cgroup.enter()
+        if user is not None:
+            process_tree.become(user["uid"], user["gid"], user["groups"])
 
     with (
         (directory / "stdout.log").open("ab") as stdout,
         (directory / "stderr.log").open("ab") as stderr,
     ):
         return subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environment,
+            launch["command"],
+            cwd=directory / launch.get("folder", ""),
+            env=launch["environment"],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

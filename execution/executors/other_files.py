@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from django.utils.translation import gettext as _
@@ -10,9 +9,9 @@ from django.utils.translation import gettext as _
 from artifacts import uploads
 from artifacts.kinds import ArtifactType
 from artifacts.storage_errors import StorageError
-from artifacts.tar_stream import open_file
 from core.exceptions import DomainError
 from execution.executors.checkpoint_scan import Scan
+from execution.executors.found_checkpoint import FoundFile
 from runs.models import Run
 
 FOLDER: Final = "checkpoints"  # of the artifacts
@@ -32,13 +31,14 @@ def store_others(run: Run, found: Scan) -> list[str]:
     ]
     left_out: list[str] = []
     total_bytes = 0
-    for number, (name, path, size) in enumerate(_by_size(found)):
-        if number >= MAX_FILES or total_bytes + size > MAX_BYTES:
+    for number, (name, file) in enumerate(sorted(found.others.items(), key=_size)):
+        size_bytes = file.status.st_size
+        if number >= MAX_FILES or total_bytes + size_bytes > MAX_BYTES:
             left_out.append(name)
             continue
-        total_bytes += size
+        total_bytes += size_bytes
         try:
-            with open_file(path) as content:
+            with file.open() as content:
                 uploads.store(run, f"{FOLDER}/{name}", content, type=ArtifactType.FILE)
         except FileNotFoundError:
             continue  # deleted by the training
@@ -55,15 +55,9 @@ def store_others(run: Run, found: Scan) -> list[str]:
     return problems
 
 
-def _by_size(found: Scan) -> list[tuple[str, Path, int]]:
-    """The name, path and size in bytes of each file."""
-    files = []
-    for name, path in found.others.items():
-        try:
-            files.append((name, path, path.stat().st_size))
-        except OSError:
-            continue  # deleted by the training
-    return sorted(files, key=lambda file: (file[2], file[0]))
+def _size(item: tuple[str, FoundFile]) -> tuple[int, str]:
+    name, file = item
+    return file.status.st_size, name
 
 
 def _reason(error: OSError | DomainError) -> str:

@@ -7,9 +7,11 @@ folders into ``$TRAINHUB_CHECKPOINT_DIR`` and its results into
 and on SIGTERM saves and exits.
 
 Each attempt has a directory, ``<data>/runs/<run>/attempt-<n>``, and a launcher (launcher.py) that
-outlives the worker; attempt.py reads the state of the work from them. How far their files have been
-ingested is in the run's ``executor_state``, committed together with the ingested rows, so that
-nothing is ingested twice or skipped. Large files are copied first, without the run's row lock.
+outlives the worker; attempt.py reads the state of the work from them. A training that has a user of
+its own (training_user.py) works in a folder of that directory, and reaches nothing else in it. How
+far its files have been ingested is in the run's ``executor_state``, committed together with the
+ingested rows, so that nothing is ingested twice or skipped. Large files are copied first, without
+the run's row lock.
 """
 
 from __future__ import annotations
@@ -18,23 +20,26 @@ import io
 import logging
 import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.open_mode import is_open
-from accounts.tokens import issue_token, revoke_tokens
+from accounts.tokens import issue_script_token, revoke_tokens
 from artifacts import storing, uploads
 from core.exceptions import DomainError
 from execution.executors import attempt as attempts
-from execution.executors import failure
+from execution.executors import failure, training_user
 from execution.executors.attempt import Attempt, Ending
 from execution.executors.checkpoint_executor import CheckpointExecutor
 from execution.executors.ingestion import Ingestion, encoding_of
 from execution.executors.notes import notes_of
 from execution.executors.process_inputs import Source, command_of, environment_of, source_of
 from execution.executors.stacks import stacks_of
+from execution.executors.training_user import TrainingUser
 from execution.outputs import (
     configuration_bytes,
     put_events,
@@ -44,7 +49,7 @@ from logs import appending
 from logs.lines import Line
 from logs.models import LogLevel
 from metrics import recording
-from runs.executors import Postponed, WorkState, WorkStatus
+from runs.executors import CannotStart, Postponed, WorkState, WorkStatus
 from runs.models import EventKind, Run, StopKind, Worker
 
 logger = logging.getLogger(__name__)
@@ -70,29 +75,30 @@ class ProcessExecutor(CheckpointExecutor):
         command = command_of(run)
         for stuck in self._end_earlier_attempts(run, worker):
             _refuse_held_devices(run, stuck)
-        draft = attempt.directory.with_name(f".{attempt.directory.name}")
-        shutil.rmtree(draft, ignore_errors=True)
-        (draft / "checkpoints").mkdir(parents=True)
-        (draft / "config.json").write_bytes(configuration_bytes(run))
-        source = source_of(run, draft / "resume")
+        draft, user = _draft(attempt)
+        folder = draft if user is None else draft / training_user.FOLDER
+        (folder / "checkpoints").mkdir()
+        (folder / "config.json").write_bytes(configuration_bytes(run))
+        source = source_of(run, folder / "resume")
         self._rewind(run, worker, source)
-        environment = environment_of(run, attempt) | self._token(run, worker)
+        place = attempt.directory / folder.relative_to(draft)
+        environment = self._token(run, worker) | environment_of(run, attempt, place, user)
         if source.path is not None:
-            inside = source.path.relative_to(draft)
-            environment["TRAINHUB_RESUME_FROM"] = str(attempt.directory / inside)
+            inside = source.path.relative_to(folder)
+            environment["TRAINHUB_RESUME_FROM"] = str(place / inside)
         _free_devices(run)
-        attempt.create(draft, command, environment, run.devices)
+        attempt.create(draft, command, environment, run.devices, user)
         attempt.launch()
 
     def _token(self, run: Run, worker: Worker) -> dict[str, str]:
-        """The variable with which the script reports to TrainHub as the run's creator, if that
-        needs a token. The token is revoked when the run ends."""
+        """The variable with which the script reports to TrainHub, if that needs a token: one of the
+        run's creator that works for this run alone, until this attempt or the run ends."""
         if is_open() or run.created_by is None:
             return {}
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
             revoke_tokens(locked.script_tokens)
-            token, digest = issue_token(run.created_by, life=TOKEN_LIFE)
+            token, digest = issue_script_token(run.created_by, run.pk, life=TOKEN_LIFE)
             locked.change(script_tokens=[digest])
         return {"MLFLOW_TRACKING_TOKEN": token}
 
@@ -221,6 +227,24 @@ class ProcessExecutor(CheckpointExecutor):
                 _tidy(run, local_attempts)
             except Exception:  # the others' files and processes are tidied all the same
                 logger.exception("the files of run %s could not be tidied", run_id)
+
+
+def _draft(attempt: Attempt) -> tuple[Path, TrainingUser | None]:
+    """An empty directory for the attempt, which nobody else can enter yet, and the training's own
+    user, who has got a folder in it. Raises NoUserFree, CannotStart."""
+    settings.WORK_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+    attempt.directory.parent.mkdir(mode=0o700, exist_ok=True)
+    draft = attempt.directory.with_name(f".{attempt.directory.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    if not settings.TRAINING_USER:
+        return draft, None
+    folder = draft / training_user.FOLDER
+    folder.mkdir(mode=0o700)
+    try:
+        return draft, training_user.claim(folder)
+    except (KeyError, PermissionError):
+        raise CannotStart(training_user.problem() or str(settings.TRAINING_USER)) from None
 
 
 def _tidy(run: Run, local_attempts: list[Attempt]) -> None:

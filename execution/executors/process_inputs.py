@@ -12,10 +12,13 @@ from django.utils.translation import gettext as _
 
 from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
+from core.exceptions import InvalidInput
 from execution.devices import variables_of
 from execution.executors import environment, event_files
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
+from execution.executors.training_user import TrainingUser
+from runs.datasets import check_dataset
 from runs.executors import CannotStart
 from runs.models import Run
 
@@ -59,7 +62,12 @@ def _damage(checkpoint: Artifact, problem: Damaged) -> str:
 
 
 def command_of(run: Run) -> list[str]:
-    """The recipe's command with {python} and {repository} filled in. Raises CannotStart."""
+    """The recipe's command with {python} and {repository} filled in. Raises CannotStart, also for a
+    dataset that the training must not read."""
+    try:  # again: a script may have reported it since, and this host has other files
+        check_dataset(run.dataset)
+    except InvalidInput as error:
+        raise CannotStart(str(error.message)) from None
     values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
     command = []
     assert run.recipe is not None
@@ -72,19 +80,21 @@ def command_of(run: Run) -> list[str]:
     return command
 
 
-def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
+def environment_of(
+    run: Run, attempt: Attempt, folder: Path, user: TrainingUser | None = None
+) -> dict[str, str]:
+    """``folder``: where the training works. ``user``: its own, if it is not the worker's."""
     assert run.recipe is not None
-    directory = attempt.directory
     trainhub = {
         "PYTHONUNBUFFERED": "1",  # log lines appear as soon as they are printed
         "TRAINHUB_RUN_ID": run.pk,
         "TRAINHUB_PROJECT_ID": run.project_id,
         "TRAINHUB_ATTEMPT": str(attempt.number),
         "TRAINHUB_URL": settings.PUBLIC_URL,
-        "TRAINHUB_CONFIG": str(directory / "config.json"),
-        "TRAINHUB_OUTPUT_DIR": str(directory),
-        "TRAINHUB_METRICS_FILE": str(directory / "metrics.jsonl"),
-        "TRAINHUB_CHECKPOINT_DIR": str(directory / "checkpoints"),
+        "TRAINHUB_CONFIG": str(folder / "config.json"),
+        "TRAINHUB_OUTPUT_DIR": str(folder),
+        "TRAINHUB_METRICS_FILE": str(folder / "metrics.jsonl"),
+        "TRAINHUB_CHECKPOINT_DIR": str(folder / "checkpoints"),
         "TRAINHUB_DATASET_DIRS": os.pathsep.join(settings.DATASET_DIRS),
     }
     known = run.worker is not None and run.worker.devices is not None
@@ -93,6 +103,9 @@ def environment_of(run: Run, attempt: Attempt) -> dict[str, str]:
     mlflow = {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
     tensorboard = {}
     if run.recipe.read_tensorboard:
-        tensorboard[event_files.FOLDER_VARIABLE] = str(directory / event_files.FOLDER)
-    ours = {**mlflow, **gpus, **tensorboard}
-    return {**environment.inherited(), **ours, **run.recipe.environment, **trainhub}
+        tensorboard[event_files.FOLDER_VARIABLE] = str(folder / event_files.FOLDER)
+    inherited = environment.inherited()
+    if user is not None:
+        inherited = environment.without_home(inherited) | user.environment(folder)
+    ours = {**inherited, **mlflow, **gpus, **tensorboard}
+    return {**ours, **run.recipe.environment, **trainhub}

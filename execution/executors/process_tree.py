@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,11 @@ import psutil
 
 from execution.executors.attempt_files import write_atomically
 
-PR_SET_CHILD_SUBREAPER: Final = 36  # <linux/prctl.h>
+# <linux/prctl.h>
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 SHELLS: Final = frozenset({"ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "zsh"})
 # They read a pipe, usually from the training, and end when it ends: `python train.py | tee log`.
 # Ended first, they would break the pipe while the training saves.
@@ -37,10 +42,29 @@ Identity = tuple[int, float]
 def adopt_orphans() -> bool:
     """Become the parent of every descendant whose own parent ends; False if the system has no
     such thing (Linux has)."""
+    return _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def become(uid: int, gid: int, groups: Sequence[int]) -> None:
+    """Make this process another user's, for good: it keeps no rights of its former one, and gains
+    none by programs that would give them (sudo). Raises OSError."""
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if sys.platform.startswith("linux"):
+        # A worker that is not root holds its rights as ambient ones, which a program would inherit.
+        if not _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL):
+            raise PermissionError(errno.EPERM, "cannot give up ambient capabilities")
+        if not _prctl(PR_SET_NO_NEW_PRIVS, 1):
+            raise PermissionError(errno.EPERM, "cannot refuse new privileges")
+
+
+def _prctl(option: int, value: int) -> bool:
+    """Whether prctl(2) has set the option of this process; False where there is no such thing."""
     if not sys.platform.startswith("linux"):
         return False
     try:
-        return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+        return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
     except (OSError, AttributeError):
         return False
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from artifacts.tar_stream import open_file
+from core.files import open_file
 from execution.executors.attempt_files import file_time
 from logs.appending import MAX_MESSAGE_LENGTH
 from runs.models.encoding import DEFAULT_ENCODING
@@ -58,8 +58,10 @@ class Reading:
         return self.start + sum(len(text) + 1 for text in self.lines[:line])
 
 
-def read_whole_lines(path: Path, offset: int, *, ended: bool, quiet: bool = True) -> Reading:
-    """The next whole lines after ``offset``.
+def read_whole_lines(
+    path: Path, offset: int, *, ended: bool, quiet: bool = True, owner: int | None = None
+) -> Reading:
+    """The next whole lines after ``offset``, of a file that belongs to ``owner`` (see open_file).
 
     A last line without a newline is left for later, unless the process has ``ended``, or the line
     has grown past LINE_LIMIT_BYTES and nothing is being written (``quiet``). It is never left once
@@ -67,7 +69,7 @@ def read_whole_lines(path: Path, offset: int, *, ended: bool, quiet: bool = True
     its earlier states are skipped. A missing file has no lines.
     """
     try:
-        with open_file(path) as file:
+        with open_file(path, owner) as file:
             is_replaced = os.fstat(file.fileno()).st_size < offset
             offset = 0 if is_replaced else offset
             file.seek(offset)

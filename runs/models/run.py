@@ -422,9 +422,16 @@ class Run(models.Model):
             current.note(EventKind.RELEASED, worker=worker)
             current.change(worker=None, devices=[])
             if next_attempt:
+                current._revoke_tokens()
                 current.change(
                     attempt=current.attempt + 1, attempt_started_at=None, status_reason=""
                 )
+
+    def _revoke_tokens(self) -> None:
+        """What the attempt's script may still send counts no more. Call with the row locked."""
+        if self.script_tokens:
+            revoke_tokens(self.script_tokens)
+            self.change(script_tokens=[])
 
     def recover(
         self,
@@ -474,6 +481,7 @@ class Run(models.Model):
             return
         if self.stop_kind == StopKind.STALLED:
             fields.update(stop_kind="", stop_requested_at=None)
+        self._revoke_tokens()
         self.change(
             attempt=self.attempt + 1,
             attempt_started_at=None,

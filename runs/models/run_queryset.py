@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from accounts.permissions import sees_everything
+from accounts.permissions import script_run_of, sees_everything
 from core.gates import Gate
 from runs.status import ACTIVE, RunStatus
 
 if TYPE_CHECKING:
     from runs.models.run import Run
     from runs.models.worker import Worker
+
+PARENT_TAG: Final = "mlflow.parentRunId"  # of a nested run, as MLflow's clients set it
 
 
 ROW = Gate(share=0.25)  # to the row of a run that another transaction has locked
@@ -29,7 +31,11 @@ class LeaseLost(Exception):
 
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
-        """The runs that ``user`` may see. Until there are teams, every member sees every run."""
+        """The runs that ``user`` may see. Until there are teams, every member sees every run; a
+        script sees its own, and those that it has created nested in it."""
+        if run_id := script_run_of(user):
+            nested = Q(**{f"tags__{PARENT_TAG}": run_id}, recipe=None, created_by=user.pk)
+            return self.filter(Q(pk=run_id) | nested)
         return self.all() if sees_everything(user) else self.none()
 
     def listed(self) -> RunQuerySet:

@@ -40,6 +40,12 @@ def root(tmp_path):
     return tmp_path / "artifacts"
 
 
+def test_new_folder_is_closed_to_other_users(root):
+    artifact_storage().save("a", ContentFile(b"bytes"))
+
+    assert root.stat().st_mode & 0o007 == 0
+
+
 def save(name, content):
     source = HashingFile(io.BytesIO(content))
     artifact_storage().save(name, source)

@@ -1,7 +1,9 @@
 """Workers as separate processes: they die, and no run is lost or executed twice."""
 
+import os
 import signal
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import psutil
 import pytest
 
 from artifacts.checkpoints import latest_sound_checkpoint
+from execution.executors import training_user
 from execution.executors.attempt import Attempt
 from logs.models import LogLine
 from runs.actions import cancel_run
@@ -48,8 +51,8 @@ def simulated_runs(count, **fields):
 def process_run(**fields):
     hyperparameters = {"max_steps": 100_000, "pause_seconds": 0.01}
     fields = {"hyperparameters": hyperparameters, "total_steps": 100_000} | fields
-    recipe = RecipeFactory(command=[sys.executable, str(STEPPER)])
-    return RunFactory(recipe=recipe, **fields)
+    fields.setdefault("recipe", RecipeFactory(command=[sys.executable, str(STEPPER)]))
+    return RunFactory(**fields)
 
 
 def at_step(run, step):
@@ -325,3 +328,30 @@ def test_worker_whose_name_was_taken_exits_with_an_error(worker):
     assert "one" in first.output().splitlines()[-1]
     assert "Traceback" not in first.output()
     assert Worker.objects.get(name="one").stopped_at is None
+
+
+@pytest.mark.skipif(
+    bool(training_user.missing_capabilities()), reason="may not become another user"
+)
+def test_training_of_a_user_of_its_own_outlives_its_worker_and_stops_when_asked(worker, settings):
+    uids = range(400_000_000 + 20 * os.getpid(), 400_000_000 + 20 * os.getpid() + 10)
+    user = {"TRAINHUB_TRAINING_USER": f"{uids.start}-{uids.stop - 1}"}
+    with tempfile.TemporaryDirectory(dir="/tmp") as data:  # pytest's own folders are closed
+        settings.WORK_DIR = Path(data) / "runs"
+        run = process_run(recipe=RecipeFactory(command=["/usr/bin/python3", str(STEPPER)]))
+        first = worker("one", **user).ready()
+        wait_until(at_step(run, 20))
+        process = Attempt.of(run).process()
+
+        first.kill()
+        worker("one", **user).ready()
+        wait_until(at_step(run, run.step + 20))
+        again = Attempt.of(run).process()
+        cancel_run(run, by=None)
+        wait_until(over(run))
+
+        assert process == again
+        assert not process.is_running()
+        assert (run.status, run.attempt) == (RunStatus.CANCELLED, 1)
+        assert run.artifacts.checkpoints().filter(step=run.step).exists()
+        assert (Path(data) / "artifacts").stat().st_mode & 0o007 == 0

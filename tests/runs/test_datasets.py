@@ -25,6 +25,7 @@ def folder(tmp_path, settings):
     "dataset",
     [
         *("", "中文科技论文语料", "org/name", "s3://bucket/papers", "hf://datasets/a", "v1..v2"),
+        *("filecache", "localization", "std::vector", "hf://a::b", "C:data"),
         *("papers/text.txt", "papers", "no/such/file", "中文科技论文语料" * 100),
     ],
 )
@@ -41,6 +42,9 @@ def test_absolute_path_below_a_directory_for_datasets_is_taken(folder):
     [
         *("/proc/self/environ", "/etc/passwd", "/dev/mem", "~/.ssh/id_rsa", "file:///etc/passwd"),
         *("/" + "x" * 900, f"../{'x' * 900}"),
+        *("FILE:/etc/passwd", "file:etc/passwd", "local:///etc/passwd", " /etc/passwd"),
+        *("simplecache::file:///etc/passwd", "zip://*::/etc/x.zip", "https://a/b::~/.ssh/id_rsa"),
+        *("/proc/self/root/etc/passwd", "/proc/self/fd/3", "//etc/passwd", "s3://b/../../x::/etc"),
         *("../secret_key", "papers/../../secret_key", "..\\secret_key", "link", "loop", "a\x00b"),
     ],
 )

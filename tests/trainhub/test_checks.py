@@ -9,12 +9,14 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
+from execution.executors import training_user
 from trainhub.checks import (
     data_directory_is_usable,
     open_mode_has_loopback_names,
     open_mode_stays_on_loopback,
     production_hides_tracebacks,
     refuse_contradictions,
+    trainings_have_a_user,
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -127,6 +129,95 @@ def test_other_wsgi_server_is_refused_too(settings: Settings):
         refuse_contradictions()
 
 
+# --- the user of trainings ------------------------------------------------------------------
+
+AS_ROOT = pytest.mark.skipif(
+    bool(training_user.missing_capabilities()), reason="may not become another user"
+)
+
+
+@pytest.fixture
+def training_user_setting(settings: Settings) -> Settings:
+    settings.OPEN_MODE = False
+    settings.DATA_DIR = Path("/usr")  # everyone can reach it
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("no-such-user", "there is no user no-such-user on this host"),
+        ("root", "root is root or the worker's own user"),
+        ("0-10", "0-10 is no range of UIDs above 0"),
+        ("300000-200000", "300000-200000 is no range of UIDs above 0"),
+        ("1-70000", "1-70000 is in use by"),
+    ],
+)
+def test_wrong_user_of_trainings_is_refused(training_user_setting: Settings, name: str, sentence):
+    training_user_setting.TRAINING_USER = name
+
+    [error] = trainings_have_a_user(None)
+    assert error.id == "trainhub.E007"
+    assert sentence in error.msg
+
+
+def test_worker_that_may_not_switch_users_is_refused(
+    training_user_setting: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    training_user_setting.TRAINING_USER = "nobody"
+    monkeypatch.setattr(training_user, "missing_capabilities", lambda: ["CAP_SETUID"])
+
+    [error] = trainings_have_a_user(None)
+    assert "may not run trainings as another user: run it as root, or give it CAP_SETUID" in (
+        error.msg
+    )
+
+
+@AS_ROOT
+def test_place_that_the_user_cannot_reach_is_refused(
+    training_user_setting: Settings, tmp_path: Path
+):
+    training_user_setting.TRAINING_USER = "700000-700009"
+    training_user_setting.DATA_DIR = tmp_path / "closed" / "data"
+    training_user_setting.DATA_DIR.mkdir(parents=True)
+    tmp_path.chmod(0o700)
+
+    [error] = trainings_have_a_user(None)
+    assert "cannot reach" in error.msg
+    assert "chmod o+x" in error.msg
+
+
+@AS_ROOT
+def test_user_of_trainings_in_open_mode_is_warned_of(
+    training_user_setting: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    training_user_setting.TRAINING_USER = "700000-700009"
+    monkeypatch.setattr("sys.executable", "/usr/bin/python3")
+    assert trainings_have_a_user(None) == []
+
+    training_user_setting.OPEN_MODE = True
+
+    assert ids(trainings_have_a_user(None)) == ["trainhub.W004"]
+
+
+@AS_ROOT
+def test_interpreter_that_the_user_cannot_reach_is_warned_of(
+    training_user_setting: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    training_user_setting.TRAINING_USER = "700000-700009"
+    tmp_path.chmod(0o700)
+    (tmp_path / "python").touch()
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+
+    assert ids(trainings_have_a_user(None)) == ["trainhub.W005"]
+
+
+def test_trainings_of_the_workers_user_need_nothing(settings: Settings):
+    settings.TRAINING_USER = ""
+
+    assert trainings_have_a_user(None) == []
+
+
 # --- in subprocesses -------------------------------------------------------------------------
 
 
@@ -181,3 +272,14 @@ def test_variable_with_an_old_name_is_reported():
 
     assert finished.returncode == 0
     assert "TRAINHUB_WORKER_SEATS is ignored: rename it to TRAINHUB_WORKER_SLOTS" in finished.stderr
+
+
+def test_worker_refuses_an_unknown_user_of_trainings_and_the_web_server_does_not():
+    unknown = {"TRAINHUB_TRAINING_USER": "no-such-user"}
+
+    worker = run("manage.py", "run_worker", **unknown)
+
+    assert worker.returncode == 1
+    assert "there is no user no-such-user on this host" in worker.stderr
+    assert "Traceback" not in worker.stderr
+    assert run("manage.py", "check", **unknown).returncode == 0

@@ -31,7 +31,10 @@ def check_configuration() -> None:
     """Run the system checks, including ours (trainhub/checks.py)."""
     problems = [
         message
-        for message in checks.run_checks()
+        for message in [
+            *checks.run_checks(),
+            *checks.run_checks(tags=["worker"], include_deployment_checks=True),
+        ]
         if message.is_serious() and not message.is_silenced()
     ]
     problems.sort(key=lambda problem: problem.id or "")  # run_checks iterates over a set

@@ -37,6 +37,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, name: str, slots: int | None, on_exit: str | None, **options: Any) -> None:
+        if not options["skip_checks"]:
+            self.check(tags=["worker"], include_deployment_checks=True)
         loop = WorkerLoop(name=name, slots=slots)
         # A worker with a default name never comes back to readopt its processes.
         stop_work = on_exit == "stop" or (on_exit is None and not name)

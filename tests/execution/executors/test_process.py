@@ -21,6 +21,7 @@ from execution.executors import ingestion, progress_bars, text_lines
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from metrics.models import MetricPoint
+from runs import inputs
 from runs.executors import CannotStart, WorkState
 from runs.models import EventKind, FailureKind, Run, StopKind
 from runs.status import RunStatus
@@ -122,6 +123,14 @@ def test_recipe_without_a_command_cannot_start(executor):
 
     with pytest.raises(CannotStart):
         started(executor, "", recipe=recipe)
+
+
+def test_dataset_that_a_script_has_reported_since_is_checked_at_the_start(executor):
+    run = running(recipe=RecipeFactory(script="print(1)"), dataset="")
+    inputs.log_inputs(run.pk, [{"name": "/etc/passwd", "digest": "1"}])
+
+    with pytest.raises(CannotStart, match="TRAINHUB_DATASET_DIRS"):
+        executor.start(fresh(run), run.worker)
 
 
 def test_process_killed_by_a_signal_has_died_and_the_reason_names_it(executor):
@@ -1057,8 +1066,19 @@ def test_script_gets_a_token_of_the_runs_creator_until_the_run_ends(executor, se
     run, _ = ended(executor, PRINT_MLFLOW_VARIABLES, created_by=user)
     token = mlflow_variables(run)["MLFLOW_TRACKING_TOKEN"]
     headers = {"Authorization": f"Bearer {token}"}
+    path = f"/projects/{run.project_id}/runs/{run.pk}"
 
-    assert Client(SERVER_NAME="localhost").get("/projects", headers=headers).status_code == 200
+    assert Client(SERVER_NAME="localhost").get(path, headers=headers).status_code == 200
     assert stat.S_IMODE((Attempt.of(run).directory / "launch.json").stat().st_mode) == 0o600
     fresh(run).transition(RunStatus.COMPLETED)
-    assert Client(SERVER_NAME="localhost").get("/projects", headers=headers).status_code == 401
+    assert Client(SERVER_NAME="localhost").get(path, headers=headers).status_code == 401
+
+
+def test_recipe_may_give_its_script_another_token(executor, settings):
+    settings.OPEN_MODE = False
+    recipe = RecipeFactory(
+        script=PRINT_MLFLOW_VARIABLES, environment={"MLFLOW_TRACKING_TOKEN": "th_other"}
+    )
+    run, _ = ended(executor, "", recipe=recipe, created_by=UserFactory())
+
+    assert mlflow_variables(run)["MLFLOW_TRACKING_TOKEN"] == "th_other"

@@ -2,14 +2,15 @@
 
 import errno
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
 
 from artifacts.checkpoints import latest_sound_checkpoint
-from artifacts.tar_stream import Changed, CheckedFile, open_file
+from artifacts.tar_stream import Changed, CheckedFile
+from core.files import names_in, open_file
 from execution.executors import (
+    checkpoint_scan,
     declarations,
     found_checkpoint,
     ingestion,
@@ -220,10 +221,10 @@ def test_file_that_is_rewritten_while_it_is_copied_is_not_stored_as_it_was_read(
 
 
 def test_file_that_cannot_be_read_is_said_and_does_not_stop_the_run(ended, monkeypatch):
-    def refuse(path):
+    def refuse(path, owner):
         if path.name == "step_2.pt":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return open_file(path)
+        return open_file(path, owner)
 
     monkeypatch.setattr(found_checkpoint, "open_file", refuse)
     run = ended("write(folder / 'step_1.pt'); write(folder / 'step_2.pt')")
@@ -309,10 +310,10 @@ def test_error_that_passes_is_waited_for_at_the_end(executor, at_its_end, monkey
     monkeypatch.setattr(postponement, "FIRST_PAUSE_SECONDS", 0.0)
     run = at_its_end("write(folder / 'step_10.pt'); report(step=10, loss=1.0)")
     listing = failing_once(
-        os.listdir, OSError(number, "cannot"), only=lambda path: str(path).endswith("checkpoints")
+        names_in, OSError(number, "cannot"), only=lambda path: path.name == "checkpoints"
     )
     with monkeypatch.context() as patch:
-        patch.setattr("execution.executors.checkpoint_scan.os.listdir", listing)
+        patch.setattr(checkpoint_scan, "names_in", listing)
         first = poll(executor, run).state
 
     assert first is WorkState.STORING
@@ -349,7 +350,7 @@ def test_error_that_does_not_pass_is_given_up(executor, at_its_end, monkeypatch)
     monkeypatch.setattr(ingestion, "MAX_WAITS", 2)
     run = at_its_end("write(folder / 'step_10.pt'); report(step=10, loss=1.0)")
 
-    def fail(path):
+    def fail(path, owner):
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(found_checkpoint, "open_file", fail)

@@ -1,9 +1,12 @@
 """Clients against a server that requires sign-in: tokens work, rejections are not retried."""
 
+from datetime import timedelta
+
 import pytest
 from knox.models import AuthToken
 
-from tests.factories import UserFactory
+from accounts.tokens import issue_script_token
+from tests.factories import ProjectFactory, RecipeFactory, UserFactory, running, unmanaged_run
 from tests.tracking.clients.conftest import Hub
 from tests.web_server import web_server
 
@@ -53,3 +56,42 @@ def test_rejection_is_immediate(signing_in, credentials):
     assert error["code"] == "UNAUTHENTICATED"
     assert "UNAUTHENTICATED: " in error["message"]
     assert error["seconds"] < MAX_REJECTION_SECONDS
+
+
+# --- the token of a run's script -------------------------------------------------------------
+
+
+@pytest.fixture(scope="package")
+def script(client, secured, token, django_db_blocker):
+    """The run of a script that used its run's token, and its results."""
+    with django_db_blocker.unblock():
+        user = UserFactory()
+        run = running(recipe=RecipeFactory(), created_by=user, project=ProjectFactory(name="归属"))
+        own, digest = issue_script_token(user, run.pk, life=timedelta(hours=1))
+        run.change(script_tokens=[digest])
+        other = unmanaged_run(name="other")
+    variables = {"MLFLOW_TRACKING_TOKEN": own, "MLFLOW_RUN_ID": run.pk, "OTHER_RUN": other.pk}
+    results = client.run("own_run", MLFLOW_TRACKING_URI=secured.url, PROJECT="归属", **variables)
+    return run, results
+
+
+def test_script_reports_to_its_run_and_to_those_nested_in_it(script, secured):
+    run, results = script
+
+    runs = Hub(secured.api).runs("归属")
+    reported = next(item for item in runs.values() if item["id"] == run.pk)
+    assert results["run"] == run.pk
+    assert reported["metrics"] == {"loss": 1 / 3}
+    assert reported["tags"]["team"] == "nlp"
+    assert results["text"] == "done"
+    assert runs["fold"]["id"] == results["fold"]
+    assert runs["fold"]["metrics"] == {"loss": 0.5}
+    assert set(results["found"]) == {run.pk, results["fold"]}
+
+
+@pytest.mark.parametrize("action", ["other run", "other experiment", "registry"])
+def test_script_is_refused_anything_else_with_a_sentence(script, action):
+    run, results = script
+
+    assert results[action]["code"] == "PERMISSION_DENIED"
+    assert run.pk in results[action]["message"]
