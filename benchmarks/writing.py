@@ -18,6 +18,7 @@ from benchmarks.report import Row, compared
 from benchmarks.servers import Server
 
 CONNECTIONS: Final = 4
+RANKS: Final = {4: None, 8: 1.5}  # connections into one run, and the bar of FastTrackML's rate
 # Keys and steps of a batch of a thousand points: a training run that reports occasionally, and one
 # that reports many metrics per step.
 NARROW: Final = (20, 50)
@@ -192,10 +193,8 @@ def _all_samples(turns: Sequence[Written]) -> list[float]:
 def log_metric(bench: Bench) -> list[Row]:
     with bench.trainhub() as server:
         ours = _write_singles(bench, server)
-        on_one = _write_singles(bench, server, one_run=True)
     with bench.fasttrackml() as server:
         fasttrackml = _write_singles(bench, server)
-        fasttrackml_on_one = _write_singles(bench, server, one_run=True)
     with bench.mlflow() as server:
         mlflow = _write_singles(bench, server)
     with bench.mlflow(jobs=True) as server:
@@ -204,18 +203,34 @@ def log_metric(bench: Bench) -> list[Row]:
     return [
         _compared(what, ours, "MLflow", mlflow, at_least=20, note=ours.note),
         _compared(what, ours, "MLflow as shipped, plain client", shipped),
-        _compared(what, ours, "FastTrackML", fasttrackml, at_least=1.5, note=fasttrackml.note),
+        _compared(what, ours, "FastTrackML", fasttrackml, at_least=2, note=fasttrackml.note),
+    ]
+
+
+def ranks(bench: Bench) -> list[Row]:
+    """Many ranks that log into one run."""
+    with bench.trainhub() as server:
+        ours = {count: _write_singles(bench, server, ranks=count) for count in RANKS}
+    with bench.fasttrackml() as server:
+        theirs = {count: _write_singles(bench, server, ranks=count) for count in RANKS}
+    return [
         _compared(
-            "single points/s, 4 connections on one run", on_one, "FastTrackML", fasttrackml_on_one
-        ),
+            f"single points/s, {count} connections on one run",
+            ours[count],
+            "FastTrackML",
+            theirs[count],
+            at_least=at_least,
+            note=f"{ours[count].note}; FastTrackML: {theirs[count].measured.cpu_per_response}",
+        )
+        for count, at_least in RANKS.items()
     ]
 
 
 def _write_singles(
-    bench: Bench, server: Server, *, one_run: bool = False, quickack: bool = True
+    bench: Bench, server: Server, *, ranks: int = 0, quickack: bool = True
 ) -> Written:
-    """Each connection logs a separate metric, as ranks do."""
-    run_ids = server.new_runs(1) * CONNECTIONS if one_run else server.new_runs(CONNECTIONS)
+    """Each connection logs into a run of its own, or, as one of ``ranks``, a metric of its own."""
+    run_ids = server.new_runs(1) * ranks if ranks else server.new_runs(CONNECTIONS)
     feeds = [
         bodies.log_metric(run_id, key=f"rank{rank}/loss") for rank, run_id in enumerate(run_ids)
     ]
@@ -287,6 +302,7 @@ SUBJECTS: Final[Subjects] = {
     "log-batch": Subject("Batches of points, lean client", log_batch),
     "rest-batch": Subject("Batches of points through TrainHub's own endpoint", rest_batch),
     "log-metric": Subject("Single points, lean client", log_metric),
+    "ranks": Subject("Single points of many ranks into one run, lean client", ranks),
     "volume": Subject("Batches of points into a big table", volume),
     "memory": Subject("The server's memory while clients push", memory),
 }

@@ -79,6 +79,19 @@ class Points:
                 raise InvalidPoint(keys.index(key), reason % {"limit": MAX_KEY_LENGTH})
         return points
 
+    @classmethod
+    def joined(cls, batches: Iterable[Points]) -> Points:
+        """The points of all ``batches``, one after another."""
+        joined, numbers = cls([], [], [], [], []), dict[str, int]()
+        for batch in batches:
+            own = [numbers.setdefault(key, len(numbers) + 1) for key in batch.distinct_keys]
+            joined.key_numbers.extend([own[number - 1] for number in batch.key_numbers])
+            joined.steps.extend(batch.steps)
+            joined.timestamps_ms.extend(batch.timestamps_ms)
+            joined.values.extend(batch.values)
+        joined.distinct_keys.extend(numbers)
+        return joined
+
     def are_distinct(self) -> bool:
         """Whether no two points have the same metric, step and time."""
         places = set(zip(self.key_numbers, self.steps, self.timestamps_ms, strict=True))
