@@ -132,7 +132,7 @@ def _compared(
     )
 
 
-def _copy(bench: Bench, server: Server) -> list[float]:
+def _copy(bench: Bench, server: Server, *, turn: int = 0) -> list[float]:
     """Rows per second by COPY into the table of TrainHub's points, in the order of batches."""
     count, rates = bench.size(500_000, 20_000), []
     rnd = random.Random(0)
@@ -140,7 +140,7 @@ def _copy(bench: Bench, server: Server) -> list[float]:
     for repetition in range(bench.pace.repetitions):
         first = repetition * count // keys
         rows = "".join(
-            f"{10**12 + key}\t{step}\t{bodies.START_MS + step}\t{rnd.random()!r}\n"
+            f"{10**12 + turn * keys + key}\t{step}\t{bodies.START_MS + step}\t{rnd.random()!r}\n"
             for step in range(first, first + count // keys)
             for key in range(keys)
         ).encode()
@@ -179,6 +179,34 @@ def rest_batch(bench: Bench) -> list[Row]:
             samples=ours,
             limit_samples=theirs,
             note=f"{rest[-1].note}; for one of log-batch: {protocol[-1].measured.cpu_per_response}",
+        )
+    ]
+
+
+def rest_columns(bench: Bench) -> list[Row]:
+    """The same batches in columns, alternating with COPY of the same rows."""
+    keys, steps = NARROW
+    names = bodies.metric_names(keys)
+    with bench.trainhub() as server:
+        project_id = server.new_experiment()
+        written, copied = [], []
+        for turn in range(bench.size(2, 1)):
+            run_ids = [server.new_run(project_id) for _ in range(CONNECTIONS)]
+            feeds = [bodies.rest_columns(project_id, run_id, names, steps) for run_id in run_ids]
+            written.append(write(server, feeds, bench.pace, points_per_request=1000))
+            copied += _copy(bench, server, turn=turn)
+    ours = _all_samples(written)
+    return [
+        compared(
+            "points/s through POST …/runs/{id}/metrics, the same batches in columns",
+            statistics.median(ours),
+            "/s",
+            "COPY",
+            statistics.median(copied),
+            at_least=0.6,
+            samples=ours,
+            limit_samples=copied,
+            note=written[-1].note,
         )
     ]
 
@@ -301,6 +329,7 @@ def _growth(samples: list[float]) -> float:
 SUBJECTS: Final[Subjects] = {
     "log-batch": Subject("Batches of points, lean client", log_batch),
     "rest-batch": Subject("Batches of points through TrainHub's own endpoint", rest_batch),
+    "rest-columns": Subject("Batches of points in columns", rest_columns),
     "log-metric": Subject("Single points, lean client", log_metric),
     "ranks": Subject("Single points of many ranks into one run, lean client", ranks),
     "volume": Subject("Batches of points into a big table", volume),

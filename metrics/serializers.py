@@ -16,7 +16,7 @@ from core.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
 from core.numbers import NUMBER_SCHEMA, json_number
 from core.pagination import PageQuery
 from core.text import MAX_KEY_LENGTH
-from core.times import iso_time
+from core.times import YEAR_9999_MS, iso_time
 from metrics import payloads
 from metrics.points import Point
 from metrics.reading import FIRST_STEP, LAST_STEP, Bucket, MetricSummary, Series
@@ -49,9 +49,33 @@ class SentPointSerializer(serializers.Serializer[Any]):
     timestamp = AwareDateTimeField(help_text="When it was measured, with a time zone.")
 
 
+class SentColumnsSerializer(serializers.Serializer[Any]):
+    """Only for the schema; parsed as payloads.SentColumns."""
+
+    steps = serializers.ListField(
+        child=StrictIntegerField(min_value=FIRST_STEP, max_value=LAST_STEP),
+        min_length=1,
+        max_length=payloads.MAX_POINTS,
+    )
+    values = serializers.ListField(child=NumberField(), help_text="As many as `steps`.")
+    timestamps_ms = serializers.ListField(
+        child=StrictIntegerField(min_value=0, max_value=YEAR_9999_MS),
+        help_text="When each was measured, as Unix time in milliseconds. As many as `steps`.",
+    )
+
+
 class SentPointsSerializer(serializers.Serializer[Any]):
+    """Either of them; at most 10,000 points."""
+
     points = serializers.ListField(
-        child=SentPointSerializer(), min_length=1, max_length=payloads.MAX_POINTS
+        child=SentPointSerializer(),
+        required=False,
+        min_length=1,
+        max_length=payloads.MAX_POINTS,
+        help_text="One by one.",
+    )
+    metrics = serializers.DictField(
+        child=SentColumnsSerializer(), required=False, help_text="In columns, by key."
     )
 
 
