@@ -16,7 +16,7 @@ from core.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
 from core.numbers import NUMBER_SCHEMA, json_number
 from core.pagination import PageQuery
 from core.text import MAX_KEY_LENGTH
-from core.times import YEAR_9999_MS, iso_time
+from core.times import YEAR_9999_MS, iso_time, iso_times
 from metrics import payloads
 from metrics.points import Point
 from metrics.reading import FIRST_STEP, LAST_STEP, Bucket, MetricSummary, Series
@@ -222,30 +222,35 @@ def series_json(series: Series, *, by_time: bool) -> dict[str, Any]:
     return {
         "key": series.key,
         "exact": not buckets,
-        "points": [_point_json(point) for point in points],
-        "buckets": [_bucket_json(bucket) for bucket in buckets],
+        "points": _points_json(points),
+        "buckets": _buckets_json(buckets),
     }
 
 
-def _point_json(point: Point) -> dict[str, Any]:
-    return {
-        "step": point.step,
-        "timestamp": iso_time(point.timestamp_ms),
-        "value": json_number(point.value),
-    }
+def _points_json(points: list[Point]) -> list[dict[str, Any]]:
+    times = iso_times([point.timestamp_ms for point in points])
+    return [
+        {"step": point.step, "timestamp": time, "value": json_number(point.value)}
+        for point, time in zip(points, times, strict=True)
+    ]
 
 
-def _bucket_json(bucket: Bucket) -> dict[str, Any]:
-    return {
-        "count": bucket.count,
-        "min": json_number(bucket.minimum),
-        "min_step": bucket.minimum_step,
-        "max": json_number(bucket.maximum),
-        "max_step": bucket.maximum_step,
-        "first": json_number(bucket.first),
-        "first_step": bucket.first_step,
-        "first_timestamp": iso_time(bucket.first_timestamp_ms),
-        "last": json_number(bucket.last),
-        "last_step": bucket.last_step,
-        "last_timestamp": iso_time(bucket.last_timestamp_ms),
-    }
+def _buckets_json(buckets: list[Bucket]) -> list[dict[str, Any]]:
+    first_times = iso_times([bucket.first_timestamp_ms for bucket in buckets])
+    last_times = iso_times([bucket.last_timestamp_ms for bucket in buckets])
+    return [
+        {
+            "count": bucket.count,
+            "min": json_number(bucket.minimum),
+            "min_step": bucket.minimum_step,
+            "max": json_number(bucket.maximum),
+            "max_step": bucket.maximum_step,
+            "first": json_number(bucket.first),
+            "first_step": bucket.first_step,
+            "first_timestamp": first_time,
+            "last": json_number(bucket.last),
+            "last_step": bucket.last_step,
+            "last_timestamp": last_time,
+        }
+        for bucket, first_time, last_time in zip(buckets, first_times, last_times, strict=True)
+    ]
