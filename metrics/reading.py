@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from core.numbers import MAX_BIGINT, MIN_BIGINT, json_number
 from metrics import bucket_queries, history_queries
 from metrics.models import MetricPoint, MetricSeries
@@ -30,8 +32,7 @@ class MetricSummary:
     last_value: float
 
 
-@dataclass(slots=True)  # not frozen: thousands are made for a page of curves
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True, gc=False):  # thousands are made for a page of curves
     """Consecutive points drawn as one. ``minimum`` and ``maximum``, each with the first of its
     steps, are None if every value is NaN."""
 
