@@ -60,6 +60,24 @@ def log_metric(run_id: str, key: str = "loss") -> Iterator[bytes]:
         step += 1
 
 
+def rest_columns(project_id: str, run_id: str, names: Sequence[str], steps: int) -> Iterator[bytes]:
+    """TrainHub's own endpoint, with the points of each metric in columns."""
+    path = f"/projects/{project_id}/runs/{run_id}/metrics"
+
+    def encode(points: list[dict[str, Any]]) -> bytes:
+        metrics: dict[str, dict[str, list[float]]] = {
+            name: {"steps": [], "values": [], "timestamps_ms": []} for name in names
+        }
+        for point in points:
+            columns = metrics[point["key"]]
+            columns["steps"].append(point["step"])
+            columns["values"].append(point["value"])
+            columns["timestamps_ms"].append(point["timestamp"])
+        return request("POST", path, orjson.dumps({"metrics": metrics}))
+
+    return batches(names, steps, encode)
+
+
 def rest_batch(project_id: str, run_id: str, names: Sequence[str], steps: int) -> Iterator[bytes]:
     """TrainHub's own endpoint, with timestamps as ISO 8601 text."""
     path = f"/projects/{project_id}/runs/{run_id}/metrics"

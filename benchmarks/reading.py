@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import statistics
+import subprocess
+import sys
 from itertools import repeat
 from typing import Any, Final
 
@@ -15,6 +18,7 @@ from benchmarks import logs as log_benchmark
 from benchmarks.bench import Bench, Subject, Subjects
 from benchmarks.client import Measured, Pace, call, measure, request
 from benchmarks.cloning import METRICS, PARAMS, clone_runs, full_run
+from benchmarks.environments import ROOT
 from benchmarks.report import Row, compared
 from benchmarks.servers import API, Server
 from benchmarks.unmodified import fill_series
@@ -44,7 +48,7 @@ def run_detail(bench: Bench) -> list[Row]:
     cost = f"a core's time for a request: {ours.cpu_per_response}; {bare_cost}"
     return [
         Row(what, ours.rate, "/s", at_least=2500, samples=ours.rates, note=cost),
-        compared(what, ours.rate, "/s", "FastTrackML's runs/get", fasttrackml.rate, at_least=2,
+        compared(what, ours.rate, "/s", "FastTrackML's runs/get", fasttrackml.rate, at_least=1.5,
                  samples=ours.rates, limit_samples=fasttrackml.rates),
         compared(what, ours.rate, "/s", "a bare Django view that returns {}", bare.rate,
                  samples=ours.rates, limit_samples=bare.rates),
@@ -65,12 +69,27 @@ def series(bench: Bench) -> list[Row]:
         _check_buckets(call(server.port, "GET", path), count)
         measured = get(server, path, bench.pace)
         by_time = get(server, f"{path}&x=time", bench.pace)
+        alone = _statement_alone(bench, server, run_id)
     what = f"1,000 buckets of a series of {count:,} points, p95"
+    taken = statistics.median(1000 / rate for rate in measured.rates)
     return [
+        compared(f"1,000 buckets of a series of {count:,} points", taken, "ms",
+                "its statement and orjson alone", statistics.median(alone), at_least=1 / 1.5,
+                less_is_better=True, samples=[1000 / rate for rate in measured.rates],
+                limit_samples=alone),
         Row(what, measured.p95_ms, "ms", at_most=25, samples=measured.p95s_ms,
             note=f"a core's time for a request: {measured.cpu_per_response}"),
         Row(f"{what}, by time", by_time.p95_ms, "ms", samples=by_time.p95s_ms),
     ]  # fmt: skip
+
+
+def _statement_alone(bench: Bench, server: Server, run_id: str) -> list[float]:
+    """Milliseconds that the prepared statement of the buckets and orjson take in this process."""
+    os.environ["DATABASE_URL"] = server.cluster.url(server.database)
+    return list(map(float, subprocess.run(
+        [sys.executable, "-m", "benchmarks.statement", run_id, str(bench.pace.repetitions)],
+        check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    ).stdout.split()))  # fmt: skip
 
 
 def _check_buckets(response: Any, count: int) -> None:

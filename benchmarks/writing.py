@@ -18,6 +18,7 @@ from benchmarks.report import Row, compared
 from benchmarks.servers import Server
 
 CONNECTIONS: Final = 4
+RANKS: Final = {4: None, 8: 1.5}  # connections into one run, and the bar of FastTrackML's rate
 # Keys and steps of a batch of a thousand points: a training run that reports occasionally, and one
 # that reports many metrics per step.
 NARROW: Final = (20, 50)
@@ -131,7 +132,7 @@ def _compared(
     )
 
 
-def _copy(bench: Bench, server: Server) -> list[float]:
+def _copy(bench: Bench, server: Server, *, turn: int = 0) -> list[float]:
     """Rows per second by COPY into the table of TrainHub's points, in the order of batches."""
     count, rates = bench.size(500_000, 20_000), []
     rnd = random.Random(0)
@@ -139,7 +140,7 @@ def _copy(bench: Bench, server: Server) -> list[float]:
     for repetition in range(bench.pace.repetitions):
         first = repetition * count // keys
         rows = "".join(
-            f"{10**12 + key}\t{step}\t{bodies.START_MS + step}\t{rnd.random()!r}\n"
+            f"{10**12 + turn * keys + key}\t{step}\t{bodies.START_MS + step}\t{rnd.random()!r}\n"
             for step in range(first, first + count // keys)
             for key in range(keys)
         ).encode()
@@ -182,6 +183,34 @@ def rest_batch(bench: Bench) -> list[Row]:
     ]
 
 
+def rest_columns(bench: Bench) -> list[Row]:
+    """The same batches in columns, alternating with COPY of the same rows."""
+    keys, steps = NARROW
+    names = bodies.metric_names(keys)
+    with bench.trainhub() as server:
+        project_id = server.new_experiment()
+        written, copied = [], []
+        for turn in range(bench.size(2, 1)):
+            run_ids = [server.new_run(project_id) for _ in range(CONNECTIONS)]
+            feeds = [bodies.rest_columns(project_id, run_id, names, steps) for run_id in run_ids]
+            written.append(write(server, feeds, bench.pace, points_per_request=1000))
+            copied += _copy(bench, server, turn=turn)
+    ours = _all_samples(written)
+    return [
+        compared(
+            "points/s through POST …/runs/{id}/metrics, the same batches in columns",
+            statistics.median(ours),
+            "/s",
+            "COPY",
+            statistics.median(copied),
+            at_least=0.6,
+            samples=ours,
+            limit_samples=copied,
+            note=written[-1].note,
+        )
+    ]
+
+
 def _all_samples(turns: Sequence[Written]) -> list[float]:
     return [rate for written in turns for rate in written.samples]
 
@@ -192,10 +221,8 @@ def _all_samples(turns: Sequence[Written]) -> list[float]:
 def log_metric(bench: Bench) -> list[Row]:
     with bench.trainhub() as server:
         ours = _write_singles(bench, server)
-        on_one = _write_singles(bench, server, one_run=True)
     with bench.fasttrackml() as server:
         fasttrackml = _write_singles(bench, server)
-        fasttrackml_on_one = _write_singles(bench, server, one_run=True)
     with bench.mlflow() as server:
         mlflow = _write_singles(bench, server)
     with bench.mlflow(jobs=True) as server:
@@ -204,18 +231,34 @@ def log_metric(bench: Bench) -> list[Row]:
     return [
         _compared(what, ours, "MLflow", mlflow, at_least=20, note=ours.note),
         _compared(what, ours, "MLflow as shipped, plain client", shipped),
-        _compared(what, ours, "FastTrackML", fasttrackml, at_least=1.5, note=fasttrackml.note),
+        _compared(what, ours, "FastTrackML", fasttrackml, at_least=2, note=fasttrackml.note),
+    ]
+
+
+def ranks(bench: Bench) -> list[Row]:
+    """Many ranks that log into one run."""
+    with bench.trainhub() as server:
+        ours = {count: _write_singles(bench, server, ranks=count) for count in RANKS}
+    with bench.fasttrackml() as server:
+        theirs = {count: _write_singles(bench, server, ranks=count) for count in RANKS}
+    return [
         _compared(
-            "single points/s, 4 connections on one run", on_one, "FastTrackML", fasttrackml_on_one
-        ),
+            f"single points/s, {count} connections on one run",
+            ours[count],
+            "FastTrackML",
+            theirs[count],
+            at_least=at_least,
+            note=f"{ours[count].note}; FastTrackML: {theirs[count].measured.cpu_per_response}",
+        )
+        for count, at_least in RANKS.items()
     ]
 
 
 def _write_singles(
-    bench: Bench, server: Server, *, one_run: bool = False, quickack: bool = True
+    bench: Bench, server: Server, *, ranks: int = 0, quickack: bool = True
 ) -> Written:
-    """Each connection logs a separate metric, as ranks do."""
-    run_ids = server.new_runs(1) * CONNECTIONS if one_run else server.new_runs(CONNECTIONS)
+    """Each connection logs into a run of its own, or, as one of ``ranks``, a metric of its own."""
+    run_ids = server.new_runs(1) * ranks if ranks else server.new_runs(CONNECTIONS)
     feeds = [
         bodies.log_metric(run_id, key=f"rank{rank}/loss") for rank, run_id in enumerate(run_ids)
     ]
@@ -286,7 +329,9 @@ def _growth(samples: list[float]) -> float:
 SUBJECTS: Final[Subjects] = {
     "log-batch": Subject("Batches of points, lean client", log_batch),
     "rest-batch": Subject("Batches of points through TrainHub's own endpoint", rest_batch),
+    "rest-columns": Subject("Batches of points in columns", rest_columns),
     "log-metric": Subject("Single points, lean client", log_metric),
+    "ranks": Subject("Single points of many ranks into one run, lean client", ranks),
     "volume": Subject("Batches of points into a big table", volume),
     "memory": Subject("The server's memory while clients push", memory),
 }

