@@ -1,7 +1,7 @@
 """Health checks: liveness (/healthz) and readiness (/readyz)."""
 
 from django.contrib.auth.decorators import login_not_required
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -63,6 +63,6 @@ def check_database() -> tuple[bool, bool]:
     try:
         executor = MigrationExecutor(connection)
         pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError:
+    except Error:  # also of a connection that was lost
         return False, False
     return True, not pending
