@@ -195,7 +195,8 @@ class WorkerLoop:
         """Keep the runs that this name held before. Their processes may still run, but work in the
         database died with the earlier worker process."""
         for run in self.held_runs():
-            with transaction.atomic():
+            # A run that is cancelled before it is locked keeps no worker from starting.
+            with self._ignoring_lost_lease(run), transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 if self._executor(run).in_database:
                     reason = _("Its worker %(name)s died.") % {"name": self.name}
