@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
-from django.db.models import F
+from django.db.models import F, Sum
 from django.db.models.functions import Now
 
 from accounts.permissions import sees_everything
@@ -68,6 +68,12 @@ class RunQuerySet(models.QuerySet["Run"]):
     def held_by(self, worker: Worker) -> RunQuerySet:
         """The runs of this incarnation of ``worker``: a replaced predecessor holds none."""
         return self.running().filter(worker=worker, worker__incarnation=worker.incarnation)
+
+    def gpus_in_use(self) -> dict[str, int]:
+        """How many GPUs of each type the runs of workers use: a run that waits for a worker, or
+        whose script is not started by one, holds none."""
+        held = self.running().exclude(worker=None).order_by()
+        return dict(held.values_list("gpu_type").annotate(count=Sum("gpu_count")))
 
     def lost(self) -> RunQuerySet:
         """Runs in progress whose worker's lease has expired, by the database's clock."""
