@@ -187,12 +187,12 @@ class Waiting:
     reason: str
 
 
-def queue(limit: int) -> list[Waiting]:
+def queue(limit: int, pools: list[PoolUse]) -> list[Waiting]:
     """The first ``limit`` unclaimed runs, in the order in which they will be claimed."""
-    waiting = Run.objects.unclaimed().select_related("recipe", "project")
+    waiting = Run.objects.unclaimed().select_related("recipe", "project").brief()
     interrupted = list(waiting.running().order_by("started_at", "id")[:limit])
     queued = list(waiting.queued().in_queue_order()[: limit - len(interrupted)])
-    workers, pools = list(Worker.objects.alive()), pool_uses()
+    workers = list(Worker.objects.alive())
     return [
         Waiting(run, _reason(run, workers, pools, ahead=ahead))
         for ahead, run in enumerate(interrupted + queued)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -17,6 +17,18 @@ from runs.status import ACTIVE, RunStatus
 if TYPE_CHECKING:
     from runs.models.run import Run
     from runs.models.worker import Worker
+
+
+# The columns of any size: kilobytes each in a run with many metrics and params.
+DOCUMENTS: Final = frozenset(
+    {
+        "hyperparameters",
+        "requested_hyperparameters",
+        "tags",
+        "metrics",
+        "executor_state",
+    }
+)
 
 
 class LeaseLost(Exception):
@@ -61,6 +73,10 @@ class RunQuerySet(models.QuerySet["Run"]):
     def kept(self) -> RunQuerySet:
         """Runs that are listed: not in the trash, nor hidden."""
         return self.listed().filter(deleted_at=None)
+
+    def brief(self, *documents: str) -> RunQuerySet:
+        """Without what may be long, which lists do not show, except for ``documents``."""
+        return self.defer(*(DOCUMENTS - {*documents}))
 
     def in_queue_order(self) -> RunQuerySet:
         return self.order_by("-priority", "queued_at", "id")

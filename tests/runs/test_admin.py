@@ -11,6 +11,7 @@ from django.utils import timezone
 from execution.scheduling import pool_uses
 from metrics.models import MetricSeries
 from runs.models import EventKind, GpuPool, Recipe, Run, RunEvent, Worker
+from runs.models.run_queryset import DOCUMENTS
 from runs.status import RunStatus
 from tests.admin import (
     act,
@@ -417,6 +418,13 @@ def test_recipes_need_only_the_permission_to_add():
     assert (
         signed_in(staff("add_recipe")).post(add_page_of(Recipe), recipe_form()).status_code == 302
     )
+
+
+def test_list_reads_no_document_of_its_runs(operator: Client):
+    RunFactory()
+
+    touched = " ".join(queries_of(operator, Run))
+    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS)
 
 
 def test_pool_shows_the_gpus_in_use(operator: Client):
