@@ -1,28 +1,40 @@
-"""Ingests evaluation.json, the result that a training replaces as a whole.
+"""Reads evaluation.json, the result that a training replaces as a whole.
 
 A file that is not valid JSON, e.g. cut off, never replaces an earlier one that is.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-from artifacts import storing
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
 from execution.executors.attempt_files import file_time
 from logs.lines import Line
 from logs.models import LogLevel
-from runs.models import Run
 
 SOURCE: Final = "evaluation"
 SETTLED_SECONDS: Final = 2.0  # an invalid file may be half written until then
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The file as it was found. ``content``: None if it is not valid; ``problem``: what is wrong
+    with it, or had to be changed."""
+
+    content: bytes | None
+    problem: str
+    modified_ns: int
+
+    @property
+    def lines(self) -> list[Line]:
+        return [Line.new(self.problem, LogLevel.WARNING, SOURCE)] if self.problem else []
 
 
 class _Invalid(Exception):
@@ -38,28 +50,24 @@ def is_new(directory: Path, notes: AttemptNotes) -> bool:
     return stat.S_ISREG(status.st_mode) and notes.get("evaluation") != status.st_mtime_ns
 
 
-def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> list[Line]:
-    """Store the run's evaluation if its file has changed; return log lines about what is wrong with
-    it. Changes ``notes``. Call with the row locked. Raises StorageError."""
+def read(directory: Path, notes: AttemptNotes, *, ended: bool) -> Evaluation | None:
+    """The file, if it is new and not half written. Reads it: call without a lock."""
     if not is_new(directory, notes):
-        return []
+        return None
     path = directory / "evaluation.json"
     try:
         status = path.stat()
     except OSError:
-        return []
+        return None
     try:
         content, problem = _checked(path.read_bytes())
     except (_Invalid, OSError) as error:
         is_settled = abs(file_time(directory) - status.st_mtime) > SETTLED_SECONDS
         if not (ended or is_settled):
-            return []
-        notes["evaluation"] = status.st_mtime_ns
+            return None
         text = _("evaluation.json is ignored: %(why)s") % {"why": error}
-        return [Line.new(text, LogLevel.WARNING, SOURCE)]
-    storing.store_evaluation(run, io.BytesIO(content), step=run.step)
-    notes["evaluation"] = status.st_mtime_ns
-    return [Line.new(problem, LogLevel.WARNING, SOURCE)] if problem else []
+        return Evaluation(None, text, status.st_mtime_ns)
+    return Evaluation(content, problem, status.st_mtime_ns)
 
 
 def _checked(content: bytes) -> tuple[bytes, str]:
