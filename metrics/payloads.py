@@ -11,13 +11,13 @@ from django.utils.translation import gettext as _
 from core.exceptions import InvalidInput
 from core.msgspec_errors import invalid
 from core.numbers import Int64, NonFinite
-from core.times import unix_milliseconds
-from metrics.points import InvalidPoint, Points, is_time
+from core.times import YEAR_RANGE, is_time, unix_milliseconds
+from metrics.points import InvalidPoint, Points
 
 MAX_POINTS: Final = 10_000
 
 
-class SentPoint(msgspec.Struct):
+class SentPoint(msgspec.Struct, forbid_unknown_fields=True):
     """The timestamp is required: as part of a point's identity it makes sending idempotent."""
 
     key: str
@@ -26,7 +26,7 @@ class SentPoint(msgspec.Struct):
     timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class SentPoints(msgspec.Struct):
+class SentPoints(msgspec.Struct, forbid_unknown_fields=True):
     points: Annotated[list[SentPoint], msgspec.Meta(min_length=1, max_length=MAX_POINTS)]
 
 
@@ -59,7 +59,4 @@ def _check_times(timestamps_ms: list[int]) -> None:
     if is_time(min(timestamps_ms)) and is_time(max(timestamps_ms)):
         return
     index = next(number for number, at in enumerate(timestamps_ms) if not is_time(at))
-    raise InvalidInput(
-        _("The year must be between %(first)d and %(last)d.") % {"first": 1970, "last": 9999},
-        attr=f"points.{index}.timestamp",
-    )
+    raise InvalidInput(YEAR_RANGE, attr=f"points.{index}.timestamp")
