@@ -14,7 +14,7 @@ import msgspec
 import orjson
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext as _
 
 from core.numbers import json_number
@@ -180,6 +180,9 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     columns = LoggedModelColumns(_on_datasets(message.datasets))
     projects = project_ids(caller, message.experiment_ids)
     models = LoggedModel.objects.visible_to(caller).kept().filter(project__in=projects)
+    if message.datasets:
+        of_model = LoggedModelMetric.objects.filter(model=OuterRef("pk"))
+        models = models.filter(Exists(of_model.filter(_on_datasets(message.datasets))))
     orders = [_order(order) for order in message.order_by]
     ordering = paging.Ordering(orders, paging.CREATION, columns)
     page = ordering.page(
