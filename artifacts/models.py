@@ -10,7 +10,6 @@ can therefore have the same path without conflict: they are separate artifacts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -285,11 +284,8 @@ class Artifact(models.Model):
                 "updated_at",
             ]
         )
-        if self.is_uploaded:
-            UnreferencedBlob.objects.create(key=superseded)
-            transaction.on_commit(partial(UnreferencedBlob.objects.drop, [superseded]), robust=True)
-        elif superseded != self.storage_key:
-            transaction.on_commit(partial(artifact_storage().delete, superseded))
+        if superseded != self.storage_key:
+            UnreferencedBlob.objects.release([superseded])
 
     def problem(self) -> str | None:
         """Why the checkpoint is damaged: it was stored as such, or its bytes differ from the

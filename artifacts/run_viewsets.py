@@ -13,6 +13,7 @@ from artifacts import examples
 from artifacts.checkpoints import resume_run
 from artifacts.models import Artifact
 from artifacts.serializers import ResumeQuerySerializer
+from core.known_names import names_of
 from runs import actions
 from runs.models import Run
 from runs.run_json import run_with_artifacts
@@ -72,6 +73,7 @@ class ResumeViewSet(RunScopedViewSet):
     for_scripts = False
     schema_tags: ClassVar[list[str]] = ["runs"]
     serializer_class = RunWithArtifactsSerializer
+    parameters: ClassVar[dict[str, list[str]]] = {"create": names_of(ResumeQuerySerializer)}
 
     @extend_schema(
         operation_id="projects_runs_resume_create",

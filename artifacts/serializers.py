@@ -8,6 +8,7 @@ from rest_framework import serializers
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactTag
 from core.fields import StrictCharField, StrictModelSerializer
+from core.known_names import KnownFieldsSerializer
 from core.numbers import MAX_BIGINT
 
 
@@ -78,7 +79,7 @@ class UploadQuerySerializer(serializers.Serializer[Any]):
     )
 
 
-class TagWriteSerializer(serializers.Serializer[Any]):
+class TagWriteSerializer(KnownFieldsSerializer):
     tag = serializers.ChoiceField(choices=TagValue.choices)
     notes = StrictCharField(max_length=10_000, allow_blank=True, required=False, default="")
 

@@ -6,8 +6,8 @@ copies the bytes before the run's row is locked, and ``record_…`` then writes 
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
-from functools import partial
 from typing import IO, Any, Final
 
 from django.db import transaction
@@ -17,7 +17,8 @@ from artifacts import layouts
 from artifacts.blobs import StoredFile, put, storage_key
 from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType
 from artifacts.models import Artifact, damage_metadata
-from artifacts.storage import Source, artifact_storage
+from artifacts.storage import Source
+from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.ids import new_id
 from runs.models import Run
 
@@ -28,6 +29,12 @@ def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) ->
     """Store the checkpoint of ``step``; ``suffix`` is the file extension, e.g. ``.pt``."""
     stored = put(run, content, type=ArtifactType.CHECKPOINT, file=f"step-{step:08d}{suffix}")
     return record_checkpoint(run, stored, step=step)
+
+
+def announce_checkpoint(run: Run, *, step: int, version: str, suffix: str) -> None:
+    """What ``put_checkpoint`` stores with these arguments is deleted unless it is claimed. Call
+    with the run's row locked: who has lost the run announces nothing of it."""
+    UnreferencedBlob.objects.track(_key_of(run, _version_file(step, version, suffix)))
 
 
 def put_checkpoint(
@@ -41,9 +48,32 @@ def put_checkpoint(
 ) -> StoredFile:
     """Copy the bytes to the storage under a name unique to this ``version`` of the step: the bytes
     of other versions are unchanged."""
-    file = f"step-{step:08d}-{version}{suffix}"
+    file = _version_file(step, version, suffix)
     type = ArtifactType.CHECKPOINT
     return put(run, content, type=type, file=file, expected_bytes=expected_bytes)
+
+
+def claim_checkpoint(run: Run, stored: StoredFile) -> None:
+    """Keep the bytes, which are recorded, or discarded as known, in this transaction. Call with the
+    run's row locked. Raises UploadExpired if they have been deleted meanwhile."""
+    if not Artifact.objects.own().filter(run=run, file=stored.file).exists():
+        UnreferencedBlob(key=_key_of(run, stored.file)).claim()
+    else:
+        UnreferencedBlob.objects.filter(key=_key_of(run, stored.file)).delete()
+
+
+def drop_unclaimed(run: Run, stored: StoredFile) -> None:
+    """Delete the bytes unless they have been claimed, as by another worker that has stored the
+    same. If that fails, a later sweep does it."""
+    UnreferencedBlob.objects.drop([_key_of(run, stored.file)])
+
+
+def _version_file(step: int, version: str, suffix: str) -> str:
+    return f"step-{step:08d}-{version}{suffix}"
+
+
+def _key_of(run: Run, file: str) -> str:
+    return storage_key(run, ArtifactType.CHECKPOINT, file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +91,28 @@ class Origin:
         return {**origin, **damage_metadata(self.damage)}
 
 
+def sound_copies(run: Run, stored: StoredFile) -> set[str]:
+    """The ids of the run's whole checkpoints with the bytes of ``stored``. Reads all their bytes:
+    call before the run's row is locked."""
+    copies = Artifact.objects.own().checkpoints().filter(run=run, sha256=stored.sha256)
+    return {artifact.pk for artifact in copies.select_related("run") if artifact.problem() is None}
+
+
 def record_checkpoint(
-    run: Run, stored: StoredFile, *, step: int, origin: Origin | None = None
+    run: Run,
+    stored: StoredFile,
+    *,
+    step: int,
+    origin: Origin | None = None,
+    sound: Container[str] = (),
 ) -> Artifact:
     """Make ``stored`` the run's checkpoint of ``step``. Call with the run's row locked.
 
     Replaces the checkpoint of this step from the same source, except that the bytes of a
     checkpoint in use (tagged, resumed from) never change, nor those of a whole one if these are
     damaged: the new bytes become an additional checkpoint, as do those from another source.
+    ``sound``: the ``sound_copies`` of these bytes, which are kept instead of them if they are in
+    use.
     """
     with transaction.atomic():
         is_damaged = origin is not None and bool(origin.damage)
@@ -76,7 +120,7 @@ def record_checkpoint(
             same = artifact.sha256 == stored.sha256
             is_worse = is_damaged and not artifact.damage
             # In use: keep the path that its users know. Or these very bytes have been seen whole.
-            if same and (is_worse or artifact.is_in_use()) and artifact.problem() is None:
+            if same and artifact.pk in sound and (is_worse or artifact.is_in_use()):
                 _discard(artifact, stored)
                 return artifact
             if same or not (is_worse or artifact.is_in_use()):
@@ -142,8 +186,7 @@ def _name_of(step: int, origin: Origin | None) -> str:
 def _discard(artifact: Artifact, stored: StoredFile) -> None:
     """Delete ``stored``, a duplicate of the artifact's bytes, on commit."""
     if not Artifact.objects.own().filter(run=artifact.run, file=stored.file).exists():
-        key = storage_key(artifact.run, ArtifactType(artifact.type), stored.file)
-        transaction.on_commit(partial(artifact_storage().delete, key))
+        UnreferencedBlob.objects.release([_key_of(artifact.run, stored.file)])
 
 
 def put_events(run: Run, content: IO[bytes]) -> StoredFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 
 from django.db import DatabaseError, models, transaction
 from django.db.models.functions import Now
@@ -22,6 +23,17 @@ class UploadExpired(DomainError):
 
 
 class UnreferencedBlobQuerySet(models.QuerySet["UnreferencedBlob"]):
+    def track(self, key: str) -> None:
+        """Record the blob before it is written; also if that is done again."""
+        self.update_or_create(key=key, defaults={"since": Now()})
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Delete blobs that artifacts refer to no longer, on commit."""
+        released = list(keys)
+        blobs = [self.model(key=key) for key in released]
+        self.bulk_create(blobs, ignore_conflicts=True)
+        transaction.on_commit(partial(self.drop, released), robust=True)
+
     def drop(self, keys: Iterable[str]) -> None:
         """Delete these blobs, except those that an artifact now refers to or that are being deleted
         concurrently. If the storage fails to delete one, a later sweep retries it."""
@@ -45,8 +57,9 @@ class UnreferencedBlobQuerySet(models.QuerySet["UnreferencedBlob"]):
 
 
 class UnreferencedBlob(models.Model):
-    """Bytes of an upload that no artifact refers to, either not yet or no longer. Recorded before
-    they are written or released, so that a crash does not leak them."""
+    """Bytes of an upload, or of a checkpoint of a worker's host, that no artifact refers to, either
+    not yet or no longer. Recorded before they are written or released, so that neither a crash nor
+    a lost lease leaks them."""
 
     key = models.CharField(primary_key=True, max_length=200)
     since = models.DateTimeField(db_default=Now(), db_index=True)

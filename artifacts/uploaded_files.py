@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
-from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext as _
 
@@ -207,9 +205,8 @@ def discard(uploaded: ArtifactQuerySet) -> int:
     """
     artifacts = list(uploaded.select_related("run").select_for_update(of=("self",)))
     keys = [artifact.storage_key for artifact in artifacts]
-    UnreferencedBlob.objects.bulk_create([UnreferencedBlob(key=key) for key in keys])
+    UnreferencedBlob.objects.release(keys)
     Artifact.objects.filter(pk__in=[artifact.pk for artifact in artifacts]).delete()
-    transaction.on_commit(partial(UnreferencedBlob.objects.drop, keys), robust=True)
     return len(artifacts)
 
 

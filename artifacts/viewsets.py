@@ -34,8 +34,9 @@ from artifacts.serializers import (
     UploadQuerySerializer,
 )
 from core.ids import ID_PATTERN
+from core.known_names import KnownParametersMixin, names_of
 from core.negotiation import AnyAccept
-from core.pagination import LinkHeaderPagination
+from core.pagination import LinkHeaderPagination, PageQuery
 from runs.models import Run
 
 BYTES: dict[Any, Any] = {
@@ -46,7 +47,7 @@ BYTES: dict[Any, Any] = {
 }
 
 
-class ArtifactViewSet(GenericViewSet[Artifact]):
+class ArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
     """The artifacts of a run."""
 
     schema_tags: ClassVar[list[str]] = ["artifacts"]
@@ -54,6 +55,9 @@ class ArtifactViewSet(GenericViewSet[Artifact]):
     serializer_class = ArtifactSerializer
     pagination_class = LinkHeaderPagination
     filter_backends = ()
+    parameters: ClassVar[dict[str, list[str]]] = {
+        "list": names_of(PageQuery, ArtifactQuerySerializer)
+    }
     lookup_url_kwarg = "id"
     lookup_value_regex = ID_PATTERN
 
@@ -137,12 +141,13 @@ def _path_parameter(name: str, description: str = "", **schema: Any) -> OpenApiP
     return OpenApiParameter(name, string, OpenApiParameter.PATH, description=description)
 
 
-class ArtifactFileView(APIView):
+class ArtifactFileView(KnownParametersMixin, APIView):
     """One file of a run, by its path."""
 
     schema_tags: ClassVar[list[str]] = ["artifacts"]
     content_negotiation_class = AnyAccept
     parser_classes = ()  # the body is raw bytes, whatever its Content-Type
+    parameters: ClassVar[dict[str, list[str]]] = {"put": names_of(UploadQuerySerializer)}
 
     PARAMETERS: ClassVar[list[OpenApiParameter]] = [
         _path_parameter("project_id", pattern=f"^{ID_PATTERN}$"),

@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 from rest_framework import serializers
 
+from core.times import YEAR_RANGE, is_time, milliseconds
+
 # Django's message, in our catalogs too: Django's Chinese translation is about empty strings.
 gettext_noop("Null characters are not allowed.")
 
@@ -46,7 +48,8 @@ class AwareDateTimeField(serializers.DateTimeField):
     """An ISO 8601 time with a time zone, because a time without one is ambiguous."""
 
     default_error_messages: ClassVar[dict[str, Any]] = {
-        "naive": _("The time must include a time zone: Z or an offset such as +08:00.")
+        "naive": _("The time must include a time zone: Z or an offset such as +08:00."),
+        "range": YEAR_RANGE,
     }
 
     def to_internal_value(self, value: Any) -> Any:
@@ -55,7 +58,10 @@ class AwareDateTimeField(serializers.DateTimeField):
             head, space, offset = value.rpartition(" ")
             if space and offset.replace(":", "").isdigit() and "T" in head:
                 value = f"{head}+{offset}"
-        return super().to_internal_value(value)
+        time = super().to_internal_value(value)
+        if not is_time(milliseconds(time)):
+            self.fail("range")
+        return time
 
     def enforce_timezone(self, value: Any) -> Any:
         if value.tzinfo is None:

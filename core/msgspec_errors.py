@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import msgspec
+from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
 
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.S)
 _PLACE = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.S)
 
 
@@ -18,4 +20,9 @@ def invalid(error: msgspec.ValidationError, *, below: str = "") -> InvalidInput:
     match = _PLACE.fullmatch(str(error))
     assert match is not None
     path = (match["path"] or "").replace("[", ".").replace("]", "")
-    return InvalidInput(match["reason"], attr=".".join(filter(None, (below, path))) or None)
+    place = ".".join(filter(None, (below, path)))
+    unknown = _UNKNOWN.fullmatch(match["reason"])
+    if unknown is not None:
+        text = _("Unknown field: %(name)s.") % {"name": unknown["name"]}
+        return InvalidInput(text, attr=f"{place}.{unknown['name']}".removeprefix("."))
+    return InvalidInput(match["reason"], attr=place or None)

@@ -1,9 +1,25 @@
-"""Content negotiation for views with a single representation."""
+"""Content negotiation: what ``?format=`` and Accept may ask for."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
+
+
+class KnownFormats(DefaultContentNegotiation):
+    """DRF's, except that an unknown ``?format=`` is an error of that parameter, not a 404."""
+
+    def filter_renderers(self, renderers: Iterable[Any], format: str) -> Any:
+        matching = [renderer for renderer in renderers if renderer.format == format]
+        if not matching:
+            known = ", ".join(renderer.format for renderer in renderers)
+            text = _("Unknown format: %(format)s. Known: %(known)s.")
+            error = text % {"format": format, "known": known}
+            raise ValidationError({"format": [error]}, code="unknown")
+        return matching
 
 
 class AnyAccept(DefaultContentNegotiation):

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import numpy as np
+from django.utils.translation import gettext_lazy as _
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -13,10 +15,18 @@ CYCLE_MS = 146_097 * 86_400_000
 YEAR_1_MS = -62_135_596_800_000  # the first and last milliseconds that datetime can represent
 YEAR_9999_MS = 253_402_300_799_999
 
+YEAR_RANGE: Final = _("The year must be between 1970 and 9999.")
+
 
 def milliseconds(time: datetime) -> int:
     """``time`` as Unix time in whole milliseconds."""
     return (time - EPOCH) // MILLISECOND
+
+
+def is_time(timestamp_ms: float) -> bool:
+    """Whether this Unix time (ms) is in the years 1970 to 9999, which every client can read. Times
+    that clients report, or ask for, have to be."""
+    return 0 <= timestamp_ms <= YEAR_9999_MS
 
 
 def unix_milliseconds(seconds: float) -> int:

@@ -31,12 +31,14 @@ class ClusterStatus:
 def cluster_status() -> ClusterStatus:
     workers = list(Worker.objects.order_by("-last_heartbeat")[:WORKERS_SHOWN])
     held = defaultdict(list)
-    for run in Run.objects.running().filter(worker__in=workers).order_by("started_at", "id"):
+    running = Run.objects.running().filter(worker__in=workers).brief()
+    for run in running.order_by("started_at", "id"):
         held[run.worker_id].append(run)
     rows = [WorkerRow(worker, held[worker.pk]) for worker in workers]
+    pools = pool_uses()
     return ClusterStatus(
         workers=sorted(rows, key=lambda row: not row.worker.is_alive),
-        pools=pool_uses(),
-        queue=queue(QUEUE_SHOWN),
+        pools=pools,
+        queue=queue(QUEUE_SHOWN, pools),
         queue_length=Run.objects.unclaimed().count(),
     )

@@ -50,4 +50,4 @@ def _latest_runs(project_ids: list[str]) -> dict[str, Run]:
         .values("pk")[:1]
     )
     latest = Project.objects.filter(pk__in=project_ids).values(latest=Subquery(newest))
-    return {run.project_id: run for run in Run.objects.filter(pk__in=latest)}
+    return {run.project_id: run for run in Run.objects.filter(pk__in=latest).brief()}

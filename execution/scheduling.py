@@ -9,7 +9,7 @@ from itertools import count as numbers
 from itertools import islice
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from runs.executors import executors as executors_by_name
@@ -30,13 +30,7 @@ class PoolUse:
 
 def pool_uses() -> list[PoolUse]:
     """Every pool, with how many of its GPUs the runs of workers use."""
-    used = dict(
-        Run.objects.running()
-        .exclude(worker=None)
-        .values_list("gpu_type")
-        .annotate(total=Sum("gpu_count"))
-        .order_by()
-    )
+    used = Run.objects.gpus_in_use()
     return [
         PoolUse(pool.gpu_type, pool.capacity, used.get(pool.gpu_type, 0))
         for pool in GpuPool.objects.all()
@@ -193,12 +187,12 @@ class Waiting:
     reason: str
 
 
-def queue(limit: int) -> list[Waiting]:
+def queue(limit: int, pools: list[PoolUse]) -> list[Waiting]:
     """The first ``limit`` unclaimed runs, in the order in which they will be claimed."""
-    waiting = Run.objects.unclaimed().select_related("recipe", "project")
+    waiting = Run.objects.unclaimed().select_related("recipe", "project").brief()
     interrupted = list(waiting.running().order_by("started_at", "id")[:limit])
     queued = list(waiting.queued().in_queue_order()[: limit - len(interrupted)])
-    workers, pools = list(Worker.objects.alive()), pool_uses()
+    workers = list(Worker.objects.alive())
     return [
         Waiting(run, _reason(run, workers, pools, ahead=ahead))
         for ahead, run in enumerate(interrupted + queued)

@@ -251,6 +251,7 @@ class WorkerLoop:
         for run in self.held_runs():
             if run.pk in self._readopted:
                 continue  # before the database went away while this registered
+            # A run that is cancelled before it is locked keeps no worker from starting.
             with self._ignoring_lost_lease(run), transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 if self._executor(run).in_database:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from core.exceptions import DomainError, InvalidInput
 from core.msgspec_errors import invalid
+from core.times import YEAR_RANGE, is_time, milliseconds
 from logs import appending
 from logs.lines import Line
 from logs.models import MAX_RANK, MAX_SOURCE_LENGTH, LogBatch, LogLevel
@@ -20,7 +21,6 @@ from runs.models import Run
 
 MAX_LINES: Final = 10_000
 MAX_BATCH_NAME_LENGTH: Final = 200
-YEARS: Final = range(1970, 9999)  # that every client can show in its own time zone
 
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -35,7 +35,7 @@ class RunInTrash(DomainError):
     code = "run_in_trash"
 
 
-class SentLine(msgspec.Struct):
+class SentLine(msgspec.Struct, forbid_unknown_fields=True):
     message: str
     level: LogLevel = LogLevel.INFO
     source: Annotated[str, msgspec.Meta(max_length=MAX_SOURCE_LENGTH)] = ""
@@ -43,7 +43,7 @@ class SentLine(msgspec.Struct):
     timestamp: Timestamp | None = None
 
 
-class SentBatch(msgspec.Struct):
+class SentBatch(msgspec.Struct, forbid_unknown_fields=True):
     lines: Annotated[list[SentLine], msgspec.Meta(min_length=1, max_length=MAX_LINES)]
     batch: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_BATCH_NAME_LENGTH)] | None = (
         None
@@ -65,12 +65,8 @@ def read(data: Any) -> SentBatch:
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     for number, line in enumerate(batch.lines):
-        if line.timestamp is not None and line.timestamp.year not in YEARS:
-            raise InvalidInput(
-                _("The year must be between %(first)d and %(last)d.")
-                % {"first": YEARS[0], "last": YEARS[-1]},
-                attr=f"lines.{number}.timestamp",
-            )
+        if line.timestamp is not None and not is_time(milliseconds(line.timestamp)):
+            raise InvalidInput(YEAR_RANGE, attr=f"lines.{number}.timestamp")
     return batch
 
 

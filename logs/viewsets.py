@@ -13,6 +13,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.known_names import names_of
 from core.negotiation import AnyAccept
 from logs import batches, examples, reading
 from logs.downloads import as_file
@@ -47,6 +48,10 @@ class LogViewSet(RunScopedViewSet):
 
     schema_tags: ClassVar[list[str]] = ["runs"]
     serializer_class = LogPageSerializer
+    parameters: ClassVar[dict[str, list[str]]] = {
+        "list": names_of(LogQuerySerializer),
+        "download": names_of(LogFilterSerializer),
+    }
 
     @extend_schema(
         operation_id="projects_runs_logs_retrieve",

@@ -26,8 +26,8 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from tensorboardX.record_writer import masked_crc32c
 
 from core.files import open_file
-from core.times import unix_milliseconds
-from metrics.points import GrowingPoints, is_time
+from core.times import is_time, unix_milliseconds
+from metrics.points import GrowingPoints
 
 MARK: Final = "tfevents"  # in the name of every event file, as TensorBoard itself looks for them
 CHUNK_BYTES: Final = 256 * 1024  # read at once

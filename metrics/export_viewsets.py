@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.viewsets import GenericViewSet
 
 from core.ids import ID_PATTERN
+from core.known_names import KnownParametersMixin
 from core.negotiation import AnyAccept
 from metrics import examples
 from metrics.exports import CONTENT_TYPES, ExportFormat, export
@@ -78,7 +79,7 @@ class RunExportViewSet(RunScopedViewSet):
         return _file(request, Run.objects.filter(pk=run.pk), run.pk)
 
 
-class ProjectExportViewSet(GenericViewSet[Run]):
+class ProjectExportViewSet(KnownParametersMixin, GenericViewSet[Run]):
     """The metrics of a project's runs as a file."""
 
     schema_tags: ClassVar[list[str]] = ["projects"]

@@ -16,13 +16,13 @@ from msgspec import UNSET, UnsetType
 from core.exceptions import InvalidInput
 from core.msgspec_errors import invalid
 from core.numbers import Int64, NonFinite
-from core.times import YEAR_9999_MS, unix_milliseconds
-from metrics.points import InvalidPoint, Points, invalid_key, is_key, is_time
+from core.times import YEAR_9999_MS, YEAR_RANGE, is_time, unix_milliseconds
+from metrics.points import InvalidPoint, Points, invalid_key, is_key
 
 MAX_POINTS: Final = 10_000
 
 
-class SentPoint(msgspec.Struct):
+class SentPoint(msgspec.Struct, forbid_unknown_fields=True):
     """The timestamp is required: as part of a point's identity it makes sending idempotent."""
 
     key: str
@@ -39,7 +39,7 @@ class SentColumns(msgspec.Struct, forbid_unknown_fields=True):
     timestamps_ms: list[Annotated[int, msgspec.Meta(ge=0, le=YEAR_9999_MS)]]
 
 
-class SentPoints(msgspec.Struct):
+class SentPoints(msgspec.Struct, forbid_unknown_fields=True):
     """Either of them."""
 
     points: list[SentPoint] | UnsetType = UNSET
@@ -128,10 +128,7 @@ def _check_times(timestamps_ms: list[int]) -> None:
     if is_time(min(timestamps_ms)) and is_time(max(timestamps_ms)):
         return
     index = next(number for number, at in enumerate(timestamps_ms) if not is_time(at))
-    raise InvalidInput(
-        _("The year must be between %(first)d and %(last)d.") % {"first": 1970, "last": 9999},
-        attr=f"points.{index}.timestamp",
-    )
+    raise InvalidInput(YEAR_RANGE, attr=f"points.{index}.timestamp")
 
 
 def _floats(values: list[float | NonFinite]) -> list[float]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from django.utils.translation import gettext as _
 
 from core.text import MAX_KEY_LENGTH, UNSTORABLE
-from core.times import YEAR_9999_MS
 
 
 class InvalidPoint(Exception):
@@ -141,12 +140,6 @@ class GrowingPoints:
 
     def __len__(self) -> int:
         return len(self.keys)
-
-
-def is_time(timestamp_ms: float) -> bool:
-    """Whether a point that a training reports may have this Unix time (ms): in the years 1970 to
-    9999, which every client can read."""
-    return 0 <= timestamp_ms <= YEAR_9999_MS
 
 
 def invalid_key() -> str:

@@ -15,7 +15,8 @@ from rest_framework.response import Response
 from accounts.direct_answers import DirectAnswersMixin
 from accounts.permissions import sees_everything
 from core.json import BytesParser, read_bounded
-from core.pagination import LinkHeaderPagination
+from core.known_names import names_of
+from core.pagination import LinkHeaderPagination, PageQuery
 from metrics import examples, payloads, reading, recording
 from metrics.serializers import (
     RecordedSerializer,
@@ -49,6 +50,10 @@ class MetricViewSet(DirectAnswersMixin, RunScopedViewSet):
     serializer_class = SummaryListSerializer
     parser_classes = (BytesParser,)
     direct_actions: ClassVar[dict[str, str]] = {"create": "create_directly"}
+    parameters: ClassVar[dict[str, list[str]]] = {
+        "list": names_of(PageQuery, SummaryQuerySerializer),
+        "series": names_of(SeriesQuerySerializer),
+    }
 
     @extend_schema(
         operation_id="projects_runs_metrics_retrieve",

@@ -190,8 +190,9 @@ class Project(models.Model):
         return self.run_count
 
     def newest_runs(self) -> Any:
-        """The runs in the project's detail."""
-        return self.runs.kept().order_by("-created_at", "id")[:NEWEST_RUNS]
+        """What its detail tells of its runs: see RunBriefSerializer."""
+        newest = self.runs.kept().order_by("-created_at", "id")
+        return newest.values("id", "name", "status", "progress", "started_at")[:NEWEST_RUNS]
 
     def versions(self) -> list[Version]:
         """All versions, newest first, each with its changes (none for the first version)."""

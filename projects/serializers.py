@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from core.exceptions import InvalidInput
 from core.fields import StrictCharField, StrictIntegerField, StrictModelSerializer
+from core.known_names import KnownFieldsSerializer
 from projects.hyperparameters import check_hyperparameters
 from projects.models import MAX_TAG_LENGTH, MAX_TAGS, Project, ProjectStatus
 
@@ -70,7 +71,7 @@ class ProjectSummarySerializer(StrictModelSerializer):
         read_only_fields = fields
 
 
-class ProjectWriteSerializer(StrictModelSerializer):
+class ProjectWriteSerializer(KnownFieldsSerializer, StrictModelSerializer):
     """The writable fields of a project's configuration."""
 
     tags = TagsField(required=False)
@@ -82,6 +83,9 @@ class ProjectWriteSerializer(StrictModelSerializer):
 
 
 class ProjectChangeSerializer(ProjectWriteSerializer):
+    """A project's detail may be sent back with some fields changed: what only responses have is
+    ignored."""
+
     status = serializers.ChoiceField(choices=ProjectStatus.choices, required=False)
 
     class Meta(ProjectWriteSerializer.Meta):
@@ -115,3 +119,6 @@ class ProjectDetailSerializer(StrictModelSerializer):
             "versions",
         )
         read_only_fields = fields
+
+
+ProjectChangeSerializer.ignored = ProjectDetailSerializer.Meta.fields

@@ -10,7 +10,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.users import user_of
 from core.ids import ID_PATTERN
-from core.pagination import LinkHeaderPagination
+from core.known_names import KnownParametersMixin, names_of
+from core.pagination import LinkHeaderPagination, PageQuery
 from projects import examples
 from projects.models import Project, ProjectQuerySet, ProjectStatus
 from projects.serializers import (
@@ -39,7 +40,12 @@ from projects.serializers import (
         ),
     ),
 )
-class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Project]):
+class ProjectViewSet(
+    KnownParametersMixin,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet[Project],
+):
     """Projects."""
 
     schema_tags: ClassVar[list[str]] = ["projects"]
@@ -47,6 +53,7 @@ class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
     serializer_class = ProjectDetailSerializer
     pagination_class = LinkHeaderPagination
     filter_backends = ()
+    parameters: ClassVar[dict[str, list[str]]] = {"list": names_of(PageQuery)}
     lookup_url_kwarg = "id"
     lookup_value_regex = ID_PATTERN
 

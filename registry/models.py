@@ -84,7 +84,7 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
 
 
 def _name_taken(name: str) -> NameTaken:
-    return NameTaken(_t("A registered model named %(name)s already exists.") % {"name": name})
+    return NameTaken(_t("Registered Model (name=%(name)s) already exists.") % {"name": name})
 
 
 class RegisteredModel(TagsMixin):

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
-from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
 from core.text import MAX_NAME_LENGTH
+from core.times import YEAR_RANGE, is_time, milliseconds
 from runs.models import Run, RunQuerySet
 from runs.status import RunStatus
 
@@ -17,19 +17,18 @@ from runs.status import RunStatus
 TAGS = [(tag, tag) for tag in ("候选", "发布", "归档")]
 
 
-def in_utc(field: forms.Field, time: datetime | None) -> datetime | None:
+def in_utc(time: datetime | None) -> datetime | None:
     """``time`` in UTC: PostgreSQL rejects UTC offsets beyond 15:59. Raises ValidationError."""
-    try:
-        return time and time.astimezone(UTC)
-    except OverflowError:
-        raise ValidationError(field.error_messages["invalid"], code="invalid") from None
+    if time is not None and not is_time(milliseconds(time)):
+        raise ValidationError(YEAR_RANGE, code="range")
+    return time and time.astimezone(UTC)
 
 
 class UtcDateTimeField(IsoDateTimeField):  # type: ignore[misc]
     """ISO 8601; UTC by default."""
 
     def to_python(self, value: Any) -> datetime | None:
-        return in_utc(self, super().to_python(value))
+        return in_utc(super().to_python(value))
 
 
 class TimeFilter(django_filters.DateTimeFilter):  # type: ignore[misc]

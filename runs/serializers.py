@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.fields import StrictCharField, StrictIntegerField, StrictModelSerializer
+from core.known_names import KnownFieldsSerializer
 from core.numbers import NUMBER_SCHEMA
 from core.text import MAX_NAME_LENGTH
 from projects.serializers import HyperparametersField
@@ -42,7 +43,7 @@ class FailureKindField(serializers.ReadOnlyField):
     """A FailureKind, or blank."""
 
 
-class ResourcesSerializer(serializers.Serializer[Any]):
+class ResourcesSerializer(KnownFieldsSerializer):
     gpu_type = StrictCharField(max_length=64, allow_blank=True, required=False)
     gpu_count = StrictIntegerField(min_value=0, max_value=MAX_GPUS, required=False)
 
@@ -79,7 +80,7 @@ class RecipeField(serializers.SlugRelatedField[Recipe]):
         return recipe
 
 
-class RunWriteSerializer(serializers.Serializer[Any]):
+class RunWriteSerializer(KnownFieldsSerializer):
     """A request for a new run; every field is optional."""
 
     name = StrictCharField(

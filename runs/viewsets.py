@@ -17,7 +17,8 @@ from accounts.direct_answers import DirectAnswersMixin
 from accounts.permissions import sees_everything
 from accounts.users import user_of
 from core.ids import ID_PATTERN
-from core.pagination import LinkHeaderPagination
+from core.known_names import KnownParametersMixin, names_of
+from core.pagination import LinkHeaderPagination, PageQuery
 from projects.models import Project
 from runs import actions, examples
 from runs.filters import RunFilter
@@ -41,6 +42,7 @@ from runs.serializers import (
 )
 class RunViewSet(
     DirectAnswersMixin,
+    KnownParametersMixin,
     mixins.ListModelMixin,
     GenericViewSet[Run],
 ):
@@ -53,6 +55,7 @@ class RunViewSet(
     lookup_url_kwarg = "id"
     lookup_value_regex = ID_PATTERN
     direct_actions: ClassVar[dict[str, str]] = {"retrieve": "retrieve_directly"}
+    parameters: ClassVar[dict[str, list[str]]] = {"list": names_of(PageQuery, RunFilter)}
 
     @property
     def filterset_class(self) -> type[RunFilter] | None:
@@ -131,7 +134,7 @@ class RunViewSet(
         return Response(RunEventSerializer(events, many=True).data)
 
 
-class RunScopedViewSet(GenericViewSet[Run]):
+class RunScopedViewSet(KnownParametersMixin, GenericViewSet[Run]):
     """Base class of viewsets whose URLs are below a run's."""
 
     queryset = Run.objects.none()
@@ -153,7 +156,7 @@ class RunScopedViewSet(GenericViewSet[Run]):
         description="The recipes that a run can use. Operators edit them in the admin.",
     )
 )
-class RecipeViewSet(mixins.ListModelMixin, GenericViewSet[Recipe]):
+class RecipeViewSet(KnownParametersMixin, mixins.ListModelMixin, GenericViewSet[Recipe]):
     """The recipes that a run can use."""
 
     schema_tags: ClassVar[list[str]] = ["recipes"]

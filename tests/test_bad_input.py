@@ -321,12 +321,18 @@ def test_time_zone_unknown_to_postgresql_is_accepted(client, address, time):
 
 @pytest.mark.parametrize(
     "query",
-    ["created_after=0001-01-01T00:00:00%2B14:00", "created_before=9999-12-31T23:59:59-14:00"],
+    [
+        "created_after=0001-01-01T00:00:00%2B14:00",
+        "created_before=9999-12-31T23:59:59-14:00",
+        "created_after=1969-12-31T23:59:59Z",
+    ],
 )
 def test_time_out_of_range_is_refused(client, query):
     run = RunFactory.create()
+    of_log = query.replace("created_after", "start_time").replace("created_before", "end_time")
 
     assert_error(client.get(f"/projects/{run.project_id}/runs?{query}"), 400)
+    assert_error(client.get(f"/projects/{run.project_id}/runs/{run.pk}/logs?{of_log}"), 400)
     # A page ignores the filter.
     assert client.get(f"/dashboard/projects/{run.project_id}?{query}").status_code == 200
 

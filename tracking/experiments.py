@@ -27,6 +27,7 @@ from tracking.columns import ExperimentColumns
 from tracking.conditions import where
 from tracking.errors import AlreadyExists, DoesNotExist, InvalidParameter, Unseen
 from tracking.filters import parse_orders
+from tracking.malformed import missing
 from tracking.protocol import Message, endpoint, storable_text
 from tracking.queries import lock_experiment_name
 from tracking.vocabulary import (
@@ -195,7 +196,7 @@ class Update(Message):
 def update(caller: User, message: Update) -> dict[str, Any]:
     project = get_experiment(caller, message.experiment_id)
     if message.new_name is None:
-        raise InvalidParameter(_("%(field)s is required.") % {"field": "new_name"})
+        raise missing("new_name")
     name = checked_name(message.new_name)
     with transaction.atomic():
         _reserve(caller, name, exclude=project)
@@ -273,7 +274,7 @@ def delete_tag(caller: User, message: DeleteTag) -> dict[str, Any]:
     if message.key == NOTE_TAG:
         project.revise({"description": ""}, by=caller)
     elif message.key not in project.experiment_tags:
-        raise DoesNotExist(_("Tag %(key)s not found.") % {"key": repr(message.key)})
+        raise DoesNotExist(_("No tag with name: %(key)s.") % {"key": message.key})
     else:
         _change_tags(project, {message.key: None})
     return {}

@@ -6,6 +6,7 @@ https://github.com/mlflow/mlflow/blob/master/mlflow/protos/service.proto
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
@@ -13,7 +14,7 @@ import msgspec
 import orjson
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext as _
 
 from accounts.permissions import script_run_of
@@ -114,7 +115,7 @@ class LogModel(Message):
 def create(caller: User, message: Create) -> dict[str, Any]:
     if message.name is not None and (not message.name or FORBIDDEN_IN_NAMES & {*message.name}):
         raise InvalidParameter(_("%(name)s is not a valid model name.") % {"name": message.name})
-    name = message.name or "model"
+    name = message.name or f"model-{secrets.token_hex(4)}"
     project = get_experiment(caller, message.experiment_id)
     run_id = message.source_run_id
     run = find_run(run_id, caller) if run_id else None
@@ -167,7 +168,7 @@ def set_tags(caller: User, message: SetTags, model_id: str) -> dict[str, Any]:
 @endpoint("DELETE", message=Empty)
 def delete_tag(caller: User, message: Empty, model_id: str, tag_key: str) -> dict[str, Any]:
     if not get_logged_model(model_id, caller).delete_tag(tag_key):
-        raise DoesNotExist(_("Tag %(key)s not found.") % {"key": repr(tag_key)})
+        raise DoesNotExist(_("No tag with key %(key)s.") % {"key": repr(tag_key)})
     return {}
 
 
@@ -182,6 +183,9 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     columns = LoggedModelColumns(_on_datasets(message.datasets))
     projects = project_ids(caller, message.experiment_ids)
     models = LoggedModel.objects.visible_to(caller).kept().filter(project__in=projects)
+    if message.datasets:
+        of_model = LoggedModelMetric.objects.filter(model=OuterRef("pk"))
+        models = models.filter(Exists(of_model.filter(_on_datasets(message.datasets))))
     orders = [_order(order) for order in message.order_by]
     ordering = paging.Ordering(orders, paging.CREATION, columns)
     page = ordering.page(

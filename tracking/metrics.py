@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from accounts.permissions import sees_everything
 from core.numbers import Int64, json_number
+from core.times import is_time
 from metrics import reading, recording
 from metrics.points import InvalidPoint, Points, is_key
 from metrics.recording import RunGone
@@ -27,6 +28,7 @@ from runs.system_metrics import mean_gpu_utilization, tells_gpu_utilization
 from tracking.errors import InvalidParameter, Unseen
 from tracking.protocol import Message, Response, endpoint
 from tracking.registry_messages import Digest, Id, LongName
+from tracking.vocabulary import check_time
 
 # https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py
 MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTITIES = 1000, 100, 100, 1000
@@ -192,11 +194,15 @@ def _check_limits(batch: dict[str, list[Any]]) -> None:
 
 
 def _record(run_id: str, metrics: list[Metric]) -> None:
+    timestamps_ms = [metric.timestamp for metric in metrics]
+    if timestamps_ms and not (is_time(min(timestamps_ms)) and is_time(max(timestamps_ms))):
+        for index, timestamp_ms in enumerate(timestamps_ms):
+            check_time(timestamp_ms, name=f"metrics[{index}].timestamp")
     try:
         points = Points.checked(
             [metric.key for metric in metrics],
             [metric.step for metric in metrics],
-            [metric.timestamp for metric in metrics],
+            timestamps_ms,
             [metric.value for metric in metrics],
         )
     except InvalidPoint as error:

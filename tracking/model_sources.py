@@ -153,7 +153,9 @@ def get_logged_model(model_id: str, caller: User, *, include_deleted: bool = Fal
 def get_version(name: str, number: str, caller: User) -> ModelVersion:
     """Raises DoesNotExist, InvalidParameter if ``number`` is not a number."""
     if not number.isascii() or not number.isdigit():
-        raise InvalidParameter(_("%(number)s is not a valid model version.") % {"number": number})
+        raise InvalidParameter(
+            _("Parameter 'version' must be an integer, got '%(number)s'.") % {"number": number}
+        )
     version = (
         ModelVersion.objects.visible_to(caller)
         .filter(model__name=name, number=int(number))
@@ -162,7 +164,7 @@ def get_version(name: str, number: str, caller: User) -> ModelVersion:
     )
     if version is None:
         raise DoesNotExist(
-            _("Version %(number)s of registered model %(name)s not found.")
+            _("Model Version (name=%(name)s, version=%(number)s) not found.")
             % {"number": number, "name": name}
         )
     return version

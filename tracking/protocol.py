@@ -26,6 +26,7 @@ from core import refusals
 from core.database_errors import problem_of
 from core.json import read_bounded
 from tracking.errors import InvalidParameter, MlflowError, Unseen, as_mlflow_error
+from tracking.malformed import malformed
 
 logger = logging.getLogger(__name__)
 
@@ -124,11 +125,15 @@ def protocol_view(*methods: str) -> Callable[[Callable[..., Response]], View]:
 
 
 def _read(request: HttpRequest, message: type[M], decoder: msgspec.json.Decoder[M]) -> M:
+    query = _query(request, message) if request.method == "GET" else None
+    body = b"" if query is not None else read_bounded(request) or b"{}"
     try:
-        if request.method == "GET":
-            return msgspec.convert(_query(request, message), message, strict=False)
-        return decoder.decode(read_bounded(request) or b"{}")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if query is not None:
+            return msgspec.convert(query, message, strict=False)
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise malformed(error, body if query is None else query) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameter(
             _("The request is malformed: %(reason)s.") % {"reason": error}
         ) from None

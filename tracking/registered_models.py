@@ -209,7 +209,7 @@ def parse_stage(name: str) -> Stage:
 def get_model(name: str, caller: User) -> RegisteredModel:
     model = _models(caller).filter(name=name).first()
     if model is None:
-        raise DoesNotExist(_("Registered model %(name)s not found.") % {"name": name})
+        raise DoesNotExist(_("Registered Model with name=%(name)s not found.") % {"name": name})
     return model
 
 

@@ -24,6 +24,7 @@ from tracking.conditions import where
 from tracking.errors import DoesNotExist, InvalidParameter, MlflowError, Unseen
 from tracking.experiments import Limit, Tag
 from tracking.filters import parse_orders
+from tracking.malformed import missing
 from tracking.protocol import Message, endpoint, storable_text
 from tracking.run_json import run_info, run_json, runs_json
 from tracking.vocabulary import STATUSES, USER_TAG, StatusName, ViewType, time_from
@@ -45,7 +46,7 @@ def get_run(caller: User, message: ById) -> Run:
     """The run that ``message`` refers to. Raises DoesNotExist, InvalidParameter."""
     run_id = message.run_id or message.run_uuid
     if not run_id:
-        raise InvalidParameter(_("%(field)s is required.") % {"field": "run_id"})
+        raise missing("run_id")
     visible = Run.objects.visible_to(caller)
     run = visible.filter(pk=storable_text(run_id, name="run_id")).first()
     if run is None:
@@ -206,7 +207,7 @@ def set_tag(caller: User, message: LogParameter) -> dict[str, Any]:
 @endpoint("POST", message=DeleteTag)
 def delete_tag(caller: User, message: DeleteTag) -> dict[str, Any]:
     if not params_tags.delete_tag(get_run(caller, message).pk, message.key):
-        raise DoesNotExist(_("Tag %(key)s not found.") % {"key": repr(message.key)})
+        raise DoesNotExist(_("No tag with name: %(key)s.") % {"key": message.key})
     return {}
 
 

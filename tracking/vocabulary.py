@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from django.utils.translation import gettext as _
 
-from core.times import EPOCH, MILLISECOND
+from core.times import EPOCH, MILLISECOND, is_time
 from runs.status import RunStatus
 from tracking.errors import InvalidParameter
 
@@ -28,13 +28,17 @@ ViewType: TypeAlias = Literal["ACTIVE_ONLY", "DELETED_ONLY", "ALL"]
 
 
 def time_from(value: int, *, name: str) -> datetime:
-    """Raises InvalidParameter for a time that Python cannot represent."""
-    try:
-        return EPOCH + MILLISECOND * value
-    except OverflowError:
-        raise InvalidParameter(
-            _("%(name)s is not a valid time in milliseconds.") % {"name": name}
-        ) from None
+    """Raises InvalidParameter."""
+    check_time(value, name=name)
+    return EPOCH + MILLISECOND * value
+
+
+def check_time(value: int, *, name: str) -> None:
+    """Raises InvalidParameter for a time outside the years 1970 to 9999: one in microseconds, or in
+    nanoseconds, for one."""
+    if not is_time(value):
+        text = _("%(name)s must be a Unix time in milliseconds, of the years 1970 to 9999.")
+        raise InvalidParameter(text % {"name": name})
 
 
 def lifecycle_stage(*, is_deleted: bool) -> str:

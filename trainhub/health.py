@@ -6,6 +6,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -52,7 +53,9 @@ def signed_in(request: HttpRequest) -> HttpResponse:
 
 
 class SignedIn(APIView):
-    """A DRF view, for the API's authentication."""
+    """A DRF view, for the API's authentication. What a script may upload is decided there."""
+
+    permission_classes = (IsAuthenticated,)
 
     def get(self, request: Request) -> Response:
         return Response(status=204)

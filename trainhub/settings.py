@@ -257,6 +257,7 @@ MAX_JSON_BYTES = env.int("TRAINHUB_MAX_JSON_BYTES", default=4 * 1024 * 1024)
 REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["core.json.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["core.json.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.negotiation.KnownFormats",
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "accounts.authentication.BearerTokenAuthentication",
         "accounts.authentication.OpenModeAuthentication",

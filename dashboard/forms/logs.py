@@ -21,7 +21,7 @@ class UtcTimeField(forms.DateTimeField):
     )
 
     def to_python(self, value: Any) -> datetime | None:
-        return in_utc(self, super().to_python(value))
+        return in_utc(super().to_python(value))
 
 
 class LogFilterForm(forms.Form):

@@ -47,7 +47,7 @@ def project_detail(request: PageRequest, project_id: str) -> HttpResponse:
 
 
 def _runs_of(request: PageRequest, project: Project) -> dict[str, Any]:
-    visible = Run.objects.visible_to(request.user).filter(project=project).kept()
+    visible = Run.objects.visible_to(request.user).filter(project=project).kept().brief("metrics")
     page = page_of(request, RunFilter(request.GET, queryset=visible).qs, RUNS_PER_PAGE)
     return {
         "form": RunListForm(request.GET),

@@ -1,11 +1,10 @@
-"""Ingests evaluation.json, the result that a training replaces as a whole.
+"""Reads evaluation.json, the result that a training replaces as a whole.
 
 A file that is not valid JSON, e.g. cut off, never replaces an earlier one that is.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import stat
 from dataclasses import dataclass
@@ -14,18 +13,29 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-from artifacts import storing
-from artifacts.blobs import StoredFile
 from core.files import open_file
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
 from execution.executors.attempt_files import file_time
 from logs.lines import Line
 from logs.models import LogLevel
-from runs.models import Run
 
 SOURCE: Final = "evaluation"
 SETTLED_SECONDS: Final = 2.0  # an invalid file may be half written until then
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The file as it was found. ``content``: None if it is not valid; ``problem``: what is wrong
+    with it, or had to be changed."""
+
+    content: bytes | None
+    problem: str
+    modified_ns: int
+
+    @property
+    def lines(self) -> list[Line]:
+        return [Line.new(self.problem, LogLevel.WARNING, SOURCE)] if self.problem else []
 
 
 class _Invalid(Exception):
@@ -41,18 +51,13 @@ def is_new(directory: Path, notes: AttemptNotes) -> bool:
     return stat.S_ISREG(status.st_mode) and notes.get("evaluation") != status.st_mtime_ns
 
 
-@dataclass(frozen=True)
-class Taken:
-    """A file whose bytes are stored, unless it is invalid."""
-
-    modified_ns: int
-    stored: StoredFile | None
-    problem: str  # for the log
-
-
-def take(run: Run, directory: Path, *, ended: bool, owner: int | None = None) -> Taken | None:
-    """Store the bytes of the file, which may take long, without the row's lock; None if it may be
-    half written, or is gone. ``owner``: see open_file. Raises StorageError."""
+def read(
+    directory: Path, notes: AttemptNotes, *, ended: bool, owner: int | None = None
+) -> Evaluation | None:
+    """The file, if it is new and not half written. Reads it: call without a lock. ``owner``: see
+    open_file."""
+    if not is_new(directory, notes):
+        return None
     path = directory / "evaluation.json"
     try:
         status = path.stat()
@@ -66,18 +71,8 @@ def take(run: Run, directory: Path, *, ended: bool, owner: int | None = None) ->
         if not (ended or is_settled):
             return None
         text = _("evaluation.json is ignored: %(why)s") % {"why": error}
-        return Taken(status.st_mtime_ns, None, text)
-    stored = storing.put_evaluation(run, io.BytesIO(content))
-    return Taken(status.st_mtime_ns, stored, problem)
-
-
-def record(run: Run, taken: Taken, notes: AttemptNotes) -> list[Line]:
-    """Make what was taken the run's evaluation; return log lines about what is wrong with it.
-    Changes ``notes``. Call with the row locked."""
-    if taken.stored is not None:
-        storing.record_evaluation(run, taken.stored, step=run.step)
-    notes["evaluation"] = taken.modified_ns
-    return [Line.new(taken.problem, LogLevel.WARNING, SOURCE)] if taken.problem else []
+        return Evaluation(None, text, status.st_mtime_ns)
+    return Evaluation(content, problem, status.st_mtime_ns)
 
 
 def _checked(content: bytes) -> tuple[bytes, str]:

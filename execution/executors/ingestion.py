@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,21 +197,27 @@ class Ingestion:
         return at_end and reading.at_end and events_at_end
 
     def _ingest_evaluation(self, *, ended: bool) -> None:
-        """Store the bytes first and then, with the run's row locked, record the artifact."""
         folder, owner = self.attempt.folder, self.attempt.owner
-        if not evaluation.is_new(folder, notes_of(self.run, self.attempt)):
+        found = evaluation.read(folder, self._notes(), ended=ended, owner=owner)
+        if found is None:
             return
-        if not Run.objects.held_by(self.worker).filter(pk=self.run.pk).exists():
-            raise LeaseLost(self.run.pk)  # another worker's bytes have the same name
-        taken = evaluation.take(self.run, folder, ended=ended, owner=owner)
-        if taken is None:
-            return
+        stored = None
+        if found.content is not None:
+            self._check_lease()
+            stored = storing.put_evaluation(self.run, io.BytesIO(found.content))
         with transaction.atomic():
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
+            if stored is not None:
+                storing.record_evaluation(locked, stored, step=locked.step)
             notes = notes_of(locked, self.attempt).copy()
-            lines = evaluation.record(locked, taken, notes)
+            notes["evaluation"] = found.modified_ns
             write_notes(locked, self.attempt, notes)
-            appending.append_log(locked, lines)
+            appending.append_log(locked, found.lines)
+
+    def _check_lease(self) -> None:
+        """Before bytes replace others. Raises LeaseLost."""
+        with transaction.atomic():
+            Run.objects.lock_held_by(self.worker, self.run.pk)
 
     def _ingest_checkpoint(self, checkpoint: FoundCheckpoint, damage: str, *, ended: bool) -> None:
         """Store the bytes first and then, with the run's row locked, record the artifact. Raises
@@ -223,7 +230,7 @@ class Ingestion:
         elif self._correct_step(checkpoint, damage, before, step):
             return
         try:
-            stored = _copy(self.run, self.attempt, checkpoint, step)
+            stored = self._copy(checkpoint, step)
         except FileNotFoundError:
             return  # pruned by the training
         except Changed:
@@ -241,15 +248,34 @@ class Ingestion:
                 _("The checkpoint %(path)s of step %(step)d is not stored yet: %(why)s")
                 % {"path": checkpoint.shown_as, "step": step, "why": error}
             ) from error
+        try:
+            self._record_checkpoint(checkpoint, stored, damage, before, step=step)
+        except LeaseLost:
+            storing.drop_unclaimed(self.run, stored)
+            raise
+
+    def _record_checkpoint(
+        self,
+        checkpoint: FoundCheckpoint,
+        stored: StoredFile,
+        damage: str,
+        before: list[int] | None,
+        *,
+        step: int,
+    ) -> None:
         origin = Origin(checkpoint.saved_as, checkpoint.layout, damage)
+        sound = storing.sound_copies(self.run, stored)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
+            storing.claim_checkpoint(locked, stored)
             notes = notes_of(locked, self.attempt).copy()
             known = notes.get("checkpoints", {})
             same = None
             if checkpoint.step is None and not damage:
                 same = storing.use_same_bytes(locked, stored)
-            artifact = same or storing.record_checkpoint(locked, stored, step=step, origin=origin)
+            artifact = same or storing.record_checkpoint(
+                locked, stored, step=step, origin=origin, sound=sound
+            )
             step = artifact.step or 0
             # A stopped training may save at a step without metrics.
             if step > locked.step and not damage:
@@ -265,6 +291,22 @@ class Ingestion:
                     path: times for path, times in rewritten.items() if path != checkpoint.saved_as
                 }
             write_notes(locked, self.attempt, notes)
+
+    def _copy(self, checkpoint: FoundCheckpoint, step: int) -> StoredFile:
+        """Raises Changed, OSError (FileNotFoundError if it was pruned), StorageError, LeaseLost."""
+        version, suffix = checkpoint.version(self.attempt.number), checkpoint.suffix
+        with checkpoint.content() as content:
+            with transaction.atomic():
+                locked = Run.objects.lock_held_by(self.worker, self.run.pk)
+                storing.announce_checkpoint(locked, step=step, version=version, suffix=suffix)
+            return storing.put_checkpoint(
+                self.run,
+                content,
+                step=step,
+                version=version,
+                suffix=suffix,
+                expected_bytes=checkpoint.size_bytes,
+            )
 
     def _note_rewritten(self, checkpoint: FoundCheckpoint) -> None:
         """Say once that a checkpoint is never stored because it always changes meanwhile."""
@@ -330,6 +372,7 @@ class Ingestion:
         written = current.executor_state.get("event_points")
         if points == written or not (at_end or events_due(current)):
             return
+        self._check_lease()
         stored = put_events(current)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
@@ -385,20 +428,6 @@ def _ingest_metrics(run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Lin
         step = report.step if 0 <= report.step <= progress.far_step(total) else run.step
         progress.report_progress(run, step=step, total_steps=total)
     return [Line.new(problem.text, problem.level, "metrics") for problem in report.problems]
-
-
-def _copy(run: Run, attempt: Attempt, checkpoint: FoundCheckpoint, step: int) -> StoredFile:
-    """Raises Changed, OSError (FileNotFoundError if it was pruned), StorageError."""
-    version = checkpoint.version(attempt.number)
-    with checkpoint.content() as content:
-        return storing.put_checkpoint(
-            run,
-            content,
-            step=step,
-            version=version,
-            suffix=checkpoint.suffix,
-            expected_bytes=checkpoint.size_bytes,
-        )
 
 
 def _log_checkpoint(

@@ -17,9 +17,9 @@ from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT, MIN_BIGINT
 from core.text import MAX_KEY_LENGTH, truncate
-from core.times import unix_milliseconds
+from core.times import is_time, unix_milliseconds
 from logs.models import LogLevel
-from metrics.points import Point, is_key, is_time
+from metrics.points import Point, is_key
 from metrics.recording import GPU_UTILIZATION
 from metrics.values import flat, number, whole_number
 

@@ -30,6 +30,7 @@ from django.utils.translation import gettext as _
 from accounts.open_mode import is_open
 from accounts.tokens import issue_script_token, revoke_tokens
 from artifacts import storing, uploads
+from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError
 from execution.executors import attempt as attempts
 from execution.executors import failure, training_user
@@ -217,6 +218,7 @@ class ProcessExecutor(CheckpointExecutor):
         attempts.forget(run.pk)
 
     def tidy(self) -> None:
+        UnreferencedBlob.objects.sweep()
         local_runs = attempts.local_runs()
         known = Run.objects.only("status", "attempt").in_bulk(list(local_runs))
         for run_id, local_attempts in local_runs.items():

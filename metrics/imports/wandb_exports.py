@@ -19,10 +19,10 @@ from django.utils.translation import gettext as _
 
 from core.numbers import MAX_BIGINT, MIN_BIGINT
 from core.text import readable
+from core.times import is_time
 from metrics.imports.columns import Columns
 from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile, bounded
 from metrics.imports.wandb_rows import add_row
-from metrics.points import is_time
 from metrics.values import number, whole_number
 
 STEP_NAMES: Final = ("_step", "step", "Step", "global_step")

@@ -25,11 +25,11 @@ from google.protobuf.message import DecodeError
 
 from core.numbers import MAX_BIGINT
 from core.text import readable
+from core.times import is_time
 from metrics.imports.columns import Columns
 from metrics.imports.folders import UnreadableFolder, walk
 from metrics.imports.past_runs import BadSource, PastRun, Progress, SourceFile, bounded
 from metrics.imports.wandb_rows import add_row
-from metrics.points import is_time
 from metrics.values import number
 from runs.status import RunStatus
 

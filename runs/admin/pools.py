@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import OuterRef, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Case, IntegerField, QuerySet, When
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -21,10 +20,10 @@ class GpuPoolAdmin(LargeTableAdmin):
     word_lookups = ("gpu_type__icontains",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[GpuPool]:
-        running = Run.objects.running().filter(gpu_type=OuterRef("pk"))
-        used = running.order_by().values("gpu_type").annotate(used=Sum("gpu_count")).values("used")
+        used = Run.objects.gpus_in_use()
+        cases = [When(gpu_type=gpu_type, then=count) for gpu_type, count in used.items()]
         pools: QuerySet[GpuPool] = super().get_queryset(request)
-        return pools.annotate(used=Coalesce(Subquery(used), 0))
+        return pools.annotate(used=Case(*cases, default=0, output_field=IntegerField()))
 
     def get_readonly_fields(self, request: HttpRequest, obj: GpuPool | None = None) -> Any:
         return ("gpu_type",) if obj is not None else ()  # the type is the key

@@ -16,6 +16,7 @@ from core.admin import ReadOnlyAdmin, ReadOnlyInline, act_on_each
 from runs import actions
 from runs.admin.links import run_link
 from runs.models import Run, RunEvent
+from runs.models.run_queryset import DOCUMENTS
 from runs.status import ACTIVE, TERMINAL
 
 
@@ -164,6 +165,12 @@ class RunAdmin(ReadOnlyAdmin):
         ),
     )
     readonly_fields = ("executor_state", "links")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        runs = super().get_queryset(request)
+        match = request.resolver_match
+        is_list = match is not None and match.url_name == "runs_run_changelist"
+        return runs.defer(*DOCUMENTS) if is_list else runs
 
     def view_on_site(self, run: Run) -> str:
         return reverse("dashboard:run", args=[run.project_id, run.pk])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Sum
 from django.db.models.functions import Now
 
 from accounts.permissions import script_run_of, sees_everything
@@ -23,6 +23,18 @@ PARENT_TAG: Final = "mlflow.parentRunId"  # of a nested run, as MLflow's clients
 
 
 ROW = Gate(share=0.25)  # to the row of a run that another transaction has locked
+
+
+# The columns of any size: kilobytes each in a run with many metrics and params.
+DOCUMENTS: Final = frozenset(
+    {
+        "hyperparameters",
+        "requested_hyperparameters",
+        "tags",
+        "metrics",
+        "executor_state",
+    }
+)
 
 
 class LeaseLost(Exception):
@@ -72,12 +84,22 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Runs that are listed: not in the trash, nor hidden."""
         return self.listed().filter(deleted_at=None)
 
+    def brief(self, *documents: str) -> RunQuerySet:
+        """Without what may be long, which lists do not show, except for ``documents``."""
+        return self.defer(*(DOCUMENTS - {*documents}))
+
     def in_queue_order(self) -> RunQuerySet:
         return self.order_by("-priority", "queued_at", "id")
 
     def held_by(self, worker: Worker) -> RunQuerySet:
         """The runs of this incarnation of ``worker``: a replaced predecessor holds none."""
         return self.running().filter(worker=worker, worker__incarnation=worker.incarnation)
+
+    def gpus_in_use(self) -> dict[str, int]:
+        """How many GPUs of each type the runs of workers use: a run that waits for a worker, or
+        whose script is not started by one, holds none."""
+        held = self.running().exclude(worker=None).order_by()
+        return dict(held.values_list("gpu_type").annotate(count=Sum("gpu_count")))
 
     def lost(self) -> RunQuerySet:
         """Runs in progress whose worker's lease has expired, by the database's clock."""

@@ -30,14 +30,17 @@ def put(run, content, *, step=100, version="a"):
 
 
 def record(run, content, *, step=100, version="a"):
-    return storing.record_checkpoint(run, put(run, content, step=step, version=version), step=step)
+    stored = put(run, content, step=step, version=version)
+    sound = storing.sound_copies(run, stored)
+    return storing.record_checkpoint(run, stored, step=step, sound=sound)
 
 
 def ingest(run, content, *, damage="", step=100):
     """As an executor does with a file called last.ckpt."""
     stored = put(run, content, step=step, version=sha256(content)[:8])
     origin = storing.Origin("last.ckpt", "file", damage)
-    return storing.record_checkpoint(run, stored, step=step, origin=origin)
+    sound = storing.sound_copies(run, stored)
+    return storing.record_checkpoint(run, stored, step=step, origin=origin, sound=sound)
 
 
 def read(artifact):

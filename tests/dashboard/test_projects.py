@@ -6,6 +6,7 @@ from django.urls import reverse
 from accounts.open_mode import local_administrator
 from projects.models import Project, ProjectStatus
 from runs.models import Run
+from runs.models.run_queryset import DOCUMENTS
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory
 
@@ -57,6 +58,7 @@ def test_list_query_count_does_not_depend_on_the_number_of_projects(
     assert not any(
         table in touched for table in ("metricpoint", "metricseries", "logline", "artifacts_")
     )
+    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +113,11 @@ def test_detail_query_count_does_not_depend_on_the_number_of_runs(
     client.get(LIST)
 
     # User, project, versions, count, runs.
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(5) as captured:
         client.get(f"/dashboard/projects/{project.pk}")
+
+    touched = " ".join(query["sql"] for query in captured)
+    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS - {"metrics"})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import signal
 import pytest
 
 from execution.executors.attempt import Attempt
+from execution.worker import WorkerLoop
+from runs.actions import cancel_run
 from runs.models import EventKind
+from runs.status import RunStatus
 from tests.execution.worker_loops import (
     at_step,
     process_run,
@@ -15,6 +18,7 @@ from tests.execution.worker_loops import (
     tick_until,
     worker_loop,
 )
+from tests.factories import running
 from tests.processes import lives
 from tests.waiting import wait_until
 
@@ -112,3 +116,21 @@ def test_worker_that_died_before_it_launched_the_attempt_loses_nothing(loop, mon
 
     run.refresh_from_db()
     assert (run.attempt, run.restart_count) == (1, 0)
+
+
+def test_run_cancelled_while_its_worker_starts_is_left_alone(loop, monkeypatch):
+    cancelled, other = running(loop.worker), running(loop.worker)
+    held_runs = WorkerLoop.held_runs
+
+    def held_before_the_cancel(self):
+        runs = held_runs(self)
+        cancel_run(cancelled, by=None)
+        return runs
+
+    monkeypatch.setattr(WorkerLoop, "held_runs", held_before_the_cancel)
+
+    registered_again()
+
+    cancelled.refresh_from_db()
+    other.refresh_from_db()
+    assert (cancelled.status, other.attempt) == (RunStatus.CANCELLED, 2)

@@ -295,6 +295,7 @@ class TestAppend:
             ({"message": "a", "timestamp": "2024-01-02T10:00:00"}, "lines.1.timestamp"),
             ({"message": "a", "timestamp": "0001-01-01T00:00:00+23:00"}, "lines.1.timestamp"),
             ({"message": "a", "timestamp": "9999-12-31T23:59:59-23:00"}, "lines.1.timestamp"),
+            ({"message": "a", "timestamp": "1969-12-31T23:59:59Z"}, "lines.1.timestamp"),
             ({"message": "a", "timestamp": 1704189600}, "lines.1.timestamp"),
             ("a", "lines.1"),
             (None, "lines.1"),

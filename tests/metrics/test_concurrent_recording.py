@@ -99,7 +99,8 @@ def while_another_writes(run: Run, *functions: Callable[[], object]) -> list[obj
         return [result for call in calls for result in call.result(timeout=30)]
 
 
-def test_ranks_that_wait_for_one_run_are_stored_by_two_statements(monkeypatch):
+def test_ranks_that_wait_for_one_run_are_stored_by_two_statements(monkeypatch, settings):
+    settings.WEB_THREADS = 16  # of which half may wait
     run, stored = RunFactory(), []
     store = point_queries.append_points
     monkeypatch.setattr(

@@ -1,5 +1,7 @@
 """The API of projects."""
 
+import re
+
 import pytest
 
 from projects.models import Project
@@ -81,8 +83,12 @@ def test_detail_takes_four_queries_for_any_number_of_runs(client, django_assert_
     RunFactory.create_batch(30, project=project)
     client.get("/projects")
 
-    with django_assert_max_num_queries(4):  # administrator, project, runs, versions
+    with django_assert_max_num_queries(4) as captured:  # administrator, project, runs, versions
         client.get(f"/projects/{project.pk}")
+
+    [of_runs] = [query["sql"] for query in captured if 'FROM "runs_run"' in query["sql"]]
+    selected = re.findall(r'"runs_run"\."(\w+)"', of_runs.partition(" FROM ")[0])
+    assert set(selected) == {"id", "name", "status", "progress", "started_at"}
 
 
 def test_change_creates_a_version_with_its_changes(client):

@@ -8,8 +8,10 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from execution.scheduling import pool_uses
 from metrics.models import MetricSeries
 from runs.models import EventKind, GpuPool, Recipe, Run, RunEvent, Worker
+from runs.models.run_queryset import DOCUMENTS
 from runs.status import RunStatus
 from tests.admin import (
     act,
@@ -23,7 +25,7 @@ from tests.admin import (
     staff,
     superuser,
 )
-from tests.factories import ProjectFactory, RunFactory, WorkerFactory
+from tests.factories import ProjectFactory, RunFactory, WorkerFactory, running, unmanaged_run
 
 pytestmark = pytest.mark.django_db
 
@@ -418,15 +420,32 @@ def test_recipes_need_only_the_permission_to_add():
     )
 
 
+def test_list_reads_no_document_of_its_runs(operator: Client):
+    RunFactory()
+
+    touched = " ".join(queries_of(operator, Run))
+    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS)
+
+
 def test_pool_shows_the_gpus_in_use(operator: Client):
     GpuPool.objects.create(gpu_type="A100", capacity=8)
     GpuPool.objects.create(gpu_type="H100", capacity=4)
-    RunFactory.create_batch(
-        2, gpu_type="A100", gpu_count=3, status=RunStatus.RUNNING, started_at=timezone.now()
-    )
+    for _number in range(2):
+        running(gpu_type="A100", gpu_count=3)
     RunFactory(gpu_type="A100", gpu_count=1)  # waits
 
     assert {pool.pk: pool.used for pool in rows_in(operator, GpuPool)} == {"A100": 6, "H100": 0}
+
+
+def test_run_that_waits_for_a_worker_or_has_none_holds_no_gpus(operator: Client):
+    GpuPool.objects.create(gpu_type="A100", capacity=8)
+    running(gpu_type="A100", gpu_count=2, devices=["0", "1"])
+    RunFactory(status=RunStatus.RUNNING, gpu_type="A100", gpu_count=4)  # its worker has died
+    unmanaged_run(gpu_type="A100", gpu_count=1)
+
+    [pool] = rows_in(operator, GpuPool)
+
+    assert pool.used == pool_uses()[0].used == 2
 
 
 def test_pool_is_resized(operator: Client):

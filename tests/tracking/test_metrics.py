@@ -162,6 +162,8 @@ def test_batch_with_changed_param_stores_no_metric(api):
         (metric(value=None), "metrics[1]"),
         (metric(step=2**63), "metrics[1]"),
         (metric(timestamp=1.5), "metrics[1]"),
+        (metric(timestamp=-1), "metrics[1].timestamp"),
+        (metric(timestamp=AT * 1_000_000), "metrics[1].timestamp"),  # nanoseconds
         ("loss", "metrics[1]"),
     ],
 )

@@ -43,3 +43,28 @@ def test_what_is_not_kept_is_said(api, path):
     assert response.status_code == 404
     assert response.json()["error_code"] == "ENDPOINT_NOT_FOUND"
     assert "no traces, evaluations or assessments" in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"run_id": 31, "metrics": []}, "Invalid value 31 for parameter 'run_id' supplied"),
+        ({"run_id": "r", "tags": "x"}, "Invalid value \"x\" for parameter 'tags' supplied"),
+        (
+            {"run_id": "r", "metrics": [{"key": "a", "value": 1, "timestamp": 2**70}]},
+            f"Invalid value {2**70} for parameter 'metrics[0].timestamp' supplied",
+        ),
+        ({"metrics": []}, "Missing value for required parameter 'run_id'."),
+        ({"run_id": None}, "Missing value for required parameter 'run_id'."),
+        (
+            {"run_id": "r", "metrics": [{"key": "a", "value": 1}]},
+            "Missing value for required parameter 'metrics[0].timestamp'.",
+        ),
+    ],
+)
+def test_error_names_the_parameter_and_its_value(api, body, message):
+    path = "/api/2.0/mlflow/runs/log-batch"
+    response = api.post_json(path, body, headers={"Accept-Language": "en"})
+
+    assert response.status_code == 400
+    assert message in response.json()["message"]

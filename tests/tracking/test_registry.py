@@ -700,8 +700,17 @@ def test_logged_models_are_filtered_and_sorted_by_metrics(mlflow):
 
     assert search(filter="metrics.loss < 0.3") == ["b"]
     assert search(filter="metrics.loss < 0.3", datasets=[{"dataset_name": "train"}]) == []
+    assert search(datasets=[{"dataset_name": "eval"}]) == ["b", "a"]
     assert search(order_by=[{"field_name": "metrics.loss"}]) == ["b", "a", "c"]
     assert search(order_by=[{"field_name": "metrics.loss", "ascending": False}]) == ["a", "b", "c"]
+
+
+def test_logged_models_without_a_name_get_one_each(mlflow):
+    project = ProjectFactory()
+
+    names = {mlflow.log_model(project)["info"]["name"] for _number in range(2)}
+
+    assert len(names) == 2
 
 
 def test_logged_model_search_sorted_by_metric_returns_consecutive_pages(mlflow):

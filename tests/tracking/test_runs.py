@@ -89,6 +89,8 @@ def test_archived_experiment_rejects_new_run(mlflow):
         {"start_time": 10**18},
         {"start_time": "soon"},
         {"start_time": 2**64},
+        {"start_time": -1},
+        {"start_time": 253_402_300_800_000},  # the year 10000
         {"tags": [{"key": "", "value": "x"}]},
         {"tags": [{"key": "a?", "value": "x"}]},
         {"tags": "x"},

@@ -14,10 +14,11 @@ import psutil
 import pytest
 from django.test import Client
 
+from artifacts import storing
 from artifacts.checkpoints import latest_sound_checkpoint
 from artifacts.kinds import ArtifactType, TagValue
 from execution.executors import attempt as attempts
-from execution.executors import ingestion, progress_bars, text_lines
+from execution.executors import progress_bars, text_lines
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from metrics.models import MetricPoint
@@ -925,20 +926,23 @@ def test_attempt_with_missing_files_has_died(executor):
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
-def test_checkpoint_is_copied_without_a_row_lock(executor, monkeypatch):
-    run = started(executor, saving("(folder / 'step-5.pt').write_text('weights')"))
-    locked = []
+@pytest.mark.parametrize("step", ["put_checkpoint", "sound_copies", "put_evaluation"])
+def test_bytes_are_copied_and_read_without_a_row_lock(executor, monkeypatch, step):
+    evaluation = "pathlib.Path(os.environ['TRAINHUB_OUTPUT_DIR'], 'evaluation.json')"
+    body = f"(folder / 'step-5.pt').write_text('weights'); {evaluation}.write_text('{{}}')"
+    run = started(executor, saving(body))
+    unlocked = []
 
-    def copy_slowly(*arguments):
-        locked.extend(in_parallel(lambda: Run.objects.filter(pk=run.pk).update(priority=1)))
-        return copy(*arguments)
+    def do_slowly(*arguments, **options):
+        unlocked.extend(in_parallel(lambda: Run.objects.filter(pk=run.pk).update(priority=1)))
+        return do(*arguments, **options)
 
-    copy = ingestion._copy
-    monkeypatch.setattr(ingestion, "_copy", copy_slowly)
+    do = getattr(storing, step)
+    monkeypatch.setattr(storing, step, do_slowly)
 
     poll_until(executor, run, WorkState.FINISHED)
 
-    assert locked == [1]
+    assert unlocked == [1]
     assert list(checkpoints_of(run)) == [5]
 
 

@@ -2,12 +2,18 @@
 
 import errno
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.db.models.functions import Now
 
+from artifacts import storing
 from artifacts.checkpoints import latest_sound_checkpoint
+from artifacts.storage import artifact_storage
 from artifacts.tar_stream import Changed, CheckedFile
+from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
 from core.files import names_in, open_file
 from execution.executors import (
     checkpoint_scan,
@@ -21,9 +27,9 @@ from execution.executors.attempt import Attempt
 from execution.executors.found_checkpoint import FoundCheckpoint
 from execution.executors.process import ProcessExecutor
 from runs.executors import WorkState
-from runs.models import Recipe
+from runs.models import LeaseLost, Recipe, Run
 from tests.execution.executors.contract import poll
-from tests.factories import RecipeFactory, running
+from tests.factories import RecipeFactory, WorkerFactory, running
 from tests.saved_files import write, zipped
 from tests.waiting import wait_until
 
@@ -413,3 +419,79 @@ def test_file_that_always_changes_while_it_is_copied_is_said_once(executor, ende
 
     assert run.log_lines.filter(message__contains="last.pt").count() == 1
     assert len(checkpoints_of(run)) == 1
+
+
+# --- bytes that nobody needs -----------------------------------------------------------------
+
+
+def stored_files(run):
+    root = Path(artifact_storage().path(f"{run.project_id}/{run.pk}"))
+    return sorted(path.name for path in root.glob("step-*"))
+
+
+@pytest.fixture
+def lost_while_copying(executor, monkeypatch):
+    """A run whose lease is lost when a checkpoint's bytes have just been copied."""
+    put = storing.put_checkpoint
+
+    def lose(run, content, **options):
+        stored = put(run, content, **options)
+        Run.objects.filter(pk=run.pk).update(worker=WorkerFactory())
+        return stored
+
+    def lost():
+        body = "write(folder / 'step-1.pt', zipped())"
+        script = PREAMBLE.format(repository=str(settings.BASE_DIR)) + body
+        run = running(recipe=RecipeFactory(command=["{python}", "-c", script]))
+        executor.start(run, run.worker)
+        monkeypatch.setattr(storing, "put_checkpoint", lose)
+        with pytest.raises(LeaseLost):
+            wait_until(lambda: poll(executor, run).state is not WorkState.WORKING)
+        monkeypatch.setattr(storing, "put_checkpoint", put)
+        return run
+
+    return lost
+
+
+def test_bytes_copied_before_a_lost_lease_are_deleted(lost_while_copying):
+    run = lost_while_copying()
+
+    assert stored_files(run) == []
+    assert not UnreferencedBlob.objects.exists()
+
+
+def test_bytes_that_another_worker_has_recorded_stay():
+    run = running()
+    name = {"step": 1, "version": "v", "suffix": ".pt"}
+    storing.announce_checkpoint(run, **name)
+    late = storing.put_checkpoint(run, io.BytesIO(b"ha"), **name)
+    stored = storing.put_checkpoint(run, io.BytesIO(b"ha"), **name)
+    storing.claim_checkpoint(run, stored)
+    artifact = storing.record_checkpoint(run, stored, step=1)
+
+    storing.drop_unclaimed(run, late)
+
+    assert artifact.problem() is None
+
+
+def test_bytes_that_were_dropped_are_not_recorded():
+    run = running()
+    name = {"step": 1, "version": "v", "suffix": ".pt"}
+    storing.announce_checkpoint(run, **name)
+    stored = storing.put_checkpoint(run, io.BytesIO(b"ha"), **name)
+    storing.drop_unclaimed(run, stored)
+
+    with pytest.raises(UploadExpired):
+        storing.claim_checkpoint(run, stored)
+
+
+def test_bytes_of_a_killed_worker_are_swept(executor):
+    run = running()
+    name = {"step": 1, "version": "v", "suffix": ".pt"}
+    storing.announce_checkpoint(run, **name)
+    storing.put_checkpoint(run, io.BytesIO(b"ha"), **name)
+    UnreferencedBlob.objects.update(since=Now() - 2 * UnreferencedBlob.ABANDONED_AFTER)
+
+    executor.tidy()
+
+    assert stored_files(run) == []

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -282,13 +281,3 @@ def test_workers_of_a_killed_nginx_do_not_keep_its_port(front: Front):
     wait_until(front.accepts, 10, "nginx listens again")
     psutil.wait_procs(workers, timeout=5)
     assert [worker for worker in workers if worker.is_running()] == []
-
-
-def test_read_goes_on_while_one_of_its_workers_is_stopped(front: Front):
-    _master, first, _second = front.nginx.processes()
-
-    first.send_signal(signal.SIGSTOP)
-    try:
-        assert {front.get("/projects")[0] for _ in range(20)} == {200}
-    finally:
-        first.send_signal(signal.SIGCONT)
