@@ -32,7 +32,8 @@ from tracking.registry_messages import (
     version_json,
 )
 
-DEFAULT_ORDER: Final = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
+DEFAULT_ORDER: Final = ("last_updated_timestamp DESC",)
+ORDER_OF_EQUALS: Final = ("name ASC", "version_number DESC")
 
 
 class Create(Message):
@@ -131,7 +132,7 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     columns = ModelVersionColumns()
     condition = where(message.filter, columns)
     versions = columns.prepare(ModelVersion.objects.visible_to(caller)).filter(condition)
-    orders = parse_orders(message.order_by or DEFAULT_ORDER)
+    orders = parse_orders(message.order_by or DEFAULT_ORDER) + parse_orders(ORDER_OF_EQUALS)
     ordering = paging.Ordering(orders, paging.UPDATE, columns)
     page = ordering.page(versions, token=message.page_token, limit=message.max_results)
     rows = ModelVersion.objects.select_related("model", "created_by").prefetch_related("aliases")

@@ -8,10 +8,10 @@ import pytest
 from artifacts import s3_uploads, storage
 from artifacts.s3_uploads import MEMORY_BYTES, MIB, part_bytes, transfer_config
 from artifacts.storage import HashingFile, artifact_storage
-from execution.executors import ingestion
 from execution.executors.checkpoint_scan import scan
+from execution.executors.ingestion import Ingestion
 from tests.clients import ApiClient
-from tests.factories import RunFactory
+from tests.factories import RunFactory, running
 from tests.saved_files import write
 
 GIB = 1024 * MIB
@@ -121,6 +121,8 @@ def test_checkpoint_on_a_workers_disk_announces_its_size(sizes, tmp_path, path):
     file = write(tmp_path / "checkpoints" / path)
     [found] = scan(tmp_path / "checkpoints").checkpoints
 
-    ingestion._copy(RunFactory(), SimpleNamespace(number=1), found, 1)
+    run = running()
+
+    Ingestion(run, run.worker, SimpleNamespace(number=1))._copy(found, 1)
 
     assert sizes == [file.stat().st_size]

@@ -326,6 +326,16 @@ def test_versions_are_filtered_by_supported_fields(mlflow):
     assert search("name = 'a' AND version_number > 1") == [("a", "2")]
 
 
+def test_versions_of_one_number_are_in_the_order_of_their_names(mlflow):
+    for name in ("b", "c", "a"):
+        mlflow.register(name)
+        mlflow.add_version(name)
+
+    found = mlflow.ok("GET", f"{VERSIONS}/search", order_by=["version_number DESC"])
+
+    assert [version["name"] for version in found["model_versions"]] == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("order", [[], ["version_number DESC"], ["run_id ASC", "name DESC"]])
 def test_version_search_returns_consecutive_pages(mlflow, order):
     mlflow.register("a")
