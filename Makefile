@@ -12,7 +12,7 @@ SOURCES := accounts artifacts core dashboard execution locale logs metrics proje
   static templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test test-frameworks chaos lint messages lock bench FORCE
+.PHONY: up dev test test-frameworks test-mlflow chaos lint messages lock bench FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -30,6 +30,10 @@ test: lint $(CLIENTS)
 test-frameworks: $(VENV)/.test $(VENV)-frameworks/.installed
 	$(IN_VENV) -m pytest tests/frameworks --numprocesses $(TEST_PROCESSES) --dist loadgroup \
 	  --durations 15
+
+# MLflow's own tests against TrainHub: docs/mlflow.md.
+test-mlflow: $(VENV)/.test
+	$(IN_VENV) -m pytest tests/mlflow_suite
 
 lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) -m ruff check .
