@@ -13,6 +13,8 @@ from drf_standardized_errors.handler import ExceptionHandler as StandardizedExce
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 
+from core.messages import Text
+
 
 class DomainError(Exception):
     """A request that violates a rule of TrainHub; the message is shown to the caller."""
@@ -21,7 +23,7 @@ class DomainError(Exception):
     status_code: ClassVar[int] = 409
     retry_seconds: ClassVar[int | None] = None  # when the caller may try again, if that may help
 
-    def __init__(self, message: str | Promise, *, attr: str | None = None) -> None:
+    def __init__(self, message: Text | Promise, *, attr: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.attr = attr  # the request field or parameter at fault, if any
