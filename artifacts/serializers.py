@@ -8,6 +8,7 @@ from rest_framework import serializers
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactTag
 from core.fields import StrictCharField, StrictModelSerializer
+from core.message_field import StoredMessageField
 from core.numbers import MAX_BIGINT
 
 
@@ -32,7 +33,7 @@ class CheckpointMetadataSerializer(serializers.Serializer[Any]):
     layout = StrictCharField(
         required=False, help_text="The framework's layout, e.g. huggingface; file for a file."
     )
-    damage = StrictCharField(
+    damage = StoredMessageField(
         required=False, help_text="Why it is incomplete. It can be neither resumed from nor tagged."
     )
 

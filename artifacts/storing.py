@@ -15,13 +15,15 @@ from django.db.models import Q
 
 from artifacts import layouts
 from artifacts.blobs import StoredFile, put, storage_key
-from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType
+from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact, damage_metadata
 from artifacts.storage import Source, artifact_storage
 from core.ids import new_id
+from core.messages import Message, Text
+from core.text import truncate
 from runs.models import Run
 
-MODEL_NAME: Final = "最终模型"  # weights without the state of the training
+MAX_SHOWN: Final = 200  # characters of a folder's name
 
 
 def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
@@ -53,7 +55,7 @@ class Origin:
 
     saved_as: str
     layout: str
-    damage: str = ""
+    damage: Text = ""
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -132,11 +134,12 @@ def move_to_step(run: Run, origin: Origin, *, guess: int | None, step: int) -> A
     return artifact
 
 
-def _name_of(step: int, origin: Origin | None) -> str:
+def _name_of(step: int, origin: Origin | None) -> Text:
     if origin is None or origin.layout != layouts.MODEL:
         return checkpoint_name(step)
-    is_root = origin.saved_as == layouts.ROOT
-    return MODEL_NAME if is_root else f"{MODEL_NAME} {origin.saved_as}"[:MAX_NAME_LENGTH]
+    if origin.saved_as == layouts.ROOT:
+        return Message("Final model")
+    return Message("Final model %(folder)s", folder=truncate(origin.saved_as, MAX_SHOWN))
 
 
 def _discard(artifact: Artifact, stored: StoredFile) -> None:
@@ -151,23 +154,23 @@ def put_events(run: Run, content: IO[bytes]) -> StoredFile:
 
 
 def record_events(run: Run, stored: StoredFile) -> Artifact:
-    return _record(run, stored, type=ArtifactType.EVENT, name="TensorBoard 日志")
+    return _record(run, stored, type=ArtifactType.EVENT, name=Message("TensorBoard logs"))
 
 
 def store_evaluation(run: Run, content: IO[bytes], *, step: int | None) -> Artifact:
     type = ArtifactType.EVALUATION
     stored = put(run, content, type=type, file="evaluation.json")
-    return _record(run, stored, type=type, name="评估结果", step=step)
+    return _record(run, stored, type=type, name=Message("Evaluation results"), step=step)
 
 
 def store_config(run: Run, content: IO[bytes]) -> Artifact:
     type = ArtifactType.CONFIG
     stored = put(run, content, type=type, file="config.json")
-    return _record(run, stored, type=type, name="配置文件")
+    return _record(run, stored, type=type, name=Message("Configuration file"))
 
 
 def _record(
-    run: Run, stored: StoredFile, *, type: ArtifactType, name: str, step: int | None = None
+    run: Run, stored: StoredFile, *, type: ArtifactType, name: Text, step: int | None = None
 ) -> Artifact:
     """Create or update the row of a file that its run rewrites under one name."""
     artifact = Artifact.objects.own().filter(run=run, file=stored.file).first()
@@ -183,7 +186,7 @@ def create_artifact(
     stored: StoredFile,
     *,
     type: ArtifactType,
-    name: str,
+    name: Text,
     step: int | None,
     metadata: dict[str, Any] | None = None,
 ) -> Artifact:
@@ -201,5 +204,5 @@ def create_artifact(
     )
 
 
-def checkpoint_name(step: int | None) -> str:
-    return f"第 {step} 步检查点"
+def checkpoint_name(step: int | None) -> Text:
+    return Message("Checkpoint of step %(step)d", step=step or 0)

@@ -11,8 +11,6 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-from django.utils.translation import gettext as _
-
 from artifacts import storing
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
@@ -55,7 +53,7 @@ def ingest(run: Run, directory: Path, notes: AttemptNotes, *, ended: bool) -> li
         if not (ended or is_settled):
             return []
         notes["evaluation"] = status.st_mtime_ns
-        text = _("evaluation.json is ignored: %(why)s") % {"why": error}
+        text = f"evaluation.json is ignored: {error}"
         return [Line.new(text, LogLevel.WARNING, SOURCE)]
     storing.store_evaluation(run, io.BytesIO(content), step=run.step)
     notes["evaluation"] = status.st_mtime_ns
@@ -68,14 +66,14 @@ def _checked(content: bytes) -> tuple[bytes, str]:
         value = json.loads(content)
         named = _with_named_numbers(value)
     except (ValueError, RecursionError) as error:
-        raise _Invalid(_("not valid JSON (%(why)s)") % {"why": error}) from None
+        raise _Invalid(f"not valid JSON ({error})") from None
     if not isinstance(value, dict | list):
-        raise _Invalid(_("neither an object nor a list"))
+        raise _Invalid("neither an object nor a list")
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:  # JSON has no NaN: clients could not read it
         text = json.dumps(named, ensure_ascii=False, indent=2)
-        problem = _("evaluation.json has numbers that are not finite; they are stored as text.")
+        problem = "evaluation.json has numbers that are not finite; they are stored as text."
         return text.encode("utf-8", errors="replace"), problem
     return content, ""
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
+from core.messages import Message, Text
 from execution.devices import variables_of
 from execution.executors import environment, event_files
 from execution.executors.attempt import Attempt
@@ -26,7 +26,7 @@ class Source:
 
     step: int
     path: Path | None
-    skipped: list[str]  # for the run's log: checkpoints that could not be used, and why
+    skipped: list[Text]  # for the run's log: checkpoints that could not be used, and why
     is_own: bool = False  # a checkpoint of the run itself, which had reported its steps up to there
 
 
@@ -35,7 +35,7 @@ def source_of(run: Run, folder: Path) -> Source:
 
     Raises CannotStart if the latter is damaged: the user did not ask to start from scratch.
     """
-    skipped: list[str] = []
+    skipped: list[Text] = []
     for checkpoint in Artifact.objects.checkpoints_of(run):
         try:
             path = fetch(checkpoint, folder)
@@ -51,11 +51,10 @@ def source_of(run: Run, folder: Path) -> Source:
         raise CannotStart(_damage(origin, problem)) from None
 
 
-def _damage(checkpoint: Artifact, problem: Damaged) -> str:
-    return _("The checkpoint %(id)s is damaged: %(problem)s.") % {
-        "id": checkpoint.pk,
-        "problem": problem,
-    }
+def _damage(checkpoint: Artifact, problem: Damaged) -> Message:
+    return Message(
+        "The checkpoint %(id)s is damaged: %(problem)s.", id=checkpoint.pk, problem=problem
+    )
 
 
 def command_of(run: Run) -> list[str]:
@@ -68,7 +67,7 @@ def command_of(run: Run) -> list[str]:
             part = part.replace(placeholder, value)
         command.append(part)
     if not command:
-        raise CannotStart(_("The recipe has no command."))
+        raise CannotStart(Message("The recipe has no command."))
     return command
 
 
