@@ -13,8 +13,11 @@ from typing import Any, Final
 import orjson
 
 from artifacts.blobs import root_uri
+from artifacts.models import damage_of
+from core import json_field
 from core.database import Statement
 from core.json_field import rewritten
+from core.messages import loads
 from runs.models import Run
 
 # The fields of ArtifactSerializer, and the path as in Artifact.path.
@@ -47,6 +50,15 @@ def artifact_list(run: Run, ids: Iterable[str]) -> orjson.Fragment:
         tags[tag.pop("artifact_id")].append(tag)
     artifacts = ARTIFACTS.records(root=root_uri(run), ids=requested)
     for artifact in artifacts:
-        artifact["metadata"] = orjson.Fragment(rewritten(artifact["metadata"]))
+        artifact["name"] = str(loads(artifact["name"]))
+        artifact["metadata"] = orjson.Fragment(_readable(artifact["metadata"]))
         artifact["tags"] = tags.get(artifact["id"], ())
     return orjson.Fragment(orjson.dumps(artifacts, option=orjson.OPT_UTC_Z))
+
+
+def _readable(metadata: str) -> str | bytes:
+    """The metadata with its damage in the reader's language; nearly always unchanged."""
+    if '"damage"' not in metadata:
+        return rewritten(metadata)
+    content = json_field.loads(metadata)
+    return orjson.dumps({**content, "damage": str(damage_of(content))})

@@ -6,11 +6,11 @@ import logging
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.utils.translation import gettext as _
 
 from artifacts.models import Artifact
 from artifacts.upload_proofs import folder_problem
 from core.exceptions import InvalidInput
+from core.messages import Message
 from runs import actions
 from runs.checkpoint import Checkpoint
 from runs.models import Run
@@ -53,17 +53,20 @@ def resume_run(source: Run, checkpoint: Artifact, *, by: User | None, **configur
     """
     if not checkpoint.is_checkpoint:
         raise InvalidSource(
-            _("%(id)s is not a checkpoint.") % {"id": checkpoint.pk}, attr="source_artifact_id"
+            Message("%(id)s is not a checkpoint.", id=checkpoint.pk), attr="source_artifact_id"
         )
     if checkpoint.damage:
         raise InvalidSource(
-            _("Checkpoint %(id)s is damaged: %(damage)s.")
-            % {"id": checkpoint.pk, "damage": checkpoint.damage},
+            Message(
+                "Checkpoint %(id)s is damaged: %(damage)s.",
+                id=checkpoint.pk,
+                damage=checkpoint.damage,
+            ),
             attr="source_artifact_id",
         )
     if checkpoint.run.project_id != source.project_id:
         raise InvalidSource(
-            _("%(id)s belongs to another project.") % {"id": checkpoint.pk},
+            Message("%(id)s belongs to another project.", id=checkpoint.pk),
             attr="source_artifact_id",
         )
     start = Checkpoint(checkpoint.pk, checkpoint.step or 0)

@@ -17,13 +17,12 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.core.files.base import File
 from django.db import models, transaction
 from django.db.models.functions import Now
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.permissions import script_run_of, sees_everything
 from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
-from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType, TagValue
+from artifacts.kinds import ArtifactType, TagValue
 from artifacts.queries import lock_promotions
 from artifacts.signals import checkpoint_tagged
 from artifacts.storage import artifact_storage, open_range, sha256_of
@@ -31,18 +30,23 @@ from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError, InvalidInput
 from core.ids import PublicIdField
 from core.json_field import JSONField
+from core.message_field import MessageField
+from core.messages import Message, Text, dumps, loads
 from runs.checkpoint import CheckpointGone
 from runs.models import Run
 
-FINAL_CHECKPOINT_NAME = "取消前的检查点"  # defined by the contract, never translated
+# In Chinese, the name that the contract gives it.
+FINAL_CHECKPOINT_NAME = Message("Checkpoint before the cancellation")
 
 
-MAX_DAMAGE_LENGTH = 500
-
-
-def damage_metadata(damage: str) -> dict[str, str]:
+def damage_metadata(damage: Text) -> dict[str, str]:
     """The entry of an artifact's metadata that says why it is incomplete, if it is."""
-    return {"damage": damage[:MAX_DAMAGE_LENGTH]} if damage else {}
+    return {"damage": dumps(damage)} if damage else {}
+
+
+def damage_of(metadata: dict[str, Any]) -> Text:
+    """What ``damage_metadata`` has noted; empty if nothing."""
+    return loads(metadata.get("damage", ""))
 
 
 class NotACheckpoint(InvalidInput):
@@ -130,7 +134,7 @@ class Artifact(models.Model):
     id = PublicIdField()
     run = models.ForeignKey(Run, models.CASCADE, related_name="artifacts", verbose_name=_("run"))
     type = models.CharField(_("type"), max_length=16, choices=ArtifactType)
-    name = models.CharField(_("name"), max_length=MAX_NAME_LENGTH)
+    name = MessageField(_("name"))
     # The name of one of TrainHub's own files, or the path of an uploaded file within the run.
     # The "C" collation lets the index also serve prefix searches for the files of a folder.
     file = models.CharField(_("file"), max_length=500, db_collation="C")
@@ -228,13 +232,12 @@ class Artifact(models.Model):
         return name
 
     @property
-    def damage(self) -> str:
+    def damage(self) -> Text:
         """Why a checkpoint is incomplete, as far as that is known without reading all of it; empty
         if it is not."""
-        damage: str = self.metadata.get("damage", "")
-        return damage
+        return damage_of(self.metadata)
 
-    def set_damage(self, damage: str) -> None:
+    def set_damage(self, damage: Text) -> None:
         """Does not save."""
         kept = {key: value for key, value in self.metadata.items() if key != "damage"}
         self.metadata = {**kept, **damage_metadata(damage)}
@@ -287,7 +290,7 @@ class Artifact(models.Model):
         if superseded != self.storage_key:
             UnreferencedBlob.objects.release([superseded])
 
-    def problem(self) -> str | None:
+    def problem(self) -> Text | None:
         """Why the checkpoint is damaged: it was stored as such, or its bytes differ from the
         recorded size and sha256. None if it is sound. Reads all bytes."""
         if self.damage:
@@ -298,19 +301,25 @@ class Artifact(models.Model):
                 return problem
         return None
 
-    def _problem(self) -> str | None:
+    def _problem(self) -> Text | None:
         try:
             sha256, size_bytes = sha256_of(self.storage_key)
         except FileNotFoundError:
-            return "the bytes are missing"
+            return Message("its bytes are missing")
         if size_bytes != self.size_bytes:
-            return f"{size_bytes} bytes are stored, {self.size_bytes} were recorded"
-        return None if sha256 == self.sha256 else "its sha256 is not the recorded one"
+            return Message(
+                "%(stored)d bytes are stored, %(recorded)d were recorded",
+                stored=size_bytes,
+                recorded=self.size_bytes,
+            )
+        if sha256 != self.sha256:
+            return Message("its sha256 is not the recorded one")
+        return None
 
     def lock(self) -> None:
         """Lock the row until the transaction ends. Raises CheckpointGone."""
         if not Artifact.objects.select_for_update(no_key=True).filter(pk=self.pk).exists():
-            raise CheckpointGone(_t("%(id)s has been deleted.") % {"id": self.pk})
+            raise CheckpointGone(Message("%(id)s has been deleted.", id=self.pk))
 
     def name_final(self) -> None:
         """Set the name that marks the checkpoint kept by a cancelled run."""
@@ -323,7 +332,7 @@ class Artifact(models.Model):
         Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone.
         """
         if not self.is_checkpoint:
-            raise NotACheckpoint(_t("Only checkpoints can be tagged."))
+            raise NotACheckpoint(Message("Only checkpoints can be tagged."))
         with transaction.atomic():
             lock_promotions()
             # Keeps the tagged bytes from being replaced: see record_checkpoint.
@@ -331,8 +340,11 @@ class Artifact(models.Model):
             self.refresh_from_db(fields=["metadata"])
             if self.damage:
                 raise DamagedCheckpoint(
-                    _t("Checkpoint %(id)s is damaged and cannot be tagged: %(damage)s.")
-                    % {"id": self.pk, "damage": self.damage}
+                    Message(
+                        "Checkpoint %(id)s is damaged and cannot be tagged: %(damage)s.",
+                        id=self.pk,
+                        damage=self.damage,
+                    )
                 )
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,

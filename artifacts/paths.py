@@ -5,9 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
-from django.utils.translation import gettext as _
-
 from core.exceptions import InvalidInput
+from core.messages import Message, Text
 
 MAX_PATH_LENGTH: Final = 500  # characters
 MAX_PART_BYTES: Final = 255  # the limit of most file systems, for downloads
@@ -26,21 +25,21 @@ def checked_path(text: str) -> str:
     """
     parts = text.split("/")
     if not text or any(part in {"", ".", ".."} for part in parts):
-        raise _invalid(_("The path must be relative, with no empty, '.' or '..' components."))
+        raise _invalid(Message("The path must be relative, with no empty, '.' or '..' components."))
     if "\\" in text or any(unicodedata.category(character) in _UNPRINTABLE for character in text):
-        raise _invalid(_("The path contains a backslash or a control character."))
+        raise _invalid(Message("The path contains a backslash or a control character."))
     if len(text) > MAX_PATH_LENGTH:
         raise _invalid(
-            _("The path is longer than %(limit)d characters.") % {"limit": MAX_PATH_LENGTH}
+            Message("The path is longer than %(limit)d characters.", limit=MAX_PATH_LENGTH)
         )
     if any(len(part.encode()) > MAX_PART_BYTES for part in parts):
         raise _invalid(
-            _("A path component is longer than %(limit)d bytes.") % {"limit": MAX_PART_BYTES}
+            Message("A path component is longer than %(limit)d bytes.", limit=MAX_PART_BYTES)
         )
     return text
 
 
-def _invalid(message: str) -> InvalidPath:
+def _invalid(message: Text) -> InvalidPath:
     return InvalidPath(message, attr="path")
 
 

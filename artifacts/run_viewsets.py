@@ -58,7 +58,7 @@ def _kept_at_cancel(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "id": artifact.pk,
-            "name": artifact.name,
+            "name": str(artifact.name),
             "type": artifact.type,
             "path": artifact.path,
             "created_at": artifact.created_at,

@@ -9,6 +9,7 @@ from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactTag
 from core.fields import StrictCharField, StrictModelSerializer
 from core.known_names import KnownFieldsSerializer
+from core.message_field import StoredMessageField
 from core.numbers import MAX_BIGINT
 
 
@@ -33,7 +34,7 @@ class CheckpointMetadataSerializer(serializers.Serializer[Any]):
     layout = StrictCharField(
         required=False, help_text="The framework's layout, e.g. huggingface; file for a file."
     )
-    damage = StrictCharField(
+    damage = StoredMessageField(
         required=False, help_text="Why it is incomplete. It can be neither resumed from nor tagged."
     )
 

@@ -20,11 +20,11 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import IO, Any, Final, NamedTuple, TypeAlias
 
-from django.utils.translation import gettext as _
-
 from artifacts import folders
 from artifacts.layouts import TRAINER_STATE
+from core.messages import Message, Text
 from core.numbers import MAX_BIGINT
+from core.text import truncate
 
 Opener: TypeAlias = Callable[[], IO[bytes]]
 
@@ -32,6 +32,7 @@ ZIP_START: Final = b"PK\x03\x04"
 MAX_HEADER_BYTES: Final = 100_000_000  # of safetensors, as its own reader limits it
 MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
 MAX_PICKLE_START_BYTES: Final = 4096
+MAX_SHOWN: Final = 200  # characters of a file's name
 LIGHTNING_VERSION: Final = b"pytorch-lightning_version"
 INDEX_SUFFIX: Final = ".index.json"
 DCP_METADATA: Final = ".metadata"
@@ -42,13 +43,13 @@ JSON_STARTS: Final = (b"{", b"[", b'"', b"\x00")
 class Proof(NamedTuple):
     """What a file tells: why it is incomplete, if it is, and which files next to it it names."""
 
-    problem: str | None
+    problem: Text | None
     named: frozenset[str] = frozenset()
 
 
 def problem_in(
     files: Mapping[str, Opener], *, folder: str = "", is_declared: bool = False
-) -> str | None:
+) -> Text | None:
     """Why the checkpoint that consists of ``files`` (path → how to open it) is incomplete; None if
     nothing is known against it. ``folder``: its name, if it is one.
 
@@ -56,7 +57,7 @@ def problem_in(
     prove the contrary: not the names of its files, nor its texts. Raises OSError.
     """
     if not files:
-        return _("it has no files")
+        return Message("it has no files")
     for path, opener in files.items():
         if is_declared and path.endswith(".json") and not names_others(path):
             continue
@@ -64,28 +65,33 @@ def problem_in(
             proof = proof_of(path, file)
         problem = proof.problem or missing_problem(path, proof.named, files)
         if problem is not None:
-            return f"{path}: {problem}" if len(files) > 1 else problem
+            return in_file(path, problem) if len(files) > 1 else problem
     return None if is_declared else gap_problem(files.keys(), folder=folder)
 
 
-def missing_problem(path: str, named: Iterable[str], files: Container[str]) -> str | None:
+def missing_problem(path: str, named: Iterable[str], files: Container[str]) -> Text | None:
     """Which of the files that ``path`` names is not among ``files``; None if all are."""
     folder = PurePosixPath(path).parent
     missing = min((name for name in named if str(folder / name) not in files), default=None)
     return None if missing is None else _is_missing(missing)
 
 
-def gap_problem(paths: Collection[str], *, folder: str = "") -> str | None:
+def gap_problem(paths: Collection[str], *, folder: str = "") -> Text | None:
     """Which file is missing, as the names of the others tell, or which one says that the
     checkpoint is incomplete; None if none."""
     if folders.UNFINISHED_MARK in paths:
-        return _("%(file)s says so") % {"file": folders.UNFINISHED_MARK}
+        return Message("%(file)s says so", file=folders.UNFINISHED_MARK)
     missing = folders.missing_file(paths, folder=folder)
     return None if missing is None else _is_missing(missing)
 
 
-def _is_missing(name: str) -> str:
-    return _("%(file)s is missing") % {"file": name}
+def _is_missing(name: str) -> Text:
+    return Message("%(file)s is missing", file=truncate(name, MAX_SHOWN))
+
+
+def in_file(name: str, problem: Text) -> Text:
+    """``problem``, which is that of this file of several."""
+    return Message("%(file)s: %(problem)s", file=truncate(name, MAX_SHOWN), problem=problem)
 
 
 def names_others(path: str) -> bool:
@@ -121,7 +127,7 @@ def proof_of(path: str, file: IO[bytes]) -> Proof:
     is_weights = name.rpartition(".")[2] in {"pt", "pth", "ckpt", "bin", "npz", "distcp"}
     if not is_weights or (start and not ZIP_START.startswith(start)):
         return Proof(None)
-    return Proof(_("it is cut off") if start else _("it is empty"))
+    return Proof(Message("it is cut off") if start else Message("it is empty"))
 
 
 def _proof_of_text(name: str, file: IO[bytes]) -> Proof:
@@ -132,7 +138,7 @@ def _proof_of_text(name: str, file: IO[bytes]) -> Proof:
         .lstrip()
         .startswith((PICKLE_START, b"\x00") if is_pickle else JSON_STARTS)
     ):
-        return Proof(None if content else _("it is empty"))
+        return Proof(None if content else Message("it is empty"))
     try:
         if is_pickle:
             return Proof(None, _dcp_shards(content))
@@ -142,38 +148,38 @@ def _proof_of_text(name: str, file: IO[bytes]) -> Proof:
         # Other faults are those of JSON Lines, comments and the like, which are complete.
         is_cut = error.pos >= len(text) or error.msg.startswith("Unterminated string")
         is_known = name.endswith(INDEX_SUFFIX) or name == TRAINER_STATE
-        return Proof(_("it is cut off") if is_cut or is_known else None)
+        return Proof(Message("it is cut off") if is_cut or is_known else None)
     except UnicodeDecodeError:
         return Proof(None)
     except (ValueError, IndexError, KeyError, RecursionError):
-        return Proof(_("it is cut off") if is_pickle else None)
+        return Proof(Message("it is cut off") if is_pickle else None)
     return Proof(None, _shards(value) if name.endswith(INDEX_SUFFIX) else frozenset())
 
 
-def _zip_problem(file: IO[bytes]) -> str | None:
+def _zip_problem(file: IO[bytes]) -> Text | None:
     try:
         with zipfile.ZipFile(file):
             return None
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return _("the end of its ZIP archive is missing")
+        return Message("the end of its ZIP archive is missing")
 
 
-def _safetensors_problem(file: IO[bytes], size: int) -> str | None:
+def _safetensors_problem(file: IO[bytes], size: int) -> Text | None:
     """https://huggingface.co/docs/safetensors: the header's length, the header, the tensors."""
     length = int.from_bytes(file.read(8), "little")
     if length > MAX_HEADER_BYTES:
         return None
     if not 2 <= length <= size - 8:
-        return _("its header is cut off")
+        return Message("its header is cut off")
     try:
         header = json.loads(file.read(length))
         ends = [item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"]
         announced = 8 + length + max(ends, default=0)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError):
-        return _("its header is malformed")
+        return Message("its header is malformed")
     if size == announced:
         return None
-    return _("it has %(size)d of %(announced)d bytes") % {"size": size, "announced": announced}
+    return Message("it has %(size)d of %(announced)d bytes", size=size, announced=announced)
 
 
 def _shards(index: Any) -> frozenset[str]:

@@ -9,10 +9,10 @@ from typing import Final
 
 from boto3.exceptions import Boto3Error  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError
-from django.utils.translation import gettext as _
 
 from artifacts.storage import HashingFile
 from core.exceptions import DomainError
+from core.messages import Message
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # The codes of S3 and of servers that speak its protocol.
@@ -50,9 +50,9 @@ def storage_errors(source: HashingFile) -> Iterator[None]:
 
 def _as_storage_error(error: Exception) -> StorageError:
     if _is_full(error):
-        return StorageFull(_("There is no room in the artifact storage."))
+        return StorageFull(Message("There is no room in the artifact storage."))
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return StorageUnavailable(_("The artifact storage cannot be written: %(why)s.") % {"why": why})
+    return StorageUnavailable(Message("The artifact storage cannot be written: %(why)s.", why=why))
 
 
 def _is_full(error: Exception) -> bool:

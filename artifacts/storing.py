@@ -15,14 +15,16 @@ from django.db.models import Q
 
 from artifacts import layouts
 from artifacts.blobs import StoredFile, put, storage_key
-from artifacts.kinds import MAX_NAME_LENGTH, ArtifactType
+from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact, damage_metadata
 from artifacts.storage import Source
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.ids import new_id
+from core.messages import Message, Text
+from core.text import truncate
 from runs.models import Run
 
-MODEL_NAME: Final = "最终模型"  # weights without the state of the training
+MAX_SHOWN: Final = 200  # characters of a folder's name
 
 
 def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
@@ -83,7 +85,7 @@ class Origin:
 
     saved_as: str
     layout: str
-    damage: str = ""
+    damage: Text = ""
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -176,11 +178,12 @@ def move_to_step(run: Run, origin: Origin, *, guess: int | None, step: int) -> A
     return artifact
 
 
-def _name_of(step: int, origin: Origin | None) -> str:
+def _name_of(step: int, origin: Origin | None) -> Text:
     if origin is None or origin.layout != layouts.MODEL:
         return checkpoint_name(step)
-    is_root = origin.saved_as == layouts.ROOT
-    return MODEL_NAME if is_root else f"{MODEL_NAME} {origin.saved_as}"[:MAX_NAME_LENGTH]
+    if origin.saved_as == layouts.ROOT:
+        return Message("Final model")
+    return Message("Final model %(folder)s", folder=truncate(origin.saved_as, MAX_SHOWN))
 
 
 def _discard(artifact: Artifact, stored: StoredFile) -> None:
@@ -194,7 +197,7 @@ def put_events(run: Run, content: IO[bytes]) -> StoredFile:
 
 
 def record_events(run: Run, stored: StoredFile) -> Artifact:
-    return _record(run, stored, type=ArtifactType.EVENT, name="TensorBoard 日志")
+    return _record(run, stored, type=ArtifactType.EVENT, name=Message("TensorBoard logs"))
 
 
 def store_evaluation(run: Run, content: IO[bytes], *, step: int | None) -> Artifact:
@@ -206,17 +209,18 @@ def put_evaluation(run: Run, content: IO[bytes]) -> StoredFile:
 
 
 def record_evaluation(run: Run, stored: StoredFile, *, step: int | None) -> Artifact:
-    return _record(run, stored, type=ArtifactType.EVALUATION, name="评估结果", step=step)
+    name = Message("Evaluation results")
+    return _record(run, stored, type=ArtifactType.EVALUATION, name=name, step=step)
 
 
 def store_config(run: Run, content: IO[bytes]) -> Artifact:
     type = ArtifactType.CONFIG
     stored = put(run, content, type=type, file="config.json")
-    return _record(run, stored, type=type, name="配置文件")
+    return _record(run, stored, type=type, name=Message("Configuration file"))
 
 
 def _record(
-    run: Run, stored: StoredFile, *, type: ArtifactType, name: str, step: int | None = None
+    run: Run, stored: StoredFile, *, type: ArtifactType, name: Text, step: int | None = None
 ) -> Artifact:
     """Create or update the row of a file that its run rewrites under one name."""
     artifact = Artifact.objects.own().filter(run=run, file=stored.file).first()
@@ -232,7 +236,7 @@ def create_artifact(
     stored: StoredFile,
     *,
     type: ArtifactType,
-    name: str,
+    name: Text,
     step: int | None,
     metadata: dict[str, Any] | None = None,
 ) -> Artifact:
@@ -250,5 +254,5 @@ def create_artifact(
     )
 
 
-def checkpoint_name(step: int | None) -> str:
-    return f"第 {step} 步检查点"
+def checkpoint_name(step: int | None) -> Text:
+    return Message("Checkpoint of step %(step)d", step=step or 0)

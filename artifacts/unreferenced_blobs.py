@@ -9,11 +9,11 @@ from functools import partial
 
 from django.db import DatabaseError, models, transaction
 from django.db.models.functions import Now
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from artifacts.storage import artifact_storage
 from core.exceptions import DomainError
+from core.messages import Message
 
 logger = logging.getLogger(__name__)
 
@@ -81,4 +81,4 @@ class UnreferencedBlob(models.Model):
         UploadExpired."""
         claimed, _models = UnreferencedBlob.objects.filter(key=self.key).delete()
         if not claimed:
-            raise UploadExpired(_t("The upload took too long: its data has been deleted."))
+            raise UploadExpired(Message("The upload took too long: its data has been deleted."))

@@ -15,24 +15,24 @@ from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
 from django.db.models import Q
-from django.utils.translation import get_language
-from django.utils.translation import gettext as _
 
 from artifacts import folders, layouts
 from artifacts.blobs import StoredFile, storage_key
 from artifacts.kinds import ArtifactType
-from artifacts.models import Artifact
+from artifacts.models import Artifact, damage_of
 from artifacts.soundness import (
     DCP_METADATA,
     INDEX_SUFFIX,
     Proof,
     gap_problem,
+    in_file,
     missing_problem,
     names_others,
     proof_of,
     recorded_step,
 )
 from artifacts.storage import open_in_parts
+from core.messages import Message, Text
 from runs.models import Run
 
 # In a folder's metadata: which of its parts have come again (name → Unix seconds), and whether one
@@ -44,7 +44,7 @@ SAVE_SECONDS: Final = 3600.0  # longer than one save is uploaded
 class Examined(NamedTuple):
     """What a file tells: why it is incomplete, and the step that is recorded in it."""
 
-    damage: str = ""
+    damage: Text = ""
     step: int | None = None
 
 
@@ -129,18 +129,18 @@ def note_part(checkpoint: Artifact, part: Artifact, *, is_changed: bool) -> bool
     return is_first
 
 
-def folder_problem(run: Run, folder: str) -> str | None:
+def folder_problem(run: Run, folder: str) -> Text | None:
     """Why the folder of uploaded files is incomplete; None if nothing is known against it."""
     return _problem_in(run, folder, _parts_by_name(run, folder))
 
 
-def _problem_in(run: Run, folder: str, parts: dict[str, Part]) -> str | None:
+def _problem_in(run: Run, folder: str, parts: dict[str, Part]) -> Text | None:
     return _first(
         _problem_of(run, name, part, parts) for name, part in parts.items()
     ) or gap_problem(parts.keys(), folder=PurePosixPath(folder).name)
 
 
-def _earlier_save(run: Run, parts: dict[str, Part], came: Container[str]) -> str | None:
+def _earlier_save(run: Run, parts: dict[str, Part], came: Container[str]) -> Text | None:
     """Which shard has not come again. Those that no index names are left from an earlier save and
     are not read."""
     indexes = [name for name in parts if names_others(name)]
@@ -151,7 +151,7 @@ def _earlier_save(run: Run, parts: dict[str, Part], came: Container[str]) -> str
     }
     shards = {*indexes, *named} or {name for name in parts if folders.tells_of_others(name)}
     name = next((name for name in sorted(shards) if name not in came), None)
-    return None if name is None else _("%(file)s is of an earlier save") % {"file": name}
+    return None if name is None else Message("%(file)s is of an earlier save", file=name)
 
 
 def _parts_by_name(run: Run, folder: str) -> dict[str, Part]:
@@ -164,29 +164,25 @@ def _parts(run: Run, folder: str, condition: Q) -> list[Part]:
     return [Part(*row) for row in below.order_by("file").values_list(*Part._fields)]
 
 
-def _first(problems: Iterable[str | None]) -> str | None:
+def _first(problems: Iterable[Text | None]) -> Text | None:
     return next((problem for problem in problems if problem), None)
 
 
-def _problem_of(run: Run, name: str, part: Part, parts: dict[str, Part]) -> str | None:
+def _problem_of(run: Run, name: str, part: Part, parts: dict[str, Part]) -> Text | None:
     if part.type == ArtifactType.CHECKPOINT or names_others(name):
         # The damage of the checkpoint itself is that of the folder.
         proof = part.proof(run)
         problem = proof.problem or missing_problem(name, proof.named, parts)
     else:
-        problem = part.metadata.get("damage")
-    return f"{name}: {problem}" if problem else None
-
-
-def _proof(key: str, path: str, size: int) -> Proof:
-    return _cached_proof(key, path, size, get_language())
+        problem = damage_of(part.metadata)
+    return in_file(name, problem) if problem else None
 
 
 @lru_cache(maxsize=512)
-def _cached_proof(key: str, path: str, size: int, language: str | None) -> Proof:
+def _proof(key: str, path: str, size: int) -> Proof:
     """The bytes at an uploaded file's key never change."""
     try:
         with open_in_parts(key, size) as file:
             return proof_of(path, file)
     except FileNotFoundError:
-        return Proof(_("its bytes are missing"))
+        return Proof(Message("its bytes are missing"))

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.http import Http404
-from django.utils.translation import gettext as _
 
 from artifacts import layouts, upload_proofs
 from artifacts.blobs import StoredFile
@@ -18,6 +17,7 @@ from artifacts.signals import checkpoint_renewed
 from artifacts.storing import checkpoint_name, create_artifact
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from artifacts.upload_proofs import Examined
+from core.messages import Message
 from runs.models import Run
 
 
@@ -38,9 +38,9 @@ def check_path(run: Run, path: str) -> None:
     uploaded = uploaded_files(run)
     file = uploaded.filter(file__in=folders_of(path)).first()
     if file is not None:
-        raise PathTaken(_("%(file)s is a file, not a folder.") % {"file": file.file})
+        raise PathTaken(Message("%(file)s is a file, not a folder.", file=file.file))
     if uploaded.below(path).exists():
-        raise PathTaken(_("%(path)s is a folder.") % {"path": path})
+        raise PathTaken(Message("%(path)s is a folder.", path=path))
 
 
 def record_upload(
@@ -182,8 +182,9 @@ def _rename(artifact: Artifact) -> None:
 
 def in_use_error(artifact: Artifact) -> InUse:
     return InUse(
-        _("Checkpoint %(id)s is in use: its files cannot be changed or deleted.")
-        % {"id": artifact.pk}
+        Message(
+            "Checkpoint %(id)s is in use: its files cannot be changed or deleted.", id=artifact.pk
+        )
     )
 
 

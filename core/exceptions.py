@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from django.utils.functional import Promise
 
+from core.messages import Text
+
 
 class DomainError(Exception):
     """A request that violates a rule of TrainHub; the message is shown to the caller."""
@@ -16,7 +18,7 @@ class DomainError(Exception):
     status_code: ClassVar[int] = 409
     retry_seconds: ClassVar[int | None] = None  # when the caller may try again, if that may help
 
-    def __init__(self, message: str | Promise, *, attr: str | None = None) -> None:
+    def __init__(self, message: Text | Promise, *, attr: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.attr = attr  # the request field or parameter at fault, if any

@@ -32,8 +32,3 @@ def readable(path: str | os.PathLike[str]) -> str:
 def truncate(text: str, max_length: int) -> str:
     """Shorten ``text`` with a final … if it is too long: long text must not fail a training run."""
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
-
-
-def as_sentence(text: str) -> str:
-    """``text`` with a full stop at its end, unless it ends a sentence already."""
-    return text if text.endswith(SENTENCE_ENDS) else text + "."

@@ -12,7 +12,7 @@ class EndNote(TypedDict):
     """How an attempt ended; see runs.executors.WorkStatus."""
 
     work: str  # the name of a WorkState
-    reason: str
+    reason: str  # as core/messages.py stores it
     exit_code: int | None
     failure_kind: NotRequired[str]  # a FailureKind; absent in notes of earlier versions
 
@@ -27,7 +27,7 @@ class BarNote(TypedDict):
 class UnstoredNote(TypedDict):
     """Why the training's files are not being stored for now."""
 
-    reason: str
+    reason: str  # as core/messages.py stores it
     failures: int
     retry_at: float  # Unix seconds
 

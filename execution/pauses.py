@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from core.messages import Text
+
 FIRST_SECONDS: Final = 0.5
 LONGEST_SECONDS: Final = 60.0
 
@@ -13,7 +15,7 @@ LONGEST_SECONDS: Final = 60.0
 @dataclass
 class _Failures:
     count: int
-    reason: str
+    reason: Text
     retry_at: float  # monotonic seconds
 
 
@@ -31,7 +33,7 @@ class Pauses:
         failures = self._failures.get(key)
         return 0.0 if failures is None else max(0.0, failures.retry_at - time.monotonic())
 
-    def failed(self, key: str, reason: str) -> bool:
+    def failed(self, key: str, reason: Text) -> bool:
         """Begin the next pause; True if the reason is a new one."""
         before = self._failures.get(key)
         count = 1 if before is None else before.count + 1
@@ -39,7 +41,7 @@ class Pauses:
         self._failures[key] = _Failures(count, reason, time.monotonic() + seconds)
         return before is None or before.reason != reason
 
-    def succeeded(self, key: str) -> str | None:
+    def succeeded(self, key: str) -> Text | None:
         """Forget the failures; return the reason of the last one, None if there was none."""
         failures = self._failures.pop(key, None)
         return None if failures is None else failures.reason

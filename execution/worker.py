@@ -26,6 +26,7 @@ from core.database import current_time
 from core.database_errors import outage_of, problem_of
 from core.exceptions import DomainError
 from core.log_context import log_context
+from core.messages import Message, Text, words_of
 from core.outages import Outage
 from core.text import storable
 from execution import devices
@@ -255,7 +256,7 @@ class WorkerLoop:
             with self._ignoring_lost_lease(run), transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 if self._executor(run).in_database:
-                    reason = _("Its worker %(name)s died.") % {"name": self.name}
+                    reason = Message("Its worker %(name)s died.", name=self.name)
                     actions.reap(locked, reason, by=self.worker)
                 else:
                     locked.note(EventKind.READOPTED, worker=self.worker)
@@ -415,7 +416,7 @@ class WorkerLoop:
                 .first()
             )
             if run is not None:
-                reason = _("Its worker %(name)s died.") % {"name": run.worker}
+                reason = Message("Its worker %(name)s died.", name=run.worker)
                 logger.warning("run %s is lost: %s", pk, reason)
                 actions.reap(run, reason, by=self.worker)
 
@@ -481,8 +482,8 @@ class WorkerLoop:
     def _note_fault(self, run: Run, key: str, error: Exception) -> None:
         """Begin the next pause of ``key``, and tell the log and the run's readers why."""
         is_known = isinstance(error, DomainError)  # e.g. a full disk
-        why = storable(str(error) if is_known else f"{type(error).__name__}: {error}")
-        reason = _("Its worker met an error and tries again: %(why)s") % {"why": why}
+        why = words_of(error) if is_known else storable(f"{type(error).__name__}: {error}")
+        reason = Message("Its worker met an error and tries again: %(why)s", why=why)
         is_new = self._pauses.failed(key, reason)
         if is_new or key == run.pk:  # a stop is tried at every pass
             level = logging.WARNING if is_known else logging.ERROR
@@ -523,7 +524,7 @@ class WorkerLoop:
         """Settle a run whose work has ended; if it went with this worker's earlier process, that
         uses up no restart."""
         if run.pk in self._readopted and _fell_with_worker(work):
-            reason = _("Its worker %(name)s died.") % {"name": self.name}
+            reason = Message("Its worker %(name)s died.", name=self.name)
             with transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 actions.reap(locked, reason, by=self.worker)
@@ -546,7 +547,7 @@ class WorkerLoop:
         except Postponed:
             return WorkStatus(WorkState.STORING)
         except CannotStart as error:
-            return WorkStatus(WorkState.FAILED, reason=str(error))
+            return WorkStatus(WorkState.FAILED, reason=words_of(error))
         return executor.poll(run, self.worker)
 
     def _request_stop(self, run: Run) -> None:
@@ -561,7 +562,7 @@ class WorkerLoop:
         else:
             executor.stop(run, self.worker)
 
-    def _has_stalled(self, run: Run, work: WorkStatus, polled_at: datetime) -> str:
+    def _has_stalled(self, run: Run, work: WorkStatus, polled_at: datetime) -> Text:
         """Why; "" if it has not, has ended, or is to stop anyway."""
         if work.state is not WorkState.WORKING or run.stop_requested_at is not None:
             return ""
@@ -588,7 +589,7 @@ class WorkerLoop:
                 raise
             logger.exception("run %s could not be diagnosed", run.pk)
             why = storable(f"{type(error).__name__}: {error}")
-            text = _("The stacks of its processes could not be stored: %(why)s") % {"why": why}
+            text = f"The stacks of its processes could not be stored: {why}"
             line = Line.new(text, LogLevel.WARNING, "trainhub")
             with transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
+from django.utils.translation import get_language, override
 
 from logs.lines import Line
 from runs.models import Run
@@ -17,10 +18,20 @@ LINE_BREAK = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 def as_file(run: Run, batches: Iterator[Sequence[Line]]) -> StreamingHttpResponse:
     """Stream the lines as an attachment named after the run."""
     return StreamingHttpResponse(
-        (plain_text(lines) for lines in batches),
+        _texts(batches, get_language()),
         content_type="text/plain; charset=utf-8",
         headers={"Content-Disposition": content_disposition_header(True, f"{run.name}.log") or ""},
     )
+
+
+def _texts(batches: Iterator[Sequence[Line]], language: str | None) -> Iterator[str]:
+    """``language``: the reader's. It is no longer active when the server sends the answer."""
+    while True:
+        with override(language):
+            lines = next(batches, None)
+        if lines is None:
+            return
+        yield plain_text(lines)
 
 
 def plain_text(lines: Sequence[Line]) -> str:

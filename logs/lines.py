@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
+from core.messages import Message, Text, dumps, in_english, loads
 from logs.models import LogLevel
+
+SEPARATOR: Final = "\x1f"  # of the text of a message and its data
 
 
 class Line(NamedTuple):
@@ -21,11 +24,30 @@ class Line(NamedTuple):
     @classmethod
     def new(
         cls,
-        message: str,
+        message: Text,
         level: str = LogLevel.INFO,
         source: str = "",
         timestamp: datetime | None = None,
         rank: int | None = None,
     ) -> Line:
         """A line to append; ``timestamp`` defaults to now."""
-        return cls(0, timestamp or datetime.now(UTC), level, source, rank, message)
+        text = message if isinstance(message, str) else _with_data(message)
+        return cls(0, timestamp or datetime.now(UTC), level, source, rank, text)
+
+    @classmethod
+    def read(cls, row: tuple[Any, ...]) -> Line:
+        """A stored line, in the language of its reader if it is a message."""
+        line = cls._make(row)
+        if SEPARATOR not in line.message:  # nearly always
+            return line
+        return line._replace(message=_in_readers_language(line.message))
+
+
+def _with_data(message: Message) -> str:
+    """What is stored of a message: its English text, which searches find, and its data."""
+    return in_english(message) + SEPARATOR + dumps(message)
+
+
+def _in_readers_language(stored: str) -> str:
+    message = loads(stored.rpartition(SEPARATOR)[2])
+    return stored if isinstance(message, str) else str(message)

@@ -77,7 +77,7 @@ def _lines(run: Run, within: Range) -> list[Line]:
         return []
     with connection.cursor() as cursor:
         cursor.execute(LINES.format(COLUMNS.as_string()), [run.pk, within.first, within.last])
-        return [Line._make(row) for row in cursor.fetchall()]
+        return [Line.read(row) for row in cursor.fetchall()]
 
 
 def _filtered(

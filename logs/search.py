@@ -237,7 +237,7 @@ def matching_lines(
     rows = _select(
         query, run_id, blocks, within, log_filter, order=order, limit=limit, offset=offset
     )
-    return [Line._make(row) for row in rows]
+    return [Line.read(row) for row in rows]
 
 
 EMPTY: Final = sql.SQL("")

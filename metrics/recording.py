@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from django.db import connection
-from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
 from core.gates import Gate
 from core.group_commit import GroupCommit
+from core.messages import Message
 from core.numbers import MIN_BIGINT, json_number
 from metrics import buckets, point_queries
 from metrics.models import MetricPoint, MetricSeries
@@ -103,7 +103,7 @@ def _create_series(run_id: str, keys: list[str]) -> None:
         new = len(keys) - known.filter(key__in=keys).count()
         if known.count() + new > MAX_SERIES:
             raise TooManyMetrics(
-                _("A run can have at most %(limit)d metrics.") % {"limit": MAX_SERIES}
+                Message("A run can have at most %(limit)d metrics.", limit=MAX_SERIES)
             )
     point_queries.create_series(run_id, keys)
 

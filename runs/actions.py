@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from psycopg.errors import ForeignKeyViolation
 
 from core.exceptions import InvalidInput
+from core.messages import Message, Text
 from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
 from runs.checkpoint import Checkpoint, CheckpointGone
@@ -184,7 +185,7 @@ def _clone(
     return run
 
 
-def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") -> Run:
+def _admit(run: Run, status: RunStatus, *, by: User | None, reason: Text = "") -> Run:
     """Save a new run and its first event. Call in the transaction that allocated its number. Raises
     InvalidInput, CheckpointGone."""
     check_dataset(run.dataset)  # also one that the script of an unmanaged run has reported
@@ -207,7 +208,7 @@ def _admit(run: Run, status: RunStatus, *, by: User | None, reason: str = "") ->
             or cause.diag.constraint_name != "run_resumed_from"
         ):
             raise
-        message = _("%(id)s has been deleted.") % {"id": run.resumed_from_id}
+        message = Message("%(id)s has been deleted.", id=run.resumed_from_id)
         raise CheckpointGone(message) from error
     run.note(EventKind.CREATED, to_status=status, by=by, reason=reason)
     run.refresh_from_db()
@@ -275,12 +276,13 @@ def finish_cancel(
     """
     checkpoint = executor_of(run).keep_checkpoint(run, latest)
     if checkpoint is None:
-        reason = _("Cancelled; there is no checkpoint.")
+        reason = Message("Cancelled; there is no checkpoint.")
     else:
-        reason = _("Cancelled; kept the checkpoint at step %(step)d (%(id)s).") % {
-            "step": checkpoint.step,
-            "id": checkpoint.id,
-        }
+        reason = Message(
+            "Cancelled; kept the checkpoint at step %(step)d (%(id)s).",
+            step=checkpoint.step,
+            id=checkpoint.id,
+        )
     run.transition(RunStatus.CANCELLED, reason=reason, by=by, exit_code=exit_code)
 
 
@@ -306,7 +308,7 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
             )
         else:
             locked.recover(
-                work.reason or _("The training stopped unexpectedly."),
+                work.reason or Message("The training stopped unexpectedly."),
                 checkpoint_step=None if latest is None else latest.step,
                 exit_code=code,
                 failure_kind=_kind(work),
@@ -316,7 +318,7 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         executor_of(locked).forget(locked)
 
 
-def stop_stalled(run: Run, reason: str, *, worker: Worker) -> None:
+def stop_stalled(run: Run, reason: Text, *, worker: Worker) -> None:
     """Ask ``worker``'s run to stop because it no longer advances. Raises LeaseLost."""
     with transaction.atomic():
         locked = Run.objects.lock_held_by(worker, run.pk)
@@ -351,7 +353,7 @@ def _kind(work: WorkStatus) -> str:
     return FailureKind.CANNOT_START if work.exit_code is None else FailureKind.EXIT_CODE
 
 
-def reap(run: Run, reason: str, *, by: Worker) -> None:
+def reap(run: Run, reason: Text, *, by: Worker) -> None:
     """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
     if run.stop_kind != StopKind.CANCEL:
         run.continue_elsewhere(reason)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
+from core.messages import Message
 
 _SCHEME: Final = re.compile(r"[A-Za-z][\w+.-]*://")
 # A path on this host, as programs write it: those built on fsspec also take local: and chains, such
@@ -51,7 +51,10 @@ def _is_below(path: Path, folder: str) -> bool:
 
 def _outside(dataset: str) -> InvalidInput:
     return InvalidInput(
-        _("The dataset %(dataset)s is not below a directory for datasets (TRAINHUB_DATASET_DIRS).")
-        % {"dataset": repr(dataset)},
+        Message(
+            "The dataset %(dataset)s is not below a directory for datasets "
+            "(TRAINHUB_DATASET_DIRS).",
+            dataset=repr(dataset),
+        ),
         attr="dataset",
     )

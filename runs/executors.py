@@ -42,6 +42,7 @@ from typing import Any, ClassVar, Final
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from core.messages import Text
 from runs.checkpoint import Checkpoint
 from runs.models import ExecutorName, Run, Worker
 
@@ -69,7 +70,7 @@ class WorkState(enum.Enum):
 @dataclass(frozen=True)
 class WorkStatus:
     state: WorkState
-    reason: str = ""
+    reason: Text = ""
     exit_code: int | None = None
     failure_kind: str = ""  # a FailureKind, if it is known
 

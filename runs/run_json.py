@@ -15,6 +15,7 @@ from django.http import Http404
 
 from core.database import Statement
 from core.json_field import rewritten
+from core.messages import loads
 from runs.models import Run
 from runs.silence import is_at_work, silent_since
 from runs.status import RunStatus
@@ -71,6 +72,7 @@ def _detail(project_id: str, run_id: str) -> dict[str, Any] | None:
     if run is None:
         return None
     run["resources"] = {"gpu_type": run.pop("gpu_type"), "gpu_count": run.pop("gpu_count")}
+    run["status_reason"] = str(loads(run["status_reason"]))
     status = run["status"]
     started_at = run["attempt_started_at"]
     at_work = is_at_work(status, run["recipe"], started_at)

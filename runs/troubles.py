@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from core.messages import Text
 from runs.models import EventKind, Run, StopKind, Worker
 
 # The kind of the event that begins a trouble -> that of its end.
 ENDS: Final = {EventKind.NOT_STORED: EventKind.STORED, EventKind.FAULT: EventKind.FAULT_OVER}
 
 
-def begin(run: Run, kind: EventKind, reason: str, *, worker: Worker) -> bool:
+def begin(run: Run, kind: EventKind, reason: Text, *, worker: Worker) -> bool:
     """Begin a trouble, or change its reason; return False if it has begun for this one already."""
     if _lasting(run).get(kind) == reason:
         return False
@@ -33,7 +34,7 @@ def end(run: Run, kind: EventKind, *, worker: Worker) -> None:
         run.change(status_reason=others[-1] if others else stall_of(run))
 
 
-def stall_of(run: Run) -> str:
+def stall_of(run: Run) -> Text:
     """Why a run is stopped that has stalled; "" if it has not."""
     if run.stop_kind != StopKind.STALLED:
         return ""
@@ -43,10 +44,10 @@ def stall_of(run: Run) -> str:
     return requests.order_by("id").values_list("reason", flat=True).last() or ""
 
 
-def _lasting(run: Run) -> dict[EventKind, str]:
+def _lasting(run: Run) -> dict[EventKind, Text]:
     """The troubles of the current attempt and their reasons, the latest last."""
     events = run.events.filter(kind__in=[*ENDS, *ENDS.values()], attempt=run.attempt)
-    begun: dict[EventKind, str] = {}
+    begun: dict[EventKind, Text] = {}
     begins = {over: kind for kind, over in ENDS.items()}
     for name, reason in events.order_by("id").values_list("kind", "reason"):
         kind = EventKind(name)

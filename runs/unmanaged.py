@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
+from core.messages import Message
 from core.text import MAX_NAME_LENGTH, truncate
 from projects.models import Project
 from runs.models import MAX_ATTEMPT, EventKind, FailureKind, Run, RunQuerySet
@@ -96,7 +96,7 @@ def create_ended_run(
             run.save(force_insert=True)
     except IntegrityError:
         return False
-    reason = _("Imported from %(source)s.") % {"source": source}
+    reason = Message("Imported from %(source)s.", source=source)
     run.note(EventKind.CREATED, to_status=status, reason=reason)
     return True
 
@@ -177,8 +177,10 @@ def _mark_as_lost(run: Run) -> None:
     run.transition(
         RunStatus.FAILED,
         kind=EventKind.LOST,
-        reason=_("Lost: it has not reported for %(minutes)d minutes.")
-        % {"minutes": silence.total_seconds() // 60},
+        reason=Message(
+            "Lost: it has not reported for %(minutes)d minutes.",
+            minutes=int(silence.total_seconds()) // 60,
+        ),
         failure_kind=FailureKind.STALLED,
         lost_at=Now(),
     )

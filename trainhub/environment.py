@@ -1,6 +1,7 @@
 """Reads settings from the environment. Invalid values raise a clear error, never a guess."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -44,6 +45,13 @@ class Env(environ.Env):  # type: ignore[misc]
         if text not in logging.getLevelNamesMapping():
             raise ImproperlyConfigured(f"{name} must be DEBUG, INFO, WARNING or ERROR.")
         return text
+
+    def choice(self, name: str, choices: Sequence[str], default: str) -> str:
+        """One of ``choices``, in any case."""
+        text = str(self.str(name, default=default))
+        if text.lower() not in choices:
+            raise ImproperlyConfigured(f"{name} must be {' or '.join(choices)}, not {text!r}.")
+        return text.lower()
 
     def postgres(self, url: str) -> dict[str, Any]:
         """The DATABASES entry for ``url``. Error messages never contain the password."""

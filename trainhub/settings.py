@@ -214,12 +214,16 @@ STORAGES: dict[str, dict[str, Any]] = {
 
 # --- Language and time -----------------------------------------------------------------------
 
-LANGUAGE_CODE = "zh-hans"
 LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
+# Of answers to clients that ask for no language that there is.
+LANGUAGE_CODE = env.choice(
+    "TRAINHUB_LANGUAGE", [code for code, _name in LANGUAGES], default="zh-hans"
+)
 LOCALE_PATHS = [BASE_DIR / "locale"]
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = "trainhub.formats"  # of the admin's times
 
 # --- Sign-in ---------------------------------------------------------------------------------
 

@@ -23,28 +23,27 @@ NOTHING = "–"
 
 @register.filter
 def time(value: datetime | None) -> SafeString | str:
-    """A UTC time as a ``<time>`` element."""
-    if value is None:
-        return NOTHING
-    at = value.astimezone(UTC)
-    return format_html(
-        '<time datetime="{}" title="{} UTC">{}</time>',
-        at.isoformat().replace("+00:00", "Z"),
-        at.strftime("%Y-%m-%d %H:%M:%S"),
-        at.strftime("%Y-%m-%d %H:%M:%S"),
-    )
+    """A ``<time>`` element, which static/js/times.js shows in the browser's zone."""
+    return NOTHING if value is None else _element(value, "full", _full(value))
 
 
 @register.filter
 def clock(value: datetime) -> SafeString:
-    """The UTC time of day to the millisecond; the date is in the title."""
+    """The time of day to the millisecond; the date and the zone are in the title."""
     at = value.astimezone(UTC)
+    return _element(at, "clock", at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}")
+
+
+def _element(value: datetime, show: str, text: str) -> SafeString:
+    """``show``: which of its forms static/js/times.js is to write in place of ``text``."""
+    at = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return format_html(
-        '<time datetime="{}" title="{} UTC">{}</time>',
-        at.isoformat().replace("+00:00", "Z"),
-        at.strftime("%Y-%m-%d %H:%M:%S"),
-        at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}",
+        '<time datetime="{}" data-show="{}" title="{}">{}</time>', at, show, _full(value), text
     )
+
+
+def _full(value: datetime) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @register.filter
@@ -59,10 +58,12 @@ def duration(value: timedelta | None) -> str:
 
 
 @register.filter
-def ago(value: datetime | None) -> str:
-    """Time since ``value`` in whole seconds, minutes, hours or days."""
-    if value is None:
-        return NOTHING
+def ago(value: datetime | None) -> SafeString | str:
+    """Time since ``value`` in whole seconds, minutes, hours or days; the time is in the title."""
+    return NOTHING if value is None else _element(value, "ago", _ago(value))
+
+
+def _ago(value: datetime) -> str:
     seconds = max(0, int((timezone.now() - value).total_seconds()))
     if seconds < 60:
         return _("%(n)d s ago") % {"n": seconds}

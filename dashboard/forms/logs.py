@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django import forms
+from django.http import QueryDict
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from logs.models import MAX_RANK, MAX_SOURCE_LENGTH, LogLevel
 from logs.search import MAX_PATTERN_LENGTH, LogFilter
 from runs.filters import in_utc
 
+TIMES: Final = ("start_time", "end_time")
+UTC: Final = ZoneInfo("UTC")
 
-class UtcTimeField(forms.DateTimeField):
-    """``datetime-local`` has no time zone; all times on the pages are UTC (settings.TIME_ZONE)."""
+
+def known_zone(name: str) -> ZoneInfo:
+    """The time zone of that name, such as Asia/Shanghai; UTC if there is none."""
+    try:
+        return ZoneInfo(name or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # what is no name, or a folder's
+        return UTC
+
+
+class LocalTimeField(forms.DateTimeField):
+    """``datetime-local`` has no time zone: it is in the current one."""
 
     widget = forms.DateTimeInput(
         attrs={"type": "datetime-local", "step": 1}, format="%Y-%m-%dT%H:%M:%S"
@@ -38,13 +52,32 @@ class LogFilterForm(forms.Form):
         label=_("source"), required=False, max_length=MAX_SOURCE_LENGTH, strip=False
     )
     rank = forms.IntegerField(label=_("rank"), required=False, min_value=0, max_value=MAX_RANK)
-    start_time = UtcTimeField(label=_("from (UTC)"), required=False)
-    end_time = UtcTimeField(label=_("before (UTC)"), required=False)
+    start_time = LocalTimeField(required=False)
+    end_time = LocalTimeField(required=False)
+    # Of these times. static/js/times.js puts in that of the browser.
+    zone = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, data: QueryDict) -> None:
+        zone = known_zone(data.get("zone", ""))
+        super().__init__({**data.dict(), "zone": zone.key})
+        self._zone = zone
+        self.fields["start_time"].label = _("from (%(zone)s)") % {"zone": zone.key}
+        self.fields["end_time"].label = _("before (%(zone)s)") % {"zone": zone.key}
+
+    def full_clean(self) -> None:
+        with timezone.override(self._zone):
+            super().full_clean()
+        for name in TIMES:
+            at = getattr(self, "cleaned_data", {}).get(name)
+            if at is not None:
+                self.fields[name].widget.attrs["data-instant"] = at.isoformat()
 
     @property
     def filter(self) -> LogFilter:
         self.full_clean()
         values = {
-            name: value for name, value in self.cleaned_data.items() if value not in (None, "")
+            name: value
+            for name, value in self.cleaned_data.items()
+            if name != "zone" and value not in (None, "")
         }
         return LogFilter(**values)

@@ -112,7 +112,7 @@ def cancel(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     run = get_run(request, project_id, run_id)
     run = actions.cancel_run(run, by=request.user, wait_seconds=CANCEL_WAIT_SECONDS)
     if run.is_terminal:
-        messages.success(request, run.status_reason)
+        messages.success(request, str(run.status_reason))
     else:
         messages.info(request, _("The run is stopping and saving a checkpoint."))
     return redirect("dashboard:run", project_id, run.pk)

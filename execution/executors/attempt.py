@@ -24,10 +24,10 @@ from typing import Any
 
 import psutil
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from core.exceptions import DomainError
 from core.files import open_to_pass
+from core.messages import Message, Text
 from execution.executors import (
     attempt_files,
     launcher,
@@ -54,7 +54,7 @@ class Launch:
     ``failure``: why the one before it could not do its work."""
 
     process: subprocess.Popen[bytes]
-    failure: str = ""
+    failure: Text = ""
 
 
 _launches: dict[Attempt, Launch] = {}
@@ -199,15 +199,16 @@ class Attempt:
                 env=inherited(),  # like the training, it has no use for secrets
             )
 
-    def _failure_of(self, last: Launch | None) -> str:
+    def _failure_of(self, last: Launch | None) -> Text:
         if last is None or last.process.returncode == 0:  # 0: another launcher is faster
             return "" if last is None else last.failure
         lines = (self.directory / "launcher.log").read_text(errors="replace").split("\n")
         why = next((line for line in reversed(lines) if line.strip()), "")
-        return _("The training's launcher cannot start (exit code %(code)d): %(why)s") % {
-            "code": last.process.returncode,
-            "why": why or "–",
-        }
+        return Message(
+            "The training's launcher cannot start (exit code %(code)d): %(why)s",
+            code=last.process.returncode,
+            why=why or "–",
+        )
 
     # --- observing ---------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from artifacts import layouts, soundness
 from artifacts.models import Artifact
 from artifacts.storage import CHUNK_BYTES, HashingFile
 from core.files import open_file
+from core.messages import Message
 from execution.executors.found_checkpoint import FOLDER_SUFFIX
 
 
@@ -83,10 +84,10 @@ def _unpack(artifact: Artifact, folder: Path) -> Path:
             with tarfile.open(fileobj=source, mode="r|", bufsize=CHUNK_BYTES) as tar:
                 tar.extractall(folder, filter="data")
         except tarfile.TarError as error:
-            raise Damaged(f"it cannot be unpacked: {error}") from None
+            raise Damaged(Message("it cannot be unpacked: %(why)s", why=error)) from None
         unpacked = next(folder.iterdir(), None) if folder.exists() else None
         if unpacked is None:
-            raise Damaged("it is empty")
+            raise Damaged(Message("it is empty"))
     return unpacked
 
 
@@ -107,9 +108,9 @@ def _verified(artifact: Artifact) -> Iterator[HashingFile]:
             for _rest in source.chunks():
                 pass  # what was not used, such as the padding of an archive, is hashed as well
     except FileNotFoundError:
-        raise Damaged("its bytes are missing") from None
+        raise Damaged(Message("its bytes are missing")) from None
     if source.sha256 != artifact.sha256:
-        raise Damaged("its sha256 does not match the recorded one") from failure
+        raise Damaged(Message("its sha256 is not the recorded one")) from failure
     if failure is not None:
         raise failure
 

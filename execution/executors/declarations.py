@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from django.utils.translation import gettext as _
-
 from artifacts.layouts import MODEL
 from core.numbers import MAX_BIGINT
 from core.text import truncate
@@ -76,10 +74,10 @@ def ingest(
         notes["declared_at"] = notes.get("declared_at", {}) | dict.fromkeys(taken, written_at_ns)
     texts = {kind: _text_of(item) for kind, item in refused.items()}
     if len(taken) < len(new):
-        text = _(
-            "metrics.jsonl declares more than %(limit)d checkpoints: further ones are ignored."
+        texts[TOO_MANY] = (
+            f"metrics.jsonl declares more than {MAX_DECLARED} checkpoints: further ones are "
+            "ignored."
         )
-        texts[TOO_MANY] = text % {"limit": MAX_DECLARED}
     said = notes.get("said", [])
     unsaid = {kind: text for kind, text in texts.items() if kind not in said}
     if unsaid:
@@ -88,11 +86,8 @@ def ingest(
 
 
 def _text_of(refusal: Refusal) -> str:
-    return _("metrics.jsonl, line %(number)d: %(subject)s: %(why)s") % {
-        "number": refusal.line,
-        "subject": truncate(refusal.path, SHOWN),
-        "why": refusal.why,
-    }
+    subject = truncate(refusal.path, SHOWN)
+    return f"metrics.jsonl, line {refusal.line}: {subject}: {refusal.why}"
 
 
 def missing(notes: AttemptNotes, found: Scan) -> list[str]:
@@ -102,8 +97,7 @@ def missing(notes: AttemptNotes, found: Scan) -> list[str]:
     if not absent:
         return []
     shown = ", ".join(truncate(path, SHOWN) for path in absent[:MISSING_SHOWN])
-    text = _("%(count)d declared checkpoints were not in the checkpoint folder: %(paths)s.")
-    return [text % {"count": len(absent), "paths": shown}]
+    return [f"{len(absent)} declared checkpoints were not in the checkpoint folder: {shown}."]
 
 
 def as_declared(checkpoint: FoundCheckpoint, notes: AttemptNotes) -> FoundCheckpoint | None:
@@ -169,12 +163,12 @@ def _declaration(
     row: dict[str, Any], path: str, number: int, folder: Path
 ) -> Declaration | Refusal:
     if not _is_name(path):
-        return Refusal(number, path, NO_PATH, _("not the path of a checkpoint"))
+        return Refusal(number, path, NO_PATH, "not the path of a checkpoint")
     relative = _within(PurePosixPath(path), folder)
     if relative is None:
-        return Refusal(number, path, OUTSIDE, _("it is not in the checkpoint folder"))
+        return Refusal(number, path, OUTSIDE, "it is not in the checkpoint folder")
     if not relative.parts:
-        why = _("a checkpoint must be a file or a folder in the checkpoint folder")
+        why = "a checkpoint must be a file or a folder in the checkpoint folder"
         return Refusal(number, path, NO_PATH, why)
     name = first_of(row, STEP_NAMES)
     step = None if name is None else whole_number(row[name])

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from django.utils.translation import gettext as _
-
 from core.files import open_file
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
@@ -70,8 +68,7 @@ def read(
         is_settled = abs(file_time(directory) - status.st_mtime) > SETTLED_SECONDS
         if not (ended or is_settled):
             return None
-        text = _("evaluation.json is ignored: %(why)s") % {"why": error}
-        return Evaluation(None, text, status.st_mtime_ns)
+        return Evaluation(None, f"evaluation.json is ignored: {error}", status.st_mtime_ns)
     return Evaluation(content, problem, status.st_mtime_ns)
 
 
@@ -81,14 +78,14 @@ def _checked(content: bytes) -> tuple[bytes, str]:
         value = json.loads(content)
         named = _with_named_numbers(value)
     except (ValueError, RecursionError) as error:
-        raise _Invalid(_("not valid JSON (%(why)s)") % {"why": error}) from None
+        raise _Invalid(f"not valid JSON ({error})") from None
     if not isinstance(value, dict | list):
-        raise _Invalid(_("neither an object nor a list"))
+        raise _Invalid("neither an object nor a list")
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:  # JSON has no NaN: clients could not read it
         text = json.dumps(named, ensure_ascii=False, indent=2)
-        problem = _("evaluation.json has numbers that are not finite; they are stored as text.")
+        problem = "evaluation.json has numbers that are not finite; they are stored as text."
         return text.encode("utf-8", errors="replace"), problem
     return content, ""
 

@@ -18,8 +18,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from django.utils.translation import gettext as _
-
+from core.messages import in_english, words_of
 from core.text import MAX_KEY_LENGTH, truncate
 from core.times import unix_milliseconds
 from execution.executor_state import AttemptNotes
@@ -224,16 +223,15 @@ class _Reader:
             log.take(record, prefix=prefix, now_ms=self.now_ms)
         if not reading.damage:
             return reading.offset, reading.at_end
-        text = _("%(path)s is damaged at byte %(offset)d: the rest of it is not read.")
-        self._warn(text % {"path": path, "offset": reading.offset})
+        self._warn(f"{path} is damaged at byte {reading.offset}: the rest of it is not read.")
         return DAMAGED, True
 
     def record(self, *, ended: bool) -> None:
         """Store the points."""
         damaged = sum(log.damaged for log in self.logs.values())
         if damaged:
-            text = _("%(count)d records of TensorBoard event files are damaged.")
-            self._warn_once("event_record", text % {"count": damaged})
+            text = f"{damaged} records of TensorBoard event files are damaged."
+            self._warn_once("event_record", text)
         for folder, log in self.logs.items():
             self._name(log, writer_of(folder))
         self.keys.give_way(
@@ -247,7 +245,7 @@ class _Reader:
         try:
             recording.record_metrics(self.run, new.points)
         except TooManyMetrics as error:  # logged; the training continues
-            self._warn_once("event_too_many", f"TensorBoard: {error.message}")
+            self._warn_once("event_too_many", f"TensorBoard: {in_english(words_of(error))}")
         if self.logs:
             self.keys.note_counts(self.keys.own())
         self.keys.save()
@@ -257,15 +255,12 @@ class _Reader:
         names = {key: self.keys.name(key, folder) for key in dict.fromkeys(log.keys)}
         for tag, key in names.items():
             if tag != key:
-                text = _(
-                    "TensorBoard tag %(tag)s is in several folders: that in %(folder)s is %(key)s."
-                )
-                self._warn_once("event_folder", text % {"tag": tag, "folder": folder, "key": key})
+                text = f"TensorBoard tag {tag} is in several folders: that in {folder} is {key}."
+                self._warn_once("event_folder", text)
         log.keys = [names[key] for key in log.keys]
         for key in log.keep_keys(is_key):
-            text = _("TensorBoard tag %(tag)s: a key must have 1 to %(limit)d characters")
-            limits = {"tag": truncate(key, 200), "limit": MAX_KEY_LENGTH}
-            self._warn_once("event_key", text % limits)
+            text = f"a key must have 1 to {MAX_KEY_LENGTH} characters"
+            self._warn_once("event_key", f"TensorBoard tag {truncate(key, 200)}: {text}")
         self.keys.claim(dict.fromkeys(log.keys), folder)
 
     def _purge(self, log: EventLog, folder: str) -> None:
@@ -277,17 +272,16 @@ class _Reader:
         recording.forget_replayed(self.run, keys, log.purged_from)
 
     def warn_of_many_entries(self) -> None:
-        text = _(
-            "Only %(count)d files and folders of the run's working directory are searched for "
+        text = (
+            f"Only {MAX_ENTRIES} files and folders of the run's working directory are searched for "
             "TensorBoard event files: others are not found. Let the script write them to "
-            "$%(variable)s."
+            f"${FOLDER_VARIABLE}."
         )
-        names = {"count": MAX_ENTRIES, "variable": FOLDER_VARIABLE}
-        self._warn_once("event_entries", text % names)
+        self._warn_once("event_entries", text)
 
     def warn_of_many_files(self) -> None:
-        text = _("At most %(count)d TensorBoard event files are read: there are more.")
-        self._warn_once("event_files", text % {"count": MAX_FILES})
+        text = f"At most {MAX_FILES} TensorBoard event files are read: there are more."
+        self._warn_once("event_files", text)
 
     def _warn_once(self, kind: str, text: str) -> None:
         said = self.notes.get("said", [])

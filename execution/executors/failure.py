@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from django.utils.translation import gettext as _
-
+from core.messages import Message
 from core.text import truncate
 from execution.executors.attempt import SIGNALLED_CODES, Ending
 from execution.executors.error_lines import (
@@ -79,16 +78,18 @@ def work_status(directory: Path, returncode: int, encoding: str = DEFAULT_ENCODI
     killed_by = -returncode if returncode < 0 else diagnosis.rank_signal
     died = killed_by is not None or returncode in SIGNALLED_CODES
     if returncode < 0:
-        what = _("The training process was killed by %(signal)s") % {
-            "signal": signal_name(-returncode)
-        }
+        what = Message(
+            "The training process was killed by %(signal)s", signal=signal_name(-returncode)
+        )
     elif diagnosis.rank_signal is not None:
-        what = _(
+        what = Message(
             "A rank of the training was killed by %(signal)s; the training process exited with "
-            "code %(code)d"
-        ) % {"signal": signal_name(diagnosis.rank_signal), "code": returncode}
+            "code %(code)d",
+            signal=signal_name(diagnosis.rank_signal),
+            code=returncode,
+        )
     else:
-        what = _("The training process exited with code %(code)d") % {"code": returncode}
+        what = Message("The training process exited with code %(code)d", code=returncode)
     kind = diagnosis.kind
     # What the others say of a rank that was killed is that the connection broke.
     is_echo = kind is FailureKind.COMMUNICATION and diagnosis.rank_signal == signal.SIGKILL
@@ -99,11 +100,9 @@ def work_status(directory: Path, returncode: int, encoding: str = DEFAULT_ENCODI
     error = "" if is_echo else truncate(diagnosis.error, MAX_ERROR_LENGTH)
     return WorkStatus(
         WorkState.DIED if died else WorkState.FAILED,
-        reason=(_("%(what)s: %(error)s") if error else _("%(what)s."))
-        % {
-            "what": what,
-            "error": error,
-        },
+        reason=Message("%(what)s: %(error)s", what=what, error=error)
+        if error
+        else Message("%(what)s.", what=what),
         exit_code=returncode,
         failure_kind=kind,
     )
@@ -114,7 +113,7 @@ def with_full_disk(work: WorkStatus, ending: Ending) -> WorkStatus:
     that would say so found no place either."""
     if not ending.disk_full or work.failure_kind != FailureKind.EXIT_CODE:
         return work
-    reason = _("%(what)s The disk of its host was full.") % {"what": work.reason}
+    reason = Message("%(what)s The disk of its host was full.", what=work.reason)
     return replace(work, reason=reason, failure_kind=FailureKind.DISK_FULL)
 
 

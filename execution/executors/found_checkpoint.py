@@ -12,13 +12,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, NamedTuple
 
-from django.utils.translation import gettext as _
-
 from artifacts import folders, layouts, soundness
 from artifacts.layouts import MODEL
 from artifacts.storage import Source
 from artifacts.tar_stream import CheckedFile, TarStream, member_of
 from core.files import open_file
+from core.messages import Message, Text
 from execution.executors.attempt import Ending
 
 # A file may be written under its final name, so it counts as complete only after it has not changed
@@ -124,7 +123,7 @@ class FoundCheckpoint:
         with single.open() as file:
             yield CheckedFile(file, single.status)
 
-    def problem(self, ending: Ending | None, now: float) -> str | None:
+    def problem(self, ending: Ending | None, now: float) -> Text | None:
         """Why it is incomplete; None if it is complete. ``now``: Unix seconds by the clock that
         dates the files.
 
@@ -145,7 +144,7 @@ class FoundCheckpoint:
         if ending is None and (not is_settled or (problem and rest_seconds < DAMAGED_SECONDS)):
             raise Unfinished
         if problem is None and not is_settled and not self._is_proven():
-            return _("it may be incomplete: the training was killed while it was written")
+            return Message("it may be incomplete: the training was killed while it was written")
         return problem
 
     def _is_ahead_of_pointer(self) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from django.db import transaction
-from django.utils.translation import gettext as _
 
 from artifacts import storing
 from artifacts.blobs import StoredFile
@@ -17,6 +16,7 @@ from artifacts.models import Artifact
 from artifacts.storage_errors import StorageError
 from artifacts.storing import Origin
 from artifacts.tar_stream import Changed
+from core.messages import Message, Text, in_english, words_of
 from core.times import unix_milliseconds
 from execution.executor_state import AttemptNotes
 from execution.executors import declarations, evaluation, event_files
@@ -93,7 +93,7 @@ class Ingestion:
 
     def _new_checkpoints(
         self, notes: AttemptNotes, ending: Ending | None
-    ) -> tuple[Scan, list[tuple[FoundCheckpoint, str]]]:
+    ) -> tuple[Scan, list[tuple[FoundCheckpoint, Text]]]:
         """What the checkpoint folder contains, and the checkpoints that are new or have changed
         since they were ingested, each with the reason if it is incomplete. Leaves out those that
         are still being written, and, with a line in the log, those that cannot be read."""
@@ -118,12 +118,12 @@ class Ingestion:
             if error.errno not in LASTING:
                 self._wait_for(path, error.strerror or str(error))
 
-    def _wait_for(self, path: str, why: str) -> None:
+    def _wait_for(self, path: str, why: Text) -> None:
         """Raises NotStored, unless it has been waited for long enough."""
         unstored = self._notes().get("unstored")
         if unstored is None or unstored["failures"] < MAX_WAITS:
-            text = _("%(path)s in the checkpoint folder cannot be read yet: %(why)s.")
-            raise NotStored(text % {"path": path, "why": why})
+            text = "%(path)s in the checkpoint folder cannot be read yet: %(why)s."
+            raise NotStored(Message(text, path=path, why=why))
 
     def _say_unreadable(self, problems: dict[str, OSError]) -> None:
         """Log, once for each path, what in the checkpoint folder cannot be read."""
@@ -137,9 +137,9 @@ class Ingestion:
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
             notes = notes_of(locked, self.attempt)
             write_notes(locked, self.attempt, {**notes, "unreadable": [*said, *new]})
-            text = _("%(path)s in the checkpoint folder cannot be read: %(why)s.")
             texts = [
-                text % {"path": path, "why": problems[path].strerror or problems[path]}
+                f"{path} in the checkpoint folder cannot be read: "
+                f"{problems[path].strerror or problems[path]}."
                 for path in new
             ]
             appending.append_log(
@@ -219,7 +219,7 @@ class Ingestion:
         with transaction.atomic():
             Run.objects.lock_held_by(self.worker, self.run.pk)
 
-    def _ingest_checkpoint(self, checkpoint: FoundCheckpoint, damage: str, *, ended: bool) -> None:
+    def _ingest_checkpoint(self, checkpoint: FoundCheckpoint, damage: Text, *, ended: bool) -> None:
         """Store the bytes first and then, with the run's row locked, record the artifact. Raises
         NotStored."""
         step = checkpoint.step
@@ -235,7 +235,7 @@ class Ingestion:
             return  # pruned by the training
         except Changed:
             if ended:
-                self._wait_for(checkpoint.shown_as, _("it changed while it was read"))
+                self._wait_for(checkpoint.shown_as, Message("it changed while it was read"))
             self._note_rewritten(checkpoint)
             return
         except OSError as error:
@@ -245,8 +245,12 @@ class Ingestion:
             return
         except StorageError as error:
             raise NotStored(
-                _("The checkpoint %(path)s of step %(step)d is not stored yet: %(why)s")
-                % {"path": checkpoint.shown_as, "step": step, "why": error}
+                Message(
+                    "The checkpoint %(path)s of step %(step)d is not stored yet: %(why)s",
+                    path=checkpoint.shown_as,
+                    step=step,
+                    why=error,
+                )
             ) from error
         try:
             self._record_checkpoint(checkpoint, stored, damage, before, step=step)
@@ -258,7 +262,7 @@ class Ingestion:
         self,
         checkpoint: FoundCheckpoint,
         stored: StoredFile,
-        damage: str,
+        damage: Text,
         before: list[int] | None,
         *,
         step: int,
@@ -320,14 +324,14 @@ class Ingestion:
             rewritten = {**rewritten, checkpoint.saved_as: times}
             write_notes(locked, self.attempt, {**notes, "rewritten": rewritten})
             if times == MAX_REWRITTEN:
-                text = _(
-                    "%(path)s is written again whenever it is being stored, so that it is not: "
-                    "save under another name and rename it, or save less often."
-                ) % {"path": checkpoint.shown_as}
+                text = (
+                    f"{checkpoint.shown_as} is written again whenever it is being stored, so that "
+                    "it is not: save under another name and rename it, or save less often."
+                )
                 appending.append_log(locked, [Line.new(text, LogLevel.WARNING, "trainhub")])
 
     def _correct_step(
-        self, checkpoint: FoundCheckpoint, damage: str, before: list[int] | None, step: int
+        self, checkpoint: FoundCheckpoint, damage: Text, before: list[int] | None, step: int
     ) -> bool:
         """Give what was ingested before it was declared the declared step; False if its bytes are
         needed for that. ``before``: its entry in the notes."""
@@ -345,9 +349,11 @@ class Ingestion:
             if locked.step == guess:  # the guess was taken for the run's step
                 reported = recording.step_at(locked, unix_milliseconds(time.time()))
                 locked.change(step=max(step, reported))
-            text = _("%(path)s is the checkpoint %(id)s of step %(step)d, as it is declared.")
-            names = {"path": checkpoint.shown_as, "id": artifact.pk, "step": step}
-            appending.append_log(locked, [Line.new(text % names, LogLevel.INFO, "trainhub")])
+            text = (
+                f"{checkpoint.shown_as} is the checkpoint {artifact.pk} of step {step}, as it is "
+                "declared."
+            )
+            appending.append_log(locked, [Line.new(text, LogLevel.INFO, "trainhub")])
             entry = declarations.entry(checkpoint, step)
             notes["checkpoints"] = {**known, checkpoint.saved_as: entry}
             write_notes(locked, self.attempt, notes)
@@ -391,7 +397,7 @@ def _note_replaced(notes: AttemptNotes) -> list[Line]:
     if "replaced" in said:
         return []
     notes["said"] = [*said, "replaced"]
-    text = _("metrics.jsonl has become shorter: it is read from its start again.")
+    text = "metrics.jsonl has become shorter: it is read from its start again."
     return [Line.new(text, LogLevel.WARNING, "metrics")]
 
 
@@ -400,7 +406,7 @@ def _note_unreadable(notes: AttemptNotes, why: str) -> list[Line]:
     if "unreadable" in said:
         return []
     notes["said"] = [*said, "unreadable"]
-    text = _("metrics.jsonl cannot be read: %(why)s.") % {"why": why}
+    text = f"metrics.jsonl cannot be read: {why}."
     return [Line.new(text, LogLevel.WARNING, "metrics")]
 
 
@@ -417,7 +423,7 @@ def _ingest_metrics(run: Run, raw: list[bytes], notes: AttemptNotes) -> list[Lin
         recording.record_metrics(run, recording.in_order_of_report(run, points))
     except TooManyMetrics as error:  # logged; the training continues
         if "too_many" not in said:
-            problem = Problem("too_many", f"metrics.jsonl: {error.message}")
+            problem = Problem("too_many", f"metrics.jsonl: {in_english(words_of(error))}")
             report.problems.append(problem)
     notes["metric_lines"] = read + len(raw)
     if report.problems:
@@ -439,23 +445,21 @@ def _log_checkpoint(
     is_same: bool,
 ) -> None:
     """Say in the run's log what its reader could not know otherwise."""
-    damage = artifact.damage
-    names = {"path": checkpoint.shown_as, "id": artifact.pk, "step": artifact.step, "why": damage}
+    path, named = checkpoint.shown_as, f"checkpoint {artifact.pk} of step {artifact.step}"
     lines = []
-    if damage:
-        text = _("The checkpoint %(path)s (%(id)s) is damaged: %(why)s.") % names
+    if artifact.damage:
+        why = in_english(artifact.damage)
+        text = f"The checkpoint {path} ({artifact.pk}) is damaged: {why}."
         lines.append(Line.new(text, LogLevel.WARNING, "trainhub"))
     elif is_same:
-        text = _("%(path)s has the content of checkpoint %(id)s of step %(step)d.")
-        lines.append(Line.new(text % names, LogLevel.INFO, "trainhub"))
+        text = f"{path} has the content of {named}."
+        lines.append(Line.new(text, LogLevel.INFO, "trainhub"))
     elif is_rewritten:
-        text = _("%(path)s was written again: it is now checkpoint %(id)s of step %(step)d.")
-        lines.append(Line.new(text % names, LogLevel.INFO, "trainhub"))
+        text = f"{path} was written again: it is now {named}."
+        lines.append(Line.new(text, LogLevel.INFO, "trainhub"))
     if checkpoint.skipped_links:
-        text = _("Links in %(path)s that cannot be followed: %(links)s.") % {
-            **names,
-            "links": ", ".join(checkpoint.skipped_links),
-        }
+        links = ", ".join(checkpoint.skipped_links)
+        text = f"Links in {path} that cannot be followed: {links}."
         lines.append(Line.new(text, LogLevel.WARNING, "trainhub"))
     appending.append_log(run, lines)
 

@@ -13,8 +13,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from django.utils.translation import gettext as _
-
 from core.numbers import MAX_BIGINT, MIN_BIGINT
 from core.text import MAX_KEY_LENGTH, truncate
 from core.times import is_time, unix_milliseconds
@@ -111,7 +109,7 @@ class _Reader:
     def _take_total(self, name: str, value: Any, at: int) -> None:
         total = whole_number(value)
         if total is None or total > MAX_BIGINT:
-            text = _("the planned steps must be a positive 64-bit integer")
+            text = "the planned steps must be a positive 64-bit integer"
             self._say(_Refused("total", text), at, name)
         elif total > 0:  # libraries write -1 for a training without a limit
             self.report.total_steps = total
@@ -120,9 +118,7 @@ class _Reader:
         if value is None:
             return
         if not is_key(key):
-            raise _Refused(
-                "key", _("a key must have 1 to %(limit)d characters") % {"limit": MAX_KEY_LENGTH}
-            )
+            raise _Refused("key", f"a key must have 1 to {MAX_KEY_LENGTH} characters")
         if key == GPU_UTILIZATION:
             value = self._share(value, at)
         given = time_ms
@@ -142,12 +138,12 @@ class _Reader:
         """A GPU utilization from 0 to 1. Once a script has reported percent, it is percent."""
         is_percent = "gpu_percent" in self.said
         if not is_percent and 1 < value <= 100:
-            problem = _Refused("gpu_percent", _("taken as percent: it should be from 0 to 1"))
+            problem = _Refused("gpu_percent", "taken as percent: it should be from 0 to 1")
             self._say(problem, at, f"{GPU_UTILIZATION} = {value:g}")
             is_percent = True
         share = value / 100 if is_percent else value
         if math.isfinite(share) and not 0 <= share <= 1:
-            raise _Refused("gpu_range", _("it should be from 0 to 1"))
+            raise _Refused("gpu_range", "it should be from 0 to 1")
         return share
 
     def _say_what_is_nested(self, row: dict[str, Any], at: int) -> None:
@@ -155,7 +151,7 @@ class _Reader:
         for key, value in row.items():
             if isinstance(value, dict) and value:
                 name = truncate(key, _SHOWN)
-                notice = _Refused("nested", _("its numbers are the metrics %s") % f"{name}.…")
+                notice = _Refused("nested", f"its numbers are the metrics {name}.…")
                 self._say(notice, at, name, LogLevel.INFO)
 
     def _say(
@@ -168,11 +164,7 @@ class _Reader:
         if refused.kind in self.said:
             return
         self.said.add(refused.kind)
-        text = _("metrics.jsonl, line %(number)d: %(subject)s: %(why)s") % {
-            "number": at,
-            "subject": subject,
-            "why": refused.text,
-        }
+        text = f"metrics.jsonl, line {at}: {subject}: {refused.text}"
         self.report.problems.append(Problem(refused.kind, text, level))
 
 
@@ -181,9 +173,9 @@ def _object(line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise _Refused("json", _("not valid JSON (%(why)s)") % {"why": error}) from None
+        raise _Refused("json", f"not valid JSON ({error})") from None
     if not isinstance(row, dict):
-        raise _Refused("object", _("not a JSON object"))
+        raise _Refused("object", "not a JSON object")
     return row
 
 
@@ -193,12 +185,10 @@ def first_of(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
 
 def _step(row: dict[str, Any], name: str | None) -> int:
     if name is None:
-        raise _Refused(
-            "no_step", _("no step (one of %(names)s)") % {"names": ", ".join(STEP_NAMES)}
-        )
+        raise _Refused("no_step", f"no step (one of {', '.join(STEP_NAMES)})")
     step = whole_number(row[name])
     if step is None or not MIN_BIGINT <= step <= MAX_BIGINT:
-        raise _Refused("step", _("the step must be a 64-bit integer"))
+        raise _Refused("step", "the step must be a 64-bit integer")
     return step
 
 
@@ -206,7 +196,7 @@ def _time_ms(value: Any) -> int:
     seconds = number(value)
     if seconds is None or not math.isfinite(seconds) or not is_time(seconds * 1000):
         raise _Refused(
-            "timestamp", _("the timestamp must be in Unix seconds, of the years 1970 to 9999")
+            "timestamp", "the timestamp must be in Unix seconds, of the years 1970 to 9999"
         )
     return unix_milliseconds(seconds)
 
@@ -219,9 +209,9 @@ def _metric(value: Any) -> float | None:
     if found is not None:
         return found
     if isinstance(value, int):
-        raise _Refused("number", _("the number is too large"))
+        raise _Refused("number", "the number is too large")
     if isinstance(value, str):
-        raise _Refused("text", _("text is not a metric"))
+        raise _Refused("text", "text is not a metric")
     if isinstance(value, list):
-        raise _Refused("list", _("a list is not a metric"))
-    raise _Refused("depth", _("nested too deeply"))
+        raise _Refused("list", "a list is not a metric")
+    raise _Refused("depth", "nested too deeply")

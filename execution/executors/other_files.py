@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.utils.translation import gettext as _
-
 from artifacts import uploads
 from artifacts.kinds import ArtifactType
 from artifacts.storage_errors import StorageError
 from core.exceptions import DomainError
+from core.messages import in_english, words_of
 from execution.executors.checkpoint_scan import Scan
 from execution.executors.found_checkpoint import FoundFile
 from runs.models import Run
@@ -26,9 +25,7 @@ def store_others(run: Run, found: Scan) -> list[str]:
 
     Raises StorageError.
     """
-    problems = [
-        _("%(path)s is a link that is not followed.") % {"path": path} for path in found.skipped
-    ]
+    problems = [f"{path} is a link that is not followed." for path in found.skipped]
     left_out: list[str] = []
     total_bytes = 0
     for number, (name, file) in enumerate(sorted(found.others.items(), key=_size)):
@@ -45,13 +42,12 @@ def store_others(run: Run, found: Scan) -> list[str]:
         except StorageError:
             raise
         except (OSError, DomainError) as error:
-            problems.append(
-                _("%(path)s is not kept: %(why)s") % {"path": name, "why": _reason(error)}
-            )
+            problems.append(f"{name} is not kept: {_reason(error)}")
     if left_out:
-        text = _("%(count)d files are not kept, as they are too many or too large: %(paths)s.")
         shown = ", ".join(left_out[:SHOWN])
-        problems.append(text % {"count": len(left_out), "paths": shown})
+        problems.append(
+            f"{len(left_out)} files are not kept, as they are too many or too large: {shown}."
+        )
     return problems
 
 
@@ -61,4 +57,4 @@ def _size(item: tuple[str, FoundFile]) -> tuple[int, str]:
 
 
 def _reason(error: OSError | DomainError) -> str:
-    return str(error.message) if isinstance(error, DomainError) else str(error.strerror)
+    return str(error.strerror) if isinstance(error, OSError) else in_english(words_of(error))

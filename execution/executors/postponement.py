@@ -14,6 +14,7 @@ from typing import Final
 from django.db import transaction
 
 from artifacts.storage_errors import StorageError
+from core.messages import Text, dumps, words_of
 from execution.executor_state import UnstoredNote
 from execution.executors.attempt import Attempt
 from execution.executors.notes import notes_of, write_notes
@@ -43,12 +44,12 @@ def store_or_postpone(
     try:
         store()
     except (NotStored, StorageError) as error:
-        _postpone(run, worker, attempt, str(error))
+        _postpone(run, worker, attempt, words_of(error))
         return False
     return True
 
 
-def _postpone(run: Run, worker: Worker, attempt: Attempt, reason: str) -> None:
+def _postpone(run: Run, worker: Worker, attempt: Attempt, reason: Text) -> None:
     with transaction.atomic():
         locked = Run.objects.lock_held_by(worker, run.pk)
         notes = notes_of(locked, attempt)
@@ -56,7 +57,7 @@ def _postpone(run: Run, worker: Worker, attempt: Attempt, reason: str) -> None:
         failures = 1 if before is None else before["failures"] + 1
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
         unstored: UnstoredNote = {
-            "reason": reason,
+            "reason": dumps(reason),
             "failures": failures,
             "retry_at": time.time() + pause,
         }

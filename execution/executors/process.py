@@ -25,13 +25,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.utils.translation import gettext as _
 
 from accounts.open_mode import is_open
 from accounts.tokens import issue_script_token, revoke_tokens
 from artifacts import storing, uploads
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError
+from core.messages import Message, in_english, words_of
 from execution.executors import attempt as attempts
 from execution.executors import failure, training_user
 from execution.executors.attempt import Attempt, Ending
@@ -129,7 +129,10 @@ class ProcessExecutor(CheckpointExecutor):
                 locked.change(executor_state={**locked.executor_state, "event_points": 0})
             appending.append_log(
                 locked,
-                [Line.new(text, LogLevel.WARNING, "trainhub") for text in source.skipped],
+                [
+                    Line.new(in_english(text), LogLevel.WARNING, "trainhub")
+                    for text in source.skipped
+                ],
             )
             from_step = locked.step
             # Also if the step is the same: the metrics of a script that reports through the API
@@ -140,12 +143,13 @@ class ProcessExecutor(CheckpointExecutor):
                 else:
                     points = recording.rewind_to_start(locked)
                 if points or from_step > source.step:
-                    reason = _("Rewound from step %(from)d to %(to)d; deleted %(points)d points.")
-                    locked.note(
-                        EventKind.REWOUND,
-                        worker=worker,
-                        reason=reason % {"from": from_step, "to": source.step, "points": points},
+                    reason = Message(
+                        "Rewound from step %(before)d to %(step)d; deleted %(points)d points.",
+                        before=from_step,
+                        step=source.step,
+                        points=points,
                     )
+                    locked.note(EventKind.REWOUND, worker=worker, reason=reason)
 
     # --- poll --------------------------------------------------------------------------------
 
@@ -154,7 +158,9 @@ class ProcessExecutor(CheckpointExecutor):
         if not attempt.is_launched:
             if notes_of(run, attempt):
                 # It ran on the host where this worker was before, which has its files.
-                return WorkStatus(WorkState.DIED, reason=_("The attempt's files are missing."))
+                return WorkStatus(
+                    WorkState.DIED, reason=Message("The attempt's files are missing.")
+                )
             return WorkStatus(WorkState.ABSENT)
         attempt.launch()  # its worker may have died before it did
         ending = _ending(run, attempt)
@@ -179,7 +185,7 @@ class ProcessExecutor(CheckpointExecutor):
         if asked:
             return WorkStatus(WorkState.STOPPED, exit_code=code)
         if code is None:
-            reason = _("The training process disappeared without an exit code.")
+            reason = Message("The training process disappeared without an exit code.")
             return WorkStatus(WorkState.DIED, reason=reason)
         return failure.with_full_disk(
             failure.work_status(attempt.directory, code, encoding_of(run)), ending
@@ -205,10 +211,10 @@ class ProcessExecutor(CheckpointExecutor):
         try:
             artifact, _is_new = uploads.store(run, path, io.BytesIO(content), is_report=False)
         except (OSError, DomainError) as error:
-            text = _("The stacks of its processes could not be stored: %(why)s") % {"why": error}
+            why = in_english(words_of(error))
+            text = f"The stacks of its processes could not be stored: {why}"
         else:
-            text = _("The stacks of its processes are in %(path)s (%(id)s).")
-            text %= {"path": path, "id": artifact.pk}
+            text = f"The stacks of its processes are in {path} ({artifact.pk})."
         line = Line.new(text, LogLevel.WARNING, "trainhub")
         with transaction.atomic():
             locked = Run.objects.lock_held_by(worker, run.pk)
@@ -294,15 +300,13 @@ def _refuse_held_devices(run: Run, attempt: Attempt) -> None:
     held = attempt.devices & set(run.devices)
     if held:
         raise DeviceHeld(
-            _(
+            Message(
                 "Attempt %(number)d of run %(run)s still holds GPU %(names)s: one of its processes "
-                "is stuck in the operating system and cannot be killed yet."
+                "is stuck in the operating system and cannot be killed yet.",
+                number=attempt.number,
+                run=attempt.run_id,
+                names=", ".join(sorted(held)),
             )
-            % {
-                "number": attempt.number,
-                "run": attempt.run_id,
-                "names": ", ".join(sorted(held)),
-            }
         )
 
 

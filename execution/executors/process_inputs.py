@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
 from core.exceptions import InvalidInput
+from core.messages import Message, Text
 from execution.devices import variables_of
 from execution.executors import environment, event_files
 from execution.executors.attempt import Attempt
@@ -29,7 +29,7 @@ class Source:
 
     step: int
     path: Path | None
-    skipped: list[str]  # for the run's log: checkpoints that could not be used, and why
+    skipped: list[Text]  # for the run's log: checkpoints that could not be used, and why
     is_own: bool = False  # a checkpoint of the run itself, which had reported its steps up to there
 
 
@@ -38,7 +38,7 @@ def source_of(run: Run, folder: Path) -> Source:
 
     Raises CannotStart if the latter is damaged: the user did not ask to start from scratch.
     """
-    skipped: list[str] = []
+    skipped: list[Text] = []
     for checkpoint in Artifact.objects.checkpoints_of(run):
         try:
             path = fetch(checkpoint, folder)
@@ -54,11 +54,10 @@ def source_of(run: Run, folder: Path) -> Source:
         raise CannotStart(_damage(origin, problem)) from None
 
 
-def _damage(checkpoint: Artifact, problem: Damaged) -> str:
-    return _("The checkpoint %(id)s is damaged: %(problem)s.") % {
-        "id": checkpoint.pk,
-        "problem": problem,
-    }
+def _damage(checkpoint: Artifact, problem: Damaged) -> Message:
+    return Message(
+        "The checkpoint %(id)s is damaged: %(problem)s.", id=checkpoint.pk, problem=problem
+    )
 
 
 def command_of(run: Run) -> list[str]:
@@ -76,7 +75,7 @@ def command_of(run: Run) -> list[str]:
             part = part.replace(placeholder, value)
         command.append(part)
     if not command:
-        raise CannotStart(_("The recipe has no command."))
+        raise CannotStart(Message("The recipe has no command."))
     return command
 
 

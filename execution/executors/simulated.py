@@ -18,11 +18,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.utils.translation import gettext as _
 
 from artifacts import storing
 from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
+from core.messages import Message, dumps, loads
 from execution.executor_state import EndNote
 from execution.executors.checkpoint_executor import CheckpointExecutor, checkpoint_of
 from execution.executors.simulation import Training, planned_steps
@@ -133,7 +133,7 @@ def _note_of(work: WorkStatus) -> EndNote:
     """How the attempt ended, for later polls."""
     return {
         "work": work.state.name,
-        "reason": work.reason,
+        "reason": dumps(work.reason),
         "exit_code": work.exit_code,
         "failure_kind": work.failure_kind,
     }
@@ -141,7 +141,10 @@ def _note_of(work: WorkStatus) -> EndNote:
 
 def _ending(note: EndNote) -> WorkStatus:
     return WorkStatus(
-        WorkState[note["work"]], note["reason"], note["exit_code"], note.get("failure_kind", "")
+        WorkState[note["work"]],
+        loads(note["reason"]),
+        note["exit_code"],
+        note.get("failure_kind", ""),
     )
 
 
@@ -164,8 +167,9 @@ def _effort_of(checkpoint: Artifact | None) -> float:
     problem = checkpoint.problem()
     if problem is not None:
         raise CannotStart(
-            _("The checkpoint %(id)s is damaged: %(problem)s.")
-            % {"id": checkpoint.pk, "problem": problem}
+            Message(
+                "The checkpoint %(id)s is damaged: %(problem)s.", id=checkpoint.pk, problem=problem
+            )
         )
     with checkpoint.open() as file:
         header = file.readline(4096)
@@ -185,14 +189,18 @@ def _advance(run: Run, training: Training, last: int) -> WorkStatus:
         loss = training.loss_at(step)
         points += _points(training, step, loss)
         if not math.isfinite(loss):
-            lines.append(_line(f"第 {step} 步 - loss=nan，训练发散", LogLevel.ERROR))
+            lines.append(
+                _line(Message("step %(step)d - loss=nan, diverged", step=step), LogLevel.ERROR)
+            )
             diverged_at = last = step
             break
         steps.append(step)
         lines += _lines(training, step, loss)
     finished = diverged_at is None and last >= training.total_steps
     if finished:
-        lines.append(_line(f"训练完成，共 {training.total_steps} 步"))
+        lines.append(
+            _line(Message("training completed: %(steps)d steps", steps=training.total_steps))
+        )
 
     recording.record_metrics(run, points)
     appending.append_log(run, lines)
@@ -201,10 +209,11 @@ def _advance(run: Run, training: Training, last: int) -> WorkStatus:
     if finished or diverged_at is not None or (saved and events_due(run)):
         _write_events(run)
     if diverged_at is not None:
-        reason = _("The training diverged: the loss is NaN at step %(step)d.")
         return WorkStatus(
             WorkState.FAILED,
-            reason=reason % {"step": diverged_at},
+            reason=Message(
+                "The training diverged: the loss is NaN at step %(step)d.", step=diverged_at
+            ),
             exit_code=1,
             failure_kind=FailureKind.DIVERGED,
         )
@@ -215,12 +224,21 @@ def _advance(run: Run, training: Training, last: int) -> WorkStatus:
 
 def _lines(training: Training, step: int, loss: float) -> Iterator[Line]:
     if step % training.logging_steps == 0 or step == training.total_steps:
-        yield _line(f"第 {step} 步 - loss={loss:.2f} lr={training.rate_at(step):.2g}")
+        rate = f"{training.rate_at(step):.2g}"
+        yield _line(
+            Message(
+                "step %(step)d - loss=%(loss)s lr=%(rate)s",
+                step=step,
+                loss=f"{loss:.2f}",
+                rate=rate,
+            )
+        )
     if _evaluates(training, step):
         scores = training.evaluation_at(step).items()
-        yield _line(f"第 {step} 步评估 - {' '.join(f'{key}={value:g}' for key, value in scores)}")
+        shown = " ".join(f"{key}={value:g}" for key, value in scores)
+        yield _line(Message("step %(step)d, evaluation - %(scores)s", step=step, scores=shown))
     if _saves(training, step):
-        yield _line(f"第 {step} 步 - 已保存检查点")
+        yield _line(Message("step %(step)d - saved a checkpoint", step=step))
 
 
 def _points(training: Training, step: int, loss: float) -> list[Point]:
@@ -271,13 +289,27 @@ def _store_checkpoint(run: Run, training: Training, step: int) -> Artifact:
     return artifact
 
 
-def _line(message: str, level: str = LogLevel.INFO) -> Line:
+def _line(message: Message, level: str = LogLevel.INFO) -> Line:
     return Line.new(message, level, SOURCE, datetime.now(UTC))
 
 
 def _starting_line(run: Run) -> Line:
-    gpus = f"，{run.gpu_type} × {run.gpu_count}" if run.gpu_count else ""
+    gpus = f" ({run.gpu_type} × {run.gpu_count})" if run.gpu_count else ""
     origin = resumed_from(run)
     if origin is not None:
-        return _line(f"从{origin.name}继续训练，第 {run.start_step} 步{gpus}")
-    return _line(f"开始训练 {run.model or '模型'}，数据集 {run.dataset or '默认'}{gpus}")
+        return _line(
+            Message(
+                "training continues from %(checkpoint)s at step %(step)d%(gpus)s",
+                checkpoint=origin.name,
+                step=run.start_step,
+                gpus=gpus,
+            )
+        )
+    return _line(
+        Message(
+            "training starts: model %(model)s, dataset %(dataset)s%(gpus)s",
+            model=run.model or "–",
+            dataset=run.dataset or "–",
+            gpus=gpus,
+        )
+    )

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from core.message_field import MessageField
 from runs.status import RunStatus
 
 
@@ -44,7 +45,7 @@ class RunEvent(models.Model):
     worker = models.ForeignKey(
         "runs.Worker", models.SET_NULL, null=True, blank=True, verbose_name=_("worker")
     )
-    reason = models.TextField(_("reason"), blank=True)
+    reason = MessageField(_("reason"), blank=True)
     created_at = models.DateTimeField(_("when"), auto_now_add=True)
 
     class Meta:

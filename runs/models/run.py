@@ -18,7 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from accounts.tokens import revoke_tokens
 from core.ids import MAX_LENGTH, PublicIdField
 from core.json_field import JSONField
-from core.text import MAX_NAME_LENGTH, as_sentence
+from core.message_field import MessageField
+from core.messages import Message, Text, as_sentence
+from core.text import MAX_NAME_LENGTH
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
 from runs.models.run_queryset import RunQuerySet
@@ -67,7 +69,7 @@ class Run(models.Model):
     status = models.CharField(
         _("status"), max_length=16, choices=RunStatus, default=RunStatus.QUEUED
     )
-    status_reason = models.TextField(_("reason"), blank=True)
+    status_reason = MessageField(_("reason"), blank=True)
     # Blank unless the run has failed.
     failure_kind = models.CharField(
         _("kind of failure"),
@@ -276,7 +278,7 @@ class Run(models.Model):
         self,
         to: RunStatus,
         *,
-        reason: str = "",
+        reason: Text = "",
         by: User | None = None,
         worker: Worker | None = None,
         kind: EventKind = EventKind.STATUS,
@@ -324,7 +326,7 @@ class Run(models.Model):
         self,
         kind: EventKind,
         *,
-        reason: str = "",
+        reason: Text = "",
         by: User | None = None,
         worker: Worker | None = None,
         from_status: str = "",
@@ -393,7 +395,7 @@ class Run(models.Model):
             self.change(worker=worker, devices=list(devices))
             self.note(EventKind.CLAIMED, worker=worker)
 
-    def request_stop(self, kind: StopKind, *, by: User | None, reason: str = "") -> None:
+    def request_stop(self, kind: StopKind, *, by: User | None, reason: Text = "") -> None:
         """Request that the run stop. Idempotent; a cancel overrides a stop because of a stall,
         which has a ``reason``.
 
@@ -435,7 +437,7 @@ class Run(models.Model):
 
     def recover(
         self,
-        reason: str,
+        reason: Text,
         *,
         checkpoint_step: int | None = None,
         failure_kind: str = "",
@@ -455,26 +457,29 @@ class Run(models.Model):
         if count >= self.max_restarts:
             self.transition(
                 RunStatus.FAILED,
-                reason=_t("%(reason)s No restarts left (%(count)d of %(count)d used).")
-                % {"reason": as_sentence(reason), "count": self.max_restarts},
+                reason=Message(
+                    "%(reason)s No restarts left (%(count)d of %(count)d used).",
+                    reason=as_sentence(reason),
+                    count=self.max_restarts,
+                ),
                 failure_kind=failure_kind,
                 exit_code=exit_code,
             )
             return
         self._next_attempt(None, reason, restart_count=count + 1, restart_step=reached)
 
-    def continue_elsewhere(self, reason: str) -> None:
+    def continue_elsewhere(self, reason: Text) -> None:
         """Begin the next attempt because the worker died: this is not the training's fault and
         counts as no restart. Call with the row locked."""
         self._next_attempt(None, reason)
 
-    def take_over(self, worker: Worker, reason: str) -> None:
+    def take_over(self, worker: Worker, reason: Text) -> None:
         """Assign the run to ``worker`` even without a free slot: its previous worker died while the
         run was stopping, and only the rest of the work has to be ended. Call with the row locked.
         """
         self._next_attempt(worker, reason)
 
-    def _next_attempt(self, worker: Worker | None, reason: str, **fields: Any) -> None:
+    def _next_attempt(self, worker: Worker | None, reason: Text, **fields: Any) -> None:
         previous_worker = self.worker
         if self.attempt >= MAX_ATTEMPT:
             self.transition(RunStatus.FAILED, reason=reason, failure_kind=FailureKind.WORKER_LOST)

@@ -9,6 +9,7 @@ from artifacts import storing
 from artifacts.blobs import StoredFile
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactTag, NotACheckpoint
+from core.messages import in_english
 from runs.actions import resume_run
 from tests.concurrency import in_parallel
 from tests.factories import (
@@ -56,7 +57,7 @@ def test_checkpoint_records_step_size_and_sha256():
 
     artifact = checkpoint(run, step=2000, content=b"weights")
 
-    assert artifact.name == "第 2000 步检查点"
+    assert str(artifact.name) == "第 2000 步检查点"
     assert (artifact.type, artifact.step) == (ArtifactType.CHECKPOINT, 2000)
     assert (artifact.size_bytes, artifact.sha256) == (7, sha256(b"weights"))
     assert read(artifact) == b"weights"
@@ -246,21 +247,21 @@ def test_damaged_bytes_are_detected():
     artifact = checkpoint(RunFactory())
     damage(artifact)
 
-    assert artifact.problem() == "its sha256 is not the recorded one"
+    assert in_english(artifact.problem()) == "its sha256 is not the recorded one"
 
 
 def test_truncated_bytes_are_detected():
     artifact = checkpoint(RunFactory(), content=b"weights")
     stored_path(artifact).write_bytes(b"wei")
 
-    assert artifact.problem() == "3 bytes are stored, 7 were recorded"
+    assert in_english(artifact.problem()) == "3 bytes are stored, 7 were recorded"
 
 
 def test_missing_bytes_are_detected():
     artifact = checkpoint(RunFactory())
     stored_path(artifact).unlink()
 
-    assert artifact.problem() == "the bytes are missing"
+    assert in_english(artifact.problem()) == "its bytes are missing"
 
 
 # --- tags ------------------------------------------------------------------------------------
@@ -335,7 +336,7 @@ def test_final_checkpoint_has_name_defined_by_contract():
     artifact.name_final()
 
     assert artifact.run.artifacts.kept_at_cancel().get() == artifact
-    assert artifact.name == "取消前的检查点"
+    assert str(artifact.name) == "取消前的检查点"
 
 
 def test_put_checkpoint_returns_stored_file():

@@ -13,6 +13,7 @@ from artifacts import storing, uploads
 from artifacts.s3_objects import MAX_FAILURES
 from artifacts.storage import CHUNK_BYTES, artifact_storage, open_range
 from artifacts.tar_stream import TarStream, member_of
+from core.messages import in_english
 from execution.executors import checkpoint_files
 from execution.executors.checkpoint_files import Damaged
 from execution.executors.found_checkpoint import FOLDER_SUFFIX
@@ -172,7 +173,7 @@ def test_bytes_that_rotted_in_s3_are_damage(run, s3):
     stored._value_buffer.seek(0)
     stored._value_buffer.write(b"rotten")
 
-    assert artifact.problem() == "its sha256 is not the recorded one"
+    assert in_english(artifact.problem()) == "its sha256 is not the recorded one"
 
 
 # --- downloads -------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ def test_checkpoint_that_is_deleted_while_it_is_fetched_is_missing(
 
     monkeypatch.setattr(tarfile.TarFile, "extractall", deleted)
 
-    with pytest.raises(Damaged, match="missing"):
+    with pytest.raises(Damaged, match="丢失"):
         checkpoint_files.fetch(checkpoint, tmp_path / "resume")
 
     assert list((tmp_path / "resume").iterdir()) == []

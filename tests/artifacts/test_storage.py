@@ -11,6 +11,7 @@ from django.core.files.base import ContentFile
 
 from artifacts.checkpoints import latest_sound_checkpoint
 from artifacts.storage import CHUNK_BYTES, HashingFile, artifact_storage, sha256_of
+from core.messages import in_english
 from tests.factories import RunFactory, checkpoint, sha256
 from tests.storage import everything_in, objects_in
 
@@ -181,7 +182,7 @@ def test_s3_damaged_checkpoint_is_skipped(s3):
     )
 
     assert sound.problem() is None
-    assert damaged.problem() == "its sha256 is not the recorded one"
+    assert in_english(damaged.problem()) == "its sha256 is not the recorded one"
     assert latest_sound_checkpoint(run) == sound
 
 

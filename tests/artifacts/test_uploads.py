@@ -22,6 +22,7 @@ from artifacts.models import Artifact, InUse
 from artifacts.storage import CHUNK_BYTES, artifact_storage
 from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
 from core.ids import new_id
+from core.messages import in_english
 from execution.executors.checkpoint_files import Damaged, fetch
 from execution.outputs import store_configuration
 from registry.models import RegisteredModel, RunFile, Source
@@ -556,7 +557,7 @@ def test_folder_with_a_damaged_file_is_damaged(run, tmp_path):
     main = store_folder(run)
     damage(run.artifacts.get(file="out/checkpoint-200/optimizer.pt"))
 
-    assert main.problem() == "its sha256 is not the recorded one"
+    assert in_english(main.problem()) == "its sha256 is not the recorded one"
     with pytest.raises(Damaged):
         fetch(main, tmp_path / "resume")
     assert list((tmp_path / "resume").iterdir()) == []
@@ -659,7 +660,7 @@ def test_checkpoint_shows_annotations_of_its_logger(api, run):
 def test_checkpoint_gets_step_from_metadata(run):
     artifact = log_as_lightning(run, "best")
 
-    assert (artifact.step, artifact.name) == (200, "第 200 步检查点")
+    assert (artifact.step, str(artifact.name)) == (200, "第 200 步检查点")
 
 
 def test_alias_moves_to_last_checkpoint_it_was_assigned_to(run):

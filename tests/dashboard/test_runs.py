@@ -456,7 +456,7 @@ def test_cancel_cancels_and_shows_the_reason(client):
     run.refresh_from_db()
     assert run.status == RunStatus.CANCELLED
     assert "Cancelled" in page
-    assert run.status_reason in page
+    assert str(run.status_reason) in page
 
 
 def test_cancel_of_ended_run_shows_an_error(client):

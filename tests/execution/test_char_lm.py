@@ -186,5 +186,5 @@ def test_invalid_settings_fail_the_run_with_the_exit_code(loop, create):
     run = finish(loop, create(max_steps=10, context_length=100_000))
 
     assert (run.status, run.exit_code) == (RunStatus.FAILED, 2)
-    assert "2" in run.status_reason
+    assert "2" in str(run.status_reason)
     assert run.log_lines.filter(source="stderr", message__contains="context_length").exists()

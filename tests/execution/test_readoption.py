@@ -62,7 +62,7 @@ def test_training_that_went_with_its_host_uses_up_no_restart(loop):
     host_goes_down(attempt)
 
     assert restarted(registered_again(), run) == (2, 0)
-    assert loop.name in run.events.get(kind=EventKind.RECOVERED).reason
+    assert loop.name in str(run.events.get(kind=EventKind.RECOVERED).reason)
 
 
 def test_training_whose_files_went_with_its_host_uses_up_no_restart(loop):

@@ -83,7 +83,7 @@ def test_stop_that_fails_next_to_other_work_is_tried_again(loop, executor, run, 
     for _ in range(5):
         loop.tick()
     run.refresh_from_db()
-    assert "No space left" in run.status_reason
+    assert "No space left" in str(run.status_reason)
     assert caplog.text.count("advanced: OSError: [Errno 28]") == 1
 
     executor.errors = {}
@@ -127,7 +127,7 @@ def test_error_with_characters_that_cannot_be_stored_is_noted(loop, executor, ru
     loop.tick()
 
     run.refresh_from_db()
-    assert "a\N{REPLACEMENT CHARACTER}b" in run.status_reason
+    assert "a\N{REPLACEMENT CHARACTER}b" in str(run.status_reason)
     assert kinds(run)[-1] == EventKind.FAULT
 
 
@@ -193,7 +193,7 @@ def test_loop_goes_on_after_an_error_of_a_stop():
 
 def reason(run):
     run.refresh_from_db()
-    return run.status_reason
+    return str(run.status_reason)
 
 
 def test_error_of_an_earlier_process_of_the_worker_is_over_once_the_run_is_advanced(

@@ -119,6 +119,6 @@ def test_failing_training_says_why(hub: Hub, framework: Framework):
     training.wait_for_end()
 
     assert training.run.status == RunStatus.FAILED, training.report()
-    assert "ValueError: the learning rate is too high" in training.run.status_reason
+    assert "ValueError: the learning rate is too high" in str(training.run.status_reason)
     assert training.run.failure_kind == FailureKind.EXIT_CODE
     assert training.run.attempt == 1, training.report()

@@ -234,7 +234,7 @@ def test_recovery_counts_until_no_restart_is_left():
     run.recover("It died.")
 
     assert run.status == RunStatus.FAILED
-    assert "It died." in run.status_reason
+    assert "It died." in str(run.status_reason)
     assert list(run.events.values_list("kind", flat=True)) == ["recovered", "status"]
 
 

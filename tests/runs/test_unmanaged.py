@@ -168,7 +168,7 @@ def test_run_that_is_silent_for_too_long_is_marked_as_lost(settings: Settings):
     assert fresh(lost).status == RunStatus.FAILED
     assert fresh(lost).lost_at is not None
     event = lost.events.get(kind=EventKind.LOST)
-    assert "10" in event.reason
+    assert "10" in str(event.reason)
     assert fresh(other).status == RunStatus.RUNNING
 
 

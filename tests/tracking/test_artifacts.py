@@ -134,7 +134,7 @@ def test_lightning_checkpoint_is_registered(api, run):
     put(api, run, f"{name}/aliases.txt", b"['latest', 'best']")
 
     [artifact] = run.artifacts.checkpoints()
-    assert (artifact.step, artifact.name) == (200, "第 200 步检查点")
+    assert (artifact.step, str(artifact.name)) == (200, "第 200 步检查点")
 
 
 def test_deleted_file_is_not_found(api, run):

@@ -91,3 +91,16 @@ def test_invalid_database_url_error_omits_the_password(url: str):
 
     assert str(caught.value).startswith("DATABASE_URL must be postgresql://")
     assert "s3cret" not in str(caught.value)
+
+
+def test_choice_is_one_of_those_there_are_in_any_case(set_variable):
+    set_variable("EN")
+
+    assert Env().choice("TRAINHUB_TEST", ["zh-hans", "en"], default="zh-hans") == "en"
+
+
+def test_unknown_choice_is_an_error(set_variable):
+    set_variable("fr")
+
+    with pytest.raises(ImproperlyConfigured, match="must be zh-hans or en, not 'fr'"):
+        Env().choice("TRAINHUB_TEST", ["zh-hans", "en"], default="zh-hans")

@@ -1,7 +1,11 @@
-"""A demo project with queued runs, so that the first visit shows live runs."""
+"""A demo project with queued runs, so that the first visit shows live runs.
+
+Its texts are those of a user who works in the server's language.
+"""
 
 from typing import Any, Final
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
@@ -9,26 +13,38 @@ from projects.models import Project
 from runs import actions
 from runs.models import GpuPool, Recipe
 
-PROJECT: Final[dict[str, Any]] = {
-    "name": "中文摘要系统",
-    "description": "对科研文章进行自动摘要",
-    "objective": "降低阅读时间",
-    "task_type": "文本摘要",
+# Language -> its texts.
+TEXTS: Final[dict[str, dict[str, Any]]] = {
+    "zh-hans": {
+        "name": "中文摘要系统",
+        "description": "对科研文章进行自动摘要",
+        "objective": "降低阅读时间",
+        "task_type": "文本摘要",
+        "owner": "小李",
+        "tags": ["科研", "第一阶段"],
+    },
+    "en": {
+        "name": "Paper summaries",
+        "description": "Automatic summaries of scientific papers",
+        "objective": "Less time for reading",
+        "task_type": "Text summarization",
+        "owner": "Lee",
+        "tags": ["research", "phase 1"],
+    },
+}
+DATASETS: Final = {"zh-hans": "中文科技论文语料", "en": "scientific-papers"}
+CONFIGURATION: Final[dict[str, Any]] = {
     "base_model": "llama-2-13b",
-    "owner": "小李",
-    "tags": ["科研", "第一阶段"],
     "default_hyperparameters": {"learning_rate": 3e-5, "batch_size": 16},
 }
 
 # The second waits for the GPUs of the first, to demonstrate the queue.
 SIMULATED_RUNS: Final[list[dict[str, Any]]] = [
     {
-        "dataset": "中文科技论文语料",
         "hyperparameters": {"learning_rate": 2e-5, "batch_size": 32, "num_epochs": 3},
         "resources": {"gpu_type": "A100", "gpu_count": 4},
     },
     {
-        "dataset": "中文科技论文语料",
         "hyperparameters": {"num_epochs": 3},
         "resources": {"gpu_type": "A100", "gpu_count": 8},
     },
@@ -48,9 +64,10 @@ def load_demo(by: User) -> Project | None:
         if Project.history.exists():
             return None
         GpuPool.objects.get_or_create(gpu_type="A100", defaults={"capacity": 8})
-        project = Project.create(PROJECT, by=by)
+        language = settings.LANGUAGE_CODE
+        project = Project.create({**TEXTS[language], **CONFIGURATION}, by=by)
         for run in SIMULATED_RUNS:
-            actions.create_run(project, by=by, **run)
+            actions.create_run(project, by=by, dataset=DATASETS[language], **run)
         char_lm = Recipe.objects.filter(name="char-lm", enabled=True).first()
         if char_lm is not None:
             actions.create_run(project, by=by, recipe=char_lm, **CHAR_LM_RUN)

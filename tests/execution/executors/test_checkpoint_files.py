@@ -73,7 +73,7 @@ def test_folder_that_would_unpack_outside_the_target_is_refused(tmp_path):
     run = RunFactory()
     artifact = storing.store_checkpoint(run, packed, step=1, suffix=FOLDER_SUFFIX)
 
-    with pytest.raises(Damaged, match="unpacked"):
+    with pytest.raises(Damaged, match="无法解包"):
         fetch(artifact, tmp_path / "a" / "b" / "resume")
 
     assert not (tmp_path / "outside").exists()
@@ -140,7 +140,7 @@ def test_empty_archive_is_damaged(tmp_path):
     content = io.BytesIO(bytes(10240))
     artifact = storing.store_checkpoint(RunFactory(), content, step=1, suffix=FOLDER_SUFFIX)
 
-    with pytest.raises(Damaged, match="empty"):
+    with pytest.raises(Damaged, match="文件是空的"):
         fetch(artifact, tmp_path / "resume")
 
     assert list((tmp_path / "resume").iterdir()) == []

@@ -207,7 +207,7 @@ def test_recorded_checkpoint_without_one_of_its_files_is_incomplete(
         item.saved_as: item.problem(ENDED, time.time()) for item in scan(tmp_path).checkpoints
     }
 
-    assert problem in checkpoints[missing.partition("/")[0]]
+    assert problem in str(checkpoints[missing.partition("/")[0]])
 
 
 @pytest.mark.parametrize(
@@ -238,20 +238,20 @@ def test_what_a_training_leaves_that_is_killed_while_it_saves(tmp_path, name, ex
 
     assert problems.keys() == expected.keys()
     for path, problem in expected.items():
-        assert problems[path] is None if problem is None else problem in problems[path]
+        assert problems[path] is None if problem is None else problem in str(problems[path])
 
 
 def test_megatron_checkpoint_of_which_only_the_first_file_is_written_is_incomplete(tmp_path):
     write(tmp_path / "iter_0000300" / "common.pt")
 
-    assert "metadata.json is missing" in only(tmp_path).problem(ENDED, time.time())
+    assert "metadata.json is missing" in str(only(tmp_path).problem(ENDED, time.time()))
 
 
 def test_checkpoint_that_says_it_is_incomplete_is(tmp_path):
     hugging_face(tmp_path / "checkpoint-5", 5)
     write(tmp_path / "checkpoint-5" / "checkpoint-is-incomplete.txt")
 
-    assert "checkpoint-is-incomplete.txt" in only(tmp_path).problem(ENDED, time.time())
+    assert "checkpoint-is-incomplete.txt" in str(only(tmp_path).problem(ENDED, time.time()))
 
 
 @pytest.mark.parametrize(
@@ -600,7 +600,7 @@ def test_incomplete_checkpoint_has_a_problem(tmp_path, path, content, problem):
     if path.startswith("checkpoint-1/"):
         write(tmp_path / "checkpoint-1" / "config.json")
 
-    assert problem in only(tmp_path).problem(ENDED, time.time())
+    assert problem in str(only(tmp_path).problem(ENDED, time.time()))
 
 
 def test_complete_checkpoints_have_no_problem(tmp_path):
@@ -693,7 +693,7 @@ def test_folder_that_is_being_copied_with_its_times_is_unfinished(tmp_path, endi
         with pytest.raises(Unfinished):
             checkpoint.problem(None, time.time())
     else:
-        assert "incomplete" in checkpoint.problem(ending, time.time())
+        assert "incomplete" in str(checkpoint.problem(ending, time.time()))
 
 
 def deepspeed(folder, step):
@@ -723,7 +723,7 @@ class TestFolderBeyondTheOneThatIsNamedAsTheNewest:
         save(tmp_path, 200)
         write(tmp_path / pointer, content)
 
-        assert "incomplete" in only(tmp_path).problem(Ending(-9, at=time.time()), time.time())
+        assert "incomplete" in str(only(tmp_path).problem(Ending(-9, at=time.time()), time.time()))
 
     def test_is_whole_after_a_normal_end(self, tmp_path, save, pointer, content):
         save(tmp_path, 200)

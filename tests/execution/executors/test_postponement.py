@@ -70,7 +70,7 @@ def events(run):
 def test_run_says_which_checkpoint_is_not_stored_and_why(run):
     reason = fresh(run).status_reason
 
-    assert "step_1.pt" in reason
+    assert "step_1.pt" in str(reason)
     assert run.events.get(kind=EventKind.NOT_STORED).reason == reason
 
 

@@ -106,7 +106,7 @@ def test_nonzero_exit_code_is_a_failure(executor):
     _run, work = ended(executor, "raise SystemExit(2)", WorkState.FAILED)
 
     assert work.exit_code == 2
-    assert "2" in work.reason
+    assert "2" in str(work.reason)
 
 
 def test_missing_command_is_a_failure_with_its_reason_in_the_log(executor):
@@ -140,7 +140,7 @@ def test_process_killed_by_a_signal_has_died_and_the_reason_names_it(executor):
     )
 
     assert work.exit_code == -signal.SIGKILL
-    assert "SIGKILL" in work.reason
+    assert "SIGKILL" in str(work.reason)
 
 
 @pytest.mark.parametrize("code", [137, 143])
@@ -228,7 +228,7 @@ def test_rank_killed_under_a_launcher_has_died(executor):
     _run, work = ended(executor, script, WorkState.DIED)
 
     assert (work.exit_code, work.failure_kind) == (1, FailureKind.KILLED)
-    assert "SIGKILL" in work.reason
+    assert "SIGKILL" in str(work.reason)
 
 
 def test_memory_that_ran_out_is_the_kind_of_failure(executor):
@@ -236,7 +236,7 @@ def test_memory_that_ran_out_is_the_kind_of_failure(executor):
     _run, work = ended(executor, script, WorkState.FAILED)
 
     assert work.failure_kind == FailureKind.OUT_OF_MEMORY
-    assert "RuntimeError: CUDA out of memory." in work.reason
+    assert "RuntimeError: CUDA out of memory." in str(work.reason)
 
 
 # --- stopping and killing --------------------------------------------------------------------
@@ -438,7 +438,7 @@ def test_traceback_is_one_line_of_level_error(executor):
     assert (before.level, traceback.level) == ("INFO", "ERROR")
     assert traceback.message.startswith("Traceback")
     assert traceback.message.endswith("ValueError: one")
-    assert "ValueError: one" in work.reason
+    assert "ValueError: one" in str(work.reason)
 
 
 def test_traceback_that_arrives_in_two_parts_is_one_line(executor, tmp_path, monkeypatch):

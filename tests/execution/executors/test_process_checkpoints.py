@@ -66,8 +66,11 @@ def ended(executor, settings):
 
 
 def checkpoints_of(run):
-    found = run.artifacts.checkpoints().order_by("step", "name")
-    return [(item.name, item.step, item.layout, item.damage) for item in found]
+    found = [
+        (str(item.name), item.step, item.layout, str(item.damage))
+        for item in run.artifacts.checkpoints()
+    ]
+    return sorted(found, key=lambda item: (item[1], item[0]))
 
 
 def files_of(run):
@@ -177,7 +180,7 @@ def test_path_that_cannot_be_declared_is_said_once_with_its_line(ended, path):
 
     line = run.log_lines.get(source="metrics")
     assert "metrics.jsonl" in line.message
-    assert " 2 " in line.message
+    assert "line 2:" in line.message
     assert line.level == "WARNING"
 
 

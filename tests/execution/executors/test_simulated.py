@@ -4,11 +4,14 @@ import json
 import math
 
 import pytest
+from django.utils.translation import override
 from tensorboardX.proto.event_pb2 import Event
 
 from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact
 from execution.executors.simulated import SimulatedExecutor
+from logs import reading
+from logs.search import LogFilter
 from runs.executors import WorkState
 from runs.models import Recipe
 from tests.execution.executors.contract import ExecutorContract, fresh, poll, poll_until, steps_of
@@ -81,11 +84,21 @@ def test_evaluation_artifact_is_the_latest():
 def test_log_reads_like_the_contracts_example():
     run = finished(max_steps=20, learning_rate=2e-5)
 
-    messages = list(run.log_lines.values_list("message", flat=True))
+    messages = [line.message for line in reading.tail(run, 100)]
 
     assert "开始训练" in messages[0]
     assert any(message.startswith("第 10 步 - loss=") and " lr=" in message for message in messages)
     assert messages[-1] == "训练完成，共 20 步"
+
+
+def test_log_is_read_in_the_readers_language_and_found_in_english():
+    run = finished(max_steps=20)
+
+    with override("en"):
+        [line] = reading.tail(run, 100, LogFilter(q="step 10 - loss="))
+
+    assert line.message.startswith("step 10 - loss=")
+    assert line.message.isprintable()
 
 
 def test_event_file_holds_every_point_for_tensorboard():
@@ -131,7 +144,7 @@ def test_diverging_training_fails_and_reports_the_step():
     work = poll_until(executor, run, WorkState.FAILED)
 
     last = fresh(run)
-    assert str(last.step) in work.reason
+    assert str(last.step) in str(work.reason)
     assert work.exit_code == 1
     assert last.metrics["train_loss"] == "NaN"
     assert last.log_lines.order_by("seq").last().level == "ERROR"

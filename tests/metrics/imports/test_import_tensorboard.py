@@ -76,7 +76,7 @@ def test_run_has_ended_at_its_last_event_and_has_no_recipe(bring_in, project):
     assert (run.step, run.progress, run.metrics) == (3, 1.0, {"epoch_loss": 0.25})
     event = run.events.get()
     assert event.kind == EventKind.CREATED
-    assert str(TENSORBOARD / "tensors") in event.reason
+    assert str(TENSORBOARD / "tensors") in str(event.reason)
     project.refresh_from_db()
     assert project.run_count == 1
 
@@ -296,7 +296,7 @@ def test_name_that_is_not_utf8_has_a_readable_stand_in(bring_in, tmp_path):
 
     run = Run.objects.get()
     assert run.name == "run-模型"
-    assert "run-模型" in run.events.get().reason
+    assert "run-模型" in str(run.events.get().reason)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,16 @@ def test_demo_queues_simulated_runs_and_a_real_run():
     ]
 
 
+@pytest.mark.parametrize(("language", "owner"), [("zh-hans", "小李"), ("en", "Lee")])
+def test_demo_speaks_the_servers_language(settings, language, owner):
+    settings.LANGUAGE_CODE = language
+
+    project = load_demo(by=local_administrator())
+
+    assert project is not None
+    assert project.owner == owner
+
+
 def test_demo_is_created_by_the_administrator():
     administrator = local_administrator()
 

@@ -7,10 +7,11 @@ IGNORE_PATTERNS = ["node_modules", "var", "tests", "examples", "benchmarks", "bu
 
 
 class Command(makemessages.Command):
-    # _t: plain gettext, in modules where _ is gettext_lazy.
+    # _t: plain gettext, in modules where _ is gettext_lazy. Message: core/messages.py.
     xgettext_options = [  # noqa: RUF012 — as the base class declares it
         *makemessages.Command.xgettext_options,
         "--keyword=_t",
+        "--keyword=Message:1",
     ]
 
     def add_arguments(self, parser: CommandParser) -> None:
