@@ -10,17 +10,16 @@ from typing import Final
 import psycopg
 from django.db import InterfaceError, OperationalError
 from django.db.utils import Error
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
 
 from core.exceptions import DomainError
+from core.messages import Message
 
 
 class DatabaseProblem(DomainError):
     """Nothing was stored; later the same request may succeed."""
 
     status_code = 503
-    text: str | Promise
+    text: Message
 
     def __init__(self) -> None:
         super().__init__(self.text)
@@ -31,32 +30,32 @@ class DatabaseBusy(DatabaseProblem):
 
     code = "database_busy"
     retry_seconds = 1
-    text = _("Something else is changing what this needs: try again in a moment.")
+    text = Message("Something else is changing what this needs: try again in a moment.")
 
 
 class DatabaseSlow(DatabaseProblem):
     code = "database_slow"
     retry_seconds = 10
-    text = _("The database took too long to answer: try again later.")
+    text = Message("The database took too long to answer: try again later.")
 
 
 class DatabaseUnavailable(DatabaseProblem):
     code = "database_unavailable"
     retry_seconds = 5
-    text = _("The database cannot be reached at the moment: try again soon.")
+    text = Message("The database cannot be reached at the moment: try again soon.")
 
 
 class DatabaseReadOnly(DatabaseProblem):
     code = "database_read_only"
     retry_seconds = 30
-    text = _("The database is read-only at the moment: nothing was stored.")
+    text = Message("The database is read-only at the moment: nothing was stored.")
 
 
 class DatabaseFull(DatabaseProblem):
     code = "database_full"
     status_code = 507
     retry_seconds = 30
-    text = _("The database has no room left: nothing was stored.")
+    text = Message("The database has no room left: nothing was stored.")
 
 
 # By SQLSTATE, or its beginning.

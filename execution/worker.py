@@ -19,7 +19,6 @@ from django.db import ProgrammingError, close_old_connections, connection, trans
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from core.database import current_time
@@ -173,10 +172,11 @@ class WorkerLoop:
     def _note_outage(self, seconds: float) -> None:
         """Renew the lease, and tell the readers of each run."""
         self.heartbeat()
-        reason = _(
+        reason = Message(
             "For %(seconds)d s its worker could not use the database. What the run has written "
-            "meanwhile is stored now."
-        ) % {"seconds": seconds}
+            "meanwhile is stored now.",
+            seconds=seconds,
+        )
         for run in self.held_runs():
             with self._ignoring_lost_lease(run), transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)

@@ -12,7 +12,7 @@ from django.conf import settings
 from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
 from core.exceptions import InvalidInput
-from core.messages import Message, Text
+from core.messages import Message, Text, words_of
 from execution.devices import variables_of
 from execution.executors import environment, event_files
 from execution.executors.attempt import Attempt
@@ -66,7 +66,7 @@ def command_of(run: Run) -> list[str]:
     try:  # again: a script may have reported it since, and this host has other files
         check_dataset(run.dataset)
     except InvalidInput as error:
-        raise CannotStart(str(error.message)) from None
+        raise CannotStart(words_of(error)) from None
     values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
     command = []
     assert run.recipe is not None

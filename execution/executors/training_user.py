@@ -21,10 +21,10 @@ from typing import Any, Final
 
 import psutil
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from core.exceptions import DomainError
 from core.files import private
+from core.messages import Message
 
 FOLDER: Final = "work"  # of an attempt: the only one that belongs to its training
 GPU_GROUPS: Final = ("render", "video")  # they open the devices of some GPUs
@@ -101,8 +101,10 @@ def claim(folder: Path) -> TrainingUser | None:
         free = sorted(set(uids) - _taken())
         if not free:
             raise NoUserFree(
-                _("All %(count)d UIDs of TRAINHUB_TRAINING_USER are in use on this host.")
-                % {"count": len(uids)}
+                Message(
+                    "All %(count)d UIDs of TRAINHUB_TRAINING_USER are in use on this host.",
+                    count=len(uids),
+                )
             )
         uid = secrets.choice(free)  # not the last one, of which something may be left in /tmp
         os.chown(folder, uid, uid)
