@@ -502,7 +502,7 @@ class TestSendingInColumns:
             ({"timestamps_ms": [1000, -1]}, ".timestamps_ms.1"),
             ({"timestamps_ms": [1000, 253_402_300_800_000]}, ".timestamps_ms.1"),
             ({"timestamps_ms": [1000, "1970-01-01T00:00:02Z"]}, ".timestamps_ms.1"),
-            ({"timestamps": []}, ""),
+            ({"timestamps": []}, ".timestamps"),
         ],
     )
     def test_bad_column_is_rejected_and_its_key_and_place_named(self, client, bad, place):

@@ -150,6 +150,8 @@ class _WebServer(MPServer):
         while not self._stopping.wait(WATCH_SECONDS):
             supervisor.tick()
             for process in self._frozen.poll(self._processes()):
+                # To granian, two ends within seconds are a crash loop, after which it gives up.
+                self.respawned_wrks.clear()
                 logger.error(_("Process %(pid)d hung and was replaced.") % {"pid": process.pid})
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
