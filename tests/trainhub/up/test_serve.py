@@ -125,6 +125,28 @@ def test_upload_needs_credentials_before_its_body(server: tuple[subprocess.Popen
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_second_server_on_the_same_port_is_refused_and_changes_nothing(
+    server: tuple[subprocess.Popen[bytes], Api],
+):
+    process, api = server
+    before = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+
+    second = subprocess.run(
+        [sys.executable, "manage.py", "serve"],
+        cwd=REPOSITORY,
+        env=psutil.Process(process.pid).environ(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert second.returncode == 1
+    assert str(api.base_url.rpartition(":")[2]) in second.stderr
+    assert {child.pid for child in psutil.Process(process.pid).children(recursive=True)} == before
+    assert api.get("/health").status == 200
+
+
 # Must be the last test: it stops the server.
 def test_sigterm_stops_the_server_and_its_processes(server: tuple[subprocess.Popen[bytes], Api]):
     process, _api = server
