@@ -129,6 +129,8 @@ class _WebServer(MPServer):
             respawn_failed_workers=True,
             workers_kill_timeout=STOP_SECONDS,
         )
+        self.respawned_wrks = _Respawned(self._has_loaded)
+        self._beats = beats
         self._nginx = nginx
         self._frozen = FrozenProcesses(beats, STOPPED_POLLS, SILENT_POLLS)
         self._stopping = threading.Event()
@@ -145,6 +147,10 @@ class _WebServer(MPServer):
         self._nginx.stop(NGINX_STOP_SECONDS)
         super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
+    def _has_loaded(self, number: int) -> bool:
+        """Whether this process of the server has begun to answer requests."""
+        return (self._beats / str(self.wrks[number].inner.pid)).exists()
+
     def _watch(self) -> None:
         supervisor = Supervisor([self._nginx], report=logger.error, policy=NGINX_RESTARTS)
         while not self._stopping.wait(WATCH_SECONDS):
@@ -159,6 +165,18 @@ class _WebServer(MPServer):
         for worker in list(self.wrks):
             with suppress(psutil.NoSuchProcess):
                 yield psutil.Process(worker.inner.pid)
+
+
+class _Respawned(dict[int, float]):
+    """When each process was last replaced, by its number. Granian ends the server if one dies soon
+    after, as it does when the application cannot be loaded; one that has loaded it was killed."""
+
+    def __init__(self, has_loaded: Callable[[int], bool]) -> None:
+        super().__init__()
+        self._has_loaded = has_loaded
+
+    def get(self, number: int, default: Any = None) -> Any:
+        return default if self._has_loaded(number) else super().get(number, default)
 
 
 def load_application(parent_pid: int, beats: Path) -> Callable[..., Any]:

@@ -125,6 +125,26 @@ def test_upload_needs_credentials_before_its_body(server: tuple[subprocess.Popen
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_processes_that_are_killed_again_and_again_are_replaced(
+    server: tuple[subprocess.Popen[bytes], Api],
+):
+    process, _api = server
+    data_dir = Path(psutil.Process(process.pid).environ()["TRAINHUB_DATA_DIR"])
+
+    def loaded() -> list[psutil.Process]:
+        beats = {path.name for path in data_dir.glob("web/*/beats/*")}
+        return [worker for worker in web_processes(process) if str(worker.pid) in beats]
+
+    for _ in range(3):
+        wait_until(lambda: len(loaded()) == 2, 20, "both processes have loaded the application")
+        for worker in loaded():
+            worker.kill()
+            psutil.wait_procs([worker], timeout=5)
+
+    wait_until(lambda: len(loaded()) == 2, 20, "both processes are there again")
+    assert process.poll() is None
+
+
 def test_second_server_on_the_same_port_is_refused_and_changes_nothing(
     server: tuple[subprocess.Popen[bytes], Api],
 ):
