@@ -24,8 +24,11 @@ _PREFIXES: Final = (
     *("GLOO_", "UCX_", "FI_", "OMPI_", "PMIX_", "SLURM_", "OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_"),
     *("TORCH_", "PYTORCH_", "TRITON_", "XLA_", "JAX_", "TF_", "HF_", "TRANSFORMERS_", "DS_"),
 )
-_SECRET: Final = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|PRIVATE|_KEY$")
-_CREDENTIALS: Final = re.compile(r"://[^/]*@")  # in a URL, of a proxy for one
+# TF_VAR_: of Terraform, not TensorFlow.
+_SECRET: Final = re.compile(
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|PRIVATE|JWT|^TF_VAR_|_KEY$"
+)
+_CREDENTIALS: Final = re.compile(r"(?:^|://)[^/]*@")  # in an address, of a proxy for one
 
 
 def inherited() -> dict[str, str]:

@@ -46,9 +46,9 @@ def write_configuration(places: Places) -> None:
     open_files = _open_files()
     text = _ConfigurationTemplate(TEMPLATE.read_text(encoding="utf-8")).substitute(
         user=_user(),
-        directory=places.directory,
-        bodies=places.directory / "bodies",
-        socket=places.socket,
+        directory=_in_quotes(places.directory),
+        bodies=_in_quotes(places.directory / "bodies"),
+        socket=_in_quotes(places.socket),
         listen=places.listen,
         open_files=open_files,
         connections=min(MAX_CONNECTIONS, open_files // 2),
@@ -61,6 +61,10 @@ def write_configuration(places: Places) -> None:
         disk_retry_seconds=DISK_RETRY_SECONDS,
     )
     places.configuration.write_text(text, encoding="utf-8")
+
+
+def _in_quotes(path: Path) -> str:
+    return str(path).replace("\\", r"\\").replace('"', r"\"")
 
 
 def _share(parts: int) -> int:

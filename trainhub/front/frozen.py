@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,11 +17,19 @@ def beat(path: Path, seconds: float = BEAT_SECONDS) -> None:
 
     def touch() -> None:
         while True:
-            with suppress(OSError):  # a full disk; what counts is the time, which needs no space
-                path.touch()
+            _touches(path)
             time.sleep(seconds)
 
     threading.Thread(target=touch, name="beat", daemon=True).start()
+
+
+def _touches(path: Path) -> bool:
+    """On a full disk too: what counts is the time, which needs no space."""
+    try:
+        path.touch()
+    except OSError:
+        return False
+    return True
 
 
 @dataclass
@@ -42,9 +49,11 @@ class FrozenProcesses:
     stopped_polls: int
     silent_polls: int
     _seen: dict[int, _Seen] = field(default_factory=dict)
+    _beats_are_kept: bool = True  # not so on a disk that is read-only
 
     def poll(self, processes: Iterable[psutil.Process]) -> list[psutil.Process]:
         """Those that hang: to be killed."""
+        self._beats_are_kept = _touches(self.beats / "watch")
         seen, self._seen = self._seen, {}
         return [
             process
@@ -61,7 +70,8 @@ class FrozenProcesses:
             return False
         seen.stopped = seen.stopped + 1 if is_stopped else 0
         last = self._last_beat(process.pid)
-        seen.silent = seen.silent + 1 if last is not None and last == seen.beat else 0
+        is_silent = self._beats_are_kept and last is not None and last == seen.beat
+        seen.silent = seen.silent + 1 if is_silent else 0
         seen.beat = last
         return seen.stopped >= self.stopped_polls or seen.silent >= self.silent_polls
 

@@ -1,9 +1,12 @@
 """Checks before TrainHub starts. Each failure is a short message for the user."""
 
 import errno
+import fcntl
 import socket
 import time
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Final
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,7 +18,9 @@ from django.utils.translation import gettext as _
 from storages.backends.s3 import S3Storage
 
 from artifacts.storage import artifact_storage
-from trainhub.up.web_server import address_of
+from core.files import private
+from trainhub.front.nginx import end_leftovers
+from trainhub.up.web_server import address_of, runtime_directory
 
 OLDEST_POSTGRES: Final = 15
 PORT_POLL_SECONDS: Final = 0.1
@@ -56,14 +61,45 @@ def check_port(host: str, port: int, timeout_seconds: float = 0) -> None:
                 % {"host": host, "port": port, "reason": problem.strerror}
             )
         if time.monotonic() > deadline:
-            raise StartupError(
-                _(
-                    "Port %(port)d on %(host)s is in use by another program: stop it, or set "
-                    "TRAINHUB_PORT to another port."
-                )
-                % {"host": host, "port": port}
-            )
+            raise _port_in_use(host, port)
         time.sleep(PORT_POLL_SECONDS)
+
+
+def _port_in_use(host: str, port: int) -> StartupError:
+    return StartupError(
+        _(
+            "Port %(port)d on %(host)s is in use by another program: stop it, or set "
+            "TRAINHUB_PORT to another port."
+        )
+        % {"host": host, "port": port}
+    )
+
+
+@contextmanager
+def only_web_server(timeout_seconds: float = 0) -> Iterator[None]:
+    """Keep any other web server of this host from this one's port and files meanwhile, and end what
+    a killed one has left. ``timeout_seconds``: as for ``check_port``.
+
+    Raises StartupError, OSError.
+    """
+    directory = runtime_directory()
+    deadline = time.monotonic() + timeout_seconds
+    with open(directory / "lock", "w", opener=private) as lock:
+        while not _locks(lock):
+            if time.monotonic() > deadline:
+                raise _port_in_use(settings.HOST, settings.PORT)
+            time.sleep(PORT_POLL_SECONDS)
+        end_leftovers(directory)
+        yield
+
+
+def _locks(file: IO[str]) -> bool:
+    """By lockf, whose locks forks do not share: one that hangs would keep it."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _why_not_listen(host: str, port: int) -> OSError | None:

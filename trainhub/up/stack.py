@@ -14,7 +14,6 @@ from django.db import DatabaseError, connections
 from django.utils.translation import gettext as _
 
 from accounts.open_mode import local_administrator
-from trainhub.front.nginx import end_leftovers
 from trainhub.up import preflight, schema_upgrade
 from trainhub.up.data_directory import DataDirectory, ProcessRecord
 from trainhub.up.demo import load_demo
@@ -24,7 +23,7 @@ from trainhub.up.preflight import StartupError
 from trainhub.up.static_build import build_static_files
 from trainhub.up.stop_signals import StopSignals
 from trainhub.up.supervisor import ChildProcess, Database, Supervisor, stop_all
-from trainhub.up.web_server import address_of, runtime_directory
+from trainhub.up.web_server import address_of
 
 # Under 10 s in total: the worker gives its processes 4 s, the web server its requests 5 s.
 CHILDREN_STOP_SECONDS: Final = 7.0
@@ -62,9 +61,9 @@ class Stack:
             self._directory.acquire()
             self._is_held = True
             was_killed = self._directory.end_orphans()
-            end_leftovers(runtime_directory())
             timeout_seconds = PORT_TIMEOUT_SECONDS if was_killed else 0
-            preflight.check_port(settings.HOST, settings.PORT, timeout_seconds)
+            with preflight.only_web_server(timeout_seconds):
+                preflight.check_port(settings.HOST, settings.PORT, timeout_seconds)
             preflight.check_artifact_storage()
             self._prepare_database()
             build_static_files()

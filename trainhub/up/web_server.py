@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -129,6 +130,8 @@ class _WebServer(MPServer):
             respawn_failed_workers=True,
             workers_kill_timeout=STOP_SECONDS,
         )
+        self.respawned_wrks = _Respawned(self._was_killed)
+        self._beats = beats
         self._nginx = nginx
         self._frozen = FrozenProcesses(beats, STOPPED_POLLS, SILENT_POLLS)
         self._stopping = threading.Event()
@@ -142,8 +145,12 @@ class _WebServer(MPServer):
     def shutdown(self, exit_code: int = 0) -> None:
         self._stopping.set()
         self._watch_thread.join()
-        self._nginx.stop(NGINX_STOP_SECONDS)
         super().shutdown(exit_code)  # type: ignore[no-untyped-call]
+
+    def _was_killed(self, number: int) -> bool:
+        """Whether this process, which has ended, could load the application, as far as is known."""
+        process = self.wrks[number].inner
+        return process.exitcode == -signal.SIGKILL or (self._beats / str(process.pid)).exists()
 
     def _watch(self) -> None:
         supervisor = Supervisor([self._nginx], report=logger.error, policy=NGINX_RESTARTS)
@@ -155,12 +162,26 @@ class _WebServer(MPServer):
                 logger.error(_("Process %(pid)d hung and was replaced.") % {"pid": process.pid})
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
+        # An nginx that this thread has started would end with it, at once.
+        self._nginx.stop(NGINX_STOP_SECONDS)
 
     def _processes(self) -> Iterable[psutil.Process]:
         yield from self._nginx.processes()
         for worker in list(self.wrks):
             with suppress(psutil.NoSuchProcess):
                 yield psutil.Process(worker.inner.pid)
+
+
+class _Respawned(dict[int, float]):
+    """When each process was last replaced, by its number. Granian ends the server if one dies soon
+    after, as it does when the application cannot be loaded; being killed is no such reason."""
+
+    def __init__(self, was_killed: Callable[[int], bool]) -> None:
+        super().__init__()
+        self._was_killed = was_killed
+
+    def get(self, number: int, default: Any = None) -> Any:
+        return default if self._was_killed(number) else super().get(number, default)
 
 
 def load_application(parent_pid: int, beats: Path) -> Callable[..., Any]:

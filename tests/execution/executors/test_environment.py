@@ -26,6 +26,7 @@ def test_what_a_training_needs_is_inherited(monkeypatch, name, value):
         *(("AWS_ACCESS_KEY_ID", "x"), ("TRAINHUB_SECRET_KEY", "x"), ("HF_TOKEN", "x")),
         *(("WANDB_API_KEY", "x"), ("PGPASSWORD", "x"), ("SSH_AUTH_SOCK", "x"), ("ANYTHING", "x")),
         *(("SLURM_JWT_KEY", "x"), ("https_proxy", "http://me:password@proxy:3128")),
+        *(("HTTP_PROXY", "me:password@proxy:3128"), ("SLURM_JWT", "x"), ("TF_VAR_db", "x")),
     ],
 )
 def test_what_may_be_secret_is_not(monkeypatch, name, value):

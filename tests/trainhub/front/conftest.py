@@ -58,7 +58,7 @@ def _handler(backend: Backend) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(b"ok")
 
-        do_GET = do_POST = do_PUT = answer  # noqa: N815
+        do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 
         def address_string(self) -> str:
             return "nginx"
@@ -105,7 +105,9 @@ class Front:
 def running() -> Iterator[Front]:
     backend = Backend()
     with tempfile.TemporaryDirectory(prefix="front-") as folder:
-        places = Places(Path(folder) / "web", Path(folder) / "app.sock", f"127.0.0.1:{free_port()}")
+        at = Path(folder) / 'a "b\\; {数据}'  # as paths may be
+        at.mkdir()
+        places = Places(at / "web", at / "app.sock", f"127.0.0.1:{free_port()}")
         server = _Server(str(places.socket), _handler(backend))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         write_configuration(places)

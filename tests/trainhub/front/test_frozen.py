@@ -1,5 +1,6 @@
 """Processes that hang are told from those that are slow."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -52,6 +53,22 @@ def test_process_without_a_new_beat_hangs(process: psutil.Process, tmp_path: Pat
     polls = [frozen.poll([process]) for _ in range(4)]
 
     assert polls == [[], [], [], [process]]
+
+
+def test_no_process_hangs_for_a_disk_that_keeps_no_beats(
+    process: psutil.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    frozen = FrozenProcesses(tmp_path, stopped_polls=99, silent_polls=3)
+    (tmp_path / str(process.pid)).touch()
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert [frozen.poll([process]) for _ in range(9)] == [[]] * 9
+
+    monkeypatch.undo()
+    assert [frozen.poll([process]) for _ in range(3)] == [[], [], [process]]
 
 
 def test_process_with_new_beats_does_not_hang(process: psutil.Process, tmp_path: Path):

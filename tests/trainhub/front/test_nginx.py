@@ -120,6 +120,38 @@ def test_upload_without_credentials_is_refused_before_its_body(
     assert front.backend.paths() == ["/signed-in"]
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_only_uploads_may_have_a_large_body(front: Front, method: str):
+    with socket.create_connection(("127.0.0.1", front.port)) as connection:
+        header = f"{method} {UPLOAD} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n"
+        connection.sendall(header.encode())
+
+        assert connection.recv(12) == b"HTTP/1.1 413"
+    assert front.backend.paths() == []
+
+
+def test_upload_while_nobody_can_check_credentials_is_to_be_tried_again(front: Front):
+    front.backend.signed_in = 503
+
+    status, headers, answer = front.call("PUT", UPLOAD, b"x", Accept_Language="en")
+
+    assert (status, headers["Retry-After"]) == (503, "3")
+    assert json.loads(answer)["errors"][0]["code"] == "unavailable"
+
+
+@pytest.mark.parametrize("path", [UPLOAD, "/projects"])
+def test_body_that_the_disk_has_no_place_for_is_told_so(front: Front, path: str):
+    bodies = front.places.directory / "bodies"
+    bodies.rename(bodies.with_name("moved"))  # nginx can create no file
+    try:
+        status, headers, answer = front.call("PUT", path, b"x" * 1_000_000)
+    finally:
+        bodies.with_name("moved").rename(bodies)
+
+    assert (status, headers["Retry-After"]) == (507, "30")
+    assert json.loads(answer)["errors"][0]["code"] == "storage_full"
+
+
 def test_credentials_are_asked_for_with_the_callers_headers(front: Front):
     front.call("PUT", UPLOAD, b"x", Authorization="Bearer th_1", Host="hub.example")
 
@@ -129,12 +161,17 @@ def test_credentials_are_asked_for_with_the_callers_headers(front: Front):
 
 
 def test_download_asks_for_no_credentials_in_advance(front: Front):
-    front.get(UPLOAD)
+    path = f"{UPLOAD}%2F%E4%B8%AD?x=%00"
 
-    assert front.backend.paths() == [UPLOAD]
+    front.get(path, Range="bytes=0-9")
+
+    assert front.backend.paths() == [path]
+    assert front.backend.requests[0][2]["Range"] == "bytes=0-9"
 
 
-@pytest.mark.parametrize("path", ["/signed-in", "/uploads", "/answers/503", "/invalid"])
+@pytest.mark.parametrize(
+    "path", ["/signed-in", "/uploads", "/files", "/answers/503", "/invalid", "/failed"]
+)
 def test_internal_urls_are_not_found(front: Front, path: str):
     assert front.get(path)[0] == 404
 

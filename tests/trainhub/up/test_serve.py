@@ -4,8 +4,10 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,13 +127,80 @@ def test_upload_needs_credentials_before_its_body(server: tuple[subprocess.Popen
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-# Must be the last test: it stops the server.
-def test_sigterm_stops_the_server_and_its_processes(server: tuple[subprocess.Popen[bytes], Api]):
+def test_processes_that_are_killed_again_and_again_are_replaced(
+    server: tuple[subprocess.Popen[bytes], Api],
+):
     process, _api = server
-    forks = psutil.Process(process.pid).children()
+    data_dir = Path(psutil.Process(process.pid).environ()["TRAINHUB_DATA_DIR"])
+
+    def loaded() -> list[psutil.Process]:
+        beats = {path.name for path in data_dir.glob("web/*/beats/*")}
+        return [worker for worker in web_processes(process) if str(worker.pid) in beats]
+
+    for number in range(3):
+        if number != 1:  # the second time, they have yet to load the application
+            wait_until(lambda: len(loaded()) == 2, 20, "both processes have loaded it")
+        wait_until(lambda: len(web_processes(process)) == 2, 20, "both processes are there")
+        for worker in web_processes(process):
+            worker.kill()
+            psutil.wait_procs([worker], timeout=5)
+
+    wait_until(lambda: len(loaded()) == 2, 20, "both processes are there again")
+    assert process.poll() is None
+
+
+def test_second_server_on_the_same_port_is_refused_and_changes_nothing(
+    server: tuple[subprocess.Popen[bytes], Api],
+):
+    process, api = server
+    before = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+
+    second = subprocess.run(
+        [sys.executable, "manage.py", "serve"],
+        cwd=REPOSITORY,
+        env=psutil.Process(process.pid).environ(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert second.returncode == 1
+    assert str(api.base_url.rpartition(":")[2]) in second.stderr
+    assert {child.pid for child in psutil.Process(process.pid).children(recursive=True)} == before
+    assert api.get("/health").status == 200
+
+
+# Must be the last test: it stops the server.
+def test_sigterm_stops_the_server_and_its_processes_once_requests_have_ended(
+    server: tuple[subprocess.Popen[bytes], Api],
+):
+    process, api = server
+    main = psutil.Process(process.pid)
+    master = next(child for child in main.children() if child.name() == "nginx")
+    killed = [*master.children(), master]
+    master.kill()  # what ends well with the first nginx has to with another
+    wait_until(lambda: not any(map(lives, killed)), 20, "its workers are gone too")
+    wait_until(lambda: answers(api), 20, "there is another nginx")
+    forks = main.children()
     assert forks
+    port = int(api.base_url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"POST /projects HTTP/1.1\r\nHost: localhost\r\n")
+        connection.sendall(b"Content-Length: 2\r\n\r\n{")
+        time.sleep(0.2)
 
-    process.terminate()
+        process.terminate()
+        time.sleep(0.6)
+        connection.sendall(b"}")
 
+        assert connection.recv(12) == b"HTTP/1.1 401"
     assert process.wait(timeout=10) == 0
     assert [fork for fork in forks if lives(fork)] == []
+
+
+def answers(api: Api) -> bool:
+    try:
+        return api.get("/healthz").status == 200
+    except OSError:
+        return False

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from trainhub.front.nginx import NginxMissing, end_leftovers
+from trainhub.front.nginx import NginxMissing
 from trainhub.up import preflight, schema_upgrade, web_server
 
 # A killed server may take a moment to release its port.
@@ -25,8 +25,8 @@ class Command(BaseCommand):
             # The server forks, and forks must not share a connection.
             connections.close_all()
         try:
-            end_leftovers(web_server.runtime_directory())
-            preflight.check_port(settings.HOST, settings.PORT, PORT_TIMEOUT_SECONDS)
-            web_server.serve()
+            with preflight.only_web_server(PORT_TIMEOUT_SECONDS):
+                preflight.check_port(settings.HOST, settings.PORT, PORT_TIMEOUT_SECONDS)
+                web_server.serve()
         except (preflight.StartupError, NginxMissing, OSError) as error:
             raise CommandError(str(error)) from error
