@@ -46,10 +46,11 @@ class Ready(APIView):
 @login_not_required
 @never_cache
 def signed_in(request: HttpRequest) -> HttpResponse:
-    """401 or 403 if the caller may not upload anything at all; asked by nginx before it takes the
-    body. Any other problem is the upload's own to report."""
+    """401 or 403 if the caller may not upload anything at all, 503 if that cannot be told; asked by
+    nginx before it takes the body. Any other problem is the upload's own to report."""
     response = SignedIn.as_view()(request)
-    return response if response.status_code in {401, 403} else HttpResponse(status=204)
+    is_answer = response.status_code in {401, 403} or response.status_code >= 500
+    return response if is_answer else HttpResponse(status=204)
 
 
 class SignedIn(APIView):

@@ -84,5 +84,7 @@ def _user() -> str:
     if os.geteuid() != 0:
         return ""
     user = pwd.getpwuid(0).pw_name
-    group = grp.getgrgid(os.getegid()).gr_name
-    return f"user {user} {group};"
+    try:
+        return f"user {user} {grp.getgrgid(os.getegid()).gr_name};"
+    except KeyError:  # a container's group without a name
+        return f"user {user};"

@@ -54,6 +54,7 @@ def _handler(backend: Backend) -> type[BaseHTTPRequestHandler]:
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             self.send_response(200)
+            self.send_header("Content-Type", "text/plain")
             self.send_header("Content-Length", "2")
             self.end_headers()
             self.wfile.write(b"ok")

@@ -207,6 +207,14 @@ def test_headers_that_are_too_large_are_refused(front: Front):
     assert front.get("/", X_Long="x" * 100_000)[0] == 431
 
 
+def test_content_type_stays_as_the_web_server_sent_it(front: Front):
+    assert "charset" not in front.get("/text")[1]["Content-Type"]
+
+
+def test_health_is_only_read(front: Front):
+    assert front.call("POST", "/healthz", b"")[0] == 405
+
+
 # --- A web server that hangs or has gone -----------------------------------------------------
 
 
@@ -271,6 +279,14 @@ def test_other_caller_may_search_at_the_same_time(front: Front):
         with waiting(front, [SEARCH], Authorization="Bearer th_2") as statuses:
             front.backend.go_on.set()
     assert statuses == [200]
+
+
+def test_token_does_not_become_another_caller_by_cookies(front: Front):
+    allowed = settings.WEB_PROCESSES * settings.WEB_THREADS // 4
+
+    with waiting(front, [SEARCH] * allowed, Authorization="Bearer th_1", Cookie="sessionid=1"):
+        headers = {"Authorization": "Bearer th_1", "Cookie": "sessionid=2"}
+        assert front.get(SEARCH, **headers)[0] == 429
 
 
 @pytest.mark.parametrize("parameters", ["regex=a", "page=2&%71=a", "%72egex=a", "Q=a"])
