@@ -9,7 +9,7 @@ from pathlib import Path
 
 STEP_SECONDS = 0.2
 CHECKPOINT_STEPS = 25
-CHECKPOINT_BYTES = 1_000_000
+CHECKPOINT_BYTES = 100_000
 
 
 def main(seconds: float) -> None:
