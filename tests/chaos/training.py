@@ -21,11 +21,11 @@ def main(seconds: float) -> None:
             time.sleep(STEP_SECONDS)
             report(metrics, {"step": step, "loss": 1 / step})
             if step % CHECKPOINT_STEPS == 0:
-                save(folder / f"step-{step}.pt")
+                save(folder / f"step-{step}.pt", step)
 
 
 def resumed_step(path: str) -> int:
-    return int(Path(path).stem.rpartition("-")[2]) if path else 0
+    return int(Path(path).read_bytes().split(b"\n", 1)[0]) if path else 0
 
 
 def report(metrics, values) -> None:
@@ -40,10 +40,10 @@ def report(metrics, values) -> None:
             line = line[written:]
 
 
-def save(path: Path) -> None:
+def save(path: Path, step: int) -> None:
     """If the disk is full, the next one has to do; its output may have no place either."""
     with suppress(OSError):
-        path.with_suffix(".tmp").write_bytes(os.urandom(CHECKPOINT_BYTES))
+        path.with_suffix(".tmp").write_bytes(b"%d\n" % step + os.urandom(CHECKPOINT_BYTES))
         path.with_suffix(".tmp").rename(path)
 
 
