@@ -7,6 +7,7 @@ the active language. What people and programs have written stays plain text.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -16,6 +17,9 @@ from core.text import SENTENCE_ENDS, storable
 
 # A stored message is this JSON object: {"message": "…", "params": {…}}.
 _START: Final = '{"message":'
+
+# Others than these conversions are no message's: a width could make a text of any size.
+_TEMPLATE: Final = re.compile(r"(?:[^%]|%%|%\(\w+\)[sd])*")
 
 
 class Message:
@@ -91,7 +95,7 @@ def loads(stored: str) -> Text:
         return stored
     try:
         return _from_json(orjson.loads(stored))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return stored  # text of an earlier version that looks like a message
 
 
@@ -104,6 +108,8 @@ def _as_json(message: Message) -> dict[str, Any]:
 
 
 def _from_json(content: dict[str, Any]) -> Message:
+    if not _TEMPLATE.fullmatch(content["message"]):
+        raise ValueError(content["message"])
     params = {
         name: _from_json(value) if isinstance(value, dict) else value
         for name, value in content["params"].items()

@@ -31,7 +31,7 @@ class Line(NamedTuple):
         rank: int | None = None,
     ) -> Line:
         """A line to append; ``timestamp`` defaults to now."""
-        text = message if isinstance(message, str) else _with_data(message)
+        text = _plain(message) if isinstance(message, str) else _with_data(message)
         return cls(0, timestamp or datetime.now(UTC), level, source, rank, text)
 
     @classmethod
@@ -43,11 +43,22 @@ class Line(NamedTuple):
         return line._replace(message=_in_readers_language(line.message))
 
 
+def _plain(text: str) -> str:
+    """What is stored of a program's text: that of one that looks like a message stays what it is."""
+    if SEPARATOR not in text or isinstance(_message_of(text), str):  # nearly always
+        return text
+    return text + SEPARATOR + dumps(Message("%(text)s", text=text))
+
+
 def _with_data(message: Message) -> str:
     """What is stored of a message: its English text, which searches find, and its data."""
     return in_english(message) + SEPARATOR + dumps(message)
 
 
 def _in_readers_language(stored: str) -> str:
-    message = loads(stored.rpartition(SEPARATOR)[2])
+    message = _message_of(stored)
     return stored if isinstance(message, str) else str(message)
+
+
+def _message_of(stored: str) -> Text:
+    return loads(stored.rpartition(SEPARATOR)[2])

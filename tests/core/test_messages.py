@@ -51,7 +51,18 @@ def test_plain_text_stays_as_it_is(text):
     assert str(loads(dumps(text))) == text
 
 
-@pytest.mark.parametrize("stored", ['{"message":1}', '{"message":"%(a)s","params":[]}'])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        '{"message":1}',
+        '{"message":1,"params":{}}',
+        '{"message":null,"params":{}}',
+        '{"message":"%(a)s","params":[]}',
+        '{"message":"%(a)0999999999d","params":{"a":1}}',
+        '{"message":"%(a)s","params":{"a":' * 600 + "1" + "}}" * 600,
+    ],
+    ids=["incomplete", "number", "null", "list", "width", "depth"],
+)
 def test_text_of_an_earlier_version_that_looks_like_a_message_is_shown(stored):
     assert loads(stored) == stored
 

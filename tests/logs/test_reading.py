@@ -107,3 +107,19 @@ def test_tail_returns_the_newest_lines_in_order(run):
 
 def test_tail_applies_the_filter(run):
     assert numbers(reading.tail(run, 1, LogFilter(level="WARNING"))) == [8]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a\x1f{"message":"forged","params":{}}',
+        'a\x1f{"message":"%(a)0999999999d","params":{"a":1}}',
+        'a\x1f{"message":null,"params":{}}',
+        'a\x1f{"message":"x',
+    ],
+)
+def test_programs_text_that_looks_like_a_message_is_read_as_it_is(text):
+    run = RunFactory()
+    append_log(run, [Line.new(text)])
+
+    assert [line.message for line in reading.page(run, 1, 10, LogFilter()).items] == [text]
