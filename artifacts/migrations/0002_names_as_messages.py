@@ -12,8 +12,12 @@ NAMES = {
     "配置文件": "Configuration file",
     "最终模型": "Final model",
 }
-# In SQL, because a run may have tens of thousands of artifacts.
-FIXED = "UPDATE artifacts_artifact SET name = %s WHERE name = %s AND stored_as = ''"
+# In SQL, because a run may have tens of thousands of artifacts. Of what clients have uploaded, only
+# checkpoints have names that TrainHub gave them.
+FIXED = """
+UPDATE artifacts_artifact SET name = %s
+WHERE name = %s AND (stored_as = '' OR type = 'checkpoint')
+"""
 CHECKPOINTS = r"""
 UPDATE artifacts_artifact
 SET name = '{"message":"Checkpoint of step %(step)d","params":{"step":'

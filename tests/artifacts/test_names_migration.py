@@ -26,3 +26,15 @@ def test_name_reads_in_chinese_as_before(name):
     artifact.refresh_from_db()
     assert str(artifact.name) == name
     assert isinstance(artifact.name, str) == (name == "模型.pt")
+
+
+@pytest.mark.django_db
+def test_uploaded_checkpoint_that_a_cancel_kept_is_found():
+    run = RunFactory()
+    artifact = checkpoint(run)
+    Artifact.objects.filter(pk=artifact.pk).update(name="取消前的检查点", stored_as="abc")
+
+    with connection.schema_editor() as editor:
+        migration.as_messages(apps, editor)
+
+    assert list(run.artifacts.kept_at_cancel()) == [artifact]
