@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def _plain(text: str) -> str:
-    """What is stored of a program's text: that of one that looks like a message stays what it is."""
+    """What is stored of a program's text. One that looks like a message is put into one."""
     if SEPARATOR not in text or isinstance(_message_of(text), str):  # nearly always
         return text
     return text + SEPARATOR + dumps(Message("%(text)s", text=text))
