@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from core.exceptions import InvalidInput
 from core.msgspec_errors import invalid
 from core.numbers import Int64, NonFinite
-from core.times import YEAR_9999_MS, YEAR_RANGE, is_time, unix_milliseconds
+from core.times import YEAR_RANGE, is_time, unix_milliseconds
 from metrics.points import InvalidPoint, Points, invalid_key, is_key
 
 MAX_POINTS: Final = 10_000
@@ -36,7 +36,7 @@ class SentColumns(msgspec.Struct, forbid_unknown_fields=True):
 
     steps: list[Int64]
     values: list[float | NonFinite]
-    timestamps_ms: list[Annotated[int, msgspec.Meta(ge=0, le=YEAR_9999_MS)]]
+    timestamps_ms: list[int]
 
 
 class SentPoints(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,7 +68,7 @@ def read(body: bytes) -> Points:
 def _from_rows(points: list[SentPoint]) -> Points:
     _check_number(len(points), "points")
     timestamps_ms = [unix_milliseconds(point.timestamp.timestamp()) for point in points]
-    _check_times(timestamps_ms)
+    _check_times(timestamps_ms, "points", field=".timestamp")
     try:
         return Points.checked(
             [point.key for point in points],
@@ -111,6 +111,7 @@ def _columns(key: str, raw: msgspec.Raw) -> SentColumns:
             )
     if not columns.steps:
         raise InvalidInput(_("A metric must have points."), attr=f"{place}.steps")
+    _check_times(columns.timestamps_ms, f"{place}.timestamps_ms")
     return columns
 
 
@@ -123,12 +124,12 @@ def _check_number(count: int, attr: str) -> None:
         )
 
 
-def _check_times(timestamps_ms: list[int]) -> None:
+def _check_times(timestamps_ms: list[int], within: str, field: str = "") -> None:
     """Raises InvalidInput, which names the first point whose time is out of range."""
     if is_time(min(timestamps_ms)) and is_time(max(timestamps_ms)):
         return
     index = next(number for number, at in enumerate(timestamps_ms) if not is_time(at))
-    raise InvalidInput(YEAR_RANGE, attr=f"points.{index}.timestamp")
+    raise InvalidInput(YEAR_RANGE, attr=f"{within}.{index}{field}")
 
 
 def _floats(values: list[float | NonFinite]) -> list[float]:

@@ -514,6 +514,17 @@ class TestSendingInColumns:
         assert response.json()["errors"][0]["attr"] == f"metrics.val/loss{place}"
         assert self.stored(run) == []
 
+    def test_time_out_of_range_is_refused_as_it_is_one_by_one(self, client):
+        run = RunFactory.create()
+        point = {"key": "lr", "step": 1, "value": 1.0, "timestamp": "1969-12-31T23:59:59Z"}
+
+        response = self.send(client, run, {"lr": {**self.GOOD, "timestamps_ms": [1000, -1]}})
+        other = client.post_json(f"/projects/{run.project_id}/runs/{run.pk}/metrics",
+                                 {"points": [point]})  # fmt: skip
+
+        details = [answer.json()["errors"][0]["detail"] for answer in (response, other)]
+        assert details[0] == details[1]
+
     @pytest.mark.parametrize("key", ["", "x" * 251, "a\x00b"])
     def test_bad_key_is_named(self, client, key):
         response = self.send(client, RunFactory.create(), {"lr": self.GOOD, key: self.GOOD})
