@@ -68,7 +68,7 @@ def names_of(*kinds: Any) -> list[str]:
 def _refuse(unknown: list[str], text: str, known: Collection[str]) -> None:
     """``text``: with %(name)s and %(known)s. Raises ValidationError if there are unknown names."""
     if unknown:
-        listed = ", ".join(known)
+        listed = ", ".join(dict.fromkeys(known))
         errors = {
             name: [text % {"name": name, "known": listed}] for name in islice(unknown, MAX_NAMED)
         }

@@ -15,7 +15,7 @@ class KnownFormats(DefaultContentNegotiation):
     def filter_renderers(self, renderers: Iterable[Any], format: str) -> Any:
         matching = [renderer for renderer in renderers if renderer.format == format]
         if not matching:
-            known = ", ".join(renderer.format for renderer in renderers)
+            known = ", ".join(dict.fromkeys(renderer.format for renderer in renderers))
             text = _("Unknown format: %(format)s. Known: %(known)s.")
             error = text % {"format": format, "known": known}
             raise ValidationError({"format": [error]}, code="unknown")

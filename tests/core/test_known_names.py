@@ -74,6 +74,14 @@ def test_error_names_the_known_parameters(client):
     assert "page, page_size" in found["sizze"]
 
 
+def test_error_names_each_known_parameter_once(client):
+    run = RunFactory()
+
+    found = errors(client.get(f"/projects/{run.project_id}/runs/{run.pk}/metrics?keyz=a"))
+
+    assert found["keyz"].count("page_size") == 1
+
+
 @pytest.mark.parametrize(
     ("path", "body", "attr"),
     [
