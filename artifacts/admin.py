@@ -91,7 +91,7 @@ class ArtifactAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("tags"))
     def tagged(self, artifact: Artifact) -> str:
-        return ", ".join(tag.value for tag in artifact.tags.all())
+        return ", ".join(tag.get_value_display() for tag in artifact.tags.all())
 
     @admin.action(description=_("Tag as candidate"), permissions=["operate"])
     def tag_candidate(self, request: HttpRequest, artifacts: QuerySet[Artifact]) -> None:

@@ -381,4 +381,4 @@ class ArtifactTag(models.Model):
         )
 
     def __str__(self) -> str:
-        return self.value
+        return self.get_value_display()

@@ -54,4 +54,4 @@ class RunEvent(models.Model):
         ordering = ("id",)
 
     def __str__(self) -> str:
-        return f"{self.run_id} {self.kind} {self.to_status}".strip()
+        return f"{self.run_id} {self.get_kind_display()} {self.get_to_status_display()}".strip()

@@ -8,7 +8,7 @@ from django.test import Client
 from artifacts import storing
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
-from tests.admin import act, page_of, queries_of, rows_in, signed_in, staff, superuser
+from tests.admin import act, list_of, page_of, queries_of, rows_in, signed_in, staff, superuser
 from tests.factories import RunFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -125,3 +125,11 @@ def test_query_count_does_not_grow_with_rows(operator: Client):
         checkpoint().tag(TagValue.CANDIDATE, notes="", by=None)
 
     assert len(queries_of(operator, Artifact)) == expected
+
+
+def test_list_shows_tags_in_the_readers_language(operator: Client):
+    checkpoint().tag(TagValue.CANDIDATE, notes="", by=None)
+
+    page = operator.get(list_of(Artifact)).content.decode()
+
+    assert '<td class="field-tagged">Candidate</td>' in page

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from django.utils.translation import override
 
 from execution.scheduling import pool_uses
 from metrics.models import MetricSeries
@@ -465,3 +466,10 @@ def test_worker_shows_its_number_of_runs(operator: Client):
 
     assert shown.running == 2
     assert operator.get(page_of(worker)).status_code == 200
+
+
+def test_event_is_named_in_the_readers_language():
+    event = RunEvent(run_id="run_1", kind=EventKind.CREATED, to_status=RunStatus.QUEUED)
+
+    with override("en"):
+        assert str(event) == "run_1 created Queued"
