@@ -131,8 +131,8 @@ def sampled(
 
 
 def _workers(server: Server) -> list[psutil.Process]:
-    """The processes that handle requests: the children of the started process."""
-    return family(server.pid)[1:]
+    """The Python processes that handle requests: not the started one, and not nginx's."""
+    return [process for process in family(server.pid)[1:] if process.name() != "nginx"]
 
 
 def module(frame: str) -> str:
