@@ -17,7 +17,9 @@ class MetricSeries(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    run = models.ForeignKey(Run, models.CASCADE, related_name="series")
+    # No index of its own: that of (run, key) begins with it, and to look up a key, the planner
+    # might take the shorter one and read every series of the run.
+    run = models.ForeignKey(Run, models.CASCADE, related_name="series", db_index=False)
     key = models.CharField(_("key"), max_length=MAX_KEY_LENGTH, db_collation="C")
     count = models.BigIntegerField(_("points"), default=0, db_default=0)
     minimum = models.FloatField(_("minimum"), null=True)
