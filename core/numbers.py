@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, overload
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args, overload
 
 import msgspec
 
@@ -28,3 +29,10 @@ def json_number(value: float | None) -> float | str | None:
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
+
+
+def json_numbers(values: Sequence[float | None]) -> Sequence[float | str | None]:
+    """``json_number`` of each; mostly there is nothing to do."""
+    if None not in values and all(map(math.isfinite, cast(Sequence[float], values))):
+        return values
+    return [json_number(value) for value in values]

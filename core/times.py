@@ -55,4 +55,5 @@ def iso_times(timestamps_ms: Sequence[int]) -> list[str]:
     if not len(times) or times.min() < YEAR_1_MS or times.max() > YEAR_9999_MS:
         return [iso_time(timestamp_ms) for timestamp_ms in timestamps_ms]
     texts = np.datetime_as_string(times.astype("datetime64[ms]"), unit="ms", timezone="UTC")
-    return [str(text) for text in texts.tolist()]
+    iso: list[str] = texts.tolist()
+    return iso

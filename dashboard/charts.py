@@ -33,7 +33,7 @@ def charts(run: Run) -> list[dict[str, Any]]:
     groups = dict(list(group_by_title(list(run.metrics)).items())[:MAX_CHARTS])
     keys = [key for members in groups.values() for key in members]
     curves = {
-        curve.key: curve.as_json() for curve in reading.series(run, keys, max_points=MAX_POINTS)
+        curve.key: curve.as_json() for curve in reading.series(run.pk, keys, max_points=MAX_POINTS)
     }
     return [
         {"title": title, "series": [curves[key] for key in members if key in curves]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from core.database import Bigints, Statement
@@ -148,6 +149,61 @@ def extend_buckets(series_ids: list[int], *, points_per_bucket: int, max_shift: 
     """
     EXTEND_BUCKETS.run(
         series_ids=Bigints(series_ids), points_per_bucket=points_per_bucket, max_shift=max_shift
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """What there is of a series to read: see metrics.models.MetricSeries."""
+
+    id: int
+    key: str
+    count: int
+    bucket_shift: int | None
+    bucketed_from: int | None  # the first step of its first bucket
+    bucketed_below: int | None
+
+
+# The first bucket by number, which is indexed: the least of all first steps would be looked for in
+# every bucket.
+STORED_SERIES: Final = Statement("""
+SELECT
+    id, key, count, bucket_shift,
+    (
+        SELECT first_step
+        FROM metrics_metricbucket
+        WHERE series_id = series.id AND shift = series.bucket_shift
+        ORDER BY number
+        LIMIT 1
+    ),
+    bucketed_below
+FROM metrics_metricseries AS series
+WHERE run_id = %(run_id)s::text AND key = ANY(%(keys)s::text[]) AND count > 0
+ORDER BY key
+""")
+
+
+def stored_series(run_id: str, keys: list[str]) -> list[StoredSeries]:
+    """The series of ``keys`` that have points, by key."""
+    return [StoredSeries(*row) for row in STORED_SERIES.rows(run_id=run_id, keys=keys)]
+
+
+POINTS: Final = Statement("""
+SELECT series_id, step, timestamp_ms, value
+FROM metrics_metricpoint
+WHERE series_id = ANY(%(series_ids)s::bigint[])
+    AND step BETWEEN %(from_step)s::bigint AND %(to_step)s::bigint
+ORDER BY series_id, step, timestamp_ms, value
+LIMIT %(limit)s::bigint
+""")
+
+
+def points(
+    series_ids: list[int], from_step: int, to_step: int, *, limit: int | None = None
+) -> list[tuple[int, int, int, float]]:
+    """The points (series_id, step, timestamp_ms, value) of each series, in order."""
+    return POINTS.rows(
+        series_ids=Bigints(series_ids), from_step=from_step, to_step=to_step, limit=limit
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from core.numbers import MAX_BIGINT, MIN_BIGINT, json_number
+from core.numbers import MAX_BIGINT, MIN_BIGINT, json_numbers
 from metrics import bucket_queries, history_queries
-from metrics.models import MetricPoint, MetricSeries
+from metrics.bucket_queries import StoredSeries
 from metrics.points import Point
 from runs.models import Run
 
@@ -65,17 +65,17 @@ class Series:
                 "exact": False,
                 "steps": [bucket.first_step for bucket in self.buckets],
                 "last_steps": [bucket.last_step for bucket in self.buckets],
-                "minimum": [json_number(bucket.minimum) for bucket in self.buckets],
-                "maximum": [json_number(bucket.maximum) for bucket in self.buckets],
-                "first": [json_number(bucket.first) for bucket in self.buckets],
-                "last": [json_number(bucket.last) for bucket in self.buckets],
+                "minimum": json_numbers([bucket.minimum for bucket in self.buckets]),
+                "maximum": json_numbers([bucket.maximum for bucket in self.buckets]),
+                "first": json_numbers([bucket.first for bucket in self.buckets]),
+                "last": json_numbers([bucket.last for bucket in self.buckets]),
             }
         return {
             "key": self.key,
             "exact": True,
             "steps": [point.step for point in self.points],
             "timestamps_ms": [point.timestamp_ms for point in self.points],
-            "values": [json_number(point.value) for point in self.points],
+            "values": json_numbers([point.value for point in self.points]),
         }
 
 
@@ -99,7 +99,7 @@ def summaries(run: Run) -> list[MetricSummary]:
 
 
 def series(
-    run: Run,
+    run_id: str,
     keys: Iterable[str],
     *,
     max_points: int,
@@ -107,7 +107,7 @@ def series(
     to_step: int | None = None,
     by_time: bool = False,
 ) -> list[Series]:
-    """The curves of the ``keys`` that ``run`` has, by key, within the steps (inclusive).
+    """The curves of the ``keys`` that the run has, by key, within the steps (inclusive).
 
     A curve of more than ``max_points`` points is returned as at most ``max_points`` buckets, each
     an equal span of steps (of time if ``by_time``), so no spike is lost. One query reads all short
@@ -116,44 +116,38 @@ def series(
     low = max(FIRST_STEP, FIRST_STEP if from_step is None else from_step)
     high = min(LAST_STEP, LAST_STEP if to_step is None else to_step)
     valid_keys = [key for key in keys if "\x00" not in key]  # PostgreSQL rejects NUL in text
-    rows = list(run.series.filter(key__in=valid_keys, count__gt=0).order_by("key"))
+    rows = bucket_queries.stored_series(run_id, valid_keys)
     short = _points_of([row for row in rows if row.count <= max_points], low, high)
     return [
-        Series(row.key, points=short.get(row.pk, []))
+        Series(row.key, points=short.get(row.id, []))
         if row.count <= max_points
         else _long(row, low, high, max_points, by_time=by_time)
         for row in rows
     ]
 
 
-def _points_of(rows: list[MetricSeries], low: int, high: int) -> dict[int, list[Point]]:
-    keys = {row.pk: row.key for row in rows}
-    points: dict[int, list[Point]] = {row.pk: [] for row in rows}
+def _points_of(rows: list[StoredSeries], low: int, high: int) -> dict[int, list[Point]]:
+    keys = {row.id: row.key for row in rows}
+    points: dict[int, list[Point]] = {row.id: [] for row in rows}
     if rows:
-        for series_id, step, timestamp_ms, value in _rows(list(keys), low, high):
+        for series_id, step, timestamp_ms, value in bucket_queries.points(list(keys), low, high):
             points[series_id].append(Point(keys[series_id], step, value, timestamp_ms))
     return points
 
 
-def _rows(series_ids: list[int], low: int, high: int) -> Any:
-    return (
-        MetricPoint.objects.filter(series_id__in=series_ids, step__gte=low, step__lte=high)
-        .order_by("series_id", "step", "timestamp_ms", "value")
-        .values_list("series_id", "step", "timestamp_ms", "value")
-    )
-
-
-def _long(row: MetricSeries, low: int, high: int, max_points: int, *, by_time: bool) -> Series:
+def _long(row: StoredSeries, low: int, high: int, max_points: int, *, by_time: bool) -> Series:
     """``row`` has too many points, but those between ``low`` and ``high`` may be few enough."""
     if (low, high) != (FIRST_STEP, LAST_STEP):
         points = [
             Point(row.key, step, value, timestamp_ms)
-            for _id, step, timestamp_ms, value in _rows([row.pk], low, high)[: max_points + 1]
+            for _id, step, timestamp_ms, value in bucket_queries.points(
+                [row.id], low, high, limit=max_points + 1
+            )
         ]
         if len(points) <= max_points:
             return Series(row.key, points=points)
     rows = bucket_queries.series_buckets(
-        row.pk,
+        row.id,
         from_step=low,
         to_step=high,
         buckets=max_points,
@@ -163,14 +157,13 @@ def _long(row: MetricSeries, low: int, high: int, max_points: int, *, by_time: b
     return Series(row.key, buckets=[Bucket(*fields) for fields in rows])
 
 
-def _stored_buckets(row: MetricSeries, low: int, high: int, max_points: int) -> dict[str, int]:
+def _stored_buckets(row: StoredSeries, low: int, high: int, max_points: int) -> dict[str, int]:
     """Which of the series' buckets to read between ``low`` and ``high``: the coarsest size of which
     there are enough; {} to read the points instead."""
     if row.bucket_shift is None or row.bucketed_below is None:
         return {}
-    # By number, which is indexed: the least of all first steps would be looked for in every bucket.
-    buckets = row.buckets.filter(shift=row.bucket_shift).order_by("number")
-    low = max([low, *buckets.values_list("first_step", flat=True)[:1]])
+    if row.bucketed_from is not None:
+        low = max(low, row.bucketed_from)
     below = min(row.bucketed_below, high + 1)
     for shift in (
         *(row.bucket_shift + more for more in reversed(bucket_queries.COARSER)),

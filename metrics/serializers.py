@@ -15,7 +15,7 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from core.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
-from core.numbers import NUMBER_SCHEMA, json_number
+from core.numbers import NUMBER_SCHEMA, json_number, json_numbers
 from core.pagination import PageQuery
 from core.text import MAX_KEY_LENGTH
 from core.times import YEAR_9999_MS, iso_time, iso_times
@@ -231,9 +231,10 @@ def series_json(series: Series, *, by_time: bool) -> dict[str, Any]:
 
 def _points_json(points: list[Point]) -> list[dict[str, Any]]:
     times = iso_times([point.timestamp_ms for point in points])
+    values = json_numbers([point.value for point in points])
     return [
-        {"step": point.step, "timestamp": time, "value": json_number(point.value)}
-        for point, time in zip(points, times, strict=True)
+        {"step": point.step, "timestamp": time, "value": value}
+        for point, time, value in zip(points, times, values, strict=True)
     ]
 
 
@@ -254,22 +255,18 @@ class _BucketJson(msgspec.Struct, gc=False):
 
 
 def _buckets_json(buckets: list[Bucket]) -> orjson.Fragment:
-    first_times = iso_times([bucket.first_timestamp_ms for bucket in buckets])
-    last_times = iso_times([bucket.last_timestamp_ms for bucket in buckets])
-    rows = [
-        _BucketJson(
-            bucket.count,
-            json_number(bucket.minimum),
-            bucket.minimum_step,
-            json_number(bucket.maximum),
-            bucket.maximum_step,
-            json_number(bucket.first),
-            bucket.first_step,
-            first_time,
-            json_number(bucket.last),
-            bucket.last_step,
-            last_time,
-        )
-        for bucket, first_time, last_time in zip(buckets, first_times, last_times, strict=True)
-    ]
-    return orjson.Fragment(msgspec.json.encode(rows))
+    rows = map(
+        _BucketJson,
+        [bucket.count for bucket in buckets],
+        json_numbers([bucket.minimum for bucket in buckets]),
+        [bucket.minimum_step for bucket in buckets],
+        json_numbers([bucket.maximum for bucket in buckets]),
+        [bucket.maximum_step for bucket in buckets],
+        json_numbers([bucket.first for bucket in buckets]),
+        [bucket.first_step for bucket in buckets],
+        iso_times([bucket.first_timestamp_ms for bucket in buckets]),
+        json_numbers([bucket.last for bucket in buckets]),
+        [bucket.last_step for bucket in buckets],
+        iso_times([bucket.last_timestamp_ms for bucket in buckets]),
+    )
+    return orjson.Fragment(msgspec.json.encode(list(rows)))

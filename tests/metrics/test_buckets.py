@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from metrics import buckets, reading, recording
+from metrics import bucket_queries, buckets, reading, recording
 from metrics.models import MetricBucket, MetricPoint, MetricSeries
 from metrics.points import Point, Points
 from tests.concurrency import in_parallel
@@ -140,7 +140,7 @@ def test_concurrent_clients_leave_no_point_unbucketed(small):
 
     below = run.series.get().bucketed_below
     assert bucketed(run) == [below] * 4  # one point per step
-    [series] = reading.series(run, [KEY], max_points=20)
+    [series] = reading.series(run.pk, [KEY], max_points=20)
     assert_exact(series.buckets, stored(run))
 
 
@@ -153,7 +153,7 @@ def test_buckets_extended_after_a_rewind_hold_every_point_once(small):
     buckets.extend(run.pk, [run.series.get().pk])
     recording.record_metrics(run, [point(step) for step in range(19_000, 19_100)])
 
-    [series] = reading.series(run, [KEY], max_points=20)
+    [series] = reading.series(run.pk, [KEY], max_points=20)
     assert_exact(series.buckets, stored(run))
 
 
@@ -187,14 +187,14 @@ def test_points_between_the_last_kept_point_and_the_end_of_the_buckets_are_in_th
 
     recording.record_metrics(run, [point(gap[0]), point(gap[-1])])
 
-    [series] = reading.series(run, [KEY], max_points=20)
+    [series] = reading.series(run.pk, [KEY], max_points=20)
     assert_exact(series.buckets, stored(run))
 
 
 def test_chart_read_during_a_rewind_misses_no_kept_point(small):
     run = RunFactory()
     recording.record_metrics(run, [point(step) for step in range(1000)])
-    before = run.series.get()
+    [before] = bucket_queries.stored_series(run.pk, [KEY])
     recording.rewind(run, 700)
 
     series = reading._long(before, *WHOLE, 20, by_time=False)
@@ -238,11 +238,13 @@ def test_any_batches_in_any_order_have_exact_buckets(small, batches, rewind, end
         if series is not None and series.bucketed_below is not None:
             below = sum(step < series.bucketed_below for step, _at, _value in everything)
             assert bucketed(run) == [below] * 4 * (below > 0)
-        for curve in reading.series(run, [KEY], max_points=max_points):
+        for curve in reading.series(run.pk, [KEY], max_points=max_points):
             assert len(curve.buckets) <= max_points
             assert_exact(curve.buckets, everything if curve.buckets else [])
         within = [row for row in everything if low <= row[0] <= high]
-        for curve in reading.series(run, [KEY], max_points=max_points, from_step=low, to_step=high):
+        for curve in reading.series(
+            run.pk, [KEY], max_points=max_points, from_step=low, to_step=high
+        ):
             if curve.buckets:
                 assert_exact(curve.buckets, within)
             else:
@@ -256,7 +258,7 @@ def test_series_by_time_is_bucketed_by_time(small):
     # All at one step, as clients log that report no step.
     recording.record_metrics(run, [point(0, float(at), at=at) for at in range(100)])
 
-    [series] = reading.series(run, [KEY], max_points=10, by_time=True)
+    [series] = reading.series(run.pk, [KEY], max_points=10, by_time=True)
 
     assert [bucket.count for bucket in series.buckets] == [10] * 10
     assert [bucket.minimum for bucket in series.buckets] == [float(at) for at in range(0, 100, 10)]

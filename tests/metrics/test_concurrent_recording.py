@@ -73,7 +73,7 @@ def test_any_interleaving_stores_exactly_the_set_of_points_sent(monkeypatch, cli
     run.refresh_from_db()
     latest = {key: max(row for row in sent if row[0] == key)[3] for key, *_rest in sent}
     assert {key: float(value) for key, value in run.metrics.items()} == latest
-    for curve in series(run, list(latest), max_points=4):
+    for curve in series(run.pk, list(latest), max_points=4):
         expected = sorted(row[1:] for row in sent if row[0] == curve.key)
         if curve.buckets:
             assert_exact(curve.buckets, expected)

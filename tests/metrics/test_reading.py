@@ -67,7 +67,7 @@ def test_series_that_fit_have_every_point(django_assert_num_queries):
     record(run, "b", [3.0])
 
     with django_assert_num_queries(2):
-        curves = reading.series(run, ["a", "b"], max_points=2)
+        curves = reading.series(run.pk, ["a", "b"], max_points=2)
 
     assert [(curve.key, [(p.step, p.value) for p in curve.points]) for curve in curves] == [
         ("a", [(1, 1.0), (2, 2.0)]),
@@ -82,7 +82,7 @@ def test_series_that_do_not_fit_are_buckets_that_keep_the_spike():
     values[617] = 99.0
     record(run, "train_loss", values)
 
-    [curve] = reading.series(run, ["train_loss"], max_points=10)
+    [curve] = reading.series(run.pk, ["train_loss"], max_points=10)
 
     assert len(curve.buckets) == 10
     assert not curve.points
@@ -94,7 +94,7 @@ def test_series_of_a_range_that_fits_is_exact():
     run = RunFactory()
     record(run, "train_loss", [float(step) for step in range(1, 1001)])
 
-    [curve] = reading.series(run, ["train_loss"], max_points=10, from_step=500, to_step=509)
+    [curve] = reading.series(run.pk, ["train_loss"], max_points=10, from_step=500, to_step=509)
 
     assert [point.value for point in curve.points] == [float(step) for step in range(500, 510)]
 
@@ -103,7 +103,7 @@ def test_series_of_a_wide_range_is_buckets_of_only_that_range():
     run = RunFactory()
     record(run, "train_loss", [float(step) for step in range(1, 1001)])
 
-    [curve] = reading.series(run, ["train_loss"], max_points=10, from_step=101, to_step=300)
+    [curve] = reading.series(run.pk, ["train_loss"], max_points=10, from_step=101, to_step=300)
 
     assert (curve.buckets[0].first, curve.buckets[-1].last) == (101.0, 300.0)
 
@@ -112,14 +112,14 @@ def test_series_of_a_wide_range_is_buckets_of_only_that_range():
 def test_series_of_an_unknown_key_is_omitted(key):
     run = RunFactory()
 
-    assert reading.series(run, [key], max_points=10) == []
+    assert reading.series(run.pk, [key], max_points=10) == []
 
 
 def test_series_of_other_runs_are_omitted():
     run = RunFactory()
     record(RunFactory(), "train_loss", [1.0])
 
-    assert reading.series(run, ["train_loss"], max_points=10) == []
+    assert reading.series(run.pk, ["train_loss"], max_points=10) == []
 
 
 def test_series_of_a_range_beyond_64_bits_is_readable():
@@ -127,7 +127,7 @@ def test_series_of_a_range_beyond_64_bits_is_readable():
     record(run, "train_loss", [1.0])
 
     [curve] = reading.series(
-        run, ["train_loss"], max_points=10, from_step=-(10**30), to_step=10**30
+        run.pk, ["train_loss"], max_points=10, from_step=-(10**30), to_step=10**30
     )
 
     assert len(curve.points) == 1
@@ -138,7 +138,7 @@ def test_json_of_a_series_has_nan_and_infinity_as_strings(max_points):
     run = RunFactory()
     record(run, "train_loss", [1.0, math.nan, math.inf])
 
-    [curve] = reading.series(run, ["train_loss"], max_points=max_points)
+    [curve] = reading.series(run.pk, ["train_loss"], max_points=max_points)
     text = orjson.dumps(curve.as_json()).decode()
 
     assert '"NaN"' in text
@@ -151,7 +151,7 @@ def test_series_over_the_whole_range_of_steps_is_buckets():
     record(run, "train_loss", [2.0], first_step=2**63 - 1)
     record(run, "train_loss", [3.0], first_step=0)
 
-    [curve] = reading.series(run, ["train_loss"], max_points=2)
+    [curve] = reading.series(run.pk, ["train_loss"], max_points=2)
 
     assert [(bucket.first, bucket.last) for bucket in curve.buckets] == [(1.0, 1.0), (3.0, 2.0)]
 
@@ -163,7 +163,7 @@ def test_curve_reads_only_the_buckets_that_it_needs(monkeypatch):
     record_metrics(run, [Point("loss", step, float(step), step) for step in range(4096)])
     read_before = buckets_read()
 
-    [curve] = reading.series(run, ["loss"], max_points=100)
+    [curve] = reading.series(run.pk, ["loss"], max_points=100)
 
     assert sum(bucket.count for bucket in curve.buckets) == 4096
     assert buckets_read() - read_before <= 8 * 100
