@@ -22,7 +22,9 @@ from psycopg.adapt import AdaptersMap, Buffer, Dumper, PyFormat, Transformer
 from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-INT8, FLOAT8, INT8_ARRAY, FLOAT8_ARRAY = 20, 701, 1016, 1022  # type OIDs, fixed in pg_type.dat
+# Type OIDs, fixed in pg_type.dat.
+INT8, FLOAT8, TEXT = 20, 701, 25
+INT8_ARRAY, FLOAT8_ARRAY, TEXT_ARRAY = 1016, 1022, 1009
 
 
 # How long a plan is reused. The best plan for an empty table is not the best once a cluster has
@@ -43,7 +45,16 @@ class Doubles(list[float]):
     """A double precision[] parameter."""
 
 
-_FORMATS: dict[type, PyFormat] = {Bigints: PyFormat.BINARY, Doubles: PyFormat.BINARY}  # else text
+class Texts(list[str]):
+    """A text[] parameter; no text may contain NUL."""
+
+
+# Others are text.
+_FORMATS: dict[type, PyFormat] = {
+    Bigints: PyFormat.BINARY,
+    Doubles: PyFormat.BINARY,
+    Texts: PyFormat.BINARY,
+}
 
 
 class _ArrayDumper(Dumper):
@@ -58,8 +69,26 @@ class _ArrayDumper(Dumper):
         elements = np.empty(len(obj), dtype=[("length", ">i4"), ("value", self.element)])
         elements["length"] = 8
         elements["value"] = obj
-        header = np.array([1, 0, self.element_oid, len(obj), 1], dtype=">i4")
-        return header.tobytes() + elements.tobytes()
+        return _array_header(self.element_oid, len(obj)) + elements.tobytes()
+
+
+class _TextsDumper(Dumper):
+    """The same for texts; psycopg's own dumper takes three times as long for a thousand."""
+
+    format = Format.BINARY
+    oid = TEXT_ARRAY
+
+    def dump(self, obj: list[str]) -> Buffer:
+        parts = [_array_header(TEXT, len(obj))]
+        for text in obj:
+            encoded = text.encode()
+            parts.append(len(encoded).to_bytes(4, "big"))
+            parts.append(encoded)
+        return b"".join(parts)
+
+
+def _array_header(element_oid: int, count: int) -> bytes:
+    return np.array([1, 0, element_oid, count, 1], dtype=">i4").tobytes()
 
 
 class _BigintsDumper(_ArrayDumper):
@@ -80,6 +109,7 @@ class _Context:
 
 _Context.adapters.register_dumper(Bigints, _BigintsDumper)
 _Context.adapters.register_dumper(Doubles, _DoublesDumper)
+_Context.adapters.register_dumper(Texts, _TextsDumper)
 
 
 class _Session:

@@ -43,10 +43,15 @@ class SentPoints(msgspec.Struct, forbid_unknown_fields=True):
     """Either of them."""
 
     points: list[SentPoint] | UnsetType = UNSET
-    metrics: dict[str, msgspec.Raw] | UnsetType = UNSET  # of SentColumns
+    metrics: dict[str, SentColumns] | UnsetType = UNSET
+
+
+class _ByKey(msgspec.Struct):
+    metrics: dict[str, msgspec.Raw] = {}  # of SentColumns
 
 
 _DECODER: Final = msgspec.json.Decoder(SentPoints)
+_BY_KEY_DECODER: Final = msgspec.json.Decoder(_ByKey)
 _COLUMNS_DECODER: Final = msgspec.json.Decoder(SentColumns)
 
 
@@ -55,6 +60,8 @@ def read(body: bytes) -> Points:
     try:
         sent = _DECODER.decode(body)
     except msgspec.ValidationError as error:
+        if "$.metrics[...]" in str(error):
+            _decode_by_key(body)
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(_("Not valid JSON: %(why)s") % {"why": error}) from None
@@ -80,39 +87,55 @@ def _from_rows(points: list[SentPoint]) -> Points:
         raise InvalidInput(error.reason, attr=f"points.{error.index}.key") from None
 
 
-def _from_columns(metrics: dict[str, msgspec.Raw]) -> Points:
-    points = Points(list(metrics), [], [], [], [])
-    for number, (key, raw) in enumerate(metrics.items(), start=1):
-        columns = _columns(key, raw)
-        points.key_numbers.extend([number] * len(columns.steps))
-        points.steps.extend(columns.steps)
-        points.timestamps_ms.extend(columns.timestamps_ms)
-        points.values.extend(_floats(columns.values))
-    _check_number(len(points), "metrics")
-    return points
+def _decode_by_key(body: bytes) -> None:
+    """Raises InvalidInput, which names the key: msgspec's errors do not tell those of an object."""
+    for key, raw in _BY_KEY_DECODER.decode(body).metrics.items():
+        try:
+            _COLUMNS_DECODER.decode(raw)
+        except msgspec.ValidationError as error:
+            raise invalid(error, below=_place(key)) from None
 
 
-def _columns(key: str, raw: msgspec.Raw) -> SentColumns:
-    """Each metric on its own, because msgspec's errors do not tell the keys of an object."""
-    place = f"metrics.{key}"
+def _from_columns(metrics: dict[str, SentColumns]) -> Points:
+    key_numbers: list[int] = []
+    steps: list[int] = []
+    timestamps_ms: list[int] = []
+    values: list[float | NonFinite] = []
+    for number, (key, columns) in enumerate(metrics.items(), start=1):
+        count = len(columns.steps)
+        if not (is_key(key) and 0 < count == len(columns.values) == len(columns.timestamps_ms)):
+            raise _mismatch(key, columns)
+        key_numbers += [number] * count
+        steps += columns.steps
+        timestamps_ms += columns.timestamps_ms
+        values += columns.values
+    _check_number(len(steps), "metrics")
+    if not _are_times(timestamps_ms):
+        for key, columns in metrics.items():
+            _check_times(columns.timestamps_ms, f"{_place(key)}.timestamps_ms")
+    return Points(list(metrics), key_numbers, steps, timestamps_ms, _floats(values))
+
+
+def _mismatch(key: str, columns: SentColumns) -> InvalidInput:
     if not is_key(key):
-        raise InvalidInput(invalid_key(), attr=place)
-    try:
-        columns = _COLUMNS_DECODER.decode(raw)
-    except msgspec.ValidationError as error:
-        raise invalid(error, below=place) from None
-    for name in ("values", "timestamps_ms"):
-        count = len(getattr(columns, name))
-        if count != len(columns.steps):
-            raise InvalidInput(
-                _("There must be as many %(name)s as steps: %(steps)d, not %(count)d.")
-                % {"name": name, "steps": len(columns.steps), "count": count},
-                attr=f"{place}.{name}",
-            )
+        return InvalidInput(invalid_key(), attr=_place(key))
     if not columns.steps:
-        raise InvalidInput(_("A metric must have points."), attr=f"{place}.steps")
-    _check_times(columns.timestamps_ms, f"{place}.timestamps_ms")
-    return columns
+        return InvalidInput(_("A metric must have points."), attr=f"{_place(key)}.steps")
+    steps = len(columns.steps)
+    name, count = next(
+        (name, count)
+        for name in ("values", "timestamps_ms")
+        if (count := len(getattr(columns, name))) != steps
+    )
+    return InvalidInput(
+        _("There must be as many %(name)s as steps: %(steps)d, not %(count)d.")
+        % {"name": name, "steps": steps, "count": count},
+        attr=f"{_place(key)}.{name}",
+    )
+
+
+def _place(key: str) -> str:
+    return f"metrics.{key}"
 
 
 def _check_number(count: int, attr: str) -> None:
@@ -126,10 +149,14 @@ def _check_number(count: int, attr: str) -> None:
 
 def _check_times(timestamps_ms: list[int], within: str, field: str = "") -> None:
     """Raises InvalidInput, which names the first point whose time is out of range."""
-    if is_time(min(timestamps_ms)) and is_time(max(timestamps_ms)):
+    if _are_times(timestamps_ms):
         return
     index = next(number for number, at in enumerate(timestamps_ms) if not is_time(at))
     raise InvalidInput(YEAR_RANGE, attr=f"{within}.{index}{field}")
+
+
+def _are_times(timestamps_ms: list[int]) -> bool:
+    return is_time(min(timestamps_ms)) and is_time(max(timestamps_ms))
 
 
 def _floats(values: list[float | NonFinite]) -> list[float]:

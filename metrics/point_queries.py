@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from core.database import Bigints, Doubles, Statement
+from core.database import Bigints, Doubles, Statement, Texts
 from core.numbers import MAX_BIGINT, MIN_BIGINT
 from metrics.bucket_queries import AGGREGATED, COARSER
 from runs.progress import FAR_STEP, FAR_TOTALS
@@ -321,7 +321,7 @@ def _record(
     row = statement.row(
         run_id=run_id,
         project_id=project_id,
-        keys=points.distinct_keys,
+        keys=Texts(points.distinct_keys),
         key_numbers=Bigints(points.key_numbers),
         steps=Bigints(points.steps),
         timestamps_ms=Bigints(points.timestamps_ms),
@@ -592,7 +592,7 @@ def delete_points(run_id: str, points: Points) -> int:
     """Delete those of the ``points`` that the run has; otherwise like ``delete_points_after``."""
     rows = DELETE_POINTS.rows(
         run_id=run_id,
-        keys=points.distinct_keys,
+        keys=Texts(points.distinct_keys),
         key_numbers=Bigints(points.key_numbers),
         steps=Bigints(points.steps),
         timestamps_ms=Bigints(points.timestamps_ms),
