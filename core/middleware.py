@@ -50,13 +50,11 @@ class PagesMiddleware:
                 self._exception_hooks.append(middleware.process_exception)
             handler = middleware
         self._pages = handler
-        self._headers = {
-            is_secure: _security_headers(is_secure=is_secure) for is_secure in (False, True)
-        }
+        self._headers = ApiHeaders()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._respond(request)
-        refusals.note_answer(request, response)
+        refusals.note_answer(request.method, response.status_code)
         return response
 
     def _respond(self, request: HttpRequest) -> HttpResponse:
@@ -67,16 +65,8 @@ class PagesMiddleware:
             finally:  # the thread's next request may be an API request
                 translation.deactivate()
         response = self._in_language(request)
-        self._complete(response, is_secure=request.is_secure())
+        self._headers.complete(request, response)
         return response
-
-    def _complete(self, response: HttpResponse, *, is_secure: bool) -> None:
-        """Set the headers that Django's middleware for security and content lengths sets."""
-        headers = response.headers
-        for name, text in self._headers[is_secure]:
-            headers.setdefault(name, text)
-        if not response.streaming and "Content-Length" not in headers:
-            headers["Content-Length"] = str(len(response.content))
 
     def _in_language(self, request: HttpRequest) -> HttpResponse:
         if not (request.META.get("HTTP_ACCEPT_LANGUAGE") or request.META.get("HTTP_COOKIE")):
@@ -108,6 +98,30 @@ class PagesMiddleware:
                 if response is not None:
                     return response
         return unserved(request, exception)
+
+
+class ApiHeaders:
+    """The headers that Django's middleware for security and content lengths sets, computed once."""
+
+    def __init__(self) -> None:
+        self._security = {
+            is_secure: _security_headers(is_secure=is_secure) for is_secure in (False, True)
+        }
+        self._json = {
+            is_secure: [("Content-Type", "application/json"), *headers]
+            for is_secure, headers in self._security.items()
+        }
+
+    def of_json(self, request: HttpRequest) -> list[tuple[str, str]]:
+        """Those of a JSON response, but for its length."""
+        return self._json[request.is_secure()]
+
+    def complete(self, request: HttpRequest, response: HttpResponse) -> None:
+        headers = response.headers
+        for name, text in self._security[request.is_secure()]:
+            headers.setdefault(name, text)
+        if not response.streaming and "Content-Length" not in headers:
+            headers["Content-Length"] = str(len(response.content))
 
 
 def _security_headers(*, is_secure: bool) -> list[tuple[str, str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from core.database_errors import (
@@ -53,9 +52,9 @@ def note_connection(**_signal: Any) -> None:
     _away.over()
 
 
-def note_answer(request: HttpRequest, response: HttpResponseBase) -> None:
+def note_answer(method: str | None, status_code: int) -> None:
     """The database can be written again when it has been."""
-    has_written = request.method not in READING and response.status_code < 400
+    has_written = method not in READING and status_code < 400
     if has_written and (_full.is_on or _read_only.is_on):
         _full.over()
         _read_only.over()

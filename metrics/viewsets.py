@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import orjson
 from django.contrib.auth.models import User
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, QueryDict
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -28,6 +30,7 @@ from metrics.serializers import (
     series_json,
     summary_json,
 )
+from runs.run_json import has_run
 from runs.viewsets import RunScopedViewSet
 
 SEND = """
@@ -49,7 +52,11 @@ class MetricViewSet(DirectAnswersMixin, RunScopedViewSet):
     schema_tags: ClassVar[list[str]] = ["runs"]
     serializer_class = SummaryListSerializer
     parser_classes = (BytesParser,)
-    direct_actions: ClassVar[dict[str, str]] = {"create": "create_directly"}
+    direct_actions: ClassVar[dict[str, str]] = {
+        "create": "create_directly",
+        "series": "series_directly",
+    }
+    direct_queries: ClassVar[list[str]] = ["series"]
     parameters: ClassVar[dict[str, list[str]]] = {
         "list": names_of(PageQuery, SummaryQuerySerializer),
         "series": names_of(SeriesQuerySerializer),
@@ -130,15 +137,18 @@ class MetricViewSet(DirectAnswersMixin, RunScopedViewSet):
     @action(detail=False, methods=["get"])
     def series(self, request: Request, project_id: str, run_id: str) -> Response:
         run = self.get_run()
-        params: dict[str, Any] = request.query_params.dict()
-        if "keys" in params:
-            params["keys"] = request.query_params.getlist("keys")
-        query = SeriesQuerySerializer(data=params)
+        query = SeriesQuerySerializer(data=_series_params(request.query_params))
         query.is_valid(raise_exception=True)
-        fields = dict(query.validated_data)
-        by_time = fields.pop("x") == "time"
-        curves = reading.series(run, fields.pop("keys"), by_time=by_time, **fields)
-        return Response({"items": [series_json(curve, by_time=by_time) for curve in curves]})
+        return Response(orjson.Fragment(_series(run.pk, query.validated_data)))
+
+    @staticmethod
+    def series_directly(
+        request: HttpRequest, caller: User, project_id: str, run_id: str
+    ) -> bytes | None:
+        query = _series_query(request.META["QUERY_STRING"])
+        if query is None or not (sees_everything(caller) and has_run(project_id, run_id)):
+            return None
+        return _series(run_id, query)
 
 
 def _record(body: bytes, project_id: str, run_id: str) -> bytes:
@@ -149,3 +159,24 @@ def _record(body: bytes, project_id: str, run_id: str) -> bytes:
     except recording.RunGone:
         raise Http404 from None
     return orjson.dumps({"count": len(points)})
+
+
+def _series_params(params: QueryDict) -> dict[str, Any]:
+    return params.dict() | ({"keys": params.getlist("keys")} if "keys" in params else {})
+
+
+@lru_cache(256)  # charts are read again and again while a run is at work
+def _series_query(text: str) -> Mapping[str, Any] | None:
+    """The parameters of a valid query; None for any other."""
+    params = QueryDict(text)
+    query = SeriesQuerySerializer(data=_series_params(params))
+    is_valid = params.keys() <= query.fields.keys() and query.is_valid()
+    return query.validated_data if is_valid else None
+
+
+def _series(run_id: str, query: Mapping[str, Any]) -> bytes:
+    """The JSON of the curves that a valid query asks for."""
+    fields = dict(query)
+    by_time = fields.pop("x") == "time"
+    curves = reading.series(run_id, fields.pop("keys"), by_time=by_time, **fields)
+    return orjson.dumps({"items": [series_json(curve, by_time=by_time) for curve in curves]})

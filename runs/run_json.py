@@ -51,6 +51,16 @@ ORDER BY place
 )
 
 
+RUN_EXISTS: Final = Statement(
+    "SELECT FROM runs_run WHERE id = %(run_id)s::text AND project_id = %(project_id)s::text"
+)
+
+
+def has_run(project_id: str, run_id: str) -> bool:
+    """Whether the project has the run, also one in the trash."""
+    return RUN_EXISTS.row(project_id=project_id, run_id=run_id) is not None
+
+
 def run_detail(project_id: str, run_id: str) -> bytes | None:
     """The JSON of a run of that project; None if there is no such run."""
     run = _detail(project_id, run_id)

@@ -27,6 +27,8 @@ def from_this_machine(environ, start_response):
     """Call the application as a web server on loopback does: Schemathesis does not set the peer
     address, without which open mode refuses the request, and does not close the response."""
     response = application({**environ, "REMOTE_ADDR": "127.0.0.1"}, start_response)
+    if isinstance(response, list):
+        return response
     try:
         return list(response)
     finally:
@@ -49,8 +51,9 @@ EXCLUDED_CHECKS = [ignored_auth, positive_data_acceptance]
 
 
 @pytest.fixture(autouse=True)
-def keep_connection():
+def keep_connection(monkeypatch):
     """Keep requests from closing the connection that holds the test's transaction."""
+    monkeypatch.setattr(application, "close_old_connection", lambda: None)
     signals = (request_started, request_finished)
     for signal in signals:
         signal.disconnect(close_old_connections)

@@ -24,7 +24,7 @@ from core.negotiation import AnyAccept
 from runs.models import Run
 from tracking.errors import DoesNotExist, InvalidParameter, MlflowError, Unseen
 from tracking.model_sources import get_logged_model
-from tracking.protocol import Message, Response, endpoint, protocol_view
+from tracking.protocol import JsonObject, Message, Response, endpoint, protocol_view
 from tracking.vocabulary import artifact_uri
 
 # Clients match the start of this text and fall back to a single request.
@@ -115,7 +115,7 @@ class ListRequest(Message):
 
 
 @endpoint("GET", message=ListRequest)
-def list_artifacts(caller: User, message: ListRequest) -> Response:
+def list_artifacts(caller: User, message: ListRequest) -> JsonObject:
     """List a folder; paths are names relative to it."""
     run, folder = resolve(caller, message.path)
     is_of_model = message.path.strip("/").split("/")[1:2] == ["models"]
@@ -130,7 +130,7 @@ class RunListRequest(Message):
 
 
 @endpoint("GET", message=RunListRequest)
-def list_run_artifacts(caller: User, message: RunListRequest) -> Response:
+def list_run_artifacts(caller: User, message: RunListRequest) -> JsonObject:
     """List a run's folder; paths are relative to the run's artifact root."""
     run = get_run(caller, message.run_id or message.run_uuid)
     folder = _join_path(message.path.split("/")) if message.path else ""

@@ -26,7 +26,7 @@ from runs.models import Run
 from runs.reports import in_trash
 from runs.system_metrics import mean_gpu_utilization, tells_gpu_utilization
 from tracking.errors import InvalidParameter, Unseen
-from tracking.protocol import Message, Response, endpoint
+from tracking.protocol import JsonObject, Message, endpoint
 from tracking.registry_messages import Digest, Id, LongName
 from tracking.vocabulary import check_time
 
@@ -90,7 +90,7 @@ def visible_run(caller: User, run_id: str) -> str:
 
 
 @endpoint("POST", message=LogMetric)
-def log_metric(caller: User, message: LogMetric) -> Response:
+def log_metric(caller: User, message: LogMetric) -> JsonObject:
     run_id = visible_run(caller, message.run_id or message.run_uuid)
     metric = Metric(
         message.key,
@@ -107,7 +107,7 @@ def log_metric(caller: User, message: LogMetric) -> Response:
 
 
 @endpoint("POST", message=LogBatch)
-def log_batch(caller: User, message: LogBatch) -> Response:
+def log_batch(caller: User, message: LogBatch) -> JsonObject:
     metrics, params, tags = message.metrics or [], message.params or [], message.tags or []
     _check_limits({"metrics": metrics, "params": params, "tags": tags})
     run_id = visible_run(caller, message.run_id)
@@ -149,7 +149,7 @@ def _by_key(name: str, entries: list[Entry]) -> dict[str, str]:
 
 
 @endpoint("GET", message=GetHistory)
-def get_history(caller: User, message: GetHistory) -> Response:
+def get_history(caller: User, message: GetHistory) -> JsonObject:
     run_id = visible_run(caller, message.run_id or message.run_uuid)
     after = _parse_page_token(message.page_token) if message.page_token else reading.BEFORE_ALL
     limit = min(message.max_results, MAX_HISTORY)

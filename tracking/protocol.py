@@ -24,6 +24,7 @@ from accounts.authentication import caller_of
 from accounts.permissions import refusal_of_script, script_run_of
 from core import refusals
 from core.database_errors import problem_of
+from core.handler import raise_direct_error
 from core.json import read_bounded
 from tracking.errors import InvalidParameter, MlflowError, Unseen, as_mlflow_error
 from tracking.malformed import malformed
@@ -53,7 +54,8 @@ FOR_SCRIPTS: Final = re.compile(
 )
 
 M = TypeVar("M", bound=Message)
-Response: TypeAlias = Mapping[str, Any] | HttpResponseBase
+JsonObject: TypeAlias = Mapping[str, Any]
+Response: TypeAlias = JsonObject | HttpResponseBase
 
 
 class View:
@@ -86,6 +88,11 @@ class View:
             return response
 
     def _respond(self, request: HttpRequest, arguments: dict[str, str]) -> HttpResponseBase:
+        raise_direct_error(request)
+        response = self._response(request, arguments)
+        return response if isinstance(response, HttpResponseBase) else json_response(response)
+
+    def _response(self, request: HttpRequest, arguments: dict[str, str]) -> Response:
         caller = caller_of(request)  # first, so that unauthenticated callers learn nothing
         if request.method not in self._methods:
             raise MlflowError("ENDPOINT_NOT_FOUND", _("Endpoint not found."))
@@ -93,27 +100,34 @@ class View:
         if run_id and not FOR_SCRIPTS.match(request.path_info) and self is not endpoint_not_found:
             raise MlflowError("PERMISSION_DENIED", refusal_of_script(run_id))
         try:
-            response = self._handle(request, caller, **arguments)
+            return self._handle(request, caller, **arguments)
         except Unseen as error:
             if not run_id:
                 raise
             raise MlflowError("PERMISSION_DENIED", refusal_of_script(run_id)) from error
-        return response if isinstance(response, HttpResponseBase) else json_response(response)
 
 
-def endpoint(*methods: str, message: type[M]) -> Callable[[Callable[..., Response]], View]:
+class JsonView(View):
+    """An endpoint that returns a JSON object."""
+
+    def direct(self, request: HttpRequest, **arguments: str) -> bytes:
+        """See core/handler.py."""
+        return orjson.dumps(self._response(request, arguments))
+
+
+def endpoint(*methods: str, message: type[M]) -> Callable[[Callable[..., JsonObject]], View]:
     """Decorate a function ``(caller, message, **path arguments)`` that returns a JSON object.
 
     The message is decoded from the query of a GET request and from the JSON body of any other.
     """
     decoder = msgspec.json.Decoder(message, strict=False)
 
-    def decorate(handle: Callable[..., Response]) -> View:
+    def decorate(handle: Callable[..., JsonObject]) -> View:
         @wraps(handle)
-        def read_and_handle(request: HttpRequest, caller: User, **arguments: str) -> Response:
+        def read_and_handle(request: HttpRequest, caller: User, **arguments: str) -> JsonObject:
             return handle(caller, _read(request, message, decoder), **arguments)
 
-        return View(read_and_handle, methods)
+        return JsonView(read_and_handle, methods)
 
     return decorate
 

@@ -2,13 +2,15 @@
 
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainhub.settings")
+django.setup(set_prefix=False)
 
-application = get_wsgi_application()
+from core.handler import Handler  # noqa: E402  (needs the settings)
+from trainhub.checks import refuse_contradictions  # noqa: E402
 
-from trainhub.checks import refuse_contradictions  # noqa: E402  (needs the settings)
+application = Handler()
 
 # The server may not have been started by a management command, which runs the system checks.
 refuse_contradictions()

@@ -199,7 +199,7 @@ def _from_nginx(
     """The peer of the socket is nginx, which says in X-Real-IP who its own peer is."""
     environ["REMOTE_ADDR"] = environ["HTTP_X_REAL_IP"]
     response = application(environ, start_response)
-    if response.streaming:
+    if isinstance(response, list) or response.streaming:
         return response
     response.close()
     return [response.content]  # granian sends a list at once, and any other iterable in steps
