@@ -47,6 +47,7 @@ def write_configuration(places: Places) -> None:
     text = _ConfigurationTemplate(TEMPLATE.read_text(encoding="utf-8")).substitute(
         user=_user(),
         directory=_in_quotes(places.directory),
+        root=_in_quotes(places.directory).replace("$", "${dollar}"),
         bodies=_in_quotes(places.directory / "bodies"),
         socket=_in_quotes(places.socket),
         listen=places.listen,

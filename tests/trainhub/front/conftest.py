@@ -106,7 +106,7 @@ class Front:
 def running() -> Iterator[Front]:
     backend = Backend()
     with tempfile.TemporaryDirectory(prefix="front-") as folder:
-        at = Path(folder) / 'a "b\\; {数据}'  # as paths may be
+        at = Path(folder) / 'a "$c b\\; {数据}'  # as paths may be
         at.mkdir()
         places = Places(at / "web", at / "app.sock", f"127.0.0.1:{free_port()}")
         server = _Server(str(places.socket), _handler(backend))
