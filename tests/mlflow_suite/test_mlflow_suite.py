@@ -35,6 +35,12 @@ class Emptier(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def setting(name: str) -> str:
+    if not os.environ.get(name):
+        pytest.fail(f"Set {name}: docs/mlflow.md says how.", pytrace=False)
+    return os.environ[name]
+
+
 def outcomes_with(server: str, emptier: HTTPServer, folder: Path) -> dict[str, str]:
     """How each of MLflow's tests has ended, by its name."""
     foreign = ("PYTEST_", "DJANGO_")
@@ -52,8 +58,8 @@ def outcomes_with(server: str, emptier: HTTPServer, folder: Path) -> dict[str, s
     options = ["-p", "served_by_trainhub", "-p", "no:cacheprovider", "-W", "ignore"]
     limit = f"--timeout={SECONDS_PER_TEST}"
     with subprocess.Popen(
-        [os.environ["MLFLOW_PYTHON"], "-m", "pytest", *options, limit, *FILES],
-        cwd=os.environ["MLFLOW_CHECKOUT"],
+        [setting("MLFLOW_PYTHON"), "-m", "pytest", *options, limit, *FILES],
+        cwd=setting("MLFLOW_CHECKOUT"),
         env=environment,
     ) as process:
         while process.poll() is None:
