@@ -25,6 +25,13 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, 404, "not_found", _("The requested URL was not found."))
 
 
+def method_not_allowed(request: HttpRequest) -> HttpResponse:
+    detail = _("This method is not allowed.")
+    if request.method in ("GET", "HEAD"):
+        detail = _("Nothing was done: this address is no page. Go back and try again.")
+    return _answer(request, 405, "method_not_allowed", detail)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """For what was raised, also by middleware, which ``unserved`` is not asked about."""
     response = unserved(request, sys.exception())
