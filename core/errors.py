@@ -3,8 +3,10 @@
 import sys
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from core import refusals
@@ -14,7 +16,13 @@ from core.pages import is_page
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 400, "bad_request", _("The request could not be understood."))
+    # A host name is refused before anything has set the reader's language.
+    with translation.override(translation.get_language_from_request(request)):
+        detail = _("The request could not be understood.")
+        if isinstance(exception, DisallowedHost):
+            text = _("This server does not answer to %(host)s: see TRAINHUB_ALLOWED_HOSTS.")
+            detail = text % {"host": request.META.get("HTTP_HOST") or request.META["SERVER_NAME"]}
+        return _answer(request, 400, "bad_request", detail)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
