@@ -3,8 +3,10 @@
 import sys
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from core import refusals
@@ -14,7 +16,13 @@ from core.pages import is_page
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 400, "bad_request", _("The request could not be understood."))
+    # A host name is refused before anything has set the reader's language.
+    with translation.override(translation.get_language_from_request(request)):
+        detail = _("The request could not be understood.")
+        if isinstance(exception, DisallowedHost):
+            text = _("This server does not answer to %(host)s: see TRAINHUB_ALLOWED_HOSTS.")
+            detail = text % {"host": request.META.get("HTTP_HOST") or request.META["SERVER_NAME"]}
+        return _answer(request, 400, "bad_request", detail)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -23,6 +31,13 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, 404, "not_found", _("The requested URL was not found."))
+
+
+def method_not_allowed(request: HttpRequest) -> HttpResponse:
+    detail = _("This method is not allowed.")
+    if request.method in ("GET", "HEAD"):
+        detail = _("Nothing was done: this address is no page. Go back and try again.")
+    return _answer(request, 405, "method_not_allowed", detail)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

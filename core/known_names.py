@@ -11,6 +11,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from core.negotiation import AnyAccept
+
 if TYPE_CHECKING:
     View = APIView  # the class that the mixin extends
     Serializer = serializers.Serializer[Any]
@@ -18,7 +20,7 @@ else:
     View, Serializer = object, serializers.Serializer
 
 MAX_NAMED: Final = 20
-FORMAT: Final = "format"  # see core/negotiation.py
+FORMAT: Final = "format"  # checked by core/negotiation.py
 
 
 class KnownFieldsSerializer(Serializer):
@@ -49,7 +51,8 @@ class KnownParametersMixin(View):
             return
         action = getattr(self, "action", None) or method
         known = self.parameters.get(action, ())
-        unknown = [name for name in request.query_params if name not in known and name != FORMAT]
+        negotiated = () if self.content_negotiation_class is AnyAccept else (FORMAT,)
+        unknown = [name for name in request.query_params if name not in (*known, *negotiated)]
         if known:
             text = _("Unknown parameter: %(name)s. Known: %(known)s.")
         else:

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.viewsets import GenericViewSet
 
 from core.ids import ID_PATTERN
-from core.known_names import KnownParametersMixin
+from core.known_names import KnownParametersMixin, names_of
 from core.negotiation import AnyAccept
 from metrics import examples
 from metrics.exports import CONTENT_TYPES, ExportFormat, export
@@ -71,6 +71,7 @@ class RunExportViewSet(RunScopedViewSet):
 
     schema_tags: ClassVar[list[str]] = ["runs"]
     serializer_class = ExportQuerySerializer
+    parameters: ClassVar[dict[str, list[str]]] = {"list": names_of(ExportQuerySerializer)}
     content_negotiation_class = AnyAccept
 
     @export_schema("Export a run's metrics")
@@ -85,6 +86,7 @@ class ProjectExportViewSet(KnownParametersMixin, GenericViewSet[Run]):
     schema_tags: ClassVar[list[str]] = ["projects"]
     queryset = Run.objects.none()
     serializer_class = ExportQuerySerializer
+    parameters: ClassVar[dict[str, list[str]]] = {"list": names_of(ExportQuerySerializer)}
     content_negotiation_class = AnyAccept
     pagination_class = None
     filter_backends = ()

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from django.utils.translation import gettext as _
 
+from core.msgspec_errors import in_our_words
 from tracking.errors import InvalidParameter
 
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*?)`", re.S)
@@ -30,16 +31,15 @@ def malformed(error: msgspec.ValidationError, sent: bytes | dict[str, Any]) -> I
     absent = _MISSING.fullmatch(match["reason"])
     if absent is not None:
         return missing(f"{path}.{absent['name']}".removeprefix("."))
+    reason = in_our_words(match["reason"])
     if not path:
-        return InvalidParameter(
-            _("The request is malformed: %(reason)s.") % {"reason": match["reason"]}
-        )
+        return InvalidParameter(_("The request is malformed: %(reason)s") % {"reason": reason})
     value = _value_at(_decoded(sent), path)
     if value is None:
         return missing(path)
     return InvalidParameter(
-        _("Invalid value %(value)s for parameter '%(name)s' supplied: %(reason)s.")
-        % {"value": _shown(value), "name": path, "reason": match["reason"]}
+        _("Invalid value %(value)s for parameter '%(name)s' supplied: %(reason)s")
+        % {"value": _shown(value), "name": path, "reason": reason}
     )
 
 

@@ -103,6 +103,7 @@ PAGES_MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "core.middleware.DomainErrorMiddleware",
+    "core.refused_methods.RefusedMethodMiddleware",
 ]
 # Expected in MIDDLEWARE, but in PAGES_MIDDLEWARE: that of the admin, of security, against framing.
 SILENCED_SYSTEM_CHECKS = [

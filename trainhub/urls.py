@@ -57,6 +57,9 @@ urlpatterns = [
     # Our pages link to their icon; the admin and the API documentation do not.
     path("favicon.ico", login_not_required(RedirectView.as_view(url="/static/favicon.svg"))),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
+    # As people type them.
+    path("dashboard/", login_not_required(RedirectView.as_view(url="/dashboard"))),
+    path("admin", login_not_required(RedirectView.as_view(url="/admin/"))),
     path("docs", SpectacularSwaggerView.as_view(), name="docs"),
     path("redoc", SpectacularRedocView.as_view(), name="redoc"),
     path("healthz", health.healthz),

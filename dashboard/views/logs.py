@@ -88,7 +88,7 @@ def log_download(request: PageRequest, project_id: str, run_id: str) -> HttpResp
     """The log as a text file, filtered by the query parameters."""
     run = get_run(request, project_id, run_id)
     form = LogFilterForm(request.GET)
-    lines = attempt(form, reading.download, run, form.filter)
+    lines = attempt(form, reading.download, run, form.filter) if form.is_valid() else None
     if lines is None:  # the log page shows the error
         url = reverse("dashboard:run-log", args=[project_id, run.pk])
         return redirect(f"{url}?{request.GET.urlencode()}")

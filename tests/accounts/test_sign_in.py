@@ -18,6 +18,7 @@ pytestmark = pytest.mark.django_db
 # URLs that need no sign-in: the login pages and the health checks (orchestrators have no account).
 # The root redirects to the dashboard, which requires sign-in.
 OPEN = {"", "login", "admin/login/", "dashboard/language", "healthz", "health", "favicon.ico"}
+OPEN |= {"admin", "dashboard/"}  # redirects to what is protected
 
 
 def routes(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:

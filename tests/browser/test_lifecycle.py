@@ -191,6 +191,15 @@ def test_everything_works_without_javascript(open_page, worker):
     assert resumed.resumed_from_id == Artifact.objects.get(tags__value="候选").pk
 
 
+def test_a_long_name_leaves_the_other_columns_in_sight(open_page):
+    page = open_page(viewport={"width": 1280, "height": 844})
+    run = RunFactory(name="r" * 200, model="m" * 200, project__name="p" * 200)
+
+    for path in ("/dashboard", f"/dashboard/projects/{run.project_id}", "/dashboard/workers"):
+        page.goto(path)
+        assert page.locator(".table").last.evaluate("it => it.scrollWidth - it.clientWidth") == 0
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_is_wider_than_the_viewport(open_page, width):
     page = open_page(viewport={"width": width, "height": 844})

@@ -718,3 +718,25 @@ def test_page_past_the_end_of_a_rejected_search_does_not_redirect_in_a_loop(clie
     response = client.get(page, headers={"Referer": f"http://localhost{page}"})
 
     assert response.status_code == 200
+
+
+def test_a_run_in_the_trash_says_so(client):
+    run = RunFactory(recipe=None, deleted_at=timezone.now())
+
+    assert "This run is in the trash" in client.get(url_of(run)).content.decode()
+
+
+def test_an_ended_run_without_metrics_promises_no_charts(client):
+    page = client.get(url_of(RunFactory(status=RunStatus.COMPLETED))).content.decode()
+
+    assert "The run logged no metrics." in page
+    assert "yet" not in page.partition("run-metrics")[2].partition("</details>")[0]
+
+
+def test_a_download_with_an_invalid_filter_leads_to_the_log_page(client):
+    run = RunFactory()
+
+    answer = client.get(url_of(run, "/log/download?q=%00&rank=x"))
+
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith(url_of(run, "/log?"))

@@ -282,7 +282,7 @@ class TestAppend:
     @pytest.mark.parametrize(
         ("bad", "attr"),
         [
-            ({}, "lines.1"),
+            ({}, "lines.1.message"),
             ({"message": 3}, "lines.1.message"),
             ({"message": None}, "lines.1.message"),
             ({"message": "a", "level": "LOUD"}, "lines.1.level"),

@@ -283,3 +283,21 @@ def test_worker_refuses_an_unknown_user_of_trainings_and_the_web_server_does_not
     assert "there is no user no-such-user on this host" in worker.stderr
     assert "Traceback" not in worker.stderr
     assert run("manage.py", "check", **unknown).returncode == 0
+
+
+def test_a_python_without_the_dependencies_is_told_which_one_has_them():
+    finished = run("-S", "manage.py", "check")  # -S: without installed packages
+
+    assert finished.returncode == 1
+    assert "run `make up` once, then .venv/bin/python manage.py" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(("language", "sentence"), [("C", "Start it"), ("zh_CN.UTF-8", "请启动")])
+def test_a_command_says_that_the_database_does_not_answer(language: str, sentence: str):
+    nowhere = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x", "LC_ALL": language}
+    finished = run("manage.py", "export_run", "run_x", **nowhere)
+
+    assert finished.returncode == 1
+    assert sentence in finished.stderr
+    assert "Traceback" not in finished.stderr

@@ -158,7 +158,7 @@ def test_second_server_on_the_same_port_is_refused_and_changes_nothing(
     second = subprocess.run(
         [sys.executable, "manage.py", "serve"],
         cwd=REPOSITORY,
-        env=psutil.Process(process.pid).environ(),
+        env=psutil.Process(process.pid).environ() | {"LC_ALL": "C"},  # the terminal's language
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -166,7 +166,8 @@ def test_second_server_on_the_same_port_is_refused_and_changes_nothing(
     )
 
     assert second.returncode == 1
-    assert str(api.base_url.rpartition(":")[2]) in second.stderr
+    port = api.base_url.rpartition(":")[2]
+    assert f"Port {port} on 127.0.0.1 is in use" in second.stderr
     assert {child.pid for child in psutil.Process(process.pid).children(recursive=True)} == before
     assert api.get("/health").status == 200
 

@@ -1,11 +1,14 @@
 """Runs the web server."""
 
+from contextlib import ExitStack
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
+from django.utils import translation
 
+from core.terminal import terminal_language
 from trainhub.front.nginx import NginxMissing
 from trainhub.up import preflight, schema_upgrade, web_server
 
@@ -25,8 +28,10 @@ class Command(BaseCommand):
             # The server forks, and forks must not share a connection.
             connections.close_all()
         try:
-            with preflight.only_web_server(PORT_TIMEOUT_SECONDS):
-                preflight.check_port(settings.HOST, settings.PORT, PORT_TIMEOUT_SECONDS)
+            with ExitStack() as stack:
+                with translation.override(terminal_language()):
+                    stack.enter_context(preflight.only_web_server(PORT_TIMEOUT_SECONDS))
+                    preflight.check_port(settings.HOST, settings.PORT, PORT_TIMEOUT_SECONDS)
                 web_server.serve()
         except (preflight.StartupError, NginxMissing, OSError) as error:
             raise CommandError(str(error)) from error
