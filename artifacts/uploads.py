@@ -26,9 +26,8 @@ from artifacts.storage import CHUNK_BYTES, Source, artifact_storage
 from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
 from artifacts.uploaded_files import annotate_checkpoint, check_path, lock_run, record_upload
 from core.exceptions import DomainError, InvalidInput
-from core.messages import Message
 from runs.models import Run
-from runs.reports import InTrash
+from runs.reports import in_trash
 
 # Below the run's folder; never used by TrainHub's own artifacts.
 UPLOADS_FOLDER = ".files"
@@ -221,7 +220,7 @@ def store(
 
 def _check_not_in_trash(run: Run) -> None:
     if run.deleted_at is not None:
-        raise InTrash(Message("The run %(id)s is in the trash: restore it first.", id=run.pk))
+        raise in_trash(run.pk)
 
 
 def _annotate(run: Run, artifact: Artifact) -> None:

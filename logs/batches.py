@@ -18,6 +18,7 @@ from logs import appending
 from logs.lines import Line
 from logs.models import MAX_RANK, MAX_SOURCE_LENGTH, LogBatch, LogLevel
 from runs.models import Run
+from runs.reports import in_trash
 
 MAX_LINES: Final = 10_000
 MAX_BATCH_NAME_LENGTH: Final = 200
@@ -29,10 +30,6 @@ class BatchChanged(DomainError):
     """The batch name was already used for different lines."""
 
     code = "batch_changed"
-
-
-class RunInTrash(DomainError):
-    code = "run_in_trash"
 
 
 class SentLine(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,13 +71,13 @@ def append(run_id: str, batch: SentBatch) -> Appended:
     """Append the batch's lines, unless one with its name is already stored; committed when this
     returns.
 
-    Raises BatchChanged, RunInTrash, Run.DoesNotExist.
+    Raises BatchChanged, InTrash, Run.DoesNotExist.
     """
     cut = sum(len(line.message) > appending.MAX_MESSAGE_LENGTH for line in batch.lines)
     with transaction.atomic():
         run = Run.objects.lock(run_id)
         if run.deleted_at is not None:
-            raise RunInTrash(_("The run is in the trash and accepts no log lines."))
+            raise in_trash(run_id)
         if batch.batch is None:
             return _append(run, batch, cut)
         content = _digest(msgspec.json.encode(batch.lines))

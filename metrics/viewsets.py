@@ -30,6 +30,7 @@ from metrics.serializers import (
     series_json,
     summary_json,
 )
+from runs.reports import in_trash
 from runs.run_json import has_run
 from runs.viewsets import RunScopedViewSet
 
@@ -152,11 +153,13 @@ class MetricViewSet(DirectAnswersMixin, RunScopedViewSet):
 
 
 def _record(body: bytes, project_id: str, run_id: str) -> bytes:
-    """The response's JSON. Raises InvalidInput, Http404, TooManyMetrics."""
+    """The response's JSON. Raises InvalidInput, InTrash, Http404, TooManyMetrics."""
     points = payloads.read(body)
     try:
         recording.record_points(run_id, points, project_id=project_id)
     except recording.RunGone:
+        if has_run(project_id, run_id):
+            raise in_trash(run_id) from None
         raise Http404 from None
     return orjson.dumps({"count": len(points)})
 

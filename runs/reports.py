@@ -11,7 +11,8 @@ import orjson
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from core.exceptions import InvalidInput
+from core.exceptions import DomainError, InvalidInput
+from core.messages import Message
 from core.text import MAX_KEY_LENGTH, truncate
 from runs.models import Run
 
@@ -25,8 +26,8 @@ class InvalidReport(InvalidInput):
     code = "invalid_report"
 
 
-class InTrash(InvalidInput):
-    code = "run_deleted"
+class InTrash(DomainError):
+    code = "run_in_trash"
 
 
 def lock_reporting_run(run_id: str) -> Run:
@@ -42,7 +43,7 @@ def lock_reporting_run(run_id: str) -> Run:
 
 
 def in_trash(run_id: str) -> InTrash:
-    return InTrash(_("The run %(id)s is in the trash: restore it first.") % {"id": run_id})
+    return InTrash(Message("The run %(id)s is in the trash: restore it first.", id=run_id))
 
 
 def truncate_texts(texts: Mapping[str, str], max_length: int) -> dict[str, str]:

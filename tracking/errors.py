@@ -34,6 +34,7 @@ STATUS: Final[dict[str, int]] = {
 # TrainHub error code -> MLflow error code, for errors that MLflow clients handle specially.
 DOMAIN_CODES: Final[dict[str, str]] = {
     "already_exists": "RESOURCE_ALREADY_EXISTS",
+    "run_in_trash": "INVALID_PARAMETER_VALUE",
     "storage_full": "RESOURCE_LIMIT_EXCEEDED",
     "storage_unavailable": "TEMPORARILY_UNAVAILABLE",
     **{

@@ -426,7 +426,7 @@ def test_blob_that_cannot_be_deleted_does_not_fail_upload(run, root, monkeypatch
 def test_run_in_trash_rejects_files(api, run, root):
     run.change(deleted_at=timezone.now())
 
-    assert put(api, run, "a").status_code == 400
+    assert put(api, run, "a").status_code == 409
     assert everything_in(root) == []
 
 

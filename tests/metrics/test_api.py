@@ -431,10 +431,13 @@ class TestSending:
 
         assert self.send(client, run, [self.point()] * 9).status_code == 413
 
-    def test_run_in_the_trash_is_404(self, client):
+    def test_run_in_the_trash_accepts_no_points(self, client):
         run = RunFactory.create(deleted_at=timezone.now())
 
-        assert self.send(client, run, [self.point()]).status_code == 404
+        response = self.send(client, run, [self.point()])
+
+        assert response.status_code == 409
+        assert response.json()["errors"][0]["code"] == "run_in_trash"
 
 
 class TestSendingInColumns:
