@@ -91,7 +91,7 @@ def test_training_continues_after_a_rank_was_killed(hub: Hub, framework: Framewo
     training.wait_for_end()
     assert training.run.status == RunStatus.COMPLETED, training.report()
     assert training.run.attempt == 2, training.report()
-    reason = training.run.events.get(kind=EventKind.RECOVERED).reason
+    reason = str(training.run.events.get(kind=EventKind.RECOVERED).reason)
     assert "SIGKILL" in reason or "Killed" in reason  # as a shell puts it
     assert training.losses() == whole
 
