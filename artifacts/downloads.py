@@ -9,6 +9,8 @@ from typing import Any
 
 from django.core.files.base import File
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 
@@ -24,10 +26,15 @@ class Unsatisfiable(Exception):
     """The range starts past the end of the file."""
 
 
-def download(request: HttpRequest, artifact: Artifact) -> HttpResponse | StreamingHttpResponse:
-    """200 with all bytes, 206 with the requested range, or 416; in answer to HEAD, no bytes are
-    read. Raises FileNotFoundError."""
+def download(request: HttpRequest, artifact: Artifact) -> HttpResponseBase:
+    """200 with all bytes, 206 with the requested range, 304 or 412 if the request has such a
+    condition (RFC 9110 §13), or 416; in answer to HEAD, no bytes are read. Raises
+    FileNotFoundError."""
     etag = f'"{artifact.sha256}"'
+    unmet: HttpResponseBase | None = get_conditional_response(request, etag=etag)
+    if unmet is not None:
+        unmet["ETag"] = etag
+        return unmet
     size = artifact.size_bytes
     if_range = request.headers.get("If-Range", etag)
     try:

@@ -174,6 +174,30 @@ def test_range_with_outdated_if_range_returns_whole_file(client, run):
     assert len(body(response)) == checkpoint.size_bytes
 
 
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [("If-None-Match", 304), ("If-Match", 206)],
+)
+def test_download_of_what_the_client_has(client, run, condition, status):
+    checkpoint = run.artifacts.checkpoints().get()
+    headers = {condition: f'"{checkpoint.sha256}"', "Range": "bytes=0-9"}
+
+    response = client.get(url(run, f"/{checkpoint.pk}/download"), headers=headers)
+
+    assert response.status_code == status
+    assert response.headers["ETag"] == f'"{checkpoint.sha256}"'
+
+
+def test_download_of_another_version_than_required_is_refused(client, run):
+    checkpoint = run.artifacts.checkpoints().get()
+
+    response = client.get(
+        url(run, f"/{checkpoint.pk}/download"), headers={"If-Match": '"an outdated checksum"'}
+    )
+
+    assert response.status_code == 412
+
+
 def test_missing_bytes_are_404(client, run):
     checkpoint = run.artifacts.checkpoints().get()
     Artifact.objects.filter(pk=checkpoint.pk).update(file="gone.pt")
