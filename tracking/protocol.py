@@ -41,7 +41,8 @@ class Empty(Message):
 
 # What mlflow.genai.evaluate, mlflow.trace and the like ask for.
 NOT_KEPT: Final = re.compile(
-    r"/mlflow/(?:traces?|spans|assessments|evaluations|scorers|datasets|issues|labeling\w*)\b"
+    r"/mlflow/(?:unified-|get-online-)?(?:traces?|spans|assessments|evaluations|scorers|datasets|"
+    r"issues|label|review-queues|prompt-optimization)"
 )
 
 # What a run's script may call with its token; the handlers limit it to the run. What is missing:
