@@ -73,6 +73,9 @@ def delete(run: Run, path: str) -> int:
     TrainHub's own artifacts are kept. Raises InUse, with nothing deleted, if a file is part of a
     checkpoint in use or ``path`` is one of TrainHub's own files; Http404.
     """
+    for checkpoint in run.artifacts.uploaded().checkpoints():
+        if checkpoint.folder and path.startswith(f"{checkpoint.folder}/"):
+            upload_proofs.read_ahead(run, checkpoint.folder)
     with transaction.atomic():
         locked = lock_run(run)
         below = locked.artifacts.uploaded().below(path)

@@ -13,7 +13,7 @@ from artifacts import examples
 from artifacts.checkpoints import resume_run
 from artifacts.models import Artifact
 from artifacts.serializers import ResumeQuerySerializer
-from core.known_names import names_of
+from core.known_names import NoFieldsSerializer, names_of
 from runs import actions
 from runs.models import Run
 from runs.run_json import run_with_artifacts
@@ -46,7 +46,9 @@ class CancelViewSet(RunScopedViewSet):
         },
     )
     def create(self, request: Request, project_id: str, run_id: str) -> Response:
-        run = actions.cancel_run(self.get_run(), by=user_of(request))
+        run = self.get_run()
+        NoFieldsSerializer(data=request.data).is_valid(raise_exception=True)
+        run = actions.cancel_run(run, by=user_of(request))
         cancelled = run.status == RunStatus.CANCELLED
         return Response(
             run_with_artifacts(run, _kept_at_cancel(run)),

@@ -73,9 +73,7 @@ def examine(run: Run, stored: StoredFile, type: ArtifactType | None) -> Examined
     if not is_part:
         return Examined()
     if folder:
-        named = Q(file__endswith=INDEX_SUFFIX) | Q(file__endswith=f"/{DCP_METADATA}")
-        for part in _parts(run, folder, named):
-            part.proof(run)  # read ahead, for ``judge``
+        read_ahead(run, folder)
     key = storage_key(run, ArtifactType.FILE, stored.file, stored.stored_as)
     damage = _proof(key, stored.file, stored.size_bytes).problem or ""
     step = None
@@ -85,8 +83,16 @@ def examine(run: Run, stored: StoredFile, type: ArtifactType | None) -> Examined
     return Examined(damage, step)
 
 
+def read_ahead(run: Run, folder: str) -> None:
+    """Read what ``judge`` asks the files of ``folder``. Call before the run's row is locked."""
+    is_asked = Q(type=ArtifactType.CHECKPOINT) | Q(file__endswith=INDEX_SUFFIX)
+    for part in _parts(run, folder, is_asked | Q(file__endswith=f"/{DCP_METADATA}")):
+        part.proof(run)
+
+
 def judge(run: Run, checkpoint: Artifact, *, because_of: str = "") -> None:
-    """Set the damage of a checkpoint that is a folder. Call with the run's row locked.
+    """Set the damage of a checkpoint that is a folder. Call with the run's row locked, and after
+    ``read_ahead``.
 
     ``because_of``: the path of the one file that is new, if it is only that.
     """

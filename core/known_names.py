@@ -34,8 +34,16 @@ class KnownFieldsSerializer(Serializer):
             unknown = [
                 name for name in data if name not in self.fields and name not in self.ignored
             ]
-            _refuse(unknown, _("Unknown field: %(name)s. Known: %(known)s."), self.fields)
+            if self.fields:
+                text = _("Unknown field: %(name)s. Known: %(known)s.")
+            else:
+                text = _("Unknown field: %(name)s. There are none here.")
+            _refuse(unknown, text, self.fields)
         return super().to_internal_value(data)
+
+
+class NoFieldsSerializer(KnownFieldsSerializer):
+    """An object without fields, which a request need not send."""
 
 
 class KnownParametersMixin(View):

@@ -65,6 +65,16 @@ def get_experiment(caller: User, experiment_id: str) -> Project:
     return project
 
 
+def get_active_experiment(caller: User, experiment_id: str) -> Project:
+    """For what changes it or adds to it. Raises DoesNotExist, InvalidParameter if it is deleted."""
+    project = get_experiment(caller, experiment_id)
+    if project.is_archived:
+        raise InvalidParameter(
+            _("Experiment %(id)s is deleted: restore it first.") % {"id": project.pk}
+        )
+    return project
+
+
 def find_experiment(caller: User, name: str) -> Project | None:
     """The oldest project with this name; an archived one, which clients see as deleted, only if
     there is no other."""
@@ -194,7 +204,7 @@ class Update(Message):
 
 @endpoint("POST", message=Update)
 def update(caller: User, message: Update) -> dict[str, Any]:
-    project = get_experiment(caller, message.experiment_id)
+    project = get_active_experiment(caller, message.experiment_id)
     if message.new_name is None:
         raise missing("new_name")
     name = checked_name(message.new_name)
@@ -258,7 +268,7 @@ class DeleteTag(Message):
 
 @endpoint("POST", message=SetTag)
 def set_tag(caller: User, message: SetTag) -> dict[str, Any]:
-    project = get_experiment(caller, message.experiment_id)
+    project = get_active_experiment(caller, message.experiment_id)
     if message.key == NOTE_TAG:
         _check_note(message.value)
         project.revise({"description": message.value}, by=caller)
@@ -270,7 +280,7 @@ def set_tag(caller: User, message: SetTag) -> dict[str, Any]:
 
 @endpoint("POST", message=DeleteTag)
 def delete_tag(caller: User, message: DeleteTag) -> dict[str, Any]:
-    project = get_experiment(caller, message.experiment_id)
+    project = get_active_experiment(caller, message.experiment_id)
     if message.key == NOTE_TAG:
         project.revise({"description": ""}, by=caller)
     elif message.key not in project.experiment_tags:

@@ -28,7 +28,7 @@ from tracking import filters, paging
 from tracking.columns import LoggedModelColumns, MetricOnDataset
 from tracking.conditions import where
 from tracking.errors import DoesNotExist, InvalidParameter, Unseen
-from tracking.experiments import get_experiment, project_ids
+from tracking.experiments import get_active_experiment, project_ids
 from tracking.model_sources import find_run, get_logged_model, get_run, location_of
 from tracking.protocol import Empty, Message, endpoint
 from tracking.registry_messages import (
@@ -116,7 +116,7 @@ def create(caller: User, message: Create) -> dict[str, Any]:
     if message.name is not None and (not message.name or FORBIDDEN_IN_NAMES & {*message.name}):
         raise InvalidParameter(_("%(name)s is not a valid model name.") % {"name": message.name})
     name = message.name or f"model-{secrets.token_hex(4)}"
-    project = get_experiment(caller, message.experiment_id)
+    project = get_active_experiment(caller, message.experiment_id)
     run_id = message.source_run_id
     run = find_run(run_id, caller) if run_id else None
     if run is None and script_run_of(caller):

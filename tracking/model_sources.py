@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -42,7 +42,8 @@ def source_of(uri: str, *, run_id: str, model_id: str, caller: User) -> Source:
 
 def check_remote(uri: str) -> None:
     """Raises InvalidParameter for a path on a disk: whoever loads the version has another one."""
-    if _split(uri).scheme in {"", "file"}:
+    scheme = _split(uri).scheme
+    if scheme in {"", "file"} or len(scheme) == 1:  # the last: C:\models
         raise InvalidParameter(
             _(
                 "%(uri)s is a path on a local disk: a model version's files must be on this server "
@@ -57,9 +58,16 @@ def _split(uri: str) -> SplitResult:
         address = urlsplit(uri)
     except ValueError:  # e.g. http://[
         address = None
-    if not uri or address is None or ".." in address.path.split("/"):
+    if not uri or address is None or ".." in _decoded(address.path).split("/"):
         raise InvalidParameter(_("%(uri)s is not a valid model source.") % {"uri": uri or '""'})
     return address
+
+
+def _decoded(path: str) -> str:
+    """``path`` as a server sees it that decodes %2e, however often it is encoded."""
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    return path
 
 
 def _model_source(uri: str, path: str, run: Run | None, model_id: str, caller: User) -> Source:

@@ -40,9 +40,10 @@ class Empty(Message):
     """A request without fields."""
 
 
-# What mlflow.genai.evaluate, mlflow.trace and the like ask for.
+# What mlflow.genai.evaluate, mlflow.trace and the like ask for, and OpenTelemetry's exporters.
 NOT_KEPT: Final = re.compile(
-    r"/mlflow/(?:traces?|spans|assessments|evaluations|scorers|datasets|issues|labeling\w*)\b"
+    r"\A/v1/traces|/mlflow/(?:(?:unified-|get-online-)?trace|spans|assessments|evaluations|scorers|"
+    r"datasets|issues|label|review-queues|prompt-optimization)"
 )
 
 # What a run's script may call with its token; the handlers limit it to the run. What is missing:

@@ -67,7 +67,7 @@ class Create(Message):
 
 @endpoint("POST", message=Create)
 def create(caller: User, message: Create) -> dict[str, Any]:
-    project = experiments.get_experiment(caller, message.experiment_id)
+    project = experiments.get_active_experiment(caller, message.experiment_id)
     requested_tags = {tag.key: tag.value for tag in message.tags or ()}
     if message.user_id:
         requested_tags.setdefault(USER_TAG, message.user_id)

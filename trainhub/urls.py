@@ -22,6 +22,7 @@ from metrics.viewsets import MetricViewSet
 from projects.viewsets import ProjectViewSet
 from runs.viewsets import RecipeViewSet, RunViewSet
 from tracking.artifacts import ArtifactLinkView
+from tracking.protocol import endpoint_not_found
 from tracking.server import health as mlflow_health
 from tracking.server import version as mlflow_version
 from trainhub import health
@@ -67,6 +68,7 @@ urlpatterns = [
     path("signed-in", health.signed_in),
     path("health", mlflow_health),
     path("version", mlflow_version),
+    path("v1/traces", endpoint_not_found),  # of OpenTelemetry
     path("dashboard", include("dashboard.urls")),
     path("", include("trainhub.account_urls")),
     path("admin/", admin.site.urls),

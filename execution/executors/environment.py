@@ -24,9 +24,9 @@ _PREFIXES: Final = (
     *("GLOO_", "UCX_", "FI_", "OMPI_", "PMIX_", "SLURM_", "OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_"),
     *("TORCH_", "PYTORCH_", "TRITON_", "XLA_", "JAX_", "TF_", "HF_", "TRANSFORMERS_", "DS_"),
 )
-# TF_VAR_: of Terraform, not TensorFlow.
+# TF_VAR_ and TF_CLI_: of Terraform, not TensorFlow.
 _SECRET: Final = re.compile(
-    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|PRIVATE|JWT|^TF_VAR_|_KEY$"
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|PRIVATE|JWT|^TF_(?:VAR|CLI)_|_KEY$"
 )
 _CREDENTIALS: Final = re.compile(r"(?:^|://)[^/]*@")  # in an address, of a proxy for one
 

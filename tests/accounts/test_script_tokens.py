@@ -333,3 +333,21 @@ def test_projects_with_the_same_name_are_told_apart(mlflow, run):
 
     found = mlflow("GET", f"experiments/get-by-name?experiment_name={run.project.name}").json()
     assert found["experiment"]["experiment_id"] == run.project_id
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/projects/{project}/runs/{run}/artifacts/files/{own}"),
+        ("GET", "/projects/{project}/runs/{run}/artifacts/files/{own}"),
+        ("GET", "/projects/{project}/runs/{run}/artifacts/{own}/download"),
+        ("GET", "/projects/{own}/runs/{run}"),
+        ("GET", "/projects/{own}"),
+        ("GET", "/projects/{own}/runs"),
+    ],
+)
+def test_name_of_its_run_elsewhere_in_an_address_opens_nothing(ask, run, other, method, path):
+    address = path.format(project=other.project_id, run=other.pk, own=run.pk)
+
+    assert ask(method, address, "x" if method == "PUT" else None).status_code in {403, 404}
+    assert not other.artifacts.exists()

@@ -194,6 +194,33 @@ def test_last_two_files_uploaded_at_once_make_the_folder_whole(run):
     assert run.artifacts.checkpoints().get().damage == ""
 
 
+@pytest.fixture
+def read_under_lock(monkeypatch):
+    """The keys that are read in a transaction, by a process that has read nothing before."""
+    read = []
+
+    def opened(key, *arguments):
+        if connection.savepoint_ids:  # in the test's own transaction
+            read.append(key)
+        return open_in_parts(key, *arguments)
+
+    monkeypatch.setattr(upload_proofs, "open_in_parts", opened)
+    upload_proofs._proof.cache_clear()
+    return read
+
+
+@pytest.mark.parametrize(("folder", "files"), [("checkpoint-1", SHARDED), ("step-1", DCP)])
+def test_no_bytes_are_read_while_a_run_is_locked(run, folder, files, read_under_lock):
+    for name, content in files.items():
+        upload_proofs._proof.cache_clear()
+        store(run, f"{folder}/{name}", content)
+    upload_proofs._proof.cache_clear()
+    file_tree.delete(run, f"{folder}/{next(reversed(files))}")
+
+    assert run.artifacts.checkpoints().get().damage
+    assert read_under_lock == []
+
+
 def test_query_count_of_an_upload_does_not_grow_with_the_folder(run):
     def queries(number):
         with CaptureQueriesContext(connection) as captured:

@@ -90,6 +90,7 @@ def test_error_names_each_known_parameter_once(client):
         ("/projects/{project}/runs", {"resources": {"gpus": 1}}, "resources.gpus"),
         ("/projects/{project}/runs/{run}/artifacts/{artifact}/tag", {"tag": "候选", "x": 1}, "x"),
         ("/projects/{project}/runs/{run}/resume?source_artifact_id={artifact}", {"a": 1}, "a"),
+        ("/projects/{project}/runs/{run}/cancel", {"keep": False}, "keep"),
         ("/projects/{project}/runs/{run}/logs", {"lines": [LINE | {"lvl": 1}]}, "lines.0.lvl"),
         ("/projects/{project}/runs/{run}/logs", {"lines": [LINE], "b": 1}, "b"),
         ("/projects/{project}/runs/{run}/metrics", {"points": [POINT | {"s": 1}]}, "points.0.s"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from execution.executors.simulated import SimulatedExecutor
 from runs.models import EventKind, Run
@@ -90,6 +90,25 @@ def test_run_whose_row_is_locked_does_not_delay_the_others(caplog):
     assert locked.status == RunStatus.RUNNING
     assert caplog.text.count(f"run {locked.pk} waits") == 1
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [InterfaceError("closed"), OperationalError("gone")])
+def test_heartbeat_goes_on_after_a_lost_connection(monkeypatch, settings, error):
+    settings.WORKER_LEASE_SECONDS = 0.04
+    loop = worker_loop()
+    beats = []
+
+    def beat():
+        beats.append(len(beats))
+        if len(beats) < 3:
+            raise error
+        loop.stopping.set()
+
+    monkeypatch.setattr(loop, "heartbeat", beat)
+    in_parallel(loop._send_heartbeats)
+
+    assert beats == [0, 1, 2]
 
 
 # --- frozen ----------------------------------------------------------------------------------

@@ -202,6 +202,27 @@ def test_reopening_the_project_restores_its_runs(mlflow):
     assert lifecycle_of(mlflow, run) == "active"
 
 
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("runs/create", {}),
+        ("logged-models", {"name": "model"}),
+        ("experiments/update", {"new_name": "other"}),
+        ("experiments/set-experiment-tag", {"key": "a", "value": "2"}),
+        ("experiments/set-experiment-tag", {"key": "mlflow.note.content", "value": "2"}),
+        ("experiments/delete-experiment-tag", {"key": "a"}),
+    ],
+)
+def test_deleted_experiment_takes_nothing_until_it_is_restored(mlflow, name, body):
+    project = ProjectFactory(experiment_tags={"a": "1"})
+    mlflow.post_ok("experiments/delete", experiment_id=project.pk)
+
+    assert mlflow.error(name, experiment_id=project.pk, **body) == INVALID
+
+    mlflow.post_ok("experiments/restore", experiment_id=project.pk)
+    mlflow.post_ok(name, experiment_id=project.pk, **body)
+
+
 def test_experiment_with_a_run_of_a_worker_cannot_be_deleted(mlflow):
     run = running()
 

@@ -34,7 +34,13 @@ def test_unauthenticated_request_is_an_mlflow_error(api, settings):
     [
         *("/api/3.0/mlflow/traces", "/api/2.0/mlflow/traces/search"),
         *("/api/3.0/mlflow/traces/tr-1/info", "/api/3.0/mlflow/datasets/create"),
-        "/api/3.0/mlflow/scorers/list",
+        *("/api/3.0/mlflow/scorers/list", "/api/3.0/mlflow/label-schemas/create"),
+        *("/api/3.0/mlflow/review-queues/get", "/api/3.0/mlflow/prompt-optimization/jobs"),
+        *(
+            "/v1/traces",
+            "/api/2.0/mlflow/unified-traces",
+            "/api/2.0/mlflow/get-online-trace-details",
+        ),
     ],
 )
 def test_what_is_not_kept_is_said(api, path):

@@ -263,6 +263,10 @@ def test_get_returns_the_created_version(mlflow):
         ({"source": "s3://x", "model_id": "nobody"}, "RESOURCE_DOES_NOT_EXIST"),
         ({"source": "/etc"}, "INVALID_PARAMETER_VALUE"),
         ({"source": "file:///etc"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "fi\tle:///etc"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "C:\\models"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "s3://bucket/%2e%2e/x"}, "INVALID_PARAMETER_VALUE"),
+        ({"source": "s3://bucket/a%252F..%252Fx"}, "INVALID_PARAMETER_VALUE"),
         ({"source": "relative/path"}, "INVALID_PARAMETER_VALUE"),
     ],
 )

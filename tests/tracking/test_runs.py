@@ -76,13 +76,6 @@ def test_experiment_0_is_the_default_experiment(mlflow):
     assert run["info"]["experiment_id"] == experiment["experiment_id"]
 
 
-def test_archived_experiment_rejects_new_run(mlflow):
-    project = ProjectFactory(status="已归档")
-
-    assert mlflow.error("runs/create", experiment_id=project.pk)[0] == 409
-    assert not Run.objects.exists()
-
-
 @pytest.mark.parametrize(
     "body",
     [

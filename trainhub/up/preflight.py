@@ -32,19 +32,24 @@ class StartupError(Exception):
     """TrainHub cannot start. The message is for the user."""
 
 
-def check_configuration() -> None:
-    """Run the system checks, including ours (trainhub/checks.py)."""
-    problems = [
+def check_configuration() -> list[str]:
+    """Run the system checks, including ours (trainhub/checks.py); return what they warn of.
+
+    Raises StartupError.
+    """
+    messages = [
         message
         for message in [
             *checks.run_checks(),
             *checks.run_checks(tags=["worker"], include_deployment_checks=True),
         ]
-        if message.is_serious() and not message.is_silenced()
+        if not message.is_silenced()
     ]
-    problems.sort(key=lambda problem: problem.id or "")  # run_checks iterates over a set
+    messages.sort(key=lambda message: message.id or "")  # run_checks iterates over a set
+    problems = [str(message.msg) for message in messages if message.is_serious()]
     if problems:
-        raise StartupError(" ".join(str(problem.msg) for problem in problems))
+        raise StartupError(" ".join(problems))
+    return [str(message.msg) for message in messages]
 
 
 def check_port(host: str, port: int, timeout_seconds: float = 0) -> None:

@@ -57,7 +57,8 @@ class Stack:
     def prepare(self) -> None:
         """Prepare everything the web server needs. Raises StartupError, Interrupted."""
         with self._signals.interrupting():
-            preflight.check_configuration()
+            for warning in preflight.check_configuration():
+                self._report(warning)
             self._directory.acquire()
             self._is_held = True
             was_killed = self._directory.end_orphans()

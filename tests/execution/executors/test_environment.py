@@ -27,6 +27,7 @@ def test_what_a_training_needs_is_inherited(monkeypatch, name, value):
         *(("WANDB_API_KEY", "x"), ("PGPASSWORD", "x"), ("SSH_AUTH_SOCK", "x"), ("ANYTHING", "x")),
         *(("SLURM_JWT_KEY", "x"), ("https_proxy", "http://me:password@proxy:3128")),
         *(("HTTP_PROXY", "me:password@proxy:3128"), ("SLURM_JWT", "x"), ("TF_VAR_db", "x")),
+        ("TF_CLI_ARGS", "-var password=x"),
     ],
 )
 def test_what_may_be_secret_is_not(monkeypatch, name, value):

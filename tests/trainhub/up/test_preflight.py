@@ -8,6 +8,7 @@ from django.db import connection
 from moto.server import ThreadedMotoServer
 from pytest_django import Settings
 
+from execution.executors import training_user
 from tests.up_process import free_port
 from trainhub.up import preflight
 from trainhub.up.preflight import StartupError
@@ -29,7 +30,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def test_valid_configuration_passes():
-    preflight.check_configuration()
+    assert preflight.check_configuration() == []
 
 
 def test_all_contradictions_are_reported_together(settings: Settings):
@@ -37,6 +38,16 @@ def test_all_contradictions_are_reported_together(settings: Settings):
 
     with pytest.raises(StartupError, match=r"Open mode .* refused in production.*TRAINHUB_DEBUG"):
         preflight.check_configuration()
+
+
+def test_warnings_are_returned(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training_user, "problem", lambda: None)
+    settings.TRAINING_USER = "nobody"
+    settings.OPEN_MODE = True
+
+    warnings = preflight.check_configuration()
+
+    assert any("TRAINHUB_OPEN_MODE=false" in warning for warning in warnings)
 
 
 # --- Port ------------------------------------------------------------------------------------
