@@ -182,8 +182,12 @@ class Run(models.Model):
         verbose_name_plural = _("runs")
         ordering = ("-created_at", "id")
         indexes = (
-            # The runs of a project, newest first.
-            models.Index(fields=["project", "-created_at", "id"], name="run_of_project"),
+            # The runs of a project that are listed, newest first, and their number.
+            models.Index(
+                fields=["project", "-created_at", "id"],
+                name="run_of_project",
+                condition=models.Q(is_hidden=False, deleted_at=None),
+            ),
             # The same in MLflow's order, latest start first, without the trash.
             models.Index(
                 "project",
