@@ -99,6 +99,8 @@ LOCKED_BATCH: Final = f"""
             ) AS point (number, step, timestamp_ms, value)
         -- All or nothing: missing series are created first, see CREATE_SERIES.
         WHERE cardinality(ids) = cardinality(%(keys)s::text[])
+    ), verdict AS MATERIALIZED (
+        SELECT coalesce(bool_and(is_newest), false) AS are_newest FROM batch
     )
 """  # noqa: S608  composed of constants
 
@@ -184,7 +186,7 @@ def summarized(*, late: str = "0") -> str:
     SELECT
         EXISTS (SELECT FROM run),
         coalesce((SELECT cardinality(ids) FROM batch_of), 0) = cardinality(%(keys)s::text[]),
-        coalesce((SELECT bool_and(is_newest) FROM batch), false),
+        (SELECT are_newest FROM verdict),
         ARRAY(SELECT id FROM updated WHERE needs_buckets),
         coalesce((SELECT is_far FROM latest), false)
 """  # noqa: S608  composed of constants
@@ -192,12 +194,14 @@ def summarized(*, late: str = "0") -> str:
 
 APPEND_POINTS: Final = Statement(
     f"""
-WITH {LOCKED_BATCH}, new AS (
-    INSERT INTO metrics_metricpoint (series_id, step, timestamp_ms, value)
+WITH {LOCKED_BATCH}, new AS NOT MATERIALIZED (
     SELECT series_id, step, timestamp_ms, value
     FROM batch
-    WHERE (SELECT bool_and(is_newest) FROM batch)
-    RETURNING series_id, step, timestamp_ms, value
+    WHERE (SELECT are_newest FROM verdict)
+), inserted AS (
+    -- All of them or none, so there is no need to return them.
+    INSERT INTO metrics_metricpoint (series_id, step, timestamp_ms, value)
+    SELECT * FROM new
 ), {summarized()}
 """  # noqa: S608  composed of constants
 )
