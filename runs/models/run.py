@@ -188,13 +188,13 @@ class Run(models.Model):
                 name="run_of_project",
                 condition=models.Q(is_hidden=False, deleted_at=None),
             ),
-            # The same in MLflow's order, latest start first, without the trash.
+            # The same in MLflow's order, latest start first.
             models.Index(
                 "project",
                 models.F("started_at").desc(nulls_last=True),
                 "id",
                 name="run_of_project_by_start",
-                condition=models.Q(deleted_at=None),
+                condition=models.Q(is_hidden=False, deleted_at=None),
             ),
             # Every run, newest first: the admin's list.
             models.Index(fields=["-created_at", "id"], name="run_newest_first"),
