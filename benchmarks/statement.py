@@ -20,15 +20,15 @@ CALLS: Final = 100  # in a repetition
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainhub.settings")
     django.setup()
-    from metrics import bucket_queries, reading
+    from metrics import reading, series_queries
 
     run_id, repetitions = sys.argv[1:]
-    [row] = bucket_queries.stored_series(run_id, ["loss"])
+    [row] = series_queries.stored_series(run_id, ["loss"])
     whole = (reading.FIRST_STEP, reading.LAST_STEP)
     stored = reading._stored_buckets(row, *whole, 1000)
 
     def read() -> bytes:
-        rows = bucket_queries.series_buckets(
+        rows = series_queries.series_buckets(
             row.id, from_step=whole[0], to_step=whole[1], buckets=1000, by_time=False, **stored
         )
         return orjson.dumps(rows)

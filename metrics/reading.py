@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from core.numbers import MAX_BIGINT, MIN_BIGINT, json_numbers
-from metrics import bucket_queries, history_queries
-from metrics.bucket_queries import StoredSeries
+from metrics import history_queries, series_queries
+from metrics.bucket_queries import COARSER
 from metrics.points import Point
+from metrics.series_queries import StoredSeries
 from runs.models import Run
 
 # The range of a bigint.
@@ -116,7 +117,7 @@ def series(
     low = max(FIRST_STEP, FIRST_STEP if from_step is None else from_step)
     high = min(LAST_STEP, LAST_STEP if to_step is None else to_step)
     valid_keys = [key for key in keys if "\x00" not in key]  # PostgreSQL rejects NUL in text
-    rows = bucket_queries.stored_series(run_id, valid_keys)
+    rows = series_queries.stored_series(run_id, valid_keys)
     short = _points_of([row for row in rows if row.count <= max_points], low, high)
     return [
         Series(row.key, points=short.get(row.id, []))
@@ -130,7 +131,7 @@ def _points_of(rows: list[StoredSeries], low: int, high: int) -> dict[int, list[
     keys = {row.id: row.key for row in rows}
     points: dict[int, list[Point]] = {row.id: [] for row in rows}
     if rows:
-        for series_id, step, timestamp_ms, value in bucket_queries.points(list(keys), low, high):
+        for series_id, step, timestamp_ms, value in series_queries.points(list(keys), low, high):
             points[series_id].append(Point(keys[series_id], step, value, timestamp_ms))
     return points
 
@@ -140,13 +141,13 @@ def _long(row: StoredSeries, low: int, high: int, max_points: int, *, by_time: b
     if (low, high) != (FIRST_STEP, LAST_STEP):
         points = [
             Point(row.key, step, value, timestamp_ms)
-            for _id, step, timestamp_ms, value in bucket_queries.points(
+            for _id, step, timestamp_ms, value in series_queries.points(
                 [row.id], low, high, limit=max_points + 1
             )
         ]
         if len(points) <= max_points:
             return Series(row.key, points=points)
-    rows = bucket_queries.series_buckets(
+    rows = series_queries.series_buckets(
         row.id,
         from_step=low,
         to_step=high,
@@ -166,7 +167,7 @@ def _stored_buckets(row: StoredSeries, low: int, high: int, max_points: int) -> 
         low = max(low, row.bucketed_from)
     below = min(row.bucketed_below, high + 1)
     for shift in (
-        *(row.bucket_shift + more for more in reversed(bucket_queries.COARSER)),
+        *(row.bucket_shift + more for more in reversed(COARSER)),
         row.bucket_shift,
     ):
         # Only whole buckets; the edges of the range are read from the points.

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from metrics import bucket_queries, buckets, reading, recording
+from metrics import buckets, reading, recording, series_queries
 from metrics.models import MetricBucket, MetricPoint, MetricSeries
 from metrics.points import Point, Points
 from tests.concurrency import in_parallel
@@ -194,7 +194,7 @@ def test_points_between_the_last_kept_point_and_the_end_of_the_buckets_are_in_th
 def test_chart_read_during_a_rewind_misses_no_kept_point(small):
     run = RunFactory()
     recording.record_metrics(run, [point(step) for step in range(1000)])
-    [before] = bucket_queries.stored_series(run.pk, [KEY])
+    [before] = series_queries.stored_series(run.pk, [KEY])
     recording.rewind(run, 700)
 
     series = reading._long(before, *WHOLE, 20, by_time=False)
