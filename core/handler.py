@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest, get_path_info
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -47,7 +47,7 @@ class Handler(WSGIHandler):
     def __call__(  # type: ignore[override]
         self, environ: Environ, start_response: Callable[..., Any]
     ) -> HttpResponseBase | list[bytes]:
-        view, arguments = _direct_view(environ["PATH_INFO"])
+        view, arguments = _direct_view(get_path_info(environ))
         if view is not None and _is_plain(environ):
             self.close_old_connection()
             request = WSGIRequest(environ)
