@@ -93,7 +93,9 @@ class Nginx:
             return []
         with suppress(psutil.NoSuchProcess):
             master = psutil.Process(self._process.pid)
-            self._workers = master.children()
+            # A master that is being killed has already lost its children when this asks for them.
+            known = dict.fromkeys([*self._workers, *master.children()])
+            self._workers = [worker for worker in known if worker.is_running()]
             return [master, *self._workers]
         return []
 

@@ -310,6 +310,18 @@ def test_other_reads_are_not_limited(front: Front, path: str):
 # --- Its processes ---------------------------------------------------------------------------
 
 
+def test_workers_are_not_forgotten_while_their_master_dies(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+):
+    workers = front.nginx.processes()[1:]
+
+    # As it is for a moment before the master's end can be seen.
+    monkeypatch.setattr(psutil.Process, "children", lambda *_arguments, **_named: [])
+
+    assert workers
+    assert front.nginx.processes()[1:] == workers
+
+
 def test_all_requests_of_a_stopping_nginx_are_answered(front: Front):
     with waiting(front, ["/slow"] * 3) as statuses:
         thread = threading.Thread(target=front.nginx.stop, args=(10,))
