@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from django.core.handlers.wsgi import WSGIHandler, WSGIRequest, get_path_info
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -47,17 +47,17 @@ class Handler(WSGIHandler):
     def __call__(  # type: ignore[override]
         self, environ: Environ, start_response: Callable[..., Any]
     ) -> HttpResponseBase | list[bytes]:
-        view, arguments = _direct_view(get_path_info(environ))
+        request = self.request_class(environ)
+        view, arguments = _direct_view(request.path_info)
         if view is not None and _is_plain(environ):
             self.close_old_connection()
-            request = WSGIRequest(environ)
             content = _answered(view, request, arguments)
             if content is not None:
                 refusals.note_answer(request.method, 200)
                 length = ("Content-Length", str(len(content)))
                 start_response("200 OK", [*self._headers.of_json(request), length])
                 return [content]
-            environ[REQUEST] = request
+        environ[REQUEST] = request
         return super().__call__(environ, start_response)
 
     def close_old_connection(self) -> None:
