@@ -6,7 +6,7 @@ from django.urls.converters import StringConverter
 from django.views.i18n import set_language
 
 from core.ids import ID_PATTERN
-from dashboard.views import artifacts, logs, metrics, projects, runs, workers
+from dashboard.views import artifacts, logs, metrics, projects, runs, series, workers
 
 app_name = "dashboard"
 
@@ -23,6 +23,8 @@ ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 urlpatterns = [
     path("", projects.project_list, name="projects"),
     path("/workers", workers.workers, name="workers"),
+    path("/series", series.series, name="series"),
+    path("/series.csv", series.series_csv, name="series-csv"),
     path("/language", login_not_required(set_language), name="set-language"),
     path("/projects/new", projects.create, name="project-new"),
     path("/projects/<id:project_id>", projects.project_detail, name="project"),
@@ -37,7 +39,9 @@ urlpatterns = [
     path(f"{RUN}/artifacts/all", artifacts.all_artifacts, name="run-all-artifacts"),
     path(f"{RUN}/events", runs.event_list, name="run-events"),
     path(f"{RUN}/metrics", metrics.metric_table, name="run-metrics"),
-    path(f"{RUN}/series", metrics.series, name="run-series"),
+    path(f"{RUN}/series", series.run_series, name="run-series"),
+    path(f"{RUN}/series.csv", series.run_series_csv, name="run-series-csv"),
+    path(f"{RUN}/charts", series.run_charts, name="run-charts"),
     path(f"{RUN}/tail", logs.tail, name="run-tail"),
     path(f"{RUN}/log", logs.log, name="run-log"),
     path(f"{RUN}/log/download", logs.log_download, name="run-log-download"),
