@@ -304,8 +304,11 @@ class _Picture:
 
     def _extremes(self, curve: _Drawn) -> str:
         """From the minimum to the maximum in each pixel column."""
-        begin = np.floor(self.across(curve.start))
-        until = np.maximum(begin + 1, np.floor(self.across(curve.end)))
+        begin, until = np.floor(self.across(curve.start)), np.floor(self.across(curve.end))
+        # Up to the next bucket if that is adjacent.
+        is_next_near = curve.start[1:] - curve.end[:-1] < (curve.end - curve.start)[:-1]
+        until[:-1] = np.where(is_next_near, begin[1:], until[:-1])
+        until = np.maximum(begin + 1, until)
         is_drawn = ~(np.isnan(curve.low) | np.isnan(curve.high))
         begin, until = begin[is_drawn], until[is_drawn]
         high, low = self.up(curve.high[is_drawn]), self.up(curve.low[is_drawn])

@@ -20,7 +20,7 @@ from dashboard.charts.words import words
 from dashboard.pages import PageRequest
 from dashboard.views.lookups import get_run
 from metrics import curves, plots
-from metrics.plot_viewsets import PlotQuerySerializer, picture
+from metrics.plot_viewsets import MAX_TITLE_LENGTH, PlotQuerySerializer, picture
 from runs.models import Run
 
 
@@ -101,11 +101,12 @@ def charts_context(request: PageRequest, run: Run) -> dict[str, object]:
     address = reverse("dashboard:run-plot", args=[run.project_id, run.pk])
     pictures = [
         {
-            "title": chart["title"],
-            "url": f"{address}?{urlencode({'keys': chart['keys'], 'title': chart['title']}, True)}",
+            "title": title,
+            "url": f"{address}?{urlencode({'keys': chart['keys'], 'title': title}, doseq=True)}",
         }
         for section in layout.sections(run.metrics)
         for chart in section["charts"]
+        for title in [chart["title"][:MAX_TITLE_LENGTH]]
     ]
     return {"chart_list": found, "chart_words": words(), "chart_pictures": pictures}
 
