@@ -6,6 +6,7 @@ evaluation.json has numbers for each step that it evaluated.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from django.db import transaction
@@ -13,11 +14,19 @@ from django.db.models import Q
 
 from artifacts.evaluation_numbers import MAX_BYTES, Evaluation, read_evaluation
 from artifacts.kinds import ArtifactType
-from artifacts.layouts import step_of
+from artifacts.layouts import step_in, step_of
 from artifacts.models import Artifact, ArtifactQuerySet, EvaluationResult, ignored_metadata
+from core.text import MAX_KEY_LENGTH
 from runs.models import Run
 
 MAX_STEPS: Final = 1000  # of one file: beyond them, the oldest are dropped
+_PLAIN_NAMES: Final = frozenset(
+    {
+        *("evaluation", "evaluations", "eval", "eval_results", "evaluation_results"),
+        *("result", "results", "all_results", "metrics", "scores"),
+    }
+)
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d|\d{8}")
 
 
 def unindexed() -> ArtifactQuerySet:
@@ -45,6 +54,8 @@ def index_stored(artifact: Artifact) -> int:
 def index(run: Run, artifact: Artifact, evaluation: Evaluation) -> None:
     """Make ``evaluation`` what ``artifact`` tells of its step. Call with the run's row locked."""
     step = _step_of(run, artifact, evaluation)
+    prefix = _prefix_of(artifact)
+    numbers = {prefix + key: value for key, value in evaluation.numbers.items()}
     results = EvaluationResult.objects.filter(artifact=artifact)
     results.filter(step=step).delete()
     EvaluationResult.objects.bulk_create(
@@ -56,7 +67,8 @@ def index(run: Run, artifact: Artifact, evaluation: Evaluation) -> None:
             key=key,
             value=value,
         )
-        for key, value in evaluation.numbers.items()
+        for key, value in numbers.items()
+        if len(key) <= MAX_KEY_LENGTH
     )
     steps = results.order_by("-step").values_list("step", flat=True).distinct()
     for oldest in steps[MAX_STEPS : MAX_STEPS + 1]:
@@ -67,6 +79,14 @@ def index(run: Run, artifact: Artifact, evaluation: Evaluation) -> None:
         **ignored_metadata(evaluation.problem),
     }
     Artifact.objects.filter(pk=artifact.pk).update(metadata=artifact.metadata)
+
+
+def _prefix_of(artifact: Artifact) -> str:
+    """``mmlu/`` for an uploaded mmlu.json: each benchmark may have a file with the same keys. None
+    for names that say no more than that they are results, or of when."""
+    name = artifact.file.rpartition("/")[2].removesuffix(".json")
+    is_named = name.lower() not in _PLAIN_NAMES and step_in(name) is None
+    return f"{name}/" if artifact.is_uploaded and is_named and not _TIME.search(name) else ""
 
 
 def _step_of(run: Run, artifact: Artifact, evaluation: Evaluation) -> int:

@@ -118,6 +118,23 @@ def test_upload_that_tells_no_step_is_of_the_runs_step(run):
     assert kept(run) == [(900, "acc", 0.5)]
 
 
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("mmlu.json", "mmlu/acc"),
+        ("eval/arc_challenge.json", "arc_challenge/acc"),
+        ("eval_results.json", "acc"),
+        ("step-200.json", "acc"),
+        ("results_2026-11-29T10-00-00.json", "acc"),
+        ("x" * 248 + ".json", None),
+    ],
+)
+def test_upload_named_for_a_benchmark_has_keys_of_its_own(run, path, key):
+    upload(run, path, step=1)
+
+    assert kept(run) == ([] if key is None else [(1, key, 0.5)])
+
+
 def test_file_that_is_no_evaluation_has_no_numbers(run):
     uploads.store(run, "evaluation.json", io.BytesIO(b'{"acc": 0.5}'))
 
