@@ -13,10 +13,14 @@ _LINE_START: Final = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
 
+def plain(text: str) -> str:
+    """``text`` on one line, without what cannot be seen; not escaped."""
+    return " ".join(_CONTROL.sub("", text).split())
+
+
 def inline(text: str) -> str:
     """``text`` on one line: within a heading, a paragraph or a cell of a table."""
-    line = " ".join(_CONTROL.sub("", text).split())
-    escaped = _MARKUP.sub(r"\\\1", line)
+    escaped = _MARKUP.sub(r"\\\1", plain(text))
     escaped = escaped.replace("://", r":\/\/")  # no links that nobody has made
     match = _LINE_START.match(escaped)
     if match is not None and match[2].isdigit():
@@ -26,7 +30,7 @@ def inline(text: str) -> str:
 
 def code(text: str) -> str:
     """``text`` as a code span on one line, also in a cell of a table; empty if it is empty."""
-    line = " ".join(_CONTROL.sub("", text).split())
+    line = plain(text)
     if not line:
         return ""
     longest = max((len(run) for run in re.findall("`+", line)), default=0)
