@@ -133,6 +133,11 @@ FROM artifacts_evaluationresult AS result
         ORDER BY step DESC, stored_as = '' DESC, updated_at DESC
         LIMIT 1
     ) AS checkpoint
+    CROSS JOIN LATERAL (
+        SELECT min(step) AS step
+        FROM artifacts_artifact
+        WHERE run_id = result.run_id AND type = 'checkpoint' AND step > checkpoint.step
+    ) AS following
 WHERE result.project_id = %(project_id)s::text
     AND result.key = %(key)s::text
     AND NOT EXISTS (
@@ -141,15 +146,8 @@ WHERE result.project_id = %(project_id)s::text
         WHERE newer.run_id = result.run_id
             AND newer.key = result.key
             AND newer.step >= result.step
+            AND newer.step < coalesce(following.step, 9223372036854775807)
             AND (newer.step, newer.id) > (result.step, result.id)
-            AND NOT EXISTS (
-                SELECT
-                FROM artifacts_artifact
-                WHERE run_id = result.run_id
-                    AND type = 'checkpoint'
-                    AND step > checkpoint.step
-                    AND step <= newer.step
-            )
     )
 ORDER BY result.value {order}
 LIMIT %(limit)s::bigint

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django import forms
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from artifacts.kinds import TagValue
-from artifacts.models import Artifact
+from artifacts.models import Artifact, ArtifactTag
 from core.text import MAX_NAME_LENGTH
 
 NO_TAG: Final = "none"
@@ -55,8 +55,9 @@ class CheckpointFilterForm(forms.Form):
         self.full_clean()
         cleaned = self.cleaned_data
         if tag := cleaned.get("tag"):
-            has_tag = Q(tags=None) if tag == NO_TAG else Q(tags__value=tag)
-            checkpoints = checkpoints.filter(has_tag)
+            tags = ArtifactTag.objects.filter(artifact=OuterRef("pk"))
+            is_tagged = Exists(tags if tag == NO_TAG else tags.filter(value=tag))
+            checkpoints = checkpoints.filter(~is_tagged if tag == NO_TAG else is_tagged)
         if run := cleaned.get("run"):
             checkpoints = checkpoints.filter(Q(run=run) | Q(run__name__icontains=run))
         if person := cleaned.get("person"):

@@ -109,7 +109,7 @@ def test_evaluation_that_cannot_be_read_is_named_with_its_reason(client, project
 
     page = client.get(list_url(project)).content.decode()
 
-    assert "1 evaluation of these runs is not shown" in page
+    assert "Evaluations of these runs that are not shown: 1" in page
     assert "it is not valid JSON" in page
 
 
