@@ -19,6 +19,7 @@ from artifacts.models import Artifact
 from core.templatetags.pages import as_json, duration, number
 from core.text import truncate
 from registry.markdown import code, inline, link, paragraphs, quote, table
+from registry.model_card_curves import curve_data_uri, curve_keys
 from registry.model_card_facts import PURPOSE_TAG, Facts, Segment, began, facts_of
 from registry.model_card_metadata import front_matter
 from runs.models import DatasetInput, Run
@@ -38,16 +39,17 @@ _VERSION_ENDINGS: Final = ("_version", ".version", "/version")
 def model_card(checkpoint: Artifact) -> str:
     """A README.md for the checkpoint's repository."""
     facts = facts_of(checkpoint)
-    return f"---\n{front_matter(facts)}---\n\n{body(facts)}"
+    return f"---\n{front_matter(facts)}---\n\n{body(facts, has_pictures=True)}"
 
 
-def body(facts: Facts) -> str:
-    """The Markdown below the front matter."""
+def body(facts: Facts, *, has_pictures: bool) -> str:
+    """The Markdown below the front matter. ``has_pictures``: with the curves in it."""
     sections = (
         *_introduction(facts),
         *_section(_("Training data"), _data(facts)),
         *_section(_("Hyperparameters"), _hyperparameters(facts)),
         *_section(_("Training"), _training(facts)),
+        *(_section(_("Curves"), _curves(facts)) if has_pictures else ()),
         *_section(_("Evaluation results"), _results(facts)),
         *_section(_("Metrics at this checkpoint"), _metrics(facts)),
         *_section(_("Checkpoint"), _checkpoint(facts)),
@@ -156,6 +158,11 @@ def _training(facts: Facts) -> Iterator[str]:
         "each run up to the checkpoint that was used of it. A run counts while a worker holds it, "
         "with all of its GPUs; time in the queue does not count."
     )
+
+
+def _curves(facts: Facts) -> Iterator[str]:
+    for key in curve_keys(facts):
+        yield f"![{inline(key)}]({curve_data_uri(facts, key)})"
 
 
 def _people(facts: Facts) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
@@ -25,6 +25,7 @@ from metrics.exports import neutral
 from projects.models import Project
 from registry import leaderboards, releases
 from registry.checkpoints import checkpoints_of, main_metrics, rows_of
+from registry.model_card_curves import curve_keys, curve_svg
 from registry.model_card_facts import facts_of
 from registry.model_card_metadata import front_matter
 from registry.model_cards import body
@@ -220,9 +221,22 @@ def model_card(
         "run": checkpoint.run,
         "checkpoint": checkpoint,
         "front_matter": front_matter(facts),
-        "body": to_html(body(facts)),
+        "body": to_html(body(facts, has_pictures=False)),
+        "curves": curve_keys(facts),
     }
     return render(request, "checkpoints/model_card.html", context)
+
+
+@require_safe
+def model_card_curve(
+    request: PageRequest, project_id: str, run_id: str, artifact_id: str
+) -> HttpResponse:
+    """One of the card's pictures."""
+    facts = facts_of(get_checkpoint(request, project_id, run_id, artifact_id))
+    key = request.GET.get("key", "")
+    if key not in curve_keys(facts):
+        raise Http404
+    return HttpResponse(curve_svg(facts, key), content_type="image/svg+xml")
 
 
 @require_safe

@@ -15,6 +15,7 @@ from artifacts.models import Artifact
 from metrics.points import Point
 from metrics.recording import record_metrics
 from registry.markdown import inline
+from registry.model_card_curves import _segments
 from registry.model_card_facts import facts_of
 from registry.model_card_metadata import metadata
 from registry.model_cards import model_card
@@ -271,6 +272,34 @@ def test_metrics_are_those_at_the_checkpoints_step(project):
     project.save()
 
     assert "| eval\\_loss | 2 |" in body_of(checkpoint(run, step=120))
+
+
+def test_curves_of_the_main_metrics_are_pictures_in_the_card(project):
+    run = RunFactory(project=project, status=RunStatus.RUNNING, worker=WorkerFactory())
+    record_metrics(run, [Point("eval_loss", step, 3.0 - step / 100, 0) for step in (50, 100)])
+    project.key_metrics = ["eval_loss"]
+    project.save()
+
+    text = body_of(checkpoint(run, step=120))
+
+    assert "![eval\\_loss](data:image/png;base64,iVBOR" in text
+
+
+def test_curve_has_the_steps_of_each_run_up_to_its_checkpoint(project):
+    first = RunFactory(project=project, name="first", status=RunStatus.RUNNING)
+    record_metrics(first, [Point("eval_loss", step, 1.0, 0) for step in (10, 50, 90)])
+    second = RunFactory(
+        project=project,
+        name="second",
+        status=RunStatus.RUNNING,
+        resumed_from_id=checkpoint(first, step=50).pk,
+        start_step=50,
+    )
+    record_metrics(second, [Point("eval_loss", step, 1.0, 0) for step in (60, 100, 150)])
+
+    segments = [*_segments(facts_of(checkpoint(second, step=120)), "eval_loss")]
+
+    assert [segment.curve.data.step.tolist() for segment in segments] == [[10, 50], [60, 100]]
 
 
 def test_approvals_are_told_with_who_and_when_and_notes(project):
