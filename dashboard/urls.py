@@ -7,7 +7,16 @@ from django.views.i18n import set_language
 
 from core.ids import ID_PATTERN
 from dashboard.theme import set_theme
-from dashboard.views import artifacts, logs, metrics, projects, runs, series, workers
+from dashboard.views import (
+    artifacts,
+    checkpoints,
+    logs,
+    metrics,
+    projects,
+    runs,
+    series,
+    workers,
+)
 
 app_name = "dashboard"
 
@@ -19,6 +28,7 @@ class PublicIdConverter(StringConverter):
 register_converter(PublicIdConverter, "id")
 
 RUN = "/projects/<id:project_id>/runs/<id:run_id>"
+CHECKPOINTS = "/projects/<id:project_id>/checkpoints"
 ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 
 urlpatterns = [
@@ -38,6 +48,20 @@ urlpatterns = [
     path("/projects/<id:project_id>/archive", projects.archive, name="project-archive"),
     path("/projects/<id:project_id>/reopen", projects.reopen, name="project-reopen"),
     path("/projects/<id:project_id>/runs/new", runs.create, name="run-new"),
+    # --- checkpoints and releases ---
+    path(CHECKPOINTS, checkpoints.checkpoint_list, name="project-checkpoints"),
+    path(f"{CHECKPOINTS}/leaderboard", checkpoints.leaderboard, name="project-leaderboard"),
+    path(
+        f"{CHECKPOINTS}/leaderboard.csv",
+        checkpoints.leaderboard_csv,
+        name="project-leaderboard-csv",
+    ),
+    path(f"{CHECKPOINTS}/releases", checkpoints.release_list, name="project-releases"),
+    path(f"{ARTIFACT}/release", checkpoints.release, name="checkpoint-release"),
+    path(f"{ARTIFACT}/model-card", checkpoints.model_card, name="model-card"),
+    path(f"{ARTIFACT}/model-card/curve.svg", checkpoints.model_card_curve, name="model-card-curve"),
+    path(f"{ARTIFACT}/model-card/README.md", checkpoints.model_card_file, name="model-card-file"),
+    # --- runs ---
     path(RUN, runs.detail, name="run"),
     path(f"{RUN}/live", runs.live, name="run-live"),
     path(f"{RUN}/actions", runs.action_bar, name="run-actions"),
