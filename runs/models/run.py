@@ -162,6 +162,8 @@ class Run(models.Model):
     lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
     # In the trash: not listed, and restorable.
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
+    # Put away: the table of its project shows it only if asked to; the API's lists are unchanged.
+    archived_at = models.DateTimeField(_("archived at"), null=True, blank=True)
     # Keeps files of what belongs to no run: see runs/unmanaged.py. Listed nowhere.
     is_hidden = models.BooleanField(default=False, db_default=False, editable=False)
     # In the trash because its project was deleted: see runs/trash.py.
@@ -404,6 +406,28 @@ class Run(models.Model):
             if current.deleted_at is not None:
                 current.change(deleted_at=None, deleted_with_project=False)
                 current.note(EventKind.RESTORED, by=by)
+        self.refresh_from_db()
+
+    def archive(self, *, by: User | None) -> None:
+        """Put the run away. Idempotent. Raises InvalidTransition for a run that has not ended."""
+        with transaction.atomic():
+            current = Run.objects.lock(self.pk)
+            if not current.is_terminal:
+                raise InvalidTransition(
+                    _t("The run has not ended yet: cancel it before archiving.")
+                )
+            if current.archived_at is None:
+                current.change(archived_at=timezone.now())
+                current.note(EventKind.ARCHIVED, by=by)
+        self.refresh_from_db()
+
+    def unarchive(self, *, by: User | None) -> None:
+        """List the run again. Idempotent."""
+        with transaction.atomic():
+            current = Run.objects.lock(self.pk)
+            if current.archived_at is not None:
+                current.change(archived_at=None)
+                current.note(EventKind.UNARCHIVED, by=by)
         self.refresh_from_db()
 
     def claim(self, worker: Worker, devices: Sequence[str] = ()) -> None:
