@@ -34,6 +34,10 @@ from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
 ENDS = sorted(status.value for status in TERMINAL)
 
 
+# Fields whose change makes the rows of a run's values those of an earlier state. A run in the trash
+# has no such rows.
+INDEXED = frozenset({"hyperparameters", "metrics", "deleted_at"})
+
 MAX_GPUS = 10_000
 MAX_ATTEMPT = 32_767  # the column's limit
 MAX_DATASET_LENGTH = 1000
@@ -166,6 +170,9 @@ class Run(models.Model):
     is_hidden = models.BooleanField(default=False, db_default=False, editable=False)
     # In the trash because its project was deleted: see runs/trash.py.
     deleted_with_project = models.BooleanField(default=False, db_default=False, editable=False)
+    # The rows of its values, by which lists find and sort it, are those of its hyperparameters and
+    # series: see metrics/run_index.py. Whatever changes these sets it to False.
+    is_indexed = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = RunQuerySet.as_manager()
 
@@ -191,6 +198,7 @@ class Run(models.Model):
                 fields=["project", "-created_at", "id"],
                 name="run_of_project",
                 condition=models.Q(is_hidden=False, deleted_at=None),
+                include=["is_indexed"],
             ),
             # The same in MLflow's order, latest start first.
             models.Index(
@@ -199,6 +207,18 @@ class Run(models.Model):
                 "id",
                 name="run_of_project_by_start",
                 condition=models.Q(is_hidden=False, deleted_at=None),
+            ),
+            # The runs that are found by their own rows and series; and those of them that a worker
+            # can index.
+            models.Index(
+                fields=["project", "id"],
+                name="run_not_indexed",
+                condition=models.Q(is_indexed=False, is_hidden=False),
+            ),
+            models.Index(
+                fields=["id"],
+                name="run_to_index",
+                condition=models.Q(is_indexed=False, is_hidden=False, finished_at__isnull=False),
             ),
             # Every run, newest first: the admin's list.
             models.Index(fields=["-created_at", "id"], name="run_newest_first"),
@@ -365,6 +385,8 @@ class Run(models.Model):
         The value of an expression, such as Now(), is read when it is first used.
         """
         assert "status" not in fields
+        if not fields.keys().isdisjoint(INDEXED):
+            fields["is_indexed"] = False
         Run.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)
         for name, value in fields.items():
             if hasattr(value, "resolve_expression"):
