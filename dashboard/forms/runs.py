@@ -8,12 +8,10 @@ from django import forms
 from django.core.validators import ProhibitNullCharactersValidator, RegexValidator
 from django.utils.translation import gettext_lazy as _
 
-from artifacts.kinds import TagValue
 from core.text import MAX_NAME_LENGTH
 from dashboard.forms.projects import HyperparametersForm
 from projects.models import Project
 from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, Recipe, Run
-from runs.status import RunStatus
 
 if TYPE_CHECKING:
     RecipeChoiceField = forms.ModelChoiceField[Recipe]  # generic only for type checkers
@@ -94,30 +92,3 @@ class RunForm(HyperparametersForm):
             **{name: values[name] for name in fields if name in values},
             "resources": resources,
         }
-
-
-class RunListForm(forms.Form):
-    """Filter and sort a project's runs; runs.filters.RunFilter reads the same parameters."""
-
-    name = forms.CharField(label=_("name"), required=False, max_length=MAX_NAME_LENGTH)
-    status = forms.ChoiceField(
-        label=_("status"), required=False, choices=[("", _("All")), *RunStatus.choices]
-    )
-    tag = forms.ChoiceField(
-        label=_("checkpoint tag"),
-        required=False,
-        choices=[("", _("All")), *TagValue.choices],
-    )
-    sort = forms.ChoiceField(
-        label=_("sort order"),
-        required=False,
-        choices=[
-            ("", _("Newest first")),
-            ("created_at", _("Oldest first")),
-            ("-started_at", _("Most recently started")),
-            ("-progress", _("Most progress first")),
-            ("-priority", _("Highest priority first")),
-            ("name", _("By name")),
-            ("status", _("By status")),
-        ],
-    )
