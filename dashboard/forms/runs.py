@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -10,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.text import MAX_NAME_LENGTH
 from dashboard.forms.projects import HyperparametersForm
+from projects.hyperparameters import from_texts
 from projects.models import Project
 from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, Recipe, Run
 
@@ -76,6 +78,26 @@ class RunForm(HyperparametersForm):
         recipe.empty_label = source.recipe_id
         recipe.required = source.is_unmanaged  # it has no recipe to reuse
         self.suggest(source.hyperparameters)
+
+    def fill_in(self, source: Run) -> None:
+        """Start with the configuration of ``source``, to run it again: its hyperparameters are
+        those it was given, not what its script has reported since."""
+        hyperparameters = source.configured_hyperparameters
+        if source.is_unmanaged:
+            hyperparameters = from_texts(hyperparameters)
+        numbered = re.fullmatch(r"run-\d+", source.name)
+        self.initial.update(
+            {
+                **self.split(hyperparameters),
+                "name": "" if numbered else source.name,
+                "model": source.model,
+                "dataset": source.dataset,
+                "recipe": source.recipe_id,
+                "gpu_type": source.gpu_type,
+                "gpu_count": source.gpu_count,
+                "priority": source.priority,
+            }
+        )
 
     def _suggest(self, **values: Any) -> None:
         for name, value in values.items():

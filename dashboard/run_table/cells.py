@@ -79,29 +79,29 @@ def cells(column: Column, rows: Sequence[Row]) -> list[Cell]:
 def aligned(values: Sequence[float | None]) -> list[str]:
     """The numbers with as many decimals as show four digits of the greatest and two of the least;
     each on its own if they are too far apart for that."""
-    sizes = [abs(value) for value in values if value and math.isfinite(value)]
-    whole = all(
-        value is None or not math.isfinite(value) or value == int(value) for value in values
-    )
+    form = _form(values)
+    return [_text(value, form) for value in values]
+
+
+def _form(values: Sequence[float | None]) -> str:
+    """The format of all ``values``; empty: each has its own."""
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    sizes = [abs(value) for value in finite if value]
     if not sizes or max(sizes) >= LARGE:
-        return [_alone(value) for value in values]
-    if whole:
-        return [_alone(value, "d") for value in values]
+        return ""
+    if all(value == int(value) for value in finite):
+        return ".0f"
     decimals = max(_decimals(max(sizes), DIGITS), _decimals(min(sizes), FEWEST_DIGITS), 0)
-    if decimals > MAX_DECIMALS:
-        return [_alone(value) for value in values]
-    return [_alone(value, f".{decimals}f") for value in values]
+    return "" if decimals > MAX_DECIMALS else f".{decimals}f"
 
 
 def _decimals(size: float, digits: int) -> int:
     return digits - 1 - math.floor(math.log10(size))
 
 
-def _alone(value: float | None, form: str = "") -> str:
+def _text(value: float | None, form: str) -> str:
     if value is None or not math.isfinite(value):
         return NOTHING if value is None else str(json_number(value))
-    if form == "d":
-        return str(int(value))
     return format(value, form) if form else number(float(f"{value:.{DIGITS}g}"))
 
 
@@ -109,12 +109,18 @@ def _exact(value: float | None) -> str:
     return "" if value is None else str(json_number(value))
 
 
-def spread(value: Spread) -> Cell:
+def spreads(values: Sequence[Spread]) -> list[Cell]:
     """Mean ± deviation; least and greatest in the title."""
+    form = _form([value.mean for value in values])
+    return [_spread(value, form) for value in values]
+
+
+def _spread(value: Spread, form: str) -> Cell:
     if value.mean is None:
         return Cell(NOTHING)
-    mean = number(value.mean)
-    text = mean if value.deviation is None else f"{mean} ± {float(f'{value.deviation:.2g}'):g}"
+    text = _text(value.mean, form)
+    if value.deviation is not None:
+        text = f"{text} ± {_text(value.deviation, form)}"
     title = _("min %(least)s, max %(greatest)s") % {
         "least": number(value.least),
         "greatest": number(value.greatest),

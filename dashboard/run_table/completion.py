@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from django.db.models import TextChoices
 from django.utils.translation import gettext as _
 
 from artifacts.kinds import TagValue
@@ -57,7 +58,11 @@ def _all_names(known: Known) -> Iterable[Suggestion]:
 
 def values() -> dict[str, list[dict[str, str]]]:
     """The values that an attribute can have, by its name, as JSON."""
-    choices = {"status": RunStatus, "checkpoint_tag": TagValue, "failure": FailureKind}
+    choices: dict[str, type[TextChoices]] = {
+        "status": RunStatus,
+        "checkpoint_tag": TagValue,
+        "failure": FailureKind,
+    }
     return {
         name: [{"text": text_in_filters(item.value), "what": str(item.label)} for item in known]
         for name, known in choices.items()

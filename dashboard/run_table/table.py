@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dashboard.run_table.address import Address, Sort
-from dashboard.run_table.cells import Cell, cells, halves, is_numeric, spread
+from dashboard.run_table.cells import Cell, cells, halves, is_numeric, spreads
 from dashboard.run_table.columns import Column, Kind, Value, text_in_filters
 from dashboard.run_table.query import Group, Row
 from runs.models import Run
@@ -81,14 +81,15 @@ def group_lines(
     address: Address, by: Column, columns: Sequence[Column], groups: Sequence[Group]
 ) -> list[GroupLine]:
     heads = group_heads(address, columns)
+    by_column = [spreads([group.metrics[head.column] for group in groups]) for head in heads]
     return [
         GroupLine(
             _group_text(by, group.value),
             group.count,
             _group_query(address, by, group.value),
-            [(head, spread(group.metrics[head.column])) for head in heads],
+            [(head, column[number]) for head, column in zip(heads, by_column, strict=True)],
         )
-        for group in groups
+        for number, group in enumerate(groups)
     ]
 
 

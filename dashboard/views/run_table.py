@@ -21,7 +21,7 @@ from dashboard.live import live
 from dashboard.models import SavedView
 from dashboard.pages import PageRequest, whole_number
 from dashboard.run_table import completion, query
-from dashboard.run_table.address import FILTERS, NO_FILTERS, Address, escape
+from dashboard.run_table.address import FILTERS, NO_FILTERS, Address, escape, parse_columns
 from dashboard.run_table.cells import export_value
 from dashboard.run_table.choices import column_choices, group_choices
 from dashboard.run_table.columns import NAME, Column

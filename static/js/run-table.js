@@ -1,6 +1,7 @@
 // Selecting rows: all at once, ranges with shift, their number, and actions only if there are any.
 
 const form = document.getElementById("selection");
+const bar = document.getElementById("selection-actions"); // whose controls belong to the form
 
 function boxes() {
   return [...form.querySelectorAll("input[name=runs]")];
@@ -9,11 +10,11 @@ function boxes() {
 function show() {
   const all = boxes();
   const chosen = all.filter((box) => box.checked).length;
-  const everything = form.querySelector("[data-all]")?.checked;
+  const everything = bar.querySelector("[data-all]")?.checked;
   for (const box of all) box.closest("tr").classList.toggle("selected", box.checked);
-  const count = form.querySelector("[data-count]");
+  const count = bar.querySelector("[data-count]");
   if (!everything) count.textContent = chosen ? count.dataset.some.replace("%(n)s", chosen) : count.dataset.none;
-  for (const button of form.querySelectorAll("[data-of-selection]")) button.disabled = !chosen && !everything;
+  for (const button of bar.querySelectorAll("[data-of-selection]")) button.disabled = !chosen && !everything;
   const whole = form.querySelector("[data-select-all]");
   whole.hidden = false;
   whole.checked = chosen > 0 && chosen === all.length;
@@ -40,10 +41,11 @@ if (form) {
     }
     show();
   });
-  form.addEventListener("keydown", (event) => {
+  bar.addEventListener("change", show);
+  bar.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !event.target.matches("[name^=tag_]")) return;
     event.preventDefault();
-    form.querySelector("button[value=tag]").click();
+    bar.querySelector("button[value=tag]").click();
   });
   document.addEventListener("live:changed", show);
   addEventListener("pageshow", show); // the browser may have kept what was checked
