@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ from runs.models import FailureKind
 from runs.status import RunStatus
 
 MAX_OFFERED: Final = 40
+_SEPARATORS: Final = re.compile(r"[\s/_.:\-`\"]")
 
 
 @dataclass(frozen=True, slots=True)
