@@ -30,14 +30,20 @@ class Suggestion:
 
 def names(known: Known, part: str) -> list[Suggestion]:
     """The columns whose name contains ``part``; those that begin with it first."""
-    wanted = part.casefold().replace("`", "").replace('"', "")
-    found = [suggestion for suggestion in _all_names(known) if wanted in suggestion.text.casefold()]
-    found.sort(key=lambda suggestion: not _begins(suggestion.text.casefold(), wanted))
+    wanted = _letters(part)
+    found = [suggestion for suggestion in _all_names(known) if wanted in _letters(suggestion.text)]
+    found.sort(key=lambda suggestion: not _begins(suggestion.text, wanted))
     return found[:MAX_OFFERED]
 
 
 def _begins(text: str, wanted: str) -> bool:
-    return text.startswith(wanted) or text.partition(".")[2].startswith(wanted)
+    prefix, _dot, key = text.partition(".")
+    return _letters(text).startswith(wanted) or _letters(key or prefix).startswith(wanted)
+
+
+def _letters(text: str) -> str:
+    """``text`` without its separators: eval_loss finds eval/loss."""
+    return _SEPARATORS.sub("", text.casefold())
 
 
 def _all_names(known: Known) -> Iterable[Suggestion]:

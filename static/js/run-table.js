@@ -13,7 +13,7 @@ function show() {
   const everything = bar.querySelector("[data-all]")?.checked;
   for (const box of all) box.closest("tr").classList.toggle("selected", box.checked);
   const count = bar.querySelector("[data-count]");
-  if (!everything) count.textContent = chosen ? count.dataset.some.replace("%(n)s", chosen) : count.dataset.none;
+  if (!everything) count.textContent = chosen ? count.dataset.some.replace("{n}", chosen) : count.dataset.none;
   for (const button of bar.querySelectorAll("[data-of-selection]")) button.disabled = !chosen && !everything;
   const whole = form.querySelector("[data-select-all]");
   whole.hidden = false;
