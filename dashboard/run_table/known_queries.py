@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from core.database import Statement
-from dashboard.run_table.search import NUMBER
+from runs.param_values import number_sql
+
+NUMBER_OF_VALUE: Final = number_sql("(value #>> '{}')")
 
 NAMES: Final = Statement(f"""
 WITH newest AS MATERIALIZED (
@@ -16,7 +18,8 @@ WITH newest AS MATERIALIZED (
     LIMIT %(limit)s::bigint
 )
 SELECT
-    'param', key, count(*), count(DISTINCT value), bool_and(value #>> '{{}}' ~ '{NUMBER}'),
+    'param', key, count(*), count(DISTINCT value), 
+    bool_and(({NUMBER_OF_VALUE}) IS NOT NULL),
     (SELECT count(*) FROM newest)
 FROM newest, jsonb_each(hyperparameters)
 GROUP BY key

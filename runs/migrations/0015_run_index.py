@@ -13,7 +13,7 @@ ALTER TABLE runs_paramvalue SET (
 class Migration(migrations.Migration):
     dependencies = [
         ("projects", "0001_initial"),
-        ("runs", "0013_indexes_of_listed_runs"),
+        ("runs", "0014_archived_runs"),
     ]
 
     operations = [
@@ -118,7 +118,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("deleted_at", None), ("is_hidden", False)),
                 fields=["project", "-created_at", "id"],
-                include=("is_indexed",),
+                include=("is_indexed", "archived_at"),
                 name="run_of_project",
             ),
         ),
