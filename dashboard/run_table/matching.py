@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
-from django.db.models import Exists, FloatField, OuterRef, Q, QuerySet
+from django.db.models import Exists, FloatField, OuterRef, Q, QuerySet, Subquery
 from django.db.models import Value as Constant
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Collate
 from django.db.models.lookups import Exact, IsNull, LessThan
 
 from artifacts.models import ArtifactTag
+from dashboard.run_table import matching_queries
 from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.columns import Kind
 from dashboard.run_table.indexed import IndexedColumns
-from dashboard.run_table.matching_queries import NEWEST, Parts, Term, groups
+from dashboard.run_table.matching_queries import NEWEST, Parts, Term
 from dashboard.run_table.search import PageColumns, series_field
+from metrics.models import MetricSeries
 from runs.models import RunQuerySet
 from tracking.columns import USER
 from tracking.conditions import json_text, sort_expression, where
@@ -32,7 +35,11 @@ NAN: Final = Constant(float("nan"), output_field=FloatField())
 
 
 class OwnColumns(PageColumns):
-    """Of runs that have not been indexed."""
+    """Of runs that have not been indexed. They are few, so the series of each is looked up."""
+
+    def metric(self, key: str, field: str) -> Any:
+        series = MetricSeries.objects.filter(run=OuterRef("pk"), key=key)
+        return Subquery(series.values(field)[:1])
 
     def prepare(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return super().prepare(rows.filter(is_indexed=False))
@@ -65,12 +72,27 @@ class Matching:
         self._runs = runs
         self._address = address
 
+    def page(self, number: int, size: int) -> tuple[list[str], int, int]:
+        """The IDs of a page, or of the last one there is; the number of runs; and of the page."""
+        start = size * (number - 1)
+        if self._compares_values:
+            ids, count = self._all_at_once(start, start + size)
+            if ids or start == 0:
+                return ids, count, number
+        count = self.count()
+        number = max(1, min(number, -(-count // size)))
+        return self.ids(size * (number - 1), size * number), count, number
+
     def count(self) -> int:
-        first, *others = (side.rows for side in self._sides(replace(self._address, sort=None)))
-        return first.union(*others, all=True).count() if others else first.count()
+        sides = self._sides(replace(self._address, sort=None))
+        if len(sides) == 1:
+            return sides[0].rows.order_by().count()
+        return self._all_at_once(0, 1)[1]
 
     def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
         """Their IDs in order, or a slice of these."""
+        if self._compares_values:
+            return self._all_at_once(start, stop)[0]
         first, *others = self._sides(self._address)
         if not others:
             ordered = first.rows.order_by(*_keys(first.terms), *NEWEST)
@@ -83,6 +105,17 @@ class Matching:
             parts.add(side.rows.order_by(*_keys(side.terms), *NEWEST), side.terms)
         return parts.ids(first.terms, start)
 
+    @cached_property
+    def _compares_values(self) -> bool:
+        """Whether the filter names hyperparameters or metrics. Then all of the project's runs are
+        compared, to count them."""
+        return len(self._sides(replace(self._address, sort=None))) > 1
+
+    def _all_at_once(self, start: int, stop: int | None) -> tuple[list[str], int]:
+        sides = self._sides(self._address)
+        rows = [(side.rows, [term.expression for term in side.terms]) for side in sides]
+        return matching_queries.slice_and_count(rows, sides[0].terms, start, stop)
+
     def groups(
         self, by: Expressions, values: Expressions, *, order: str, limit: int
     ) -> list[tuple[Any, ...]]:
@@ -90,7 +123,9 @@ class Matching:
         sides = self._sides(
             replace(self._address, sort=None), lambda names: [*by(names), *values(names)]
         )
-        return groups(((side.rows, side.values) for side in sides), order=order, limit=limit)
+        return matching_queries.groups(
+            ((side.rows, side.values) for side in sides), order=order, limit=limit
+        )
 
     def _sides(self, address: Address, values: Expressions = lambda _names: ()) -> list[Side]:
         indexed = IndexedColumns()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.expressions import OrderBy
 
@@ -92,6 +92,30 @@ class Parts:
 
 
 Values: TypeAlias = tuple[QuerySet[Any], Sequence[Any]]  # runs, and expressions of them
+
+
+def slice_and_count(
+    sides: Iterable[Values], terms: Sequence[Term], start: int, stop: int | None
+) -> tuple[list[str], int]:
+    """The IDs of the runs from number ``start`` to ``stop``, and how many runs there are in all; 0
+    if there are none after ``start``. Of each side the expressions are those of ``terms``."""
+    orders = [f"order_{number}" for number in range(len(terms))]
+    every = _union(((rows, [*values, F("created_at"), F("id")]) for rows, values in sides))
+    if every is None:
+        return [], 0
+    keys = [term.sql(order) for term, order in zip(terms, orders, strict=True)]
+    limit = "ALL" if stop is None else max(0, stop - start)
+    found = _fetched_by_hashing(
+        Sql(
+            f"SELECT id, count(*) OVER () "
+            f"FROM ({every.text}) AS runs ({', '.join([*orders, 'created_at', 'id'])}) "
+            f"ORDER BY {', '.join([*keys, NEWEST_SQL])} OFFSET {start} LIMIT {limit}",
+            every.parameters,
+        )
+    )
+    return [pk for pk, _count in found], found[0][1] if found else 0
+
+
 # Of a metric's values in a group: what is not finite has no mean.
 AGGREGATES: Final = {"mean": "avg", "deviation": "stddev_samp", "least": "min", "greatest": "max"}
 FINITE: Final = "{0} > '-Infinity' AND {0} < 'Infinity'"
@@ -103,16 +127,11 @@ def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any
     Of each side the expressions are the value to group by, its number (or NULL), and the further
     ones. ``order``: SQL that names these ``grouped_by``, ``number`` and, as means, ``mean_0`` ….
     """
-    selected: list[Sql] = []
-    count = 0
-    for rows, expressions in sides:
-        aliases = {f"value_of_{n}": expression for n, expression in enumerate(expressions)}
-        count = len(expressions) - 2
-        compiled = _compiled(rows.order_by().annotate(**aliases).values_list(*aliases))
-        if compiled is not None:
-            selected.append(compiled)
-    if not selected:
+    sides = list(sides)
+    every = _union(sides)
+    if every is None:
         return []
+    count = len(sides[0][1]) - 2
     values = [f"value_{number}" for number in range(count)]
     aggregates = {
         f"{name}_{number}": f"{function}({value}) FILTER (WHERE {FINITE.format(value)})"
@@ -120,15 +139,28 @@ def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any
         for name, function in AGGREGATES.items()
     }
     computed = [f"{sql} AS {name}" for name, sql in aggregates.items()]
-    every = " UNION ALL ".join(f"({part.text})" for part in selected)
     statement = Sql(
         f"SELECT {', '.join(['grouped_by', 'count', *aggregates])} FROM ("
         f"SELECT {', '.join(['grouped_by', 'min(number) AS number', 'count(*)', *computed])} "
-        f"FROM ({every}) AS runs ({', '.join(['grouped_by', 'number', *values])}) "
+        f"FROM ({every.text}) AS runs ({', '.join(['grouped_by', 'number', *values])}) "
         f"GROUP BY grouped_by) AS found ORDER BY {order} LIMIT {limit}",
-        _parameters(selected),
+        every.parameters,
     )
-    return _fetched(statement)
+    return _fetched_by_hashing(statement)
+
+
+def _union(sides: Iterable[Values]) -> Sql | None:
+    """A row of values for each run of each side; None if there can be none."""
+    selected = []
+    for rows, expressions in sides:
+        aliases = {f"value_of_{n}": expression for n, expression in enumerate(expressions)}
+        compiled = _compiled(rows.order_by().annotate(**aliases).values_list(*aliases))
+        if compiled is not None:
+            selected.append(compiled)
+    if not selected:
+        return None
+    every = " UNION ALL ".join(f"({part.text})" for part in selected)
+    return Sql(every, _parameters(selected))
 
 
 def _compiled(rows: QuerySet[Any]) -> Sql | None:
@@ -148,3 +180,18 @@ def _fetched(statement: Sql) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement.text, statement.parameters)
         return cursor.fetchall()
+
+
+def _fetched_by_hashing(statement: Sql) -> list[tuple[Any, ...]]:
+    """For a statement that looks at all runs of a project: without nested loops.
+
+    PostgreSQL knows how often a value occurs, and how many values a column has, but not how often
+    it does in this column: it expects two runs where there are thousands and looks each up. To
+    hash all of them costs less than that from a few thousand on, and little if there are few.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_nestloop = off")
+        cursor.execute(statement.text, statement.parameters)
+        rows = cursor.fetchall()
+        cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")
+        return rows

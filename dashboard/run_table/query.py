@@ -104,10 +104,7 @@ def page(
 ) -> Page:
     """The address's page, or the last one there is. ``main``: the metric that decides at which step
     a run was best. Raises InvalidParameter for the filter."""
-    matching = Matching(runs, address)
-    total = matching.count()
-    number = max(1, min(address.page, -(-total // size)))
-    ids = matching.ids(size * (number - 1), size * number)
+    ids, total, number = Matching(runs, address).page(address.page, size)
     return Page(rows(runs, ids, columns, main=main), total, number)
 
 
