@@ -7,7 +7,17 @@ from django.views.i18n import set_language
 
 from core.ids import ID_PATTERN
 from dashboard.theme import set_theme
-from dashboard.views import artifacts, logs, metrics, projects, runs, workers
+from dashboard.views import (
+    artifacts,
+    logs,
+    metrics,
+    projects,
+    run_actions,
+    run_table,
+    runs,
+    saved_views,
+    workers,
+)
 
 app_name = "dashboard"
 
@@ -29,7 +39,13 @@ urlpatterns = [
     # --- projects ---
     path("/projects", projects.project_list, name="projects"),
     path("/projects/new", projects.create, name="project-new"),
-    path("/projects/<id:project_id>", projects.project_detail, name="project"),
+    path("/projects/<id:project_id>", run_table.project_runs, name="project"),
+    path("/projects/<id:project_id>/rows", run_table.live_rows, name="project-rows"),
+    path("/projects/<id:project_id>/columns", run_table.column_names, name="project-columns"),
+    path("/projects/<id:project_id>/table.csv", run_table.table_csv, name="project-table-csv"),
+    path("/projects/<id:project_id>/selected", run_actions.act, name="project-selected"),
+    path("/projects/<id:project_id>/views", saved_views.create, name="project-views"),
+    path("/projects/<id:project_id>/views/<id:view_id>", saved_views.change, name="project-view"),
     path("/projects/<id:project_id>/about", projects.about, name="project-about"),
     path("/projects/<id:project_id>/versions", projects.version_list, name="project-versions"),
     path("/projects/<id:project_id>/edit", projects.edit, name="project-edit"),

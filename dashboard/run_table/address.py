@@ -5,6 +5,7 @@ Whatever an address says, it can be parsed: what has no meaning is left out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -23,6 +24,16 @@ MAX_COLUMNS: Final = 60
 MAX_FILTER_LENGTH: Final = 8000
 MAX_PAGE: Final = 1_000_000
 ARCHIVED: Final = ("with", "only")
+# The parameters of the filters, and the fields of an address without any.
+FILTERS: Final = ("filter", "name", "status", "who", "tag", "archived", "page")
+NO_FILTERS: Final[dict[str, Any]] = {
+    "filter": "",
+    "name": "",
+    "statuses": (),
+    "who": "",
+    "tag": "",
+    "archived": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ class Address:
         archived = query.get("archived", "")
         tag = query.get("tag", "")
         return cls(
-            columns=_columns(query.getlist("columns")),
+            columns=parse_columns(query.getlist("columns")),
             sort=_sort(query.get("sort", "")),
             filter=_text(query, "filter", MAX_FILTER_LENGTH),
             name=_text(query, "name", MAX_NAME_LENGTH),
@@ -71,12 +82,12 @@ class Address:
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.filter or self.name or self.statuses or self.who or self.tag)
+        return any(getattr(self, name) for name in NO_FILTERS)
 
     @property
     def query(self) -> str:
         """The same as text, for links: without what is as by default."""
-        return _encoded(self._pairs())
+        return _encoded(self.pairs())
 
     @property
     def view_query(self) -> str:
@@ -100,7 +111,9 @@ class Address:
             text = f"{self.filter} and {comparison}"
         return self.but(filter=text, group=None)
 
-    def _pairs(self) -> list[tuple[str, str]]:
+    def pairs(self, *without: str) -> list[tuple[str, str]]:
+        """The parameters that are not as by default, but for those named ``without``: what a form
+        that sends these has to send beside them."""
         pairs = [
             ("columns", ",".join(escape(column.spec) for column in self.columns)),
             ("sort", self.sort.spec if self.sort else ""),
@@ -114,7 +127,7 @@ class Address:
             ("page", str(self.page) if self.page > 1 else ""),
             ("view", self.view),
         ]
-        return [(name, value) for name, value in pairs if value]
+        return [(name, value) for name, value in pairs if value and name not in without]
 
 
 def _encoded(pairs: list[tuple[str, str]]) -> str:
@@ -126,7 +139,8 @@ def escape(spec: str) -> str:
     return quote(spec, safe="/ :@") if "," in spec or "%" in spec else spec
 
 
-def _columns(values: list[str]) -> tuple[Column, ...]:
+def parse_columns(values: Iterable[str]) -> tuple[Column, ...]:
+    """The columns of lists whose specs are separated by commas; see ``escape``."""
     specs = (unquote(spec) for value in values for spec in value.split(","))
     parsed = (parse_column(spec) for spec in specs)
     return tuple(dict.fromkeys(column for column in parsed if column))[:MAX_COLUMNS]

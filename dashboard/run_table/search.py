@@ -33,7 +33,7 @@ from runs.models import FailureKind
 from runs.param_values import MAX_NUMBER_LENGTH, MAX_TEXT, NUMBER
 from runs.status import RunStatus
 from tracking.columns import USER, RunColumns
-from tracking.conditions import Column, Kind, json_text, json_value
+from tracking.conditions import Column, Kind, json_text, json_value, unknown_field
 from tracking.filters import ENTITIES, Name
 from tracking.vocabulary import STATUSES
 
@@ -153,6 +153,8 @@ class PageColumns(RunColumns):
                 json=json_value("hyperparameters", name.key),
                 number=param_number(name.key),
             )
+        if name.entity == "attribute" and name.key.lower() not in self.ATTRIBUTES:
+            raise unknown_field(name, names_of_attributes())
         return super().column(name)
 
     def param_text(self, key: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -30,10 +31,14 @@ class EventKind(models.TextChoices):
     STORED = "stored", _("stored its files after all")
     FAULT = "fault", _("its worker met an error")
     FAULT_OVER = "fault_over", _("its worker's error is over")
+    RENAMED = "renamed", _("renamed")
+    NOTE_CHANGED = "note_changed", _("note changed")
+    TAGS_CHANGED = "tags_changed", _("tags changed")
 
 
 class RunEvent(models.Model):
-    """One row for every status change of a run and every request for one. Never edited."""
+    """One row for every status change of a run, every request for one, and every change of what
+    people write about it. Never edited."""
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="events")
@@ -54,6 +59,15 @@ class RunEvent(models.Model):
         verbose_name = _("run event")
         verbose_name_plural = _("run events")
         ordering = ("id",)
+        indexes = (
+            # The runs that were made of a run: "created", because of its ID or its checkpoint's.
+            # Hashed, as a reason may be of any length.
+            HashIndex(
+                fields=["reason"],
+                name="runevent_created_because",
+                condition=models.Q(kind=EventKind.CREATED) & ~models.Q(reason=""),
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.get_kind_display()} {self.get_to_status_display()}".strip()

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models, transaction
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext as _t
@@ -23,7 +25,7 @@ from core.messages import Message, Text, as_sentence
 from core.text import MAX_NAME_LENGTH
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
-from runs.models.run_queryset import RunQuerySet
+from runs.models.run_queryset import PARENT_TAG, RunQuerySet
 from runs.models.worker import Worker
 from runs.silence import is_at_work, no_step_since, silent_since
 from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
@@ -233,6 +235,13 @@ class Run(models.Model):
                 name="run_unmanaged",
                 condition=models.Q(recipe=None, status=RunStatus.RUNNING)
                 | models.Q(lost_at__isnull=False),
+            ),
+            # The runs that are nested in a run, as MLflow's clients do. Hashed, as a tag may be of
+            # any length.
+            HashIndex(
+                KeyTextTransform(PARENT_TAG, "tags"),
+                name="run_nested_in",
+                condition=models.Q(tags__has_key=PARENT_TAG),
             ),
             # Active runs by worker: every tick, the reaper, the count of GPUs in use.
             models.Index(
