@@ -3,7 +3,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-# As in runs/migrations/0015_run_index.py.
+# As in runs/migrations/0014_run_index.py.
 VACUUM_EARLY = """
 ALTER TABLE metrics_metricvalue SET (
     autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02
@@ -14,7 +14,7 @@ ALTER TABLE metrics_metricvalue SET (
 class Migration(migrations.Migration):
     dependencies = [
         ("metrics", "0003_series_by_run_and_key"),
-        ("runs", "0015_run_index"),
+        ("runs", "0014_run_index"),
     ]
 
     operations = [
