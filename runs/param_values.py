@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 MAX_TEXT: Final = 200  # characters of a value by which runs are found and sorted
-# What PostgreSQL can cast to a double: neither too large nor too small a number. Without the limit of
-# its length, which is a condition of its own: a regular expression that counts takes ten times as
-# long.
+# What PostgreSQL can cast to a double: neither too large nor too small a number. Its length is a
+# condition of its own: a regular expression that counts takes ten times as long.
 NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
 MAX_NUMBER_LENGTH: Final = 200
 
@@ -18,3 +18,10 @@ def number_sql(text: str) -> str:
         f"CASE WHEN length({text}) <= {MAX_NUMBER_LENGTH} AND {text} ~ '{NUMBER}' "
         f"THEN ({text})::float8 END"
     )
+
+
+def denoted_number(text: str) -> float | None:
+    """The same in Python."""
+    if len(text) > MAX_NUMBER_LENGTH or text.endswith("\n") or not re.match(NUMBER, text):
+        return None
+    return float(text)

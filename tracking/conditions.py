@@ -65,6 +65,10 @@ class Column:
     denoted: Callable[[str], str | None] | None = None
     # For a PARAM that is compared with numbers too: its number, or NULL.
     number: Any = None
+    # For a PARAM whose expression may be only the start of its text: all of it.
+    whole: Any = None
+    # For a PARAM that is found by an index: the condition that it equals one of the texts.
+    any_of: Callable[[tuple[str, ...]], Q] | None = None
 
 
 class Columns:
@@ -235,14 +239,14 @@ def _text(comparison: Comparison, column: Column) -> Q:
     if isinstance(value, (int, float)) and column.number is not None:
         return _number(comparison, Column(Kind.NUMBER, column.number))
     if isinstance(value, tuple):
-        any_of = _any_of(column, tuple(_denoted(text, comparison, column) for text in value))
+        any_of = equals_any(column, tuple(_denoted(text, comparison, column) for text in value))
         return any_of if operator == "IN" else ~any_of & Q(IsNull(column.expression, False))
     if not isinstance(value, str) or operator not in ("=", "!=", "LIKE", "ILIKE"):
         raise _cannot_compare(comparison)
     if operator in ("LIKE", "ILIKE"):
         like = Like if operator == "LIKE" else ILike
-        return Q(like(column.expression, Value(value, output_field=TextField())))
-    equal = _any_of(column, (_denoted(value, comparison, column),))
+        return Q(like(column.whole or column.expression, Value(value, output_field=TextField())))
+    equal = equals_any(column, (_denoted(value, comparison, column),))
     return equal if operator == "=" else ~equal & Q(IsNull(column.expression, False))
 
 
@@ -255,16 +259,19 @@ def _denoted(text: str, comparison: Comparison, column: Column) -> str:
     return stored
 
 
-def _any_of(column: Column, texts: tuple[str, ...]) -> Q:
+def equals_any(column: Column, texts: tuple[str, ...]) -> Q:
+    """Whether the column's text is one of ``texts``, or its JSON value one that these denote."""
+    if column.any_of is not None:
+        return column.any_of(texts)
     condition = Q(In(column.expression, list(texts)))
     if column.kind is Kind.PARAM:
         for text in texts:
-            for value in _denoted_values(text):
+            for value in denoted_values(text):
                 condition |= Q(Exact(column.json, Value(value, output_field=JSONField())))
     return condition
 
 
-def _denoted_values(text: str) -> list[Any]:
+def denoted_values(text: str) -> list[Any]:
     """The JSON booleans and numbers that ``text`` may denote in Python or JSON notation."""
     if text in ("True", "False"):
         return [text == "True"]

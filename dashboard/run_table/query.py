@@ -6,27 +6,25 @@ project's listed runs; filters are of an Address.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from django.db.models import Avg, Count, Exists, F, Max, Min, OuterRef, Q, StdDev
-from django.db.models import Value as TextValue
-from django.db.models.expressions import OrderBy
-from django.db.models.functions import Collate
-from django.db.models.lookups import Exact
+from django.db.models import FloatField
+from django.db.models import Value as Constant
 
 from artifacts.models import ArtifactTag
 from dashboard.run_table import best_queries, known_queries
 from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.columns import Column, Kind, Value
-from dashboard.run_table.search import PageColumns, param_number, series_field
+from dashboard.run_table.matching import Matching
+from dashboard.run_table.search import PageColumns, series_field
 from metrics.goals import less_is_better, main_metric
 from metrics.models import MetricSeries
 from projects.models import Project
 from runs.models import Run, RunQuerySet
 from tracking.columns import USER
-from tracking.conditions import is_nan, json_text, sort_expression, where
+from tracking.conditions import json_text
 from tracking.filters import Name
 
 # Whose names are offered: a project may have a hundred thousand runs.
@@ -101,30 +99,18 @@ def known_columns(project: Project) -> Known:
     )
 
 
-def matching(runs: RunQuerySet, address: Address) -> RunQuerySet:
-    """The runs that the address asks for, in its order. Raises InvalidParameter for its filter."""
-    names = PageColumns()
-    condition = where(address.filter, names) & _plain(address)
-    order = _order(address.sort, names)
-    prepared: RunQuerySet = names.prepare(runs)  # type: ignore[assignment]
-    return prepared.filter(condition).order_by(*order, "-created_at", "id")
-
-
 def page(
     runs: RunQuerySet, address: Address, columns: Sequence[Column], *, size: int, main: str | None
 ) -> Page:
     """The address's page, or the last one there is. ``main``: the metric that decides at which step
     a run was best. Raises InvalidParameter for the filter."""
-    found = matching(runs, address)
-    total = found.order_by().count()
-    number = max(1, min(address.page, -(-total // size)))
-    ids = list(found.values_list("pk", flat=True)[size * (number - 1) : size * number])
+    ids, total, number = Matching(runs, address).page(address.page, size)
     return Page(rows(runs, ids, columns, main=main), total, number)
 
 
 def matching_ids(runs: RunQuerySet, address: Address, *, limit: int | None = None) -> list[str]:
     """The ids of all runs that match, in order. Raises InvalidParameter for the filter."""
-    return list(matching(runs, address).values_list("pk", flat=True)[:limit])
+    return Matching(runs, address).ids(0, limit)
 
 
 def rows(
@@ -155,102 +141,50 @@ def groups(
 ) -> list[Group]:
     """The runs that match, by the value that they have of ``by``, at most MAX_GROUPS groups: by the
     mean of the metric that the address sorts by, or by the value. Raises InvalidParameter."""
-    names = PageColumns()
-    condition = where(address.filter, names) & _plain(address)
-    values = {
-        column: names.metric(column.key, series_field(column.value.value, column.key))
-        for column in metrics
-        if column.value is not Value.AT_BEST
-    }
-    prepared: RunQuerySet = names.prepare(runs)  # type: ignore[assignment]
-    grouped = prepared.filter(condition).order_by().values(grouped_by=_group_value(by))
-    aggregates: dict[str, Any] = {"count": Count("pk")}
-    for number, value in enumerate(values.values()):
-        aggregates |= {
-            f"mean_{number}": Avg(value),
-            f"deviation_{number}": StdDev(value, sample=True),
-            f"least_{number}": Min(value),
-            f"greatest_{number}": Max(value),
-        }
-    if by.kind is Kind.PARAM:
-        aggregates["number"] = Min(param_number(by.key))
-    order = _group_order(address.sort, by, list(values))
-    records: Iterable[dict[str, Any]] = grouped.annotate(**aggregates).order_by(*order)[:MAX_GROUPS]  # type: ignore[assignment]
+    shown = [column for column in metrics if column.value is not Value.AT_BEST]
+    found = Matching(runs, address).groups(
+        lambda names: _group_values(by, names),
+        lambda names: [
+            names.metric(column.key, series_field(column.value.value, column.key))
+            for column in shown
+        ],
+        order=_group_order(address.sort, by, shown),
+        limit=MAX_GROUPS,
+    )
     return [
         Group(
-            record["grouped_by"],
-            record["count"],
+            value,
+            count,
             {
-                column: Spread(
-                    record[f"mean_{number}"],
-                    record[f"deviation_{number}"],
-                    record[f"least_{number}"],
-                    record[f"greatest_{number}"],
-                )
-                for number, column in enumerate(values)
+                column: Spread(*spreads[4 * number : 4 * number + 4])
+                for number, column in enumerate(shown)
             },
         )
-        for record in records
+        for value, count, *spreads in found
     ]
 
 
 # --- parts of queries ------------------------------------------------------------------------
 
 
-def _plain(address: Address) -> Q:
-    """The condition of the filters beside the filter language."""
-    condition = Q()
-    if address.archived != "with":
-        condition &= Q(archived_at__isnull=address.archived != "only")
-    if address.name:
-        condition &= Q(name__icontains=address.name)
-    if address.statuses:
-        condition &= Q(status__in=address.statuses)
-    if address.who:
-        condition &= Q(Exact(USER, TextValue(address.who)))
-    if address.tag:
-        # A subquery, because a join would list a run once per checkpoint.
-        tagged = ArtifactTag.objects.filter(value=address.tag, artifact__run=OuterRef("pk"))
-        condition &= Q(Exists(tagged))
-    return condition
-
-
-def _order(sort: Sort | None, names: PageColumns) -> list[Any]:
-    """Runs without a value come last, and after those with NaN those without any."""
-    if sort is None:
-        return []
-    column, descending = sort.column, sort.descending
-    if column.kind is Kind.METRIC:
-        value = names.metric(column.key, series_field(column.value.value, column.key))
-        return [OrderBy(is_nan(value), nulls_last=True), _by(value, descending)]
-    if column.kind is Kind.PARAM:
-        text = Collate(json_text("hyperparameters", column.key), "C")
-        return [_by(param_number(column.key), descending), _by(text, descending)]
-    if column.kind is Kind.TAG:
-        return [_by(Collate(json_text("tags", column.key), "C"), descending)]
-    return [_by(sort_expression(names.column(Name("attribute", column.key, 0))), descending)]
-
-
-def _by(expression: Any, descending: bool) -> OrderBy:
-    return OrderBy(expression, descending=descending, nulls_last=True)
-
-
-def _group_value(by: Column) -> Any:
+def _group_values(by: Column, names: PageColumns) -> tuple[Any, Any]:
+    """What the runs are grouped by, and its number."""
     if by.kind is Kind.PARAM:
-        return json_text("hyperparameters", by.key)
+        return names.param_text(by.key), names.param_number(by.key)
+    no_number = Constant(None, output_field=FloatField())
     if by.kind is Kind.TAG:
-        return json_text("tags", by.key)
-    return PageColumns.ATTRIBUTES[by.key].expression
+        return json_text("tags", by.key), no_number
+    return names.column(Name("attribute", by.key, 0)).expression, no_number
 
 
-def _group_order(sort: Sort | None, by: Column, metrics: Sequence[Column]) -> list[Any]:
-    descending = sort is not None and sort.column == by and sort.descending
-    by_value = [_by(F("grouped_by"), descending)]
-    if by.kind is Kind.PARAM:
-        by_value = [_by(F("number"), descending), *by_value]
+def _group_order(sort: Sort | None, by: Column, metrics: Sequence[Column]) -> str:
+    """SQL: see matching_queries.groups."""
+    direction = "DESC" if sort is not None and sort.column == by and sort.descending else "ASC"
+    by_value = f"number {direction} NULLS LAST, grouped_by {direction} NULLS LAST"
     if sort is None or sort.column not in metrics:
         return by_value
-    return [_by(F(f"mean_{metrics.index(sort.column)}"), sort.descending), *by_value]
+    direction = "DESC" if sort.descending else "ASC"
+    return f"mean_{metrics.index(sort.column)} {direction} NULLS LAST, {by_value}"
 
 
 # --- what is read for the shown rows ---------------------------------------------------------

@@ -20,24 +20,22 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.expressions import CombinedExpression
+from django.db.models.expressions import Combinable, CombinedExpression
 from django.db.models.fields import DurationField
-from django.db.models.functions import Cast, Coalesce, Extract, Now
-from django.db.models.lookups import Regex
+from django.db.models.functions import Cast, Coalesce, Collate, Extract, Left, Length, Now
+from django.db.models.lookups import LessThanOrEqual, Regex
 
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
 from core.choices import ContractChoices
 from metrics.goals import less_is_better
 from runs.models import FailureKind
+from runs.param_values import MAX_NUMBER_LENGTH, MAX_TEXT, NUMBER
 from runs.status import RunStatus
 from tracking.columns import USER, RunColumns
 from tracking.conditions import Column, Kind, json_text, json_value, unknown_field
 from tracking.filters import ENTITIES, Name
 from tracking.vocabulary import STATUSES
-
-# What PostgreSQL can cast to a double: neither too large nor too small a number.
-NUMBER: Final = r"^[+-]?([0-9]{1,200}(\.[0-9]{0,200})?|\.[0-9]{1,200})([eE][+-]?[0-9]{1,2})?$"
 
 # The value of a metric -> its column in MetricSeries.
 SERIES_FIELDS: Final = {
@@ -93,10 +91,16 @@ def denoted_failure(text: str) -> str | None:
     return None
 
 
+def param_text(key: str) -> Combinable:
+    """The hyperparameter's text to sort and group by, or NULL."""
+    return Collate(Left(json_text("hyperparameters", key), MAX_TEXT), "C")
+
+
 def param_number(key: str) -> Case:
     """The hyperparameter's number, also one that a script has reported as text; or NULL."""
     text = json_text("hyperparameters", key)
-    return Case(When(Regex(text, NUMBER), then=Cast(text, FloatField())), output_field=FloatField())
+    is_number = Q(LessThanOrEqual(Length(text), MAX_NUMBER_LENGTH)) & Q(Regex(text, NUMBER))
+    return Case(When(is_number, then=Cast(text, FloatField())), output_field=FloatField())
 
 
 class PageColumns(RunColumns):
@@ -152,6 +156,14 @@ class PageColumns(RunColumns):
         if name.entity == "attribute" and name.key.lower() not in self.ATTRIBUTES:
             raise unknown_field(name, names_of_attributes())
         return super().column(name)
+
+    def param_text(self, key: str) -> Any:
+        """The text of a hyperparameter to sort and group by; or NULL. Call before ``prepare``."""
+        return param_text(key)
+
+    def param_number(self, key: str) -> Any:
+        """The number that it denotes, or NULL. Call before ``prepare``."""
+        return param_number(key)
 
     def metric(self, key: str, field: str) -> F:
         """A value of the metric: a ``field`` of MetricSeries. Call before ``prepare``."""

@@ -104,23 +104,10 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.RemoveIndex(
-            model_name="run",
-            name="run_of_project",
-        ),
         migrations.AddField(
             model_name="run",
             name="is_indexed",
             field=models.BooleanField(db_default=False, default=False, editable=False),
-        ),
-        migrations.AddIndex(
-            model_name="run",
-            index=models.Index(
-                condition=models.Q(("deleted_at", None), ("is_hidden", False)),
-                fields=["project", "-created_at", "id"],
-                include=("is_indexed",),
-                name="run_of_project",
-            ),
         ),
         migrations.AddIndex(
             model_name="run",

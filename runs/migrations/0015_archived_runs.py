@@ -14,6 +14,20 @@ class Migration(migrations.Migration):
             name="archived_at",
             field=models.DateTimeField(blank=True, null=True, verbose_name="archived at"),
         ),
+        # With the columns by which the table of runs counts a project's runs.
+        migrations.RemoveIndex(
+            model_name="run",
+            name="run_of_project",
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("deleted_at", None), ("is_hidden", False)),
+                fields=["project", "-created_at", "id"],
+                include=("is_indexed", "archived_at"),
+                name="run_of_project",
+            ),
+        ),
         migrations.AlterField(
             model_name="runevent",
             name="kind",

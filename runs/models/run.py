@@ -198,7 +198,7 @@ class Run(models.Model):
                 fields=["project", "-created_at", "id"],
                 name="run_of_project",
                 condition=models.Q(is_hidden=False, deleted_at=None),
-                include=["is_indexed"],
+                include=["is_indexed", "archived_at"],
             ),
             # The same in MLflow's order, latest start first.
             models.Index(
