@@ -113,6 +113,11 @@ def matching_ids(runs: RunQuerySet, address: Address, *, limit: int | None = Non
     return Matching(runs, address).ids(0, limit)
 
 
+def count(runs: RunQuerySet, address: Address) -> int:
+    """How many runs match. Raises InvalidParameter for the filter."""
+    return Matching(runs, address).count()
+
+
 def rows(
     runs: RunQuerySet, ids: Sequence[str], columns: Sequence[Column], *, main: str | None
 ) -> list[Row]:

@@ -205,7 +205,7 @@ def live_rows(request: PageRequest, project_id: str) -> HttpResponse:
     main = query.known_columns(project).main_metric
     rows = query.rows(runs, ids, columns, main=main)
     try:
-        new = query.matching(runs, address).filter(created_at__gt=since).count()
+        new = query.count(runs.filter(created_at__gt=since), address)
     except InvalidParameter:
         new = 0
     context = {
