@@ -36,16 +36,27 @@ CANCEL_WAIT_SECONDS = 3.0
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def create(request: PageRequest, project_id: str) -> HttpResponse:
+    """A form for a new run. ``?from=``: filled in with the configuration of that run."""
     project = get_project(request, project_id)
+    source = _source(request, project_id)
     form = RunForm(request.POST if request.method == "POST" else None)
     form.suggest_project(project)
+    if source is not None:
+        form.fill_in(source)
     if form.is_valid():
         run = attempt(form, actions.create_run, project, by=request.user, **form.configuration)
         if run is not None:
             messages.success(request, _("%(name)s is queued.") % {"name": run.name})
             return redirect("dashboard:run", project.pk, run.pk)
     status = INVALID_FORM if form.errors else None
-    return render(request, "runs/form.html", {"form": form, "project": project}, status=status)
+    context = {"form": form, "project": project, "source": source}
+    return render(request, "runs/form.html", context, status=status)
+
+
+def _source(request: PageRequest, project_id: str) -> Run | None:
+    """The run that the new one is to be like. Raises Http404 for one that is not there."""
+    run_id = request.GET.get("from", "").replace("\x00", "")
+    return get_run(request, project_id, run_id) if run_id else None
 
 
 @require_safe

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("projects", "0002_key_metrics"),
-        ("runs", "0013_indexes_of_listed_runs"),
+        ("runs", "0015_archived_runs"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -32,6 +32,8 @@ class Migration(migrations.Migration):
                     ("params_changed", "hyperparameters changed on resuming"),
                     ("deleted", "moved to the trash"),
                     ("restored", "restored from the trash"),
+                    ("archived", "archived"),
+                    ("unarchived", "listed again"),
                     ("not_stored", "could not store its files"),
                     ("stored", "stored its files after all"),
                     ("fault", "its worker met an error"),

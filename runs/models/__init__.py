@@ -1,5 +1,6 @@
 """The models of the runs app, one module per subject."""
 
+from runs.models.column import ColumnKind, ParamValue, RunColumn
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
@@ -13,6 +14,7 @@ __all__ = [
     "MAX_ATTEMPT",
     "MAX_DATASET_LENGTH",
     "MAX_GPUS",
+    "ColumnKind",
     "DatasetInput",
     "EventKind",
     "ExecutorName",
@@ -20,8 +22,10 @@ __all__ = [
     "GpuPool",
     "LeaseLost",
     "ModelLink",
+    "ParamValue",
     "Recipe",
     "Run",
+    "RunColumn",
     "RunEvent",
     "RunQuerySet",
     "StallAction",

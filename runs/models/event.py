@@ -25,6 +25,8 @@ class EventKind(models.TextChoices):
     PARAMS_CHANGED = "params_changed", _("hyperparameters changed on resuming")
     DELETED = "deleted", _("moved to the trash")
     RESTORED = "restored", _("restored from the trash")
+    ARCHIVED = "archived", _("archived")
+    UNARCHIVED = "unarchived", _("listed again")
     NOT_STORED = "not_stored", _("could not store its files")
     STORED = "stored", _("stored its files after all")
     FAULT = "fault", _("its worker met an error")

@@ -34,6 +34,10 @@ from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
 ENDS = sorted(status.value for status in TERMINAL)
 
 
+# Fields whose change makes the rows of a run's values those of an earlier state. A run in the trash
+# has no such rows.
+INDEXED = frozenset({"hyperparameters", "metrics", "deleted_at"})
+
 MAX_GPUS = 10_000
 MAX_ATTEMPT = 32_767  # the column's limit
 MAX_DATASET_LENGTH = 1000
@@ -160,10 +164,15 @@ class Run(models.Model):
     lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
     # In the trash: not listed, and restorable.
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
+    # Put away: the table of its project shows it only if asked to; the API's lists are unchanged.
+    archived_at = models.DateTimeField(_("archived at"), null=True, blank=True)
     # Keeps files of what belongs to no run: see runs/unmanaged.py. Listed nowhere.
     is_hidden = models.BooleanField(default=False, db_default=False, editable=False)
     # In the trash because its project was deleted: see runs/trash.py.
     deleted_with_project = models.BooleanField(default=False, db_default=False, editable=False)
+    # The rows of its values, by which lists find and sort it, are those of its hyperparameters and
+    # series: see metrics/run_index.py. Whatever changes these sets it to False.
+    is_indexed = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = RunQuerySet.as_manager()
 
@@ -189,6 +198,7 @@ class Run(models.Model):
                 fields=["project", "-created_at", "id"],
                 name="run_of_project",
                 condition=models.Q(is_hidden=False, deleted_at=None),
+                include=["is_indexed", "archived_at"],
             ),
             # The same in MLflow's order, latest start first.
             models.Index(
@@ -197,6 +207,18 @@ class Run(models.Model):
                 "id",
                 name="run_of_project_by_start",
                 condition=models.Q(is_hidden=False, deleted_at=None),
+            ),
+            # The runs that are found by their own rows and series; and those of them that a worker
+            # can index.
+            models.Index(
+                fields=["project", "id"],
+                name="run_not_indexed",
+                condition=models.Q(is_indexed=False, is_hidden=False),
+            ),
+            models.Index(
+                fields=["id"],
+                name="run_to_index",
+                condition=models.Q(is_indexed=False, is_hidden=False, finished_at__isnull=False),
             ),
             # Every run, newest first: the admin's list.
             models.Index(fields=["-created_at", "id"], name="run_newest_first"),
@@ -363,6 +385,8 @@ class Run(models.Model):
         The value of an expression, such as Now(), is read when it is first used.
         """
         assert "status" not in fields
+        if not fields.keys().isdisjoint(INDEXED):
+            fields["is_indexed"] = False
         Run.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)
         for name, value in fields.items():
             if hasattr(value, "resolve_expression"):
@@ -391,6 +415,28 @@ class Run(models.Model):
             if current.deleted_at is not None:
                 current.change(deleted_at=None, deleted_with_project=False)
                 current.note(EventKind.RESTORED, by=by)
+        self.refresh_from_db()
+
+    def archive(self, *, by: User | None) -> None:
+        """Put the run away. Idempotent. Raises InvalidTransition for a run that has not ended."""
+        with transaction.atomic():
+            current = Run.objects.lock(self.pk)
+            if not current.is_terminal:
+                raise InvalidTransition(
+                    _t("The run has not ended yet: cancel it before archiving.")
+                )
+            if current.archived_at is None:
+                current.change(archived_at=timezone.now())
+                current.note(EventKind.ARCHIVED, by=by)
+        self.refresh_from_db()
+
+    def unarchive(self, *, by: User | None) -> None:
+        """List the run again. Idempotent."""
+        with transaction.atomic():
+            current = Run.objects.lock(self.pk)
+            if current.archived_at is not None:
+                current.change(archived_at=None)
+                current.note(EventKind.UNARCHIVED, by=by)
         self.refresh_from_db()
 
     def claim(self, worker: Worker, devices: Sequence[str] = ()) -> None:
