@@ -150,25 +150,20 @@ def in_order(rows, sort, descending):
 
     ids = sorted(rows, reverse=descending) if sort == "p" else list(rows)
     by_rank = [[pk for pk in ids if place(pk)[0] == rank] for rank in range(3)]
-    return (
-        [
-            pk
-            for group in by_rank
-            for pk in sorted(group, key=lambda pk: _truncated(place(pk)[1]), reverse=descending)
-        ]
-        if not descending
-        else [pk for group in by_rank for pk in _sorted_down(group, place)]
-    )
+    return [
+        pk for group in by_rank for pk in sorted_stably(group, lambda pk: place(pk)[1], descending)
+    ]
 
 
-def _truncated(value):
-    return value[:MAX_TEXT] if isinstance(value, str) else value
+def sorted_stably(ids, value, descending):
+    """Equal ones stay in their order, in either direction."""
 
+    def key(pk):
+        return value(pk)[:MAX_TEXT] if isinstance(value(pk), str) else value(pk)
 
-def _sorted_down(ids, place):
-    """Stable, unlike ``reverse`` of equal ones that are in order already."""
-    found = sorted(reversed(ids), key=lambda pk: _truncated(place(pk)[1]))
-    return found[::-1]
+    if not descending:
+        return sorted(ids, key=key)
+    return sorted(ids[::-1], key=key)[::-1]  # noqa: C414  see above
 
 
 @given(
@@ -211,7 +206,8 @@ def check(specs, parts, word, sort, descending):
     column = {"params.p": "p", "metrics.loss": "last", "min.loss": "min", "max.loss": "max"}
     ids = in_order(expected, column[sort], descending) if sort else list(expected)
 
-    text = f"sort={'-' * (descending and bool(sort))}{sort}&filter={quote(text_of_filter(parts, word))}"
+    sign = "-" if sort and descending else ""
+    text = f"sort={sign}{sort}&filter={quote(text_of_filter(parts, word))}"
     found = searched(Run.objects.filter(project=project).kept(), text)
 
     assert found.ids() == ids
