@@ -123,9 +123,12 @@ def claim(worker: Worker, slots: int) -> list[Run]:
 
     Concurrent workers never claim the same run: locked rows are skipped. The pools' rows, and
     those of the workers that share GPUs, are locked, so that no two of them allocate the same one.
+    A worker that drains claims nothing.
     """
     claimed: list[Run] = []
     with transaction.atomic():
+        if Worker.objects.draining().filter(pk=worker.pk).exists():
+            return []
         list(GpuPool.objects.select_for_update().values_list("pk"))
         free = {pool.gpu_type: pool.free for pool in pool_uses()}
         devices = HostDevices(worker, lock=True)
@@ -222,6 +225,9 @@ def _reason(run: Run, workers: list[Worker], pools: list[PoolUse], *, ahead: int
     workers = [worker for worker in workers if executor in worker.executors]
     if not workers:
         return _("No running worker can execute it.")
+    workers = [worker for worker in workers if not worker.draining]
+    if not workers:
+        return _("Every worker that can execute it is draining: it takes no new runs.")
     for pool in pools:
         if pool.gpu_type == run.gpu_type and run.gpu_count > pool.capacity:
             return _(

@@ -32,6 +32,7 @@ from execution import devices
 from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.pauses import Pauses
+from execution.program_checks import answer_checks
 from execution.scheduling import claim
 from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
@@ -185,6 +186,7 @@ class WorkerLoop:
     def tick(self) -> None:
         """One pass. If advancing a run fails, the error is logged and the next pass retries it."""
         self.tasks.start("tidy", self._tidy)
+        self.tasks.start("program checks", self._answer_checks)
         self.reap()
         for run in self.held_runs():
             self._start_advancing(run)
@@ -428,6 +430,10 @@ class WorkerLoop:
                     executor.tidy()
             with self._surviving("looking for lost runs"):
                 unmanaged.update_lost_runs()
+
+    def _answer_checks(self) -> None:
+        with self._surviving("answering program checks"):
+            answer_checks(self.worker)
 
     @contextmanager
     def _surviving(self, what: str) -> Iterator[None]:

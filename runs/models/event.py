@@ -28,6 +28,7 @@ class EventKind(models.TextChoices):
     STORED = "stored", _("stored its files after all")
     FAULT = "fault", _("its worker met an error")
     FAULT_OVER = "fault_over", _("its worker's error is over")
+    PRIORITY_CHANGED = "priority_changed", _("priority changed")
 
 
 class RunEvent(models.Model):
@@ -39,8 +40,14 @@ class RunEvent(models.Model):
     from_status = models.CharField(_("from"), max_length=16, choices=RunStatus, blank=True)
     to_status = models.CharField(_("to"), max_length=16, choices=RunStatus, blank=True)
     attempt = models.PositiveSmallIntegerField(_("attempt"))
+    # Its index is the one of what a person has done.
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, verbose_name=_("by")
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        verbose_name=_("by"),
     )
     worker = models.ForeignKey(
         "runs.Worker", models.SET_NULL, null=True, blank=True, verbose_name=_("worker")
@@ -52,6 +59,12 @@ class RunEvent(models.Model):
         verbose_name = _("run event")
         verbose_name_plural = _("run events")
         ordering = ("id",)
+        indexes = (
+            # What everybody does, newest first, by what it is: dashboard/activity.py.
+            models.Index(fields=["kind", "-created_at", "-id"], name="runevent_by_kind"),
+            # The same of one person.
+            models.Index(fields=["actor", "-created_at", "-id"], name="runevent_by_actor"),
+        )
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.get_kind_display()} {self.get_to_status_display()}".strip()

@@ -47,9 +47,9 @@ class Recipe(models.Model):
         default=list,
         blank=True,
         help_text=_(
-            "The program and its arguments, one per line, without a shell; a JSON list or a line of "
-            "a shell is understood, too. {python} is TrainHub's Python interpreter, {repository} "
-            "the directory of manage.py."
+            "The program and its arguments, one per line, without a shell; a JSON list or a line "
+            "of a shell is understood, too. {python} is TrainHub's Python interpreter, "
+            "{repository} the directory of manage.py."
         ),
     )
     environment = models.JSONField(
