@@ -61,7 +61,9 @@ class RunEvent(models.Model):
         ordering = ("id",)
         indexes = (
             # What everybody does, newest first, by what it is: dashboard/activity.py.
-            models.Index(fields=["kind", "-created_at", "-id"], name="runevent_by_kind"),
+            models.Index(
+                fields=["kind", "to_status", "-created_at", "-id"], name="runevent_by_kind"
+            ),
             # The same of one person.
             models.Index(fields=["actor", "-created_at", "-id"], name="runevent_by_actor"),
         )
