@@ -79,7 +79,7 @@ class Entry:
     actor: User | None
     project: Project | None
     run: Run | None
-    subject: RunEvent | ArtifactTag | ModelVersion | Any  # a version of a project
+    subject: Any  # a RunEvent, ArtifactTag, ModelVersion, or a version of a project
     note: Text = ""
 
     @property

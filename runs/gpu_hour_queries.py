@@ -1,4 +1,4 @@
-"""SQL that sums up for how long runs have held GPUs: the lengths of the intervals between events."""
+"""SQL that sums up for how long runs have held GPUs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ class GpuSeconds:
     all: float
 
 
+_MARKS: Final = ", ".join(
+    f"'{kind.value}'" for kind in (EventKind.CLAIMED, EventKind.RECOVERED, EventKind.RELEASED)
+)
+_ENDS: Final = ", ".join(f"'{status.value}'" for status in sorted(TERMINAL))
+
 # A worker holds the GPUs of a run from its claim until it has ended, is released or recovered: the
 # time in the queue between two attempts does not count. Of a script elsewhere only start and end
 # are known.
-GPU_SECONDS: Final = Statement(f"""
+_GPU_SECONDS: Final = f"""
 WITH asked AS (
     SELECT id, project_id, created_by_id, gpu_count, recipe_id, started_at, finished_at
     FROM runs_run
@@ -40,10 +45,7 @@ WITH asked AS (
         event.created_at AS began,
         lead(event.created_at) OVER (PARTITION BY event.run_id ORDER BY event.id) AS ended
     FROM asked JOIN runs_runevent AS event ON event.run_id = asked.id
-    WHERE event.kind IN (
-            '{EventKind.CLAIMED.value}', '{EventKind.RECOVERED.value}', '{EventKind.RELEASED.value}'
-        )
-        OR event.to_status IN ({", ".join(f"'{status.value}'" for status in sorted(TERMINAL))})
+    WHERE event.kind IN ({_MARKS}) OR event.to_status IN ({_ENDS})
 ), held AS (
     SELECT project_id, created_by_id, gpu_count, began, ended
     FROM asked JOIN mark ON mark.run_id = asked.id
@@ -71,7 +73,8 @@ WHERE ended > greatest(began, %(since)s::timestamptz)
 GROUP BY project_id, created_by_id
 ORDER BY seconds DESC, project_id, created_by_id
 LIMIT %(limit)s::bigint
-""")
+"""  # noqa: S608  composed of constants
+GPU_SECONDS: Final = Statement(_GPU_SECONDS)
 
 
 def gpu_seconds(

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from core.ids import MAX_LENGTH
 from dashboard.activity import ActivityFilter, ActivityKind
 from dashboard.forms.logs import known_zone
-from projects.models import Project
+from projects.models import Project, ProjectStatus
 
 if TYPE_CHECKING:
     PersonField = forms.ModelChoiceField[User]  # generic only for type checkers
@@ -32,9 +32,10 @@ class ProjectField(ProjectChoiceField):
         ProhibitNullCharactersValidator()(value)  # PostgreSQL rejects them in queries
         return super().to_python(value)
 
-    def offer(self, chosen: str) -> None:
-        newest = Project.objects.order_by("-created_at", "id").values("pk")[:PROJECTS_OFFERED]
-        pks = {row["pk"] for row in newest} | {chosen.replace("\x00", "")}
+    def offer(self, chosen: str, *, exclude: ProjectStatus | None = None) -> None:
+        projects = Project.objects.exclude(status=exclude) if exclude else Project.objects.all()
+        newest = projects.order_by("-created_at", "id").values("pk")[:PROJECTS_OFFERED]
+        pks = {row["pk"] for row in newest} | {chosen.replace("\x00", "")[:MAX_LENGTH]}
         self.queryset = Project.objects.filter(pk__in=pks).order_by("name", "pk")
 
 
@@ -63,7 +64,7 @@ class ActivityForm(forms.Form):
         super().__init__(data)
         projects = self.fields["project"]
         assert isinstance(projects, ProjectField)
-        projects.offer(data.get("project", "")[:MAX_LENGTH])
+        projects.offer(data.get("project", ""))
         self.full_clean()
         self._zone = known_zone(self.cleaned_data.get("zone", ""))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from django import template
 from django.urls import reverse
@@ -89,7 +89,11 @@ SENTENCES: Final[dict[str, tuple[str | Promise, str | Promise]]] = {
 def activity_sentence(entry: Entry) -> SafeString:
     """What has happened, with links to the person's activity, the run and the project."""
     known, unknown = SENTENCES[entry.name]
-    words = {"who": _person(entry), "run": _run(entry.run), "project": _project(entry)}
+    words: dict[str, Any] = {
+        "who": _person(entry),
+        "run": _run(entry.run),
+        "project": _project(entry),
+    }
     subject = entry.subject
     if isinstance(subject, ArtifactTag):
         words |= {"tag": TagValue(subject.value).label, "step": subject.artifact.step or 0}
@@ -99,7 +103,7 @@ def activity_sentence(entry: Entry) -> SafeString:
         words |= {"version": subject.version}
     sentence = known if entry.actor is not None else unknown
     escaped = {name: conditional_escape(word) for name, word in words.items()}
-    return mark_safe(str(conditional_escape(sentence)) % escaped)  # noqa: S308  # all is escaped
+    return mark_safe(str(conditional_escape(str(sentence))) % escaped)  # noqa: S308  # all is escaped
 
 
 def _person(entry: Entry) -> SafeString | str:

@@ -2,54 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.translation import gettext_lazy as _
 
 from core.admin import LargeTableAdmin
-from projects.form_fields import JSONObjectField
-from runs.form_fields import CommandField, EnvironmentField
 from runs.models import Recipe
-
-if TYPE_CHECKING:
-    RecipeModelForm = forms.ModelForm[Recipe]
-else:
-    RecipeModelForm = forms.ModelForm
-
-
-class RecipeForm(RecipeModelForm):
-    command = CommandField(
-        label=_("command"), help_text=Recipe._meta.get_field("command").help_text
-    )
-    environment = EnvironmentField(
-        label=_("environment"), help_text=Recipe._meta.get_field("environment").help_text
-    )
-    default_hyperparameters = JSONObjectField(label=_("default hyperparameters"))
-
-    class Meta:
-        model = Recipe
-        fields = (
-            "name",
-            "description",
-            "executor",
-            "command",
-            "environment",
-            "encoding",
-            "read_tensorboard",
-            "default_hyperparameters",
-            "gpu_type",
-            "gpu_count",
-            "stop_grace_seconds",
-            "stall_silence_seconds",
-            "stall_step_seconds",
-            "stall_action",
-            "max_restarts",
-            "is_default",
-            "enabled",
-        )
+from runs.recipe_form import RecipeForm
 
 
 @admin.register(Recipe)

@@ -36,7 +36,9 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="runevent",
-            index=models.Index(fields=["kind", "to_status", "-created_at", "-id"], name="runevent_by_kind"),
+            index=models.Index(
+                fields=["kind", "to_status", "-created_at", "-id"], name="runevent_by_kind"
+            ),
         ),
         migrations.AddIndex(
             model_name="runevent",
