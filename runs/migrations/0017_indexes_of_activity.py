@@ -40,8 +40,4 @@ class Migration(migrations.Migration):
                 fields=["kind", "to_status", "-created_at", "-id"], name="runevent_by_kind"
             ),
         ),
-        migrations.AddIndex(
-            model_name="runevent",
-            index=models.Index(fields=["actor", "-created_at", "-id"], name="runevent_by_actor"),
-        ),
     ]
