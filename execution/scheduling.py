@@ -9,7 +9,7 @@ from itertools import count as numbers
 from itertools import islice
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.utils.translation import gettext as _
 
 from runs.executors import executors as executors_by_name
@@ -127,8 +127,6 @@ def claim(worker: Worker, slots: int) -> list[Run]:
     """
     claimed: list[Run] = []
     with transaction.atomic():
-        if Worker.objects.draining().filter(pk=worker.pk).exists():
-            return []
         list(GpuPool.objects.select_for_update().values_list("pk"))
         free = {pool.gpu_type: pool.free for pool in pool_uses()}
         devices = HostDevices(worker, lock=True)
@@ -152,9 +150,10 @@ def uses_devices(executor: str) -> bool:
 
 
 def _recipes_for(worker: Worker) -> dict[str, str]:
-    """The executor of each recipe that the worker can execute. A separate query: with a join, the
-    planner sorts the queue instead of using its index."""
-    recipes = Recipe.objects.filter(executor__in=worker.executors)
+    """The executor of each recipe that the worker can execute; none while it drains. A separate
+    query: with a join, the planner sorts the queue instead of using its index."""
+    drains = Exists(Worker.objects.draining().filter(pk=worker.pk))
+    recipes = Recipe.objects.filter(~drains, executor__in=worker.executors)
     return dict(recipes.values_list("pk", "executor"))
 
 
