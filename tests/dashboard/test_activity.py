@@ -76,24 +76,24 @@ def test_cancelled_run_is_told_once_and_by_whom(client, project):
 @pytest.mark.parametrize(
     ("kind", "fields", "sentence"),
     [
-        (EventKind.CREATED, {"to_status": RunStatus.QUEUED}, "Li created run-003 of Sums."),
-        (EventKind.STATUS, {"to_status": RunStatus.COMPLETED, "by": None}, "run-003 of Sums completed."),
-        (EventKind.STATUS, {"to_status": RunStatus.FAILED, "by": None}, "run-003 of Sums failed."),
-        (EventKind.LOST, {"to_status": RunStatus.FAILED, "by": None}, "run-003 of Sums was marked as lost."),
-        (EventKind.RECOVERED, {"by": None}, "run-003 of Sums restarted."),
-        (EventKind.REOPENED, {"to_status": RunStatus.RUNNING, "by": None}, "run-003 of Sums continues."),
-        (EventKind.STOP_REQUESTED, {"by": None, "reason": "silent"}, "run-003 of Sums was stopped."),
-        (EventKind.DELETED, {}, "Li moved run-003 of Sums to the trash."),
-        (EventKind.RESTORED, {}, "Li restored run-003 of Sums."),
-        (EventKind.PRIORITY_CHANGED, {}, "Li changed the priority of run-003 of Sums."),
+        (EventKind.CREATED, {"to_status": RunStatus.QUEUED}, "Li created {}."),
+        (EventKind.STATUS, {"to_status": RunStatus.COMPLETED, "by": None}, "{} completed."),
+        (EventKind.STATUS, {"to_status": RunStatus.FAILED, "by": None}, "{} failed."),
+        (EventKind.LOST, {"to_status": RunStatus.FAILED, "by": None}, "{} was marked as lost."),
+        (EventKind.RECOVERED, {"by": None}, "{} restarted."),
+        (EventKind.REOPENED, {"to_status": RunStatus.RUNNING, "by": None}, "{} continues."),
+        (EventKind.STOP_REQUESTED, {"by": None, "reason": "silent"}, "{} was stopped."),
+        (EventKind.DELETED, {}, "Li moved {} to the trash."),
+        (EventKind.RESTORED, {}, "Li restored {}."),
+        (EventKind.PRIORITY_CHANGED, {}, "Li changed the priority of {}."),
     ],
-)  # fmt: skip
+)
 def test_event_is_a_sentence(client, project, kind, fields, sentence):
     run = RunFactory(name="run-003", project=project)
 
     run.note(kind, **{"by": UserFactory(username="Li"), **fields})
 
-    assert sentences(client) == [sentence]
+    assert sentences(client) == [sentence.format("run-003 of Sums")]
 
 
 @pytest.mark.parametrize("kind", [EventKind.CLAIMED, EventKind.READOPTED, EventKind.FAULT])
@@ -250,7 +250,9 @@ def test_link_leads_to_older_entries(client, project):
     assert len(older.context["page"].entries) == 2  # the first event, and the project
 
 
-@pytest.mark.parametrize("text", ["", "x", "1-2", "1-2-3-4", "9" * 30 + "-0-1", "-1-0-1", "１-0-1"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "1-2", "1-2-3-4", "9" * 30 + "-0-1", "-1-0-1", "\uff11-0-1"]
+)
 def test_what_is_no_cursor_begins_at_the_newest(client, text):
     RunFactory().note(EventKind.DELETED)
 

@@ -57,7 +57,9 @@ def test_runs_of_workers_and_scripts_elsewhere_are_shown(client):
 
 def test_running_run_links_to_itself_its_project_and_its_person(client):
     user = UserFactory(username="ada")
-    run = running(created_by=user, gpu_type="A100", gpu_count=8, project=ProjectFactory(name="Sums"))
+    run = running(
+        created_by=user, gpu_type="A100", gpu_count=8, project=ProjectFactory(name="Sums")
+    )
 
     page = client.get(PAGE).content.decode()
 

@@ -18,8 +18,7 @@ from logs.lines import Line
 from metrics.points import Point
 from metrics.recording import record_metrics
 from projects.models import ProjectStatus
-from runs.models import GpuPool, Recipe, Run
-from runs.models.run_queryset import DOCUMENTS
+from runs.models import Recipe, Run
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory, WorkerFactory
 

@@ -148,7 +148,15 @@ def test_environment_that_is_not_understood_is_refused(text, words):
 
 @pytest.mark.parametrize(
     "variables",
-    [{"TRAINHUB_URL": "x"}, {"A B": "x"}, {"": "x"}, {"A": "\0"}, {"A": 1}, [], {"A": "x" * 10_001}],
+    [
+        {"TRAINHUB_URL": "x"},
+        {"A B": "x"},
+        {"": "x"},
+        {"A": "\0"},
+        {"A": 1},
+        [],
+        {"A": "x" * 10_001},
+    ],
 )
 def test_environment_that_no_process_can_have_is_refused(variables):
     with pytest.raises(ValidationError):

@@ -60,9 +60,7 @@ def test_what_was_before_the_window_does_not_count():
 
 
 def test_run_in_progress_counts_until_now():
-    run = RunFactory(
-        status=RunStatus.RUNNING, worker=WorkerFactory(), gpu_type="A100", gpu_count=2
-    )
+    run = RunFactory(status=RunStatus.RUNNING, worker=WorkerFactory(), gpu_type="A100", gpu_count=2)
     event(run, EventKind.CLAIMED, hours_ago(5), RunStatus.RUNNING)
 
     assert sums() == {(run.project_id, None): (2 * 5 * 3600, 2 * 5 * 3600)}
