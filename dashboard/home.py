@@ -18,7 +18,7 @@ from dashboard.templatetags.run_pages import headlines
 from execution.scheduling import Waiting, queue
 from metrics.sparklines import Column, sparklines
 from projects.models import Project
-from runs.models import Recipe, Run, RunEvent, RunQuerySet, Worker
+from runs.models import Run, RunEvent, RunQuerySet, Worker
 from runs.models.run_queryset import DOCUMENTS
 from runs.silence import latest
 from runs.status import RunStatus
@@ -53,7 +53,6 @@ class Home:
     has_projects: bool
     has_runs: bool
     has_workers: bool
-    has_process_recipe: bool
 
     @property
     def running_hidden(self) -> int:
@@ -91,7 +90,6 @@ def home(user: User) -> Home:
         has_projects=Project.objects.exists(),
         has_runs=bool(running) or Run.objects.exists(),
         has_workers=Worker.objects.alive().exists(),
-        has_process_recipe=Recipe.objects.filter(executor="process", enabled=True).exists(),
     )
 
 

@@ -26,18 +26,20 @@ class ProgramCheckQuerySet(models.QuerySet["ProgramCheck"]):
     def ask(self, program: str, search_path: str) -> None:
         """Ask every live worker that starts processes, again if it has been asked before."""
         self.filter(requested_at__lt=Now() - KEPT).delete()
-        asked = [
-            worker for worker in Worker.objects.alive() if ExecutorName.PROCESS in worker.executors
-        ]
+        asked = Worker.objects.alive().filter(executors__contains=[ExecutorName.PROCESS])
         self.bulk_create(
             [
                 ProgramCheck(
-                    worker=worker, program=program, search_path=search_path, requested_at=Now()
+                    worker=worker,
+                    digest=digest_of(program, search_path),
+                    program=program,
+                    search_path=search_path,
+                    requested_at=Now(),
                 )
                 for worker in asked
             ],
             update_conflicts=True,
-            unique_fields=["worker", "program", "search_path"],
+            unique_fields=["worker", "digest"],
             update_fields=["requested_at", "answered_at", "path"],
         )
 
