@@ -214,8 +214,9 @@ def _events(chosen: ActivityFilter, size: int, after: Cursor | None) -> QuerySet
         if last is None:
             return None
         rows = rows.filter(created_at__lte=last + timedelta(days=1))
-    if chosen.person is None and chosen.project is None:
-        # One range of the index for each: together they would be sorted.
+    if chosen.person is None:
+        # One range of the index for each, read until there are enough: together they would be
+        # sorted.
         source = _Source(0, None, "created_at", "id")
         newest = [
             _within(rows.filter(kind=kind, to_status=status), source, chosen, after)

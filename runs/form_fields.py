@@ -21,7 +21,7 @@ class CommandField(ParsedField):
     """A command in any of the forms of runs.commands, shown one argument a line."""
 
     def __init__(self, **kwargs: Any) -> None:
-        attributes = {"rows": 6, "cols": 80, "spellcheck": "false"}
+        attributes = {"rows": 6, "cols": 80, "spellcheck": "false", "class": "code"}
         widget = forms.Textarea(attrs=attributes)
         super().__init__(required=False, strip=False, widget=widget, **kwargs)
 
@@ -41,7 +41,7 @@ class EnvironmentField(ParsedField):
     """Variables, one NAME=value a line."""
 
     def __init__(self, **kwargs: Any) -> None:
-        attributes = {"rows": 4, "cols": 80, "spellcheck": "false"}
+        attributes = {"rows": 4, "cols": 80, "spellcheck": "false", "class": "code"}
         widget = forms.Textarea(attrs=attributes)
         super().__init__(required=False, strip=False, widget=widget, **kwargs)
 

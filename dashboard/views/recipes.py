@@ -57,7 +57,7 @@ def _detail(
 @require_http_methods(["GET", "HEAD", "POST"])
 @operators_only(ADD, signed_in=True)
 def create(request: PageRequest) -> HttpResponse:
-    return _write(request, Recipe())
+    return _write(request, Recipe(executor=ExecutorName.PROCESS))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
