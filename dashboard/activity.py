@@ -266,7 +266,8 @@ def _registered(chosen: ActivityFilter) -> QuerySet[ModelVersion] | None:
         rows = rows.filter(created_by=chosen.person)
     if chosen.project is not None:
         rows = rows.filter(run__project=chosen.project)
-    return rows.select_related("created_by", "model", "run__project")
+    rows = rows.select_related("created_by", "model", "run__project")
+    return rows.defer(*(f"run__{document}" for document in sorted(DOCUMENTS)))
 
 
 def _entry(row: Any) -> Entry | None:

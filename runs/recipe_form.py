@@ -47,3 +47,9 @@ class RecipeForm(RecipeModelForm):
             "is_default",
             "enabled",
         )
+
+    def _update_errors(self, errors: forms.ValidationError) -> None:
+        """Without what the model says of fields whose text was refused already."""
+        for name in set(self.errors) & set(getattr(errors, "error_dict", {})):
+            del errors.error_dict[name]
+        super()._update_errors(errors)  # type: ignore[misc]  # the stubs do not have it
