@@ -8,11 +8,14 @@ from django.views.i18n import set_language
 from core.ids import ID_PATTERN
 from dashboard.theme import set_theme
 from dashboard.views import (
+    activity,
     artifacts,
     checkpoints,
+    home,
     logs,
     metrics,
     projects,
+    recipes,
     run_actions,
     run_table,
     runs,
@@ -35,10 +38,28 @@ CHECKPOINTS = "/projects/<id:project_id>/checkpoints"
 ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 
 urlpatterns = [
-    path("", projects.project_list, name="home"),
+    path("", home.home_page, name="home"),
+    path("/home", home.home_parts, name="home-parts"),
+    path("/running", home.running, name="running"),
+    path("/failed", home.failed, name="failed"),
+    path("/activity", activity.activity_list, name="activity"),
+    # --- the queue, workers, recipes ---
     path("/workers", workers.workers, name="workers"),
     path("/series", series.series, name="series"),
     path("/series.csv", series.series_csv, name="series-csv"),
+    path("/workers/<id:worker_id>/drain", workers.drain, name="worker-drain"),
+    path("/workers/<id:worker_id>/undrain", workers.undrain, name="worker-undrain"),
+    path("/workers/<id:worker_id>/remove", workers.remove, name="worker-remove"),
+    path("/pools/add", workers.add_pool, name="pool-add"),
+    path("/pools/resize", workers.resize_pool, name="pool-resize"),
+    path("/recipes", recipes.recipe_list, name="recipes"),
+    path("/recipes/new", recipes.create, name="recipe-new"),
+    path("/recipes/checks", recipes.checks, name="recipe-checks"),
+    path("/recipe/<slug:name>", recipes.detail, name="recipe"),
+    path("/recipe/<slug:name>/edit", recipes.edit, name="recipe-edit"),
+    path("/recipe/<slug:name>/check", recipes.check, name="recipe-check"),
+    path("/recipe/<slug:name>/test", recipes.test, name="recipe-test"),
+    # --- display ---
     path("/language", login_not_required(set_language), name="set-language"),
     path("/theme", login_not_required(set_theme), name="set-theme"),
     # --- projects ---
@@ -86,6 +107,8 @@ urlpatterns = [
     path(f"{RUN}/log", logs.log, name="run-log"),
     path(f"{RUN}/log/download", logs.log_download, name="run-log-download"),
     path(f"{RUN}/cancel", runs.cancel, name="run-cancel"),
+    path(f"{RUN}/priority", workers.prioritize, name="run-priority"),
+    path(f"{RUN}/leave-queue", workers.cancel_queued, name="queue-cancel"),
     path(f"{RUN}/retry", runs.retry, name="run-retry"),
     path(f"{ARTIFACT}/tag", artifacts.tag, name="artifact-tag"),
     path(f"{ARTIFACT}/resume", artifacts.resume, name="artifact-resume"),

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from artifacts.models import Artifact
 from runs.models import Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory
+from tests.factories import ProjectFactory, RunFactory, running
 
 pytestmark = [
     pytest.mark.browser,
@@ -20,7 +20,7 @@ expect.set_options(timeout=15_000)
 
 
 def create_project(page: Page) -> None:
-    page.goto("/dashboard")
+    page.goto("/dashboard/projects")
     page.get_by_role("link", name="新建项目").click()
     page.get_by_label("名称").fill("中文摘要系统")
     page.get_by_label("任务类型").fill("文本摘要")
@@ -199,7 +199,9 @@ def test_a_long_name_leaves_the_other_columns_in_sight(open_page):
     page = open_page(viewport={"width": 1280, "height": 844})
     run = RunFactory(name="r" * 200, model="m" * 200, project__name="p" * 200)
 
-    for path in ("/dashboard", f"/dashboard/projects/{run.project_id}", "/dashboard/workers"):
+    running(name="r" * 200, project=run.project)
+    project = f"/dashboard/projects/{run.project_id}"
+    for path in ("/dashboard", "/dashboard/projects", project, "/dashboard/workers"):
         page.goto(path)
         assert page.locator(".table").last.evaluate("it => it.scrollWidth - it.clientWidth") == 0
 
@@ -211,7 +213,14 @@ def test_no_page_is_wider_than_the_viewport(open_page, width):
     run.transition(RunStatus.FAILED, reason="x" * 400)
     project = f"/dashboard/projects/{run.project_id}"
 
-    paths = ["/dashboard", project, f"{project}/edit", f"{project}/runs/new"]
+    paths = [
+        "/dashboard",
+        "/dashboard/projects",
+        "/dashboard/activity",
+        project,
+        f"{project}/edit",
+        f"{project}/runs/new",
+    ]
     paths += [f"{project}/runs/{run.pk}", f"{project}/runs/{run.pk}/log", "/dashboard/workers"]
     too_wide = []
     for path in paths:

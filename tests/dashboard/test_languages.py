@@ -77,6 +77,10 @@ def runs(project) -> list[Run]:
 
 def paths(project, runs):
     yield from ("/dashboard", "/dashboard/workers", f"/dashboard/projects/{project.pk}")
+    yield from ("/dashboard/home", "/dashboard/running", "/dashboard/failed", "/dashboard/projects")
+    yield from ("/dashboard/activity", "/dashboard/recipes", "/dashboard/recipes/new")
+    for recipe in Recipe.objects.all():
+        yield from (f"/dashboard/recipe/{recipe.pk}", f"/dashboard/recipe/{recipe.pk}/edit")
     yield f"/dashboard/projects/{project.pk}/edit"
     yield f"/dashboard/projects/{project.pk}/runs/new"
     for run in runs:

@@ -15,8 +15,7 @@ from logs.lines import Line
 from metrics.points import Point
 from metrics.recording import record_metrics
 from projects.models import ProjectStatus
-from runs.models import GpuPool, Recipe, Run
-from runs.models.run_queryset import DOCUMENTS
+from runs.models import Recipe, Run
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory, WorkerFactory
 
@@ -590,73 +589,6 @@ def test_resume_page_shows_the_original_values(client):
 
     assert 'placeholder="100"' in page
     assert 'placeholder="papers"' in page
-
-
-# --- workers and the queue -------------------------------------------------------------------
-
-
-def test_workers_page_shows_workers_runs_pools_and_queue(client):
-    alive = WorkerFactory(name="worker-alive")
-    WorkerFactory(name="worker-dead", last_heartbeat=timezone.now() - timedelta(hours=2))
-    held = RunFactory(
-        worker=alive,
-        status=RunStatus.RUNNING,
-        started_at=timezone.now(),
-        gpu_type="A100",
-        gpu_count=3,
-    )
-    GpuPool.objects.create(gpu_type="A100", capacity=4)
-    waiting = RunFactory(queued_at=timezone.now(), gpu_type="A100", gpu_count=2)
-
-    page = client.get("/dashboard/workers").content.decode()
-
-    assert page.index("worker-alive") < page.index("worker-dead")
-    for text in ("Alive", "Not responding", held.name, waiting.name, "2 h ago", "3 / 4"):
-        assert text in page
-    assert "Waiting for 2 A100 GPUs; 1 are free." in page
-
-
-def test_workers_page_query_count_is_constant_and_reads_no_long_table(
-    client, django_assert_num_queries
-):
-    worker = WorkerFactory()
-    for _ in range(8):
-        RunFactory(queued_at=timezone.now())
-        RunFactory(worker=worker, status=RunStatus.RUNNING, started_at=timezone.now())
-
-    # User; workers, their runs; pools, their use; interrupted, queued; alive workers; the queue's
-    # length.
-    with django_assert_num_queries(9) as captured:
-        client.get("/dashboard/workers")
-
-    touched = " ".join(query["sql"] for query in captured.captured_queries)
-    assert not any(table in touched for table in LONG_TABLES)
-    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS)
-
-
-def test_queue_is_in_claim_order_and_shows_the_next_run(client):
-    WorkerFactory()
-    now = timezone.now()
-    RunFactory(name="later", queued_at=now)
-    RunFactory(name="sooner", queued_at=now - timedelta(minutes=1))
-    RunFactory(name="urgent", queued_at=now, priority=5)
-    RunFactory(name="interrupted", status=RunStatus.RUNNING, started_at=now)
-
-    queue = client.get("/dashboard/workers").context["cluster"].queue
-
-    assert [waiting.run.name for waiting in queue] == ["interrupted", "urgent", "sooner", "later"]
-    assert (
-        queue[0].reason
-        == "Next in the queue: a worker will claim it as soon as it has a free slot."
-    )
-    assert queue[3].reason == "Waiting for a free slot; runs ahead of it: 3."
-
-
-def test_htmx_gets_only_the_workers_fragment(client):
-    page = client.get("/dashboard/workers", headers={"HX-Request": "true"}).content.decode()
-
-    assert "<html" not in page
-    assert 'id="cluster"' in page
 
 
 def test_page_past_the_end_of_a_rejected_search_does_not_redirect_in_a_loop(client):

@@ -163,7 +163,7 @@ def sorted_stably(ids, value, descending):
 
     if not descending:
         return sorted(ids, key=key)
-    return sorted(ids[::-1], key=key)[::-1]  # noqa: C414  see above
+    return sorted(ids[::-1], key=key)[::-1]
 
 
 @given(
