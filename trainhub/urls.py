@@ -20,6 +20,7 @@ from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
 from metrics.viewsets import MetricViewSet
 from projects.viewsets import ProjectViewSet
+from registry.viewsets import ModelCardView
 from runs.viewsets import RecipeViewSet, RunViewSet
 from tracking.artifacts import ArtifactLinkView
 from tracking.protocol import endpoint_not_found
@@ -50,6 +51,11 @@ urlpatterns = [
     path("api/", include("tracking.urls")),
     # Before artifacts by id, because "files" is not an id.
     re_path(rf"^{RUN}/artifacts/files/(?P<path>.+)\Z", ArtifactFileView.as_view(), name="file"),
+    re_path(
+        rf"^{RUN}/artifacts/(?P<id>{ID_PATTERN})/model-card\Z",
+        ModelCardView.as_view(),
+        name="artifact-model-card",
+    ),
     *of_run.urls,
     *projects.urls,
     # MLflow clients print URLs with the run in the fragment: /#/experiments/… (static/js/app.js).
