@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from core.ids import ID_PATTERN
 from dashboard.theme import set_theme
-from dashboard.views import artifacts, logs, metrics, projects, runs, series, workers
+from dashboard.views import artifacts, logs, projects, run_pages, runs, series, workers
 
 app_name = "dashboard"
 
@@ -38,21 +38,26 @@ urlpatterns = [
     path("/projects/<id:project_id>/archive", projects.archive, name="project-archive"),
     path("/projects/<id:project_id>/reopen", projects.reopen, name="project-reopen"),
     path("/projects/<id:project_id>/runs/new", runs.create, name="run-new"),
-    path(RUN, runs.detail, name="run"),
-    path(f"{RUN}/live", runs.live, name="run-live"),
-    path(f"{RUN}/actions", runs.action_bar, name="run-actions"),
-    path(f"{RUN}/artifacts", artifacts.artifact_list, name="run-artifacts"),
-    path(f"{RUN}/artifacts/all", artifacts.all_artifacts, name="run-all-artifacts"),
-    path(f"{RUN}/events", runs.event_list, name="run-events"),
-    path(f"{RUN}/metrics", metrics.metric_table, name="run-metrics"),
+    # --- a run: a tab each, and what they ask for ---
+    path(RUN, run_pages.detail, name="run"),
+    path(f"{RUN}/log", logs.log, name="run-log"),
+    path(f"{RUN}/checkpoints", artifacts.checkpoints, name="run-checkpoints"),
+    path(f"{RUN}/configuration", run_pages.configuration_page, name="run-configuration"),
+    path(f"{RUN}/lineage", run_pages.lineage_page, name="run-lineage"),
+    path(f"{RUN}/events", run_pages.event_list, name="run-events"),
+    path(f"{RUN}/live", run_pages.live_parts, name="run-live"),
+    path(f"{RUN}/metrics", run_pages.metric_table, name="run-metrics"),
     path(f"{RUN}/series", series.run_series, name="run-series"),
     path(f"{RUN}/series.csv", series.run_series_csv, name="run-series-csv"),
     path(f"{RUN}/charts", series.run_charts, name="run-charts"),
     path(f"{RUN}/tail", logs.tail, name="run-tail"),
-    path(f"{RUN}/log", logs.log, name="run-log"),
+    path(f"{RUN}/lines", logs.lines_around, name="run-lines"),
     path(f"{RUN}/log/download", logs.log_download, name="run-log-download"),
+    path(f"{RUN}/describe", runs.describe_run, name="run-describe"),
     path(f"{RUN}/cancel", runs.cancel, name="run-cancel"),
     path(f"{RUN}/retry", runs.retry, name="run-retry"),
+    path(ARTIFACT, artifacts.detail, name="artifact"),
+    path(f"{ARTIFACT}/raw", artifacts.raw_file, name="artifact-raw"),
     path(f"{ARTIFACT}/tag", artifacts.tag, name="artifact-tag"),
     path(f"{ARTIFACT}/resume", artifacts.resume, name="artifact-resume"),
 ]

@@ -1,63 +1,21 @@
-"""The metrics of a run that matter: those that its project names, or the main ones by rule.
-
-By rule, a loss comes before other metrics, of evaluation before training; a metric is better the
-lower it is if its name says so (loss, perplexity, error …), else the higher.
-"""
+"""The metrics of a run that matter: those that its project names, or the important ones by rule
+(metrics/goals.py)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from core.database import Statement, Texts
-from metrics.recording import GPU_UTILIZATION
+from metrics.goals import important_metrics, less_is_better
 from metrics.sparklines import Column, sparklines
 from runs.models import Run
-from runs.system_metrics import PREFIX
-
-COUNT_BY_RULE: Final = 3
-
-_WORDS: Final = re.compile(r"[a-z]+|\d+")
-_LOWER_IS_BETTER: Final = re.compile(
-    r"loss|losses|perplexity|ppl|error|errors|err|wer|cer|mae|mse|rmse|nll|bpb|bpc|bpt|entropy"
-    r"|latency|fid"
-)
-_EVALUATION: Final = re.compile(r"eval|evaluation|val|valid|validation|test")
-# What tells how a training goes about its work, not how well it does.
-_MINOR: Final = re.compile(
-    r"lr|learning|epoch|epochs|norm|time|runtime|seconds|second|sec|tokens|throughput|samples"
-    r"|memory|mem|mfu|tflops|flos|step|steps|speed"
-)
-
-
-def _words(key: str) -> list[str]:
-    return _WORDS.findall(key.lower())
-
-
-def lower_is_better(key: str) -> bool:
-    return any(_LOWER_IS_BETTER.fullmatch(word) for word in _words(key))
-
-
-def by_rule(keys: Iterable[str], count: int = COUNT_BY_RULE) -> list[str]:
-    """Up to ``count`` of ``keys``, the main one first; of the host's metrics none."""
-
-    def rank(key: str) -> tuple[bool, bool, bool, str]:
-        words = _words(key)
-        is_minor = any(_MINOR.fullmatch(word) for word in words)
-        is_loss = "loss" in words or "perplexity" in words or "ppl" in words
-        is_evaluation = any(_EVALUATION.fullmatch(word) for word in words)
-        return is_minor, not is_loss, not is_evaluation, key
-
-    own = (key for key in keys if key != GPU_UTILIZATION and not key.startswith(PREFIX))
-    return sorted(own, key=rank)[:count]
 
 
 def keys_of(run: Run) -> list[str]:
     """The keys of the metrics that matter and that the run has; ``run.project`` is loaded."""
     named = [key for key in run.project.key_metrics if key in run.metrics]
-    return named or by_rule(run.metrics)
+    return named or important_metrics(dict.fromkeys(run.metrics, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +25,7 @@ class KeyMetric:
     last_step: int
     best: float | None  # None while every value is NaN
     best_step: int | None
-    lower_is_better: bool
+    less_is_better: bool
     columns: list[Column]
 
 
@@ -104,7 +62,7 @@ def key_metrics(run: Run, *, keys: list[str] | None = None) -> list[KeyMetric]:
     wanted = keys_of(run) if keys is None else keys
     if not wanted:
         return []
-    lowest = [lower_is_better(key) for key in wanted]
+    lowest = [less_is_better(key) for key in wanted]
     rows = {row[0]: row for row in SUMMARIES.rows(run_id=run.pk, keys=Texts(wanted), lowest=lowest)}
     lines = sparklines((run.pk, key) for key in rows)
     return [
@@ -114,7 +72,7 @@ def key_metrics(run: Run, *, keys: list[str] | None = None) -> list[KeyMetric]:
             last_step=rows[key][2],
             best=rows[key][3],
             best_step=rows[key][4],
-            lower_is_better=is_lowest,
+            less_is_better=is_lowest,
             columns=lines.get((run.pk, key), []),
         )
         for key, is_lowest in zip(wanted, lowest, strict=True)

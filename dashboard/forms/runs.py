@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from artifacts.kinds import TagValue
 from core.text import MAX_NAME_LENGTH
 from dashboard.forms.projects import HyperparametersForm
+from projects.hyperparameters import from_texts
 from projects.models import Project
 from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, Recipe, Run
 from runs.status import RunStatus
@@ -78,6 +79,21 @@ class RunForm(HyperparametersForm):
         recipe.empty_label = source.recipe_id
         recipe.required = source.is_unmanaged  # it has no recipe to reuse
         self.suggest(source.hyperparameters)
+
+    def fill_in(self, run: Run) -> None:
+        """Show the configuration of ``run``, to be started again."""
+        hyperparameters = run.configured_hyperparameters
+        if run.is_unmanaged:
+            hyperparameters = from_texts(hyperparameters)
+        self.initial = {
+            "model": run.model,
+            "dataset": run.dataset,
+            "recipe": run.recipe_id,
+            "gpu_type": run.gpu_type,
+            "gpu_count": run.gpu_count,
+            "priority": run.priority,
+            **self.split(hyperparameters),
+        }
 
     def _suggest(self, **values: Any) -> None:
         for name, value in values.items():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metrics.key_metrics import by_rule, key_metrics, lower_is_better
+from metrics.key_metrics import key_metrics
 from metrics.points import Point
 from metrics.recording import record_metrics
 from tests.factories import RunFactory
@@ -10,27 +10,11 @@ from tests.factories import RunFactory
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        (["lr", "train/loss", "eval/loss"], ["eval/loss", "train/loss", "lr"]),
-        (["accuracy", "eval_accuracy"], ["eval_accuracy", "accuracy"]),
-        (["grad_norm", "train_runtime", "bleu"], ["bleu", "grad_norm", "train_runtime"]),
-        (["system/cpu", "gpu_utilization"], []),
-    ],
-)
-def test_losses_and_evaluations_come_first(keys, expected):
-    assert by_rule(keys) == expected
+def test_without_a_word_of_the_project_the_important_ones_come_first():
+    run = RunFactory()
+    record_metrics(run, [Point(key, 1, 1.0, 0) for key in ("lr", "train/loss", "eval/loss")])
 
-
-@pytest.mark.parametrize("key", ["eval/loss", "val_ppl", "perplexity", "word_error", "RMSE"])
-def test_losses_and_errors_are_better_the_lower(key):
-    assert lower_is_better(key)
-
-
-@pytest.mark.parametrize("key", ["accuracy", "bleu", "rouge_l", "reward", "glossary"])
-def test_other_metrics_are_better_the_higher(key):
-    assert not lower_is_better(key)
+    assert [metric.key for metric in key_metrics(run)] == ["eval/loss", "train/loss"]
 
 
 def test_project_says_which_metrics_matter_and_in_which_order():
