@@ -91,13 +91,14 @@ def log(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     number = max(1, whole_number(request.GET.get("page"), 1))
     if place is not None:
         number = (max(1, place.line) - 1) // LINES_PER_PAGE + 1
+    is_filtered = bool(form.filter)  # before it is tried, which notes the errors in the form
     context = {
         **run_context(run, "log"),
         "log_form": form,
         "jump_form": jump_form,
         "page": _page(run, form, number),
         "marked": None if place is None else place.line,
-        "is_filtered": place is None and bool(form.filter),
+        "is_filtered": is_filtered,
         "download_query": "" if place else request.GET.urlencode(),
     }
     return render(request, "runs/log.html", context)
