@@ -61,7 +61,7 @@ def _of_artifact(artifact: Artifact, segment: Segment) -> dict[str, Any]:
         "step": artifact.step,
         "ms": milliseconds(artifact.created_at),
         "text": " · ".join([str(artifact.name), *labels]),
-        "url": reverse("dashboard:run", args=[run.project_id, run.pk]) + f"#artifact-{artifact.pk}",
+        "url": reverse("dashboard:artifact", args=[run.project_id, run.pk, artifact.pk]),
     }
 
 

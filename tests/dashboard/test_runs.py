@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -15,9 +17,9 @@ from logs.lines import Line
 from metrics.points import Point
 from metrics.recording import record_metrics
 from projects.models import ProjectStatus
-from runs.models import Recipe, Run
+from runs.models import EventKind, Recipe, Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory, WorkerFactory
+from tests.factories import ProjectFactory, RunFactory, WorkerFactory, running
 
 pytestmark = pytest.mark.django_db
 
@@ -71,8 +73,12 @@ def test_run_shows_its_state_configuration_log_and_history(client):
 
     page = client.get(url_of(run)).content.decode()
 
-    for text in ("Failed", "Out of memory.", "2e-5", "4 × A100", "1.72", "Step 2 of &lt;run-"):
+    configuration = client.get(url_of(run, "/configuration")).content.decode()
+
+    for text in ("Failed", "Out of memory.", "1.72", "Step 2 of &lt;run-"):
         assert text in page
+    for text in ("Failed", "2e-5", "4 × A100"):
+        assert text in configuration
 
 
 def test_failed_run_shows_its_kind_of_failure(client):
@@ -97,15 +103,20 @@ def test_run_query_count_does_not_depend_on_its_content(client, django_assert_nu
         checkpoint(run, step).tag(TagValue.CANDIDATE, notes="", by=None)
         record_metrics(run, [Point(f"key_{step}", step, 1.0, 0)])
 
-    # User, run, 2 for the version, metrics, lines, artifacts, tags, events; of the charts' marks
-    # checkpoints, their tags, evaluations, events.
+    client.get(url_of(run))  # prepares statements
+
+    # User, run; held time, time left, key metrics, their lines, newest event; metrics, lines;
+    # checkpoints, evaluations and restarts on the axis.
     with django_assert_num_queries(13):
         client.get(url_of(run))
 
 
 @pytest.mark.parametrize(
     "part",
-    ["", "/live", "/actions", "/artifacts", "/events", "/metrics", "/tail", "/log"],
+    [
+        *("", "/log", "/checkpoints", "/configuration", "/lineage", "/events"),
+        *("/live", "/metrics", "/series", "/tail", "/lines", "/describe"),
+    ],
 )
 def test_fragments_of_unknown_run_or_other_project_are_404(client, part):
     run = RunFactory()
@@ -115,16 +126,30 @@ def test_fragments_of_unknown_run_or_other_project_are_404(client, part):
     assert client.get(f"/dashboard/projects/{other.pk}/runs/{run.pk}{part}").status_code == 404
 
 
-@pytest.mark.parametrize("part", ["", "/live", "/actions", "/artifacts", "/events", "/metrics"])
-def test_fragments_of_ended_run_do_not_poll(client, part):
+TABS = ["", "/log", "/checkpoints", "/configuration", "/lineage", "/events"]
+
+
+@pytest.mark.parametrize("part", TABS)
+def test_pages_of_ended_run_ask_for_nothing(client, part):
     run = RunFactory()
     run.transition(RunStatus.FAILED)
 
-    assert b"hx-trigger" not in client.get(url_of(run, part)).content
+    page = client.get(url_of(run, part)).content
+
+    assert b"hx-trigger" not in page
+    assert b"data-live" not in page
+    assert b"data-tail" not in page
 
 
-@pytest.mark.parametrize("part", ["/live", "/metrics", "/tail"])
-def test_polling_stops_when_the_run_ends(client, part):
+@pytest.mark.parametrize("part", TABS)
+def test_pages_of_active_run_ask_once_for_all_that_is_live(client, part):
+    page = client.get(url_of(RunFactory(), part)).content
+
+    assert page.count(b"data-live") == 1
+
+
+@pytest.mark.parametrize("part", ["/live", "/tail"])
+def test_asking_ends_when_the_run_ends(client, part):
     run = RunFactory()
     print_lines(run, 1)
 
@@ -133,21 +158,62 @@ def test_polling_stops_when_the_run_ends(client, part):
     ended = client.get(url_of(run, part))
 
     assert active.status_code == 200
-    assert b"every " in active.content
     assert ended.status_code == 286
 
 
-def test_live_fragment_triggers_a_refresh_only_after_changes(client):
+def asked_again(client, run, answer, tab="charts"):
+    headers = {"If-None-Match": answer["ETag"]}
+    return client.get(url_of(run, f"/live?tab={tab}"), headers=headers)
+
+
+def add_log_line(run):
+    print_lines(run, 1)
+
+
+def add_point(run):
+    record_metrics(run, [Point("loss", 1, 1.0, 0)])
+
+
+def add_event(run):
+    run.note(EventKind.REWOUND)
+
+
+def tag_checkpoint(run):
+    run.artifacts.get(step=7).tag(TagValue.CANDIDATE, notes="", by=None)
+
+
+@pytest.mark.parametrize("change", [checkpoint, add_log_line, add_point, add_event, tag_checkpoint])
+def test_live_parts_are_sent_only_after_changes(client, change):
     run = RunFactory()
-    first = client.get(url_of(run, "/live"))
-    seen = first.context["version"]
+    checkpoint(run, step=7)
+    first = client.get(url_of(run, "/live?tab=charts"))
 
-    unchanged = client.get(url_of(run, "/live"), {"seen": seen})
-    checkpoint(run)
-    changed = client.get(url_of(run, "/live"), {"seen": seen})
+    unchanged = asked_again(client, run, first)
+    change(run)
+    changed = asked_again(client, run, first)
 
-    assert "HX-Trigger-After-Settle" not in unchanged.headers
-    assert changed.headers["HX-Trigger-After-Settle"] == "run-changed"
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert changed.status_code == 200
+    assert changed["ETag"] != first["ETag"]
+
+
+def test_live_parts_are_sent_when_time_makes_a_run_silent(client, settings):
+    run = running(reported_at=timezone.now(), attempt_started_at=timezone.now())
+    first = client.get(url_of(run, "/live?tab=charts"))
+
+    settings.SILENT_SECONDS = 0
+    changed = asked_again(client, run, first)
+
+    assert changed.status_code == 200
+    assert "badge-silent" in changed.content.decode()
+
+
+def test_question_without_news_takes_one_statement(client, django_assert_num_queries):
+    run = running(reported_at=timezone.now(), attempt_started_at=timezone.now())
+    first = client.get(url_of(run, "/live?tab=charts"))
+
+    with django_assert_num_queries(2):  # user, version
+        assert asked_again(client, run, first).status_code == 304
 
 
 # --- log -------------------------------------------------------------------------------------
@@ -160,7 +226,7 @@ def test_tail_returns_new_lines_and_the_next_position(client):
     page = client.get(url_of(run, "/tail"), {"after": 3, "level": "INFO", "q": "Step"})
 
     assert [line.seq for line in page.context["lines"]] == [4, 5]
-    assert "after=5&amp;level=INFO&amp;q=Step" in page.content.decode()
+    assert page["X-Log-After"] == "5"
 
 
 def test_tail_without_new_lines_is_204(client):
@@ -267,7 +333,6 @@ def test_tail_with_invalid_regular_expression_stops_polling(client):
     page = client.get(url_of(run, "/tail"), {"regex": "(", "after": "1"})
 
     assert page.status_code == 286
-    assert "hx-get" not in page.content.decode()
 
 
 def test_tail_keeps_all_filters(client):
@@ -277,8 +342,10 @@ def test_tail_keeps_all_filters(client):
     log_filter = {"source": "stderr", "rank": "0", "regex": "Step [1-9]"}
     page = client.get(url_of(run, "/tail"), {"after": "1", **log_filter})
 
+    docked = client.get(url_of(run), log_filter).content.decode()
+
     assert [line.seq for line in page.context["lines"]] == [2, 3]
-    assert "regex=Step+%5B1-9%5D&amp;source=stderr&amp;rank=0" in page.content.decode()
+    assert "/tail?regex=Step+%5B1-9%5D&amp;source=stderr&amp;rank=0" in docked
 
 
 @pytest.mark.parametrize("part", ["", "/log"])
@@ -438,14 +505,23 @@ def test_run_actions_reject_get(client, action):
 # --- artifacts -------------------------------------------------------------------------------
 
 
-def test_checkpoint_has_links_to_download_tag_and_resume(client):
+def test_checkpoint_has_links_to_its_page_to_download_and_to_resume(client):
     run = RunFactory()
     saved = checkpoint(run)
 
-    page = client.get(url_of(run)).content.decode()
+    page = client.get(url_of(run, "/checkpoints")).content.decode()
 
-    for name in ("artifact-download", "dashboard:artifact-tag", "dashboard:artifact-resume"):
+    for name in ("artifact-download", "dashboard:artifact", "dashboard:artifact-resume"):
         assert reverse(name, args=[run.project_id, run.pk, saved.pk]) in page
+
+
+def test_page_of_a_checkpoint_has_the_form_to_tag_it(client):
+    run = RunFactory()
+    saved = checkpoint(run)
+
+    page = client.get(url_of(run, f"/artifacts/{saved.pk}")).content.decode()
+
+    assert url_of(run, f"/artifacts/{saved.pk}/tag") in page
 
 
 def log_files(run, count):
@@ -470,36 +546,45 @@ def test_logged_file_is_shown_with_its_path_and_size(client):
     log_files(run, 1)
     [artifact] = run.artifacts.all()
 
-    page = client.get(url_of(run)).content.decode()
+    page = client.get(url_of(run, "/checkpoints")).content.decode()
 
     assert "plots/0.png" in page
     assert "2.0\xa0KB" in page
     assert reverse("artifact-download", args=[run.project_id, run.pk, artifact.pk]) in page
-    assert reverse("dashboard:artifact-tag", args=[run.project_id, run.pk, artifact.pk]) not in page
+    shown = client.get(url_of(run, f"/artifacts/{artifact.pk}")).content.decode()
+    assert (
+        reverse("dashboard:artifact-tag", args=[run.project_id, run.pk, artifact.pk]) not in shown
+    )
 
 
 def test_thousands_of_files_do_not_enlarge_the_page(client, django_assert_num_queries):
-    run = RunFactory(worker=WorkerFactory(), status=RunStatus.RUNNING)
+    run = RunFactory()
+    run.transition(RunStatus.CANCELLED)
+    log_files(run, 205)
+    checkpoint(run)
+    client.get(url_of(run, "/checkpoints"))  # prepares statements
+    with CaptureQueriesContext(connection) as few:
+        client.get(url_of(run, "/checkpoints"))
+
+    Artifact.objects.uploaded().delete()
     log_files(run, 5000)
-    saved = checkpoint(run)
+    with django_assert_num_queries(len(few)):
+        page = client.get(url_of(run, "/checkpoints")).content.decode()
 
-    with django_assert_num_queries(9):  # as for any run, plus the count of artifacts
-        page = client.get(url_of(run)).content.decode()
-
-    assert page.count('<code class="file">') == 99
-    assert f"/{saved.file}" in page
-    assert "All 5001 artifacts" in page
+    assert page.count("<code>plots/") == 100
+    assert "Page 1 of 50 (5000 total)" in page
 
 
-def test_all_artifacts_are_paginated(client, django_assert_num_queries):
+def test_files_are_paginated_apart_from_checkpoints(client):
     run = RunFactory()
     log_files(run, 205)
+    saved = checkpoint(run)
 
-    with django_assert_num_queries(5):  # user, run, count, artifacts, tags
-        page = client.get(url_of(run, "/artifacts/all?page=3")).content.decode()
+    page = client.get(url_of(run, "/checkpoints?files=3")).content.decode()
 
-    assert page.count('<code class="file">') == 5
+    assert page.count("<code>plots/") == 5
     assert "Page 3 of 3 (205 total)" in page
+    assert f"/artifacts/{saved.pk}" in page
 
 
 def test_tag_records_the_user_and_notes(client):
@@ -535,12 +620,13 @@ def test_damaged_checkpoint_says_why_and_cannot_be_tagged_or_resumed_from(client
     saved.set_damage("b.bin is missing")
     saved.save()
 
-    page = client.get(url_of(run)).content.decode()
     response = client.post(url_of(run, f"/artifacts/{saved.pk}/tag"), {"tag": "发布"})
 
-    assert "b.bin is missing" in page
-    for action in ("tag", "resume"):
-        assert url_of(run, f"/artifacts/{saved.pk}/{action}") not in page
+    for part in ("/checkpoints", f"/artifacts/{saved.pk}"):
+        page = client.get(url_of(run, part)).content.decode()
+        assert "b.bin is missing" in page
+        for action in ("tag", "resume"):
+            assert url_of(run, f"/artifacts/{saved.pk}/{action}") not in page
     assert response.status_code == 422
     assert f"{saved.pk} is damaged and cannot be tagged" in response.content.decode()
     assert not saved.tags.exists()

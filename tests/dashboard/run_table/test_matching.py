@@ -161,9 +161,7 @@ def sorted_stably(ids, value, descending):
     def key(pk):
         return value(pk)[:MAX_TEXT] if isinstance(value(pk), str) else value(pk)
 
-    if not descending:
-        return sorted(ids, key=key)
-    return sorted(ids[::-1], key=key)[::-1]
+    return sorted(ids, key=key, reverse=descending)
 
 
 @given(
