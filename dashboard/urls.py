@@ -6,7 +6,7 @@ from django.urls.converters import StringConverter
 from django.views.i18n import set_language
 
 from core.ids import ID_PATTERN
-from dashboard.views import artifacts, logs, metrics, projects, runs, workers
+from dashboard.views import artifacts, compare, logs, metrics, projects, runs, workers
 
 app_name = "dashboard"
 
@@ -22,6 +22,8 @@ ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 
 urlpatterns = [
     path("", projects.project_list, name="projects"),
+    path("/compare", compare.compare, name="compare"),
+    path("/compare/found", compare.found, name="compare-found"),
     path("/workers", workers.workers, name="workers"),
     path("/language", login_not_required(set_language), name="set-language"),
     path("/projects/new", projects.create, name="project-new"),

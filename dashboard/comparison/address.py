@@ -27,11 +27,13 @@ NAMES: Final = (
     "lower",
     "higher",
     "columns",
+    "scales",
+    "brush",
     "x",
     "y",
     "color",
-    "logx",
-    "logy",
+    "scalex",
+    "scaley",
 )
 
 
