@@ -194,3 +194,19 @@ def axes(columns: Sequence[Column], runs: Sequence[Run], address: Address) -> li
     differing = [one for one in columns if one.id.startswith("params.") and one.differs]
     goal = goal_column(columns, runs)
     return [*differing[:AXES_SHOWN], *([goal] if goal else [])]
+
+
+def scatter_columns(
+    columns: Sequence[Column], runs: Sequence[Run], address: Address
+) -> tuple[Column | None, Column | None, Column | None]:
+    """x, y and color of the address; otherwise two hyperparameters that differ, and the goal."""
+    by_id = {one.id: one for one in columns}
+    differing = [one for one in columns if one.id.startswith("params.") and one.differs]
+    differing.sort(key=lambda one: one.kind != "number")
+    others = [one for one in columns if one.differs and one not in differing]
+    candidates = [*differing, *others, *columns]
+    x = by_id.get(address.one("x")) or next(iter(candidates), None)
+    y = by_id.get(address.one("y")) or goal_column(columns, runs) or next(iter(candidates), None)
+    if "color" in address.values:
+        return x, y, by_id.get(address.one("color"))
+    return x, y, next((one for one in differing if one not in (x, y)), None)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from core.templatetags.pages import number
+from dashboard.comparison.address import Address
 from dashboard.comparison.values import MISSING, Delta, text_of
 
 register = template.Library()
@@ -19,6 +22,14 @@ MINUS = "\N{MINUS SIGN}"
 def series_class(place: int) -> str:
     """The class of the color of the run at that place, counted from 0."""
     return f"series-{place % SERIES_COLORS + 1}"
+
+
+@register.simple_tag
+def hidden_fields(address: Address, *without: str) -> SafeString:
+    """What a form leaves as it is in the address: every parameter but those it sets."""
+    return format_html_join(
+        "\n", '<input type="hidden" name="{}" value="{}">', address.pairs(*without)
+    )
 
 
 @register.filter

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from dashboard import compared_runs
-from dashboard.compared_metrics import Chosen, summary_table
+from dashboard.compared_metrics import (
+    Chosen,
+    axes,
+    goal_column,
+    plot_columns,
+    scatter_columns,
+    summary_table,
+)
 from dashboard.compared_runs import Selection
 from dashboard.comparison.address import Address
+from dashboard.comparison.columns import Column
 from dashboard.comparison.differences import section
 from dashboard.pages import PageRequest
 
+SCALES: Final = ("auto", "linear", "log")
 EQUAL_ROWS_OPEN: Final = 1  # runs; of one alone everything is "equal"
 
 
@@ -84,7 +94,7 @@ def _search(request: PageRequest, address: Address, selection: Selection) -> dic
     if text is not None or not ids:
         for run in compared_runs.search(request.user, text or "", without=ids):
             rows.append({"run": run, "url": str(address.but(runs=[*ids, run.pk]))})
-    return {"q": text, "found": rows, "hidden": list(address.pairs())}
+    return {"q": text, "found": rows}
 
 
 # --- tabs --------------------------------------------------------------------------------------
@@ -132,13 +142,66 @@ def _curves(
 def _parallel(
     request: PageRequest, selection: Selection, address: Address, baseline: int
 ) -> dict[str, Any]:
-    return {}
+    columns = plot_columns(selection.runs, timezone.now())
+    shown = axes(columns, selection.runs, address)
+    color = _named(columns, address.one("color")) or goal_column(columns, selection.runs)
+    return {
+        **_plot(selection, shown, [*shown, *([color] if color else [])]),
+        "choices": _choices(columns),
+        "axes": [column.id for column in shown],
+        "color": color,
+    }
 
 
 def _scatter(
     request: PageRequest, selection: Selection, address: Address, baseline: int
 ) -> dict[str, Any]:
-    return {}
+    columns = plot_columns(selection.runs, timezone.now())
+    x, y, color = scatter_columns(columns, selection.runs, address)
+    shown = [column for column in (x, y, color) if column]
+    return {
+        **_plot(selection, shown, shown),
+        "choices": _choices(columns),
+        "x": x,
+        "y": y,
+        "color": color,
+        "scale_x": address.choice("scalex", SCALES),
+        "scale_y": address.choice("scaley", SCALES),
+    }
+
+
+def _named(columns: Sequence[Column], id_: str) -> Column | None:
+    return next((column for column in columns if column.id == id_), None)
+
+
+def _choices(columns: Sequence[Column]) -> dict[str, list[Column]]:
+    """The columns by group, those that differ before the others."""
+    groups: dict[str, list[Column]] = {}
+    for column in sorted(columns, key=lambda column: not column.differs):
+        groups.setdefault(column.group, []).append(column)
+    return groups
+
+
+def _plot(selection: Selection, shown: Sequence[Column], drawn: Sequence[Column]) -> dict[str, Any]:
+    """What the scripts draw, and the same as the rows of a table."""
+    runs = [
+        {
+            "id": run.pk,
+            "name": run.name,
+            "project": run.project.name,
+            "url": reverse("dashboard:run", args=[run.project_id, run.pk]),
+        }
+        for run in selection.runs
+    ]
+    columns = {column.id: column.as_json() for column in drawn}
+    return {
+        "shown": shown,
+        "plot": {"runs": runs, "columns": list(columns.values())},
+        "plot_rows": [
+            (run, [(column, column.values[place]) for column in shown])
+            for place, run in enumerate(selection.runs)
+        ],
+    }
 
 
 def _is_operator(request: PageRequest) -> bool:
