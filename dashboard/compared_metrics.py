@@ -72,6 +72,7 @@ def summary_table(
         )
         for key in chosen.keys
         for stat in stats
+        if _tells_more(stat, stats, direction(key, address))
     ]
     by = address.choice("by", ("metric", "run") if len(runs) <= FEW_RUNS else ("run", "metric"))
     heads = [_head(row, address) for row in rows]
@@ -97,6 +98,11 @@ def summary_table(
         "figures": figures,
         "unsorted": str(address.but(sort=None)) if address.one("sort") else "",
     }
+
+
+def _tells_more(stat: Stat, stats: Sequence[Stat], way: Direction | None) -> bool:
+    """The best of a metric without a direction is its last."""
+    return not (stat is Stat.BEST and Stat.LAST in stats and way is None)
 
 
 def stat_label(stat: Stat) -> str:
@@ -191,7 +197,7 @@ def axes(columns: Sequence[Column], runs: Sequence[Run], address: Address) -> li
     asked = [by_id[name] for name in address.all("columns") if name in by_id]
     if asked:
         return asked
-    differing = [one for one in columns if one.id.startswith("params.") and one.differs]
+    differing = _differing(columns)
     goal = goal_column(columns, runs)
     return [*differing[:AXES_SHOWN], *([goal] if goal else [])]
 
@@ -201,8 +207,7 @@ def scatter_columns(
 ) -> tuple[Column | None, Column | None, Column | None]:
     """x, y and color of the address; otherwise two hyperparameters that differ, and the goal."""
     by_id = {one.id: one for one in columns}
-    differing = [one for one in columns if one.id.startswith("params.") and one.differs]
-    differing.sort(key=lambda one: one.kind != "number")
+    differing = sorted(_differing(columns), key=lambda one: one.kind != "number")
     others = [one for one in columns if one.differs and one not in differing]
     candidates = [*differing, *others, *columns]
     x = by_id.get(address.one("x")) or next(iter(candidates), None)
@@ -210,3 +215,9 @@ def scatter_columns(
     if "color" in address.values:
         return x, y, by_id.get(address.one("color"))
     return x, y, next((one for one in differing if one not in (x, y)), None)
+
+
+def _differing(columns: Sequence[Column]) -> list[Column]:
+    """The hyperparameters that differ, those with most values first."""
+    found = [one for one in columns if one.id.startswith("params.") and one.differs]
+    return sorted(found, key=lambda one: -one.distinct)

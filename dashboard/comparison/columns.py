@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from dashboard.comparison.values import MISSING, number_of, same, text_of
 
-MAX_TEXTS = 200  # characters of a text on an axis
+MAX_TEXT: Final = 200  # characters of a text on an axis
+FAR_APART: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,13 @@ class Column:
     values: tuple[float | str | None, ...]
 
     @property
+    def distinct(self) -> int:
+        """How many values there are, missing ones counted as one."""
+        return len(set(self.values))
+
+    @property
     def differs(self) -> bool:
-        return len(set(self.values)) > 1
+        return self.distinct > 1
 
     @property
     def is_positive(self) -> bool:
@@ -35,17 +41,18 @@ class Column:
         return self.kind == "number" and bool(numbers) and min(numbers) > 0
 
     @property
-    def spans_decades(self) -> bool:
-        """Whether a logarithmic scale shows it better: the extremes are a factor of 50 apart."""
+    def spans_scales(self) -> bool:
+        """Whether a logarithmic scale shows it better: the extremes are a factor of 8 apart, as of
+        batch sizes from 16 to 128."""
         numbers = [value for value in self.values if isinstance(value, (int, float))]
-        return self.is_positive and max(numbers) / 50 > min(numbers)
+        return self.is_positive and max(numbers) / FAR_APART >= min(numbers)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "label": self.label,
             "kind": self.kind,
-            "log": self.spans_decades,
+            "log": self.spans_scales,
             "values": self.values,
         }
 
@@ -89,4 +96,4 @@ def _order(value: Any) -> tuple[bool, bool, float, str]:
 
 
 def _text(value: Any) -> str:
-    return "" if value is MISSING or value is None else text_of(value)[:MAX_TEXTS]
+    return "" if value is MISSING or value is None else text_of(value)[:MAX_TEXT]

@@ -35,8 +35,8 @@ def number_of(value: Any) -> float | None:
 
 def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
     """``{"optimizer": {"lr": 1}}`` as ``{"optimizer.lr": 1}``; a text that is a JSON object is
-    opened like an object."""
-    return dict(flat({name: _opened(value) for name, value in values.items()}))
+    opened like an object. By name."""
+    return dict(sorted(flat({name: _opened(value) for name, value in values.items()})))
 
 
 def _opened(value: Any) -> Any:

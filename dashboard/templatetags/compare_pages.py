@@ -49,6 +49,12 @@ def delta_text(delta: Delta | None) -> str:
 
 
 @register.filter
+def difference_text(delta: Delta | None) -> str:
+    """The same with three significant digits, for measured values."""
+    return "" if delta is None else _signed(number(float(f"{delta.value:.3g}")))
+
+
+@register.filter
 def share_text(delta: Delta | None) -> str:
     """``+12.3 %``; nothing without a difference, or from zero."""
     if delta is None or delta.share is None:

@@ -23,7 +23,7 @@ export function coloring(column) {
 }
 
 const series = (number) => `var(--series-${(number % SERIES) + 1})`;
-const mixed = (share) => `color-mix(in oklab, var(--series-6) ${(share * 100).toFixed(1)}%, var(--series-1))`;
+const mixed = (share) => `color-mix(in oklch, var(--series-6) ${(share * 100).toFixed(1)}%, var(--series-1))`;
 
 function element(name, className, text = "") {
   const made = document.createElement(name);
@@ -36,7 +36,7 @@ function gradient(column, scale) {
   const legend = element("p", "legend small");
   const values = column.values.filter((value) => value !== null);
   const bar = element("span", "gradient");
-  bar.style.background = `linear-gradient(in oklab to right, ${mixed(0)}, ${mixed(1)})`;
+  bar.style.background = `linear-gradient(in oklch to right, ${mixed(0)}, ${mixed(1)})`;
   legend.append(element("span", "", column.label), element("span", "n", short(Math.min(...values))), bar, element("span", "n", short(Math.max(...values))));
   if (scale.isLog) bar.title = "log";
   return legend;

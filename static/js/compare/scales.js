@@ -1,6 +1,8 @@
 // Scales of one column: from its values to 0 … 1 and back, with ticks. Texts are categories.
 
 const DIGITS = 4;
+const MOST_OWN = 8; // values that are ticks themselves
+const LEAST_GAP = 0.05; // of the axis, between two of them
 
 /** A number as people read it: four significant digits, a short exponent. */
 export function short(value) {
@@ -20,10 +22,10 @@ export function scaleOf(column, how = "auto") {
   const low = Math.min(...values), high = Math.max(...values);
   const canBeLog = low > 0;
   const isLog = canBeLog && (how === "log" || (how === "auto" && column.log));
-  return values.length ? numbers(low, high, isLog, canBeLog) : numbers(0, 1, false, false);
+  return values.length ? numbers(values, low, high, isLog, canBeLog) : numbers([], 0, 1, false, false);
 }
 
-function numbers(low, high, isLog, canBeLog) {
+function numbers(values, low, high, isLog, canBeLog) {
   const to = isLog ? Math.log10 : (value) => value;
   const from = isLog ? (value) => 10 ** value : (value) => value;
   let start = to(low), end = to(high);
@@ -38,11 +40,18 @@ function numbers(low, high, isLog, canBeLog) {
     position: (value) => (to(value) - start) / (end - start),
     value: (position) => from(start + position * (end - start)),
     text: short,
-    ticks: (isLog ? decades : steps)(start, end).map((at) => ({
+    ticks: (own(values.map(to), end - start) ?? (isLog ? decades : steps)(start, end)).map((at) => ({
       at: (at - start) / (end - start),
       text: short(from(at)),
     })),
   };
+}
+
+/** The values themselves if they are few and apart, as those of a sweep; otherwise null. */
+function own(values, span) {
+  const distinct = [...new Set(values)].sort((one, other) => one - other);
+  const isClose = distinct.some((value, i) => i > 0 && value - distinct[i - 1] < span * LEAST_GAP);
+  return distinct.length > MOST_OWN || isClose ? null : distinct;
 }
 
 function steps(start, end, wanted = 5) {

@@ -15,10 +15,10 @@ VALUES = st.lists(
 
 
 def test_numbers_and_their_texts_are_a_column_of_numbers():
-    found = column("params.lr", "lr", "params", [1e-5, "3e-4", MISSING])
+    found = column("params.lr", "lr", "params", [1e-4, "3e-4", MISSING])
 
-    assert (found.kind, found.values) == ("number", (1e-5, 3e-4, None))
-    assert found.spans_decades is False
+    assert (found.kind, found.values) == ("number", (1e-4, 3e-4, None))
+    assert found.spans_scales is False
 
 
 def test_one_text_makes_it_a_column_of_texts():
@@ -31,14 +31,14 @@ def test_one_text_makes_it_a_column_of_texts():
     ("values", "log"),
     [
         ([1e-5, 1e-3], True),
-        ([1, 10], False),
+        ([1, 7], False),
         ([0, 1000], False),
         ([-1, 1000], False),
         (["a"], False),
     ],
 )
 def test_scale_is_logarithmic_where_positive_numbers_span_decades(values, log):
-    assert column("x", "x", "", values).spans_decades is log
+    assert column("x", "x", "", values).spans_scales is log
 
 
 def test_every_name_of_any_run_is_a_column():
