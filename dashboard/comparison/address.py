@@ -17,10 +17,12 @@ NAMES: Final = (
     "tab",
     "baseline",
     "metrics",
-    "axis",
-    "smoothing",
+    # Of charts: static/js/charts/toolbar.js.
+    "x",
+    "smooth",
     "log",
-    "group",
+    "chart",
+    "range",
     "stats",
     "by",
     "sort",
@@ -29,11 +31,11 @@ NAMES: Final = (
     "columns",
     "scales",
     "brush",
-    "x",
-    "y",
+    "xcolumn",
+    "ycolumn",
     "color",
-    "scalex",
-    "scaley",
+    "xscale",
+    "yscale",
 )
 
 

@@ -13,8 +13,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from dashboard import compared_runs
+from dashboard.charts.marks import started_ms
+from dashboard.charts.words import words
 from dashboard.compared_metrics import (
-    Chosen,
     axes,
     goal_column,
     plot_columns,
@@ -136,7 +137,22 @@ def _summary(
 def _curves(
     request: PageRequest, selection: Selection, address: Address, baseline: int
 ) -> dict[str, Any]:
-    return {"chosen": Chosen.of(selection.runs, address)}
+    table = summary_table(selection.runs, address, baseline, timezone.now())
+    runs = [
+        {
+            "id": run.pk,
+            "name": run.name,
+            "started_ms": started_ms(run),
+            "finished": run.is_terminal,
+            "log_url": reverse("dashboard:run-log", args=[run.project_id, run.pk]),
+        }
+        for run in selection.runs
+    ]
+    return {
+        **table,
+        "chart_words": words(),
+        "curves": {"runs": runs, "keys": table["chosen"].keys},
+    }
 
 
 def _parallel(
@@ -165,8 +181,8 @@ def _scatter(
         "x": x,
         "y": y,
         "color": color,
-        "scale_x": address.choice("scalex", SCALES),
-        "scale_y": address.choice("scaley", SCALES),
+        "scale_x": address.choice("xscale", SCALES),
+        "scale_y": address.choice("yscale", SCALES),
     }
 
 

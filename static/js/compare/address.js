@@ -23,6 +23,11 @@ export function keep(changes) {
   }
 }
 
+/** Put parameters that another script has written to the address into the links as well. */
+export function carry(names) {
+  keep(Object.fromEntries(names.map((name) => [name, given(name)])));
+}
+
 /** The texts of a parameter of the address. */
 export const given = (name) => new URL(location.href).searchParams.getAll(name);
 
