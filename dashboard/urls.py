@@ -7,7 +7,16 @@ from django.views.i18n import set_language
 
 from core.ids import ID_PATTERN
 from dashboard.theme import set_theme
-from dashboard.views import artifacts, compare, logs, metrics, projects, runs, workers
+from dashboard.views import (
+    artifacts,
+    compare,
+    logs,
+    metrics,
+    projects,
+    runs,
+    series,
+    workers,
+)
 
 app_name = "dashboard"
 
@@ -24,6 +33,8 @@ ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 urlpatterns = [
     path("", projects.project_list, name="home"),
     path("/workers", workers.workers, name="workers"),
+    path("/series", series.series, name="series"),
+    path("/series.csv", series.series_csv, name="series-csv"),
     path("/language", login_not_required(set_language), name="set-language"),
     path("/theme", login_not_required(set_theme), name="set-theme"),
     # --- comparisons ---
@@ -46,7 +57,9 @@ urlpatterns = [
     path(f"{RUN}/artifacts/all", artifacts.all_artifacts, name="run-all-artifacts"),
     path(f"{RUN}/events", runs.event_list, name="run-events"),
     path(f"{RUN}/metrics", metrics.metric_table, name="run-metrics"),
-    path(f"{RUN}/series", metrics.series, name="run-series"),
+    path(f"{RUN}/series", series.run_series, name="run-series"),
+    path(f"{RUN}/series.csv", series.run_series_csv, name="run-series-csv"),
+    path(f"{RUN}/charts", series.run_charts, name="run-charts"),
     path(f"{RUN}/tail", logs.tail, name="run-tail"),
     path(f"{RUN}/log", logs.log, name="run-log"),
     path(f"{RUN}/log/download", logs.log_download, name="run-log-download"),
