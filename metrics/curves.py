@@ -48,9 +48,9 @@ NO_VALUES: Final[Numbers] = np.empty(0, dtype=np.float64)
 class Points:
     """Every point of the range, by (step, timestamp, value)."""
 
-    step: Numbers = EMPTY
-    ms: Numbers = EMPTY  # Unix time in milliseconds, as all times here
-    value: Numbers = NO_VALUES
+    step: Numbers
+    ms: Numbers  # Unix time in milliseconds, as all times here
+    value: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class _Plan:
 
     def curve(self) -> Curve:
         row = self.row
-        data = Points() if self.data is None else self.data
+        data = self.data or Points(EMPTY, EMPTY, NO_VALUES)
         return Curve(
             row.run_id,
             row.key,

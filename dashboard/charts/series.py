@@ -105,11 +105,9 @@ def _whole_number(text: str | None, name: str, low: int, high: int) -> int | Non
 
 
 def _known(text: str) -> tuple[tuple[str, str], Known]:
-    run_id, _, rest = text.partition(":")
-    shift, _, rest = rest.partition(":")
-    step, separator, key = rest.partition(":")
+    run_id, shift, step, key = [*text.split(":", 3), "", "", ""][:4]
     at = _whole_number(step, "have", MIN_BIGINT, MAX_BIGINT)
-    if at is None or not separator:
+    if at is None or not key:
         raise InvalidQuery(_("Write have as run:shift:step:key."))
     return (run_id, key), Known(_whole_number(shift, "have", 0, curves.WIDEST_SHIFT), at)
 

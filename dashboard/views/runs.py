@@ -22,6 +22,7 @@ from dashboard.pages import INVALID_FORM, PageRequest, attempt
 from dashboard.views.artifacts import artifacts_context
 from dashboard.views.logs import TAIL_LINES, tail_context
 from dashboard.views.lookups import get_project, get_run, poll_status
+from dashboard.views.series import charts_context
 from execution.scheduling import why_waiting
 from logs import reading
 from metrics.reading import summaries
@@ -58,6 +59,7 @@ def detail(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
         **_events(run),
         **tail_context(run, form, attempt(form, reading.tail, run, TAIL_LINES, form.filter)),
         "summaries": summaries(run),
+        **charts_context(request, run),
     }
     return render(request, "runs/detail.html", context)
 

@@ -7,11 +7,13 @@ import hashlib
 import orjson
 from django.http import HttpResponse, HttpResponseNotModified, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
 from dashboard.charts import layout, lineage, marks
 from dashboard.charts.series import InvalidQuery, SeriesQuery, as_csv, as_json
+from dashboard.charts.words import words
 from dashboard.pages import PageRequest
 from dashboard.views.lookups import get_run
 from metrics import curves
@@ -73,6 +75,12 @@ def run_charts(request: PageRequest, project_id: str, run_id: str) -> HttpRespon
     return _cached(HttpResponse(content, "application/json"), etag)
 
 
+def charts_context(request: PageRequest, run: Run) -> dict[str, object]:
+    """What templates/runs/_charts.html shows; it also needs ``run`` and ``project``."""
+    found = chart_list(request, run)
+    return {"chart_list": found, "chart_words": words()}
+
+
 def chart_list(request: PageRequest, run: Run) -> dict[str, object]:
     """The charts of the run in sections, the runs whose curves it continues, and the marks on the
     axis, as static/js/charts/page.js reads them."""
@@ -86,6 +94,7 @@ def chart_list(request: PageRequest, run: Run) -> dict[str, object]:
                 "name": part.run.name,
                 "until": part.until_step,
                 "started_ms": marks.started_ms(part.run),
+                "log_url": reverse("dashboard:run-log", args=[part.run.project_id, part.run.pk]),
             }
             for part in parts
         ],
