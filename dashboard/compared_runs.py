@@ -11,7 +11,6 @@ from typing import Any, Final
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Q
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from artifacts.models import Artifact
 from core.ids import ID_PATTERN
@@ -76,21 +75,14 @@ def select(user: AbstractBaseUser | AnonymousUser, ids: Sequence[str]) -> Select
 
 
 def _unknown(ids: Sequence[str]) -> list[str]:
-    if not ids:
-        return []
-    text = ngettext("There is no run %(ids)s.", "There are no runs %(ids)s.", len(ids))
-    return [text % {"ids": _listed(ids)}]
+    return [_("Not found: %(ids)s.") % {"ids": _listed(ids)}] if ids else []
 
 
 def _too_many(ids: Sequence[str]) -> list[str]:
     if not ids:
         return []
-    text = ngettext(
-        "At most %(limit)d runs can be compared. Not shown: %(ids)s.",
-        "At most %(limit)d runs can be compared. %(count)d are not shown: %(ids)s.",
-        len(ids),
-    )
-    return [text % {"limit": MAX_RUNS, "count": len(ids), "ids": _listed(ids)}]
+    text = _("At most %(limit)d runs can be compared. Not shown: %(ids)s.")
+    return [text % {"limit": MAX_RUNS, "ids": _listed(ids)}]
 
 
 def _listed(ids: Sequence[str]) -> str:

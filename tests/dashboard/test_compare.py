@@ -65,6 +65,10 @@ def text_of(part):
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", part)).split())
 
 
+def heading_of(page):
+    return text_of(re.findall(r"<h1>.*?</h1>", page, re.DOTALL)[0])
+
+
 def rows_of(page):
     """The rows of the page's tables, each a list of the texts of its cells."""
     return [
@@ -117,8 +121,8 @@ def test_page_without_runs_offers_the_newest(client, runs):
 def test_unknown_run_is_named_and_the_rest_is_shown(client, runs):
     page = page_of(client, [runs[0], "run_unknown", runs[1]], tab="summary")
 
-    assert "There is no run run_unknown." in page
-    assert "Compare 2 runs" in page
+    assert "Not found: run_unknown." in page
+    assert heading_of(page) == "Compare runs 2"
 
 
 def test_run_in_the_trash_is_named_and_not_shown(client, runs):
@@ -133,7 +137,7 @@ def test_run_in_the_trash_is_named_and_not_shown(client, runs):
 def test_hidden_run_is_not_shown(client, runs):
     Run.objects.filter(pk=runs[2].pk).update(is_hidden=True)
 
-    assert f"There is no run {runs[2].pk}." in page_of(client, runs)
+    assert f"Not found: {runs[2].pk}." in page_of(client, runs)
 
 
 def test_run_that_the_user_may_not_see_is_not_shown(client, runs, settings):
@@ -152,8 +156,8 @@ def test_more_than_fifty_runs_are_named_and_fifty_are_shown(client):
 
     page = page_of(client, runs, tab="differences")
 
-    assert "Compare 50 runs" in page
-    assert f"2 are not shown: {runs[-2].pk}, {runs[-1].pk}." in page
+    assert heading_of(page) == "Compare runs 50"
+    assert f"Not shown: {runs[-2].pk}, {runs[-1].pk}." in page
 
 
 @pytest.mark.parametrize(
