@@ -210,8 +210,9 @@ def scatter_columns(
     differing = sorted(_differing(columns), key=lambda one: one.kind != "number")
     others = [one for one in columns if one.differs and one not in differing]
     candidates = [*differing, *others, *columns]
-    x = by_id.get(address.one("xcolumn")) or next(iter(candidates), None)
-    y = by_id.get(address.one("ycolumn")) or goal_column(columns, runs) or next(iter(candidates), None)
+    first = next(iter(candidates), None)
+    x = by_id.get(address.one("xcolumn")) or first
+    y = by_id.get(address.one("ycolumn")) or goal_column(columns, runs) or first
     if "color" in address.values:
         return x, y, by_id.get(address.one("color"))
     return x, y, next((one for one in differing if one not in (x, y)), None)
