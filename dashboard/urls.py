@@ -59,6 +59,7 @@ urlpatterns = [
     path(f"{RUN}/metrics", metrics.metric_table, name="run-metrics"),
     path(f"{RUN}/series", series.run_series, name="run-series"),
     path(f"{RUN}/series.csv", series.run_series_csv, name="run-series-csv"),
+    path(f"{RUN}/plot.svg", series.run_plot, name="run-plot"),
     path(f"{RUN}/charts", series.run_charts, name="run-charts"),
     path(f"{RUN}/tail", logs.tail, name="run-tail"),
     path(f"{RUN}/log", logs.log, name="run-log"),

@@ -18,6 +18,7 @@ from core import errors
 from core.ids import ID_PATTERN
 from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
+from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet
 from metrics.viewsets import MetricViewSet
 from projects.viewsets import ProjectViewSet
 from runs.viewsets import RecipeViewSet, RunViewSet
@@ -36,6 +37,8 @@ runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
 of_run = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 of_run.register("metrics", MetricViewSet, basename="run-metrics")
+of_run.register(r"metrics/plot\.svg", SvgPlotViewSet, basename="run-plot-svg")
+of_run.register(r"metrics/plot\.png", PngPlotViewSet, basename="run-plot-png")
 of_run.register("cancel", CancelViewSet, basename="run-cancel")
 of_run.register("resume", ResumeViewSet, basename="run-resume")
 of_run.register("export", RunExportViewSet, basename="run-export")

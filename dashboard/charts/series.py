@@ -1,9 +1,9 @@
 """What pages ask for curves with, and the JSON and CSV they get.
 
 A curve is an object of columns, which are as long as each other. An exact one has ``step``, ``ms``
-(Unix time) and ``value``; one of buckets also ``first_step``, ``first_ms``, ``min``, ``min_step``,
-``max``, ``max_step`` and ``count``, and its ``step``, ``ms`` and ``value`` are those of the last
-point of each bucket. Numbers that JSON lacks are "NaN", "Infinity" and "-Infinity".
+(Unix time) and ``value``; one of buckets also ``first_step``, ``first_ms``, ``min``, ``max`` and
+``count``, and its ``step``, ``ms`` and ``value`` are those of the last point of each bucket. What
+JSON lacks is "NaN", "Infinity" or "-Infinity".
 """
 
 from __future__ import annotations
@@ -121,10 +121,15 @@ def as_json(found: list[Curve]) -> bytes:
     )
 
 
+NOT_DRAWN: Final = ("minimum_step", "maximum_step")
+
+
 def _curve(curve: Curve) -> dict[str, Any]:
     data = curve.data
     columns: dict[str, Any] = {
-        name.replace("imum", ""): _numbers(getattr(data, name)) for name in type(data).__slots__
+        name.replace("imum", ""): _numbers(getattr(data, name))
+        for name in type(data).__slots__
+        if name not in NOT_DRAWN
     }
     return {
         "run": curve.run_id,

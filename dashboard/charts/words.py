@@ -26,10 +26,7 @@ def words() -> dict[str, str]:
         "onePoint": _("One point"),
         "onlyNaN": _("Only NaN"),
         "constant": _("Constant"),
-        "showAll": _("beyond the axis: show"),
         "fit": _("Fit without outliers"),
-        "outliers": _(
-            "The axis shows the 1st to the 99th percentile. Outliers are marked at its edge."
-        ),
+        "outliers": _("beyond the axis, which shows the 1st to the 99th percentile: show them"),
         "noCharts": _("Charts require uPlot, which is not installed (run npm ci)."),
     }

@@ -1,8 +1,11 @@
-"""The data of charts: curves of a run or of several, as JSON and CSV, and what a page may draw."""
+"""The data of charts: curves of a run or of several, as JSON, CSV and pictures, and what a page may
+draw."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from django.http import HttpResponse, HttpResponseNotModified, JsonResponse, StreamingHttpResponse
@@ -16,7 +19,8 @@ from dashboard.charts.series import InvalidQuery, SeriesQuery, as_csv, as_json
 from dashboard.charts.words import words
 from dashboard.pages import PageRequest
 from dashboard.views.lookups import get_run
-from metrics import curves
+from metrics import curves, plots
+from metrics.plot_viewsets import MAX_TITLE_LENGTH, PlotQuerySerializer, picture
 from runs.models import Run
 
 
@@ -65,6 +69,22 @@ def _series(request: PageRequest, default_run: str, *, as_file: str) -> HttpResp
 
 
 @require_safe
+def run_plot(request: PageRequest, project_id: str, run_id: str) -> HttpResponseBase:
+    """A picture of curves, for pages without scripts: ``…/metrics/plot.svg`` with the session of
+    the page."""
+    run = get_run(request, project_id, run_id)
+    params: dict[str, Any] = {**request.GET.dict(), "keys": request.GET.getlist("keys")}
+    query = PlotQuerySerializer(data=params)
+    if not query.is_valid():
+        return JsonResponse({"detail": query.errors}, status=400)
+    etag = f'"{curves.version(curves.find([run.pk], query.validated_data["keys"]))}"'
+    if request.headers.get("If-None-Match") == etag:
+        return _cached(HttpResponseNotModified(), etag)
+    content = picture(run, query.validated_data, plots.plot_svg)
+    return _cached(HttpResponse(content, "image/svg+xml"), etag)
+
+
+@require_safe
 def run_charts(request: PageRequest, project_id: str, run_id: str) -> HttpResponseBase:
     """What the page of a run may draw: see chart_list."""
     run = get_run(request, project_id, run_id)
@@ -78,7 +98,17 @@ def run_charts(request: PageRequest, project_id: str, run_id: str) -> HttpRespon
 def charts_context(request: PageRequest, run: Run) -> dict[str, object]:
     """What templates/runs/_charts.html shows; it also needs ``run`` and ``project``."""
     found = chart_list(request, run)
-    return {"chart_list": found, "chart_words": words()}
+    address = reverse("dashboard:run-plot", args=[run.project_id, run.pk])
+    pictures = [
+        {
+            "title": title,
+            "url": f"{address}?{urlencode({'keys': chart['keys'], 'title': title}, doseq=True)}",
+        }
+        for section in layout.sections(run.metrics)
+        for chart in section["charts"]
+        for title in [chart["title"][:MAX_TITLE_LENGTH]]
+    ]
+    return {"chart_list": found, "chart_words": words(), "chart_pictures": pictures}
 
 
 def chart_list(request: PageRequest, run: Run) -> dict[str, object]:

@@ -4,7 +4,9 @@
 
 import { color } from "../lib/colors.js";
 import { inOrder, isTime, lastAtMost, positions, RELATIVE, STEP } from "./axes.js";
-import { drawCurve, drawMarks, frame, inView, MARK_HEIGHT } from "./drawing.js";
+import {
+  beginExtremes, drawBeyond, drawExtremes, drawLines, drawMarks, endExtremes, frame, inView, MARK_HEIGHT,
+} from "./drawing.js";
 import { fit } from "./fit.js";
 import { clock, duration, short, steps } from "./numbers.js";
 import { smooth } from "./smoothing.js";
@@ -63,7 +65,6 @@ export class Chart {
   #pan = null;
   #beyond = { above: 0, below: 0 };
   #pointed = null; // {curve, row} under the crosshair
-  #stale = true; // something has changed since it was drawn
 
   /**
    * `words`: the texts of the page (see templates/runs/_chart_words.html). `actions`:
@@ -127,7 +128,6 @@ export class Chart {
   /** After a change of the settings. */
   refresh() {
     if (!this.#items.length) return;
-    if (this.#plot && this.#shape() !== this.shape) this.#discard();
     this.#prepare();
     this.redraw();
   }
@@ -195,16 +195,17 @@ export class Chart {
 
   // --- drawing -------------------------------------------------------------------------------
 
-  redraw() {
-    this.#stale = true;
+  /** `isSteady`: the y axis stays as it is, as while the range is being dragged. */
+  redraw({ isSteady = false } = {}) {
     if (!this.box.clientWidth || !this.figure.isConnected) return;
-    if (!this.#plot) this.#make();
+    if (this.#plot && this.#shape() !== this.shape) this.#discard();
+    const isNew = !this.#plot;
+    if (isNew) this.#make();
     this.#plot.batch(() => {
       this.#plot.setScale("x", this.#extent());
-      this.#plot.setScale("y", this.#range());
+      if (!isSteady || isNew) this.#plot.setScale("y", this.#range());
     });
     this.#plot.redraw(false, true);
-    this.#stale = false;
   }
 
   #shape() {
@@ -313,17 +314,19 @@ export class Chart {
     context.rect(at.left, at.top, at.width, at.height);
     context.clip();
     const isIt = (curve) => several && highlighted !== null && curve.group === highlighted;
-    for (const last of [false, true]) {
-      for (const curve of this.#curves) {
-        if (isIt(curve) !== last || !curve.value.length) continue;
-        const beyond = drawCurve(context, at, curve, {
-          highlighted: isIt(curve),
-          faded: several && highlighted !== null && !isIt(curve) && this.#has(highlighted),
-        });
-        if (curve.superseded) continue;
-        this.#beyond.above += beyond.above;
-        this.#beyond.below += beyond.below;
-      }
+    const isFaded = several && highlighted !== null && this.#has(highlighted);
+    const curves = this.#curves.filter((curve) => curve.value.length);
+    const ordered = [...curves.filter((curve) => !isIt(curve)), ...curves.filter(isIt)];
+    const look = (curve) => ({ highlighted: isIt(curve), faded: isFaded && !isIt(curve) });
+    beginExtremes(at);
+    const found = ordered.map((curve) => drawExtremes(at, curve, look(curve)));
+    endExtremes(context, at);
+    for (const [i, curve] of ordered.entries()) {
+      drawLines(context, at, curve, look(curve));
+      drawBeyond(context, at, curve, found[i], look(curve));
+      if (curve.superseded) continue;
+      this.#beyond.above += found[i].above.length + found[i].infinite.length;
+      this.#beyond.below += found[i].below.length;
     }
     drawMarks(context, at, this.#placed);
     context.restore();
@@ -338,8 +341,11 @@ export class Chart {
     const { above, below } = this.#beyond;
     const parts = [above && `▲ ${above}`, below && `▼ ${below}`].filter(Boolean);
     this.outliers.hidden = !(parts.length || this.#all);
-    this.outliers.textContent = this.#all ? this.words.fit : `${parts.join(" ")} ${this.words.showAll}`;
-    this.outliers.title = this.#all ? "" : this.words.outliers;
+    this.outliers.textContent = this.#all ? "▲▼" : parts.join(" ");
+    const label = this.#all ? this.words.fit : `${parts.join(" ")} ${this.words.outliers}`;
+    this.outliers.title = label;
+    this.outliers.setAttribute("aria-label", label);
+    this.outliers.setAttribute("aria-pressed", String(this.#all));
   }
 
   #resize() {
@@ -350,6 +356,7 @@ export class Chart {
     } else if (width !== this.#plot.width || height !== this.#plot.height) {
       this.#plot.setSize({ width, height });
     }
+    this.actions.resized?.(this);
   }
 
   #discard() {

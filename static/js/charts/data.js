@@ -48,13 +48,11 @@ function decode(sent) {
     firstMs: column("first_ms", ms),
     min: column("min", value),
     max: column("max", value),
-    minStep: column("min_step", step),
-    maxStep: column("max_step", step),
     count: column("count", step.map(() => 1)),
   };
 }
 
-const COLUMNS = ["step", "ms", "value", "firstStep", "firstMs", "min", "max", "minStep", "maxStep", "count"];
+export const COLUMNS = ["step", "ms", "value", "firstStep", "firstMs", "min", "max", "count"];
 
 const sum = (values, from = 0) => {
   let total = 0;

@@ -1,12 +1,13 @@
 // Draws curves on uPlot's canvas: one pass over typed arrays for each.
 //
 // A bucket is drawn from its minimum to its maximum in the curve's full color, pixel column by pixel
-// column, so that one outlier among a million points is as dark as the rest; over it the line of the
-// values, or of the smoothed ones. What is beyond the range of the y axis is marked at its edge, and
+// column, so that one outlier among a million points is as dark as the rest, and joined to the next
+// one; over them the line of the smoothed values. What is beyond the range of the y axis is marked at its edge, and
 // NaN on the x axis.
 
 import { color } from "../lib/colors.js";
 import { lastAtMost } from "./axes.js";
+import * as raster from "./raster.js";
 
 const LINE = 1.4; // widths in CSS pixels
 const HIGHLIGHTED = 2.4;
@@ -46,95 +47,128 @@ export function inView({ start, end }, xMin, xMax) {
   return [first, last];
 }
 
-/**
- * Draws a prepared curve: `{x: {start, end}, min, max, value, smoothed, exact, color, superseded}`.
- * Returns how many of its rows are `above` and `below` the y axis.
- */
-export function drawCurve(context, at, curve, { highlighted = false, faded = false } = {}) {
-  const [first, last] = inView(curve.x, at.xMin, at.xMax);
-  const opacity = (faded ? FADED : 1) * (curve.superseded ? SUPERSEDED : 1);
-  const stroke = color(curve.color);
-  context.fillStyle = stroke;
-  context.strokeStyle = stroke;
-  context.globalAlpha = curve.smoothed ? opacity * BEHIND : opacity;
-  const beyond = drawExtremes(context, at, curve, first, last);
-  context.lineJoin = "round";
-  context.lineWidth = (highlighted ? HIGHLIGHTED : LINE) * at.ratio;
-  if (curve.smoothed) {
-    if (curve.exact) drawLine(context, at, curve.x.end, curve.value, first, last);
-    context.globalAlpha = opacity;
-    drawLine(context, at, curve.x.end, curve.smoothed, first, last);
-  } else {
-    drawLine(context, at, curve.x.end, curve.value, first, last);
-  }
-  if (curve.exact && last - first < DOTS) drawDots(context, at, curve, first, last);
-  context.globalAlpha = 1;
-  return beyond;
-}
+/** Begin the extremes of a chart; drawExtremes writes them, endExtremes draws them. */
+export const beginExtremes = (at) => raster.begin(Math.round(at.width), Math.round(at.height));
+export const endExtremes = (context, at) => raster.drawOn(context, Math.round(at.left), Math.round(at.top));
 
-function drawExtremes(context, at, { x: { start, end }, min, max }, first, last) {
-  const { left, top, bottom, log, perX, perY, yBase, xMin, yMin, yMax } = at;
-  const size = MARK * at.ratio;
-  const beyond = { above: 0, below: 0 };
+/**
+ * Draws the extremes of a prepared curve: `{x: {start, end}, min, max, value, smoothed, exact, color,
+ * superseded}`. Returns which of its rows are `above` and `below` the y axis, `infinite` or
+ * `missing` (NaN), by their x in the picture.
+ */
+export function drawExtremes(at, curve, { faded = false } = {}) {
+  const { x: { start, end }, min, max, exact } = curve;
+  const [first, last] = inView(curve.x, at.xMin, at.xMax);
+  const { width, height, log, perX, perY, yBase, xMin, yMin, yMax } = at;
+  const one = Math.ceil(at.ratio);
+  const found = { above: [], below: [], infinite: [], missing: [] };
+  const opacity = opacityOf(curve, faded) * (curve.smoothed ? BEHIND : 1);
+  const rgba = raster.pixel(color(curve.color), opacity);
+  // Exact points far apart are joined by lines; pixel columns by themselves.
+  const joined = !exact || last - first > width;
   let column = NaN; // the pixel columns of the stroke that is being collected
   let until = 0;
   let high = 0;
   let low = 0;
+  let highBefore = NaN; // of the stroke before
+  let lowBefore = NaN;
 
-  context.beginPath();
   const flush = () => {
-    if (high > bottom || low < top) return;
-    const y = Math.max(top, Math.floor(high));
-    context.rect(column, y, until - column, Math.max(at.ratio, Math.min(bottom, Math.ceil(low)) - y));
+    let top = high;
+    let bottom = low;
+    if (joined) {
+      if (lowBefore < top) top = lowBefore;
+      if (highBefore > bottom) bottom = highBefore;
+    }
+    highBefore = high;
+    lowBefore = low;
+    if (top > height || bottom < 0) return;
+    const y = Math.max(0, Math.floor(top));
+    raster.fill(column, y, until, Math.max(y + one, Math.ceil(bottom)), rgba);
   };
-  const place = (value) => bottom - ((log ? Math.log10(value) : value) - yBase) * perY;
+  const place = (value) => height - ((log ? Math.log10(value) : value) - yBase) * perY;
+  const pixel = (x) => Math.floor((x - xMin) * perX);
 
   for (let i = first; i <= last; i += 1) {
-    const begin = Math.floor(left + (start[i] - xMin) * perX);
-    const stop = Math.max(begin + Math.ceil(at.ratio), Math.floor(left + (end[i] - xMin) * perX));
-    if (stop < left || begin > at.right) continue;
+    const begin = pixel(start[i]);
+    // Up to the next bucket if that is adjacent.
+    const isNextNear = i < last && start[i + 1] - end[i] < end[i] - start[i];
+    const stop = Math.max(begin + one, pixel(isNextNear ? start[i + 1] : end[i]));
+    if (stop < 0 || begin > width) continue;
     const lowest = min[i];
     const highest = max[i];
+    const middle = (begin + stop) / 2;
     if (Number.isNaN(highest) || Number.isNaN(lowest)) {
-      cross(context, (begin + stop) / 2, bottom - size, size);
+      found.missing.push(middle);
+      if (!Number.isNaN(column)) flush();
+      column = NaN;
+      highBefore = lowBefore = NaN;
       continue;
     }
-    if (highest > yMax) {
-      beyond.above += 1;
-      triangle(context, (begin + stop) / 2, top, size, highest === Infinity);
-    }
-    if (lowest < yMin) {
-      beyond.below += 1;
-      triangle(context, (begin + stop) / 2, bottom, -size, lowest === -Infinity);
-    }
-    const yHigh = highest > 0 || !log ? place(highest) : bottom + 1;
-    const yLow = lowest > 0 || !log ? place(lowest) : bottom + 1;
+    if (highest > yMax) (highest === Infinity ? found.infinite : found.above).push(middle);
+    if (lowest < yMin) found.below.push(middle);
+    const yHigh = highest > 0 || !log ? place(highest) : height + 1;
+    const yLow = lowest > 0 || !log ? place(lowest) : height + 1;
     if (begin === column) {
       high = Math.min(high, yHigh);
       low = Math.max(low, yLow);
       until = Math.max(until, stop);
     } else {
-      if (column === column) flush();
+      if (!Number.isNaN(column)) flush();
       column = begin;
       until = stop;
       high = yHigh;
       low = yLow;
     }
   }
-  if (column === column) flush();
-  context.fill();
-  return beyond;
+  if (!Number.isNaN(column)) flush();
+  return found;
 }
 
-/** A triangle at the edge, for an outlier; of an infinite one two, one upon the other. All shapes of
- * a path turn the same way, or they would cancel each other out where they overlap. */
-function triangle(context, x, y, size, infinite) {
-  for (const from of infinite ? [y, y + size] : [y]) {
-    context.moveTo(x, from);
-    context.lineTo(x + size, from + size);
-    context.lineTo(x - size, from + size);
-    context.closePath();
+/** Draws what drawExtremes has `found`: triangles at the edges, crosses on the x axis. */
+export function drawBeyond(context, at, curve, found, { faded = false } = {}) {
+  const size = MARK * at.ratio;
+  context.fillStyle = color(curve.color);
+  context.globalAlpha = opacityOf(curve, faded);
+  context.beginPath();
+  for (const x of found.above) triangle(context, at.left + x, at.top, size);
+  for (const x of found.below) triangle(context, at.left + x, at.bottom, -size);
+  for (const x of found.infinite) {
+    triangle(context, at.left + x, at.top, size);
+    triangle(context, at.left + x, at.top + size, size);
   }
+  for (const x of found.missing) cross(context, at.left + x, at.bottom - size, size);
+  context.fill();
+  context.globalAlpha = 1;
+}
+
+const opacityOf = ({ superseded }, faded) => (faded ? FADED : 1) * (superseded ? SUPERSEDED : 1);
+
+/** Draws the line of a curve's smoothed values, or of its points where they are far enough apart. */
+export function drawLines(context, at, curve, { highlighted = false, faded = false } = {}) {
+  const [first, last] = inView(curve.x, at.xMin, at.xMax);
+  const opacity = opacityOf(curve, faded);
+  const isSparse = curve.exact && last - first <= at.width;
+  const stroke = color(curve.color);
+  context.fillStyle = stroke;
+  context.strokeStyle = stroke;
+  context.lineJoin = "round";
+  context.lineWidth = (highlighted ? HIGHLIGHTED : LINE) * at.ratio;
+  context.globalAlpha = curve.smoothed ? opacity * BEHIND : opacity;
+  if (isSparse) drawLine(context, at, curve.x.end, curve.value, first, last);
+  context.globalAlpha = opacity;
+  if (curve.smoothed) drawLine(context, at, curve.x.end, curve.smoothed, first, last);
+  if (curve.exact && last - first < DOTS) drawDots(context, at, curve, first, last);
+  context.globalAlpha = 1;
+}
+
+/** A triangle at the edge, for an outlier. All shapes of a path turn the same way, or they would
+ * cancel each other out where they overlap. */
+function triangle(context, x, y, size) {
+  context.moveTo(x, y);
+  context.lineTo(x + size, y + size);
+  context.lineTo(x - size, y + size);
+  context.closePath();
 }
 
 /** For NaN. */

@@ -12,12 +12,13 @@
 
 import { metricOf, positions, STEP, stepsBetween } from "./axes.js";
 import { Chart } from "./chart.js";
-import { address, idOf } from "./data.js";
+import { address, COLUMNS, idOf } from "./data.js";
 
 const AHEAD = "200px"; // charts this close to the window are loaded
 const AROUND = 0.5; // of the range in view is loaded on either side, for panning
 const COARSE = 2.5; // data for a range so many times as wide as the view are loaded anew
 const TOO_FINE = 3; // so many more buckets than pixels, and a growing curve is read anew
+const WIDER = 1.5; // so many times as wide as it was, a chart gets finer data
 const SOON_MS = 60; // while the range is being changed
 
 export class ChartGroup {
@@ -30,6 +31,9 @@ export class ChartGroup {
   #updating = false;
   #observer = new IntersectionObserver((seen) => this.#see(seen), { rootMargin: AHEAD });
   #frame = 0;
+  #isSteady = true;
+  #following = 0;
+  #from = null; // the chart that the mouse is over
   #axis;
   #positions = new WeakMap(); // of whole curves on the axis
 
@@ -38,18 +42,16 @@ export class ChartGroup {
     this.#axis = sync.settings.axis;
     sync.addEventListener("view", ({ detail }) => this.#viewed(detail));
     sync.addEventListener("settings", () => this.#set());
-    sync.addEventListener("hover", ({ detail }) => {
-      for (const { chart, visible } of this.#entries) if (visible && chart !== detail.from) chart.follow();
-    });
-    sync.addEventListener("highlight", () => this.#redraw());
+    sync.addEventListener("hover", ({ detail }) => this.#hovered(detail));
+    sync.addEventListener("highlight", () => this.#redraw({ isSteady: true }));
     document.addEventListener("themechange", () => this.#redraw());
   }
 
   /** Add a chart of `keys` with `title` at the end of `container`. */
   add({ title, keys }, container) {
-    const entry = { keys, visible: false, shown: null };
+    const entry = { keys, visible: false, shown: null, width: 0 };
     const csv = () => address(this.csvUrl, this.#runIds(), keys, this.#steps([entry]), entry.chart.width);
-    entry.chart = new Chart({ title, sync: this.sync, words: this.words, actions: { ...this.actions, csv } });
+    entry.chart = new Chart({ title, sync: this.sync, words: this.words, actions: { ...this.actions, csv, resized: () => this.#resized(entry) } });
     this.#entries.add(entry);
     this.#byFigure.set(entry.chart.box, entry);
     container.append(entry.chart.figure);
@@ -88,16 +90,35 @@ export class ChartGroup {
     this.#load();
   }
 
-  #redraw() {
-    if (this.#frame) return;
-    this.#frame = requestAnimationFrame(() => {
+  /** A chart that has become much wider, as in full screen, is worth finer data. */
+  #resized(entry) {
+    if (!entry.shown || entry.chart.width < entry.width * WIDER) return;
+    for (const key of entry.keys) for (const run of this.#runIds()) this.#whole.delete(idOf(run, key));
+    entry.shown = null;
+    entry.visible = true;
+    this.#load();
+  }
+
+  #redraw({ isSteady = false } = {}) {
+    this.#isSteady &&= isSteady;
+    this.#frame ||= requestAnimationFrame(() => {
+      const steady = this.#isSteady;
       this.#frame = 0;
-      for (const { chart, visible } of this.#entries) if (visible) chart.redraw();
+      this.#isSteady = true;
+      for (const { chart, visible } of this.#entries) if (visible) chart.redraw({ isSteady: steady });
+    });
+  }
+
+  #hovered({ from }) {
+    this.#from = from;
+    this.#following ||= requestAnimationFrame(() => {
+      this.#following = 0;
+      for (const { chart, visible } of this.#entries) if (visible && chart !== this.#from) chart.follow();
     });
   }
 
   #viewed({ settled }) {
-    this.#redraw();
+    this.#redraw({ isSteady: !settled });
     clearTimeout(this.#timer);
     this.#timer = 0;
     if (settled && this.sync.view === null) this.#load();
@@ -207,7 +228,10 @@ export class ChartGroup {
           else this.#zoomed.set(id, { curve: curves.get(id) ?? null, range });
         }
       }
-      for (const entry of wanted) this.#show(entry, view ? range : null);
+      for (const entry of wanted) {
+        entry.width = entry.chart.width;
+        this.#show(entry, view ? range : null);
+      }
     } catch (error) {
       if (error.name === "AbortError") return;
       this.onError(error);
@@ -283,8 +307,6 @@ export class ChartGroup {
     }
   }
 }
-
-const COLUMNS = ["step", "ms", "value", "firstStep", "firstMs", "min", "max", "minStep", "maxStep", "count"];
 
 /** `item` up to the step `until`, and what is superseded. */
 function parted(item, until) {

@@ -4,6 +4,8 @@ import { METRIC, RELATIVE, STEP, TIME } from "./axes.js";
 
 const PROGRESS = /token|sample|epoch|flop|step/i; // metrics that a training counts up come first
 
+const rounded = (value) => Number(value.toPrecision(12));
+
 /**
  * Bind the form `bar` (templates/runs/_chart_toolbar.html) to `sync`, and both to the address.
  * Returns `{offer(keys), search(listener)}`: the metrics that may be the x axis; what is searched.
@@ -52,7 +54,7 @@ export function bindToolbar(bar, { sync }) {
     set("log", isLog ? "1" : "", "");
     set("superseded", isShown ? "" : "0", "");
     set("chart", search.value.trim(), "");
-    set("range", sync.view ? `${sync.view.min}:${sync.view.max}` : "", "");
+    set("range", sync.view ? `${rounded(sync.view.min)}:${rounded(sync.view.max)}` : "", "");
     const text = now.toString();
     const address = `${location.pathname}${text && `?${text}`}${location.hash}`;
     if (address !== location.pathname + location.search + location.hash) history.replaceState(history.state, "", address);
