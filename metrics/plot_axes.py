@@ -72,9 +72,9 @@ def _roomy(low: float, high: float) -> Range:
 
 def _roomy_log(low: float, high: float) -> Range:
     if low == high:
-        return Range(low / 2, high * 2)
+        return Range(low / 2, min(high * 2, 1.7e308))
     room = math.pow(10, (math.log10(high) - math.log10(low)) * MARGIN)
-    return Range(low / room, min(high * room, 1e308))
+    return Range(low / room, min(high * room, 1.7e308))
 
 
 def ticks(span: Range, most: int, *, log: bool = False) -> list[float]:

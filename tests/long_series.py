@@ -1,10 +1,11 @@
-"""Store series of a million points in seconds: by COPY, and with buckets as recording makes them."""
+"""Store series of a million points in seconds: by COPY, with buckets as recording makes them."""
 
 import io
 
 import numpy as np
 from django.db import connection
 
+from core.numbers import json_number
 from metrics import buckets
 from metrics.models import MetricSeries
 from runs.models import Run
@@ -38,7 +39,8 @@ def store(
         _copy(cursor, series.pk, values, first_step, start_ms, ms_per_step)
     buckets.extend(run.pk, [series.pk])
     Run.objects.filter(pk=run.pk).update(
-        metrics={**Run.objects.get(pk=run.pk).metrics, key: float(values[-1])}, step=last_step
+        metrics={**Run.objects.get(pk=run.pk).metrics, key: json_number(float(values[-1]))},
+        step=last_step,
     )
     return series
 

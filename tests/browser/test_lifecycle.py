@@ -44,15 +44,16 @@ def cancel_run(page: Page) -> None:
     expect(page.locator("#run-live .badge").first).to_have_text("已取消")
 
 
+DRAWN = "Number(document.querySelector('.chart .chart-at')?.textContent.replace(/\\D/g, '') ?? 0)"
+
+
 def last_step_drawn(page: Page) -> int:
-    """Return the last step in the first chart (the losses), as shown in uPlot's legend."""
-    text = page.locator(".chart .u-legend .u-value").first.inner_text()
-    return int(text) if text.isdigit() else 0
+    """Return the last step in the first chart (the losses), as shown in its legend."""
+    return page.evaluate(DRAWN)
 
 
 def wait_until_drawn_beyond(page: Page, step: int) -> None:
-    drawn = "document.querySelector('.chart .u-legend .u-value')?.textContent"
-    page.wait_for_function(f"step => Number({drawn}) > step", arg=step)
+    page.wait_for_function(f"step => {DRAWN} > step", arg=step)
 
 
 def test_training_from_project_to_tagged_checkpoint(page, worker):

@@ -1,7 +1,5 @@
 """The run pages, their live fragments, and the workers page."""
 
-import json
-import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +10,6 @@ from accounts.open_mode import local_administrator
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact
 from core.ids import new_id
-from dashboard import charts
 from logs.appending import append_log
 from logs.lines import Line
 from metrics.points import Point
@@ -101,14 +98,15 @@ def test_run_query_count_does_not_depend_on_its_content(client, django_assert_nu
         checkpoint(run, step).tag(TagValue.CANDIDATE, notes="", by=None)
         record_metrics(run, [Point(f"key_{step}", step, 1.0, 0)])
 
-    # User, run, 2 for the version, metrics, lines, artifacts, tags, events.
-    with django_assert_num_queries(9):
+    # User, run, 2 for the version, metrics, lines, artifacts, tags, events; of the charts' marks
+    # checkpoints, their tags, evaluations, events.
+    with django_assert_num_queries(13):
         client.get(url_of(run))
 
 
 @pytest.mark.parametrize(
     "part",
-    ["", "/live", "/actions", "/artifacts", "/events", "/metrics", "/series", "/tail", "/log"],
+    ["", "/live", "/actions", "/artifacts", "/events", "/metrics", "/tail", "/log"],
 )
 def test_fragments_of_unknown_run_or_other_project_are_404(client, part):
     run = RunFactory()
@@ -151,55 +149,6 @@ def test_live_fragment_triggers_a_refresh_only_after_changes(client):
 
     assert "HX-Trigger-After-Settle" not in unchanged.headers
     assert changed.headers["HX-Trigger-After-Settle"] == "run-changed"
-
-
-# --- charts ----------------------------------------------------------------------------------
-
-
-def test_series_are_strict_json(client):
-    run = RunFactory()
-    record_metrics(
-        run,
-        [
-            Point("train_loss", 1, 2.5, 0),
-            Point("train_loss", 2, math.nan, 0),
-            Point("eval_loss", 2, 2.6, 0),
-            Point("bleu", 2, math.inf, 0),
-        ],
-    )
-
-    answer = json.loads(
-        client.get(url_of(run, "/series")).content, parse_constant=lambda name: pytest.fail(name)
-    )
-
-    assert answer["finished"] is False
-    assert [(chart["title"], len(chart["series"])) for chart in answer["charts"]] == [
-        ("loss", 2),
-        ("bleu", 1),
-    ]
-    assert answer["charts"][0]["series"][0]["values"] == [2.5, "NaN"]
-
-
-def test_series_of_ended_run_are_finished(client):
-    run = RunFactory()
-    run.transition(RunStatus.CANCELLED)
-
-    assert client.get(url_of(run, "/series")).json()["finished"] is True
-
-
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        (["train_loss", "eval_loss"], {"loss": ["train_loss", "eval_loss"]}),
-        (["val/acc", "train/acc"], {"acc": ["train/acc", "val/acc"]}),
-        (["eval_rouge_l"], {"eval_rouge_l": ["eval_rouge_l"]}),
-        (["train_", "training"], {"train_": ["train_"], "training": ["training"]}),
-        (["z", "a", "loss"], {"loss": ["loss"], "a": ["a"], "z": ["z"]}),
-    ],
-)
-def test_metrics_of_the_same_quantity_share_a_chart(keys, expected):
-    assert charts.group_by_title(keys) == expected
-    assert list(charts.group_by_title(keys)) == list(expected)
 
 
 # --- log -------------------------------------------------------------------------------------

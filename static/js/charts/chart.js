@@ -264,7 +264,7 @@ export class Chart {
         width: this.box.clientWidth,
         height: this.box.clientHeight,
         legend: { show: false },
-        padding: [6, 6, 0, 0],
+        padding: [6, 14, 0, 0],
         scales: {
           x: { time: isTime(axis), auto: false, range: (_, min, max) => [min, max] },
           y: { auto: false, distr: log ? 3 : 1, range: (_, min, max) => [min, max] },
@@ -297,8 +297,10 @@ export class Chart {
     over.addEventListener("click", (event) => this.#click(event));
     over.addEventListener("mouseleave", () => {
       this.tip.hidden = true;
+      this.#pointed = null;
       this.sync.hover(null, this);
       this.sync.highlight(null);
+      this.#legend();
     });
   }
 
@@ -410,14 +412,20 @@ export class Chart {
     return found && { ...found, near: top !== null && found.distance <= NEAREST_CURVE };
   }
 
+  /** The last point of the curve that has come furthest. */
+  #newest() {
+    const curves = this.#curves.filter(({ value, superseded }) => value.length && !superseded);
+    if (!curves.length || this.sync.x !== null) return null;
+    const curve = curves.reduce((best, one) => (one.x.end.at(-1) > best.x.end.at(-1) ? one : best));
+    return { curve, row: curve.value.length - 1 };
+  }
+
   /** One line: the step, and the value of each curve with the range of its bucket. */
   #legend() {
     const { x } = this.sync;
     const parts = [];
-    if (x !== null && this.#pointed) {
-      const { curve: { curve, x: place }, row } = this.#pointed;
-      parts.push(element("span", "chart-at", this.#where(curve, original(place, row))));
-    }
+    const at = this.#pointed ?? this.#newest();
+    if (at) parts.push(element("span", "chart-at", this.#where(at.curve.curve, original(at.curve.x, at.row))));
     const shown = this.#curves.filter((curve) => curve.value.length && (!curve.superseded || x !== null));
     const chosen = shown.length > 6 && this.#pointed ? [this.#pointed.curve] : shown;
     for (const curve of chosen.slice(0, 6)) {
