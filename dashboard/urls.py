@@ -11,6 +11,7 @@ from dashboard.views import (
     activity,
     artifacts,
     checkpoints,
+    compare,
     home,
     logs,
     projects,
@@ -62,6 +63,9 @@ urlpatterns = [
     # --- display ---
     path("/language", login_not_required(set_language), name="set-language"),
     path("/theme", login_not_required(set_theme), name="set-theme"),
+    # --- comparisons ---
+    path("/compare", compare.compare, name="compare"),
+    path("/compare/found", compare.found, name="compare-found"),
     # --- projects ---
     path("/projects", projects.project_list, name="projects"),
     path("/projects/new", projects.create, name="project-new"),
