@@ -1,6 +1,7 @@
 """Fixtures for tests with a real browser, server, and worker: see tests/chromium.py."""
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 from django.db import connections
@@ -9,9 +10,17 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from execution.executors.simulated import SimulatedExecutor
 from execution.worker import WorkerLoop
 from runs.models import ExecutorName
+from tests.browser.site import Site, demo_site
 from tests.chromium import launch_or_skip
 
 PATIENCE_MS = 15_000
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server on the demo data: tests only read, or change what they create."""
+    with demo_site(tmp_path_factory.mktemp("site")) as running:
+        yield running
 
 
 @pytest.fixture
