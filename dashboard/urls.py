@@ -6,6 +6,7 @@ from django.urls.converters import StringConverter
 from django.views.i18n import set_language
 
 from core.ids import ID_PATTERN
+from dashboard.theme import set_theme
 from dashboard.views import artifacts, logs, metrics, projects, runs, workers
 
 app_name = "dashboard"
@@ -21,11 +22,16 @@ RUN = "/projects/<id:project_id>/runs/<id:run_id>"
 ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 
 urlpatterns = [
-    path("", projects.project_list, name="projects"),
+    path("", projects.project_list, name="home"),
     path("/workers", workers.workers, name="workers"),
     path("/language", login_not_required(set_language), name="set-language"),
+    path("/theme", login_not_required(set_theme), name="set-theme"),
+    # --- projects ---
+    path("/projects", projects.project_list, name="projects"),
     path("/projects/new", projects.create, name="project-new"),
     path("/projects/<id:project_id>", projects.project_detail, name="project"),
+    path("/projects/<id:project_id>/about", projects.about, name="project-about"),
+    path("/projects/<id:project_id>/versions", projects.version_list, name="project-versions"),
     path("/projects/<id:project_id>/edit", projects.edit, name="project-edit"),
     path("/projects/<id:project_id>/archive", projects.archive, name="project-archive"),
     path("/projects/<id:project_id>/reopen", projects.reopen, name="project-reopen"),

@@ -130,6 +130,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context_processors.open_mode",
+                "dashboard.theme.theme",
             ],
         },
     },
@@ -203,9 +204,9 @@ ARTIFACTS_URL = env.str("TRAINHUB_ARTIFACTS_URL", default="")
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("TRAINHUB_STATIC_ROOT", default=str(DATA_DIR / "static")))
 STATICFILES_DIRS: list[Any] = [BASE_DIR / "static"]
-UPLOT_DIR = BASE_DIR / "node_modules" / "uplot" / "dist"
-if UPLOT_DIR.exists():
-    STATICFILES_DIRS.append(("uplot", UPLOT_DIR))
+for package in ("uplot", "idiomorph"):  # of package.json
+    if (dist := BASE_DIR / "node_modules" / package / "dist").exists():
+        STATICFILES_DIRS.append((package, dist))
 
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -8,6 +8,7 @@ import orjson
 from django import template
 from django.forms import BoundField
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -65,13 +66,24 @@ def ago(value: datetime | None) -> SafeString | str:
 
 def _ago(value: datetime) -> str:
     seconds = max(0, int((timezone.now() - value).total_seconds()))
-    if seconds < 60:
-        return _("%(n)d s ago") % {"n": seconds}
-    if seconds < 3600:
-        return _("%(n)d min ago") % {"n": seconds // 60}
-    if seconds < 86_400:
-        return _("%(n)d h ago") % {"n": seconds // 3600}
-    return _("%(n)d d ago") % {"n": seconds // 86_400}
+    size = max(size for size in _ago_words() if seconds >= size or size == 1)
+    return _ago_words()[size] % {"n": seconds // size}
+
+
+def _ago_words() -> dict[int, str]:
+    """Seconds -> how to say that so many of them have passed."""
+    return {
+        1: _("%(n)d s ago"),
+        60: _("%(n)d min ago"),
+        3600: _("%(n)d h ago"),
+        86_400: _("%(n)d d ago"),
+    }
+
+
+@register.simple_tag
+def ago_words() -> str:
+    """The same as JSON, for static/js/times.js."""
+    return orjson.dumps(_ago_words(), option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 @register.filter
@@ -116,8 +128,26 @@ def placeholder(value: Any) -> Any:
 
 
 def badge(choice: ContractChoices) -> SafeString:
-    """A status label, colored by its slug (see static/app.css)."""
+    """A status label, colored by its slug (see static/css/states.css)."""
     return format_html('<span class="badge badge-{}">{}</span>', choice.slug, choice.label)
+
+
+@register.filter
+def split(words: str) -> list[str]:
+    """The words of ``words``, to loop over them."""
+    return words.split()
+
+
+@register.simple_tag(takes_context=True)
+def nav_link(context: template.Context, name: str, text: str) -> SafeString:
+    """A link to the page with the URL ``name``, marked if it is the present page or above it."""
+    url = reverse(name)
+    path = context["request"].path
+    is_here = path == url
+    is_above = path.startswith(f"{url}/") and url.count("/") > 1
+    current = "page" if is_here else "true" if is_above else ""
+    mark = format_html(' aria-current="{}"', current) if current else ""
+    return format_html('<a href="{}"{}>{}</a>', url, mark, text)
 
 
 @register.simple_tag

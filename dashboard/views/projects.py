@@ -37,13 +37,24 @@ def project_list(request: PageRequest) -> HttpResponse:
 @require_safe
 @vary_on_headers("HX-Request")
 def project_detail(request: PageRequest, project_id: str) -> HttpResponse:
-    """A project, its versions, and a page of its runs, filtered and sorted by the query."""
+    """A page of the project's runs, filtered and sorted by the query."""
     project = get_project(request, project_id)
     context = {"project": project, **_runs_of(request, project)}
     if request.htmx:
         return render(request, "runs/_list.html", context, status=poll_status(context["is_live"]))
-    context["versions"] = project.versions()
     return render(request, "projects/detail.html", context)
+
+
+@require_safe
+def about(request: PageRequest, project_id: str) -> HttpResponse:
+    return render(request, "projects/about.html", {"project": get_project(request, project_id)})
+
+
+@require_safe
+def version_list(request: PageRequest, project_id: str) -> HttpResponse:
+    project = get_project(request, project_id)
+    context = {"project": project, "versions": project.versions()}
+    return render(request, "projects/versions.html", context)
 
 
 def _runs_of(request: PageRequest, project: Project) -> dict[str, Any]:
@@ -88,7 +99,7 @@ def archive(request: PageRequest, project_id: str) -> HttpResponse:
     project = get_project(request, project_id)
     project.set_status(ProjectStatus.ARCHIVED)
     messages.success(request, _("The project is archived and does not accept new runs."))
-    return redirect("dashboard:project", project.pk)
+    return redirect("dashboard:project-about", project.pk)
 
 
 @require_POST

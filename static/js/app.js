@@ -38,22 +38,33 @@
   // Announce changes of the run's status to screen readers, but not every progress update.
   const announcement = document.getElementById("announcement");
   let status = document.getElementById("run-live")?.dataset.status;
-  document.addEventListener("htmx:afterSettle", () => {
+  const announce = () => {
     const now = document.getElementById("run-live")?.dataset.status;
     if (announcement && now && now !== status) announcement.textContent = status = now;
-  });
+  };
+  document.addEventListener("htmx:afterSettle", announce);
+  document.addEventListener("live:changed", announce);
 
   // Only one panel is open at a time; Escape closes it.
+  const openPanels = () => document.querySelectorAll("details:is(.confirm, .menu)[open]");
   document.addEventListener("click", (event) => {
-    for (const panel of document.querySelectorAll("details.confirm[open]")) {
+    for (const panel of openPanels()) {
       if (!panel.contains(event.target)) panel.open = false;
     }
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
-    for (const panel of document.querySelectorAll("details.confirm[open]")) {
+    for (const panel of openPanels()) {
       panel.open = false;
       panel.querySelector("summary").focus();
     }
+  });
+
+  // What is to be pasted elsewhere: <button data-copy="#id">.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent.trim());
+    button.textContent = button.dataset.copied ?? "✓";
   });
 })();

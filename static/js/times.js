@@ -1,4 +1,5 @@
-// Shows the pages' times in the browser's zone, labelled. Without JavaScript they are in UTC.
+// Shows the pages' times in the browser's zone, labelled, and keeps "3 min ago" true. Without
+// JavaScript they are in UTC, and as old as the page.
 
 (() => {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -11,13 +12,20 @@
     Object.fromEntries(format.formatToParts(date).map(({ type, value }) => [type, value]));
   const day = (at) => `${at.year}-${at.month}-${at.day}`;
   const clock = (at) => `${at.hour}:${at.minute}:${at.second}`;
+  // As |ago in core/templatetags/pages.py.
+  const words = Object.entries(JSON.parse(document.body.dataset.ago)).map(([size, text]) => [Number(size), text]);
+  function ago(date) {
+    const seconds = Math.max(0, Math.floor((Date.now() - date) / 1000));
+    const [size, text] = words.findLast(([size]) => seconds >= size) ?? words[0];
+    return text.replace("%(n)d", Math.floor(seconds / size));
+  }
   const offset = (at) => at.timeZoneName.replace("GMT", "UTC"); // UTC+8
 
   // What to write in place of the server's text, by data-show.
   const texts = {
     full: (at) => `${day(at)} ${clock(at)} ${offset(at)}`,
     clock: (at) => `${clock(at)}.${at.fractionalSecond}`,
-    ago: (at, element) => element.textContent,
+    ago: (at, element) => ago(new Date(element.dateTime)),
   };
 
   function show() {
@@ -25,6 +33,7 @@
       const at = partsOf(new Date(element.dateTime));
       element.textContent = texts[element.dataset.show](at, element);
       element.title = texts.full(at);
+      if (element.dataset.show === "ago") element.dataset.ago = "";
       delete element.dataset.show; // done
     }
     for (const element of document.querySelectorAll("[data-zone]")) {
@@ -50,5 +59,11 @@
 
   show();
   document.addEventListener("htmx:afterSwap", show); // before the browser paints
+  document.addEventListener("live:changed", show);
+  setInterval(() => {
+    for (const element of document.querySelectorAll("time[data-ago]")) {
+      element.textContent = ago(new Date(element.dateTime));
+    }
+  }, 5000);
   document.querySelectorAll("input[name=zone]").forEach(enter);
 })();

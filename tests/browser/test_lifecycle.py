@@ -152,11 +152,13 @@ def test_language_can_be_switched_on_any_page(page):
     project = ProjectFactory(name="Summaries")
     page.goto(f"/dashboard/projects/{project.pk}")
 
+    page.get_by_text("显示", exact=True).click()
     page.get_by_role("button", name="English").click()
 
     expect(page.locator("html")).to_have_attribute("lang", "en")
     expect(page.get_by_role("link", name="New run")).to_be_visible()
     expect(page).to_have_url(re.compile(project.pk))
+    page.get_by_text("Display", exact=True).click()
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("link", name="新建运行")).to_be_visible()
 
@@ -184,6 +186,7 @@ def test_everything_works_without_javascript(open_page, worker):
     kept.get_by_role("link", name="恢复训练").click()
     page.get_by_role("button", name="恢复训练").click()
     expect(page.locator("#run-live .badge").first).to_have_text("运行中")
+    page.get_by_text("显示", exact=True).click()
     page.get_by_role("button", name="English").click()
     expect(page.locator("#run-live .badge").first).to_have_text("Running")
 

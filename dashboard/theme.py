@@ -1,0 +1,35 @@
+"""The colors of the pages: light, dark, or as the system has them. Kept in a cookie."""
+
+from typing import Final
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+THEMES: Final = ("light", "dark")
+COOKIE: Final = "theme"
+YEAR_SECONDS: Final = 365 * 86_400
+
+
+def theme(request: HttpRequest) -> dict[str, str]:
+    """Template context: ``theme``, empty for that of the system."""
+    chosen = request.COOKIES.get(COOKIE, "")
+    return {"theme": chosen if chosen in THEMES else ""}
+
+
+@require_POST
+def set_theme(request: HttpRequest) -> HttpResponse:
+    """Set the theme and return to the page in ``next``."""
+    back = request.POST.get("next", "")
+    if not url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}):
+        back = settings.LOGIN_REDIRECT_URL
+    response = redirect(back)
+    chosen = request.POST.get("theme", "")
+    if chosen in THEMES:
+        secure = settings.SESSION_COOKIE_SECURE
+        response.set_cookie(COOKIE, chosen, YEAR_SECONDS, samesite="Lax", secure=secure)
+    else:
+        response.delete_cookie(COOKIE)
+    return response
