@@ -25,6 +25,8 @@ class Backend:
     go_on: threading.Event = field(default_factory=threading.Event)
     breaks_off: int = 0  # how many of the next requests
     signed_in: int = 204
+    content_type: str = "text/plain"
+    body: bytes = b"ok"
 
     def paths(self) -> list[str]:
         return [path for _method, path, _headers, _body in self.requests]
@@ -54,10 +56,11 @@ def _handler(backend: Backend) -> type[BaseHTTPRequestHandler]:
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             self.send_response(200)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Content-Length", "2")
+            self.send_header("Content-Type", backend.content_type)
+            self.send_header("Content-Length", str(len(backend.body)))
+            self.send_header("ETag", '"of-the-body"')
             self.end_headers()
-            self.wfile.write(b"ok")
+            self.wfile.write(backend.body)
 
         do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 
@@ -131,5 +134,6 @@ def front(running: Front) -> Front:
     running.backend.requests.clear()
     running.backend.breaks_off = 0
     running.backend.signed_in = 204
+    running.backend.content_type, running.backend.body = "text/plain", b"ok"
     running.backend.go_on.set()
     return running

@@ -1,5 +1,6 @@
 """What nginx keeps from the web server's threads, and what it answers by itself."""
 
+import gzip
 import json
 import os
 import socket
@@ -305,6 +306,43 @@ def test_other_reads_are_not_limited(front: Front, path: str):
         pass
 
     assert statuses == [200] * (allowed * 3)
+
+
+# --- Compression -----------------------------------------------------------------------------
+
+LONG = b'{"values": [' + b"0.25, " * 5000 + b"0]}"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/html", "text/csv"])
+def test_long_text_is_compressed_for_those_who_take_it(front: Front, content_type: str):
+    front.backend.content_type, front.backend.body = content_type, LONG
+
+    _status, headers, body = front.get("/projects", Accept_Encoding="gzip")
+
+    assert headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(body) == LONG
+    assert len(body) < len(LONG) / 20
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body", "accepted"),
+    [
+        ("/projects", "application/json", LONG, "identity"),
+        ("/projects", "application/json", b"{}", "gzip"),  # shorter than a packet
+        ("/projects", "image/png", LONG, "gzip"),
+        (UPLOAD, "application/json", LONG, "gzip"),  # a file: its length and ETag are exact
+    ],
+)
+def test_others_are_sent_as_they_are(
+    front: Front, path: str, content_type: str, body: bytes, accepted: str
+):
+    front.backend.content_type, front.backend.body = content_type, body
+
+    _status, headers, received = front.get(path, Accept_Encoding=accepted)
+
+    assert "Content-Encoding" not in headers
+    assert received == body
+    assert headers["ETag"] == '"of-the-body"'
 
 
 # --- Its processes ---------------------------------------------------------------------------
