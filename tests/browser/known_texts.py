@@ -14,8 +14,9 @@ NAMES_IN_CHINESE = ("简体中文", "中文")
 NAMES = frozenset(
     [
         *("TrainHub", "MLflow", "TensorBoard", "Hugging", "Face", "PyTorch", "Swagger", "OpenAPI"),
-        *("Markdown", "CSV", "JSON", "YAML", "HTML", "SVG", "PNG", "API", "URL", "SHA"),
+        *("Markdown", "Parquet", "CSV", "JSON", "YAML", "HTML", "SVG", "PNG", "API", "URL", "SHA"),
         *("GPU", "GPUs", "CPU", "NaN", "EMA", "UTC", "Asia", "Shanghai", "English", "admin"),
+        *("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
         *("KiB", "MiB", "GiB", "TiB", "Enter", "Esc", "Shift", "Tab"),
         # Of the language of searches.
         *("and", "not", "like", "ilike", "null", "params", "metrics", "tags", "attributes"),
@@ -72,14 +73,17 @@ def data_words(site: Site) -> frozenset[str]:
     return frozenset(words)
 
 
-ADDRESS = re.compile(r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b")
+# Addresses, ids, and the names that runs have by default.
+ADDRESS = re.compile(
+    r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b|\brun-\d{3}\b"
+)
 
 
 def english_left(texts: list[str], data: frozenset[str], catalog: dict[str, str]) -> list[str]:
     """Those of ``texts``, of a page in Chinese, that are English. ``data``: words that are
     somebody's; ``catalog``: English → Chinese."""
     left = []
-    for text in texts:
+    for text in filter(None, texts):
         if text in catalog and catalog[text] not in ("", text) and text not in data:
             left.append(text)
             continue

@@ -47,24 +47,28 @@ def checkpoint_page(part: str) -> Address:
 
 
 PAGES = [
-    Page("projects", lambda _site: "/dashboard"),
+    Page("home", lambda _site: "/dashboard"),
+    Page("projects", lambda _site: "/dashboard/projects"),
     Page("workers", lambda _site: "/dashboard/workers"),
     Page("project-new", lambda _site: "/dashboard/projects/new"),
     Page("project", project_page("")),
     Page("project/pretraining", project_page("", "pretraining")),
+    Page("project-about", project_page("/about")),
+    Page("project-versions", project_page("/versions")),
     Page("project-edit", project_page("/edit")),
     Page("run-new", project_page("/runs/new")),
     Page("run", run_page(""), has_charts=True),
     Page("run/failed", run_page("", FAILED_RUN), has_charts=True),
     Page("run-log", run_page("/log")),
     Page("run-all-artifacts", run_page("/artifacts/all")),
-    Page("artifact-tag", checkpoint_page("/tag")),
     Page("artifact-resume", checkpoint_page("/resume")),
 ]
 
 # The other names in dashboard/urls.py: what scripts ask for, downloads, and where forms are sent.
 NO_PAGES = {
     "set-language",
+    "set-theme",
+    "artifact-tag",
     "project-archive",
     "project-reopen",
     "run-live",

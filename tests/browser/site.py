@@ -24,7 +24,7 @@ DATABASE = "demo"
 
 
 class Site(NamedTuple):
-    """A running server. ``runs``, ``artifacts``: name → id; ``projects``: pretraining, tuning …"""
+    """A running server. ``projects``: pretraining, tuning … → id; ``runs``: name → id."""
 
     url: str
     database_url: str
@@ -55,9 +55,14 @@ def demo_site(own: Path) -> Iterator[Site]:
         (own / "artifacts").symlink_to(shared / "artifacts", target_is_directory=True)
     environment = {"TRAINHUB_STATIC_ROOT": shared / "static", "TRAINHUB_WEB_PROCESSES": 1}
     with web_server(own, DATABASE_URL=url, **environment) as server:
-        site = Site(server.url, url, IDS, {})
-        site.runs.update(site.query("SELECT name, id FROM runs_run ORDER BY created_at"))  # type: ignore[arg-type]
-        yield site
+        yield read_site(server.url, url)
+
+
+def read_site(url: str, database_url: str) -> Site:
+    """The server at ``url``, with what is in its database."""
+    site = Site(url, database_url, IDS, {})
+    query = "SELECT name, id FROM runs_run ORDER BY created_at"
+    return site._replace(runs={str(name): str(id) for name, id in site.query(query)})
 
 
 @contextmanager
