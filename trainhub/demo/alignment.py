@@ -11,13 +11,12 @@ from artifacts.models import Artifact
 from core.messages import Message
 from logs.models import LogLevel
 from projects.models import Project
-from runs import actions
 from runs.models import FailureKind, Run
 from runs.status import RunStatus
 from trainhub.demo import curves
 from trainhub.demo.curves import Curve, every, random_of
 from trainhub.demo.team import Team
-from trainhub.demo.trainings import Ending, LogText, Training, checkpoint_of, tag, write
+from trainhub.demo.trainings import Ending, LogText, Training, checkpoint_of, queue, tag, write
 
 DPO_STEPS: Final = 2000
 PPO_STEPS: Final = 1500
@@ -102,8 +101,9 @@ def create(team: Team, project: Project, tuned: Artifact) -> None:
     }
     _tag(team, runs)
     _ppo(team, project, tuned)
-    actions.create_run(
+    queue(
         project,
+        at=team.ago(minutes=50),
         by=team.people[2],
         name="dpo-beta0.1-more-data",
         dataset=team.texts.preferences,

@@ -27,11 +27,11 @@ SPIKE_AT: Final = 14_870
 TOKENS_PER_STEP: Final = 2_097_152
 # Layers, heads, width, first and last loss of each size.
 SIZES: Final[dict[str, tuple[int, int, int, float]]] = {
-    "125m": (12, 12, 768, 2.98),
-    "350m": (24, 16, 1024, 2.71),
-    "760m": (24, 16, 1536, 2.52),
-    "1.3b": (24, 16, 2048, 2.30),
-    "3b": (32, 32, 2560, 2.16),
+    "125m": (12, 12, 768, 2.87),
+    "350m": (24, 16, 1024, 2.60),
+    "760m": (24, 16, 1536, 2.41),
+    "1.3b": (24, 16, 2048, 2.19),
+    "3b": (32, 32, 2560, 2.06),
 }
 FIRST_LOSS: Final = 10.9  # the logarithm of the vocabulary
 

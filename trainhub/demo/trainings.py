@@ -282,6 +282,14 @@ def _move_to_its_time(run: Run, training: Training) -> None:
     others.update(created_at=ended_at, updated_at=ended_at)
 
 
+def queue(project: Project, *, at: datetime, **given: Any) -> Run:
+    """A run that waits since ``at``. ``given``: what ``create_run`` takes."""
+    run = actions.create_run(project, **given)
+    Run.objects.filter(pk=run.pk).update(created_at=at, queued_at=at, updated_at=at)
+    run.events.update(created_at=at)
+    return run
+
+
 def tag(checkpoint: Artifact, value: TagValue, *, notes: str, by: User, at: datetime) -> None:
     """Tag a checkpoint at a time in the past."""
     applied = checkpoint.tag(value, notes=notes, by=by)

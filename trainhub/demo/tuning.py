@@ -17,13 +17,12 @@ from core.messages import Message
 from logs.models import LogLevel
 from projects.models import Project
 from registry.models import RegisteredModel, Source
-from runs import actions
 from runs.models import FailureKind, Run
 from runs.status import RunStatus
 from trainhub.demo import curves
 from trainhub.demo.curves import Curve, every, random_of
 from trainhub.demo.team import Team
-from trainhub.demo.trainings import Ending, LogText, Training, checkpoint_of, tag, write
+from trainhub.demo.trainings import Ending, LogText, Training, checkpoint_of, queue, tag, write
 
 LEARNING_RATES: Final = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 BATCH_SIZES: Final = (16, 32, 64, 128)
@@ -222,13 +221,15 @@ def _release(team: Team, runs: list[Run]) -> Artifact:
         model = RegisteredModel.objects.register(
             "demo-chat-1.3b", description=team.texts.registered, tags={}, by=tuner
         )
-    model.add_version(
+    version = model.add_version(
         Source(uri=released.path, location=released.path, run=best),
         run_link="",
         description=team.texts.tuned_released,
         tags={},
         by=tuner,
     )
+    registered_at = team.ago(hours=21)
+    type(version).objects.filter(pk=version.pk).update(created_at=registered_at)
     tag(
         released,
         TagValue.RELEASED,
@@ -282,14 +283,15 @@ def _last_night(team: Team, project: Project) -> None:
 
 def _queue(team: Team, project: Project) -> None:
     """What waits, more than there are GPUs for. A worker that runs takes the first of them."""
-    for setting, gpus, priority in (
-        (Setting(1e-4, 64, 200), 4, 1),
-        (Setting(1.5e-4, 64, 100), 8, 0),
-        (Setting(7e-5, 64, 100), 4, 0),
-        (Setting(1e-4, 512, 100), 12, 0),
+    for minutes, setting, gpus, priority in (
+        (25, Setting(1e-4, 64, 200), 4, 1),
+        (24, Setting(1.5e-4, 64, 100), 8, 0),
+        (22, Setting(7e-5, 64, 100), 4, 0),
+        (9, Setting(1e-4, 512, 100), 12, 0),
     ):
-        actions.create_run(
+        queue(
             project,
+            at=team.ago(minutes=minutes),
             by=team.people[1],
             name=setting.name,
             dataset=team.texts.instructions,
