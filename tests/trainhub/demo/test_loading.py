@@ -24,7 +24,9 @@ pytestmark = pytest.mark.django_db(serialized_rollback=True)
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[None]:
     """Loaded once for all tests of this module."""
     files = {
