@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from core.ids import derived_id
+from core.sessions import lift_limits, prepare_connection
 from projects.models import Project, ProjectStatus
 from trainhub.demo import alignment, pretraining, tuning
 from trainhub.demo.team import Team, gather
@@ -42,20 +43,28 @@ def load(*, report: Callable[[str], object] = lambda _name: None) -> Loaded:
 
     ``report`` is called with the name of each project that has been written.
     """
-    with transaction.atomic():
-        if Project.history.filter(id__in=IDS.values()).exists():
-            return Loaded(False, list(Project.objects.filter(pk__in=IDS.values())))
-        team = gather(texts(), timezone.now().replace(microsecond=0))
-        owner, tuner, aligner, *_others = team.people
-        first = _project(team, "pretraining", team.texts.pretraining, "gpt-1.3b", owner)
-        base = pretraining.create(team, first)
-        report(first.name)
-        second = _project(team, "tuning", team.texts.tuning, "base-1.3b", tuner)
-        tuned = tuning.create(team, second, base)
-        report(second.name)
-        third = _project(team, "alignment", team.texts.alignment, "chat-1.3b", aligner)
-        alignment.create(team, third, tuned)
-        report(third.name)
+    lift_limits()  # while a curve is computed, the session is idle
+    try:
+        return _load(report)
+    finally:
+        prepare_connection(connection=connection)
+
+
+@transaction.atomic
+def _load(report: Callable[[str], object]) -> Loaded:
+    if Project.history.filter(id__in=IDS.values()).exists():
+        return Loaded(False, list(Project.objects.filter(pk__in=IDS.values())))
+    team = gather(texts(), timezone.now().replace(microsecond=0))
+    owner, tuner, aligner, *_others = team.people
+    first = _project(team, "pretraining", team.texts.pretraining, "gpt-1.3b", owner)
+    base = pretraining.create(team, first)
+    report(first.name)
+    second = _project(team, "tuning", team.texts.tuning, "base-1.3b", tuner)
+    tuned = tuning.create(team, second, base)
+    report(second.name)
+    third = _project(team, "alignment", team.texts.alignment, "chat-1.3b", aligner)
+    alignment.create(team, third, tuned)
+    report(third.name)
     return Loaded(True, [first, second, third])
 
 
