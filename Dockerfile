@@ -3,7 +3,7 @@
 FROM node:22-slim AS pages
 WORKDIR /pages
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci
+RUN npm ci --omit=dev
 
 FROM python:3.12-slim
 ENV PYTHONDONTWRITEBYTECODE=1 \
