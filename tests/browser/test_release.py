@@ -33,11 +33,11 @@ def project(live_server):
 
 
 @pytest.fixture(params=[True, False], ids=["with-scripts", "without-scripts"])
-def page(request, open_page):
-    return open_page(
-        extra_http_headers={"Accept-Language": "en"},
-        java_script_enabled=request.param,
-    )
+def page(request, open_page, live_server, settings):
+    page = open_page(java_script_enabled=request.param)
+    cookie = {"name": settings.LANGUAGE_COOKIE_NAME, "value": "en", "url": live_server.url}
+    page.context.add_cookies([cookie])
+    return page
 
 
 def test_best_checkpoint_is_found_and_released_with_notes(page, project):
