@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ValidationError
 from django.utils.translation import override
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runs.commands import (
@@ -21,7 +21,11 @@ ARGUMENT = st.text(NO_CONTROL | st.sampled_from("\n\t\\'\"[]{} "), min_size=1, m
 NAME = st.from_regex(r"\A[A-Z][A-Z0-9_]{0,8}\Z")
 
 
-@pytest.fixture(autouse=True)
+# The machine may be busy.
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(autouse=True, scope="module")
 def english():
     with override("en"):
         yield
@@ -107,11 +111,13 @@ def test_command_that_can_be_started_passes(arguments):
     check_command(arguments)
 
 
+@patiently
 @given(st.lists(ARGUMENT, max_size=5))
 def test_shown_command_is_read_as_it_was(arguments):
     assert parse_command(format_command(arguments)) == arguments
 
 
+@patiently
 @given(st.dictionaries(NAME, st.text(NO_CONTROL | st.sampled_from('\n\t"\\ '), max_size=12)))
 def test_shown_environment_is_read_as_it_was(variables):
     assert parse_environment(format_environment(variables)) == variables
