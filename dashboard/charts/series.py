@@ -25,6 +25,7 @@ from core.times import iso_times
 from metrics import curves
 from metrics.curve_queries import Numbers, StoredCurve
 from metrics.curves import Buckets, Curve, Known
+from metrics.exports import neutral
 
 MAX_KEYS: Final = 200
 MAX_RUNS: Final = 51  # fifty that are compared, or a run with its ancestors
@@ -185,7 +186,7 @@ def _csv_rows(curve: Curve) -> Iterator[tuple[Any, ...]]:
     ones = [1] * len(steps)
     yield from zip(
         [curve.run_id] * len(steps),
-        [curve.key] * len(steps),
+        [neutral(curve.key)] * len(steps),
         buckets.first_step.tolist() if buckets else steps,
         steps,
         iso_times(data.ms.tolist()),

@@ -9,6 +9,7 @@ from django.utils.translation import override
 from accounts.open_mode import local_administrator
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
+from dashboard.comparison import address
 from execution.executors.simulated import SimulatedExecutor
 from execution.worker import WorkerLoop
 from projects.models import Project
@@ -91,6 +92,9 @@ def paths(project, runs):
             yield f"{page}/{part}"
         for artifact in run.artifacts.checkpoints():
             yield f"{page}/artifacts/{artifact.pk}/resume"
+    compared = ",".join(run.pk for run in runs)
+    for tab in address.TABS:
+        yield f"/dashboard/compare?runs={compared}&tab={tab}"
     for model in (Run, Artifact, Recipe, Worker, Project):
         yield list_of(model)
     for run in runs:

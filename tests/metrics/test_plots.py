@@ -244,7 +244,7 @@ def test_bad_query_is_an_error_in_the_one_shape(api, query):
     response = api.get(url_of(RunFactory(), "svg"), query)
 
     assert response.status_code == 400
-    assert response.json()["error"]["code"]
+    assert response.json()["errors"][0]["code"]
 
 
 def test_unknown_metrics_are_an_empty_picture(api):
