@@ -101,9 +101,8 @@ def test_charts_out_of_view_are_neither_asked_for_nor_drawn(page):
     charts = open_charts(page, run)
 
     expect(charts).to_have_count(120)
-    assert len(requested) == 1
-    assert "metric_000" in requested[0]
-    assert "metric_119" not in requested[0]
+    assert any("metric_000" in url for url in requested)
+    assert not any("metric_119" in url for url in requested)
     expect(charts.last.locator("canvas")).to_have_count(0)
     charts.last.scroll_into_view_if_needed()
     expect(charts.last.locator("canvas")).to_be_visible()
@@ -161,7 +160,6 @@ def test_zoom_fetches_exact_points_of_all_charts(page, run):
     page.wait_for_function("location.search.includes('range')")
     expect(page.locator("[data-reset]")).to_be_enabled()
     other = chart_of(page, "train/grad_norm")
-    page.wait_for_timeout(0)
     point_at(page, other, 0.5)
     expect(other.locator(".chart-at")).to_have_text(re.compile(r"^\D*5,1\d\d$"))
     assert len(requested) == 1

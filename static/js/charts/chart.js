@@ -14,6 +14,7 @@ import { smooth } from "./smoothing.js";
 const FONT = '11px system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif';
 const NEAR = 6; // pixels from a tick at which it is named
 const CLICK = 4; // the most pixels that the mouse moves in a click
+const DOUBLE_CLICK_MS = 250; // a click may be the first of two
 const PAN = 0.2; // of the range, for a key
 const ZOOM = 1.5; // for a key, or a turn of the wheel
 const NEAREST_CURVE = 24; // pixels at which a curve is the one pointed at
@@ -279,7 +280,10 @@ export class Chart {
           drag: { x: true, y: false, setScale: false },
           bind: {
             mousedown: (_, __, handler) => (event) => this.#press(event, handler),
-            dblclick: () => () => this.sync.setView(null),
+            dblclick: () => () => {
+              clearTimeout(this.opening);
+              this.sync.setView(null);
+            },
           },
         },
         series: [{}, { show: true, paths: () => null, points: { show: false } }],
@@ -571,7 +575,8 @@ export class Chart {
   #click(event) {
     const { x, y } = this.pressed ?? {};
     if (Math.hypot(event.clientX - x, event.clientY - y) > CLICK || event.shiftKey) return;
-    this.#openPointed();
+    clearTimeout(this.opening);
+    if (event.detail < 2) this.opening = setTimeout(() => this.#openPointed(), DOUBLE_CLICK_MS);
   }
 
   #openPointed() {
