@@ -135,7 +135,7 @@ def test_open_panel_survives_a_refresh(page, worker):
     button = page.get_by_role("button", name="取消此运行")
     expect(button).to_be_visible()
 
-    expect(page.locator("#run-artifacts")).to_contain_text("第 200 步检查点")
+    expect(page.locator("#run-artifacts")).to_contain_text("第 100 步检查点")
 
     expect(button).to_be_visible()
 
