@@ -111,7 +111,7 @@ def _exact(value: float | None) -> str:
 
 def spreads(values: Sequence[Spread]) -> list[Cell]:
     """Mean ± deviation; least and greatest in the title."""
-    form = _form([value.mean for value in values])
+    form = _form([part for value in values for part in (value.mean, value.deviation)])
     return [_spread(value, form) for value in values]
 
 

@@ -37,6 +37,10 @@ def test_spread_is_mean_and_deviation_with_extremes_in_its_title():
     assert "2" in cells[0].title
 
 
+def test_deviation_of_whole_means_has_its_digits():
+    assert spreads([Spread(2, 1.41421, 1, 3)])[0].text == "2.000 ± 1.414"
+
+
 def test_long_names_keep_their_end():
     assert halves("short") == ("short", "")
     assert halves("sft-qwen2.5-7b-lr0.0001-bs16-seed2") == (
