@@ -163,7 +163,8 @@ def sorted_stably(ids, value, descending):
 
     if not descending:
         return sorted(ids, key=key)
-    return sorted(ids[::-1], key=key)[::-1]  # noqa: C414  see above
+    ids = ids[::-1]
+    return sorted(ids, key=key)[::-1]
 
 
 @given(
