@@ -161,7 +161,10 @@ def sorted_stably(ids, value, descending):
     def key(pk):
         return value(pk)[:MAX_TEXT] if isinstance(value(pk), str) else value(pk)
 
-    return sorted(ids, key=key, reverse=descending)
+    if not descending:
+        return sorted(ids, key=key)
+    ids = ids[::-1]
+    return sorted(ids, key=key)[::-1]
 
 
 @given(
