@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("runs", "0013_indexes_of_listed_runs"),
+        ("runs", "0016_descriptions_and_lineage"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
