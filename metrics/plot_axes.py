@@ -53,8 +53,13 @@ def fitted(lows: Numbers, highs: Numbers, *, log: bool) -> Range:
         most = size(common_low, common_high) * SQUEEZED
         if size(low, high) > most:
             is_high_far, is_low_far = size(common_low, high) > most, size(low, common_high) > most
-            low = common_low if is_low_far else low
-            high = common_high if is_high_far else high
+            # Whichever end is not far off is shown all the same, and what is near the percentile.
+            if is_high_far:
+                near = (float(value) for value in highs[::-1] if size(common_low, value) <= most)
+                high = next(near, common_high)
+            if is_low_far:
+                near = (float(value) for value in lows if size(value, common_high) <= most)
+                low = next(near, common_low)
     return _roomy_log(low, high) if log else _roomy(low, high)
 
 

@@ -516,7 +516,6 @@ export class Chart {
   #press(event, drag) {
     this.pressed = { x: event.clientX, y: event.clientY };
     if (!event.shiftKey) return drag(event);
-    event.preventDefault();
     if (event.button !== 0) return null;
     const start = this.#extent();
     const perPixel = (start.max - start.min) / this.#plot.over.clientWidth;

@@ -22,9 +22,11 @@ export function fit(lows, highs, { all = false, log = false } = {}) {
     const high = highs[Math.floor((highs.length - 1) * HIGH)];
     const most = (place(high) - place(low)) * SQUEEZED;
     if (place(max) - place(min) > most) {
-      // Whichever end is not far off is shown all the same.
-      if (place(max) - place(low) > most) max = high;
-      if (place(high) - place(min) > most) min = low;
+      // Whichever end is not far off is shown all the same, and what is near the percentile.
+      const isHighFar = place(max) - place(low) > most;
+      const isLowFar = place(high) - place(min) > most;
+      if (isHighFar) max = highs.findLast((value) => place(value) - place(low) <= most) ?? high;
+      if (isLowFar) min = lows.find((value) => place(high) - place(value) <= most) ?? low;
     }
   }
   return log ? roomyLog(min, max) : roomy(min, max);
