@@ -302,9 +302,10 @@ def _etag(port: int, path: str) -> str:
     answer = connection.getresponse()
     answer.read()
     connection.close()
-    if answer.status != 200:
-        raise RuntimeError(f"{answer.status} {path}")
-    return answer.headers["ETag"]
+    etag = answer.headers["ETag"]
+    if answer.status != 200 or etag is None:
+        raise RuntimeError(f"{answer.status} without ETag: {path}")
+    return etag
 
 
 def _poll(port: int, path: str, etag: str, pages: int, seconds: float) -> int:
