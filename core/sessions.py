@@ -18,6 +18,8 @@ SESSION: Final = {
     # Plan prepared statements (only core/database.py has any) once. By default PostgreSQL replans
     # the longest one on every call, which takes longer than running it for a single point.
     "plan_cache_mode": "force_generic_plan",
+    # Queries over many runs take tens of milliseconds; compiling one takes longer than it saves.
+    "jit": "off",
     # The locks of a host that is gone are released after a minute (TCP only).
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",

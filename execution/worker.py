@@ -32,12 +32,14 @@ from execution import devices
 from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.pauses import Pauses
+from execution.program_checks import answer_checks
 from execution.scheduling import claim
 from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
 from logs.appending import append_log
 from logs.lines import Line
 from logs.models import LogLevel
+from metrics.run_index import index_runs
 from runs import actions, troubles, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
@@ -53,6 +55,7 @@ KILL_SECONDS = 2.0  # how long to wait for killed processes when leaving
 # then, and the slots of runs that have ended are free.
 QUICK_SECONDS = 0.2
 DATABASE: Final = "database"  # the key of its pauses
+INDEXING: Final = "indexing runs"
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -185,6 +188,8 @@ class WorkerLoop:
     def tick(self) -> None:
         """One pass. If advancing a run fails, the error is logged and the next pass retries it."""
         self.tasks.start("tidy", self._tidy)
+        self.tasks.start("index", self._index_runs)
+        self.tasks.start("program checks", self._answer_checks)
         self.reap()
         for run in self.held_runs():
             self._start_advancing(run)
@@ -428,6 +433,15 @@ class WorkerLoop:
                     executor.tidy()
             with self._surviving("looking for lost runs"):
                 unmanaged.update_lost_runs()
+
+    def _index_runs(self) -> None:
+        if not self._pauses.is_paused(INDEXING):
+            with self._surviving(INDEXING):
+                index_runs()
+
+    def _answer_checks(self) -> None:
+        with self._surviving("answering program checks"):
+            answer_checks(self.worker)
 
     @contextmanager
     def _surviving(self, what: str) -> Iterator[None]:

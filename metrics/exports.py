@@ -157,7 +157,7 @@ def to_csv(batches: Iterable[Rows]) -> Iterator[bytes]:
     lines = [_csv_line(*COLUMNS)]
     for rows in batches:
         begin = _csv_line(
-            rows.project_id, rows.run_id, _neutral(rows.run_name), _neutral(rows.key)
+            rows.project_id, rows.run_id, neutral(rows.run_name), neutral(rows.key)
         ).removesuffix("\r\n")
         columns = zip(rows.steps, iso_times(rows.timestamps_ms), rows.values, strict=True)
         lines += [
@@ -169,7 +169,7 @@ def to_csv(batches: Iterable[Rows]) -> Iterator[bytes]:
     yield "".join(lines).encode()
 
 
-def _neutral(text: str) -> str:
+def neutral(text: str) -> str:
     """``text``, with ``'`` before it if a spreadsheet would take it for a formula.
 
     https://owasp.org/www-community/attacks/CSV_Injection

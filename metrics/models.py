@@ -6,7 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from core.text import MAX_KEY_LENGTH
-from runs.models import Run
+from runs.models import Run, RunColumn
 
 
 class MetricSeries(models.Model):
@@ -128,3 +128,33 @@ class MetricBucket(models.Model):
 
     def __str__(self) -> str:
         return f"{self.series_id} {self.first_step}-{self.last_step}"
+
+
+class MetricValue(models.Model):
+    """The summary of a metric of an indexed run, by value: see metrics/run_index.py.
+
+    Copied from its series when the run has ended. MetricSeries has no such indexes, because every
+    point would change them.
+    """
+
+    pk = models.CompositePrimaryKey("run_id", "column_id")
+    run = models.ForeignKey(Run, models.CASCADE, related_name="metric_values", db_index=False)
+    column = models.ForeignKey(
+        RunColumn, models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    last = models.FloatField()
+    minimum = models.FloatField(null=True)
+    maximum = models.FloatField(null=True)
+
+    class Meta:
+        verbose_name = _("value of a metric")
+        verbose_name_plural = _("values of metrics")
+        indexes = (
+            # To filter and sort runs by it.
+            models.Index(fields=["column", "last", "run"], name="metricvalue_last"),
+            models.Index(fields=["column", "minimum", "run"], name="metricvalue_minimum"),
+            models.Index(fields=["column", "maximum", "run"], name="metricvalue_maximum"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.column_id}: {self.last}"

@@ -172,7 +172,8 @@ def summarized(*, late: str = "0") -> str:
                 ELSE run.stepped_at
             END,
             reported_at = statement_timestamp(),
-            updated_at = statement_timestamp()
+            updated_at = statement_timestamp(),
+            is_indexed = false
         FROM
             (
                 -- Metrics of the host have an axis of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -16,14 +17,15 @@ from simple_history.models import HistoricalRecords
 
 from accounts.permissions import script_run_of, sees_everything
 from core.choices import ContractChoices
-from core.exceptions import DomainError
+from core.exceptions import DomainError, InvalidInput
 from core.ids import PublicIdField
 from core.json_field import JSONField
-from core.text import MAX_NAME_LENGTH
+from core.text import MAX_KEY_LENGTH, MAX_NAME_LENGTH
 from projects.signals import project_reopened
 
 MAX_TAGS = 50
 MAX_TAG_LENGTH = 64
+MAX_KEY_METRICS = 10
 
 
 class ProjectStatus(ContractChoices):
@@ -93,6 +95,15 @@ class Project(models.Model):
     default_hyperparameters = JSONField(_("default hyperparameters"), default=dict, blank=True)
     # Key -> text, set by MLflow clients on an experiment; ``tags`` above is a list of words.
     experiment_tags = JSONField(_("experiment tags"), default=dict, blank=True, editable=False)
+    # The metrics that matter, shown first wherever there is room for few; empty: chosen by rule.
+    # Not part of a version: how runs are shown does not change what they are.
+    key_metrics = ArrayField(
+        models.CharField(max_length=MAX_KEY_LENGTH),
+        verbose_name=_("key metrics"),
+        default=list,
+        db_default=[],
+        blank=True,
+    )
     status = models.CharField(
         _("status"), max_length=16, choices=ProjectStatus, default=ProjectStatus.DRAFT
     )
@@ -103,7 +114,14 @@ class Project(models.Model):
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     history = HistoricalRecords(
-        excluded_fields=["status", "run_count", "experiment_tags", "created_at", "updated_at"]
+        excluded_fields=[
+            "status",
+            "run_count",
+            "experiment_tags",
+            "key_metrics",
+            "created_at",
+            "updated_at",
+        ]
     )
 
     objects = ProjectQuerySet.as_manager()
@@ -175,6 +193,24 @@ class Project(models.Model):
             if before.is_archived and to != ProjectStatus.ARCHIVED:
                 project_reopened.send(Project, project=self)
         self.refresh_from_db()
+
+    def show_first(self, metrics: Sequence[str]) -> None:
+        """Set the project's key metrics, in their order. Raises InvalidInput."""
+        keys = list(dict.fromkeys(metrics))
+        if len(keys) > MAX_KEY_METRICS:
+            raise InvalidInput(
+                _t("At most %(limit)d key metrics.") % {"limit": MAX_KEY_METRICS},
+                attr="key_metrics",
+            )
+        if any("\x00" in key or not 1 <= len(key) <= MAX_KEY_LENGTH for key in keys):
+            raise InvalidInput(
+                _t("A metric's name must have 1 to %(limit)d characters.")
+                % {"limit": MAX_KEY_LENGTH},
+                attr="key_metrics",
+            )
+        if keys != self.key_metrics:
+            Project.objects.filter(pk=self.pk).update(key_metrics=keys, updated_at=Now())
+            self.refresh_from_db()
 
     def allocate_run_number(self) -> int:
         """Increment the run count and return the new run's number, starting at 1.

@@ -29,3 +29,9 @@ RUN_DETAIL = {
     "updated_at": "2024-01-02T10:15:00Z",
     "gpu_utilization": 0.83,
 }
+
+RUN_DESCRIBE = {
+    "name": "sft-lr3e-4",
+    "notes": "Best of the sweep. **Keep.**",
+    "tags": {"stage": "sft", "obsolete": None},
+}

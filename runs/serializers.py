@@ -11,7 +11,9 @@ from core.known_names import KnownFieldsSerializer
 from core.numbers import NUMBER_SCHEMA
 from core.text import MAX_NAME_LENGTH
 from projects.serializers import HyperparametersField
+from runs.descriptions import MAX_NOTE_LENGTH
 from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, FailureKind, Recipe, Run
+from runs.params_tags import MAX_TAG_LENGTH
 
 
 @extend_schema_field(
@@ -105,6 +107,27 @@ class RunWriteSerializer(KnownFieldsSerializer):
     priority = StrictIntegerField(
         min_value=-100, max_value=100, required=False, help_text="Higher runs first; default 0."
     )
+
+
+class TagChangesField(serializers.DictField):
+    """Key -> text, or null to delete the tag."""
+
+    child = StrictCharField(
+        max_length=MAX_TAG_LENGTH, allow_null=True, allow_blank=True, trim_whitespace=False
+    )
+
+
+class RunDescriptionSerializer(KnownFieldsSerializer):
+    """What people write about a run. What is not sent stays as it is."""
+
+    name = StrictCharField(max_length=MAX_NAME_LENGTH, required=False)
+    notes = StrictCharField(
+        max_length=MAX_NOTE_LENGTH,
+        allow_blank=True,
+        required=False,
+        help_text="Markdown. Empty deletes the note. Read it as the tag `mlflow.note.content`.",
+    )
+    tags = TagChangesField(required=False, help_text="Merged into the run's tags; null deletes.")
 
 
 class RunSummarySerializer(StrictModelSerializer):

@@ -34,7 +34,7 @@ def delete_with_runs(project: Project, *, by: User | None) -> None:
                 _("The project has runs that have not ended yet: cancel them before deleting it.")
             )
         _note(kept, EventKind.DELETED, by=by)
-        kept.update(deleted_at=Now(), deleted_with_project=True, updated_at=Now())
+        kept.update(deleted_at=Now(), deleted_with_project=True, is_indexed=False, updated_at=Now())
 
 
 def restore_runs(*, project: Project, **_signal: Any) -> None:
@@ -42,7 +42,7 @@ def restore_runs(*, project: Project, **_signal: Any) -> None:
     deleted = Run.objects.filter(project=project, deleted_with_project=True)
     _lock(deleted)
     _note(deleted, EventKind.RESTORED, by=None)
-    deleted.update(deleted_at=None, deleted_with_project=False, updated_at=Now())
+    deleted.update(deleted_at=None, deleted_with_project=False, is_indexed=False, updated_at=Now())
 
 
 def _lock(runs: RunQuerySet) -> None:

@@ -21,11 +21,13 @@ from core.known_names import KnownParametersMixin, names_of
 from core.pagination import LinkHeaderPagination, PageQuery
 from projects.models import Project
 from runs import actions, examples
+from runs.descriptions import describe
 from runs.filters import RunFilter
 from runs.models import Recipe, Run, RunEvent, RunQuerySet
 from runs.run_json import run_detail, run_summaries, run_with_artifacts
 from runs.serializers import (
     RecipeSerializer,
+    RunDescriptionSerializer,
     RunDetailSerializer,
     RunEventSerializer,
     RunSummarySerializer,
@@ -122,6 +124,24 @@ class RunViewSet(
         serializer.is_valid(raise_exception=True)
         run = actions.create_run(project, by=user_of(request), **serializer.validated_data)
         return Response(run_with_artifacts(run), status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        summary="Rename, note, tag a run",
+        description="Changes what people write about a run; each change is in its history. Tags "
+        "are merged: those that are not named stay.",
+        request=RunDescriptionSerializer,
+        responses=OpenApiResponse(RunDetailSerializer, description="The run as it is now."),
+        examples=[OpenApiExample("Describe", examples.RUN_DESCRIBE, request_only=True)],
+    )
+    def partial_update(self, request: Request, project_id: str, id: str) -> Response:
+        run = self.get_object()
+        serializer = RunDescriptionSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        describe(run, by=user_of(request), **serializer.validated_data)
+        content = run_detail(run.project_id, run.pk)
+        if content is None:  # deleted in the meantime
+            raise Http404
+        return Response(orjson.Fragment(content))
 
     @extend_schema(
         summary="Get a run's history",

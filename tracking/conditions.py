@@ -39,7 +39,7 @@ from django.utils.translation import gettext as _
 from core.times import EPOCH, MILLISECOND
 from projects.hyperparameters import number_of
 from tracking.errors import InvalidParameter
-from tracking.filters import AnyOf, Comparison, Name, Node, parse_filter
+from tracking.filters import ENTITIES, AnyOf, Comparison, Name, Node, parse_filter
 
 # The range that both Python and PostgreSQL can represent; no stored time is outside it.
 FIRST_MS: Final = (datetime(1, 1, 2, tzinfo=UTC) - EPOCH) // MILLISECOND
@@ -61,6 +61,14 @@ class Column:
     json: Any = None  # for a PARAM: the JSON value
     # For a column of another table: turns the condition into one on the searched row.
     wrap: Callable[[Q], Q] | None = None
+    # For a TEXT: the stored text that a filter's text stands for; None if it stands for nothing.
+    denoted: Callable[[str], str | None] | None = None
+    # For a PARAM that is compared with numbers too: its number, or NULL.
+    number: Any = None
+    # For a PARAM whose expression may be only the start of its text: all of it.
+    whole: Any = None
+    # For a PARAM that is found by an index: the condition that it equals one of the texts.
+    any_of: Callable[[tuple[str, ...]], Q] | None = None
 
 
 class Columns:
@@ -69,6 +77,7 @@ class Columns:
     PRIMARY_KEY: ClassVar = Column(Kind.TEXT, F("pk"))
     ATTRIBUTES: ClassVar[Mapping[str, Column]]
     TEXTS: ClassVar[Mapping[str, str]]  # entity -> JSON column with its values
+    ENTITIES: ClassVar[Mapping[str, str]] = ENTITIES  # the prefixes of names in filters
     HAS_OR: ClassVar = True
 
     def column(self, name: Name) -> Column:
@@ -95,12 +104,13 @@ class Columns:
 def unknown_field(name: Name, known: Iterable[str]) -> InvalidParameter:
     return InvalidParameter(
         _("Unknown field %(name)s at position %(position)d; expected one of %(known)s.")
-        % {"name": repr(str(name)), "position": name.position + 1, "known": ", ".join(known)}
+        % {"name": repr(str(name)), "position": name.position + 1, "known": ", ".join(known)},
+        position=name.position,
     )
 
 
 def cannot_sort(name: Name) -> InvalidParameter:
-    return InvalidParameter(_("Cannot sort by %(name)s.") % {"name": name})
+    return InvalidParameter(_("Cannot sort by %(name)s.") % {"name": name}, position=name.position)
 
 
 def json_text(column: str, key: str) -> Func:
@@ -141,7 +151,7 @@ def where(text: str, columns: Columns) -> Q:
 
     Raises InvalidParameter for a syntax error, an unknown name, or an invalid comparison.
     """
-    node = parse_filter(text)
+    node = parse_filter(text, columns.ENTITIES)
     return Q() if node is None else _condition(node, columns)
 
 
@@ -177,7 +187,8 @@ def _cannot_compare(comparison: Comparison) -> InvalidParameter:
             "name": repr(str(comparison.name)),
             "position": comparison.name.position + 1,
             "operator": comparison.operator,
-        }
+        },
+        position=comparison.name.position,
     )
 
 
@@ -203,7 +214,8 @@ def _time(comparison: Comparison, column: Column) -> Q:
         raise _cannot_compare(comparison)
     if not math.isfinite(value) or value != int(value):
         raise InvalidParameter(
-            _("%(name)s must be a whole number of milliseconds.") % {"name": comparison.name.key}
+            _("%(name)s must be a whole number of milliseconds.") % {"name": comparison.name.key},
+            position=comparison.name.position,
         )
     start, end = _clamped_time(int(value)), _clamped_time(int(value) + 1)
     before_start = Q(LessThan(column.expression, start))
@@ -224,28 +236,42 @@ def _clamped_time(milliseconds: int) -> datetime:
 
 def _text(comparison: Comparison, column: Column) -> Q:
     value, operator = comparison.value, comparison.operator
+    if isinstance(value, (int, float)) and column.number is not None:
+        return _number(comparison, Column(Kind.NUMBER, column.number))
     if isinstance(value, tuple):
-        any_of = _any_of(column, value)
+        any_of = equals_any(column, tuple(_denoted(text, comparison, column) for text in value))
         return any_of if operator == "IN" else ~any_of & Q(IsNull(column.expression, False))
     if not isinstance(value, str) or operator not in ("=", "!=", "LIKE", "ILIKE"):
         raise _cannot_compare(comparison)
     if operator in ("LIKE", "ILIKE"):
         like = Like if operator == "LIKE" else ILike
-        return Q(like(column.expression, Value(value, output_field=TextField())))
-    equal = _any_of(column, (value,))
+        return Q(like(column.whole or column.expression, Value(value, output_field=TextField())))
+    equal = equals_any(column, (_denoted(value, comparison, column),))
     return equal if operator == "=" else ~equal & Q(IsNull(column.expression, False))
 
 
-def _any_of(column: Column, texts: tuple[str, ...]) -> Q:
+def _denoted(text: str, comparison: Comparison, column: Column) -> str:
+    if column.denoted is None:
+        return text
+    stored = column.denoted(text)
+    if stored is None:
+        raise _cannot_compare(comparison)
+    return stored
+
+
+def equals_any(column: Column, texts: tuple[str, ...]) -> Q:
+    """Whether the column's text is one of ``texts``, or its JSON value one that these denote."""
+    if column.any_of is not None:
+        return column.any_of(texts)
     condition = Q(In(column.expression, list(texts)))
     if column.kind is Kind.PARAM:
         for text in texts:
-            for value in _denoted_values(text):
+            for value in denoted_values(text):
                 condition |= Q(Exact(column.json, Value(value, output_field=JSONField())))
     return condition
 
 
-def _denoted_values(text: str) -> list[Any]:
+def denoted_values(text: str) -> list[Any]:
     """The JSON booleans and numbers that ``text`` may denote in Python or JSON notation."""
     if text in ("True", "False"):
         return [text == "True"]

@@ -60,8 +60,10 @@ class MlflowError(Exception):
 
 
 class InvalidParameter(MlflowError):
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, position: int | None = None) -> None:
+        """``position``: where in the filter the error is, 0-based, for pages that point there."""
         super().__init__("INVALID_PARAMETER_VALUE", message)
+        self.position = position
 
 
 class DoesNotExist(MlflowError):

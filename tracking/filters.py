@@ -9,7 +9,7 @@ its own names (tracking/columns.py). For any input, this module raises only Inva
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -157,16 +157,18 @@ def _syntax_error(word: str, position: int, reason: str) -> InvalidParameter:
     """``position`` is 0-based; the message shows it 1-based."""
     return InvalidParameter(
         _("Invalid filter at position %(position)d (%(word)s): %(reason)s.")
-        % {"position": position + 1, "word": repr(word), "reason": reason}
+        % {"position": position + 1, "word": repr(word), "reason": reason},
+        position=position,
     )
 
 
 # --- filters ---------------------------------------------------------------------------------
 
 
-def parse_filter(text: str) -> Node | None:
-    """Parse ``text``; None for an empty filter. Raises InvalidParameter."""
-    parser = _Parser(_tokens(text))
+def parse_filter(text: str, entities: Mapping[str, str] = ENTITIES) -> Node | None:
+    """Parse ``text``; None for an empty filter. ``entities``: what may stand before the dot of a
+    name, and what it means. Raises InvalidParameter."""
+    parser = _Parser(_tokens(text), entities)
     if parser.next.kind == "end":
         return None
     node = parser.any_of(0)
@@ -178,8 +180,9 @@ def parse_filter(text: str) -> Node | None:
 class _Parser:
     """Recursive descent: ORs of ANDs of comparisons and parenthesized filters."""
 
-    def __init__(self, tokens: list[Token]) -> None:
+    def __init__(self, tokens: list[Token], entities: Mapping[str, str] = ENTITIES) -> None:
         self._tokens = tokens
+        self._entities = entities
         self._at = 0
         self._comparisons = 0
 
@@ -264,7 +267,7 @@ class _Parser:
     def name(self) -> Name:
         token = self.next
         if token.kind == "name":
-            entity = ENTITIES.get(token.entity.lower())
+            entity = self._entities.get(token.entity.lower())
             if entity is None:
                 raise self.error(
                     _("%(entity)s is not one of metrics, params, tags, attributes, datasets")

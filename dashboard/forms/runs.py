@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.validators import ProhibitNullCharactersValidator, RegexValidator
 from django.utils.translation import gettext_lazy as _
 
-from artifacts.kinds import TagValue
 from core.text import MAX_NAME_LENGTH
 from dashboard.forms.projects import HyperparametersForm
+from projects.hyperparameters import from_texts
 from projects.models import Project
 from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, Recipe, Run
-from runs.status import RunStatus
 
 if TYPE_CHECKING:
     RecipeChoiceField = forms.ModelChoiceField[Recipe]  # generic only for type checkers
@@ -79,6 +79,26 @@ class RunForm(HyperparametersForm):
         recipe.required = source.is_unmanaged  # it has no recipe to reuse
         self.suggest(source.hyperparameters)
 
+    def fill_in(self, source: Run) -> None:
+        """Start with the configuration of ``source``, to run it again: its hyperparameters are
+        those it was given, not what its script has reported since."""
+        hyperparameters = source.configured_hyperparameters
+        if source.is_unmanaged:
+            hyperparameters = from_texts(hyperparameters)
+        numbered = re.fullmatch(r"run-\d+", source.name)
+        self.initial.update(
+            {
+                **self.split(hyperparameters),
+                "name": "" if numbered else source.name,
+                "model": source.model,
+                "dataset": source.dataset,
+                "recipe": source.recipe_id,
+                "gpu_type": source.gpu_type,
+                "gpu_count": source.gpu_count,
+                "priority": source.priority,
+            }
+        )
+
     def _suggest(self, **values: Any) -> None:
         for name, value in values.items():
             self.fields[name].widget.attrs["placeholder"] = str(value)
@@ -94,30 +114,3 @@ class RunForm(HyperparametersForm):
             **{name: values[name] for name in fields if name in values},
             "resources": resources,
         }
-
-
-class RunListForm(forms.Form):
-    """Filter and sort a project's runs; runs.filters.RunFilter reads the same parameters."""
-
-    name = forms.CharField(label=_("name"), required=False, max_length=MAX_NAME_LENGTH)
-    status = forms.ChoiceField(
-        label=_("status"), required=False, choices=[("", _("All")), *RunStatus.choices]
-    )
-    tag = forms.ChoiceField(
-        label=_("checkpoint tag"),
-        required=False,
-        choices=[("", _("All")), *TagValue.choices],
-    )
-    sort = forms.ChoiceField(
-        label=_("sort order"),
-        required=False,
-        choices=[
-            ("", _("Newest first")),
-            ("created_at", _("Oldest first")),
-            ("-started_at", _("Most recently started")),
-            ("-progress", _("Most progress first")),
-            ("-priority", _("Highest priority first")),
-            ("name", _("By name")),
-            ("status", _("By status")),
-        ],
-    )

@@ -1,18 +1,32 @@
 """The models of the runs app, one module per subject."""
 
+from runs.models.column import ColumnKind, ParamValue, RunColumn
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
-from runs.models.pool import GpuPool
+from runs.models.pool import MAX_CAPACITY, GpuPool
+from runs.models.program_check import ProgramCheck
 from runs.models.recipe import ExecutorName, Recipe, StallAction
-from runs.models.run import MAX_ATTEMPT, MAX_DATASET_LENGTH, MAX_GPUS, Run, StopKind
+from runs.models.run import (
+    MAX_ATTEMPT,
+    MAX_DATASET_LENGTH,
+    MAX_GPUS,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    Run,
+    StopKind,
+)
 from runs.models.run_queryset import LeaseLost, RunQuerySet
-from runs.models.worker import Worker
+from runs.models.worker import Worker, WorkerInUse
 
 __all__ = [
     "MAX_ATTEMPT",
+    "MAX_CAPACITY",
     "MAX_DATASET_LENGTH",
     "MAX_GPUS",
+    "MAX_PRIORITY",
+    "MIN_PRIORITY",
+    "ColumnKind",
     "DatasetInput",
     "EventKind",
     "ExecutorName",
@@ -20,11 +34,15 @@ __all__ = [
     "GpuPool",
     "LeaseLost",
     "ModelLink",
+    "ParamValue",
+    "ProgramCheck",
     "Recipe",
     "Run",
+    "RunColumn",
     "RunEvent",
     "RunQuerySet",
     "StallAction",
     "StopKind",
     "Worker",
+    "WorkerInUse",
 ]

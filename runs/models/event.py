@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -24,14 +25,21 @@ class EventKind(models.TextChoices):
     PARAMS_CHANGED = "params_changed", _("hyperparameters changed on resuming")
     DELETED = "deleted", _("moved to the trash")
     RESTORED = "restored", _("restored from the trash")
+    ARCHIVED = "archived", _("archived")
+    UNARCHIVED = "unarchived", _("listed again")
     NOT_STORED = "not_stored", _("could not store its files")
     STORED = "stored", _("stored its files after all")
     FAULT = "fault", _("its worker met an error")
     FAULT_OVER = "fault_over", _("its worker's error is over")
+    RENAMED = "renamed", _("renamed")
+    NOTE_CHANGED = "note_changed", _("note changed")
+    TAGS_CHANGED = "tags_changed", _("tags changed")
+    PRIORITY_CHANGED = "priority_changed", _("priority changed")
 
 
 class RunEvent(models.Model):
-    """One row for every status change of a run and every request for one. Never edited."""
+    """One row for every status change of a run, every request for one, and every change of what
+    people write about it. Never edited."""
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey("runs.Run", models.CASCADE, related_name="events")
@@ -39,8 +47,14 @@ class RunEvent(models.Model):
     from_status = models.CharField(_("from"), max_length=16, choices=RunStatus, blank=True)
     to_status = models.CharField(_("to"), max_length=16, choices=RunStatus, blank=True)
     attempt = models.PositiveSmallIntegerField(_("attempt"))
+    # Its index is the one of what a person has done.
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, verbose_name=_("by")
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        verbose_name=_("by"),
     )
     worker = models.ForeignKey(
         "runs.Worker", models.SET_NULL, null=True, blank=True, verbose_name=_("worker")
@@ -52,6 +66,21 @@ class RunEvent(models.Model):
         verbose_name = _("run event")
         verbose_name_plural = _("run events")
         ordering = ("id",)
+        indexes = (
+            # The runs that were made of a run: "created", because of its ID or its checkpoint's.
+            # Hashed, as a reason may be of any length.
+            HashIndex(
+                fields=["reason"],
+                name="runevent_created_because",
+                condition=models.Q(kind=EventKind.CREATED) & ~models.Q(reason=""),
+            ),
+            # What everybody does, newest first, by what it is: dashboard/activity.py.
+            models.Index(
+                fields=["kind", "to_status", "-created_at", "-id"], name="runevent_by_kind"
+            ),
+            # The same of one person.
+            models.Index(fields=["actor", "-created_at", "-id"], name="runevent_by_actor"),
+        )
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.get_kind_display()} {self.get_to_status_display()}".strip()

@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models, transaction
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.tokens import revoke_tokens
+from core.exceptions import InvalidInput
 from core.ids import MAX_LENGTH, PublicIdField
 from core.json_field import JSONField
 from core.message_field import MessageField
@@ -23,7 +26,7 @@ from core.messages import Message, Text, as_sentence
 from core.text import MAX_NAME_LENGTH
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
-from runs.models.run_queryset import RunQuerySet
+from runs.models.run_queryset import PARENT_TAG, RunQuerySet
 from runs.models.worker import Worker
 from runs.silence import is_at_work, no_step_since, silent_since
 from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
@@ -32,7 +35,12 @@ from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
 ENDS = sorted(status.value for status in TERMINAL)
 
 
+# Fields whose change makes the rows of a run's values those of an earlier state. A run in the trash
+# has no such rows.
+INDEXED = frozenset({"hyperparameters", "metrics", "deleted_at"})
+
 MAX_GPUS = 10_000
+MIN_PRIORITY, MAX_PRIORITY = -100, 100
 MAX_ATTEMPT = 32_767  # the column's limit
 MAX_DATASET_LENGTH = 1000
 
@@ -158,10 +166,15 @@ class Run(models.Model):
     lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
     # In the trash: not listed, and restorable.
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
+    # Put away: the table of its project shows it only if asked to; the API's lists are unchanged.
+    archived_at = models.DateTimeField(_("archived at"), null=True, blank=True)
     # Keeps files of what belongs to no run: see runs/unmanaged.py. Listed nowhere.
     is_hidden = models.BooleanField(default=False, db_default=False, editable=False)
     # In the trash because its project was deleted: see runs/trash.py.
     deleted_with_project = models.BooleanField(default=False, db_default=False, editable=False)
+    # The rows of its values, by which lists find and sort it, are those of its hyperparameters and
+    # series: see metrics/run_index.py. Whatever changes these sets it to False.
+    is_indexed = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = RunQuerySet.as_manager()
 
@@ -187,6 +200,7 @@ class Run(models.Model):
                 fields=["project", "-created_at", "id"],
                 name="run_of_project",
                 condition=models.Q(is_hidden=False, deleted_at=None),
+                include=["is_indexed", "archived_at"],
             ),
             # The same in MLflow's order, latest start first.
             models.Index(
@@ -196,8 +210,26 @@ class Run(models.Model):
                 name="run_of_project_by_start",
                 condition=models.Q(is_hidden=False, deleted_at=None),
             ),
+            # The runs that are found by their own rows and series; and those of them that a worker
+            # can index.
+            models.Index(
+                fields=["project", "id"],
+                name="run_not_indexed",
+                condition=models.Q(is_indexed=False, is_hidden=False),
+            ),
+            models.Index(
+                fields=["id"],
+                name="run_to_index",
+                condition=models.Q(is_indexed=False, is_hidden=False, finished_at__isnull=False),
+            ),
             # Every run, newest first: the admin's list.
             models.Index(fields=["-created_at", "id"], name="run_newest_first"),
+            # What has ended lately: runs that failed since yesterday, GPU-hours.
+            models.Index(
+                fields=["-finished_at", "id"],
+                name="run_newest_end",
+                condition=models.Q(finished_at__isnull=False),
+            ),
             # The queue: execution/scheduling.py claims from it.
             models.Index(
                 fields=["-priority", "queued_at", "id"],
@@ -211,6 +243,13 @@ class Run(models.Model):
                 name="run_unmanaged",
                 condition=models.Q(recipe=None, status=RunStatus.RUNNING)
                 | models.Q(lost_at__isnull=False),
+            ),
+            # The runs that are nested in a run, as MLflow's clients do. Hashed, as a tag may be of
+            # any length.
+            HashIndex(
+                KeyTextTransform(PARENT_TAG, "tags"),
+                name="run_nested_in",
+                condition=models.Q(tags__has_key=PARENT_TAG),
             ),
             # Active runs by worker: every tick, the reaper, the count of GPUs in use.
             models.Index(
@@ -354,12 +393,38 @@ class Run(models.Model):
         The value of an expression, such as Now(), is read when it is first used.
         """
         assert "status" not in fields
+        if not fields.keys().isdisjoint(INDEXED):
+            fields["is_indexed"] = False
         Run.objects.filter(pk=self.pk).update(updated_at=Now(), **fields)
         for name, value in fields.items():
             if hasattr(value, "resolve_expression"):
                 self.__dict__.pop(name, None)  # a deferred field
             else:
                 setattr(self, name, value)
+
+    def set_priority(self, priority: int, *, by: User | None) -> None:
+        """Move the run up or down the queue. Does nothing if it has this priority already.
+
+        Raises InvalidTransition if it waits no longer, InvalidInput for a priority out of range.
+        """
+        if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+            raise InvalidInput(
+                _t("A priority is between %(low)d and %(high)d.")
+                % {"low": MIN_PRIORITY, "high": MAX_PRIORITY},
+                attr="priority",
+            )
+        with transaction.atomic():
+            current = Run.objects.lock(self.pk)
+            if current.status != RunStatus.QUEUED or current.is_unmanaged:
+                raise InvalidTransition(
+                    _t("%(run)s does not wait in the queue any more: its priority has no effect.")
+                    % {"run": current.name}
+                )
+            if current.priority != priority:
+                change = Message("%(before)d → %(after)d", before=current.priority, after=priority)
+                current.change(priority=priority)
+                current.note(EventKind.PRIORITY_CHANGED, reason=change, by=by)
+        self.refresh_from_db()
 
     def move_to_trash(self, *, by: User | None) -> None:
         """Hide the run from every list until it is restored. Idempotent.
@@ -382,6 +447,28 @@ class Run(models.Model):
             if current.deleted_at is not None:
                 current.change(deleted_at=None, deleted_with_project=False)
                 current.note(EventKind.RESTORED, by=by)
+        self.refresh_from_db()
+
+    def archive(self, *, by: User | None) -> None:
+        """Put the run away. Idempotent. Raises InvalidTransition for a run that has not ended."""
+        with transaction.atomic():
+            current = Run.objects.lock(self.pk)
+            if not current.is_terminal:
+                raise InvalidTransition(
+                    _t("The run has not ended yet: cancel it before archiving.")
+                )
+            if current.archived_at is None:
+                current.change(archived_at=timezone.now())
+                current.note(EventKind.ARCHIVED, by=by)
+        self.refresh_from_db()
+
+    def unarchive(self, *, by: User | None) -> None:
+        """List the run again. Idempotent."""
+        with transaction.atomic():
+            current = Run.objects.lock(self.pk)
+            if current.archived_at is not None:
+                current.change(archived_at=None)
+                current.note(EventKind.UNARCHIVED, by=by)
         self.refresh_from_db()
 
     def claim(self, worker: Worker, devices: Sequence[str] = ()) -> None:

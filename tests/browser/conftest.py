@@ -45,7 +45,8 @@ def open_page(browser: Browser, live_server):
     contexts, problems = [], []
 
     def make(**options) -> Page:
-        context = browser.new_context(base_url=live_server.url, locale="zh-CN", **options)
+        options.setdefault("locale", "zh-CN")
+        context = browser.new_context(base_url=live_server.url, **options)
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()

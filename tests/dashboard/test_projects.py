@@ -12,7 +12,7 @@ from tests.factories import ProjectFactory, RunFactory
 
 pytestmark = pytest.mark.django_db
 
-LIST = "/dashboard"
+LIST = "/dashboard/projects"
 
 
 @pytest.fixture
@@ -112,12 +112,13 @@ def test_detail_query_count_does_not_depend_on_the_number_of_runs(
     RunFactory.create_batch(20, project=project)
     client.get(LIST)
 
-    # User, project, count, runs.
-    with django_assert_num_queries(4) as captured:
+    # User, project, names of columns, saved views, the default view, whether it is an address of a
+    # view, count, ids, runs.
+    with django_assert_num_queries(9) as captured:
         client.get(f"/dashboard/projects/{project.pk}")
 
     touched = " ".join(query["sql"] for query in captured)
-    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS - {"metrics"})
+    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS - {"tags"})
 
 
 @pytest.mark.parametrize(
@@ -140,27 +141,28 @@ def test_detail_filters_and_sorts_its_runs(client, query, expected):
 
     response = client.get(f"/dashboard/projects/{project.pk}?{query}")
 
-    assert [run.name for run in response.context["page"]] == expected
+    assert [row.run.name for row in response.context["page"].rows] == expected
 
 
-def test_htmx_gets_only_the_run_list(client):
+def test_live_rows_are_the_rows_alone(client):
     run = RunFactory()
 
-    response = client.get(f"/dashboard/projects/{run.project_id}", headers={"HX-Request": "true"})
+    response = client.get(f"/dashboard/projects/{run.project_id}/rows?rows={run.pk}&shown=status")
 
     assert response.status_code == 200
-    assert response.content.strip().startswith(b'<div id="run-list"')
-    assert "HX-Request" in response.headers["Vary"]
+    assert response.content.strip().startswith(b'<div class="table run-table"')
 
 
-def test_run_list_stops_polling_when_all_runs_have_ended(client):
+def test_live_rows_are_not_sent_while_nothing_changes(client):
     run = RunFactory()
+    url = f"/dashboard/projects/{run.project_id}/rows?rows={run.pk}&since=9999999999999"
+    etag = client.get(url)["ETag"]
+
+    unchanged = client.get(url, headers={"If-None-Match": etag}).status_code
     run.transition(RunStatus.FAILED)
+    changed = client.get(url, headers={"If-None-Match": etag}).status_code
 
-    response = client.get(f"/dashboard/projects/{run.project_id}", headers={"HX-Request": "true"})
-
-    assert response.status_code == 286
-    assert b"hx-get" not in response.content
+    assert (unchanged, changed) == (304, 200)
 
 
 @pytest.mark.parametrize("project_id", ["proj_none", "..", "%00", "x" * 65])

@@ -1,0 +1,259 @@
+"""The values of the table as text: a column's numbers with the same digits, and what a cell cannot
+hold in its title."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from artifacts.kinds import TagValue
+from core.numbers import json_number
+from core.templatetags.pages import NOTHING, ago, as_json, badge, duration, number, percent, share
+from dashboard.run_table.columns import ATTRIBUTES, Column, Kind
+from dashboard.run_table.query import Row, Spread
+from metrics.exports import neutral
+from projects.hyperparameters import number_of
+from runs.models import FailureKind, Run
+from runs.status import RunStatus
+
+DIGITS: Final = 4  # significant, of the greatest number of a column
+FEWEST_DIGITS: Final = 2  # of the least
+MAX_DECIMALS: Final = 6
+LARGE: Final = 1e7  # from here on with an exponent
+MAX_TEXT: Final = 200  # characters; the title has the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    text: str
+    title: str = ""
+
+
+def is_numeric(column: Column, rows: Sequence[Row]) -> bool:
+    """Whether the column's values are right-aligned numbers."""
+    if column.kind is Kind.ATTRIBUTE:
+        return ATTRIBUTES[column.key].is_numeric
+    if column.kind is Kind.METRIC:
+        return True
+    values = [value for row in rows if (value := stored_value(column, row)) is not None]
+    return column.kind is Kind.PARAM and bool(values) and all(map(_is_number, values))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return number_of(value) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def stored_value(column: Column, row: Row) -> Any:
+    """A hyperparameter, a tag or a metric of the run; None if it has none."""
+    if column.kind is Kind.PARAM:
+        return row.run.hyperparameters.get(column.key)
+    if column.kind is Kind.TAG:
+        return row.run.tags.get(column.key)
+    return row.metrics.get(column)
+
+
+def cells(column: Column, rows: Sequence[Row]) -> list[Cell]:
+    """The cells of ``column``, one for each row."""
+    if column.kind is Kind.ATTRIBUTE:
+        return [ATTRIBUTE_CELLS[column.key](row) for row in rows]
+    values = [stored_value(column, row) for row in rows]
+    if column.kind is Kind.METRIC:
+        texts = aligned(values)
+        return [Cell(text, _exact(value)) for text, value in zip(texts, values, strict=True)]
+    return [_text_cell(NOTHING if value is None else as_json(value)) for value in values]
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+
+def aligned(values: Sequence[float | None]) -> list[str]:
+    """The numbers with as many decimals as show four digits of the greatest and two of the least;
+    each on its own if they are too far apart for that."""
+    form = _form(values)
+    return [_text(value, form) for value in values]
+
+
+def _form(values: Sequence[float | None]) -> str:
+    """The format of all ``values``; empty: each has its own."""
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    sizes = [abs(value) for value in finite if value]
+    if not sizes or max(sizes) >= LARGE:
+        return ""
+    if all(value == int(value) for value in finite):
+        return ".0f"
+    decimals = max(_decimals(max(sizes), DIGITS), _decimals(min(sizes), FEWEST_DIGITS), 0)
+    return "" if decimals > MAX_DECIMALS else f".{decimals}f"
+
+
+def _decimals(size: float, digits: int) -> int:
+    return digits - 1 - math.floor(math.log10(size))
+
+
+def _text(value: float | None, form: str) -> str:
+    if value is None or not math.isfinite(value):
+        return NOTHING if value is None else str(json_number(value))
+    return format(value, form) if form else number(float(f"{value:.{DIGITS}g}"))
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else str(json_number(value))
+
+
+def spreads(values: Sequence[Spread]) -> list[Cell]:
+    """Mean ± deviation; least and greatest in the title."""
+    form = _form([part for value in values for part in (value.mean, value.deviation)])
+    return [_spread(value, form) for value in values]
+
+
+def _spread(value: Spread, form: str) -> Cell:
+    if value.mean is None:
+        return Cell(NOTHING)
+    text = _text(value.mean, form)
+    if value.deviation is not None:
+        text = f"{text} ± {_text(value.deviation, form)}"
+    title = _("min %(least)s, max %(greatest)s") % {
+        "least": number(value.least),
+        "greatest": number(value.greatest),
+    }
+    return Cell(text, title)
+
+
+# --- attributes ------------------------------------------------------------------------------
+
+
+def _text_cell(text: str) -> Cell:
+    return Cell(text, "") if len(text) <= MAX_TEXT else Cell(text[:MAX_TEXT] + "…", text)
+
+
+def _status(row: Row) -> Cell:
+    run = row.run
+    reason = str(run.status_reason)
+    if silent := run.silent_since:
+        text = format_html(
+            '<span class="badge badge-silent">{} {}</span>', _("Silent:"), ago(silent)
+        )
+        return Cell(text, _("It runs but has reported nothing since then."))
+    shown = badge(RunStatus(run.status))
+    if run.is_stopping:
+        shown = format_html("{} <small>{}</small>", shown, _("stopping"))
+    elif run.failure_kind:
+        label = FailureKind(run.failure_kind).label
+        shown = format_html("{} <small>{}</small>", shown, label)
+    return Cell(shown, reason)
+
+
+def _progress(row: Row) -> Cell:
+    run = row.run
+    if run.is_unmanaged and not run.progress:
+        return Cell(NOTHING)
+    bar = format_html(
+        '<progress value="{}" aria-label="{}"></progress> {}',
+        share(run.progress),
+        _("Progress"),
+        percent(run.progress),
+    )
+    return Cell(bar)
+
+
+def _checkpoint_tags(row: Row) -> Cell:
+    tags = [badge(TagValue(value)) for value in row.checkpoint_tags]
+    return Cell(SafeString(" ".join(tags)) if tags else NOTHING)
+
+
+def elapsed(run: Run) -> timedelta | None:
+    """From the start of the run to its end, or to now."""
+    if run.started_at is None:
+        return None
+    return (run.finished_at or timezone.now()) - run.started_at
+
+
+def gpu_hours(run: Run) -> float | None:
+    time = elapsed(run)
+    return None if time is None else time.total_seconds() / 3600 * run.gpu_count
+
+
+def _steps(row: Row) -> Cell:
+    total = row.run.total_steps
+    title = "" if total is None else _("of %(total)d") % {"total": total}
+    return Cell(str(row.run.step), title)
+
+
+def _plain(name: str) -> Any:
+    return lambda row: _text_cell(str(getattr(row.run, name) or NOTHING))
+
+
+ATTRIBUTE_CELLS: Final[dict[str, Any]] = {
+    "name": lambda row: Cell(row.run.name),
+    "status": _status,
+    "progress": _progress,
+    "step": _steps,
+    "started": lambda row: Cell(ago(row.run.started_at)),
+    "created": lambda row: Cell(ago(row.run.created_at)),
+    "duration": lambda row: Cell(duration(elapsed(row.run))),
+    "gpus": lambda row: Cell(str(row.run.gpu_count), row.run.gpu_type),
+    "gpu_hours": lambda row: Cell(number(hours) if (hours := gpu_hours(row.run)) else NOTHING),
+    "who": lambda row: _text_cell(row.who or NOTHING),
+    "checkpoint_tags": _checkpoint_tags,
+    "model": _plain("model"),
+    "dataset": _plain("dataset"),
+    "recipe": _plain("recipe_id"),
+    "priority": lambda row: Cell(str(row.run.priority)),
+}
+
+
+EXPORTED: Final[dict[str, Any]] = {
+    "name": lambda row: row.run.name,
+    "status": lambda row: row.run.status,
+    "progress": lambda row: row.run.progress,
+    "step": lambda row: row.run.step,
+    "started": lambda row: _iso(row.run.started_at),
+    "created": lambda row: _iso(row.run.created_at),
+    "duration": lambda row: None if (time := elapsed(row.run)) is None else time.total_seconds(),
+    "gpus": lambda row: row.run.gpu_count,
+    "gpu_hours": lambda row: gpu_hours(row.run),
+    "who": lambda row: row.who,
+    "checkpoint_tags": lambda row: " ".join(row.checkpoint_tags),
+    "model": lambda row: row.run.model,
+    "dataset": lambda row: row.run.dataset,
+    "recipe": lambda row: row.run.recipe_id,
+    "priority": lambda row: row.run.priority,
+}
+
+
+def export_value(column: Column, row: Row) -> Any:
+    """The value as a CSV file has it: exact, in seconds, shares of 1 and UTC; None without one."""
+    if column.kind is Kind.ATTRIBUTE:
+        value = EXPORTED[column.key](row)
+    else:
+        value = stored_value(column, row)
+    if isinstance(value, float):
+        return json_number(value)
+    if isinstance(value, str):
+        return neutral(value)
+    return value if value is None or isinstance(value, int) else neutral(as_json(value))
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat()
+
+
+# --- names -----------------------------------------------------------------------------------
+
+CUT_FROM: Final = 28  # characters
+KEPT_END: Final = 10
+
+
+def halves(name: str) -> tuple[str, str]:
+    """A name in two parts: if there is no room, the end of the first is cut. Names of a sweep begin
+    alike and differ in their ends."""
+    return (name, "") if len(name) < CUT_FROM else (name[:-KEPT_END], name[-KEPT_END:])

@@ -1,0 +1,224 @@
+"""All that the table reads from the database: its names, a page of rows, groups, and ids.
+
+The rest of the package and the views know no tables. ``runs`` is what the reader may see of the
+project's listed runs; filters are of an Address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.db.models import FloatField
+from django.db.models import Value as Constant
+
+from artifacts.models import ArtifactTag
+from dashboard.run_table import best_queries, known_queries
+from dashboard.run_table.address import Address, Sort
+from dashboard.run_table.columns import Column, Kind, Value
+from dashboard.run_table.matching import Matching
+from dashboard.run_table.search import PageColumns, series_field
+from metrics.goals import less_is_better, main_metric
+from metrics.models import MetricSeries
+from projects.models import Project
+from runs.models import Run, RunQuerySet
+from tracking.columns import USER
+from tracking.conditions import json_text
+from tracking.filters import Name
+
+# Whose names are offered: a project may have a hundred thousand runs.
+NAMED_RUNS: Final = 300
+MAX_GROUPS: Final = 200
+BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The names that a project's newest runs use."""
+
+    params: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()  # of ``params``, those with several values; numbers first
+    metrics: dict[str, int] = field(default_factory=dict)  # -> how many runs have it
+    tags: tuple[str, ...] = ()
+
+    @property
+    def main_metric(self) -> str | None:
+        return main_metric(self.metrics)
+
+
+@dataclass(slots=True)
+class Row:
+    """A run with what its row does not have. The fields that no column needs are deferred."""
+
+    run: Run
+    who: str | None
+    metrics: dict[Column, float | None] = field(default_factory=dict)
+    checkpoint_tags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    rows: list[Row]
+    total: int  # runs that match
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The values of a metric in the runs of a group; None if no run has it."""
+
+    mean: float | None
+    deviation: float | None  # of the sample; None of a single value
+    least: float | None
+    greatest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    value: str | None  # as text; None: runs without it
+    count: int
+    metrics: dict[Column, Spread]
+
+
+def known_columns(project: Project) -> Known:
+    params, differing, metrics, tags = [], [], {}, []
+    for kind, key, count, values, is_number, runs in known_queries.names(
+        project.pk, newest=NAMED_RUNS
+    ):
+        if kind == "metric":
+            metrics[key] = count
+        elif kind == "tag":
+            tags.append(key)
+        else:
+            params.append(key)
+            if values > 1 or count < runs:
+                differing.append((not is_number, key))
+    return Known(
+        tuple(params), tuple(key for _rank, key in sorted(differing)), metrics, tuple(tags)
+    )
+
+
+def page(
+    runs: RunQuerySet, address: Address, columns: Sequence[Column], *, size: int, main: str | None
+) -> Page:
+    """The address's page, or the last one there is. ``main``: the metric that decides at which step
+    a run was best. Raises InvalidParameter for the filter."""
+    ids, total, number = Matching(runs, address).page(address.page, size)
+    return Page(rows(runs, ids, columns, main=main), total, number)
+
+
+def matching_ids(runs: RunQuerySet, address: Address, *, limit: int | None = None) -> list[str]:
+    """The ids of all runs that match, in order. Raises InvalidParameter for the filter."""
+    return Matching(runs, address).ids(0, limit)
+
+
+def count(runs: RunQuerySet, address: Address) -> int:
+    """How many runs match. Raises InvalidParameter for the filter."""
+    return Matching(runs, address).count()
+
+
+def rows(
+    runs: RunQuerySet, ids: Sequence[str], columns: Sequence[Column], *, main: str | None
+) -> list[Row]:
+    """The rows of ``ids`` in that order, without those that are not among ``runs`` any more."""
+    documents = {Kind.PARAM: "hyperparameters", Kind.TAG: "tags"}
+    needed = {documents[column.kind] for column in columns if column.kind in documents}
+    fetched: dict[str, Any] = runs.brief(*needed).annotate(who=USER).order_by().in_bulk(list(ids))
+    found = [Row(fetched[pk], fetched[pk].who) for pk in ids if pk in fetched]
+    _add_metrics(found, [column for column in columns if column.is_metric], main)
+    if any(column.key == "checkpoint_tags" for column in columns):
+        _add_checkpoint_tags(found)
+    return found
+
+
+def all_rows(
+    runs: RunQuerySet, address: Address, columns: Sequence[Column], *, main: str | None
+) -> Iterator[Row]:
+    """Every row that matches, in order, some hundred at a time."""
+    ids = matching_ids(runs, address)
+    for start in range(0, len(ids), BATCH):
+        yield from rows(runs, ids[start : start + BATCH], columns, main=main)
+
+
+def groups(
+    runs: RunQuerySet, address: Address, by: Column, metrics: Sequence[Column]
+) -> list[Group]:
+    """The runs that match, by the value that they have of ``by``, at most MAX_GROUPS groups: by the
+    mean of the metric that the address sorts by, or by the value. Raises InvalidParameter."""
+    shown = [column for column in metrics if column.value is not Value.AT_BEST]
+    found = Matching(runs, address).groups(
+        lambda names: _group_values(by, names),
+        lambda names: [
+            names.metric(column.key, series_field(column.value.value, column.key))
+            for column in shown
+        ],
+        order=_group_order(address.sort, by, shown),
+        limit=MAX_GROUPS,
+    )
+    return [
+        Group(
+            value,
+            count,
+            {
+                column: Spread(*spreads[4 * number : 4 * number + 4])
+                for number, column in enumerate(shown)
+            },
+        )
+        for value, count, *spreads in found
+    ]
+
+
+# --- parts of queries ------------------------------------------------------------------------
+
+
+def _group_values(by: Column, names: PageColumns) -> tuple[Any, Any]:
+    """What the runs are grouped by, and its number."""
+    if by.kind is Kind.PARAM:
+        return names.param_text(by.key), names.param_number(by.key)
+    no_number = Constant(None, output_field=FloatField())
+    if by.kind is Kind.TAG:
+        return json_text("tags", by.key), no_number
+    return names.column(Name("attribute", by.key, 0)).expression, no_number
+
+
+def _group_order(sort: Sort | None, by: Column, metrics: Sequence[Column]) -> str:
+    """SQL: see matching_queries.groups."""
+    direction = "DESC" if sort is not None and sort.column == by and sort.descending else "ASC"
+    by_value = f"number {direction} NULLS LAST, grouped_by {direction} NULLS LAST"
+    if sort is None or sort.column not in metrics:
+        return by_value
+    direction = "DESC" if sort.descending else "ASC"
+    return f"mean_{metrics.index(sort.column)} {direction} NULLS LAST, {by_value}"
+
+
+# --- what is read for the shown rows ---------------------------------------------------------
+
+
+def _add_metrics(found: list[Row], columns: Sequence[Column], main: str | None) -> None:
+    if not (found and columns):
+        return
+    ids = [row.run.pk for row in found]
+    stored = {column.key for column in columns if column.value is not Value.AT_BEST}
+    at_best = [column.key for column in columns if column.value is Value.AT_BEST]
+    series = MetricSeries.objects.filter(run__in=ids, key__in=stored, count__gt=0)
+    fields = ("run_id", "key", "last_value", "minimum", "maximum")
+    by_name = {(record[0], record[1]): record for record in series.values_list(*fields)}
+    best: dict[tuple[str, str], float] = {}
+    if at_best and main is not None:
+        best = best_queries.values_at_best(ids, main=main, least=less_is_better(main), keys=at_best)
+    for row in found:
+        for column in columns:
+            name = (row.run.pk, column.key)
+            if column.value is Value.AT_BEST:
+                row.metrics[column] = best.get(name)
+            elif name in by_name:
+                place = fields.index(series_field(column.value.value, column.key))
+                row.metrics[column] = by_name[name][place]
+
+
+def _add_checkpoint_tags(found: list[Row]) -> None:
+    rows = {row.run.pk: row for row in found}
+    tags = ArtifactTag.objects.filter(artifact__run__in=list(rows)).order_by("value")
+    for run_id, value in tags.values_list("artifact__run", "value").distinct():
+        rows[run_id].checkpoint_tags.append(value)

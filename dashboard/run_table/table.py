@@ -1,0 +1,110 @@
+"""The table as its templates draw it: heads with their links, lines with their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dashboard.run_table.address import Address, Sort
+from dashboard.run_table.cells import Cell, cells, halves, is_numeric, spreads
+from dashboard.run_table.columns import Column, Kind, Value, text_in_filters
+from dashboard.run_table.query import Group, Row
+from runs.models import Run
+from runs.status import RunStatus
+
+SERIES_COLORS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    column: Column
+    is_numeric: bool
+    sorted: str = ""  # the value of aria-sort; empty if it cannot be sorted by
+    query: str = ""  # that sorts by it, or the other way round
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    run: Run
+    color: int  # from 1: the same in the table, the legend and the chart
+    name: tuple[str, str]
+    cells: list[tuple[Head, Cell]]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLine:
+    text: str  # empty: runs without a value
+    count: int
+    query: str  # of its runs; empty if the filter language cannot name them
+    cells: list[tuple[Head, Cell]]
+
+
+def head(column: Column, address: Address, *, is_numeric: bool) -> Head:
+    if not column.is_sortable:
+        return Head(column, is_numeric)
+    sort = address.sort
+    if sort is None or sort.column != column:
+        query = address.but(sort=Sort(column, column.descends_first))
+        return Head(column, is_numeric, "none", query)
+    query = address.but(sort=Sort(column, not sort.descending))
+    return Head(column, is_numeric, "descending" if sort.descending else "ascending", query)
+
+
+def lines(address: Address, columns: Sequence[Column], rows: Sequence[Row]) -> list[Line]:
+    heads = [head(column, address, is_numeric=is_numeric(column, rows)) for column in columns]
+    by_column = [cells(column, rows) for column in columns]
+    return [
+        Line(
+            row.run,
+            number % SERIES_COLORS + 1,
+            halves(row.run.name),
+            [(head, column[number]) for head, column in zip(heads, by_column, strict=True)],
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+def heads(address: Address, columns: Sequence[Column], rows: Sequence[Row]) -> list[Head]:
+    return [head(column, address, is_numeric=is_numeric(column, rows)) for column in columns]
+
+
+def group_heads(address: Address, columns: Sequence[Column]) -> list[Head]:
+    return [head(column, address, is_numeric=True) for column in grouped_columns(columns)]
+
+
+def grouped_columns(columns: Sequence[Column]) -> list[Column]:
+    """Those whose mean a group has."""
+    return [column for column in columns if column.is_metric and column.value is not Value.AT_BEST]
+
+
+def group_lines(
+    address: Address, by: Column, columns: Sequence[Column], groups: Sequence[Group]
+) -> list[GroupLine]:
+    heads = group_heads(address, columns)
+    by_column = [spreads([group.metrics[head.column] for group in groups]) for head in heads]
+    return [
+        GroupLine(
+            _group_text(by, group.value),
+            group.count,
+            _group_query(address, by, group.value),
+            [(head, column[number]) for head, column in zip(heads, by_column, strict=True)],
+        )
+        for number, group in enumerate(groups)
+    ]
+
+
+def _group_text(by: Column, value: str | None) -> str:
+    if value is not None and by.kind is Kind.ATTRIBUTE and by.key == "status":
+        return str(RunStatus(value).label)
+    return "" if value is None else str(value)
+
+
+def _group_query(address: Address, by: Column, value: str | None) -> str:
+    name = by.name_in_filters
+    if not name:
+        return ""
+    if value is None:
+        return address.and_where(f"{name} IS NULL")
+    if by.key == "gpus":
+        return address.and_where(f"{name} = {value}")
+    return address.and_where(f"{name} = {text_in_filters(str(value))}")
