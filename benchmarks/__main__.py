@@ -12,14 +12,24 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from benchmarks import reading, unmodified, writing
+from benchmarks import pages, reading, unmodified, writing
 from benchmarks.bench import Bench, Subjects
 from benchmarks.client import Pace
 from benchmarks.database import running_cluster
-from benchmarks.environments import BENCH, ROOT, versions
-from benchmarks.report import Row, machine, markdown, print_line, record
+from benchmarks.environments import BENCH, PACKAGES, ROOT, versions
+from benchmarks.report import (
+    FIGURES_SECTION,
+    PAGES_SECTION,
+    Row,
+    machine,
+    markdown,
+    print_line,
+    record,
+)
 
-SUBJECTS: Final[Subjects] = writing.SUBJECTS | unmodified.SUBJECTS | reading.SUBJECTS
+API_SUBJECTS: Final[Subjects] = writing.SUBJECTS | unmodified.SUBJECTS | reading.SUBJECTS
+SUBJECTS: Final[Subjects] = API_SUBJECTS | pages.SUBJECTS
+PAGES: Final = "pages"  # all subjects in a browser
 PACE: Final = Pace()
 QUICK: Final = Pace(repetitions=2, seconds=0.5, warm_up_seconds=0.3)
 FIGURES: Final = BENCH / "figures.md"
@@ -27,11 +37,12 @@ FIGURES: Final = BENCH / "figures.md"
 
 def main() -> int:
     options = _options()
-    names = options.only.split(",") if options.only else list(SUBJECTS)
+    names = _names(options.only)
+    only_pages = set(names) <= set(pages.SUBJECTS)
     sections: dict[str, list[Row]] = {}
     failed = []
     with running_cluster(options.directory) as cluster:
-        about = machine(versions())
+        about = machine(versions(["mlflow"] if only_pages else PACKAGES))
         if options.quick:
             about.append("QUICK: these figures only show that everything works")
         print_line("\n".join(about))
@@ -58,7 +69,11 @@ def main() -> int:
     figures = markdown(about, sections)
     FIGURES.write_text(figures)
     if options.record and not failed:
-        record(ROOT / "docs" / "benchmarks.md", figures)
+        record(
+            ROOT / "docs" / "benchmarks.md",
+            figures,
+            PAGES_SECTION if only_pages else FIGURES_SECTION,
+        )
     missed = [row for rows in sections.values() for row in rows if (row.margin or 0) < 0]
     print_line(f"\n{len(missed)} bars missed" + "".join(f"\n  {row}" for row in missed))
     if failed:
@@ -66,9 +81,16 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _names(only: str) -> list[str]:
+    """The subjects that ``only`` names: all but the pages if it is empty."""
+    if only == PAGES:
+        return list(pages.SUBJECTS)
+    return only.split(",") if only else list(API_SUBJECTS)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", default="", help=f"subjects: {','.join(SUBJECTS)}")
+    parser.add_argument("--only", default="", help=f"{PAGES}, or subjects: {','.join(SUBJECTS)}")
     parser.add_argument("--quick", action="store_true", help="only check that everything works")
     parser.add_argument("--points", type=int, default=10_000_000, help="stored points for volume")
     parser.add_argument(
@@ -84,11 +106,11 @@ def _options() -> argparse.Namespace:
         help="for the database; its contents are deleted",
     )
     options = parser.parse_args()
-    unknown = set(filter(None, options.only.split(","))) - set(SUBJECTS)
+    unknown = set(_names(options.only)) - set(SUBJECTS)
     if unknown:
         parser.error(f"unknown subjects: {', '.join(sorted(unknown))}")
-    if options.record and (options.only or options.quick):
-        parser.error("--record requires a full run")
+    if options.record and (options.only not in ("", PAGES) or options.quick):
+        parser.error(f"--record requires a full run, or --only {PAGES}")
     return options
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -45,10 +46,11 @@ def program(environment: str, name: str) -> str:
     return str(own / "bin" / name)
 
 
-def versions() -> list[str]:
+def versions(environments: Iterable[str] = PACKAGES) -> list[str]:
     """Return the installed versions of the peers."""
     peers = []
-    for environment, package in PACKAGES.items():
+    for environment in environments:
+        package = PACKAGES[environment]
         code = f"from importlib.metadata import version; print(version({package!r}), end='')"
         command = [program(environment, "python"), "-c", code]
         number = subprocess.run(command, check=True, capture_output=True, text=True).stdout

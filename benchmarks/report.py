@@ -14,8 +14,15 @@ from typing import Final
 
 import psutil
 
-BEGIN: Final = "<!-- figures: written by make bench RECORD=1 -->"
-END: Final = "<!-- /figures -->"
+# The places of the figures in the document.
+FIGURES_SECTION: Final = (
+    "<!-- figures: written by make bench RECORD=1 -->",
+    "<!-- /figures -->",
+)
+PAGES_SECTION: Final = (
+    "<!-- pages: written by make bench ONLY=pages RECORD=1 -->",
+    "<!-- /pages -->",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +177,9 @@ def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def record(document: Path, figures: str) -> None:
-    """Replace the figures in the document."""
-    before, _begin, rest = document.read_text().partition(BEGIN)
-    _old, _end, after = rest.partition(END)
-    document.write_text(f"{before}{BEGIN}\n\n{figures}\n{END}{after}")
+def record(document: Path, figures: str, section: tuple[str, str]) -> None:
+    """Replace the figures of a section in the document."""
+    begin, end = section
+    before, _begin, rest = document.read_text().partition(begin)
+    _old, _end, after = rest.partition(end)
+    document.write_text(f"{before}{begin}\n\n{figures}\n{end}{after}")

@@ -19,6 +19,7 @@ from django.conf import settings
 
 from tests.web_server import web_server
 from trainhub.demo.loading import IDS
+from trainhub.demo.texts import CHINESE as TEXTS
 
 DATABASE = "demo"
 
@@ -30,6 +31,15 @@ class Site(NamedTuple):
     database_url: str
     projects: dict[str, str]
     runs: dict[str, str]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """pretraining, tuning … → the name of the project."""
+        return {"pretraining": TEXTS.pretraining.name, "tuning": TEXTS.tuning.name}
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        return TEXTS.people
 
     def query(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         with psycopg.connect(self.database_url) as connection:

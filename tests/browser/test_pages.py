@@ -153,3 +153,67 @@ def test_page_answers_without_javascript(page: Page, chromium: Browser, site: Si
 
         expect(opened.locator("h1")).to_be_visible()
         expect(opened.locator("main")).not_to_be_empty()
+
+
+# --- the table of runs, by keyboard ----------------------------------------------------------
+
+
+def test_keys_filter_move_select_and_compare(chromium: Browser, site: Site):
+    with visiting(chromium, site, "en") as visit:
+        page = visit.open(by_name("project"), site)
+        page.keyboard.press("/")
+        page.keyboard.type("metrics.eval_loss < 1.23")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**filter=**")
+        expect(page.locator("tr[data-row]")).to_have_count(2)
+        for key in ("j", "x", "j", "k", "j", "x", "c"):
+            page.keyboard.press(key)
+
+        page.wait_for_url("**/dashboard/compare?**")
+        assert page.url.count("run_") == 2
+
+
+def test_question_mark_shows_the_keys(chromium: Browser, site: Site):
+    with visiting(chromium, site, "en") as visit:
+        page = visit.open(by_name("project"), site)
+        page.keyboard.press("?")
+
+        expect(page.get_by_role("dialog")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).not_to_be_visible()
+
+
+# --- the main actions without JavaScript -----------------------------------------------------
+
+
+def test_runs_are_filtered_and_sorted_without_javascript(chromium: Browser, site: Site):
+    with visiting(chromium, site, "en", java_script_enabled=False) as visit:
+        page = visit.open(by_name("project"), site)
+        page.locator("[name=filter]").first.fill("metrics.eval_loss < 1.23")
+        page.get_by_role("button", name="Apply").first.click()
+        page.locator("thead").get_by_role("link", name="eval_loss").first.click()
+
+        expect(page.locator("tr[data-row]")).to_have_count(2)
+        expect(page.locator("tr[data-row]").first).to_contain_text("sft-lr1e-4-bs128-w100")
+
+
+def test_runs_are_compared_without_javascript(chromium: Browser, site: Site):
+    with visiting(chromium, site, "en", java_script_enabled=False) as visit:
+        page = visit.open(by_name("project/filtered"), site)
+        for number in range(2):
+            page.locator("tr[data-row] input[type=checkbox]").nth(number).check()
+        page.get_by_role("button", name="Compare").click()
+
+        page.wait_for_url("**/dashboard/compare?**")
+        expect(page.locator("main")).to_contain_text("sft-lr1e-4-bs128-w100")
+
+
+def test_curves_are_pictures_without_javascript(chromium: Browser, site: Site):
+    with visiting(chromium, site, "en", java_script_enabled=False) as visit:
+        page = visit.open(by_name("run"), site)
+
+        expect(page.locator("main img[src*=plot]").first).to_be_visible()
+
+
+def by_name(name: str) -> Page:
+    return next(page for page in PAGES if page.name == name)
