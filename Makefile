@@ -12,7 +12,7 @@ SOURCES := accounts artifacts core dashboard execution locale logs metrics proje
   static templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test test-frameworks test-mlflow chaos lint messages lock bench FORCE
+.PHONY: up dev test test-frameworks test-mlflow chaos lint messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -59,6 +59,11 @@ endif
 # minutes; full disks need root. ONLY=text selects faults, RECORD=1 writes the figures.
 chaos: $(VENV)/.test node_modules/.installed
 	@$(IN_VENV) -m tests.chaos $(if $(ONLY),--only "$(ONLY)") $(if $(RECORD),--record)
+
+# Pictures of the pages on the demo data, into var/screenshots and docs/images. ONLY=home,run selects
+# pages.
+screenshots: $(VENV)/.test node_modules/.installed
+	@$(IN_VENV) -m tests.browser.screenshots $(if $(ONLY),--only $(ONLY))
 
 # Extract messages and compile translations. Requires GNU gettext.
 messages: $(VENV)/.runtime

@@ -8,7 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from accounts.open_mode import is_open, local_administrator, objection_to
 
 # Not the admin: recipes are commands that run on this machine, so it requires a password even in
-# open mode. Not the API: it has its own authentication (accounts/authentication.py).
+# open mode, and so do the pages that write recipes (dashboard/operators.py). Not the API: it has
+# its own authentication (accounts/authentication.py).
 PAGES_PREFIX = "/dashboard"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import IsAuthenticated
@@ -29,6 +29,11 @@ def sees_everything(user: AbstractBaseUser | AnonymousUser) -> bool:
     """Whether ``user`` can see every row, in which case views skip the visibility query. True for
     every signed-in user until there are teams, except scripts."""
     return user.is_authenticated and not script_run_of(user)
+
+
+def is_operator(user: User, permission: str) -> bool:
+    """Whether ``user`` may do this where operators do: the same as in the admin."""
+    return user.is_staff and user.has_perm(permission)
 
 
 def refusal_of_script(run_id: str) -> str:

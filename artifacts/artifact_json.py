@@ -13,7 +13,6 @@ from typing import Any, Final
 import orjson
 
 from artifacts.blobs import root_uri
-from artifacts.models import damage_of
 from core import json_field
 from core.database import Statement
 from core.json_field import rewritten
@@ -56,9 +55,13 @@ def artifact_list(run: Run, ids: Iterable[str]) -> orjson.Fragment:
     return orjson.Fragment(orjson.dumps(artifacts, option=orjson.OPT_UTC_Z))
 
 
+_MESSAGES: Final = ("damage", "ignored")
+
+
 def _readable(metadata: str) -> str | bytes:
-    """The metadata with its damage in the reader's language; nearly always unchanged."""
-    if '"damage"' not in metadata:
+    """The metadata with its messages in the reader's language; nearly always unchanged."""
+    if not any(f'"{key}"' in metadata for key in _MESSAGES):
         return rewritten(metadata)
     content = json_field.loads(metadata)
-    return orjson.dumps({**content, "damage": str(damage_of(content))})
+    shown = {key: str(loads(content[key])) for key in _MESSAGES if key in content}
+    return orjson.dumps({**content, **shown})

@@ -33,6 +33,7 @@ def latest_sound_checkpoint(run: Run) -> Artifact | None:
         if problem is None and checkpoint.folder:  # of an earlier version: not judged yet
             problem = folder_problem(run, checkpoint.folder)
         if problem is None:
+            checkpoint.note_verified()
             return checkpoint
         logger.error("checkpoint %s of run %s is unusable: %s", checkpoint.pk, run.pk, problem)
     return None

@@ -17,6 +17,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.core.files.base import File
 from django.db import models, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.permissions import script_run_of, sees_everything
@@ -32,6 +33,7 @@ from core.ids import PublicIdField
 from core.json_field import JSONField
 from core.message_field import MessageField
 from core.messages import Message, Text, dumps, loads
+from core.text import MAX_KEY_LENGTH
 from runs.checkpoint import CheckpointGone
 from runs.models import Run
 
@@ -47,6 +49,11 @@ def damage_metadata(damage: Text) -> dict[str, str]:
 def damage_of(metadata: dict[str, Any]) -> Text:
     """What ``damage_metadata`` has noted; empty if nothing."""
     return loads(metadata.get("damage", ""))
+
+
+def ignored_metadata(reason: Text) -> dict[str, str]:
+    """The entry of an evaluation's metadata that says what of it is ignored, if anything is."""
+    return {"ignored": dumps(reason)} if reason else {}
 
 
 class NotACheckpoint(InvalidInput):
@@ -147,6 +154,9 @@ class Artifact(models.Model):
     sha256 = models.CharField("SHA-256", max_length=64)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    # When its bytes were last hashed: as they were stored, or read again to resume from them. None
+    # of those stored by an earlier version.
+    verified_at = models.DateTimeField(_("verified at"), null=True, editable=False)
 
     objects = ArtifactQuerySet.as_manager()
 
@@ -182,6 +192,12 @@ class Artifact(models.Model):
             models.Index(
                 fields=["run", "-step"],
                 name="artifact_checkpoints",
+                condition=models.Q(type=ArtifactType.CHECKPOINT),
+            ),
+            # The checkpoints of a project, newest first: run by run, from the index alone.
+            models.Index(
+                fields=["run", "-created_at", "id"],
+                name="artifact_checkpoints_by_age",
                 condition=models.Q(type=ArtifactType.CHECKPOINT),
             ),
             # The admin's list.
@@ -237,6 +253,11 @@ class Artifact(models.Model):
         if it is not."""
         return damage_of(self.metadata)
 
+    @property
+    def ignored(self) -> Text:
+        """What of an evaluation's numbers is ignored, and why; empty if nothing is."""
+        return loads(self.metadata.get("ignored", ""))
+
     def set_damage(self, damage: Text) -> None:
         """Does not save."""
         kept = {key: value for key, value in self.metadata.items() if key != "damage"}
@@ -275,6 +296,7 @@ class Artifact(models.Model):
         self.stored_as = stored.stored_as
         self.size_bytes = stored.size_bytes
         self.sha256 = stored.sha256
+        self.verified_at = timezone.now()
         self.save(
             update_fields=[
                 "name",
@@ -285,6 +307,7 @@ class Artifact(models.Model):
                 "size_bytes",
                 "sha256",
                 "updated_at",
+                "verified_at",
             ]
         )
         if superseded != self.storage_key:
@@ -300,6 +323,11 @@ class Artifact(models.Model):
             if problem is not None:
                 return problem
         return None
+
+    def note_verified(self) -> None:
+        """``problem`` has found nothing."""
+        self.verified_at = timezone.now()
+        Artifact.objects.filter(pk=self.pk).update(verified_at=self.verified_at)
 
     def _problem(self) -> Text | None:
         try:
@@ -382,3 +410,41 @@ class ArtifactTag(models.Model):
 
     def __str__(self) -> str:
         return self.get_value_display()
+
+
+class EvaluationResult(models.Model):
+    """A number of an evaluation: see evaluations.py. Of the run's step that was evaluated.
+
+    ``value`` is finite.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    # Those of its run, so that a leaderboard reads this table alone. No indexes of their own: the
+    # two below begin with them.
+    project = models.ForeignKey(
+        "projects.Project", models.CASCADE, related_name="+", db_index=False
+    )
+    run = models.ForeignKey(Run, models.CASCADE, related_name="+", db_index=False)
+    # The file. No reverse relation: what a file tells does not keep it (ArtifactQuerySet.in_use).
+    artifact = models.ForeignKey(Artifact, models.CASCADE, related_name="+", db_index=False)
+    step = models.BigIntegerField(_("step"))
+    key = models.CharField(_("key"), max_length=MAX_KEY_LENGTH, db_collation="C")
+    value = models.FloatField(_("value"))
+
+    class Meta:
+        verbose_name = _("evaluation result")
+        verbose_name_plural = _("evaluation results")
+        constraints = (
+            models.UniqueConstraint(
+                name="evaluationresult_once", fields=["artifact", "step", "key"]
+            ),
+        )
+        indexes = (
+            # The results of a checkpoint: those of its run's steps up to the next one.
+            models.Index(fields=["run", "step"], name="evaluationresult_of_run"),
+            # Leaderboards, in their order; and which keys a project has.
+            models.Index(fields=["project", "key", "value"], name="evaluationresult_ranked"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.step} {self.key}: {self.value}"

@@ -22,7 +22,7 @@ class ArtifactTagSerializer(StrictModelSerializer):
 
 class CheckpointMetadataSerializer(serializers.Serializer[Any]):
     """What is known about a checkpoint: annotations that a logger wrote next to it, and its origin
-    on a worker's host. All fields are optional."""
+    on a worker's host; and about an evaluation. All fields are optional."""
 
     aliases = serializers.ListField(child=StrictCharField(), required=False)
     score = serializers.FloatField(required=False)
@@ -36,6 +36,12 @@ class CheckpointMetadataSerializer(serializers.Serializer[Any]):
     )
     damage = StoredMessageField(
         required=False, help_text="Why it is incomplete. It can be neither resumed from nor tagged."
+    )
+    numbers = serializers.IntegerField(
+        required=False, help_text="How many numbers of an evaluation are ranked."
+    )
+    ignored = StoredMessageField(
+        required=False, help_text="What of an evaluation is ignored, and why."
     )
 
 

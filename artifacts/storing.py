@@ -6,15 +6,18 @@ copies the bytes before the run's row is locked, and ``record_…`` then writes 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
-from artifacts import layouts
+from artifacts import evaluations, layouts
 from artifacts.blobs import StoredFile, put, storage_key
+from artifacts.evaluation_numbers import Evaluation, read_evaluation
 from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact, damage_metadata
 from artifacts.storage import Source
@@ -97,7 +100,10 @@ def sound_copies(run: Run, stored: StoredFile) -> set[str]:
     """The ids of the run's whole checkpoints with the bytes of ``stored``. Reads all their bytes:
     call before the run's row is locked."""
     copies = Artifact.objects.own().checkpoints().filter(run=run, sha256=stored.sha256)
-    return {artifact.pk for artifact in copies.select_related("run") if artifact.problem() is None}
+    sound = [artifact for artifact in copies.select_related("run") if artifact.problem() is None]
+    for artifact in sound:
+        artifact.note_verified()
+    return {artifact.pk for artifact in sound}
 
 
 def record_checkpoint(
@@ -200,17 +206,35 @@ def record_events(run: Run, stored: StoredFile) -> Artifact:
     return _record(run, stored, type=ArtifactType.EVENT, name=Message("TensorBoard logs"))
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEvaluation:
+    """A stored evaluation, and what it tells."""
+
+    file: StoredFile
+    evaluation: Evaluation
+
+
 def store_evaluation(run: Run, content: IO[bytes], *, step: int | None) -> Artifact:
-    return record_evaluation(run, put_evaluation(run, content), step=step)
+    stored = put_evaluation(run, content)
+    with transaction.atomic():
+        return record_evaluation(run, stored, step=step)
 
 
-def put_evaluation(run: Run, content: IO[bytes]) -> StoredFile:
-    return put(run, content, type=ArtifactType.EVALUATION, file="evaluation.json")
+def put_evaluation(run: Run, content: IO[bytes]) -> StoredEvaluation:
+    """``content`` is kept in memory: an executor has read it whole."""
+    text = content.read()
+    type = ArtifactType.EVALUATION
+    stored = put(run, io.BytesIO(text), type=type, file="evaluation.json")
+    return StoredEvaluation(stored, read_evaluation(text))
 
 
-def record_evaluation(run: Run, stored: StoredFile, *, step: int | None) -> Artifact:
+def record_evaluation(run: Run, stored: StoredEvaluation, *, step: int | None) -> Artifact:
+    """Call with the run's row locked. ``step``: of the run, unless the evaluation tells another."""
     name = Message("Evaluation results")
-    return _record(run, stored, type=ArtifactType.EVALUATION, name=name, step=step)
+    type = ArtifactType.EVALUATION
+    artifact = _record(run, stored.file, type=type, name=name, step=step)
+    evaluations.index(run, artifact, stored.evaluation)
+    return artifact
 
 
 def store_config(run: Run, content: IO[bytes]) -> Artifact:
@@ -251,6 +275,7 @@ def create_artifact(
         size_bytes=stored.size_bytes,
         sha256=stored.sha256,
         metadata=metadata or {},
+        verified_at=timezone.now(),
     )
 
 

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from artifacts import upload_proofs
 from artifacts.annotations import read_annotation
 from artifacts.blobs import put
+from artifacts.evaluations import index_stored
 from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact
 from artifacts.paths import checked_path
@@ -215,6 +216,9 @@ def store(
     if artifact.stored_as != stored_as:
         UnreferencedBlob.objects.drop([blob.key])
     _annotate(run, artifact)
+    if artifact.type == ArtifactType.EVALUATION:
+        with suppress(FileNotFoundError, Run.DoesNotExist):  # replaced or deleted meanwhile
+            index_stored(artifact)
     return artifact, is_new
 
 

@@ -45,7 +45,8 @@ RUNS: Final = f"""
             'status', (ARRAY['已完成', '已完成', '已完成', '已失败', '已取消'])[1 + i %% 5],
             'created_at', {EPOCH} - i * interval '1 minute',
             'started_at', {EPOCH} - i * interval '1 minute' + interval '5 seconds',
-            'finished_at', {EPOCH} - i * interval '1 minute' + (600 + i %% 3000) * interval '1 second',
+            'finished_at',
+            {EPOCH} - i * interval '1 minute' + (600 + i %% 3000) * interval '1 second',
             'is_indexed', false,
             'hyperparameters', run.hyperparameters || jsonb_build_object({{swept}}),
             'metrics', (

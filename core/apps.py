@@ -15,8 +15,9 @@ class CoreConfig(AppConfig):
 
         connection_created.connect(sessions.prepare_connection)
         connection_created.connect(refusals.note_connection)
-        pre_migrate.connect(sessions.lift_limits_to_migrate, sender=self)
-        post_migrate.connect(sessions.restore_limits_after_migrating, sender=self)
+        # Sent by each app that has models, which this one has not.
+        pre_migrate.connect(sessions.lift_limits_to_migrate)
+        post_migrate.connect(sessions.restore_limits_after_migrating)
         if not settings.DEBUG:  # only then are queries logged
             request_started.disconnect(reset_queries)
         # Together they take longer than many a view. Every request begins by closing connections

@@ -25,6 +25,8 @@ from psycopg.pq.abc import PGconn, PGresult
 # Type OIDs, fixed in pg_type.dat.
 INT8, FLOAT8, TEXT = 20, 701, 25
 INT8_ARRAY, FLOAT8_ARRAY, TEXT_ARRAY = 1016, 1022, 1009
+# Element types of arrays of numbers: NumPy's own, and as they are sent.
+ELEMENTS = {INT8_ARRAY: ("i8", ">i8"), FLOAT8_ARRAY: ("f8", ">f8")}
 
 
 # How long a plan is reused. The best plan for an empty table is not the best once a cluster has
@@ -164,6 +166,21 @@ class Statement:
         result, transformer = self._run(parameters)
         return transformer.load_rows(0, result.ntuples, tuple)
 
+    def array_rows(self, **parameters: Any) -> list[list[Any]]:
+        """The rows, with their bigint[] and double precision[] as NumPy arrays, which takes a tenth
+        of the time. No element may be NULL; an array that is NULL is an empty one."""
+        result, _transformer = self._run(parameters)
+        kinds = [result.ftype(column) for column in range(result.nfields)]
+        return [
+            [
+                _array(kind, result.get_value(row, column))
+                if kind in ELEMENTS
+                else int.from_bytes(result.get_value(row, column) or b"", signed=True)
+                for column, kind in enumerate(kinds)
+            ]
+            for row in range(result.ntuples)
+        ]
+
     def row(self, **parameters: Any) -> tuple[Any, ...] | None:
         """The first row, or None."""
         rows = self.rows(**parameters)
@@ -243,6 +260,14 @@ class Statement:
         _check(libpq, libpq.prepare(name, self._sql))
         prepared[self] = name, now
         return name
+
+
+def _array(oid: int, content: bytes | None) -> np.ndarray[Any, Any]:
+    """Decode a one-dimensional array without NULLs: see _ArrayDumper."""
+    native, sent = ELEMENTS[oid]
+    body = (content or b"")[20:]  # an empty array has no dimension, and a header of 12 bytes
+    elements = np.frombuffer(body, dtype=[("length", ">i4"), ("value", sent)])
+    return elements["value"].astype(native)
 
 
 _current_time = Statement("SELECT statement_timestamp()")

@@ -1,15 +1,19 @@
-"""Data for the workers page: workers, GPU pools, and the queue."""
+"""Data for the workers page: workers, GPU pools and who holds their GPUs, and the queue."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+from django.db.models import Max
+from django.utils import timezone
 
 from execution.scheduling import PoolUse, Waiting, pool_uses, queue
-from runs.models import Run, Worker
+from runs.models import GpuPool, Run, RunEvent, Worker
 
-QUEUE_SHOWN = 50
-WORKERS_SHOWN = 50
+QUEUE_SHOWN: Final = 50
+WORKERS_SHOWN: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +23,46 @@ class WorkerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolRow:
+    """The GPUs of one type. ``use``: None if there is no pool, so that they have no limit."""
+
+    gpu_type: str
+    use: PoolUse | None
+    holders: list[Run] = field(default_factory=list)
+
+    @property
+    def used(self) -> int:
+        return sum(run.gpu_count for run in self.holders)
+
+    @property
+    def width(self) -> int:
+        """Of the bar, in GPUs: more are used than there are after the pool has shrunk."""
+        return max(self.used, self.use.capacity if self.use is not None else 0, 1)
+
+    @property
+    def segments(self) -> list[tuple[int, Run]]:
+        """Of the bar: where each holder's begins, in GPUs."""
+        begins, placed = 0, []
+        for run in self.holders:
+            placed.append((begins, run))
+            begins += run.gpu_count
+        return placed
+
+    @property
+    def people(self) -> list[tuple[str, int]]:
+        """Who holds how many, by whom their runs were created."""
+        counts: Counter[str] = Counter()
+        for run in self.holders:
+            counts[run.created_by.get_username() if run.created_by else ""] += run.gpu_count
+        return counts.most_common()
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """The workers and their runs, GPU pool usage, and the queue."""
 
     workers: list[WorkerRow]  # alive workers first
-    pools: list[PoolUse]
+    pools: list[PoolRow]
     queue: list[Waiting]
     queue_length: int
 
@@ -34,11 +73,41 @@ def cluster_status() -> ClusterStatus:
     running = Run.objects.running().filter(worker__in=workers).brief()
     for run in running.order_by("started_at", "id"):
         held[run.worker_id].append(run)
-    rows = [WorkerRow(worker, held[worker.pk]) for worker in workers]
-    pools = pool_uses()
+    # By name: rows keep their place while heartbeats come and go.
+    rows = [
+        WorkerRow(worker, held[worker.pk]) for worker in sorted(workers, key=lambda row: row.name)
+    ]
+    pools = pool_rows()
+    uses = [row.use for row in pools if row.use is not None]
     return ClusterStatus(
         workers=sorted(rows, key=lambda row: not row.worker.is_alive),
         pools=pools,
-        queue=queue(QUEUE_SHOWN, pools),
+        queue=queue(QUEUE_SHOWN, uses),
         queue_length=Run.objects.unclaimed().count(),
     )
+
+
+def pool_rows() -> list[PoolRow]:
+    """Every pool, and every other type that runs of workers hold, with these runs."""
+    uses = {use.gpu_type: use for use in pool_uses()}
+    rows = {gpu_type: PoolRow(gpu_type, use) for gpu_type, use in uses.items()}
+    holding = Run.objects.running().filter(worker__isnull=False, gpu_count__gt=0).brief()
+    for run in holding.select_related("project", "created_by").order_by("started_at", "id"):
+        rows.setdefault(run.gpu_type, PoolRow(run.gpu_type, None)).holders.append(run)
+    return list(rows.values())
+
+
+def version() -> str:
+    """Changes with what the page shows; the heartbeats are shown by the minute."""
+    running = Run.objects.running().exclude(worker=None).aggregate(at=Max("updated_at"))
+    parts = (
+        RunEvent.objects.aggregate(last=Max("id"))["last"],
+        running["at"],
+        list(
+            Worker.objects.order_by("pk").values_list("pk", "draining", "stopped_at", "incarnation")
+        ),
+        Worker.objects.alive().count(),
+        list(GpuPool.objects.values_list("gpu_type", "capacity")),
+        timezone.now().strftime("%H:%M"),
+    )
+    return repr(parts)

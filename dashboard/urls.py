@@ -8,14 +8,20 @@ from django.views.i18n import set_language
 from core.ids import ID_PATTERN
 from dashboard.theme import set_theme
 from dashboard.views import (
+    activity,
     artifacts,
+    checkpoints,
+    compare,
+    home,
     logs,
-    metrics,
     projects,
+    recipes,
     run_actions,
+    run_pages,
     run_table,
     runs,
     saved_views,
+    series,
     workers,
 )
 
@@ -29,13 +35,37 @@ class PublicIdConverter(StringConverter):
 register_converter(PublicIdConverter, "id")
 
 RUN = "/projects/<id:project_id>/runs/<id:run_id>"
+CHECKPOINTS = "/projects/<id:project_id>/checkpoints"
 ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 
 urlpatterns = [
-    path("", projects.project_list, name="home"),
+    path("", home.home_page, name="home"),
+    path("/home", home.home_parts, name="home-parts"),
+    path("/running", home.running, name="running"),
+    path("/failed", home.failed, name="failed"),
+    path("/activity", activity.activity_list, name="activity"),
+    # --- the queue, workers, recipes ---
     path("/workers", workers.workers, name="workers"),
+    path("/series", series.series, name="series"),
+    path("/series.csv", series.series_csv, name="series-csv"),
+    path("/workers/<id:worker_id>/drain", workers.drain, name="worker-drain"),
+    path("/workers/<id:worker_id>/undrain", workers.undrain, name="worker-undrain"),
+    path("/workers/<id:worker_id>/remove", workers.remove, name="worker-remove"),
+    path("/pools/add", workers.add_pool, name="pool-add"),
+    path("/pools/resize", workers.resize_pool, name="pool-resize"),
+    path("/recipes", recipes.recipe_list, name="recipes"),
+    path("/recipes/new", recipes.create, name="recipe-new"),
+    path("/recipes/checks", recipes.checks, name="recipe-checks"),
+    path("/recipe/<slug:name>", recipes.detail, name="recipe"),
+    path("/recipe/<slug:name>/edit", recipes.edit, name="recipe-edit"),
+    path("/recipe/<slug:name>/check", recipes.check, name="recipe-check"),
+    path("/recipe/<slug:name>/test", recipes.test, name="recipe-test"),
+    # --- display ---
     path("/language", login_not_required(set_language), name="set-language"),
     path("/theme", login_not_required(set_theme), name="set-theme"),
+    # --- comparisons ---
+    path("/compare", compare.compare, name="compare"),
+    path("/compare/found", compare.found, name="compare-found"),
     # --- projects ---
     path("/projects", projects.project_list, name="projects"),
     path("/projects/new", projects.create, name="project-new"),
@@ -52,19 +82,42 @@ urlpatterns = [
     path("/projects/<id:project_id>/archive", projects.archive, name="project-archive"),
     path("/projects/<id:project_id>/reopen", projects.reopen, name="project-reopen"),
     path("/projects/<id:project_id>/runs/new", runs.create, name="run-new"),
-    path(RUN, runs.detail, name="run"),
-    path(f"{RUN}/live", runs.live, name="run-live"),
-    path(f"{RUN}/actions", runs.action_bar, name="run-actions"),
-    path(f"{RUN}/artifacts", artifacts.artifact_list, name="run-artifacts"),
-    path(f"{RUN}/artifacts/all", artifacts.all_artifacts, name="run-all-artifacts"),
-    path(f"{RUN}/events", runs.event_list, name="run-events"),
-    path(f"{RUN}/metrics", metrics.metric_table, name="run-metrics"),
-    path(f"{RUN}/series", metrics.series, name="run-series"),
-    path(f"{RUN}/tail", logs.tail, name="run-tail"),
+    # --- checkpoints and releases ---
+    path(CHECKPOINTS, checkpoints.checkpoint_list, name="project-checkpoints"),
+    path(f"{CHECKPOINTS}/leaderboard", checkpoints.leaderboard, name="project-leaderboard"),
+    path(
+        f"{CHECKPOINTS}/leaderboard.csv",
+        checkpoints.leaderboard_csv,
+        name="project-leaderboard-csv",
+    ),
+    path(f"{CHECKPOINTS}/releases", checkpoints.release_list, name="project-releases"),
+    path(f"{ARTIFACT}/release", checkpoints.release, name="checkpoint-release"),
+    path(f"{ARTIFACT}/model-card", checkpoints.model_card, name="model-card"),
+    path(f"{ARTIFACT}/model-card/curve.svg", checkpoints.model_card_curve, name="model-card-curve"),
+    path(f"{ARTIFACT}/model-card/README.md", checkpoints.model_card_file, name="model-card-file"),
+    # --- a run: a tab each, and what they ask for ---
+    path(RUN, run_pages.detail, name="run"),
     path(f"{RUN}/log", logs.log, name="run-log"),
+    path(f"{RUN}/checkpoints", artifacts.checkpoints, name="run-checkpoints"),
+    path(f"{RUN}/configuration", run_pages.configuration_page, name="run-configuration"),
+    path(f"{RUN}/lineage", run_pages.lineage_page, name="run-lineage"),
+    path(f"{RUN}/events", run_pages.event_list, name="run-events"),
+    path(f"{RUN}/live", run_pages.live_parts, name="run-live"),
+    path(f"{RUN}/metrics", run_pages.metric_table, name="run-metrics"),
+    path(f"{RUN}/series", series.run_series, name="run-series"),
+    path(f"{RUN}/series.csv", series.run_series_csv, name="run-series-csv"),
+    path(f"{RUN}/plot.svg", series.run_plot, name="run-plot"),
+    path(f"{RUN}/charts", series.run_charts, name="run-charts"),
+    path(f"{RUN}/tail", logs.tail, name="run-tail"),
+    path(f"{RUN}/lines", logs.lines_around, name="run-lines"),
     path(f"{RUN}/log/download", logs.log_download, name="run-log-download"),
+    path(f"{RUN}/describe", runs.describe_run, name="run-describe"),
     path(f"{RUN}/cancel", runs.cancel, name="run-cancel"),
+    path(f"{RUN}/priority", workers.prioritize, name="run-priority"),
+    path(f"{RUN}/leave-queue", workers.cancel_queued, name="queue-cancel"),
     path(f"{RUN}/retry", runs.retry, name="run-retry"),
+    path(ARTIFACT, artifacts.detail, name="artifact"),
+    path(f"{ARTIFACT}/raw", artifacts.raw_file, name="artifact-raw"),
     path(f"{ARTIFACT}/tag", artifacts.tag, name="artifact-tag"),
     path(f"{ARTIFACT}/resume", artifacts.resume, name="artifact-resume"),
 ]

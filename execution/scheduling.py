@@ -9,7 +9,7 @@ from itertools import count as numbers
 from itertools import islice
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.utils.translation import gettext as _
 
 from runs.executors import executors as executors_by_name
@@ -123,6 +123,7 @@ def claim(worker: Worker, slots: int) -> list[Run]:
 
     Concurrent workers never claim the same run: locked rows are skipped. The pools' rows, and
     those of the workers that share GPUs, are locked, so that no two of them allocate the same one.
+    A worker that drains claims nothing.
     """
     claimed: list[Run] = []
     with transaction.atomic():
@@ -149,9 +150,10 @@ def uses_devices(executor: str) -> bool:
 
 
 def _recipes_for(worker: Worker) -> dict[str, str]:
-    """The executor of each recipe that the worker can execute. A separate query: with a join, the
-    planner sorts the queue instead of using its index."""
-    recipes = Recipe.objects.filter(executor__in=worker.executors)
+    """The executor of each recipe that the worker can execute; none while it drains. A separate
+    query: with a join, the planner sorts the queue instead of using its index."""
+    drains = Exists(Worker.objects.draining().filter(pk=worker.pk))
+    recipes = Recipe.objects.filter(~drains, executor__in=worker.executors)
     return dict(recipes.values_list("pk", "executor"))
 
 
@@ -222,6 +224,9 @@ def _reason(run: Run, workers: list[Worker], pools: list[PoolUse], *, ahead: int
     workers = [worker for worker in workers if executor in worker.executors]
     if not workers:
         return _("No running worker can execute it.")
+    workers = [worker for worker in workers if not worker.draining]
+    if not workers:
+        return _("Every worker that can execute it is draining: it takes no new runs.")
     for pool in pools:
         if pool.gpu_type == run.gpu_type and run.gpu_count > pool.capacity:
             return _(

@@ -32,6 +32,7 @@ from execution import devices
 from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.pauses import Pauses
+from execution.program_checks import answer_checks
 from execution.scheduling import claim
 from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
@@ -188,6 +189,7 @@ class WorkerLoop:
         """One pass. If advancing a run fails, the error is logged and the next pass retries it."""
         self.tasks.start("tidy", self._tidy)
         self.tasks.start("index", self._index_runs)
+        self.tasks.start("program checks", self._answer_checks)
         self.reap()
         for run in self.held_runs():
             self._start_advancing(run)
@@ -436,6 +438,10 @@ class WorkerLoop:
         if not self._pauses.is_paused(INDEXING):
             with self._surviving(INDEXING):
                 index_runs()
+
+    def _answer_checks(self) -> None:
+        with self._surviving("answering program checks"):
+            answer_checks(self.worker)
 
     @contextmanager
     def _surviving(self, what: str) -> Iterator[None]:

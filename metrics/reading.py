@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from core.numbers import MAX_BIGINT, MIN_BIGINT, json_numbers
-from metrics import history_queries, series_queries
+from metrics import history_queries, series_queries, summary_queries
 from metrics.bucket_queries import COARSER
 from metrics.points import Point
 from metrics.series_queries import StoredSeries
@@ -28,6 +28,20 @@ class MetricSummary:
     count: int
     minimum: float | None
     maximum: float | None
+    last_step: int
+    last_timestamp_ms: int
+    last_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunMetric:
+    """The same of one of several runs, with the first steps of its extremes."""
+
+    count: int
+    minimum: float | None
+    minimum_step: int | None
+    maximum: float | None
+    maximum_step: int | None
     last_step: int
     last_timestamp_ms: int
     last_value: float
@@ -97,6 +111,15 @@ def summaries(run: Run) -> list[MetricSummary]:
         and row.last_timestamp_ms is not None
         and row.last_value is not None
     ]
+
+
+def run_metrics(run_ids: Iterable[str], keys: Iterable[str]) -> dict[str, dict[str, RunMetric]]:
+    """What the ``keys`` came to in each of the runs: run -> key -> metric. One query."""
+    valid_keys = [key for key in keys if "\x00" not in key]  # PostgreSQL rejects NUL in text
+    found: dict[str, dict[str, RunMetric]] = {}
+    for run_id, key, *fields in summary_queries.run_metrics(list(run_ids), valid_keys):
+        found.setdefault(run_id, {})[key] = RunMetric(*fields)
+    return found
 
 
 def series(

@@ -9,8 +9,9 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from core.numbers import MAX_BIGINT, MIN_BIGINT
+from core.text import MAX_KEY_LENGTH
 from projects.hyperparameters import MAX_BYTES
-from projects.models import MAX_TAG_LENGTH, MAX_TAGS
+from projects.models import MAX_KEY_METRICS, MAX_TAG_LENGTH, MAX_TAGS
 
 
 def _integer(text: str) -> int:
@@ -98,6 +99,28 @@ class TagListField(ParsedField):
                 code="too_long",
             )
         return tags
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+
+class KeyMetricsField(ParsedField):
+    """Names of metrics, separated by commas (, or ，)."""
+
+    def parse(self, text: str) -> list[str]:
+        words = text.replace("，", ",").split(",")
+        keys = list(dict.fromkeys(word.strip() for word in words if word.strip()))
+        if len(keys) > MAX_KEY_METRICS:
+            raise forms.ValidationError(
+                _("At most %(limit)d metrics."), params={"limit": MAX_KEY_METRICS}, code="too_many"
+            )
+        if any(len(key) > MAX_KEY_LENGTH for key in keys):
+            raise forms.ValidationError(
+                _("A metric's name can have at most %(limit)d characters."),
+                params={"limit": MAX_KEY_LENGTH},
+                code="too_long",
+            )
+        return keys
 
     def prepare_value(self, value: Any) -> Any:
         return ", ".join(value) if isinstance(value, list) else value

@@ -27,6 +27,7 @@ from runs.troubles import stall_of
 logger = logging.getLogger(__name__)
 
 CANCEL_POLL_SECONDS = 0.1
+TEST_STEPS = 10  # of a run that tries a recipe
 
 
 def create_run(
@@ -69,6 +70,20 @@ def create_run(
             max_restarts=recipe.max_restarts,
         )
         return _admit(run, RunStatus.QUEUED, by=by)
+
+
+def try_recipe(recipe: Recipe, project: Project, *, by: User | None) -> Run:
+    """Queue a short run of ``recipe``, also of one that is disabled, to see whether it works.
+
+    Raises ProjectArchived, InvalidInput.
+    """
+    return create_run(
+        project,
+        by=by,
+        name=f"test of {recipe.name}",
+        recipe=recipe,
+        hyperparameters={"max_steps": TEST_STEPS},
+    )
 
 
 def resume_run(

@@ -162,15 +162,21 @@ def test_lock_is_made_of_the_requirements_and_hashed():
     ] == []
 
 
+def packages_for_pages() -> dict[str, str]:
+    """Those of the pages and, for tests, those that examine them."""
+    asked = json.loads((ROOT / "package.json").read_text())
+    return asked["dependencies"] | asked["devDependencies"]
+
+
 def test_packages_for_pages_are_pinned():
-    dependencies = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    dependencies = packages_for_pages()
 
     assert dependencies
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in dependencies.values())
 
 
 def test_lock_file_holds_what_package_json_asks_for():
-    dependencies = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    dependencies = packages_for_pages()
     packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
 
     locked = {name: packages[f"node_modules/{name}"]["version"] for name in dependencies}

@@ -210,7 +210,7 @@ for package in ("uplot", "idiomorph"):  # of package.json
 
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "trainhub.static_storage.StaticFilesStorage"},
     "artifacts": artifact_storage_options(ARTIFACTS_URL, DATA_DIR / "artifacts"),
 }
 

@@ -18,8 +18,10 @@ from core import errors
 from core.ids import ID_PATTERN
 from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
+from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet
 from metrics.viewsets import MetricViewSet
 from projects.viewsets import ProjectViewSet
+from registry.viewsets import ModelCardView
 from runs.viewsets import RecipeViewSet, RunViewSet
 from tracking.artifacts import ArtifactLinkView
 from tracking.protocol import endpoint_not_found
@@ -36,6 +38,8 @@ runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
 of_run = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 of_run.register("metrics", MetricViewSet, basename="run-metrics")
+of_run.register(r"metrics/plot\.svg", SvgPlotViewSet, basename="run-plot-svg")
+of_run.register(r"metrics/plot\.png", PngPlotViewSet, basename="run-plot-png")
 of_run.register("cancel", CancelViewSet, basename="run-cancel")
 of_run.register("resume", ResumeViewSet, basename="run-resume")
 of_run.register("export", RunExportViewSet, basename="run-export")
@@ -50,6 +54,11 @@ urlpatterns = [
     path("api/", include("tracking.urls")),
     # Before artifacts by id, because "files" is not an id.
     re_path(rf"^{RUN}/artifacts/files/(?P<path>.+)\Z", ArtifactFileView.as_view(), name="file"),
+    re_path(
+        rf"^{RUN}/artifacts/(?P<id>{ID_PATTERN})/model-card\Z",
+        ModelCardView.as_view(),
+        name="artifact-model-card",
+    ),
     *of_run.urls,
     *projects.urls,
     # MLflow clients print URLs with the run in the fragment: /#/experiments/… (static/js/app.js).

@@ -1,7 +1,8 @@
-"""Form for filtering log lines."""
+"""Forms for filtering log lines, and for going to a place in a log."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -81,3 +82,18 @@ class LogFilterForm(forms.Form):
             if name != "zone" and value not in (None, "")
         }
         return LogFilter(**values)
+
+
+class LogPlaceForm(forms.Form):
+    """Where to go in a log: dashboard.log_places reads the same parameters."""
+
+    at = forms.CharField(label=_("step or time"), required=False)
+    # Of a time that is entered. static/js/times.js puts in that of the browser.
+    zone = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        super().__init__(
+            {"at": str(data.get("at", ""))[:200], "zone": known_zone(data.get("zone", "")).key},
+            auto_id="jump_%s",
+        )
+        self.fields["at"].widget.attrs["placeholder"] = "1200"

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.exceptions import InvalidInput
 from core.text import MAX_NAME_LENGTH
-from projects.form_fields import JSONObjectField, NumberField, TagListField
+from projects.form_fields import JSONObjectField, KeyMetricsField, NumberField, TagListField
 from projects.hyperparameters import check_hyperparameters
 from projects.models import Project, ProjectStatus
 
@@ -84,6 +84,16 @@ class ProjectForm(HyperparametersForm, ProjectModelForm):
         label=_("tags"), required=False, max_length=4000, help_text=_("Separate tags with commas.")
     )
 
+    key_metrics = KeyMetricsField(
+        label=_("key metrics"),
+        required=False,
+        max_length=4000,
+        help_text=_(
+            "Names of metrics, separated by commas: shown first of each run. Empty: the losses, "
+            "of evaluations first."
+        ),
+    )
+
     class Meta:
         model = Project
         fields = ("name", "description", "objective", "task_type", "base_model", "owner", "tags")
@@ -95,6 +105,7 @@ class ProjectForm(HyperparametersForm, ProjectModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial.update(self.split(self.instance.default_hyperparameters))
+        self.initial["key_metrics"] = self.instance.key_metrics
 
     @property
     def configuration(self) -> dict[str, Any]:

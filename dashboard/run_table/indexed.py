@@ -94,7 +94,8 @@ class IndexedColumns(PageColumns):
             condition = Q(**{f"{path}__column": column})
             rows = rows.alias(**{relation: FilteredRelation(path, condition=condition)})
         values = {alias: F(path) for alias, path in self._paths.items()}
-        return rows.alias(**values)
+        with_values: QuerySet[Any] = rows.alias(**values)
+        return with_values
 
     def _column_ids(self, rows: QuerySet[Any]) -> dict[tuple[str, str], Any]:
         """Looked up beforehand: the planner knows how many rows a constant selects."""

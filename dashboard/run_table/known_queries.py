@@ -40,7 +40,9 @@ WITH newest AS MATERIALIZED (
     -- What only older runs have: those that have been indexed.
     SELECT
         kind, key, 0,
-        CASE WHEN numbers.least < numbers.greatest OR texts.least < texts.greatest THEN 2 ELSE 1 END,
+        CASE
+            WHEN numbers.least < numbers.greatest OR texts.least < texts.greatest THEN 2 ELSE 1
+        END,
         texts.least IS NULL
     FROM
         runs_runcolumn AS "column",
@@ -63,7 +65,7 @@ SELECT
 FROM (SELECT * FROM used UNION ALL SELECT * FROM known) AS names
 GROUP BY kind, key
 ORDER BY kind, key COLLATE "C"
-"""
+"""  # noqa: S608
 )
 
 

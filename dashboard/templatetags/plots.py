@@ -15,7 +15,7 @@ from metrics.sparklines import Column
 register = template.Library()
 
 WIDTH: Final = 96  # pixels
-HEIGHT: Final = 20
+HEIGHT: Final = 22
 MARGIN: Final = 1.5  # so that no stroke is cut off
 
 
@@ -53,9 +53,8 @@ def sparkline(values: Sequence[Column | float | None] | None, label: str = "") -
             strokes.append(f"M{x} {top}V{bottom}")
     named = format_html('role="img" aria-label="{}"', label) if label else 'aria-hidden="true"'
     return format_html(
-        '<svg class="sparkline" viewBox="0 0 {w} {h}" width="{w}" height="{h}" {named}>'
-        '<path d="{path}" fill="none" stroke="currentColor" stroke-width="1.25"'
-        ' stroke-linejoin="round" vector-effect="non-scaling-stroke"/></svg>',
+        '<svg class="spark" viewBox="0 0 {w} {h}" width="{w}" height="{h}" {named}>'
+        '<path d="{path}"/></svg>',
         w=WIDTH,
         h=HEIGHT,
         named=SafeString(named),

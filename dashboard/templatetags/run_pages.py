@@ -6,9 +6,13 @@ from typing import Any
 from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
-from core.templatetags.pages import badge
+from core.markdown import to_html
+from core.templatetags.pages import badge, number
 from metrics.recording import GPU_UTILIZATION
+from metrics.throughput import Throughput, Unit
+from metrics.time_left import TimeLeft
 from runs.models import Run
 from runs.status import RunStatus
 from runs.system_metrics import PREFIX
@@ -43,3 +47,55 @@ def headlines(run: Run, count: int) -> list[tuple[str, Any]]:
         key=lambda key: ("loss" not in key, not key.startswith("train"), key),
     )
     return [(key, run.metrics[key]) for key in keys[:count]]
+
+
+@register.filter
+def grouped(value: int) -> str:
+    """A whole number with its thousands apart: 1,200,000."""
+    return f"{value:,}"
+
+
+@register.filter
+def roughly(value: timedelta) -> str:
+    """A time in its one or two largest units: 40 s, 12 min, 2 h 10 min, 3 d 4 h."""
+    seconds = max(0, round(value.total_seconds()))
+    if seconds < 60:
+        return _("%(n)d s") % {"n": seconds}
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return _("%(n)d min") % {"n": minutes}
+    if minutes < 24 * 60:
+        return _("%(h)d h %(m)d min") % {"h": minutes // 60, "m": minutes % 60}
+    hours = round(seconds / 3600)
+    return _("%(d)d d %(h)d h") % {"d": hours // 24, "h": hours % 24}
+
+
+@register.simple_tag
+def time_left(left: TimeLeft) -> str:
+    """about 2 h 10 min left (1 h 50 min – 2 h 40 min)"""
+    estimate, low, high = (roughly(value) for value in (left.estimate, left.low, left.high))
+    if low == high:
+        return _("about %(estimate)s left") % {"estimate": estimate}
+    return _("about %(estimate)s left (%(low)s – %(high)s)") % {
+        "estimate": estimate,
+        "low": low,
+        "high": high,
+    }
+
+
+@register.simple_tag
+def per_second(rate: Throughput) -> str:
+    """12,300 tokens/s"""
+    value = rate.per_second
+    shown = grouped(round(value)) if value >= 1000 else number(value)
+    units = {
+        Unit.TOKENS: _("%(n)s tokens/s"),
+        Unit.SAMPLES: _("%(n)s samples/s"),
+        Unit.UNKNOWN: "%(n)s/s",
+    }
+    return units[rate.unit] % {"n": shown}
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    return to_html(text)

@@ -1,52 +1,106 @@
-"""A run's artifacts: lists, tagging a checkpoint, and resuming from it."""
+"""A run's checkpoints and files: their tab, a page for each, tagging, and resuming from one."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from artifacts.checkpoints import resume_run
-from artifacts.kinds import TagValue
+from artifacts.kinds import ArtifactType, TagValue
+from artifacts.models import Artifact
+from artifacts.previews import Preview, Unreadable, preview_of
+from artifacts.previews.raw import raw
+from core.messages import Message, Text
 from dashboard.forms.artifacts import TagForm
 from dashboard.forms.runs import RunForm
 from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of
+from dashboard.run_header import run_context
 from dashboard.views.lookups import get_artifact, get_run
+from metrics.key_metrics import keys_of
+from registry.checkpoints import rows_of
 from runs.models import Run
 
-ARTIFACTS_SHOWN = 100
+CHECKPOINTS_PER_PAGE = 100
+FILES_PER_PAGE = 100
+PARTS_SHOWN = 500
 
 
 @require_safe
-def artifact_list(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
-    return render(
-        request, "artifacts/_list.html", artifacts_context(get_run(request, project_id, run_id))
-    )
+def checkpoints(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
+    run = get_run(request, project_id, run_id)
+    context = {**run_context(run, "checkpoints"), **checkpoints_context(request, run)}
+    return render(request, "runs/checkpoints.html", context)
 
 
-def artifacts_context(run: Run) -> dict[str, Any]:
-    """The artifacts shown on the run's page; ``artifact_count`` is None if that is all of them."""
-    artifacts = list(run.artifacts.for_display()[: ARTIFACTS_SHOWN + 1])
-    there_are_more = len(artifacts) > ARTIFACTS_SHOWN
+def checkpoints_context(request: PageRequest, run: Run) -> dict[str, Any]:
+    """A page of the run's checkpoints, by ``?page=``, and one of its files, by ``?files=``."""
+    ordered = run.artifacts.for_display().select_related("run")
+    page = page_of(request, ordered.checkpoints(), CHECKPOINTS_PER_PAGE)
+    files = Paginator(ordered.exclude(type=ArtifactType.CHECKPOINT), FILES_PER_PAGE)
+    keys = keys_of(run)
     return {
-        "run": run,
-        "project": run.project,
-        "artifacts": artifacts[:ARTIFACTS_SHOWN],
-        "artifact_count": run.artifacts.count() if there_are_more else None,
+        "page": page,
+        "metric_keys": keys,
+        "rows": rows_of(list(page), keys),
+        "files": files.get_page(request.GET.get("files")),
     }
 
 
 @require_safe
-def all_artifacts(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
-    """One page of all artifacts of the run."""
-    run = get_run(request, project_id, run_id)
-    page = page_of(request, run.artifacts.for_display(), ARTIFACTS_SHOWN)
-    context = {"run": run, "project": run.project, "page": page, "artifacts": page.object_list}
-    return render(request, "artifacts/list.html", context)
+def detail(request: PageRequest, project_id: str, run_id: str, artifact_id: str) -> HttpResponse:
+    artifact = get_artifact(request, project_id, run_id, artifact_id)
+    return render(request, "artifacts/detail.html", _context(artifact, TagForm()))
+
+
+def _context(artifact: Artifact, form: TagForm) -> dict[str, Any]:
+    preview, problem = _preview(artifact)
+    parts = []
+    if artifact.folder:
+        parts = list(islice(artifact.parts(), PARTS_SHOWN))
+    return {
+        "artifact": artifact,
+        "run": artifact.run,
+        "project": artifact.run.project,
+        "tags": artifact.tags.select_related("applied_by"),
+        "form": form,
+        "preview": preview,
+        "problem": problem,
+        "parts": parts,
+    }
+
+
+def _preview(artifact: Artifact) -> tuple[Preview | None, Text]:
+    """What the file contains, or why it is not shown."""
+    try:
+        return preview_of(artifact), ""
+    except Unreadable as error:
+        return None, error.message
+    except FileNotFoundError:
+        return None, Message("The file's bytes are missing.")
+
+
+@require_safe
+@xframe_options_exempt  # the response says itself who may frame it
+def raw_file(
+    request: PageRequest, project_id: str, run_id: str, artifact_id: str
+) -> HttpResponseBase:
+    """A picture or an HTML file, for an image or a frame."""
+    try:
+        response = raw(request, get_artifact(request, project_id, run_id, artifact_id))
+    except FileNotFoundError:
+        raise Http404 from None
+    if response is None:
+        raise Http404
+    return response
 
 
 @require_POST
@@ -58,10 +112,8 @@ def tag(request: PageRequest, project_id: str, run_id: str, artifact_id: str) ->
         if attempt(form, artifact.tag, value, notes=notes, by=request.user) is not None:
             params = {"name": artifact.name, "tag": value.label}
             messages.success(request, _("%(name)s is tagged %(tag)s.") % params)
-            return redirect("dashboard:run", project_id, run_id)
-    context = {"form": form, "artifact": artifact, "run": artifact.run}
-    context["project"] = artifact.run.project
-    return render(request, "artifacts/tag.html", context, status=INVALID_FORM)
+            return redirect("dashboard:artifact", project_id, run_id, artifact_id)
+    return render(request, "artifacts/detail.html", _context(artifact, form), status=INVALID_FORM)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

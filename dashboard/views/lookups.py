@@ -26,6 +26,14 @@ def get_artifact(request: PageRequest, project_id: str, run_id: str, artifact_id
     return get_object_or_404(visible, pk=artifact_id, run=run_id, run__project=project_id)
 
 
+def get_checkpoint(
+    request: PageRequest, project_id: str, run_id: str, artifact_id: str
+) -> Artifact:
+    visible = Artifact.objects.visible_to(request.user).checkpoints()
+    related = visible.select_related("run__project", "run__created_by", "run__recipe")
+    return get_object_or_404(related, pk=artifact_id, run=run_id, run__project=project_id)
+
+
 def poll_status(has_more: bool) -> int:
     """Return the response status for a poll: htmx stops polling if there are no more updates."""
     return 200 if has_more else STOP_POLLING

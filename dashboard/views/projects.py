@@ -43,6 +43,7 @@ def create(request: PageRequest) -> HttpResponse:
     form = ProjectForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         project = Project.create(form.configuration, by=request.user)
+        project.show_first(form.cleaned_data["key_metrics"])
         messages.success(request, _("Project created."))
         return redirect("dashboard:project", project.pk)
     status = INVALID_FORM if form.errors else None
@@ -54,12 +55,15 @@ def edit(request: PageRequest, project_id: str) -> HttpResponse:
     project = get_project(request, project_id)
     form = ProjectForm(request.POST if request.method == "POST" else None, instance=project)
     if form.is_valid():
-        version = project.version
+        version, key_metrics = project.version, project.key_metrics
         project.revise(form.configuration, by=request.user)
-        if project.version == version:
-            messages.info(request, _("No changes to save."))
-        else:
+        project.show_first(form.cleaned_data["key_metrics"])
+        if project.version != version:
             messages.success(request, _("Saved as version %(n)d.") % {"n": project.version})
+        elif project.key_metrics != key_metrics:
+            messages.success(request, _("Saved."))
+        else:
+            messages.info(request, _("No changes to save."))
         return redirect("dashboard:project", project.pk)
     status = INVALID_FORM if form.errors else None
     return render(request, "projects/form.html", {"form": form, "project": project}, status=status)

@@ -1,35 +1,22 @@
-"""Pages of one run and their live fragments.
-
-A page includes each fragment (``_x.html``), and htmx requests it alone, so the first render and
-every refresh use the same template. Polling stops when the run ends (status 286).
-"""
+"""What people do with runs: start, describe, cancel, retry them."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
-from django.db.models import Max
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 
-from artifacts.checkpoints import resumed_from
-from dashboard.forms.logs import LogFilterForm
+from dashboard.forms.descriptions import DescriptionForm
 from dashboard.forms.runs import RunForm
 from dashboard.pages import INVALID_FORM, PageRequest, attempt
-from dashboard.views.artifacts import artifacts_context
-from dashboard.views.logs import TAIL_LINES, tail_context
-from dashboard.views.lookups import get_project, get_run, poll_status
-from execution.scheduling import why_waiting
-from logs import reading
-from metrics.reading import summaries
+from dashboard.views.lookups import get_project, get_run
 from runs import actions
+from runs.descriptions import describe
 from runs.models import Run
 
-EVENTS_SHOWN = 200
-# The request does not block for long: the page shows that a run is stopping, and keeps polling.
+# The request does not block for long: the page shows that a run is stopping, and keeps asking.
 CANCEL_WAIT_SECONDS = 3.0
 
 
@@ -54,68 +41,23 @@ def create(request: PageRequest, project_id: str) -> HttpResponse:
 
 def _source(request: PageRequest, project_id: str) -> Run | None:
     """The run that the new one is to be like. Raises Http404 for one that is not there."""
-    run_id = request.GET.get("from", "").replace("\x00", "")
-    return get_run(request, project_id, run_id) if run_id else None
+    run_id = request.GET.get("from", "")
+    return get_run(request, project_id, run_id.replace("\x00", "")) if run_id else None
 
 
-@require_safe
-def detail(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
+@require_http_methods(["GET", "HEAD", "POST"])
+def describe_run(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
+    """Rename, note and tag the run."""
     run = get_run(request, project_id, run_id)
-    form = LogFilterForm(request.GET)
-    context = {
-        **_live(run),
-        "resumed_from": resumed_from(run),
-        **artifacts_context(run),
-        **_events(run),
-        **tail_context(run, form, attempt(form, reading.tail, run, TAIL_LINES, form.filter)),
-        "summaries": summaries(run),
-    }
-    return render(request, "runs/detail.html", context)
-
-
-@require_safe
-def live(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
-    """The run's status. Triggers ``run-changed``, which refreshes the other fragments, if the run
-    has changed since the version they show (``?seen=``)."""
-    run = get_run(request, project_id, run_id)
-    context = _live(run)
-    response = render(request, "runs/_live.html", context, status=poll_status(not run.is_terminal))
-    if request.GET.get("seen") != context["version"]:
-        response.headers["HX-Trigger-After-Settle"] = "run-changed"
-    return response
-
-
-def _live(run: Run) -> dict[str, Any]:
-    waits = not (run.is_terminal or run.is_unmanaged) and run.worker_id is None
-    return {
-        "run": run,
-        "project": run.project,
-        "why_waiting": why_waiting(run) if waits else "",
-        "version": _version(run),
-    }
-
-
-def _version(run: Run) -> str:
-    """A version that changes with the run's events and artifacts."""
-    latest_event = run.events.aggregate(latest=Max("id"))["latest"]
-    latest_artifact = run.artifacts.aggregate(latest=Max("updated_at"))["latest"]
-    return f"{latest_event}-{latest_artifact.timestamp() if latest_artifact else 0}"
-
-
-@require_safe
-def action_bar(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
-    run = get_run(request, project_id, run_id)
-    return render(request, "runs/_actions.html", {"run": run, "project": run.project})
-
-
-@require_safe
-def event_list(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
-    return render(request, "runs/_events.html", _events(get_run(request, project_id, run_id)))
-
-
-def _events(run: Run) -> dict[str, Any]:
-    newest = run.events.select_related("actor", "worker").order_by("-id")[:EVENTS_SHOWN]
-    return {"run": run, "project": run.project, "events": newest}
+    form = DescriptionForm(run, request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        attempt(form, describe, run, by=request.user, **form.description)
+        if not form.errors:
+            messages.success(request, _("Saved."))
+            return redirect("dashboard:run", project_id, run.pk)
+    status = INVALID_FORM if form.errors else None
+    context = {"form": form, "run": run, "project": run.project}
+    return render(request, "runs/describe.html", context, status=status)
 
 
 @require_POST

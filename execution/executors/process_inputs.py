@@ -67,16 +67,19 @@ def command_of(run: Run) -> list[str]:
         check_dataset(run.dataset)
     except InvalidInput as error:
         raise CannotStart(words_of(error)) from None
-    values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
-    command = []
     assert run.recipe is not None
-    for part in run.recipe.command:
-        for placeholder, value in values.items():
-            part = part.replace(placeholder, value)
-        command.append(part)
+    command = [filled_in(part) for part in run.recipe.command]
     if not command:
         raise CannotStart(Message("The recipe has no command."))
     return command
+
+
+def filled_in(argument: str) -> str:
+    """An argument of a command as it is on this host: see runs.commands.PLACEHOLDERS."""
+    values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
+    for placeholder, value in values.items():
+        argument = argument.replace(placeholder, value)
+    return argument
 
 
 def environment_of(

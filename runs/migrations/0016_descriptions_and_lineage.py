@@ -14,38 +14,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AlterField(
-            model_name="runevent",
-            name="kind",
-            field=models.CharField(
-                choices=[
-                    ("created", "created"),
-                    ("claimed", "claimed by a worker"),
-                    ("status", "status changed"),
-                    ("stop_requested", "stop requested"),
-                    ("recovered", "recovered"),
-                    ("readopted", "readopted"),
-                    ("released", "released by its worker"),
-                    ("rewound", "rewound to a checkpoint"),
-                    ("lost", "marked as lost"),
-                    ("reopened", "reopened after its end"),
-                    ("params_changed", "hyperparameters changed on resuming"),
-                    ("deleted", "moved to the trash"),
-                    ("restored", "restored from the trash"),
-                    ("archived", "archived"),
-                    ("unarchived", "listed again"),
-                    ("not_stored", "could not store its files"),
-                    ("stored", "stored its files after all"),
-                    ("fault", "its worker met an error"),
-                    ("fault_over", "its worker's error is over"),
-                    ("renamed", "renamed"),
-                    ("note_changed", "note changed"),
-                    ("tags_changed", "tags changed"),
-                ],
-                max_length=16,
-                verbose_name="kind",
-            ),
-        ),
         migrations.AddIndex(
             model_name="run",
             index=django.contrib.postgres.indexes.HashIndex(

@@ -4,16 +4,28 @@ from runs.models.column import ColumnKind, ParamValue, RunColumn
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
-from runs.models.pool import GpuPool
+from runs.models.pool import MAX_CAPACITY, GpuPool
+from runs.models.program_check import ProgramCheck
 from runs.models.recipe import ExecutorName, Recipe, StallAction
-from runs.models.run import MAX_ATTEMPT, MAX_DATASET_LENGTH, MAX_GPUS, Run, StopKind
+from runs.models.run import (
+    MAX_ATTEMPT,
+    MAX_DATASET_LENGTH,
+    MAX_GPUS,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    Run,
+    StopKind,
+)
 from runs.models.run_queryset import LeaseLost, RunQuerySet
-from runs.models.worker import Worker
+from runs.models.worker import Worker, WorkerInUse
 
 __all__ = [
     "MAX_ATTEMPT",
+    "MAX_CAPACITY",
     "MAX_DATASET_LENGTH",
     "MAX_GPUS",
+    "MAX_PRIORITY",
+    "MIN_PRIORITY",
     "ColumnKind",
     "DatasetInput",
     "EventKind",
@@ -23,6 +35,7 @@ __all__ = [
     "LeaseLost",
     "ModelLink",
     "ParamValue",
+    "ProgramCheck",
     "Recipe",
     "Run",
     "RunColumn",
@@ -31,4 +44,5 @@ __all__ = [
     "StallAction",
     "StopKind",
     "Worker",
+    "WorkerInUse",
 ]

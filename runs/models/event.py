@@ -34,6 +34,7 @@ class EventKind(models.TextChoices):
     RENAMED = "renamed", _("renamed")
     NOTE_CHANGED = "note_changed", _("note changed")
     TAGS_CHANGED = "tags_changed", _("tags changed")
+    PRIORITY_CHANGED = "priority_changed", _("priority changed")
 
 
 class RunEvent(models.Model):
@@ -46,8 +47,14 @@ class RunEvent(models.Model):
     from_status = models.CharField(_("from"), max_length=16, choices=RunStatus, blank=True)
     to_status = models.CharField(_("to"), max_length=16, choices=RunStatus, blank=True)
     attempt = models.PositiveSmallIntegerField(_("attempt"))
+    # Its index is the one of what a person has done.
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, verbose_name=_("by")
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        verbose_name=_("by"),
     )
     worker = models.ForeignKey(
         "runs.Worker", models.SET_NULL, null=True, blank=True, verbose_name=_("worker")
@@ -67,6 +74,12 @@ class RunEvent(models.Model):
                 name="runevent_created_because",
                 condition=models.Q(kind=EventKind.CREATED) & ~models.Q(reason=""),
             ),
+            # What everybody does, newest first, by what it is: dashboard/activity.py.
+            models.Index(
+                fields=["kind", "to_status", "-created_at", "-id"], name="runevent_by_kind"
+            ),
+            # The same of one person.
+            models.Index(fields=["actor", "-created_at", "-id"], name="runevent_by_actor"),
         )
 
     def __str__(self) -> str:

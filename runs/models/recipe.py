@@ -10,7 +10,10 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from core.exceptions import InvalidInput
 from core.json_field import JSONField
+from projects.hyperparameters import check_hyperparameters
+from runs.commands import MAX_ARGUMENT_LENGTH, check_command, check_environment
 from runs.models.encoding import DEFAULT_ENCODING, validate_encoding
 
 
@@ -25,34 +28,36 @@ class StallAction(models.TextChoices):
 
 
 def validate_environment(value: Any) -> None:
-    """A flat JSON object of strings; names that begin with TRAINHUB_ are reserved."""
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise ValidationError(_("The environment must be a JSON object of strings."))
-    if any(name.startswith("TRAINHUB_") for name in value):
-        raise ValidationError(_("Names that begin with TRAINHUB_ are reserved."))
+    """See runs.commands. Raises ValidationError."""
+    check_environment(value)
 
 
 class Recipe(models.Model):
     """A command that trains, its executor and its defaults.
 
-    Only operators write recipes, in the admin: API users pick one by name and never send a command.
+    Only operators write recipes: API users pick one by name and never send a command.
     """
 
     name = models.SlugField(_("name"), max_length=64, primary_key=True)
     description = models.CharField(_("description"), max_length=500, blank=True)
     executor = models.CharField(_("executor"), max_length=16, choices=ExecutorName)
     command = ArrayField(
-        models.CharField(max_length=1000),
+        models.CharField(max_length=MAX_ARGUMENT_LENGTH),
         verbose_name=_("command"),
         default=list,
         blank=True,
         help_text=_(
-            "The program and its arguments, one per line, without a shell. {python} is TrainHub's "
-            "Python interpreter, {repository} the directory of manage.py."
+            "The program and its arguments, one per line, without a shell; a JSON list or a line "
+            "of a shell is understood, too. {python} is TrainHub's Python interpreter, "
+            "{repository} the directory of manage.py."
         ),
     )
     environment = models.JSONField(
-        _("environment"), default=dict, blank=True, validators=[validate_environment]
+        _("environment"),
+        default=dict,
+        blank=True,
+        validators=[validate_environment],
+        help_text=_("One NAME=value per line."),
     )
     encoding = models.CharField(
         _("encoding"),
@@ -140,3 +145,29 @@ class Recipe(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """What no field can tell alone. Raises ValidationError, by field."""
+        self.encoding = self.encoding or DEFAULT_ENCODING
+        problems: dict[str, ValidationError] = {}
+        try:
+            self.default_hyperparameters = check_hyperparameters(self.default_hyperparameters)
+        except InvalidInput as error:
+            problems["default_hyperparameters"] = ValidationError(
+                str(error.message), code=error.code
+            )
+        try:
+            check_command(self.command)
+        except ValidationError as error:
+            problems["command"] = error
+        if self.executor == ExecutorName.PROCESS and not self.command:
+            problems["command"] = ValidationError(_("A process needs a command."))
+        if self.is_default:
+            other = Recipe.objects.filter(is_default=True).exclude(pk=self.pk).first()
+            if other is not None:
+                message = _("%(name)s is the default recipe: clear its default flag first.")
+                problems["is_default"] = ValidationError(message, params={"name": other.pk})
+            if not self.enabled:
+                problems["enabled"] = ValidationError(_("The default recipe must be enabled."))
+        if problems:
+            raise ValidationError(problems)

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.tokens import revoke_tokens
+from core.exceptions import InvalidInput
 from core.ids import MAX_LENGTH, PublicIdField
 from core.json_field import JSONField
 from core.message_field import MessageField
@@ -39,6 +40,7 @@ ENDS = sorted(status.value for status in TERMINAL)
 INDEXED = frozenset({"hyperparameters", "metrics", "deleted_at"})
 
 MAX_GPUS = 10_000
+MIN_PRIORITY, MAX_PRIORITY = -100, 100
 MAX_ATTEMPT = 32_767  # the column's limit
 MAX_DATASET_LENGTH = 1000
 
@@ -222,6 +224,12 @@ class Run(models.Model):
             ),
             # Every run, newest first: the admin's list.
             models.Index(fields=["-created_at", "id"], name="run_newest_first"),
+            # What has ended lately: runs that failed since yesterday, GPU-hours.
+            models.Index(
+                fields=["-finished_at", "id"],
+                name="run_newest_end",
+                condition=models.Q(finished_at__isnull=False),
+            ),
             # The queue: execution/scheduling.py claims from it.
             models.Index(
                 fields=["-priority", "queued_at", "id"],
@@ -393,6 +401,30 @@ class Run(models.Model):
                 self.__dict__.pop(name, None)  # a deferred field
             else:
                 setattr(self, name, value)
+
+    def set_priority(self, priority: int, *, by: User | None) -> None:
+        """Move the run up or down the queue. Does nothing if it has this priority already.
+
+        Raises InvalidTransition if it waits no longer, InvalidInput for a priority out of range.
+        """
+        if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+            raise InvalidInput(
+                _t("A priority is between %(low)d and %(high)d.")
+                % {"low": MIN_PRIORITY, "high": MAX_PRIORITY},
+                attr="priority",
+            )
+        with transaction.atomic():
+            current = Run.objects.lock(self.pk)
+            if current.status != RunStatus.QUEUED or current.is_unmanaged:
+                raise InvalidTransition(
+                    _t("%(run)s does not wait in the queue any more: its priority has no effect.")
+                    % {"run": current.name}
+                )
+            if current.priority != priority:
+                change = Message("%(before)d → %(after)d", before=current.priority, after=priority)
+                current.change(priority=priority)
+                current.note(EventKind.PRIORITY_CHANGED, reason=change, by=by)
+        self.refresh_from_db()
 
     def move_to_trash(self, *, by: User | None) -> None:
         """Hide the run from every list until it is restored. Idempotent.

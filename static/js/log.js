@@ -1,37 +1,93 @@
-// The live log: scroll to the end unless the user has scrolled up or paused.
+// The log docked below the charts: follows its end, or shows the lines around a step or time.
+//
+// It asks for new lines when live.js has found news of the run, and stays where the reader has
+// scrolled to or jumped to.
 
-(() => {
-  const log = document.getElementById("log");
-  const pause = document.getElementById("log-pause");
-  if (!log) return;
+const log = document.getElementById("log");
+const pause = document.getElementById("log-pause");
+const jump = document.getElementById("log-jump");
 
-  const LINES_KEPT = 2000; // limits the page's size during long runs
-  const NEAR_END = 40; // pixels
-  let paused = false;
-  let atEnd = true;
+const LINES_KEPT = 2000; // limits the page's size during long runs
+const NEAR_END = 40; // pixels
+const END = 286;
+let isPaused = false;
+let atEnd = true;
+let asking = false;
+let last = log.dataset.after; // the number of the last line that was seen
 
-  const toEnd = () => { log.scrollTop = log.scrollHeight; };
-  toEnd();
-  log.addEventListener("scroll", () => {
-    atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END;
-  });
+const toEnd = () => { log.scrollTop = log.scrollHeight; };
+const shown = () => document.dispatchEvent(new Event("htmx:afterSwap")); // times.js
 
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    if (paused && event.target.id === "log-next") event.preventDefault();
-  });
-  document.addEventListener("htmx:afterSettle", (event) => {
-    if (!log.contains(event.target)) return;
+async function follow() {
+  if (!log.dataset.tail || isPaused || asking) return;
+  asking = true;
+  try {
+    const response = await fetch(`${log.dataset.tail}&after=${last}`, { headers: { "HX-Request": "true" } });
+    if (!response.ok || response.redirected) return;
+    if (response.status === END) delete log.dataset.tail;
+    if (response.status === 204) return;
+    last = response.headers.get("X-Log-After") ?? last;
+    log.insertAdjacentHTML("beforeend", await response.text());
     while (log.children.length > LINES_KEPT && atEnd) log.firstElementChild.remove();
-    if (atEnd && !paused) toEnd();
-  });
-
-  if (pause) {
-    pause.hidden = false;
-    pause.addEventListener("click", () => {
-      paused = !paused;
-      pause.setAttribute("aria-pressed", String(paused));
-      pause.textContent = paused ? pause.dataset.follow : pause.dataset.pause;
-      if (!paused) toEnd();
-    });
+    if (atEnd) toEnd();
+    shown();
+  } catch {
+    // Offline: live.js says so, and asks again.
+  } finally {
+    asking = false;
   }
-})();
+}
+
+function setPaused(paused) {
+  isPaused = paused;
+  if (!pause) return;
+  pause.setAttribute("aria-pressed", String(paused));
+  pause.textContent = paused ? pause.dataset.follow : pause.dataset.pause;
+}
+
+async function show(query) {
+  const response = await fetch(`${log.dataset.lines}?${query}`, { headers: { "HX-Request": "true" } });
+  if (response.redirected) return location.reload();
+  setPaused(true);
+  log.innerHTML = await response.text();
+  shown();
+  const marked = log.querySelector(".marked");
+  if (marked) log.scrollTop = marked.offsetTop - log.offsetTop - log.clientHeight / 3;
+  else log.scrollTop = 0;
+  log.closest("section").scrollIntoView({ block: "nearest" });
+  log.focus({ preventScroll: true });
+}
+
+toEnd();
+log.addEventListener("scroll", () => {
+  atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END;
+});
+document.addEventListener("live:changed", follow);
+
+pause?.addEventListener("click", () => {
+  if (!isPaused) return setPaused(true);
+  setPaused(false);
+  if (log.querySelector(".marked, .gap")) { // it was elsewhere: back to the end
+    log.replaceChildren();
+    last = Math.max(0, Number(last) - 200);
+  }
+  atEnd = true;
+  follow();
+});
+if (pause) pause.hidden = false;
+
+jump.addEventListener("submit", (event) => {
+  event.preventDefault();
+  show(new URLSearchParams(new FormData(jump)));
+});
+
+// Links into the log from what is on this page, such as a point of a chart, open it here.
+document.addEventListener("click", (event) => {
+  if (event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  const link = event.target.closest?.("a[href]");
+  if (!link || link.pathname !== log.dataset.log || log.contains(link)) return;
+  const query = new URLSearchParams(link.search);
+  if (![...query.keys()].some((key) => key.startsWith("at_"))) return;
+  event.preventDefault();
+  show(query);
+});

@@ -1,11 +1,7 @@
-"""Fixtures for tests with a real browser, server, and worker.
+"""Fixtures for tests with a real browser, server, and worker: see tests/chromium.py."""
 
-Without Chromium these tests are skipped; in CI they fail.
-"""
-
-import os
-import shutil
 import threading
+from collections.abc import Iterator
 
 import pytest
 from django.db import connections
@@ -14,25 +10,17 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from execution.executors.simulated import SimulatedExecutor
 from execution.worker import WorkerLoop
 from runs.models import ExecutorName
+from tests.browser.site import Site, demo_site
+from tests.chromium import launch_or_skip
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 15_000
-FLAGS = [
-    "--no-sandbox",  # CI runs as root
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    # Connect to nothing but the server under test.
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
-def find_chromium():
-    configured = os.environ.get("CHROMIUM")
-    return configured or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server on the demo data: tests only read, or change what they create."""
+    with demo_site(tmp_path_factory.mktemp("site")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -43,15 +31,9 @@ def browser(live_server, monkeypatch):
     Django opens separate connections: they must neither mix with the database fixtures nor outlive
     the loop.
     """
-    executable = find_chromium()
-    if executable is None:
-        reason = "no Chromium found: apt install chromium, or set CHROMIUM to a browser's path"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = launch_or_skip(playwright)
         yield browser
         browser.close()
         connections.close_all()
@@ -63,7 +45,8 @@ def open_page(browser: Browser, live_server):
     contexts, problems = [], []
 
     def make(**options) -> Page:
-        context = browser.new_context(base_url=live_server.url, locale="zh-CN", **options)
+        options.setdefault("locale", "zh-CN")
+        context = browser.new_context(base_url=live_server.url, **options)
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from artifacts.models import Artifact
 from runs.models import Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory
+from tests.factories import ProjectFactory, RunFactory, running
 
 pytestmark = [
     pytest.mark.browser,
@@ -20,7 +20,7 @@ expect.set_options(timeout=15_000)
 
 
 def create_project(page: Page) -> None:
-    page.goto("/dashboard")
+    page.goto("/dashboard/projects")
     page.get_by_role("link", name="新建项目").click()
     page.get_by_label("名称").fill("中文摘要系统")
     page.get_by_label("任务类型").fill("文本摘要")
@@ -44,15 +44,33 @@ def cancel_run(page: Page) -> None:
     expect(page.locator("#run-live .badge").first).to_have_text("已取消")
 
 
+DRAWN = "Number(document.querySelector('.chart .chart-at')?.textContent.replace(/\\D/g, '') ?? 0)"
+
+
 def last_step_drawn(page: Page) -> int:
-    """Return the last step in the first chart (the losses), as shown in uPlot's legend."""
-    text = page.locator(".chart .u-legend .u-value").first.inner_text()
-    return int(text) if text.isdigit() else 0
+    """Return the last step in the first chart (the losses), as shown in its legend."""
+    return page.evaluate(DRAWN)
 
 
 def wait_until_drawn_beyond(page: Page, step: int) -> None:
-    drawn = "document.querySelector('.chart .u-legend .u-value')?.textContent"
-    page.wait_for_function(f"step => Number({drawn}) > step", arg=step)
+    page.wait_for_function(f"step => {DRAWN} > step", arg=step)
+
+
+def open_checkpoints(page: Page) -> None:
+    page.locator(".tabs").get_by_role("link", name="检查点").click()
+
+
+def tag_kept_checkpoint(page: Page, tag: str, notes: str) -> None:
+    """Tag the checkpoint that the cancelled run has kept, and leave its page open."""
+    open_checkpoints(page)
+    kept = page.locator("#run-artifacts tr", has_text="取消前的检查点")
+    kept.get_by_role("link", name="打标签").click()
+    form = page.locator("#tag")
+    form.get_by_label("标签").select_option(tag)
+    form.get_by_label("备注").fill(notes)
+    form.get_by_role("button", name="标记检查点").click()
+    expect(form.locator(".badge")).to_have_text(tag)
+    expect(form.locator(".tags")).to_contain_text(notes)
 
 
 def test_training_from_project_to_tagged_checkpoint(page, worker):
@@ -66,20 +84,12 @@ def test_training_from_project_to_tagged_checkpoint(page, worker):
     before, lines_before = last_step_drawn(page), page.locator("#log .line").count()
     wait_until_drawn_beyond(page, before)
     expect(page.locator("#log .line").nth(lines_before)).to_be_attached()
+    open_checkpoints(page)
     expect(page.locator("#run-artifacts")).to_contain_text("第 100 步检查点")
 
     cancel_run(page)
-    expect(page.locator("#run-artifacts")).to_contain_text("取消前的检查点")
-    kept = page.locator("#run-artifacts tr", has_text="取消前的检查点")
-
-    kept.locator("summary", has_text="打标签").click()
-    kept.get_by_label("标签").select_option("发布")
-    kept.get_by_label("备注").fill("验证集通过复核")
-    kept.get_by_role("button", name="标记检查点").click()
-    expect(kept.locator(".badge")).to_have_text("发布")
-    expect(kept).to_contain_text("验证集通过复核")
-
-    kept.get_by_role("link", name="恢复训练").click()
+    tag_kept_checkpoint(page, "发布", "验证集通过复核")
+    page.get_by_role("link", name="恢复训练").click()
     page.get_by_label("名称").fill("second")
     page.get_by_role("button", name="恢复训练").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("second")
@@ -95,8 +105,8 @@ def test_polling_stops_when_the_run_ends(page, worker):
     page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
 
     expect(page.locator("#run-live .badge").first).to_have_text("已完成")
-    expect(page.locator("#log-next")).to_have_count(0)
-    expect(page.get_by_role("button", name="再次运行")).to_be_visible()
+    expect(page.locator("#run-live[data-live]")).to_have_count(0)
+    expect(page.get_by_role("link", name="再次运行")).to_be_visible()
     # One request may still be in flight; after it there must be none.
     page.wait_for_timeout(2500)
     requested = []
@@ -118,17 +128,16 @@ def test_new_points_do_not_recreate_charts(page, worker):
     expect(rate.locator("canvas[data-mark=same]")).to_have_count(1)
 
 
-def test_open_form_survives_a_refresh(page, worker):
+def test_open_panel_survives_a_refresh(page, worker):
     run = RunFactory(hyperparameters={"max_steps": 2000}, total_steps=2000)
-    page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
-    first = page.locator("#run-artifacts tr", has_text="第 100 步检查点")
-    first.locator("summary", has_text="打标签").click()
-    first.get_by_label("备注").fill("half a sentence")
+    page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}/checkpoints")
+    page.locator("summary", has_text="取消").click()
+    button = page.get_by_role("button", name="取消此运行")
+    expect(button).to_be_visible()
 
-    expect(page.locator("#run-artifacts")).to_contain_text("第 200 步检查点")
+    expect(page.locator("#run-artifacts")).to_contain_text("第 100 步检查点")
 
-    expect(first.get_by_label("备注")).to_have_value("half a sentence")
-    expect(first.get_by_label("备注")).to_be_visible()
+    expect(button).to_be_visible()
 
 
 def test_log_can_be_paused(page, worker):
@@ -138,7 +147,7 @@ def test_log_can_be_paused(page, worker):
     expect(lines.nth(2)).to_be_attached()
 
     page.get_by_role("button", name="暂停").click()
-    page.wait_for_timeout(1500)  # a request may be in flight
+    page.wait_for_timeout(3000)  # a request may be in flight
     paused_at = lines.count()
     page.wait_for_timeout(2500)
     later = lines.count()
@@ -169,21 +178,20 @@ def test_everything_works_without_javascript(open_page, worker):
     start_run(page, steps=2000)
     run = Run.objects.get()
 
-    expect(page.locator("noscript p")).to_contain_text("曲线需要启用 JavaScript")
+    open_checkpoints(page)
     for _ in range(40):  # without JavaScript the user reloads
         page.reload()
         if page.locator("#run-artifacts", has_text="第 100 步检查点").count():
             break
         page.wait_for_timeout(500)
+    page.locator(".tabs").get_by_role("link", name="曲线").click()
+    page.locator("#run-metrics summary").click()
     expect(page.locator("#run-metrics")).to_contain_text("train_loss")
+    expect(page.locator("noscript img").first).to_be_visible()
     expect(page.locator("#log .line").first).to_contain_text("开始训练")
     cancel_run(page)
-    kept = page.locator("#run-artifacts tr", has_text="取消前的检查点")
-    kept.locator("summary", has_text="打标签").click()
-    kept.get_by_label("标签").select_option("候选")
-    kept.get_by_role("button", name="标记检查点").click()
-    expect(kept.locator(".badge")).to_have_text("候选")
-    kept.get_by_role("link", name="恢复训练").click()
+    tag_kept_checkpoint(page, "候选", "复核")
+    page.get_by_role("link", name="恢复训练").click()
     page.get_by_role("button", name="恢复训练").click()
     expect(page.locator("#run-live .badge").first).to_have_text("运行中")
     page.get_by_text("显示", exact=True).click()
@@ -198,7 +206,9 @@ def test_a_long_name_leaves_the_other_columns_in_sight(open_page):
     page = open_page(viewport={"width": 1280, "height": 844})
     run = RunFactory(name="r" * 200, model="m" * 200, project__name="p" * 200)
 
-    for path in ("/dashboard", f"/dashboard/projects/{run.project_id}", "/dashboard/workers"):
+    running(name="r" * 200, project=run.project)
+    project = f"/dashboard/projects/{run.project_id}"
+    for path in ("/dashboard", "/dashboard/projects", project, "/dashboard/workers"):
         page.goto(path)
         assert page.locator(".table").last.evaluate("it => it.scrollWidth - it.clientWidth") == 0
 
@@ -210,8 +220,16 @@ def test_no_page_is_wider_than_the_viewport(open_page, width):
     run.transition(RunStatus.FAILED, reason="x" * 400)
     project = f"/dashboard/projects/{run.project_id}"
 
-    paths = ["/dashboard", project, f"{project}/edit", f"{project}/runs/new"]
-    paths += [f"{project}/runs/{run.pk}", f"{project}/runs/{run.pk}/log", "/dashboard/workers"]
+    paths = [
+        "/dashboard",
+        "/dashboard/projects",
+        "/dashboard/activity",
+        project,
+        f"{project}/edit",
+        f"{project}/runs/new",
+    ]
+    tabs = ("", "/log", "/checkpoints", "/configuration", "/lineage", "/events", "/describe")
+    paths += [*(f"{project}/runs/{run.pk}{tab}" for tab in tabs), "/dashboard/workers"]
     too_wide = []
     for path in paths:
         page.goto(path)

@@ -2,6 +2,7 @@
 
 import pytest
 from django.conf import settings
+from django.core.management.sql import emit_pre_migrate_signal
 from django.db import connection
 
 from core import sessions
@@ -55,3 +56,13 @@ def test_hosts_that_are_gone_are_noticed_by_both_sides():
     assert {f"tcp_{name}" for name in options if name.startswith("keepalives")} <= (
         sessions.SESSION.keys()
     )
+
+
+def test_migrations_may_take_their_time(session, monkeypatch):
+    names = ("idle_in_transaction_session_timeout", "lock_timeout")
+    monkeypatch.setitem(settings.SESSION_LIMITS, names[0], "1234")
+    assert session(*names) == {names[0]: 1234, names[1]: 5000}
+
+    emit_pre_migrate_signal(verbosity=0, interactive=False, db="default")
+
+    assert session(*names) == dict.fromkeys(names, 0)

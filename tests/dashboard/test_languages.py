@@ -9,6 +9,7 @@ from django.utils.translation import override
 from accounts.open_mode import local_administrator
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
+from dashboard.comparison import address
 from execution.executors.simulated import SimulatedExecutor
 from execution.worker import WorkerLoop
 from projects.models import Project
@@ -77,6 +78,10 @@ def runs(project) -> list[Run]:
 
 def paths(project, runs):
     yield from ("/dashboard", "/dashboard/workers", f"/dashboard/projects/{project.pk}")
+    yield from ("/dashboard/home", "/dashboard/running", "/dashboard/failed", "/dashboard/projects")
+    yield from ("/dashboard/activity", "/dashboard/recipes", "/dashboard/recipes/new")
+    for recipe in Recipe.objects.all():
+        yield from (f"/dashboard/recipe/{recipe.pk}", f"/dashboard/recipe/{recipe.pk}/edit")
     yield f"/dashboard/projects/{project.pk}/edit"
     yield f"/dashboard/projects/{project.pk}/runs/new"
     for run in runs:
@@ -87,6 +92,9 @@ def paths(project, runs):
             yield f"{page}/{part}"
         for artifact in run.artifacts.checkpoints():
             yield f"{page}/artifacts/{artifact.pk}/resume"
+    compared = ",".join(run.pk for run in runs)
+    for tab in address.TABS:
+        yield f"/dashboard/compare?runs={compared}&tab={tab}"
     for model in (Run, Artifact, Recipe, Worker, Project):
         yield list_of(model)
     for run in runs:

@@ -12,7 +12,7 @@ from tests.factories import ProjectFactory, RunFactory
 
 pytestmark = pytest.mark.django_db
 
-LIST = "/dashboard"
+LIST = "/dashboard/projects"
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """The run pages, their live fragments, and the workers page."""
 
-import json
-import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -12,16 +12,14 @@ from accounts.open_mode import local_administrator
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact
 from core.ids import new_id
-from dashboard import charts
 from logs.appending import append_log
 from logs.lines import Line
 from metrics.points import Point
 from metrics.recording import record_metrics
 from projects.models import ProjectStatus
-from runs.models import GpuPool, Recipe, Run
-from runs.models.run_queryset import DOCUMENTS
+from runs.models import EventKind, Recipe, Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory, WorkerFactory
+from tests.factories import ProjectFactory, RunFactory, WorkerFactory, running
 
 pytestmark = pytest.mark.django_db
 
@@ -75,8 +73,12 @@ def test_run_shows_its_state_configuration_log_and_history(client):
 
     page = client.get(url_of(run)).content.decode()
 
-    for text in ("Failed", "Out of memory.", "2e-5", "4 × A100", "1.72", "Step 2 of &lt;run-"):
+    configuration = client.get(url_of(run, "/configuration")).content.decode()
+
+    for text in ("Failed", "Out of memory.", "1.72", "Step 2 of &lt;run-"):
         assert text in page
+    for text in ("Failed", "2e-5", "4 × A100"):
+        assert text in configuration
 
 
 def test_failed_run_shows_its_kind_of_failure(client):
@@ -101,14 +103,20 @@ def test_run_query_count_does_not_depend_on_its_content(client, django_assert_nu
         checkpoint(run, step).tag(TagValue.CANDIDATE, notes="", by=None)
         record_metrics(run, [Point(f"key_{step}", step, 1.0, 0)])
 
-    # User, run, 2 for the version, metrics, lines, artifacts, tags, events.
-    with django_assert_num_queries(9):
+    client.get(url_of(run))  # prepares statements
+
+    # User, run; held time, time left, key metrics, their lines, newest event; metrics, lines;
+    # checkpoints, evaluations and restarts on the axis.
+    with django_assert_num_queries(13):
         client.get(url_of(run))
 
 
 @pytest.mark.parametrize(
     "part",
-    ["", "/live", "/actions", "/artifacts", "/events", "/metrics", "/series", "/tail", "/log"],
+    [
+        *("", "/log", "/checkpoints", "/configuration", "/lineage", "/events"),
+        *("/live", "/metrics", "/series", "/tail", "/lines", "/describe"),
+    ],
 )
 def test_fragments_of_unknown_run_or_other_project_are_404(client, part):
     run = RunFactory()
@@ -118,16 +126,30 @@ def test_fragments_of_unknown_run_or_other_project_are_404(client, part):
     assert client.get(f"/dashboard/projects/{other.pk}/runs/{run.pk}{part}").status_code == 404
 
 
-@pytest.mark.parametrize("part", ["", "/live", "/actions", "/artifacts", "/events", "/metrics"])
-def test_fragments_of_ended_run_do_not_poll(client, part):
+TABS = ["", "/log", "/checkpoints", "/configuration", "/lineage", "/events"]
+
+
+@pytest.mark.parametrize("part", TABS)
+def test_pages_of_ended_run_ask_for_nothing(client, part):
     run = RunFactory()
     run.transition(RunStatus.FAILED)
 
-    assert b"hx-trigger" not in client.get(url_of(run, part)).content
+    page = client.get(url_of(run, part)).content
+
+    assert b"hx-trigger" not in page
+    assert b"data-live" not in page
+    assert b"data-tail" not in page
 
 
-@pytest.mark.parametrize("part", ["/live", "/metrics", "/tail"])
-def test_polling_stops_when_the_run_ends(client, part):
+@pytest.mark.parametrize("part", TABS)
+def test_pages_of_active_run_ask_once_for_all_that_is_live(client, part):
+    page = client.get(url_of(RunFactory(), part)).content
+
+    assert page.count(b"data-live") == 1
+
+
+@pytest.mark.parametrize("part", ["/live", "/tail"])
+def test_asking_ends_when_the_run_ends(client, part):
     run = RunFactory()
     print_lines(run, 1)
 
@@ -136,70 +158,62 @@ def test_polling_stops_when_the_run_ends(client, part):
     ended = client.get(url_of(run, part))
 
     assert active.status_code == 200
-    assert b"every " in active.content
     assert ended.status_code == 286
 
 
-def test_live_fragment_triggers_a_refresh_only_after_changes(client):
+def asked_again(client, run, answer, tab="charts"):
+    headers = {"If-None-Match": answer["ETag"]}
+    return client.get(url_of(run, f"/live?tab={tab}"), headers=headers)
+
+
+def add_log_line(run):
+    print_lines(run, 1)
+
+
+def add_point(run):
+    record_metrics(run, [Point("loss", 1, 1.0, 0)])
+
+
+def add_event(run):
+    run.note(EventKind.REWOUND)
+
+
+def tag_checkpoint(run):
+    run.artifacts.get(step=7).tag(TagValue.CANDIDATE, notes="", by=None)
+
+
+@pytest.mark.parametrize("change", [checkpoint, add_log_line, add_point, add_event, tag_checkpoint])
+def test_live_parts_are_sent_only_after_changes(client, change):
     run = RunFactory()
-    first = client.get(url_of(run, "/live"))
-    seen = first.context["version"]
+    checkpoint(run, step=7)
+    first = client.get(url_of(run, "/live?tab=charts"))
 
-    unchanged = client.get(url_of(run, "/live"), {"seen": seen})
-    checkpoint(run)
-    changed = client.get(url_of(run, "/live"), {"seen": seen})
+    unchanged = asked_again(client, run, first)
+    change(run)
+    changed = asked_again(client, run, first)
 
-    assert "HX-Trigger-After-Settle" not in unchanged.headers
-    assert changed.headers["HX-Trigger-After-Settle"] == "run-changed"
-
-
-# --- charts ----------------------------------------------------------------------------------
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert changed.status_code == 200
+    assert changed["ETag"] != first["ETag"]
 
 
-def test_series_are_strict_json(client):
-    run = RunFactory()
-    record_metrics(
-        run,
-        [
-            Point("train_loss", 1, 2.5, 0),
-            Point("train_loss", 2, math.nan, 0),
-            Point("eval_loss", 2, 2.6, 0),
-            Point("bleu", 2, math.inf, 0),
-        ],
-    )
+def test_live_parts_are_sent_when_time_makes_a_run_silent(client, settings):
+    run = running(reported_at=timezone.now(), attempt_started_at=timezone.now())
+    first = client.get(url_of(run, "/live?tab=charts"))
 
-    answer = json.loads(
-        client.get(url_of(run, "/series")).content, parse_constant=lambda name: pytest.fail(name)
-    )
+    settings.SILENT_SECONDS = 0
+    changed = asked_again(client, run, first)
 
-    assert answer["finished"] is False
-    assert [(chart["title"], len(chart["series"])) for chart in answer["charts"]] == [
-        ("loss", 2),
-        ("bleu", 1),
-    ]
-    assert answer["charts"][0]["series"][0]["values"] == [2.5, "NaN"]
+    assert changed.status_code == 200
+    assert "badge-silent" in changed.content.decode()
 
 
-def test_series_of_ended_run_are_finished(client):
-    run = RunFactory()
-    run.transition(RunStatus.CANCELLED)
+def test_question_without_news_takes_one_statement(client, django_assert_num_queries):
+    run = running(reported_at=timezone.now(), attempt_started_at=timezone.now())
+    first = client.get(url_of(run, "/live?tab=charts"))
 
-    assert client.get(url_of(run, "/series")).json()["finished"] is True
-
-
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        (["train_loss", "eval_loss"], {"loss": ["train_loss", "eval_loss"]}),
-        (["val/acc", "train/acc"], {"acc": ["train/acc", "val/acc"]}),
-        (["eval_rouge_l"], {"eval_rouge_l": ["eval_rouge_l"]}),
-        (["train_", "training"], {"train_": ["train_"], "training": ["training"]}),
-        (["z", "a", "loss"], {"loss": ["loss"], "a": ["a"], "z": ["z"]}),
-    ],
-)
-def test_metrics_of_the_same_quantity_share_a_chart(keys, expected):
-    assert charts.group_by_title(keys) == expected
-    assert list(charts.group_by_title(keys)) == list(expected)
+    with django_assert_num_queries(2):  # user, version
+        assert asked_again(client, run, first).status_code == 304
 
 
 # --- log -------------------------------------------------------------------------------------
@@ -212,7 +226,7 @@ def test_tail_returns_new_lines_and_the_next_position(client):
     page = client.get(url_of(run, "/tail"), {"after": 3, "level": "INFO", "q": "Step"})
 
     assert [line.seq for line in page.context["lines"]] == [4, 5]
-    assert "after=5&amp;level=INFO&amp;q=Step" in page.content.decode()
+    assert page["X-Log-After"] == "5"
 
 
 def test_tail_without_new_lines_is_204(client):
@@ -319,7 +333,6 @@ def test_tail_with_invalid_regular_expression_stops_polling(client):
     page = client.get(url_of(run, "/tail"), {"regex": "(", "after": "1"})
 
     assert page.status_code == 286
-    assert "hx-get" not in page.content.decode()
 
 
 def test_tail_keeps_all_filters(client):
@@ -329,8 +342,10 @@ def test_tail_keeps_all_filters(client):
     log_filter = {"source": "stderr", "rank": "0", "regex": "Step [1-9]"}
     page = client.get(url_of(run, "/tail"), {"after": "1", **log_filter})
 
+    docked = client.get(url_of(run), log_filter).content.decode()
+
     assert [line.seq for line in page.context["lines"]] == [2, 3]
-    assert "regex=Step+%5B1-9%5D&amp;source=stderr&amp;rank=0" in page.content.decode()
+    assert "/tail?regex=Step+%5B1-9%5D&amp;source=stderr&amp;rank=0" in docked
 
 
 @pytest.mark.parametrize("part", ["", "/log"])
@@ -490,14 +505,23 @@ def test_run_actions_reject_get(client, action):
 # --- artifacts -------------------------------------------------------------------------------
 
 
-def test_checkpoint_has_links_to_download_tag_and_resume(client):
+def test_checkpoint_has_links_to_its_page_to_download_and_to_resume(client):
     run = RunFactory()
     saved = checkpoint(run)
 
-    page = client.get(url_of(run)).content.decode()
+    page = client.get(url_of(run, "/checkpoints")).content.decode()
 
-    for name in ("artifact-download", "dashboard:artifact-tag", "dashboard:artifact-resume"):
+    for name in ("artifact-download", "dashboard:artifact", "dashboard:artifact-resume"):
         assert reverse(name, args=[run.project_id, run.pk, saved.pk]) in page
+
+
+def test_page_of_a_checkpoint_has_the_form_to_tag_it(client):
+    run = RunFactory()
+    saved = checkpoint(run)
+
+    page = client.get(url_of(run, f"/artifacts/{saved.pk}")).content.decode()
+
+    assert url_of(run, f"/artifacts/{saved.pk}/tag") in page
 
 
 def log_files(run, count):
@@ -522,36 +546,45 @@ def test_logged_file_is_shown_with_its_path_and_size(client):
     log_files(run, 1)
     [artifact] = run.artifacts.all()
 
-    page = client.get(url_of(run)).content.decode()
+    page = client.get(url_of(run, "/checkpoints")).content.decode()
 
     assert "plots/0.png" in page
     assert "2.0\xa0KB" in page
     assert reverse("artifact-download", args=[run.project_id, run.pk, artifact.pk]) in page
-    assert reverse("dashboard:artifact-tag", args=[run.project_id, run.pk, artifact.pk]) not in page
+    shown = client.get(url_of(run, f"/artifacts/{artifact.pk}")).content.decode()
+    assert (
+        reverse("dashboard:artifact-tag", args=[run.project_id, run.pk, artifact.pk]) not in shown
+    )
 
 
 def test_thousands_of_files_do_not_enlarge_the_page(client, django_assert_num_queries):
-    run = RunFactory(worker=WorkerFactory(), status=RunStatus.RUNNING)
+    run = RunFactory()
+    run.transition(RunStatus.CANCELLED)
+    log_files(run, 205)
+    checkpoint(run)
+    client.get(url_of(run, "/checkpoints"))  # prepares statements
+    with CaptureQueriesContext(connection) as few:
+        client.get(url_of(run, "/checkpoints"))
+
+    Artifact.objects.uploaded().delete()
     log_files(run, 5000)
-    saved = checkpoint(run)
+    with django_assert_num_queries(len(few)):
+        page = client.get(url_of(run, "/checkpoints")).content.decode()
 
-    with django_assert_num_queries(9):  # as for any run, plus the count of artifacts
-        page = client.get(url_of(run)).content.decode()
-
-    assert page.count('<code class="file">') == 99
-    assert f"/{saved.file}" in page
-    assert "All 5001 artifacts" in page
+    assert page.count("<code>plots/") == 100
+    assert "Page 1 of 50 (5000 total)" in page
 
 
-def test_all_artifacts_are_paginated(client, django_assert_num_queries):
+def test_files_are_paginated_apart_from_checkpoints(client):
     run = RunFactory()
     log_files(run, 205)
+    saved = checkpoint(run)
 
-    with django_assert_num_queries(5):  # user, run, count, artifacts, tags
-        page = client.get(url_of(run, "/artifacts/all?page=3")).content.decode()
+    page = client.get(url_of(run, "/checkpoints?files=3")).content.decode()
 
-    assert page.count('<code class="file">') == 5
+    assert page.count("<code>plots/") == 5
     assert "Page 3 of 3 (205 total)" in page
+    assert f"/artifacts/{saved.pk}" in page
 
 
 def test_tag_records_the_user_and_notes(client):
@@ -587,12 +620,13 @@ def test_damaged_checkpoint_says_why_and_cannot_be_tagged_or_resumed_from(client
     saved.set_damage("b.bin is missing")
     saved.save()
 
-    page = client.get(url_of(run)).content.decode()
     response = client.post(url_of(run, f"/artifacts/{saved.pk}/tag"), {"tag": "发布"})
 
-    assert "b.bin is missing" in page
-    for action in ("tag", "resume"):
-        assert url_of(run, f"/artifacts/{saved.pk}/{action}") not in page
+    for part in ("/checkpoints", f"/artifacts/{saved.pk}"):
+        page = client.get(url_of(run, part)).content.decode()
+        assert "b.bin is missing" in page
+        for action in ("tag", "resume"):
+            assert url_of(run, f"/artifacts/{saved.pk}/{action}") not in page
     assert response.status_code == 422
     assert f"{saved.pk} is damaged and cannot be tagged" in response.content.decode()
     assert not saved.tags.exists()
@@ -641,73 +675,6 @@ def test_resume_page_shows_the_original_values(client):
 
     assert 'placeholder="100"' in page
     assert 'placeholder="papers"' in page
-
-
-# --- workers and the queue -------------------------------------------------------------------
-
-
-def test_workers_page_shows_workers_runs_pools_and_queue(client):
-    alive = WorkerFactory(name="worker-alive")
-    WorkerFactory(name="worker-dead", last_heartbeat=timezone.now() - timedelta(hours=2))
-    held = RunFactory(
-        worker=alive,
-        status=RunStatus.RUNNING,
-        started_at=timezone.now(),
-        gpu_type="A100",
-        gpu_count=3,
-    )
-    GpuPool.objects.create(gpu_type="A100", capacity=4)
-    waiting = RunFactory(queued_at=timezone.now(), gpu_type="A100", gpu_count=2)
-
-    page = client.get("/dashboard/workers").content.decode()
-
-    assert page.index("worker-alive") < page.index("worker-dead")
-    for text in ("Alive", "Not responding", held.name, waiting.name, "2 h ago", "3 / 4"):
-        assert text in page
-    assert "Waiting for 2 A100 GPUs; 1 are free." in page
-
-
-def test_workers_page_query_count_is_constant_and_reads_no_long_table(
-    client, django_assert_num_queries
-):
-    worker = WorkerFactory()
-    for _ in range(8):
-        RunFactory(queued_at=timezone.now())
-        RunFactory(worker=worker, status=RunStatus.RUNNING, started_at=timezone.now())
-
-    # User; workers, their runs; pools, their use; interrupted, queued; alive workers; the queue's
-    # length.
-    with django_assert_num_queries(9) as captured:
-        client.get("/dashboard/workers")
-
-    touched = " ".join(query["sql"] for query in captured.captured_queries)
-    assert not any(table in touched for table in LONG_TABLES)
-    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS)
-
-
-def test_queue_is_in_claim_order_and_shows_the_next_run(client):
-    WorkerFactory()
-    now = timezone.now()
-    RunFactory(name="later", queued_at=now)
-    RunFactory(name="sooner", queued_at=now - timedelta(minutes=1))
-    RunFactory(name="urgent", queued_at=now, priority=5)
-    RunFactory(name="interrupted", status=RunStatus.RUNNING, started_at=now)
-
-    queue = client.get("/dashboard/workers").context["cluster"].queue
-
-    assert [waiting.run.name for waiting in queue] == ["interrupted", "urgent", "sooner", "later"]
-    assert (
-        queue[0].reason
-        == "Next in the queue: a worker will claim it as soon as it has a free slot."
-    )
-    assert queue[3].reason == "Waiting for a free slot; runs ahead of it: 3."
-
-
-def test_htmx_gets_only_the_workers_fragment(client):
-    page = client.get("/dashboard/workers", headers={"HX-Request": "true"}).content.decode()
-
-    assert "<html" not in page
-    assert 'id="cluster"' in page
 
 
 def test_page_past_the_end_of_a_rejected_search_does_not_redirect_in_a_loop(client):

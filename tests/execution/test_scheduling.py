@@ -107,6 +107,16 @@ def test_run_of_another_worker_is_not_claimed():
 # --- several workers -------------------------------------------------------------------------
 
 
+def test_draining_worker_claims_nothing_until_it_is_undrained():
+    worker, run = WorkerFactory(), RunFactory()
+
+    worker.drain(by=None)
+    assert claim(worker, slots=1) == []
+    worker.undrain(by=None)
+
+    assert claim(worker, slots=1) == [run]
+
+
 @with_two_connections
 def test_claim_skips_runs_that_another_worker_is_claiming():
     first, second = RunFactory(priority=1), RunFactory()
@@ -268,6 +278,24 @@ def test_dead_and_stopped_workers_do_not_count():
     WorkerFactory(stopped_at=NOW)
 
     assert why_waiting(RunFactory()) == "No running worker can execute it."
+
+
+@pytest.mark.usefixtures("english")
+def test_reason_is_that_every_worker_drains():
+    WorkerFactory(draining=True)
+
+    assert (
+        why_waiting(RunFactory())
+        == "Every worker that can execute it is draining: it takes no new runs."
+    )
+
+
+@pytest.mark.usefixtures("english")
+def test_draining_worker_does_not_matter_next_to_another():
+    WorkerFactory(draining=True)
+    WorkerFactory()
+
+    assert why_waiting(RunFactory()).startswith("Next in the queue")
 
 
 @pytest.mark.usefixtures("english")

@@ -68,6 +68,31 @@ def test_worker_holds_at_most_its_number_of_slots():
     assert Run.objects.running().count() == 2
 
 
+def test_draining_worker_goes_on_with_its_runs_and_claims_no_others(loop):
+    held = RunFactory()
+    loop.tick()
+    loop.worker.drain(by=None)
+    waiting = RunFactory()
+
+    tick_until(loop, lambda: over(held))
+
+    assert held.status == RunStatus.COMPLETED
+    waiting.refresh_from_db()
+    assert waiting.status == RunStatus.QUEUED
+
+
+def test_worker_that_starts_again_still_drains(loop):
+    loop.worker.drain(by=None)
+    waiting = RunFactory()
+
+    again = worker_loop(loop.name)
+    again.register()
+    again.tick()
+
+    waiting.refresh_from_db()
+    assert waiting.status == RunStatus.QUEUED
+
+
 def test_diverging_run_fails_with_its_reason(loop):
     run = RunFactory(hyperparameters={"max_steps": 1000, "learning_rate": 1.0})
 

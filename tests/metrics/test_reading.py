@@ -61,6 +61,54 @@ def test_summary_ignores_nan_in_minimum_and_maximum():
     assert math.isnan(summary.last_value)
 
 
+def test_metrics_of_several_runs_take_one_query(django_assert_num_queries):
+    one, other = RunFactory(), RunFactory()
+    record(one, "train_loss", [2.0, 4.0, 1.0, 1.0, 3.0])
+    record(one, "accuracy", [0.5])
+    record(other, "train_loss", [5.0])
+
+    with django_assert_num_queries(1):
+        found = reading.run_metrics([one.pk, other.pk], ["train_loss", "missing", "nul\x00"])
+
+    assert found[one.pk] == {
+        "train_loss": reading.RunMetric(
+            count=5,
+            minimum=1.0,
+            minimum_step=3,
+            maximum=4.0,
+            maximum_step=2,
+            last_step=5,
+            last_timestamp_ms=1_700_000_000_000,
+            last_value=3.0,
+        )
+    }
+    assert found[other.pk]["train_loss"].minimum_step == 1
+
+
+@pytest.mark.parametrize("at", [0, 617, 20_000, 49_999])
+def test_step_of_an_extreme_is_found_in_buckets_and_behind_them(at):
+    run = RunFactory()
+    values = [1.0] * 50_000
+    values[at] = 9.0
+    record(run, "train_loss", values)
+    if at != 49_999:
+        record(run, "train_loss", [9.0], first_step=50_001)
+
+    metric = reading.run_metrics([run.pk], ["train_loss"])[run.pk]["train_loss"]
+
+    assert metric.maximum_step == at + 1
+    assert metric.minimum_step == (2 if at == 0 else 1)
+
+
+def test_metric_without_a_number_has_no_extremes():
+    run = RunFactory()
+    record(run, "train_loss", [math.nan])
+
+    metric = reading.run_metrics([run.pk], ["train_loss"])[run.pk]["train_loss"]
+
+    assert (metric.minimum, metric.minimum_step, metric.maximum_step) == (None, None, None)
+
+
 def test_series_that_fit_have_every_point(django_assert_num_queries):
     run = RunFactory()
     record(run, "a", [1.0, 2.0])

@@ -9,9 +9,12 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from core.ids import derived_id
 from projects.models import Project
 from runs import actions
 from runs.models import GpuPool, Recipe
+
+FIRST_PROJECT_ID: Final = derived_id("proj", "first start")
 
 # Language -> its texts.
 TEXTS: Final[dict[str, dict[str, Any]]] = {
@@ -65,7 +68,8 @@ def load_demo(by: User) -> Project | None:
             return None
         GpuPool.objects.get_or_create(gpu_type="A100", defaults={"capacity": 8})
         language = settings.LANGUAGE_CODE
-        project = Project.create({**TEXTS[language], **CONFIGURATION}, by=by)
+        configuration = {"id": FIRST_PROJECT_ID, **TEXTS[language], **CONFIGURATION}
+        project = Project.create(configuration, by=by)
         for run in SIMULATED_RUNS:
             actions.create_run(project, by=by, dataset=DATASETS[language], **run)
         char_lm = Recipe.objects.filter(name="char-lm", enabled=True).first()

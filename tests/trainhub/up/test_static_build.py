@@ -22,7 +22,7 @@ def source(tmp_path: Path, settings: Settings) -> Path:
     settings.STATIC_ROOT = settings.DATA_DIR / "static"
     settings.STORAGES = {
         **settings.STORAGES,
-        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+        "staticfiles": {"BACKEND": "trainhub.static_storage.StaticFilesStorage"},
     }
     return source
 

@@ -1,0 +1,36 @@
+"""The lineage of a run: the checkpoint it was resumed from, that one's run, and so on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from artifacts import lineage_queries
+from artifacts.models import Artifact
+from runs.models import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A run that another continues, and the checkpoint of it that the other was resumed from."""
+
+    run: Run
+    checkpoint: Artifact
+
+
+def ancestors(run: Run) -> list[Ancestor]:
+    """The runs that ``run`` continues, the nearest first; empty if it began from scratch. Two
+    queries, whatever their number. Those in the trash are included."""
+    if run.resumed_from_id is None:
+        return []
+    ids = lineage_queries.ancestors(run.pk)
+    checkpoints = Artifact.objects.select_related("run__created_by").in_bulk(ids)
+    found = [checkpoints[pk] for pk in ids if pk in checkpoints]
+    return [Ancestor(checkpoint.run, checkpoint) for checkpoint in found]
+
+
+def children(run: Run) -> list[Run]:
+    """The runs that were resumed from checkpoints of ``run``, the oldest first, without those in
+    the trash."""
+    checkpoints = Artifact.objects.checkpoints().filter(run=run).values("pk")
+    resumed = Run.objects.kept().filter(resumed_from_id__in=checkpoints).brief()
+    return list(resumed.order_by("created_at", "id"))

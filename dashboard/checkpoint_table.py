@@ -1,0 +1,100 @@
+"""The table of a project's checkpoints: its columns, and the rows of a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from artifacts.kinds import ArtifactType
+from artifacts.models import Artifact
+from metrics.goals import less_is_better
+from registry.checkpoints import CheckpointRow, rows_of
+
+MAX_RESULTS: Final = 4  # columns
+MAX_IGNORED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A checkpoint with its numbers in the order of the table's columns."""
+
+    checkpoint: Artifact
+    metrics: list[float | None]
+    results: list[float | None]
+    row: CheckpointRow
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointTable:
+    """``ignored``: the evaluations of these runs whose numbers are left out."""
+
+    metrics: list[str]
+    results: list[str]
+    rows: list[TableRow]
+    ignored: list[Artifact]
+
+
+def checkpoint_table(checkpoints: Sequence[Artifact], metrics: Sequence[str]) -> CheckpointTable:
+    """``checkpoints`` have their runs and tags."""
+    rows = rows_of(checkpoints, metrics)
+    counts = Counter(key for row in rows for key in row.results)
+    common = sorted(counts, key=lambda key: (-counts[key], key))[:MAX_RESULTS]
+    results = sorted(common)
+    return CheckpointTable(
+        metrics=list(metrics),
+        results=results,
+        rows=[
+            TableRow(row.checkpoint, row.metrics, [row.results.get(key) for key in results], row)
+            for row in rows
+        ],
+        ignored=_ignored(checkpoints),
+    )
+
+
+def _ignored(checkpoints: Sequence[Artifact]) -> list[Artifact]:
+    runs = {checkpoint.run_id for checkpoint in checkpoints}
+    evaluations = Artifact.objects.filter(type=ArtifactType.EVALUATION, run__in=runs)
+    damaged = evaluations.filter(metadata__has_key="ignored").select_related("run")
+    return list(damaged.order_by("-updated_at", "id")[:MAX_IGNORED])
+
+
+# --- comparison ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A number of a checkpoint beside that of another. ``difference``: of the two, None unless both
+    are known; ``is_better``: of the first; None if they are equal or not both known."""
+
+    key: str
+    value: float | None
+    other: float | None
+
+    @property
+    def difference(self) -> float | None:
+        if self.value is None or self.other is None:
+            return None
+        return self.value - self.other
+
+    @property
+    def is_better(self) -> bool | None:
+        if not self.difference:
+            return None
+        return (self.difference < 0) == less_is_better(self.key)
+
+
+def compared(
+    row: CheckpointRow, other: CheckpointRow | None, keys: Sequence[str]
+) -> list[Compared]:
+    """All results of either, then the metrics ``keys``, which both rows were made with."""
+    results = sorted({*row.results, *(other.results if other else ())})
+    found = [
+        Compared(key, row.results.get(key), other.results.get(key) if other else None)
+        for key in results
+    ]
+    for position, key in enumerate(keys):
+        theirs = other.metrics[position] if other else None
+        found.append(Compared(key, row.metrics[position], theirs))
+    return [item for item in found if item.value is not None or item.other is not None]

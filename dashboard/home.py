@@ -1,0 +1,161 @@
+"""Data of the first page: what runs, waits, has failed and was released, of all projects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.contrib.auth.models import User
+from django.db.models import Count, F, Max, Q
+from django.utils import timezone
+
+from artifacts.kinds import TagValue
+from artifacts.models import ArtifactTag
+from dashboard.cluster_status import PoolRow, pool_rows
+from dashboard.templatetags.run_pages import headlines
+from execution.scheduling import Waiting, queue
+from metrics.sparklines import Column, sparklines
+from projects.models import Project
+from runs.models import Run, RunEvent, RunQuerySet, Worker
+from runs.models.run_queryset import DOCUMENTS
+from runs.silence import latest
+from runs.status import RunStatus
+
+RUNNING_SHOWN: Final = 20
+WAITING_SHOWN: Final = 10
+FAILED_SHOWN: Final = 20
+RELEASED_SHOWN: Final = 8
+FAILED_SINCE: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRow:
+    run: Run
+    key: str  # its main metric; "" if it has none
+    value: Any
+    curve: list[Column]
+    time_left: timedelta | None
+    heard_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    running: list[RunningRow]
+    running_count: int
+    waiting: list[Waiting]
+    waiting_count: int
+    failed: list[Run]
+    failed_count: int
+    released: list[ArtifactTag]
+    pools: list[PoolRow]
+    has_projects: bool
+    has_runs: bool
+    has_workers: bool
+
+    @property
+    def running_hidden(self) -> int:
+        return self.running_count - len(self.running)
+
+
+def at_work(user: User) -> RunQuerySet:
+    """What runs now: the runs that a worker holds, and the scripts elsewhere."""
+    runs = Run.objects.visible_to(user).kept().running()
+    return runs.filter(Q(worker__isnull=False) | Q(recipe=None))
+
+
+def newest_start_first(runs: RunQuerySet) -> RunQuerySet:
+    return (
+        runs.select_related("project", "worker", "created_by", "recipe")
+        .brief("metrics")
+        .order_by(F("started_at").desc(nulls_last=True), "id")
+    )
+
+
+def home(user: User) -> Home:
+    running = list(newest_start_first(at_work(user))[:RUNNING_SHOWN])
+    pools = pool_rows()
+    failed = failed_runs(user)
+    shown = list(failed[: FAILED_SHOWN + 1])
+    return Home(
+        running=running_rows(running),
+        running_count=_count(at_work(user), len(running), RUNNING_SHOWN),
+        waiting=queue(WAITING_SHOWN, [row.use for row in pools if row.use is not None]),
+        waiting_count=Run.objects.unclaimed().count(),
+        failed=shown[:FAILED_SHOWN],
+        failed_count=failed.count() if len(shown) > FAILED_SHOWN else len(shown),
+        released=released(),
+        pools=pools,
+        has_projects=Project.objects.exists(),
+        has_runs=bool(running) or Run.objects.exists(),
+        has_workers=Worker.objects.alive().exists(),
+    )
+
+
+def _count(runs: RunQuerySet, shown: int, limit: int) -> int:
+    return shown if shown < limit else runs.count()
+
+
+def failed_runs(user: User) -> RunQuerySet:
+    """What has failed since yesterday, the newest first."""
+    since = timezone.now() - FAILED_SINCE
+    runs = Run.objects.visible_to(user).kept().filter(status=RunStatus.FAILED)
+    return (
+        runs.filter(finished_at__gte=since)
+        .select_related("project", "created_by")
+        .brief()
+        .order_by("-finished_at", "id")
+    )
+
+
+def released() -> list[ArtifactTag]:
+    """The checkpoints that were released last."""
+    tags = ArtifactTag.objects.filter(value=TagValue.RELEASED).order_by("-applied_at", "-id")
+    tags = tags.select_related("applied_by", "artifact__run__project")
+    tags = tags.defer(*(f"artifact__run__{document}" for document in sorted(DOCUMENTS)))
+    return list(tags[:RELEASED_SHOWN])
+
+
+def running_rows(runs: Sequence[Run]) -> list[RunningRow]:
+    """Each with the course of its main metric, which one statement reads for all of them."""
+    main = {run.pk: (headlines(run, 1) or [("", None)])[0] for run in runs}
+    curves = sparklines((pk, key) for pk, (key, _value) in main.items() if key)
+    return [
+        RunningRow(
+            run,
+            *main[run.pk],
+            curve=curves.get((run.pk, main[run.pk][0]), []),
+            time_left=time_left(run),
+            heard_at=latest(run.reported_at, run.attempt_started_at),
+        )
+        for run in runs
+    ]
+
+
+def time_left(run: Run, now: datetime | None = None) -> timedelta | None:
+    """How long a run at work still takes if it goes on as since its attempt began; None if that is
+    not known."""
+    began = run.attempt_started_at or (run.started_at if run.is_unmanaged else None)
+    if began is None or not run.total_steps or run.is_terminal:
+        return None
+    first = run.start_step if run.restart_count == 0 else max(run.start_step, run.restart_step)
+    done, left = run.step - first, run.total_steps - run.step
+    spent = (run.stepped_at or now or timezone.now()) - began
+    if done <= 0 or left < 0 or spent <= timedelta(0):
+        return None
+    return spent * (left / done)
+
+
+def version(user: User) -> str:
+    """Changes with what the page shows. The minute: reports that do not come change it, too."""
+    running = at_work(user).aggregate(count=Count("pk"), at=Max("updated_at"))
+    parts = (
+        RunEvent.objects.aggregate(last=Max("id"))["last"],
+        running["count"],
+        running["at"],
+        ArtifactTag.objects.filter(value=TagValue.RELEASED).aggregate(at=Max("applied_at"))["at"],
+        Worker.objects.alive().count(),
+        timezone.now().strftime("%H:%M"),
+    )
+    return repr(parts)

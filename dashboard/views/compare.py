@@ -1,0 +1,235 @@
+"""Compare runs, also of several projects. Everything that a page shows is in its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from dashboard import compared_runs
+from dashboard.charts.marks import started_ms
+from dashboard.charts.words import words
+from dashboard.compared_metrics import (
+    axes,
+    goal_column,
+    plot_columns,
+    scatter_columns,
+    summary_table,
+)
+from dashboard.compared_runs import Selection
+from dashboard.comparison.address import Address
+from dashboard.comparison.columns import Column
+from dashboard.comparison.differences import section
+from dashboard.pages import PageRequest
+
+SCALES: Final = ("auto", "linear", "log")
+EQUAL_ROWS_OPEN: Final = 1  # runs; of one alone everything is "equal"
+
+
+@require_safe
+def compare(request: PageRequest) -> HttpResponse:
+    address = Address.of(request.GET.lists())
+    selection = compared_runs.select(request.user, address.all("runs"))
+    baseline = selection.place_of(address.one("baseline"))
+    context = {
+        "address": address,
+        "tabs": _tabs(address),
+        "runs": selection.runs,
+        "chips": _chips(selection, address, baseline),
+        "problems": selection.problems,
+        "baseline": baseline,
+        "several_projects": len({run.project_id for run in selection.runs}) > 1,
+        **_search(request, address, selection),
+    }
+    if selection.runs:
+        context |= CONTEXTS[address.tab](request, selection, address, baseline)
+    return render(request, f"compare/{address.tab}.html", context)
+
+
+@require_safe
+def found(request: PageRequest) -> HttpResponse:
+    """The runs that a search finds, as the list that the page shows."""
+    address = Address.of(request.GET.lists())
+    selection = compared_runs.select(request.user, address.all("runs"))
+    return render(request, "compare/_found.html", _search(request, address, selection))
+
+
+def _tabs(address: Address) -> list[dict[str, Any]]:
+    labels = {
+        "curves": _("Curves"),
+        "differences": _("Differences"),
+        "summary": _("Summary"),
+        "parallel": _("Parallel coordinates"),
+        "scatter": _("Scatter plot"),
+        "code": _("Code and data"),
+    }
+    return [
+        {"name": name, "label": label, "url": str(address.but(tab=name))}
+        for name, label in labels.items()
+    ]
+
+
+def _chips(selection: Selection, address: Address, baseline: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": run,
+            "is_baseline": place == baseline,
+            "without": str(address.without(run.pk)),
+            "as_baseline": str(address.but(baseline=run.pk)),
+        }
+        for place, run in enumerate(selection.runs)
+    ]
+
+
+def _search(request: PageRequest, address: Address, selection: Selection) -> dict[str, Any]:
+    """Runs to add: asked for by ``q``, or where there is nothing yet to compare."""
+    text = request.GET.get("q")
+    ids = [run.pk for run in selection.runs]
+    rows = []
+    if text is not None or not ids:
+        for run in compared_runs.search(request.user, text or "", without=ids):
+            rows.append({"run": run, "url": str(address.but(runs=[*ids, run.pk]))})
+    return {"q": text, "found": rows}
+
+
+# --- tabs --------------------------------------------------------------------------------------
+
+
+def _differences(
+    request: PageRequest, selection: Selection, address: Address, baseline: int
+) -> dict[str, Any]:
+    subjects = compared_runs.configuration(selection.runs, for_operator=_is_operator(request))
+    return _sections(subjects, selection, baseline)
+
+
+def _code(
+    request: PageRequest, selection: Selection, address: Address, baseline: int
+) -> dict[str, Any]:
+    is_operator = _is_operator(request)
+    subjects = compared_runs.code_and_data(selection.runs, for_operator=is_operator)
+    return {**_sections(subjects, selection, baseline), "is_operator": is_operator}
+
+
+def _sections(
+    subjects: list[compared_runs.Subject], selection: Selection, baseline: int
+) -> dict[str, Any]:
+    sections = [section(subject.name, subject.runs, baseline) for subject in subjects]
+    return {
+        "sections": sections,
+        "differing": sum(len(found.differing) for found in sections),
+        "equal": sum(len(found.equal) for found in sections),
+        "equal_open": len(selection.runs) <= EQUAL_ROWS_OPEN,
+    }
+
+
+def _summary(
+    request: PageRequest, selection: Selection, address: Address, baseline: int
+) -> dict[str, Any]:
+    return summary_table(selection.runs, address, baseline, timezone.now())
+
+
+def _curves(
+    request: PageRequest, selection: Selection, address: Address, baseline: int
+) -> dict[str, Any]:
+    table = summary_table(selection.runs, address, baseline, timezone.now())
+    runs = [
+        {
+            "id": run.pk,
+            "name": run.name,
+            "started_ms": started_ms(run),
+            "finished": run.is_terminal,
+            "log_url": reverse("dashboard:run-log", args=[run.project_id, run.pk]),
+        }
+        for run in selection.runs
+    ]
+    return {
+        **table,
+        "chart_words": words(),
+        "curves": {"runs": runs, "keys": table["chosen"].keys},
+    }
+
+
+def _parallel(
+    request: PageRequest, selection: Selection, address: Address, baseline: int
+) -> dict[str, Any]:
+    columns = plot_columns(selection.runs, timezone.now())
+    shown = axes(columns, selection.runs, address)
+    color = _named(columns, address.one("color")) or goal_column(columns, selection.runs)
+    return {
+        **_plot(selection, shown, [*shown, *([color] if color else [])]),
+        "choices": _choices(columns),
+        "axes": [column.id for column in shown],
+        "color": color,
+    }
+
+
+def _scatter(
+    request: PageRequest, selection: Selection, address: Address, baseline: int
+) -> dict[str, Any]:
+    columns = plot_columns(selection.runs, timezone.now())
+    x, y, color = scatter_columns(columns, selection.runs, address)
+    shown = [column for column in (x, y, color) if column]
+    return {
+        **_plot(selection, shown, shown),
+        "choices": _choices(columns),
+        "x": x,
+        "y": y,
+        "color": color,
+        "scale_x": address.choice("xscale", SCALES),
+        "scale_y": address.choice("yscale", SCALES),
+    }
+
+
+def _named(columns: Sequence[Column], id_: str) -> Column | None:
+    return next((column for column in columns if column.id == id_), None)
+
+
+def _choices(columns: Sequence[Column]) -> dict[str, list[Column]]:
+    """The columns by group, those that differ before the others."""
+    groups: dict[str, list[Column]] = {}
+    for column in sorted(columns, key=lambda column: not column.differs):
+        groups.setdefault(column.group, []).append(column)
+    return groups
+
+
+def _plot(selection: Selection, shown: Sequence[Column], drawn: Sequence[Column]) -> dict[str, Any]:
+    """What the scripts draw, and the same as the rows of a table."""
+    runs = [
+        {
+            "id": run.pk,
+            "name": run.name,
+            "project": run.project.name,
+            "url": reverse("dashboard:run", args=[run.project_id, run.pk]),
+        }
+        for run in selection.runs
+    ]
+    columns = {column.id: column.as_json() for column in drawn}
+    return {
+        "shown": shown,
+        "plot": {"runs": runs, "columns": list(columns.values())},
+        "plot_rows": [
+            (run, [(column, column.values[place]) for column in shown])
+            for place, run in enumerate(selection.runs)
+        ],
+    }
+
+
+def _is_operator(request: PageRequest) -> bool:
+    return request.user.has_perm("runs.view_recipe")
+
+
+Context = Callable[[PageRequest, Selection, Address, int], dict[str, Any]]
+CONTEXTS: Final[dict[str, Context]] = {
+    "curves": _curves,
+    "differences": _differences,
+    "summary": _summary,
+    "parallel": _parallel,
+    "scatter": _scatter,
+    "code": _code,
+}

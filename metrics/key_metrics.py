@@ -1,0 +1,80 @@
+"""The metrics of a run that matter: those that its project names, or the important ones by rule
+(metrics/goals.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from core.database import Statement, Texts
+from metrics.goals import important_metrics, less_is_better
+from metrics.sparklines import Column, sparklines
+from runs.models import Run
+
+
+def keys_of(run: Run) -> list[str]:
+    """The keys of the metrics that matter and that the run has; ``run.project`` is loaded."""
+    named = [key for key in run.project.key_metrics if key in run.metrics]
+    return named or important_metrics(dict.fromkeys(run.metrics, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMetric:
+    key: str
+    last: float
+    last_step: int
+    best: float | None  # None while every value is NaN
+    best_step: int | None
+    less_is_better: bool
+    columns: list[Column]
+
+
+# Where the extreme is, from the coarsest buckets and the points that are in none.
+SUMMARIES: Final = Statement("""
+SELECT series.key, last_value, last_step, extreme.value, extreme.step
+FROM unnest(%(keys)s::text[], %(lowest)s::bool[]) AS asked (key, lowest)
+    JOIN metrics_metricseries AS series
+        ON series.run_id = %(run_id)s::text AND series.key = asked.key
+    LEFT JOIN LATERAL (
+        SELECT value, step
+        FROM (
+            SELECT
+                CASE WHEN asked.lowest THEN bucket.minimum ELSE bucket.maximum END AS value,
+                CASE WHEN asked.lowest THEN bucket.minimum_step ELSE bucket.maximum_step END AS step
+            FROM metrics_metricbucket AS bucket
+            WHERE bucket.series_id = series.id AND bucket.shift = series.bucket_shift + 9
+            UNION ALL
+            SELECT point.value, point.step
+            FROM metrics_metricpoint AS point
+            WHERE point.series_id = series.id AND point.value <> 'NaN'
+                AND (series.bucketed_below IS NULL OR point.step >= series.bucketed_below)
+        ) AS entry
+        WHERE value = CASE WHEN asked.lowest THEN series.minimum ELSE series.maximum END
+        ORDER BY step
+        LIMIT 1
+    ) AS extreme ON true
+WHERE series.count > 0
+""")
+
+
+def key_metrics(run: Run, *, keys: list[str] | None = None) -> list[KeyMetric]:
+    """The metrics that matter (or ``keys``) of the run, in their order. Two statements."""
+    wanted = keys_of(run) if keys is None else keys
+    if not wanted:
+        return []
+    lowest = [less_is_better(key) for key in wanted]
+    rows = {row[0]: row for row in SUMMARIES.rows(run_id=run.pk, keys=Texts(wanted), lowest=lowest)}
+    lines = sparklines((run.pk, key) for key in rows)
+    return [
+        KeyMetric(
+            key,
+            last=rows[key][1],
+            last_step=rows[key][2],
+            best=rows[key][3],
+            best_step=rows[key][4],
+            less_is_better=is_lowest,
+            columns=lines.get((run.pk, key), []),
+        )
+        for key, is_lowest in zip(wanted, lowest, strict=True)
+        if key in rows
+    ]

@@ -1,0 +1,56 @@
+"""Releases of a project: the checkpoints that are tagged released, and the history of all tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+
+from artifacts.kinds import TagValue
+from artifacts.models import Artifact, ArtifactTag
+from artifacts.queries import lock_promotions
+from projects.models import Project
+from registry.checkpoints import checkpoints_of
+
+
+def tag_in_force(checkpoint: Artifact) -> ArtifactTag | None:
+    """The tag that was set last: a checkpoint that was released and then archived is archived."""
+    return max(checkpoint.tags.all(), key=lambda tag: (tag.applied_at, tag.pk), default=None)
+
+
+def in_force(project: Project, value: TagValue) -> list[Artifact]:
+    """The checkpoints whose tag in force is ``value``, the last tagged first."""
+    tagged = checkpoints_of(project).filter(tags__value=value)
+    checkpoints = tagged.select_related("run__created_by").prefetch_related("tags__applied_by")
+    found = [
+        (tag.applied_at, tag.pk, checkpoint)
+        for checkpoint in checkpoints
+        if (tag := tag_in_force(checkpoint)) is not None and tag.value == value
+    ]
+    return [checkpoint for *_when, checkpoint in sorted(found, key=_when, reverse=True)]
+
+
+def _when(item: tuple[Any, int, Artifact]) -> tuple[Any, int]:
+    return item[:2]
+
+
+def history(project: Project) -> QuerySet[ArtifactTag]:
+    """Every tag of the project's checkpoints, the newest first."""
+    tags = ArtifactTag.objects.filter(artifact__in=checkpoints_of(project))
+    return tags.select_related("artifact__run", "applied_by").order_by("-applied_at", "-id")
+
+
+def release(
+    checkpoint: Artifact, *, notes: str, archived: Iterable[Artifact], by: User | None
+) -> None:
+    """Tag ``checkpoint`` as released, and ``archived``, which it replaces, as archived with the
+    same notes. All or nothing. Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone."""
+    with transaction.atomic():
+        lock_promotions()
+        for other in archived:
+            if other.pk != checkpoint.pk:
+                other.tag(TagValue.ARCHIVED, notes=notes, by=by)
+        checkpoint.tag(TagValue.RELEASED, notes=notes, by=by)

@@ -1,0 +1,57 @@
+"""Form fields of recipes: commands and environments as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from projects.form_fields import ParsedField
+from runs.commands import (
+    check_command,
+    check_environment,
+    format_command,
+    format_environment,
+    parse_command,
+    parse_environment,
+)
+
+
+class CommandField(ParsedField):
+    """A command in any of the forms of runs.commands, shown one argument a line."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        attributes = {"rows": 6, "cols": 80, "spellcheck": "false", "class": "code"}
+        widget = forms.Textarea(attrs=attributes)
+        super().__init__(required=False, strip=False, widget=widget, **kwargs)
+
+    def parse(self, text: str) -> list[str]:
+        arguments = parse_command(text)
+        check_command(arguments)
+        return arguments
+
+    def prepare_value(self, value: Any) -> Any:
+        return format_command(value) if isinstance(value, list) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+class EnvironmentField(ParsedField):
+    """Variables, one NAME=value a line."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        attributes = {"rows": 4, "cols": 80, "spellcheck": "false", "class": "code"}
+        widget = forms.Textarea(attrs=attributes)
+        super().__init__(required=False, strip=False, widget=widget, **kwargs)
+
+    def parse(self, text: str) -> dict[str, str]:
+        variables = parse_environment(text)
+        check_environment(variables)
+        return variables
+
+    def prepare_value(self, value: Any) -> Any:
+        return format_environment(value) if isinstance(value, dict) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)

@@ -1,0 +1,68 @@
+"""The runs that a run continues, and those that continue it."""
+
+import pytest
+
+from artifacts.lineage import ancestors, children
+from tests.factories import RunFactory, checkpoint
+
+pytestmark = pytest.mark.django_db
+
+
+def resumed(parent, **fields):
+    """A run that continues ``parent`` from a checkpoint of it."""
+    return RunFactory(
+        project=parent.project, resumed_from_id=checkpoint(parent, step=50).pk, **fields
+    )
+
+
+def test_run_from_scratch_has_no_ancestors():
+    assert ancestors(RunFactory()) == []
+
+
+def test_ancestors_are_the_nearest_first_with_the_checkpoint_in_between():
+    first = RunFactory()
+    second = resumed(first)
+    third = resumed(second)
+
+    found = ancestors(third)
+
+    assert [ancestor.run for ancestor in found] == [second, first]
+    assert [ancestor.checkpoint.pk for ancestor in found] == [
+        third.resumed_from_id,
+        second.resumed_from_id,
+    ]
+
+
+def test_ancestors_take_two_queries_whatever_their_number(django_assert_num_queries):
+    run = RunFactory()
+    for _generation in range(5):
+        run = resumed(run)
+
+    with django_assert_num_queries(2):
+        assert len(ancestors(run)) == 5
+
+
+def test_a_circle_ends():
+    run = RunFactory()
+    run.resumed_from_id = checkpoint(run).pk
+    run.save()
+
+    assert [ancestor.run for ancestor in ancestors(run)] == [run]
+
+
+def test_children_are_the_runs_resumed_from_any_checkpoint():
+    run = RunFactory()
+    first = resumed(run)
+    second = RunFactory(project=run.project, resumed_from_id=checkpoint(run, step=80).pk)
+    resumed(first)
+
+    assert children(run) == [first, second]
+
+
+def test_children_in_the_trash_are_left_out():
+    run = RunFactory()
+    child = resumed(run)
+    child.deleted_at = child.created_at
+    child.save()
+
+    assert children(run) == []

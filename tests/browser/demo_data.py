@@ -1,0 +1,57 @@
+"""The demo data as page tests need it: what waits and runs does so without a worker's process.
+
+``python -m tests.browser.demo_data`` migrates the database that DATABASE_URL names and fills it.
+"""
+
+from datetime import timedelta
+
+import django
+from django.core.management import call_command
+
+WORKER = "gpu-node-4"
+
+
+def main() -> None:
+    django.setup()
+    call_command("migrate", verbosity=0)
+    call_command("load_demo", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
+    _claim_first()
+
+
+def _claim_first() -> None:
+    """A worker without a process, whose lease lasts longer than the tests, has taken the first run
+    of each project: the GPUs that the others wait for are in use."""
+    from django.db import transaction
+    from django.utils import timezone
+
+    from metrics.points import Point
+    from metrics.recording import record_metrics
+    from runs.models import Run, Worker
+
+    now = timezone.now()
+    worker = Worker.objects.create(
+        name=WORKER,
+        host=WORKER,
+        pid=4118,
+        executors=["simulated", "process"],
+        slots=2,
+        started_at=now,
+        last_heartbeat=now + timedelta(days=1),
+    )
+    queue = Run.objects.queued().order_by("project_id", "-priority", "queued_at", "id")
+    for run in queue.distinct("project_id"):
+        with transaction.atomic():
+            locked = Run.objects.lock(run.pk)
+            locked.claim(worker)
+            locked.change(attempt_started_at=now)
+            started_ms = int(1000 * now.timestamp())
+            points = [
+                Point("train_loss", step, 3 / (1 + step / 100), started_ms + 10 * step)
+                for step in range(1, 300)
+            ]
+            record_metrics(locked, points)
+
+
+if __name__ == "__main__":
+    main()

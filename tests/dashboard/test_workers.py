@@ -1,0 +1,351 @@
+"""The page of the queue, GPU pools and workers."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.open_mode import local_administrator
+from runs.models import GpuPool, Run, Worker
+from runs.models.run_queryset import DOCUMENTS
+from runs.status import RunStatus
+from tests.dashboard.operators import administrator, member, staff
+from tests.factories import (
+    GpuPoolFactory,
+    ProjectFactory,
+    RunFactory,
+    UserFactory,
+    WorkerFactory,
+    running,
+)
+
+pytestmark = pytest.mark.django_db
+
+PAGE = "/dashboard/workers"
+# The queue must not read these: they grow with every training step.
+LONG_TABLES = ("metricpoint", "metricseries", "logline", "artifacts_")
+
+
+@pytest.fixture
+def client(client, settings):
+    settings.LANGUAGE_CODE = "en"
+    local_administrator()  # otherwise created by the first request
+    return client
+
+
+def action_of(run, action):
+    return f"/dashboard/projects/{run.project_id}/runs/{run.pk}/{action}"
+
+
+def messages_of(response):
+    return [str(message) for message in response.context["messages"]]
+
+
+# --- what is shown ---------------------------------------------------------------------------
+
+
+def test_page_shows_workers_runs_pools_and_queue(client):
+    alive = WorkerFactory(name="worker-alive", devices=["0", "1"])
+    WorkerFactory(name="worker-dead", last_heartbeat=timezone.now() - timedelta(hours=2))
+    held = running(alive, gpu_type="A100", gpu_count=3)
+    GpuPoolFactory(gpu_type="A100", capacity=4)
+    waiting = RunFactory(gpu_type="A100", gpu_count=2)
+
+    page = client.get(PAGE).content.decode()
+
+    assert page.index("worker-alive") < page.index("worker-dead")
+    for text in ("Alive", "Not responding", held.name, waiting.name, "2 h ago", "3 of 4 in use"):
+        assert text in page
+    assert "Waiting for 2 A100 GPUs; 1 are free." in page
+    assert "0, 1" in page
+
+
+def test_draining_worker_is_shown_so(client):
+    WorkerFactory(draining=True)
+
+    assert "Draining" in client.get(PAGE).content.decode()
+
+
+def test_pool_says_who_holds_what(client):
+    ada, bob = UserFactory(username="ada"), UserFactory(username="bob")
+    GpuPoolFactory(capacity=8)
+    for user, count in ((ada, 3), (bob, 1), (ada, 2)):
+        running(created_by=user, gpu_type="A100", gpu_count=count)
+
+    response = client.get(PAGE)
+
+    [pool] = response.context["cluster"].pools
+    assert pool.people == [("ada", 5), ("bob", 1)]
+    assert (pool.used, pool.use.free) == (6, 2)
+    assert response.content.decode().count("<rect") == 3
+
+
+def test_gpus_without_a_pool_are_shown_without_a_limit(client):
+    running(gpu_type="H200", gpu_count=2)
+
+    assert "2 in use, no limit set" in client.get(PAGE).content.decode()
+
+
+def test_bar_of_a_pool_that_has_shrunk_shows_all_that_is_held(client):
+    GpuPoolFactory(capacity=2)
+    running(gpu_type="A100", gpu_count=4)
+
+    [pool] = client.get(PAGE).context["cluster"].pools
+
+    assert (pool.used, pool.width) == (4, 4)
+
+
+def test_query_count_is_constant_and_no_long_table_is_read(client, django_assert_num_queries):
+    worker = WorkerFactory()
+    for _ in range(8):
+        RunFactory()
+        running(worker, gpu_type="A100", gpu_count=1, created_by=UserFactory())
+
+    # User; workers, their runs; pools, their use, who holds it; interrupted, queued; alive workers;
+    # the queue's length; GPU-hours.
+    with django_assert_num_queries(11) as captured:
+        client.get(PAGE)
+
+    touched = " ".join(query["sql"] for query in captured.captured_queries)
+    assert not any(table in touched for table in LONG_TABLES)
+    assert not any(f'"runs_run"."{column}"' in touched for column in DOCUMENTS)
+
+
+def test_queue_is_in_claim_order_and_shows_the_next_run(client):
+    WorkerFactory()
+    now = timezone.now()
+    RunFactory(name="later", queued_at=now)
+    RunFactory(name="sooner", queued_at=now - timedelta(minutes=1))
+    RunFactory(name="urgent", queued_at=now, priority=5)
+    RunFactory(name="interrupted", status=RunStatus.RUNNING, started_at=now)
+
+    queue = client.get(PAGE).context["cluster"].queue
+
+    assert [waiting.run.name for waiting in queue] == ["interrupted", "urgent", "sooner", "later"]
+    assert (
+        queue[0].reason
+        == "Next in the queue: a worker will claim it as soon as it has a free slot."
+    )
+    assert queue[3].reason == "Waiting for a free slot; runs ahead of it: 3."
+
+
+def test_page_without_anything_says_what_to_do(client):
+    page = client.get(PAGE).content.decode()
+
+    assert "python manage.py run_worker" in page
+    assert "The queue is empty." in page
+    assert "No GPU pools are defined" in page
+
+
+def test_gpu_hours_are_by_project_and_person(client):
+    ada = UserFactory(username="ada")
+    now = timezone.now()
+    RunFactory(
+        recipe=None,
+        status=RunStatus.COMPLETED,
+        gpu_count=4,
+        created_by=ada,
+        project=ProjectFactory(name="summaries"),
+        started_at=now - timedelta(hours=3),
+        finished_at=now - timedelta(hours=1),
+    )
+
+    [row] = client.get(PAGE).context["gpu_hours"]
+
+    assert (row.project.name, row.person) == ("summaries", ada)
+    assert (row.recent, row.all) == pytest.approx((8, 8))
+
+
+# --- live ------------------------------------------------------------------------------------
+
+
+def live(client, etag=""):
+    headers = {"HX-Request": "true", **({"If-None-Match": etag} if etag else {})}
+    return client.get(PAGE, headers=headers)
+
+
+def test_live_parts_are_those_of_the_page(client):
+    part = live(client).content.decode()
+
+    assert "<html" not in part
+    for name in ("cluster-queue", "cluster-pools", "cluster-workers"):
+        assert f'id="{name}"' in part
+        assert f'id="{name}"' in client.get(PAGE).content.decode()
+
+
+def test_live_parts_are_not_sent_again_until_something_happens(client):
+    WorkerFactory()
+    etag = live(client).headers["ETag"]
+    assert live(client, etag).status_code == 304
+
+    RunFactory().set_priority(1, by=None)
+
+    assert live(client, etag).status_code == 200
+
+
+@pytest.mark.parametrize("change", ["drain", "pool"])
+def test_what_operators_change_is_sent(client, change):
+    worker, pool = WorkerFactory(), GpuPoolFactory()
+    etag = live(client).headers["ETag"]
+
+    worker.drain(by=None) if change == "drain" else pool.resize(1)
+
+    assert live(client, etag).status_code == 200
+
+
+# --- the queue -------------------------------------------------------------------------------
+
+
+def test_priority_is_changed_from_the_queue():
+    run = RunFactory()
+
+    response = member().post(action_of(run, "priority"), {"priority": "7"}, follow=True)
+
+    run.refresh_from_db()
+    assert run.priority == 7
+    assert messages_of(response) == [f"{run.name} has priority 7."]
+    assert response.redirect_chain[-1][0] == PAGE
+
+
+@pytest.mark.parametrize("priority", ["", "x", "101", "1" * 10_000, "\0"])
+def test_invalid_priority_is_refused(priority):
+    run = RunFactory()
+
+    response = member().post(action_of(run, "priority"), {"priority": priority}, follow=True)
+
+    run.refresh_from_db()
+    assert (response.status_code, run.priority) == (200, 0)
+    assert messages_of(response)
+
+
+def test_priority_of_a_run_that_has_started_is_refused_with_a_reason():
+    run = running()
+
+    response = member().post(action_of(run, "priority"), {"priority": "7"}, follow=True)
+
+    assert "does not wait in the queue any more" in messages_of(response)[0]
+
+
+def test_run_is_cancelled_from_the_queue():
+    run = RunFactory()
+
+    response = member().post(action_of(run, "leave-queue"), follow=True)
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.CANCELLED
+    assert response.redirect_chain[-1][0] == PAGE
+
+
+# --- operators -------------------------------------------------------------------------------
+
+
+def test_operator_drains_and_undrains_a_worker():
+    worker, operator = WorkerFactory(), staff("change_worker")
+
+    operator.post(f"{PAGE}/{worker.pk}/drain")
+    assert Worker.objects.get().draining
+    operator.post(f"{PAGE}/{worker.pk}/undrain")
+
+    assert not Worker.objects.get().draining
+
+
+def test_operator_removes_a_dead_worker():
+    worker = WorkerFactory(last_heartbeat=timezone.now() - timedelta(hours=2))
+
+    staff("change_worker").post(f"{PAGE}/{worker.pk}/remove")
+
+    assert not Worker.objects.exists()
+
+
+def test_live_worker_is_not_removed_and_the_page_says_why():
+    worker = WorkerFactory(name="busy")
+
+    response = administrator().post(f"{PAGE}/{worker.pk}/remove", follow=True)
+
+    assert Worker.objects.exists()
+    assert "busy is alive" in messages_of(response)[0]
+
+
+@pytest.mark.parametrize("action", ["drain", "undrain", "remove"])
+def test_unknown_worker_is_not_found(action):
+    assert administrator().post(f"{PAGE}/worker_none/{action}").status_code == 404
+
+
+@pytest.mark.parametrize("action", ["drain", "undrain", "remove"])
+def test_members_do_not_act_on_workers(action):
+    worker = WorkerFactory(last_heartbeat=timezone.now() - timedelta(hours=2))
+
+    assert member().post(f"{PAGE}/{worker.pk}/{action}").status_code == 403
+    assert Worker.objects.filter(draining=False).exists()
+
+
+def test_members_see_no_forms_of_operators():
+    WorkerFactory()
+    GpuPoolFactory()
+
+    page = member().get(PAGE).content.decode()
+
+    for text in ("/drain", "/pools/resize", "/pools/add"):
+        assert text not in page
+
+
+def test_operator_resizes_a_pool():
+    GpuPoolFactory(gpu_type="A100 80G", capacity=8)
+
+    fields = {"gpu_type": "A100 80G", "capacity": "4"}
+    staff("change_gpupool").post("/dashboard/pools/resize", fields)
+
+    assert GpuPool.objects.get().capacity == 4
+
+
+@pytest.mark.parametrize("capacity", ["", "-1", "1000001", "x", "9" * 5000])
+def test_invalid_capacity_is_refused(capacity):
+    GpuPoolFactory(gpu_type="A100", capacity=8)
+
+    fields = {"gpu_type": "A100", "capacity": capacity}
+    response = administrator().post("/dashboard/pools/resize", fields, follow=True)
+
+    assert GpuPool.objects.get().capacity == 8
+    assert messages_of(response)
+
+
+@pytest.mark.parametrize("gpu_type", ["", "none", "\0"])
+def test_unknown_pool_is_not_found(gpu_type):
+    fields = {"gpu_type": gpu_type, "capacity": "1"}
+
+    assert administrator().post("/dashboard/pools/resize", fields).status_code == 404
+
+
+def test_operator_adds_a_pool():
+    staff("add_gpupool").post("/dashboard/pools/add", {"gpu_type": "H200", "capacity": "16"})
+
+    assert GpuPool.objects.get() == GpuPool("H200", 16)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gpu_type": "A100", "capacity": "1"},  # there is one
+        {"gpu_type": "A100; rm", "capacity": "1"},
+        {"gpu_type": "", "capacity": "1"},
+        {"gpu_type": "H\0", "capacity": "1"},
+        {"gpu_type": "H200", "capacity": "-1"},
+    ],
+)
+def test_invalid_pool_is_refused_in_its_form(fields):
+    GpuPoolFactory(gpu_type="A100", capacity=8)
+
+    response = administrator().post("/dashboard/pools/add", fields)
+
+    assert response.status_code == 422
+    assert response.context["pool_form"].errors
+    assert GpuPool.objects.get().capacity == 8
+
+
+@pytest.mark.parametrize("path", ["/dashboard/pools/add", "/dashboard/pools/resize"])
+def test_members_do_not_change_pools(path):
+    GpuPoolFactory(gpu_type="A100", capacity=8)
+
+    assert member().post(path, {"gpu_type": "A100", "capacity": "1"}).status_code == 403
+    assert Run.objects.count() == 0
+    assert GpuPool.objects.get().capacity == 8
