@@ -78,7 +78,7 @@ def test_loss_is_drawn_and_shown(client):
 
     [row] = response.context["home"].running
     assert (row.key, row.value, len(row.curve)) == ("train_loss", 1.0, 5)
-    assert 'class="sparkline"' in response.content.decode()
+    assert 'class="spark"' in response.content.decode()
 
 
 def test_silent_run_is_shown_so(client, settings):

@@ -82,16 +82,21 @@ def paths(project, runs):
     yield from ("/dashboard/activity", "/dashboard/recipes", "/dashboard/recipes/new")
     for recipe in Recipe.objects.all():
         yield from (f"/dashboard/recipe/{recipe.pk}", f"/dashboard/recipe/{recipe.pk}/edit")
-    yield f"/dashboard/projects/{project.pk}/edit"
+    for part in ("edit", "about", "versions", "checkpoints", "checkpoints/leaderboard",
+                 "checkpoints/leaderboard.csv", "checkpoints/releases", "table.csv"):  # fmt: skip
+        yield f"/dashboard/projects/{project.pk}/{part}"
     yield f"/dashboard/projects/{project.pk}/runs/new"
     for run in runs:
         page = f"/dashboard/projects/{project.pk}/runs/{run.pk}"
         yield page
-        for part in ("live", "actions", "artifacts", "artifacts/all", "events", "metrics", "tail",
-                     "log", "log/download", "series"):  # fmt: skip
+        for part in ("log", "checkpoints", "configuration", "lineage", "events", "describe", "live",
+                     "metrics", "tail", "lines", "log/download", "series", "charts"):  # fmt: skip
             yield f"{page}/{part}"
+        for artifact in run.artifacts.all():
+            yield f"{page}/artifacts/{artifact.pk}"
         for artifact in run.artifacts.checkpoints():
-            yield f"{page}/artifacts/{artifact.pk}/resume"
+            for part in ("resume", "release", "model-card", "model-card/README.md"):
+                yield f"{page}/artifacts/{artifact.pk}/{part}"
     compared = ",".join(run.pk for run in runs)
     for tab in address.TABS:
         yield f"/dashboard/compare?runs={compared}&tab={tab}"
