@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.open_mode import local_administrator
 from artifacts.kinds import TagValue
-from dashboard.home import time_left
+from core.times import milliseconds
 from metrics.points import Point
 from metrics.recording import record_metrics
 from runs.models import FailureKind, Run
@@ -109,22 +109,28 @@ def test_list_of_running_runs_takes_any_page(client, page):
     assert client.get("/dashboard/running", {"page": page}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"step": 50}, timedelta(hours=1)),
-        ({"step": 50, "start_step": 25}, timedelta(hours=2)),
-        ({"step": 50, "restart_count": 1, "restart_step": 40}, timedelta(hours=5)),
-        ({"step": 0}, None),
-        ({"step": 50, "total_steps": None}, None),
-        ({"step": 50, "attempt_started_at": None}, None),
-    ],
-)
-def test_time_left_is_as_long_as_its_steps_took_so_far(fields, expected):
-    began = {"attempt_started_at": NOW - timedelta(hours=1), "stepped_at": NOW}
-    run = Run(**{"total_steps": 100, "recipe_id": "simulated", **began, **fields})
+def test_time_left_is_told_with_its_uncertainty(client):
+    run = unmanaged_run(total_steps=1000)
+    first_ms = milliseconds(timezone.now()) - 800_000
+    record_metrics(
+        run, [Point("loss", step, 1.0, first_ms + 2000 * step) for step in range(1, 401)]
+    )
 
-    assert time_left(run) == expected
+    page = client.get(PAGE).content.decode()
+
+    assert "about 20 min" in page
+    assert 'title="19 min – 21 min"' in page
+
+
+def test_silent_run_has_no_time_left(client, settings):
+    settings.SILENT_SECONDS = 60
+    run = unmanaged_run(total_steps=1000)
+    record_metrics(run, [Point("loss", step, 1.0, 2000 * step) for step in range(1, 401)])
+    Run.objects.update(reported_at=timezone.now() - timedelta(hours=3))
+
+    [row] = client.get(PAGE).context["home"].running
+
+    assert row.time_left is None
 
 
 # --- what waits, failed, was released --------------------------------------------------------
