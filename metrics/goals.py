@@ -18,6 +18,10 @@ _MORE_IS_BETTER: Final = frozenset(
         *("reward", "rewards", "return", "margin", "margins", "score", "scores", "win", "wins"),
         *("meteor", "bertscore", "chrf", "exact", "em", "pass", "iou", "dice", "psnr", "ssim"),
         *("r2", "mcc", "likelihood", "throughput", "mfu", "correct", "correlation"),
+        # Benchmarks of language models, which tell the share of right answers.
+        *("mmlu", "cmmlu", "ceval", "hellaswag", "arc", "piqa", "siqa", "boolq", "winogrande"),
+        *("openbookqa", "truthfulqa", "triviaqa", "commonsenseqa", "gpqa", "squad", "bbh"),
+        *("humaneval", "mbpp", "ifeval", "agieval", "lambada", "race", "gsm8", "math"),
     }
 )
 _MORE_IS_BETTER_PREFIXES: Final = ("bleu", "rouge", "f1", "accuracy", "pass", "recall", "hits")
@@ -32,7 +36,7 @@ MOST_IMPORTANT: Final = 4
 
 def less_is_better(key: str) -> bool:
     """Whether the best value of the metric is its minimum, as of losses, perplexities, errors and
-    times; not as of accuracies, rewards, BLEU, ROUGE and F1. Of unknown names: yes."""
+    times; not as of accuracies, benchmarks, rewards, BLEU, ROUGE and F1. Of unknown names: yes."""
     words = _WORDS.findall(key.lower())
     if not _LESS_IS_BETTER.isdisjoint(words):
         return True

@@ -13,12 +13,14 @@ const END = 286;
 let isPaused = false;
 let atEnd = true;
 let asking = false;
+let again = false; // there was news while it was asking
 let last = log.dataset.after; // the number of the last line that was seen
 
 const toEnd = () => { log.scrollTop = log.scrollHeight; };
 const shown = () => document.dispatchEvent(new Event("page:changed")); // times.js
 
 async function follow() {
+  again = asking;
   if (!log.dataset.tail || isPaused || asking) return;
   asking = true;
   try {
@@ -35,6 +37,7 @@ async function follow() {
     // Offline: live.js says so, and asks again.
   } finally {
     asking = false;
+    if (again) follow();
   }
 }
 

@@ -21,6 +21,7 @@ def test_less_is_better(key):
     [
         *("accuracy", "eval_accuracy", "eval/acc", "rewards/margins", "train_reward", "bleu"),
         *("eval_rougeL", "rouge1", "F1", "macro_f1", "pass@1", "mean_token_accuracy", "recall@10"),
+        *("eval/hellaswag", "mmlu", "arc_easy", "gsm8k"),
     ],
 )
 def test_more_is_better(key):
