@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from dashboard import compared_runs
 from dashboard.comparison.address import Address
 from dashboard.comparison.columns import Column, column, columns_of
-from dashboard.comparison.directions import Direction, direction_of
 from dashboard.comparison.summary import Row, Stat, guessed, ranked, summary_row, value_at
 from dashboard.comparison.values import flattened
 from metrics import reading
+from metrics.goals import Direction, direction_of
 from metrics.reading import RunMetric
 from runs.models import Run
 

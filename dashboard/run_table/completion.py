@@ -14,7 +14,7 @@ from artifacts.kinds import TagValue
 from dashboard.run_table.columns import name_in_filters, text_in_filters
 from dashboard.run_table.query import Known
 from dashboard.run_table.search import names_of_attributes
-from metrics.goals import by_importance
+from metrics.goals import by_importance, direction_of
 from runs.models import FailureKind
 from runs.status import RunStatus
 
@@ -61,7 +61,8 @@ def _all_names(known: Known) -> Iterable[Suggestion]:
         ("max", _("greatest value")),
     ):
         for key in by_importance(known.metrics):
-            yield Suggestion(name_in_filters(value, key), what)
+            if value != "best" or direction_of(key) is not None:
+                yield Suggestion(name_in_filters(value, key), what)
 
 
 def values() -> dict[str, list[dict[str, str]]]:
