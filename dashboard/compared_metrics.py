@@ -219,6 +219,7 @@ def scatter_columns(
 
 
 def _differing(columns: Sequence[Column]) -> list[Column]:
-    """The hyperparameters that differ, those with most values first."""
+    """The hyperparameters that differ, those with most values first; last those of which all values
+    are the same but some are missing."""
     found = [one for one in columns if one.id.startswith("params.") and one.differs]
-    return sorted(found, key=lambda one: -one.distinct)
+    return sorted(found, key=lambda one: (one.has_one_value, -one.distinct))

@@ -38,7 +38,8 @@ class Known:
     """The names that a project's newest runs use."""
 
     params: tuple[str, ...] = ()
-    differing: tuple[str, ...] = ()  # of ``params``, those with several values; numbers first
+    # Of ``params``, those with several values, numbers first; then those that some runs lack.
+    differing: tuple[str, ...] = ()
     metrics: dict[str, int] = field(default_factory=dict)  # -> how many runs have it
     tags: tuple[str, ...] = ()
 
@@ -93,9 +94,9 @@ def known_columns(project: Project) -> Known:
         else:
             params.append(key)
             if values > 1 or count < runs:
-                differing.append((not is_number, key))
+                differing.append((values == 1, not is_number, key))
     return Known(
-        tuple(params), tuple(key for _rank, key in sorted(differing)), metrics, tuple(tags)
+        tuple(params), tuple(key for *_rank, key in sorted(differing)), metrics, tuple(tags)
     )
 
 
