@@ -65,6 +65,27 @@ def _all_names(known: Known) -> Iterable[Suggestion]:
                 yield Suggestion(name_in_filters(value, key), what)
 
 
+def examples(known: Known) -> list[Suggestion]:
+    """Filters that show what the language can say, with names of the project where it has them."""
+    metric = known.main_metric or "eval_loss"
+    rates = (key for key in known.params if key in ("lr", "learning_rate"))
+    param = next(rates, next(iter(known.differing or known.params), "lr"))
+    found = [
+        (f"{name_in_filters('metrics', metric)} < 2", _("last value of a metric; also min., max.")),
+        (
+            f"{name_in_filters('params', param)} <= 3e-4",
+            _("hyperparameters, by their numbers"),
+        ),
+        (
+            f'status = {text_in_filters(RunStatus.FAILED)} or failure = "out_of_memory"',
+            _("states and reasons"),
+        ),
+        ('started >= "2026-11-28T10:00" and duration > 3600', _("times, and seconds")),
+        ('name ILIKE "%sft%" and (tags.team = "nlp" or gpus >= 8)', _("parts of texts, tags")),
+    ]
+    return [Suggestion(text, what) for text, what in found]
+
+
 def values() -> dict[str, list[dict[str, str]]]:
     """The values that an attribute can have, by its name, as JSON."""
     choices: dict[str, type[TextChoices]] = {

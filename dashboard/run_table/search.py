@@ -29,6 +29,7 @@ from django.utils.translation import gettext as _
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
 from core.choices import ContractChoices
+from dashboard.run_table.times import span
 from metrics.goals import Direction, direction_of
 from runs.models import FailureKind
 from runs.param_values import MAX_NUMBER_LENGTH, MAX_TEXT, NUMBER
@@ -125,9 +126,9 @@ class PageColumns(RunColumns):
         "gpu_type": Column(Kind.TEXT, F("gpu_type")),
         "gpu_hours": Column(Kind.NUMBER, GPU_HOURS),
         "duration": Column(Kind.NUMBER, Cast(DURATION, FloatField())),  # seconds
-        "started": Column(Kind.TIME, F("started_at")),
-        "created": Column(Kind.TIME, F("created_at")),
-        "finished": Column(Kind.TIME, F("finished_at")),
+        "started": Column(Kind.TIME, F("started_at"), span=span),
+        "created": Column(Kind.TIME, F("created_at"), span=span),
+        "finished": Column(Kind.TIME, F("finished_at"), span=span),
         "model": Column(Kind.TEXT, F("model")),
         "dataset": Column(Kind.TEXT, F("dataset")),
         "recipe": Column(Kind.TEXT, F("recipe_id")),
