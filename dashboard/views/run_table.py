@@ -92,6 +92,9 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
         "cleared": address.but(**NO_FILTERS),
         "ungrouped": address.but(group=None),
         "completions": completion.values(),
+        "examples": [
+            (example, address.but(filter=example.text)) for example in completion.examples(known)
+        ],
         **_views(request, project, address),
     }
     try:
