@@ -60,12 +60,14 @@ def data_words(site: Site) -> frozenset[str]:
         UNION SELECT key FROM metrics_metricseries
         UNION SELECT concat_ws(' ', message, source) FROM logs_logline
         UNION SELECT concat_ws(' ', name, host) FROM runs_worker
-        UNION SELECT concat_ws(' ', name, description, command) FROM runs_recipe
+        UNION SELECT concat_ws(' ', name, description, command, environment, encoding)
+              FROM runs_recipe
         UNION SELECT concat_ws(' ', base_model, task_type, default_hyperparameters)
               FROM projects_project
         UNION SELECT concat_ws(' ', file, metadata, id) FROM artifacts_artifact
         UNION SELECT name FROM registry_registeredmodel
         UNION SELECT reason FROM runs_runevent
+        UNION SELECT username FROM auth_user
     """
     words: set[str] = set()
     for (text,) in site.query(query):

@@ -17,8 +17,8 @@ from playwright.sync_api import Page as BrowserPage
 
 from dashboard import urls
 from tests.browser import examination, known_texts
-from tests.browser.pages import NO_PAGES, PAGES, Page
-from tests.browser.site import Site
+from tests.browser.pages import FOR_OPERATORS, NO_PAGES, PAGES, Page
+from tests.browser.site import Site, sign_in
 from tests.chromium import launch_or_skip
 
 pytestmark = pytest.mark.browser
@@ -27,6 +27,7 @@ WIDE: ViewportSize = {"width": 1280, "height": 900}
 WINDOWS: dict[str, ViewportSize] = {"wide": WIDE, "narrow": {"width": 360, "height": 780}}
 LOCALES = {"zh": "zh-CN", "en": "en-US"}
 PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 # The tests of a page share a process, and with it what is found in one visit for each language.
 every_page = pytest.mark.parametrize(
@@ -56,6 +57,8 @@ class Visit:
         )
 
     def open(self, page: Page, site: Site) -> BrowserPage:
+        if page.name in FOR_OPERATORS:
+            sign_in(self.page)
         answer = self.page.goto(page.address(site))
         assert answer is not None
         assert answer.status == 200
