@@ -75,9 +75,10 @@ def data_words(site: Site) -> frozenset[str]:
     return frozenset(words)
 
 
-# Addresses, ids, and the names that runs have by default.
+# Addresses, ids, the names that runs have by default, and names of columns as addresses have them.
 ADDRESS = re.compile(
     r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b|\brun-\d{3}\b"
+    r"|\b(?:best|last|min|max|params|tags)\.\S+"
 )
 
 
