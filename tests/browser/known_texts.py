@@ -78,7 +78,7 @@ def data_words(site: Site) -> frozenset[str]:
 # Addresses, ids, the names that runs have by default, and names of columns as addresses have them.
 ADDRESS = re.compile(
     r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b|\brun-\d{3}\b"
-    r"|\b(?:best|last|min|max|params|tags)\.\S+"
+    r"|\b(?:max|tags)\.\S+"
 )
 
 
