@@ -67,6 +67,7 @@ def data_words(site: Site) -> frozenset[str]:
         UNION SELECT concat_ws(' ', file, metadata, id) FROM artifacts_artifact
         UNION SELECT name FROM registry_registeredmodel
         UNION SELECT reason FROM runs_runevent
+        UNION SELECT key FROM artifacts_evaluationresult
         UNION SELECT username FROM auth_user
     """
     words: set[str] = set()
