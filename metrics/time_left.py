@@ -53,7 +53,7 @@ def times_left(runs: Iterable[Run]) -> dict[str, TimeLeft]:
     advancing = {run.pk: run for run in runs if _advances(run)}
     places = [(run.pk, run.step, run.start_step) for run in advancing.values()]
     found = [
-        (clock, advancing[clock.run_id].total_steps - clock.last_step)
+        (clock, (advancing[clock.run_id].total_steps or 0) - clock.last_step)
         for clock in (clocks(places) if places else [])
     ]
     known = [(clock, steps_left) for clock, steps_left in found if steps_left >= 0]
