@@ -49,21 +49,19 @@ def time_left(run: Run) -> TimeLeft | None:
 
 
 def times_left(runs: Iterable[Run]) -> dict[str, TimeLeft]:
-    """Run → its time left, of those of which it can be known. Two statements."""
-    advancing = {run.pk: run for run in runs if _advances(run)}
-    places = [(run.pk, run.step, run.start_step) for run in advancing.values()]
-    found = [
-        (clock, (advancing[clock.run_id].total_steps or 0) - clock.last_step)
-        for clock in (clocks(places) if places else [])
-    ]
-    known = [(clock, steps_left) for clock, steps_left in found if steps_left >= 0]
+    """Run → its time left, of those of which it can be known. At most two statements."""
+    advancing = [run for run in runs if _advances(run)]
+    totals = {run.pk: run.total_steps or 0 for run in advancing}
+    found = clocks([(run.pk, run.step, run.start_step) for run in advancing]) if advancing else []
+    left = [(clock, totals[clock.run_id] - clock.last_step) for clock in found]
+    known = [(clock, steps_left) for clock, steps_left in left if steps_left >= 0]
     if not known:
         return {}
     times = times_at([(clock, _steps_of_window(clock)) for clock, _left in known])
     estimates = {
         clock.run_id: estimate(times[clock.run_id], steps_left) for clock, steps_left in known
     }
-    return {run_id: left for run_id, left in estimates.items() if left is not None}
+    return {run_id: likely for run_id, likely in estimates.items() if likely is not None}
 
 
 def _advances(run: Run) -> bool:
