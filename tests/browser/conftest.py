@@ -94,7 +94,11 @@ def _pages(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
         page.on(
-            "console", lambda message: message.type == "error" and problems.append(message.text)
+            "console",
+            lambda message: (
+                message.type == "error"
+                and problems.append(f"{message.text} {message.location['url']}")
+            ),
         )
         page.on(
             "response",
