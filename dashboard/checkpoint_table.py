@@ -9,7 +9,7 @@ from typing import Final
 
 from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact
-from metrics.goals import less_is_better
+from metrics.goals import Direction, direction_of
 from registry.checkpoints import CheckpointRow, rows_of
 
 MAX_RESULTS: Final = 4  # columns
@@ -66,9 +66,11 @@ def _ignored(checkpoints: Sequence[Artifact]) -> list[Artifact]:
 @dataclass(frozen=True, slots=True)
 class Compared:
     """A number of a checkpoint beside that of another. ``difference``: of the two, None unless both
-    are known; ``is_better``: of the first; None if they are equal or not both known."""
+    are known; ``is_better``: of the first; None if they are equal or not both known, or if nothing
+    tells whether less or more is better."""
 
     key: str
+    direction: Direction | None
     value: float | None
     other: float | None
 
@@ -80,9 +82,9 @@ class Compared:
 
     @property
     def is_better(self) -> bool | None:
-        if not self.difference:
+        if not self.difference or self.direction is None:
             return None
-        return (self.difference < 0) == less_is_better(self.key)
+        return (self.difference < 0) == (self.direction is Direction.LOWER)
 
 
 def compared(
@@ -91,10 +93,15 @@ def compared(
     """All results of either, then the metrics ``keys``, which both rows were made with."""
     results = sorted({*row.results, *(other.results if other else ())})
     found = [
-        Compared(key, row.results.get(key), other.results.get(key) if other else None)
+        Compared(
+            key,
+            direction_of(key, of_evaluation=True),
+            row.results.get(key),
+            other.results.get(key) if other else None,
+        )
         for key in results
     ]
     for position, key in enumerate(keys):
         theirs = other.metrics[position] if other else None
-        found.append(Compared(key, row.metrics[position], theirs))
+        found.append(Compared(key, direction_of(key), row.metrics[position], theirs))
     return [item for item in found if item.value is not None or item.other is not None]

@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from dashboard import compared_runs
 from dashboard.comparison.address import Address
 from dashboard.comparison.columns import Column, column, columns_of
-from dashboard.comparison.directions import Direction, direction_of
 from dashboard.comparison.summary import Row, Stat, guessed, ranked, summary_row, value_at
 from dashboard.comparison.values import flattened
 from metrics import reading
+from metrics.goals import Direction, direction_of
 from metrics.reading import RunMetric
 from runs.models import Run
 
@@ -219,6 +219,7 @@ def scatter_columns(
 
 
 def _differing(columns: Sequence[Column]) -> list[Column]:
-    """The hyperparameters that differ, those with most values first."""
+    """The hyperparameters that differ, those with most values first; last those of which all values
+    are the same but some are missing."""
     found = [one for one in columns if one.id.startswith("params.") and one.differs]
-    return sorted(found, key=lambda one: -one.distinct)
+    return sorted(found, key=lambda one: (one.has_one_value, -one.distinct))

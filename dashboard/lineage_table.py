@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from artifacts.family import Member, family_of
-from metrics.goals import less_is_better, main_metric
+from metrics.goals import Direction, direction_of, main_metric
 from metrics.models import MetricSeries
 from runs.models import Run
 
@@ -14,7 +14,7 @@ from runs.models import Run
 @dataclass(slots=True)
 class Branch:
     """A run with those that came of it. ``from_step`` to ``to_step``: what it trained itself;
-    ``best``: of the family's main metric, None if it has none."""
+    ``best``: of the family's main metric; None if it has none, or none is known to be best."""
 
     run: Run
     kinship: str
@@ -31,7 +31,6 @@ class Lineage:
     count: int
     is_cut: bool
     metric: str | None
-    less_is_better: bool
 
 
 def lineage(run: Run) -> Lineage:
@@ -45,12 +44,14 @@ def lineage(run: Run) -> Lineage:
         count=len(members),
         is_cut=family.is_cut,
         metric=metric,
-        less_is_better=metric is not None and less_is_better(metric),
     )
 
 
 def _best(members: list[Member], metric: str) -> dict[str, float | None]:
-    column = "minimum" if less_is_better(metric) else "maximum"
+    direction = direction_of(metric)
+    if direction is None:
+        return {}
+    column = "minimum" if direction is Direction.LOWER else "maximum"
     series = MetricSeries.objects.filter(key=metric, run__in=[member.run for member in members])
     return dict(series.values_list("run_id", column))
 

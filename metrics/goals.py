@@ -4,25 +4,84 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Final
 
 from runs.system_metrics import PREFIX as SYSTEM_PREFIX
 
-# Words of a name. eval_rougeL -> eval, rougel; pass@1 -> pass, 1.
-_WORDS: Final = re.compile(r"[a-z]+[0-9]*|[0-9]+")
+
+class Direction(Enum):
+    """In which direction a metric is better; the values are those of addresses."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+
+# Words of a name: eval/pass@1 -> eval, pass, 1; evalLoss -> eval, loss, and evalloss.
+_WORDS: Final = re.compile(r"[a-z0-9]+")
+_CAMEL_CASE: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PER_SECOND: Final = re.compile(r"(?:\bper (?:sec(?:ond)?|s)|\b(?:tokens|samples|it|steps) s)\b")
+_BITS: Final = re.compile(r"\bbits? per \b|\bcross entropy\b")
 # These decide, whatever else the name says: reward_loss is a loss.
-_LESS_IS_BETTER: Final = frozenset({"loss", "perplexity", "ppl", "error", "errors", "time", "nll"})
-_MORE_IS_BETTER: Final = frozenset(
+_LOWER: Final = frozenset(
     {
-        *("acc", "accuracy", "precision", "recall", "auc", "auroc", "ap", "map", "ndcg", "mrr"),
-        *("reward", "rewards", "return", "margin", "margins", "score", "scores", "win", "wins"),
-        *("meteor", "bertscore", "chrf", "exact", "em", "pass", "iou", "dice", "psnr", "ssim"),
-        *("r2", "mcc", "likelihood", "throughput", "mfu", "correct", "correlation"),
+        *("loss", "losses", "nll", "ppl", "perplexity", "perplexities", "bpb", "bpc", "bpt"),
+        *("err", "error", "errors", "mse", "rmse", "mae", "mape", "wer", "cer", "ter", "eer"),
+        *("ece", "brier", "fid", "kl", "crossentropy", "regret", "latency", "ttft", "tpot"),
+        *("time", "runtime", "duration", "seconds", "ms", "distance", "toxicity"),
     }
 )
-_MORE_IS_BETTER_PREFIXES: Final = ("bleu", "rouge", "f1", "accuracy", "pass", "recall", "hits")
+_HIGHER: Final = frozenset(
+    {
+        *("acc", "accuracy", "precision", "recall", "auc", "auroc", "auprc", "roc", "ap", "map"),
+        *("ndcg", "mrr", "hit", "hits", "f1", "f2", "bleu", "chrf", "meteor", "rouge", "cider"),
+        *("exact", "em", "match", "pass", "correct", "success", "win", "wins", "winrate", "elo"),
+        *("reward", "rewards", "return", "returns", "margin", "margins", "score", "scores"),
+        *("iou", "miou", "dice", "psnr", "ssim", "r2", "mcc", "kappa", "correlation", "pearson"),
+        *("spearman", "agreement", "likelihood", "throughput", "mfu", "hfu", "flops", "tflops"),
+        *("tps", "utilization"),
+        # Benchmarks that are told as a share of right answers.
+        *(
+            "mmlu",
+            "cmmlu",
+            "ceval",
+            "agieval",
+            "hellaswag",
+            "arc",
+            "arcc",
+            "arce",
+            "piqa",
+            "siqa",
+            "winogrande",
+        ),
+        *("gsm8k", "humaneval", "mbpp", "truthfulqa", "boolq", "openbookqa", "obqa", "triviaqa"),
+        *("commonsenseqa", "squad", "bbh", "ifeval", "gpqa", "lambada", "copa", "livecodebench"),
+    }
+)
+_HIGHER_PREFIXES: Final = ("accuracy", "bleu", "rouge", "f1", "recall", "hits", "mmlu")
+# How a training is set and how far it is, also where an evaluation tells it.
+_NEITHER: Final = frozenset(
+    {
+        *(
+            "lr",
+            "epoch",
+            "epochs",
+            "step",
+            "steps",
+            "iteration",
+            "norm",
+            "norms",
+            "weight",
+            "decay",
+        ),
+        *("learning", "batch", "tokens", "samples", "examples", "count", "num", "size", "length"),
+        *("lengths", "len", "entropy", "temperature", "logps", "logits", "memory", "bytes"),
+    }
+)
 _LOSS: Final = re.compile(r"(?:\A|[_/.\-])(?:loss|nll)(?:\Z|[_/.\-])", re.IGNORECASE)
-_EVALUATION: Final = re.compile(r"\A(?:eval|val|valid|validation|dev|test)[a-z]*[_/.\-]", re.I)
+_EVALUATION: Final = re.compile(
+    r"(?:\A|/)(?:eval|evals|evaluation|val|valid|validation|dev|test|testing)[0-9]*[_/.\-]", re.I
+)
 # What says how a training is set and how far it is, not how well it goes.
 _SETTINGS: Final = re.compile(
     r"(?:\A|[_/.\-])(?:epoch|lr|learning_rate|step|global_step|grad_norm|gpu_utilization)\Z", re.I
@@ -30,15 +89,35 @@ _SETTINGS: Final = re.compile(
 MOST_IMPORTANT: Final = 4
 
 
-def less_is_better(key: str) -> bool:
-    """Whether the best value of the metric is its minimum, as of losses, perplexities, errors and
-    times; not as of accuracies, rewards, BLEU, ROUGE and F1. Of unknown names: yes."""
-    words = _WORDS.findall(key.lower())
-    if not _LESS_IS_BETTER.isdisjoint(words):
-        return True
-    return not any(
-        word in _MORE_IS_BETTER or word.startswith(_MORE_IS_BETTER_PREFIXES) for word in words
-    )
+def direction_of(key: str, *, of_evaluation: bool = False) -> Direction | None:
+    """Whether less or more of the metric is better, by its name; None if that says nothing, as of
+    learning rates and what is measured of the host.
+
+    ``of_evaluation``: whether it is a result of an evaluation, whatever its name. What these tell
+    is a score unless it is known for a loss, an error or a time.
+    """
+    if key.startswith(SYSTEM_PREFIX):
+        return None
+    words = _words(key)
+    text = " ".join(_WORDS.findall(key.lower()))
+    if _PER_SECOND.search(text):
+        return Direction.HIGHER
+    if not _LOWER.isdisjoint(words) or _BITS.search(text):
+        return Direction.LOWER
+    if any(_is_score(word) for word in words):
+        return Direction.HIGHER
+    is_score = (of_evaluation or is_evaluation(key)) and _NEITHER.isdisjoint(words)
+    return Direction.HIGHER if is_score else None
+
+
+def _words(key: str) -> set[str]:
+    """Also those that a number follows, without it: loss2 is a loss."""
+    found = {*_WORDS.findall(key.lower()), *_WORDS.findall(_CAMEL_CASE.sub(" ", key).lower())}
+    return found | {word.rstrip("0123456789") for word in found}
+
+
+def _is_score(word: str) -> bool:
+    return word in _HIGHER or word.startswith(_HIGHER_PREFIXES) or word.endswith("score")
 
 
 def is_loss(key: str) -> bool:
@@ -47,7 +126,7 @@ def is_loss(key: str) -> bool:
 
 def is_evaluation(key: str) -> bool:
     """Whether the metric is measured on data that is not trained on, by its name."""
-    return _EVALUATION.match(key) is not None
+    return _EVALUATION.search(key) is not None
 
 
 def main_metric(counts: Mapping[str, int]) -> str | None:

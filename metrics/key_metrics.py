@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.database import Statement, Texts
-from metrics.goals import important_metrics, less_is_better
+from metrics.goals import Direction, direction_of, important_metrics
 from metrics.sparklines import Column, sparklines
 from runs.models import Run
 
@@ -23,9 +23,9 @@ class KeyMetric:
     key: str
     last: float
     last_step: int
-    best: float | None  # None while every value is NaN
+    # None while every value is NaN, and if the name does not tell whether less or more is better.
+    best: float | None
     best_step: int | None
-    less_is_better: bool
     columns: list[Column]
 
 
@@ -62,7 +62,8 @@ def key_metrics(run: Run, *, keys: list[str] | None = None) -> list[KeyMetric]:
     wanted = keys_of(run) if keys is None else keys
     if not wanted:
         return []
-    lowest = [less_is_better(key) for key in wanted]
+    directions = [direction_of(key) for key in wanted]
+    lowest = [direction is Direction.LOWER for direction in directions]
     rows = {row[0]: row for row in SUMMARIES.rows(run_id=run.pk, keys=Texts(wanted), lowest=lowest)}
     lines = sparklines((run.pk, key) for key in rows)
     return [
@@ -70,11 +71,10 @@ def key_metrics(run: Run, *, keys: list[str] | None = None) -> list[KeyMetric]:
             key,
             last=rows[key][1],
             last_step=rows[key][2],
-            best=rows[key][3],
-            best_step=rows[key][4],
-            less_is_better=is_lowest,
+            best=rows[key][3] if direction else None,
+            best_step=rows[key][4] if direction else None,
             columns=lines.get((run.pk, key), []),
         )
-        for key, is_lowest in zip(wanted, lowest, strict=True)
+        for key, direction in zip(wanted, directions, strict=True)
         if key in rows
     ]

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from artifacts.models import Artifact
-from metrics.goals import is_evaluation, less_is_better
+from metrics.goals import Direction, direction_of, is_evaluation
 from projects.models import Project
 from registry import checkpoint_queries
 from registry.checkpoint_queries import Rank
@@ -36,7 +36,9 @@ class Measure:
 
     @property
     def lowest_first(self) -> bool:
-        return less_is_better(self.key)
+        """Whether less is better, by its name; if that says nothing, the greatest is first."""
+        direction = direction_of(self.key, of_evaluation=not self.is_metric)
+        return direction is Direction.LOWER
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,9 @@ class Column:
     wrap: Callable[[Q], Q] | None = None
     # For a TEXT: the stored text that a filter's text stands for; None if it stands for nothing.
     denoted: Callable[[str], str | None] | None = None
+    # For a TIME that is compared with texts too: the time that a text names, from its start to that
+    # of the next; None if it names none.
+    span: Callable[[str], tuple[datetime, datetime] | None] | None = None
     # For a PARAM that is compared with numbers too: its number, or NULL.
     number: Any = None
     # For a PARAM whose expression may be only the start of its text: all of it.
@@ -209,15 +212,7 @@ def is_nan(expression: Any) -> Exact[Any]:
 
 
 def _time(comparison: Comparison, column: Column) -> Q:
-    value, operator = comparison.value, comparison.operator
-    if not isinstance(value, (int, float)) or operator not in (*COMPARE, "!="):
-        raise _cannot_compare(comparison)
-    if not math.isfinite(value) or value != int(value):
-        raise InvalidParameter(
-            _("%(name)s must be a whole number of milliseconds.") % {"name": comparison.name.key},
-            position=comparison.name.position,
-        )
-    start, end = _clamped_time(int(value)), _clamped_time(int(value) + 1)
+    start, end = _span(comparison, column)
     before_start = Q(LessThan(column.expression, start))
     before_end = Q(LessThan(column.expression, end))
     return {
@@ -227,7 +222,34 @@ def _time(comparison: Comparison, column: Column) -> Q:
         ">=": ~before_start,
         "=": before_end & ~before_start,
         "!=": before_start | ~before_end,
-    }[operator]
+    }[comparison.operator]
+
+
+def _span(comparison: Comparison, column: Column) -> tuple[datetime, datetime]:
+    """What a time is compared with: the millisecond that a number denotes, or what a text names."""
+    value = comparison.value
+    if comparison.operator not in (*COMPARE, "!="):
+        raise _cannot_compare(comparison)
+    if isinstance(value, str) and column.span is not None:
+        found = column.span(value)
+        if found is None:
+            raise InvalidParameter(
+                _(
+                    "%(text)s at position %(position)d is no date or time, such as 2026-11-28 or "
+                    "2026-11-28T10:00+08:00."
+                )
+                % {"text": repr(value[:40]), "position": comparison.value_position + 1},
+                position=comparison.value_position,
+            )
+        return found
+    if not isinstance(value, (int, float)):
+        raise _cannot_compare(comparison)
+    if not math.isfinite(value) or value != int(value):
+        raise InvalidParameter(
+            _("%(name)s must be a whole number of milliseconds.") % {"name": comparison.name.key},
+            position=comparison.name.position,
+        )
+    return _clamped_time(int(value)), _clamped_time(int(value) + 1)
 
 
 def _clamped_time(milliseconds: int) -> datetime:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from django.utils.translation import gettext as _
@@ -57,11 +57,15 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``operator`` is one of OPERATORS; ``value`` is a tuple for IN, None for IS."""
+    """``operator`` is one of OPERATORS; ``value`` is a tuple for IN, None for IS.
+
+    ``value_position`` is that of a number or text.
+    """
 
     name: Name
     operator: str
     value: Value
+    value_position: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +263,8 @@ class _Parser:
         if self.next.kind == "operator":
             operator = self.advance().text
             operator = {"<>": "!=", "==": "="}.get(operator, operator)
-            return Comparison(name, operator, self.value())
+            position = self.next.position
+            return Comparison(name, operator, self.value(), position)
         raise self.error(
             _("Expected a comparison operator, one of %(list)s") % {"list": " ".join(OPERATORS)}
         )

@@ -93,12 +93,12 @@ def number(value: Any) -> str:
         return NOTHING
     if not isinstance(value, str):
         value = json_number(value)
-    return value if isinstance(value, str) else _short_exponent(f"{value:.5g}")
+    return value if isinstance(value, str) else short_exponent(f"{value:.5g}")
 
 
-def _short_exponent(text: str) -> str:
+def short_exponent(text: str) -> str:
     """2e-05 -> 2e-5."""
-    return re.sub(r"e([+-])0*", lambda match: "e" + match[1].replace("+", ""), text)
+    return re.sub(r"e([+-])0*(?=[0-9])", lambda match: "e" + match[1].replace("+", ""), text)
 
 
 @register.filter
@@ -117,7 +117,7 @@ def share(value: float) -> str:
 def as_json(value: Any) -> str:
     """``value`` as one line of JSON; strings without quotes."""
     if isinstance(value, float):
-        return _short_exponent(repr(value))
+        return short_exponent(repr(value))
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 

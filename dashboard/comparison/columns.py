@@ -31,6 +31,11 @@ class Column:
         return len(set(self.values))
 
     @property
+    def has_one_value(self) -> bool:
+        """Whether all values are the same but for missing ones."""
+        return len({value for value in self.values if value not in (None, "")}) == 1
+
+    @property
     def differs(self) -> bool:
         return self.distinct > 1
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from dashboard.comparison.directions import Direction
 from dashboard.comparison.values import Delta, difference
+from metrics.goals import Direction, is_evaluation, is_loss
+from runs.system_metrics import PREFIX as SYSTEM_PREFIX
 
 
 class Stat(StrEnum):
@@ -119,14 +120,9 @@ def guessed(keys: Mapping[str, int], limit: int) -> list[str]:
 
     Those of most runs, with evaluations and losses before others; none of the host's.
     """
-    own = [key for key in keys if not key.startswith("system/")]
-    own.sort(key=lambda key: (-keys[key], *_rank(key), key))
+    own = [key for key in keys if not key.startswith(SYSTEM_PREFIX)]
+    own.sort(key=lambda key: (-keys[key], not is_loss(key), not is_evaluation(key), key))
     return own[:limit]
-
-
-def _rank(key: str) -> tuple[bool, bool]:
-    is_evaluation = key.startswith(("eval", "val", "test"))
-    return ("loss" not in key, not is_evaluation)
 
 
 def _best(values: Sequence[float | None], direction: Direction | None) -> float | None:

@@ -4,9 +4,11 @@ hold in its title."""
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from django.utils import timezone
@@ -16,7 +18,17 @@ from django.utils.translation import gettext as _
 
 from artifacts.kinds import TagValue
 from core.numbers import json_number
-from core.templatetags.pages import NOTHING, ago, as_json, badge, duration, number, percent, share
+from core.templatetags.pages import (
+    NOTHING,
+    ago,
+    as_json,
+    badge,
+    duration,
+    number,
+    percent,
+    share,
+    short_exponent,
+)
 from dashboard.run_table.columns import ATTRIBUTES, Column, Kind
 from dashboard.run_table.query import Row, Spread
 from metrics.exports import neutral
@@ -28,6 +40,10 @@ DIGITS: Final = 4  # significant, of the greatest number of a column
 FEWEST_DIGITS: Final = 2  # of the least
 MAX_DECIMALS: Final = 6
 LARGE: Final = 1e7  # from here on with an exponent
+SMALL: Final = 1e-3  # what is chosen and less, too
+LONGEST: Final = 1e16  # of whole ones
+MOST_DIGITS: Final = 6
+EXPONENT: Final = f".{DIGITS - 1}e"
 MAX_TEXT: Final = 200  # characters; the title has the rest
 
 
@@ -43,14 +59,24 @@ def is_numeric(column: Column, rows: Sequence[Row]) -> bool:
         return ATTRIBUTES[column.key].is_numeric
     if column.kind is Kind.METRIC:
         return True
-    values = [value for row in rows if (value := stored_value(column, row)) is not None]
-    return column.kind is Kind.PARAM and bool(values) and all(map(_is_number, values))
+    if column.kind is not Kind.PARAM:
+        return False
+    return _numbers([stored_value(column, row) for row in rows]) is not None
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, str):
-        return number_of(value) is not None
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _numbers(values: Sequence[Any]) -> list[float | None] | None:
+    """What the values denote, None of a missing one; None unless there are some, all numbers."""
+    found = [None if value is None else _number(value) for value in values]
+    known = sum(value is not None for value in values)
+    return found if known and known == sum(value is not None for value in found) else None
+
+
+def _number(value: Any) -> float | None:
+    """None if it is no finite number, or one that a double cannot hold."""
+    denoted = number_of(value) if isinstance(value, str) else value
+    if isinstance(denoted, bool) or not isinstance(denoted, int | float):
+        return None
+    return denoted if abs(denoted) <= sys.float_info.max else None
 
 
 def stored_value(column: Column, row: Row) -> Any:
@@ -70,6 +96,12 @@ def cells(column: Column, rows: Sequence[Row]) -> list[Cell]:
     if column.kind is Kind.METRIC:
         texts = aligned(values)
         return [Cell(text, _exact(value)) for text, value in zip(texts, values, strict=True)]
+    numbers = _numbers(values) if column.kind is Kind.PARAM else None
+    if numbers is not None:
+        return [
+            Cell(text, "" if value is None or text == as_json(value) else as_json(value))
+            for text, value in zip(given(numbers), values, strict=True)
+        ]
     return [_text_cell(NOTHING if value is None else as_json(value)) for value in values]
 
 
@@ -78,21 +110,40 @@ def cells(column: Column, rows: Sequence[Row]) -> list[Cell]:
 
 def aligned(values: Sequence[float | None]) -> list[str]:
     """The numbers with as many decimals as show four digits of the greatest and two of the least;
-    each on its own if they are too far apart for that."""
+    all with an exponent if they are too far apart for that."""
     form = _form(values)
     return [_text(value, form) for value in values]
 
 
 def _form(values: Sequence[float | None]) -> str:
-    """The format of all ``values``; empty: each has its own."""
+    """The format of all ``values``."""
     finite = [value for value in values if value is not None and math.isfinite(value)]
     sizes = [abs(value) for value in finite if value]
-    if not sizes or max(sizes) >= LARGE:
-        return ""
+    if not sizes:
+        return ".0f"
+    if max(sizes) >= LARGE:
+        return EXPONENT
     if all(value == int(value) for value in finite):
         return ".0f"
     decimals = max(_decimals(max(sizes), DIGITS), _decimals(min(sizes), FEWEST_DIGITS), 0)
-    return "" if decimals > MAX_DECIMALS else f".{decimals}f"
+    return EXPONENT if decimals > MAX_DECIMALS else f".{decimals}f"
+
+
+def given(values: Sequence[float | None]) -> list[str]:
+    """Numbers that people have chosen, with all of their digits: whole ones as they are, others
+    with the decimals of the longest, or all with an exponent if some are very small or large."""
+    numbers = [value for value in values if value is not None]
+    sizes = [abs(value) for value in numbers if value]
+    if not sizes or (max(sizes) < LONGEST and all(value == int(value) for value in numbers)):
+        return [NOTHING if value is None else str(int(value)) for value in values]
+    decimals = [Decimal(repr(float(value))).normalize() for value in numbers if value]
+    if min(sizes) < SMALL or max(sizes) >= LARGE:
+        digits = max(len(number.as_tuple().digits) for number in decimals)
+        form = f".{min(digits, MOST_DIGITS) - 1}e"
+    else:
+        places = max(-int(number.as_tuple().exponent) for number in decimals)
+        form = f".{min(max(places, 0), MAX_DECIMALS)}f"
+    return [_text(value, form) for value in values]
 
 
 def _decimals(size: float, digits: int) -> int:
@@ -102,7 +153,7 @@ def _decimals(size: float, digits: int) -> int:
 def _text(value: float | None, form: str) -> str:
     if value is None or not math.isfinite(value):
         return NOTHING if value is None else str(json_number(value))
-    return format(value, form) if form else number(float(f"{value:.{DIGITS}g}"))
+    return short_exponent(format(value, form)) if value else "0"
 
 
 def _exact(value: float | None) -> str:
@@ -157,7 +208,7 @@ def _progress(row: Row) -> Cell:
     if run.is_unmanaged and not run.progress:
         return Cell(NOTHING)
     bar = format_html(
-        '<progress value="{}" aria-label="{}"></progress> {}',
+        '<span class="bar"><progress value="{}" aria-label="{}"></progress><span>{}</span></span>',
         share(run.progress),
         _("Progress"),
         percent(run.progress),

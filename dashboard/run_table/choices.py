@@ -18,7 +18,7 @@ from dashboard.run_table.columns import (
     Value,
 )
 from dashboard.run_table.query import Known
-from metrics.goals import by_importance, is_evaluation
+from metrics.goals import by_importance, direction_of, is_evaluation
 
 # Of each kind: the field below them takes the name of any other.
 MAX_OFFERED: Final = 40
@@ -77,7 +77,8 @@ def _params(known: Known) -> list[str]:
 def _metrics(known: Known) -> Iterable[Column]:
     for key in by_importance(known.metrics)[:MAX_OFFERED]:
         yield Column(Kind.METRIC, key, Value.LAST)
-        yield Column(Kind.METRIC, key, Value.BEST)
+        if direction_of(key) is not None:
+            yield Column(Kind.METRIC, key, Value.BEST)
         if is_evaluation(key):
             yield Column(Kind.METRIC, key, Value.AT_BEST)
 

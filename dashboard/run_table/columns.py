@@ -12,7 +12,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from core.text import MAX_KEY_LENGTH
-from metrics.goals import less_is_better
+from metrics.goals import Direction, direction_of
 
 
 class Kind(Enum):
@@ -109,6 +109,14 @@ class Column:
     def is_sortable(self) -> bool:
         if self.kind is Kind.ATTRIBUTE:
             return ATTRIBUTES[self.key].sortable
+        return self.has_value
+
+    @property
+    def has_value(self) -> bool:
+        """Whether runs can be ordered, grouped and filtered by it. Not by a metric's value where
+        another is best, nor by its best if the name does not tell which that is."""
+        if self.value is Value.BEST:
+            return self.direction is not None
         return self.value is not Value.AT_BEST
 
     @property
@@ -117,23 +125,23 @@ class Column:
         return self.kind in (Kind.PARAM, Kind.TAG) or self.spec in GROUPABLE
 
     @property
-    def best_is_least(self) -> bool:
-        """For a metric."""
-        return less_is_better(self.key)
+    def direction(self) -> Direction | None:
+        """For a metric: which is better."""
+        return direction_of(self.key)
 
     @property
     def descends_first(self) -> bool:
         """Whether a first click on the header sorts from the greatest down."""
         if self.kind is Kind.ATTRIBUTE:
             return ATTRIBUTES[self.key].descending
-        return self.kind is Kind.METRIC and not self.best_is_least
+        return self.kind is Kind.METRIC and self.direction is not Direction.LOWER
 
     @property
     def name_in_filters(self) -> str:
         """The column in the language of the filter; empty if it cannot be named there."""
         if self.kind is Kind.ATTRIBUTE:
             return NAMES_IN_FILTERS.get(self.key, self.key)
-        if self.value is Value.AT_BEST:
+        if not self.has_value:
             return ""
         return name_in_filters(self.prefix, self.key)
 

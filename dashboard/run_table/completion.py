@@ -14,7 +14,7 @@ from artifacts.kinds import TagValue
 from dashboard.run_table.columns import name_in_filters, text_in_filters
 from dashboard.run_table.query import Known
 from dashboard.run_table.search import names_of_attributes
-from metrics.goals import by_importance
+from metrics.goals import by_importance, direction_of
 from runs.models import FailureKind
 from runs.status import RunStatus
 
@@ -61,7 +61,29 @@ def _all_names(known: Known) -> Iterable[Suggestion]:
         ("max", _("greatest value")),
     ):
         for key in by_importance(known.metrics):
-            yield Suggestion(name_in_filters(value, key), what)
+            if value != "best" or direction_of(key) is not None:
+                yield Suggestion(name_in_filters(value, key), what)
+
+
+def examples(known: Known) -> list[Suggestion]:
+    """Filters that show what the language can say, with names of the project where it has them."""
+    metric = known.main_metric or "eval_loss"
+    rates = (key for key in known.params if key in ("lr", "learning_rate"))
+    param = next(rates, next(iter(known.differing or known.params), "lr"))
+    found = [
+        (f"{name_in_filters('metrics', metric)} < 2", _("last value of a metric; also min., max.")),
+        (
+            f"{name_in_filters('params', param)} <= 3e-4",
+            _("hyperparameters, by their numbers"),
+        ),
+        (
+            f'status = {text_in_filters(RunStatus.FAILED)} or failure = "out_of_memory"',
+            _("states and reasons"),
+        ),
+        ('started >= "2026-11-28T10:00" and duration > 3600', _("times, and seconds")),
+        ('name ILIKE "%sft%" and (tags.team = "nlp" or gpus >= 8)', _("parts of texts, tags")),
+    ]
+    return [Suggestion(text, what) for text, what in found]
 
 
 def values() -> dict[str, list[dict[str, str]]]:

@@ -27,7 +27,8 @@ def default_columns(known: Known, key_metrics: list[str]) -> tuple[Column, ...]:
 
 def _of_metric(key: str) -> Column:
     """Of an evaluation the best, which its checkpoint may still have; else the last."""
-    return Column(Kind.METRIC, key, Value.BEST if is_evaluation(key) else Value.LAST)
+    best = Column(Kind.METRIC, key, Value.BEST)
+    return best if is_evaluation(key) and best.has_value else Column(Kind.METRIC, key)
 
 
 def shown_columns(chosen: tuple[Column, ...], default: tuple[Column, ...]) -> list[Column]:

@@ -19,7 +19,7 @@ from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.columns import Column, Kind, Value
 from dashboard.run_table.matching import Matching
 from dashboard.run_table.search import PageColumns, series_field
-from metrics.goals import less_is_better, main_metric
+from metrics.goals import Direction, direction_of, main_metric
 from metrics.models import MetricSeries
 from projects.models import Project
 from runs.models import Run, RunQuerySet
@@ -38,7 +38,8 @@ class Known:
     """The names that a project's newest runs use."""
 
     params: tuple[str, ...] = ()
-    differing: tuple[str, ...] = ()  # of ``params``, those with several values; numbers first
+    # Of ``params``, those with several values, numbers first; then those that some runs lack.
+    differing: tuple[str, ...] = ()
     metrics: dict[str, int] = field(default_factory=dict)  # -> how many runs have it
     tags: tuple[str, ...] = ()
 
@@ -93,9 +94,9 @@ def known_columns(project: Project) -> Known:
         else:
             params.append(key)
             if values > 1 or count < runs:
-                differing.append((not is_number, key))
+                differing.append((values == 1, not is_number, key))
     return Known(
-        tuple(params), tuple(key for _rank, key in sorted(differing)), metrics, tuple(tags)
+        tuple(params), tuple(key for *_rank, key in sorted(differing)), metrics, tuple(tags)
     )
 
 
@@ -146,7 +147,7 @@ def groups(
 ) -> list[Group]:
     """The runs that match, by the value that they have of ``by``, at most MAX_GROUPS groups: by the
     mean of the metric that the address sorts by, or by the value. Raises InvalidParameter."""
-    shown = [column for column in metrics if column.value is not Value.AT_BEST]
+    shown = [column for column in metrics if column.has_value]
     found = Matching(runs, address).groups(
         lambda names: _group_values(by, names),
         lambda names: [
@@ -199,20 +200,22 @@ def _add_metrics(found: list[Row], columns: Sequence[Column], main: str | None) 
     if not (found and columns):
         return
     ids = [row.run.pk for row in found]
-    stored = {column.key for column in columns if column.value is not Value.AT_BEST}
+    stored = {column.key for column in columns if column.has_value}
     at_best = [column.key for column in columns if column.value is Value.AT_BEST]
     series = MetricSeries.objects.filter(run__in=ids, key__in=stored, count__gt=0)
     fields = ("run_id", "key", "last_value", "minimum", "maximum")
     by_name = {(record[0], record[1]): record for record in series.values_list(*fields)}
     best: dict[tuple[str, str], float] = {}
-    if at_best and main is not None:
-        best = best_queries.values_at_best(ids, main=main, least=less_is_better(main), keys=at_best)
+    direction = None if main is None else direction_of(main)
+    if at_best and main is not None and direction is not None:
+        least = direction is Direction.LOWER
+        best = best_queries.values_at_best(ids, main=main, least=least, keys=at_best)
     for row in found:
         for column in columns:
             name = (row.run.pk, column.key)
             if column.value is Value.AT_BEST:
                 row.metrics[column] = best.get(name)
-            elif name in by_name:
+            elif column.has_value and name in by_name:
                 place = fields.index(series_field(column.value.value, column.key))
                 row.metrics[column] = by_name[name][place]
 

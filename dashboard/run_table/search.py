@@ -24,16 +24,19 @@ from django.db.models.expressions import Combinable, CombinedExpression
 from django.db.models.fields import DurationField
 from django.db.models.functions import Cast, Coalesce, Collate, Extract, Left, Length, Now
 from django.db.models.lookups import LessThanOrEqual, Regex
+from django.utils.translation import gettext as _
 
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
 from core.choices import ContractChoices
-from metrics.goals import less_is_better
+from dashboard.run_table.times import span
+from metrics.goals import Direction, direction_of
 from runs.models import FailureKind
 from runs.param_values import MAX_NUMBER_LENGTH, MAX_TEXT, NUMBER
 from runs.status import RunStatus
 from tracking.columns import USER, RunColumns
 from tracking.conditions import Column, Kind, json_text, json_value, unknown_field
+from tracking.errors import InvalidParameter
 from tracking.filters import ENTITIES, Name
 from tracking.vocabulary import STATUSES
 
@@ -57,9 +60,10 @@ GPU_HOURS: Final = CombinedExpression(
 
 
 def series_field(value: str, key: str) -> str:
-    """The column of MetricSeries with that value of the metric: last, min, max or best."""
+    """The column of MetricSeries with that value of the metric: last, min, max or best. The name of
+    a metric whose best is asked for tells which that is."""
     if value == "best":
-        return "minimum" if less_is_better(key) else "maximum"
+        return "minimum" if direction_of(key) is Direction.LOWER else "maximum"
     return SERIES_FIELDS[value]
 
 
@@ -122,9 +126,9 @@ class PageColumns(RunColumns):
         "gpu_type": Column(Kind.TEXT, F("gpu_type")),
         "gpu_hours": Column(Kind.NUMBER, GPU_HOURS),
         "duration": Column(Kind.NUMBER, Cast(DURATION, FloatField())),  # seconds
-        "started": Column(Kind.TIME, F("started_at")),
-        "created": Column(Kind.TIME, F("created_at")),
-        "finished": Column(Kind.TIME, F("finished_at")),
+        "started": Column(Kind.TIME, F("started_at"), span=span),
+        "created": Column(Kind.TIME, F("created_at"), span=span),
+        "finished": Column(Kind.TIME, F("finished_at"), span=span),
         "model": Column(Kind.TEXT, F("model")),
         "dataset": Column(Kind.TEXT, F("dataset")),
         "recipe": Column(Kind.TEXT, F("recipe_id")),
@@ -144,6 +148,8 @@ class PageColumns(RunColumns):
         self._values: dict[str, str] = {}  # alias of a value -> its path
 
     def column(self, name: Name) -> Column:
+        if name.entity == "best" and direction_of(name.key) is None:
+            raise _best_unknown(name)
         if name.entity in ("metric", "last", "min", "max", "best"):
             return Column(Kind.NUMBER, self.metric(name.key, series_field(name.entity, name.key)))
         if name.entity == "param":
@@ -179,6 +185,15 @@ class PageColumns(RunColumns):
         values = {alias: F(path) for alias, path in self._values.items()}
         with_values: QuerySet[Any] = rows.alias(**values)
         return with_values
+
+
+def _best_unknown(name: Name) -> InvalidParameter:
+    text = _(
+        "Whether less or more of %(key)s is better is not known (position %(position)d): "
+        "compare min.%(key)s or max.%(key)s."
+    )
+    found = {"key": name.key, "position": name.position + 1}
+    return InvalidParameter(text % found, position=name.position)
 
 
 def names_of_attributes() -> Iterable[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.cells import Cell, cells, halves, is_numeric, spreads
-from dashboard.run_table.columns import Column, Kind, Value, text_in_filters
+from dashboard.run_table.columns import Column, Kind, text_in_filters
 from dashboard.run_table.query import Group, Row
 from runs.models import Run
 from runs.status import RunStatus
@@ -74,7 +74,7 @@ def group_heads(address: Address, columns: Sequence[Column]) -> list[Head]:
 
 def grouped_columns(columns: Sequence[Column]) -> list[Column]:
     """Those whose mean a group has."""
-    return [column for column in columns if column.is_metric and column.value is not Value.AT_BEST]
+    return [column for column in columns if column.is_metric and column.has_value]
 
 
 def group_lines(

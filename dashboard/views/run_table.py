@@ -94,6 +94,9 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
         "cleared": address.but(**NO_FILTERS),
         "ungrouped": address.but(group=None),
         "completions": completion.values(),
+        "examples": [
+            (example, address.but(filter=example.text)) for example in completion.examples(known)
+        ],
         "shown_curves": _shown_curves(request, runs),
         "chart_words": words(),
         **_views(request, project, address),

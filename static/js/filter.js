@@ -145,4 +145,23 @@ function complete() {
   });
 }
 
-if (field) complete();
+// Times without an offset are in UTC: those that are typed get the reader's, so that the address
+// means the same to everybody.
+const TIME = /\b((?:created|started|finished)\s*(?:[<>=!]=?|<>)\s*)(["'])(\d{4}-\d\d-\d\d)([T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?\2/giu;
+
+function withOffsets(text) {
+  return text.replace(TIME, (whole, before, quote, date, time) => {
+    const minutes = -new Date(`${date}T${time?.slice(1) ?? "00:00"}`).getTimezoneOffset();
+    if (Number.isNaN(minutes)) return whole; // 2026-02-31: the server says so
+    const digits = (number) => String(Math.trunc(Math.abs(number))).padStart(2, "0");
+    const offset = `${minutes < 0 ? "-" : "+"}${digits(minutes / 60)}:${digits(minutes % 60)}`;
+    return `${before}${quote}${date}${time ?? ""}${offset}${quote}`;
+  });
+}
+
+if (field) {
+  complete();
+  field.form.addEventListener("submit", () => {
+    field.value = withOffsets(field.value);
+  });
+}

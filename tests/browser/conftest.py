@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from django.db import connections
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from execution.executors.simulated import SimulatedExecutor
@@ -16,7 +16,9 @@ from tests.browser.site import Site, demo_site
 from tests.chromium import launch_or_skip
 from tests.conftest import empty_database
 
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
+REFUSED_FORM = 422
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +42,8 @@ def browser(live_server, monkeypatch):
 
 @pytest.fixture
 def open_page(browser: Browser, live_server):
-    """Open pages, and fail the test if any of them had a script error or a server error."""
+    """Open pages, and fail the test if any of them had a script error, a server error, or got
+    something that it asked for refused. A form may be."""
     with _pages(browser, live_server.url) as make:
         yield make
 
@@ -97,13 +100,16 @@ def _pages(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
             "console",
             lambda message: (
                 message.type == "error"
-                and problems.append(f"{message.text} {message.location['url']}")
+                and not message.text.startswith("Failed to load resource")  # told by its URL below
+                and problems.append(message.text)
             ),
         )
         page.on(
             "response",
             lambda response: (
-                response.status >= 500 and problems.append(f"{response.status} {response.url}")
+                response.status >= 400
+                and response.status != REFUSED_FORM
+                and problems.append(f"{response.status} {response.url}")
             ),
         )
         return page

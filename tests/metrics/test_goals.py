@@ -2,18 +2,26 @@
 
 import pytest
 
-from metrics.goals import by_importance, important_metrics, less_is_better, main_metric
+from metrics.goals import (
+    Direction,
+    by_importance,
+    direction_of,
+    important_metrics,
+    is_evaluation,
+    main_metric,
+)
 
 
 @pytest.mark.parametrize(
     "key",
     [
-        *("loss", "eval_loss", "val/perplexity", "eval/ppl", "word_error_rate", "step_time"),
-        *("reward_loss", "nonsense", "lr", "train/grad_norm"),
+        *("loss", "eval_loss", "val/perplexity", "val.ppl", "word_error_rate", "step_time"),
+        *("reward_loss", "loss2", "evalLoss", "bits_bpb", "eval/bits_per_byte", "rmse", "test_wer"),
+        *("train/cross_entropy", "eval_runtime", "seconds_per_step", "latency_ms", "accuracy_loss"),
     ],
 )
-def test_less_is_better(key):
-    assert less_is_better(key)
+def test_less_of_losses_errors_and_times_is_better(key):
+    assert direction_of(key) is Direction.LOWER
 
 
 @pytest.mark.parametrize(
@@ -21,10 +29,43 @@ def test_less_is_better(key):
     [
         *("accuracy", "eval_accuracy", "eval/acc", "rewards/margins", "train_reward", "bleu"),
         *("eval_rougeL", "rouge1", "F1", "macro_f1", "pass@1", "mean_token_accuracy", "recall@10"),
+        *("mmlu", "gsm8k_em", "hellaswag", "arc_challenge", "HumanEval", "TruthfulQA", "mAP"),
+        *("nDCG@10", "exactMatch", "bertscore", "win_rate", "gpu_utilization"),
+        *("tokens_per_second", "train/tokens/s", "eval_samples_per_second"),
     ],
 )
-def test_more_is_better(key):
-    assert not less_is_better(key)
+def test_more_of_scores_and_rates_is_better(key):
+    assert direction_of(key) is Direction.HIGHER
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "learning_rate",
+            "train/grad_norm",
+            "epoch",
+            "eval/epoch",
+            "eval_logps/chosen",
+            "entropy",
+        ),
+        *("system/gpu_0_utilization_percentage", "nonsense", "architecture", "步", ""),
+    ],
+)
+def test_nothing_is_better_of_what_describes_the_training_or_is_unknown(key):
+    assert direction_of(key) is None
+
+
+@pytest.mark.parametrize("key", ["eval/nonsense", "val/nonsense", "test_nonsense", "a/eval/b"])
+def test_more_of_an_unknown_result_of_an_evaluation_is_better(key):
+    assert direction_of(key) is Direction.HIGHER
+    assert direction_of("nonsense", of_evaluation=True) is Direction.HIGHER
+    assert direction_of("loss", of_evaluation=True) is Direction.LOWER
+
+
+@pytest.mark.parametrize("key", ["value_loss", "device_memory", "tester", "evaluate"])
+def test_name_that_only_begins_like_an_evaluation_is_of_none(key):
+    assert not is_evaluation(key)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.comparison.directions import Direction
 from dashboard.comparison.summary import Cell, Stat, guessed, ranked, summary_row
+from metrics.goals import Direction
 
 
 @dataclass(frozen=True)

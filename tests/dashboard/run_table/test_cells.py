@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dashboard.run_table.cells import aligned, halves, spreads
+from dashboard.run_table.cells import aligned, given, halves, spreads
 from dashboard.run_table.query import Spread
 
 
@@ -14,7 +14,7 @@ from dashboard.run_table.query import Spread
         ([1.23456, 12.3456], ["1.23", "12.35"]),
         ([0.00012, 0.01], ["0.00012", "0.01000"]),
         ([1.0, 200.0], ["1", "200"]),
-        ([2.5e-9, 1.0], ["2.5e-9", "1"]),
+        ([2.5e-9, 1.0], ["2.500e-9", "1.000e0"]),
         ([123456789.5], ["1.235e8"]),
         ([None, 1.5], ["–", "1.500"]),
         ([math.nan, math.inf, -math.inf, 2.0], ["NaN", "Infinity", "-Infinity", "2"]),
@@ -25,6 +25,24 @@ from dashboard.run_table.query import Spread
 )
 def test_numbers_of_a_column_have_the_same_decimals(values, texts):
     assert aligned(values) == texts
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0.0001, 7e-5, 0.00015], ["1.0e-4", "7.0e-5", "1.5e-4"]),
+        ([0.1, 0.05, 0.0], ["0.10", "0.05", "0"]),
+        ([8, 16, None], ["8", "16", "–"]),
+        ([1234567890, 2], ["1234567890", "2"]),
+        ([8, 0.5], ["8.0", "0.5"]),
+        ([1e-5, 1.0], ["1e-5", "1e0"]),
+        ([0.123456789, 0.5], ["0.123457", "0.500000"]),
+        ([-0.25, 1.5], ["-0.25", "1.50"]),
+        ([0.0, None], ["0", "–"]),
+    ],
+)
+def test_hyperparameters_of_a_column_have_one_notation(values, texts):
+    assert given(values) == texts
 
 
 def test_spread_is_mean_and_deviation_with_extremes_in_its_title():
