@@ -50,9 +50,9 @@ def open_page(browser: Browser, live_server):
 
 @pytest.fixture(scope="module")
 def kept_server(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
-    """A server on the test database, which keeps what the tests of a module store until the last one
-    has run: for tests that look only at what they have stored. Their module replaces the fixture of
-    pytest-django that would roll it back, and they are an xdist group."""
+    """A server on the test database, which keeps what the tests of a module store until the last
+    one has run: for tests that look only at what they have stored. Their module replaces the
+    fixture of pytest-django that would roll it back, and they are an xdist group."""
     with django_db_blocker.unblock():
         server = LiveServer("localhost")
         server._live_server_modified_settings.enable()
