@@ -1,17 +1,20 @@
 """Fixtures for tests with a real browser, server, and worker: see tests/chromium.py."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.db import connections
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
 
 from execution.executors.simulated import SimulatedExecutor
 from execution.worker import WorkerLoop
 from runs.models import ExecutorName
 from tests.browser.site import Site, demo_site
 from tests.chromium import launch_or_skip
+from tests.conftest import empty_database
 
 PATIENCE_MS = 30_000
 REFUSED_FORM = 422
@@ -33,6 +36,47 @@ def browser(live_server, monkeypatch):
     Django opens separate connections: they must neither mix with the database fixtures nor outlive
     the loop.
     """
+    with _chromium(monkeypatch) as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(browser: Browser, live_server):
+    """Open pages, and fail the test if any of them had a script error, a server error, or got
+    something that it asked for refused. A form may be."""
+    with _pages(browser, live_server.url) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def kept_server(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
+    """A server on the test database, which keeps what the tests of a module store until the last
+    one has run: for tests that look only at what they have stored. Their module replaces the
+    fixture of pytest-django that would roll it back, and they are an xdist group."""
+    with django_db_blocker.unblock():
+        server = LiveServer("localhost")
+        server._live_server_modified_settings.enable()
+        yield server
+        server.stop()
+        server._live_server_modified_settings.disable()
+        empty_database()
+
+
+@pytest.fixture(scope="module")
+def kept_browser(kept_server: LiveServer) -> Iterator[Browser]:
+    with pytest.MonkeyPatch.context() as monkeypatch, _chromium(monkeypatch) as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_kept_page(kept_browser: Browser, kept_server: LiveServer):
+    """``open_page`` on the server that keeps what is stored."""
+    with _pages(kept_browser, kept_server.url) as make:
+        yield make
+
+
+@contextmanager
+def _chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     with sync_playwright() as playwright:
         browser = launch_or_skip(playwright)
@@ -41,15 +85,13 @@ def browser(live_server, monkeypatch):
         connections.close_all()
 
 
-@pytest.fixture
-def open_page(browser: Browser, live_server):
-    """Open pages, and fail the test if any of them had a script error, a server error, or got
-    something that it asked for refused. A form may be."""
+@contextmanager
+def _pages(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
     contexts, problems = [], []
 
     def make(**options) -> Page:
         options.setdefault("locale", "zh-CN")
-        context = browser.new_context(base_url=live_server.url, **options)
+        context = browser.new_context(base_url=url, **options)
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()

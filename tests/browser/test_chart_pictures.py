@@ -16,7 +16,8 @@ from tests.pixels import colored, decoded
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.django_db(transaction=True, serialized_rollback=True),
+    pytest.mark.django_db(serialized_rollback=True),
+    pytest.mark.xdist_group("charts"),
 ]
 
 SPIKE = 654_321
@@ -31,7 +32,17 @@ def pixels_of(page, chart) -> np.ndarray:
 
 
 @pytest.fixture
-def run():
+def _django_db_helper(kept_server):
+    """In place of pytest-django's: what a test stores is kept."""
+
+
+@pytest.fixture
+def page(open_kept_page):
+    return open_kept_page()
+
+
+@pytest.fixture(scope="module")
+def run(kept_browser):
     values = np.random.default_rng(5).normal(1.0, 0.05, 1_000_000)
     values[SPIKE] = 30.0
     run = RunFactory(status=RunStatus.COMPLETED)

@@ -15,10 +15,21 @@ from tests.long_series import START_MS, store
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.django_db(transaction=True, serialized_rollback=True),
+    pytest.mark.django_db(serialized_rollback=True),
+    pytest.mark.xdist_group("charts"),
 ]
 
 DRAWN = ".chart:not([hidden]) .uplot canvas"
+
+
+@pytest.fixture
+def _django_db_helper(kept_server):
+    """In place of pytest-django's: what a test stores is kept."""
+
+
+@pytest.fixture
+def page(open_kept_page):
+    return open_kept_page()
 
 
 def noise(count: int) -> np.ndarray:
@@ -68,8 +79,8 @@ def series_requests(page) -> list[str]:
     return requested
 
 
-@pytest.fixture
-def run():
+@pytest.fixture(scope="module")
+def run(kept_browser):
     """A run with two metrics of ten thousand points, which are drawn as buckets."""
     run = RunFactory(status=RunStatus.COMPLETED)
     store(run, "train/loss", noise(10_000))
@@ -236,6 +247,51 @@ def test_turning_the_wheel_with_ctrl_zooms_at_the_mouse(page, run):
     assert (high - low, (low + high) / 2) == pytest.approx((1000 / 1.5, 4500), abs=10)
 
 
+def test_finger_pans_what_has_been_zoomed(open_kept_page, run):
+    page = open_kept_page(has_touch=True)
+    open_charts(page, run, "?range=4000:5000")
+    area = area_of(chart_of(page, "train/loss"))
+    touch = page.context.new_cdp_session(page)
+
+    def put(kind, *shares):
+        points = [
+            {"x": area["x"] + area["width"] * share, "y": area["y"] + area["height"] / 2}
+            for share in shares
+        ]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    put("touchStart", 0.6)
+    put("touchMove", 0.5)
+    put("touchMove", 0.4)
+    put("touchEnd")
+
+    page.wait_for_function("!location.search.includes('range=4000')")
+    assert view(page) == pytest.approx((4200, 5200), abs=10)
+
+
+def test_two_fingers_zoom(open_kept_page, run):
+    page = open_kept_page(has_touch=True)
+    open_charts(page, run, "?range=4000:5000")
+    area = area_of(chart_of(page, "train/loss"))
+    touch = page.context.new_cdp_session(page)
+
+    def put(kind, *shares):
+        points = [
+            {"x": area["x"] + area["width"] * share, "y": area["y"] + area["height"] / 2, "id": n}
+            for n, share in enumerate(shares)
+        ]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    put("touchStart", 0.4, 0.6)
+    put("touchMove", 0.35, 0.65)
+    put("touchMove", 0.3, 0.7)
+    put("touchEnd")
+
+    page.wait_for_function("!location.search.includes('range=4000')")
+    low, high = view(page)
+    assert (high - low, (low + high) / 2) == pytest.approx((500, 4500), abs=15)
+
+
 # --- the toolbar -----------------------------------------------------------------------------
 
 
@@ -374,10 +430,10 @@ def test_picture_is_saved_under_the_name_of_the_chart(page, run):
     [([7.0], "One point"), ([7.0, 7.0, 7.0], "Constant 7"), ([float("nan")] * 3, "Only NaN")],
     ids=["one point", "constant", "only NaN"],
 )
-def test_unusual_curves_say_what_they_are(open_page, values, note):
+def test_unusual_curves_say_what_they_are(open_kept_page, values, note):
     run = RunFactory(status=RunStatus.COMPLETED)
     record_metrics(run, [Point("loss", n, value, 0) for n, value in enumerate(values)])
-    page = open_page(extra_http_headers={"Accept-Language": "en"})
+    page = open_kept_page(locale="en-US")
 
     open_charts(page, run)
 
@@ -424,6 +480,26 @@ def test_resumed_run_shows_the_curve_of_its_ancestor(page, resumed):
     expect(chart_of(page, "loss").locator(".chart-value").first).to_contain_text("4.8")
 
 
+def test_ancestors_can_be_switched_off(page, resumed):
+    open_charts(page, resumed)
+    chart = chart_of(page, "loss")
+    point_at(page, chart, 0.5)
+    expect(chart.locator(".chart-at")).to_have_text(re.compile(r"^\D*7[45]$"))
+
+    page.locator("[name=whole]").uncheck()
+    point_at(page, chart, 0.01)
+
+    expect(chart.locator(".chart-at")).to_have_text(re.compile(r"^\D*5[12]$"))
+    assert "whole=0" in page.url
+
+
+def test_legend_names_a_metric_once_for_all_segments(page, resumed):
+    record_metrics(resumed, [Point("accuracy", 60, 0.5, START_MS)])
+    open_charts(page, resumed)
+
+    expect(chart_of(page, "loss").locator(".chart-value")).to_have_count(1)
+
+
 def test_superseded_steps_can_be_switched_off(page, resumed):
     open_charts(page, resumed)
     chart = chart_of(page, "loss")
@@ -450,8 +526,8 @@ def test_only_what_is_new_is_asked_for_while_a_run_is_at_work(page):
 
     expect(chart.locator(".chart-at")).to_contain_text("14")
     expect(chart.locator("canvas[data-mark=same]")).to_have_count(1)
-    assert len(requested) == 1
     assert f"have={run.pk}%3A%3A9%3Aloss" in requested[0]
+    assert all("have=" in url for url in requested)
 
 
 def test_new_metric_gets_a_chart_while_a_run_is_at_work(page):

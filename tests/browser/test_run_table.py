@@ -339,3 +339,33 @@ def test_name_stays_in_sight_on_a_phone(open_page, url):
     expect(page.get_by_role("link", name="low", exact=True)).to_be_in_viewport()
     assert table.evaluate("it => it.scrollLeft") > 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+# --- the chart above the table ---------------------------------------------------------------
+
+
+def test_dot_switches_the_curve_of_its_run_on_and_off(page, url):
+    page.goto(url)
+    low = page.locator(".curve-switch[data-name=low]")
+
+    low.click()
+
+    chart = page.locator("#run-curves .chart")
+    expect(chart.locator("canvas")).to_be_visible()
+    expect(chart.locator(".chart-title")).to_have_text("eval/loss")
+    expect(low).to_have_attribute("aria-pressed", "true")
+    low.click()
+    expect(chart).to_be_hidden()
+    assert "curves" not in page.url
+
+
+def test_address_keeps_which_curves_are_on(page, url):
+    ids = list(Run.objects.filter(name__in=["low", "high"]).values_list("pk", flat=True))
+    page.goto(f"{url}?curves={','.join(ids)},run_unknown")
+    expect(page.locator("#run-curves canvas")).to_be_visible()
+    expect(page.locator(".curve-switch[aria-pressed=true]")).to_have_count(2)
+
+    page.get_by_role("link", name="eval/loss").click()
+
+    expect(page.locator("th[aria-sort=ascending]")).to_have_count(1)
+    expect(page.locator(".curve-switch[aria-pressed=true]")).to_have_count(2)

@@ -97,7 +97,7 @@ def test_one_point_is_a_dot():
 
 @pytest.mark.parametrize(
     ("x", "expected"),
-    [("step", "50"), ("relative", "0:40:00"), ("time", "00:40")],
+    [("step", "50"), ("relative", "0:30:00"), ("time", "00:30")],
 )
 def test_x_axis_counts_what_is_asked_for(x, expected):
     svg = picture(run_with(range(101)), x=x).decode()

@@ -201,7 +201,10 @@ export class ChartGroup {
 
   async #load() {
     const wanted = this.#wanted();
-    if (!wanted.length) return;
+    if (!wanted.length) {
+      this.#tell();
+      return;
+    }
     const known = (key) => this.runs.every(({ run }) => this.#whole.has(idOf(run, key)));
     let keys = this.#keysOf(wanted);
     // On other axes than steps, the whole curves tell which steps are in view.
@@ -247,13 +250,13 @@ export class ChartGroup {
 
   /** Mark when what is in view has been drawn, for measurements: uPlot draws in a microtask. */
   #tell() {
-    queueMicrotask(() => {
+    requestAnimationFrame(() => queueMicrotask(() => {
       const visible = [...this.#entries].filter((entry) => entry.visible);
       if (!visible.length || !this.isComplete) return;
       if (!this.#isDrawn) performance.mark("charts:drawn");
       this.#isDrawn = true;
       if (this.sync.view && visible.every(({ shown }) => shown.exact)) performance.mark("charts:zoomed");
-    });
+    }));
   }
 
   #show(entry, range = null) {
