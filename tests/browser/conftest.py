@@ -1,7 +1,7 @@
 """Fixtures for tests with a real browser, server, and worker: see tests/chromium.py."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import connections
@@ -14,6 +14,7 @@ from tests.browser.site import Site, demo_site
 from tests.chromium import launch_or_skip
 
 PATIENCE_MS = 15_000
+OpenPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
@@ -39,14 +40,33 @@ def browser(live_server, monkeypatch):
         connections.close_all()
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A Chromium for the tests of a module that touch no database: see ``site``."""
+    with sync_playwright() as playwright:
+        browser = launch_or_skip(playwright)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
-def open_page(browser: Browser, live_server):
+def open_page(browser: Browser, live_server) -> Iterator[OpenPage]:
+    yield from _pages(browser, live_server.url)
+
+
+@pytest.fixture
+def open_site_page(chromium: Browser, site: Site) -> Iterator[OpenPage]:
+    """On the demo data."""
+    yield from _pages(chromium, site.url)
+
+
+def _pages(browser: Browser, url: str) -> Iterator[OpenPage]:
     """Open pages, and fail the test if any of them had a script error or a server error."""
     contexts, problems = [], []
 
     def make(**options) -> Page:
         options.setdefault("locale", "zh-CN")
-        context = browser.new_context(base_url=live_server.url, **options)
+        context = browser.new_context(base_url=url, **options)
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
