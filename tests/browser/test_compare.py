@@ -284,6 +284,10 @@ def test_every_tab_works_without_javascript(open_site_page, tab, sweep):
     page.goto(address(runs, tab=tab))
 
     expect(page.locator(".chip")).to_have_count(3)
+    if tab == "curves":
+        picture = page.locator('main img[alt$="eval_loss"]')
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("naturalWidth", 720)
     if tab in {"summary", "parallel", "scatter"}:
         expect(page.locator("main table").first).to_contain_text(runs[1].name)
     expect(page.locator("nav.tabs a[aria-current]")).to_have_count(1)
