@@ -434,7 +434,7 @@ def test_summary_of_running_runs_asks_for_news(client, runs):
 
 
 def test_summary_of_ended_runs_asks_for_nothing(client, runs):
-    Run.objects.update(status=RunStatus.COMPLETED)
+    Run.objects.update(status=RunStatus.COMPLETED, finished_at=timezone.now())
 
     assert 'data-live="/dashboard/compare' not in page_of(client, runs, tab="summary")
     assert client.get(live_address(runs)).status_code == 286
