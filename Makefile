@@ -63,7 +63,7 @@ chaos: $(VENV)/.test node_modules/.installed
 # Pictures of the pages on the demo data, into var/screenshots and docs/images. ONLY=home,run selects
 # pages.
 screenshots: $(VENV)/.test node_modules/.installed
-	@$(IN_VENV) -m tests.browser.screenshots $(if $(ONLY),--only $(ONLY))
+	@$(IN_VENV) -m tests.browser $(if $(ONLY),--only $(ONLY))
 
 # Extract messages and compile translations. Requires GNU gettext.
 messages: $(VENV)/.runtime

@@ -17,6 +17,7 @@ from dashboard.cluster_status import PoolRow, pool_rows
 from dashboard.templatetags.run_pages import headlines
 from execution.scheduling import Waiting, queue
 from metrics.sparklines import Column, sparklines
+from metrics.time_left import TimeLeft, times_left
 from projects.models import Project
 from runs.models import Run, RunEvent, RunQuerySet, Worker
 from runs.models.run_queryset import DOCUMENTS
@@ -36,7 +37,7 @@ class RunningRow:
     key: str  # its main metric; "" if it has none
     value: Any
     curve: list[Column]
-    time_left: timedelta | None
+    time_left: TimeLeft | None
     heard_at: datetime | None
 
 
@@ -118,33 +119,20 @@ def released() -> list[ArtifactTag]:
 
 
 def running_rows(runs: Sequence[Run]) -> list[RunningRow]:
-    """Each with the course of its main metric, which one statement reads for all of them."""
+    """Each with the course of its main metric and its time left: a few statements for all runs."""
     main = {run.pk: (headlines(run, 1) or [("", None)])[0] for run in runs}
     curves = sparklines((pk, key) for pk, (key, _value) in main.items() if key)
+    left = times_left(runs)
     return [
         RunningRow(
             run,
             *main[run.pk],
             curve=curves.get((run.pk, main[run.pk][0]), []),
-            time_left=time_left(run),
+            time_left=left.get(run.pk),
             heard_at=latest(run.reported_at, run.attempt_started_at),
         )
         for run in runs
     ]
-
-
-def time_left(run: Run, now: datetime | None = None) -> timedelta | None:
-    """How long a run at work still takes if it goes on as since its attempt began; None if that is
-    not known."""
-    began = run.attempt_started_at or (run.started_at if run.is_unmanaged else None)
-    if began is None or not run.total_steps or run.is_terminal:
-        return None
-    first = run.start_step if run.restart_count == 0 else max(run.start_step, run.restart_step)
-    done, left = run.step - first, run.total_steps - run.step
-    spent = (run.stepped_at or now or timezone.now()) - began
-    if done <= 0 or left < 0 or spent <= timedelta(0):
-        return None
-    return spent * (left / done)
 
 
 def version(user: User) -> str:

@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 from django.core.paginator import Page, Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django_htmx.middleware import HtmxDetails
 
 from core.exceptions import DomainError
 
@@ -17,14 +16,13 @@ T = TypeVar("T")
 M = TypeVar("M", bound=Model)
 
 INVALID_FORM = 422  # the form is shown again with its errors (RFC 9110 §15.5.21)
-STOP_POLLING = 286  # htmx swaps in this response and stops polling
+STOP_POLLING = 286  # static/js/live.js shows this answer and asks no more
 
 
 class PageRequest(HttpRequest):
     """A request to a page. The user is signed in (LoginRequiredMiddleware)."""
 
     user: User
-    htmx: HtmxDetails
 
 
 def attempt(

@@ -12,11 +12,12 @@ SELECT
     run.status, run.recipe_id, run.worker_id, run.updated_at, run.reported_at, run.stepped_at,
     run.attempt_started_at, run.log_count, project.updated_at,
     (SELECT max(id) FROM runs_runevent WHERE run_id = run.id),
-    artifact.count, artifact.updated_at, artifact.tagged_at
+    artifact.count, artifact.updated_at, artifact.verified_at, artifact.tagged_at
 FROM runs_run AS run
     JOIN projects_project AS project ON project.id = run.project_id
     CROSS JOIN LATERAL (
-        SELECT count(*), max(updated_at) AS updated_at, max(tag.applied_at) AS tagged_at
+        SELECT count(*), max(updated_at) AS updated_at, max(verified_at) AS verified_at,
+            max(tag.applied_at) AS tagged_at
         FROM artifacts_artifact
             LEFT JOIN artifacts_artifacttag AS tag ON tag.artifact_id = artifacts_artifact.id
         WHERE run_id = run.id

@@ -14,12 +14,13 @@ reported too few steps, less than ten seconds of them, or times that do not rise
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
-from metrics.pace_queries import Clock, clock, times_at
+from metrics.pace_queries import Clock, clocks, times_at
 from runs.models import Run
 from runs.status import RunStatus
 
@@ -44,13 +45,31 @@ class TimeLeft:
 
 def time_left(run: Run) -> TimeLeft | None:
     """None if it cannot be known."""
+    return times_left([run]).get(run.pk)
+
+
+def times_left(runs: Iterable[Run]) -> dict[str, TimeLeft]:
+    """Run → its time left, of those of which it can be known. Two statements."""
+    advancing = {run.pk: run for run in runs if _advances(run)}
+    places = [(run.pk, run.step, run.start_step) for run in advancing.values()]
+    found = [
+        (clock, (advancing[clock.run_id].total_steps or 0) - clock.last_step)
+        for clock in (clocks(places) if places else [])
+    ]
+    known = [(clock, steps_left) for clock, steps_left in found if steps_left >= 0]
+    if not known:
+        return {}
+    times = times_at([(clock, _steps_of_window(clock)) for clock, _left in known])
+    estimates = {
+        clock.run_id: estimate(times[clock.run_id], steps_left) for clock, steps_left in known
+    }
+    return {run_id: left for run_id, left in estimates.items() if left is not None}
+
+
+def _advances(run: Run) -> bool:
+    """Whether the run is on its way to the last of a known number of steps."""
     is_working = run.status == RunStatus.RUNNING and not run.is_stopping and not run.silent_since
-    if not is_working or not run.total_steps or run.step >= run.total_steps:
-        return None
-    found = clock(run.pk, step=run.step, after=run.start_step)
-    if found is None or found.last_step > run.total_steps:
-        return None
-    return estimate(times_at(found, _steps_of_window(found)), run.total_steps - found.last_step)
+    return is_working and run.total_steps is not None and run.step < run.total_steps
 
 
 def _steps_of_window(found: Clock) -> list[int]:

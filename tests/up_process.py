@@ -20,7 +20,7 @@ import psutil
 from trainhub.up.embedded_postgres import EmbeddedPostgres
 
 REPOSITORY = Path(__file__).parents[1]
-START_SECONDS = 60  # on a machine that is busy with other tests
+START_SECONDS = 180  # on a machine that is busy with other tests
 STOP_SECONDS = 10  # what `up` promises
 READY = "Press Ctrl-C to stop"  # in the last line of its startup message
 # Ignore proxies from the environment: they cannot reach this machine.

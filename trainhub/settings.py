@@ -65,7 +65,6 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django.contrib.staticfiles",
     "django_filters",
-    "django_htmx",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "drf_standardized_errors",
@@ -101,7 +100,6 @@ PAGES_MIDDLEWARE = [
     "accounts.middleware.OpenModeMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
     "core.middleware.DomainErrorMiddleware",
     "core.refused_methods.RefusedMethodMiddleware",
 ]

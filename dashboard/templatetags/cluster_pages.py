@@ -1,16 +1,13 @@
-"""Template tags for GPU pools, and rough durations."""
+"""Template tags for GPU pools."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any, Final
 
 from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 
-from core.templatetags.pages import NOTHING
 from dashboard.cluster_status import PoolRow
 
 register = template.Library()
@@ -43,22 +40,6 @@ def pool_bar(row: PoolRow) -> SafeString:
         row.width,
         held,
     )
-
-
-@register.filter
-def rough(value: timedelta | None) -> str:
-    """An estimate in its two largest units: 2 d 3 h, 1 h 20 min, 3 min, 40 s."""
-    if value is None:
-        return NOTHING
-    seconds = max(0, round(value.total_seconds()))
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
-    if days:
-        return _("%(days)d d %(hours)d h") % {"days": days, "hours": hours % 24}
-    if hours:
-        return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes % 60}
-    if minutes:
-        return _("%(minutes)d min") % {"minutes": minutes}
-    return _("%(seconds)d s") % {"seconds": seconds}
 
 
 @register.filter

@@ -13,7 +13,7 @@ from core.templatetags.pages import badge, number
 from metrics.recording import GPU_UTILIZATION
 from metrics.throughput import Throughput, Unit
 from metrics.time_left import TimeLeft
-from runs.models import Run
+from runs.models import EventKind, Run, RunEvent
 from runs.status import RunStatus
 from runs.system_metrics import PREFIX
 
@@ -23,6 +23,14 @@ register = template.Library()
 @register.simple_tag
 def run_badge(run: Run) -> SafeString:
     return badge(RunStatus(run.status))
+
+
+@register.filter
+def what(event: RunEvent) -> str:
+    """What has happened, in a word or two: of a change of the status, the status."""
+    if event.kind == EventKind.STATUS:
+        return event.get_to_status_display()
+    return event.get_kind_display()
 
 
 @register.simple_tag
@@ -68,6 +76,18 @@ def roughly(value: timedelta) -> str:
         return _("%(h)d h %(m)d min") % {"h": minutes // 60, "m": minutes % 60}
     hours = round(seconds / 3600)
     return _("%(d)d d %(h)d h") % {"d": hours // 24, "h": hours % 24}
+
+
+@register.filter
+def about(left: TimeLeft) -> str:
+    """about 2 h 10 min"""
+    return _("about %(estimate)s") % {"estimate": roughly(left.estimate)}
+
+
+@register.filter
+def range_of(left: TimeLeft) -> str:
+    """1 h 50 min – 2 h 40 min"""
+    return f"{roughly(left.low)} – {roughly(left.high)}"
 
 
 @register.simple_tag

@@ -35,5 +35,5 @@ def get_checkpoint(
 
 
 def poll_status(has_more: bool) -> int:
-    """Return the response status for a poll: htmx stops polling if there are no more updates."""
+    """Return the response status for a poll: pages stop polling if there are no more updates."""
     return 200 if has_more else STOP_POLLING

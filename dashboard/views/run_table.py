@@ -17,6 +17,7 @@ from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_safe
 
 from artifacts.kinds import TagValue
+from dashboard.charts.words import words
 from dashboard.live import live
 from dashboard.models import SavedView
 from dashboard.pages import PageRequest, whole_number
@@ -42,6 +43,7 @@ from runs.status import RunStatus
 from tracking.errors import InvalidParameter
 
 PAGE_SIZE = 50
+MAX_CURVES = 20  # in the chart above the table
 CSV_LINES_PER_CHUNK = 500
 
 
@@ -95,6 +97,8 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
         "examples": [
             (example, address.but(filter=example.text)) for example in completion.examples(known)
         ],
+        "shown_curves": _shown_curves(request, runs),
+        "chart_words": words(),
         **_views(request, project, address),
     }
     try:
@@ -105,6 +109,13 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
             "error": error.message,
             "marked": _marked(address.filter, error.position),
         }
+
+
+def _shown_curves(request: PageRequest, runs: RunQuerySet) -> list[dict[str, str]]:
+    """The runs in ``?curves=``, in that order, whose curves the page shows."""
+    ids = request.GET.get("curves", "").replace("\x00", "").split(",")[:MAX_CURVES]
+    names = dict(runs.filter(pk__in=ids).values_list("pk", "name"))
+    return [{"run": pk, "name": names[pk]} for pk in dict.fromkeys(ids) if pk in names]
 
 
 def _found(

@@ -31,9 +31,9 @@ CHANGE_WORKER, CHANGE_POOL, ADD_POOL = (
 
 
 @require_safe
-@vary_on_headers("HX-Request")
+@vary_on_headers("X-Part")
 def workers(request: PageRequest) -> HttpResponse:
-    if request.htmx:
+    if "X-Part" in request.headers:
         return _parts(request)
     return _page(request, PoolForm())
 

@@ -1,4 +1,4 @@
-// Shared by all pages, in addition to htmx. Everything also works without JavaScript.
+// Shared by all pages. Everything also works without JavaScript.
 
 // MLflow clients print URLs like /#/experiments/{id}/runs/{id}. The browser keeps the fragment when /
 // redirects here or to the sign-in page.
@@ -11,30 +11,6 @@
 })();
 
 (() => {
-  const offline = document.getElementById("offline");
-
-  // Hidden pages do not poll.
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden && event.target.hasAttribute("data-poll")) event.preventDefault();
-  });
-
-  document.addEventListener("htmx:sendError", () => { offline.hidden = false; });
-  document.addEventListener("htmx:afterRequest", (event) => {
-    const { status } = event.detail.xhr;
-    if (status > 0) offline.hidden = true;
-    if (status === 404) location.reload(); // the object is gone: show the error page
-  });
-
-  // The session has ended and the fragment request was redirected to the sign-in page: show that.
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    const { xhr, pathInfo } = event.detail;
-    const responsePath = xhr.responseURL && new URL(xhr.responseURL).pathname;
-    if (responsePath && responsePath !== new URL(pathInfo.finalRequestPath, location.href).pathname) {
-      event.preventDefault();
-      location.reload();
-    }
-  });
-
   // Announce changes of the run's status to screen readers, but not every progress update.
   const announcement = document.getElementById("announcement");
   let status = document.getElementById("run-live")?.dataset.status;
@@ -42,7 +18,6 @@
     const now = document.getElementById("run-live")?.dataset.status;
     if (announcement && now && now !== status) announcement.textContent = status = now;
   };
-  document.addEventListener("htmx:afterSettle", announce);
   document.addEventListener("live:changed", announce);
 
   // Only one panel is open at a time; Escape closes it.

@@ -24,7 +24,14 @@ function replace(html) {
     const present = part.id && document.getElementById(part.id);
     if (present) window.Idiomorph.morph(present, part, { callbacks, ignoreActiveValue: true });
   }
-  document.dispatchEvent(new Event("live:changed"));
+  document.dispatchEvent(new Event("page:changed"));
+}
+
+/** Replace the page's elements that have the ids of those in the answer of ``url``. */
+async function refresh(url) {
+  const response = await fetch(url, { headers: { "X-Part": "true" } });
+  if (response.redirected || response.status === 404) return location.reload();
+  if (response.ok) replace(await response.text());
 }
 
 function follow(url) {
@@ -33,7 +40,7 @@ function follow(url) {
   let timer;
 
   async function ask() {
-    const headers = { "HX-Request": "true", ...(etag && { "If-None-Match": etag }) };
+    const headers = { "X-Part": "true", ...(etag && { "If-None-Match": etag }) };
     const response = await fetch(url, { headers, cache: "no-store" });
     // The object is gone, or the session has ended: the page itself says so.
     if (response.redirected || response.status === 404) return location.reload();
@@ -45,6 +52,7 @@ function follow(url) {
     etag = response.headers.get("ETag") ?? "";
     wait = FASTEST_MS;
     replace(await response.text());
+    document.dispatchEvent(new Event("live:changed"));
     return response.status !== END;
   }
 
@@ -70,5 +78,9 @@ function follow(url) {
 }
 
 if (window.Idiomorph) {
+  // What is as it was when the page was made, until it is opened.
+  document.addEventListener("toggle", ({ target }) => {
+    if (target.open && target.dataset?.refresh) refresh(target.dataset.refresh);
+  }, { capture: true }); // it does not bubble
   new Set([...document.querySelectorAll("[data-live]")].map((part) => part.dataset.live)).forEach(follow);
 }

@@ -13,16 +13,18 @@ const END = 286;
 let isPaused = false;
 let atEnd = true;
 let asking = false;
+let again = false; // there was news while it was asking
 let last = log.dataset.after; // the number of the last line that was seen
 
 const toEnd = () => { log.scrollTop = log.scrollHeight; };
-const shown = () => document.dispatchEvent(new Event("htmx:afterSwap")); // times.js
+const shown = () => document.dispatchEvent(new Event("page:changed")); // times.js
 
 async function follow() {
+  again = asking;
   if (!log.dataset.tail || isPaused || asking) return;
   asking = true;
   try {
-    const response = await fetch(`${log.dataset.tail}&after=${last}`, { headers: { "HX-Request": "true" } });
+    const response = await fetch(`${log.dataset.tail}&after=${last}`);
     if (!response.ok || response.redirected) return;
     if (response.status === END) delete log.dataset.tail;
     if (response.status === 204) return;
@@ -35,6 +37,7 @@ async function follow() {
     // Offline: live.js says so, and asks again.
   } finally {
     asking = false;
+    if (again) follow();
   }
 }
 
@@ -46,7 +49,7 @@ function setPaused(paused) {
 }
 
 async function show(query) {
-  const response = await fetch(`${log.dataset.lines}?${query}`, { headers: { "HX-Request": "true" } });
+  const response = await fetch(`${log.dataset.lines}?${query}`);
   if (response.redirected) return location.reload();
   setPaused(true);
   log.innerHTML = await response.text();

@@ -58,8 +58,7 @@
   }
 
   show();
-  document.addEventListener("htmx:afterSwap", show); // before the browser paints
-  document.addEventListener("live:changed", show);
+  document.addEventListener("page:changed", show); // before the browser paints
   setInterval(() => {
     for (const element of document.querySelectorAll("time[data-ago]")) {
       element.textContent = ago(new Date(element.dateTime));

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import connections
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from execution.executors.simulated import SimulatedExecutor
 from execution.worker import WorkerLoop
@@ -13,8 +13,10 @@ from runs.models import ExecutorName
 from tests.browser.site import Site, demo_site
 from tests.chromium import launch_or_skip
 
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
+REFUSED_FORM = 422
 OpenPage = Callable[..., Page]
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +63,8 @@ def open_site_page(chromium: Browser, site: Site) -> Iterator[OpenPage]:
 
 
 def _pages(browser: Browser, url: str) -> Iterator[OpenPage]:
-    """Open pages, and fail the test if any of them had a script error or a server error."""
+    """Open pages, and fail the test if any of them had a script error, a server error, or got
+    something that it asked for refused. A form may be."""
     contexts, problems = [], []
 
     def make(**options) -> Page:
@@ -72,12 +75,19 @@ def _pages(browser: Browser, url: str) -> Iterator[OpenPage]:
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
         page.on(
-            "console", lambda message: message.type == "error" and problems.append(message.text)
+            "console",
+            lambda message: (
+                message.type == "error"
+                and not message.text.startswith("Failed to load resource")  # told by its URL below
+                and problems.append(message.text)
+            ),
         )
         page.on(
             "response",
             lambda response: (
-                response.status >= 500 and problems.append(f"{response.status} {response.url}")
+                response.status >= 400
+                and response.status != REFUSED_FORM
+                and problems.append(f"{response.status} {response.url}")
             ),
         )
         return page

@@ -16,7 +16,17 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     call_command("load_demo", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
+    add_operator()
     _claim_first()
+
+
+def add_operator() -> None:
+    """Somebody who may write recipes: see ``sign_in`` in tests/browser/site.py."""
+    from django.contrib.auth.models import User
+
+    from tests.browser.site import OPERATOR, PASSWORD
+
+    User.objects.create_superuser(OPERATOR, password=PASSWORD)
 
 
 def _claim_first() -> None:

@@ -68,7 +68,14 @@ _PREPARE_KEYBOARD = """
   const controls = [...document.querySelectorAll(kinds)].filter(isUsable);
   const looks = element => {
     const style = getComputedStyle(element);
-    return [style.outlineStyle, style.outlineWidth, style.boxShadow, style.borderColor].join();
+    const look = [style.outlineStyle, style.outlineWidth, style.boxShadow, style.borderColor];
+    // What has the focus in a picture shows it by its shapes.
+    if (element instanceof SVGElement)
+      for (const shape of element.querySelectorAll("*")) {
+        const { stroke, strokeWidth, fill } = getComputedStyle(shape);
+        look.push(stroke, strokeWidth, fill);
+      }
+    return look.join();
   };
   const before = new Map(controls.map(control => [control, looks(control)]));
   window.reached = new Set();

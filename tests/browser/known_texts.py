@@ -60,12 +60,15 @@ def data_words(site: Site) -> frozenset[str]:
         UNION SELECT key FROM metrics_metricseries
         UNION SELECT concat_ws(' ', message, source) FROM logs_logline
         UNION SELECT concat_ws(' ', name, host) FROM runs_worker
-        UNION SELECT concat_ws(' ', name, description, command) FROM runs_recipe
+        UNION SELECT concat_ws(' ', name, description, command, environment, encoding)
+              FROM runs_recipe
         UNION SELECT concat_ws(' ', base_model, task_type, default_hyperparameters)
               FROM projects_project
         UNION SELECT concat_ws(' ', file, metadata, id) FROM artifacts_artifact
         UNION SELECT name FROM registry_registeredmodel
         UNION SELECT reason FROM runs_runevent
+        UNION SELECT key FROM artifacts_evaluationresult
+        UNION SELECT username FROM auth_user
     """
     words: set[str] = set()
     for (text,) in site.query(query):
@@ -73,9 +76,10 @@ def data_words(site: Site) -> frozenset[str]:
     return frozenset(words)
 
 
-# Addresses, ids, and the names that runs have by default.
+# Addresses, ids, the names that runs have by default, and names of columns as addresses have them.
 ADDRESS = re.compile(
     r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b|\brun-\d{3}\b"
+    r"|\b(?:max|tags)\.\S+"
 )
 
 

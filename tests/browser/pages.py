@@ -1,6 +1,6 @@
 """Every page, with its address on the demo data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tests.browser.site import Site
@@ -46,12 +46,12 @@ def checkpoint_page(part: str) -> Address:
     return address
 
 
-def comparison(tab: str = "") -> Address:
-    """Of the two best runs of the sweep."""
+def comparison(tab: str = "", runs: Sequence[str] = (SWEEP_RUN, "sft-lr1e-4-bs64-w100")) -> Address:
+    """``runs``: names, by default of the two best runs of the sweep."""
 
     def address(site: Site) -> str:
-        runs = ",".join(site.runs[name] for name in (SWEEP_RUN, "sft-lr1e-4-bs64-w100"))
-        return f"/dashboard/compare?runs={runs}" + (f"&tab={tab}" if tab else "")
+        ids = ",".join(site.runs[name] for name in runs)
+        return f"/dashboard/compare?runs={ids}" + (f"&tab={tab}" if tab else "")
 
     return address
 
@@ -68,7 +68,7 @@ PAGES = [
     Page("recipe-edit", lambda _site: "/dashboard/recipe/demo-sft/edit"),
     Page("projects", lambda _site: "/dashboard/projects"),
     Page("project-new", lambda _site: "/dashboard/projects/new"),
-    Page("project", project_page(""), has_charts=True),
+    Page("project", project_page("")),
     Page("project/filtered", project_page("?filter=metrics.eval_loss+%3C+1.3&sort=best.eval_loss")),
     Page("project/grouped", project_page("?group=params.learning_rate")),
     Page("project/wrong-filter", project_page("?filter=metrics.eval_loss+%3C")),
@@ -100,6 +100,9 @@ PAGES = [
     Page("checkpoint-release", checkpoint_page("/release")),
     Page("model-card", checkpoint_page("/model-card")),
 ]
+
+# Open mode is not enough for them: recipes say what runs on the workers.
+FOR_OPERATORS = {"recipe-new", "recipe-edit"}
 
 # The other names in dashboard/urls.py: what scripts ask for, downloads, and where forms are sent.
 NO_PAGES = {

@@ -16,12 +16,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from django.conf import settings
+from playwright.sync_api import Page
 
 from tests.web_server import web_server
 from trainhub.demo.loading import IDS
 from trainhub.demo.texts import CHINESE as TEXTS
 
 DATABASE = "demo"
+OPERATOR, PASSWORD = "operator", "chosen-for-tests"
 
 
 class Site(NamedTuple):
@@ -73,6 +75,17 @@ def read_site(url: str, database_url: str) -> Site:
     site = Site(url, database_url, IDS, {})
     query = "SELECT name, id FROM runs_run ORDER BY created_at"
     return site._replace(runs={str(name): str(id) for name, id in site.query(query)})
+
+
+def sign_in(page: Page) -> None:
+    """As the operator whom tests/browser/demo_data.py adds."""
+    page.goto("/admin/login/?next=/dashboard/projects/new")
+    if "/login" not in page.url:
+        return  # is signed in already
+    page.locator("[name=username]").fill(OPERATOR)
+    page.locator("[name=password]").fill(PASSWORD)
+    page.locator("[type=submit]").click()
+    page.wait_for_url(lambda url: "/login" not in url)
 
 
 @contextmanager

@@ -10,8 +10,6 @@ from trainhub.demo.tuning import BATCH_SIZES, LEARNING_RATES, Setting
 
 pytestmark = pytest.mark.browser
 
-expect.set_options(timeout=15_000)
-
 ENGLISH = {"locale": "en"}
 BEST = Setting(1e-4, 128, 100).name
 

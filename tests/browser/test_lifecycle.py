@@ -9,14 +9,13 @@ from artifacts.models import Artifact
 from runs.models import Run
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory, running
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.browser,
     # The server and worker threads see only committed data.
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
 ]
-
-expect.set_options(timeout=15_000)
 
 
 def create_project(page: Page) -> None:
@@ -101,18 +100,19 @@ def test_training_from_project_to_tagged_checkpoint(page, worker):
 
 
 def test_polling_stops_when_the_run_ends(page, worker):
+    page.clock.install()
     run = RunFactory(hyperparameters={"max_steps": 40}, total_steps=40)
     page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
 
     expect(page.locator("#run-live .badge").first).to_have_text("已完成")
     expect(page.locator("#run-live[data-live]")).to_have_count(0)
     expect(page.get_by_role("link", name="再次运行")).to_be_visible()
-    # One request may still be in flight; after it there must be none.
-    page.wait_for_timeout(2500)
+    page.wait_for_load_state("networkidle")
     requested = []
     page.on("request", lambda request: requested.append(request.url))
-    page.wait_for_timeout(3500)
+    page.clock.fast_forward(60_000)
 
+    assert page.evaluate("document.hidden") is False  # a hidden page asks for nothing anyway
     assert requested == []
 
 
@@ -147,13 +147,15 @@ def test_log_can_be_paused(page, worker):
     expect(lines.nth(2)).to_be_attached()
 
     page.get_by_role("button", name="暂停").click()
-    page.wait_for_timeout(3000)  # a request may be in flight
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    for _ in range(2):  # news that the log would follow
+        with page.expect_response(lambda answer: "/live?" in answer.url and answer.status == 200):
+            pass
+    assert [url for url in asked if "/tail?" in url] == []
     paused_at = lines.count()
-    page.wait_for_timeout(2500)
-    later = lines.count()
     page.get_by_role("button", name="继续").click()
 
-    assert later == paused_at
     expect(lines.nth(paused_at)).to_be_attached()
 
 
@@ -179,11 +181,9 @@ def test_everything_works_without_javascript(open_page, worker):
     run = Run.objects.get()
 
     open_checkpoints(page)
-    for _ in range(40):  # without JavaScript the user reloads
-        page.reload()
-        if page.locator("#run-artifacts", has_text="第 100 步检查点").count():
-            break
-        page.wait_for_timeout(500)
+    wait_until(lambda: run.artifacts.checkpoints().exists())
+    page.reload()  # as a person does without JavaScript
+    expect(page.locator("#run-artifacts")).to_contain_text("第 100 步检查点")
     page.locator(".tabs").get_by_role("link", name="曲线").click()
     page.locator("#run-metrics summary").click()
     expect(page.locator("#run-metrics")).to_contain_text("train_loss")
@@ -213,9 +213,7 @@ def test_a_long_name_leaves_the_other_columns_in_sight(open_page):
         assert page.locator(".table").last.evaluate("it => it.scrollWidth - it.clientWidth") == 0
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-def test_no_page_is_wider_than_the_viewport(open_page, width):
-    page = open_page(viewport={"width": width, "height": 844})
+def test_no_page_is_wider_than_the_viewport(page):
     run = RunFactory(name="r" * 120, dataset="d" * 300, hyperparameters={"k" * 200: "v" * 300})
     run.transition(RunStatus.FAILED, reason="x" * 400)
     project = f"/dashboard/projects/{run.project_id}"
@@ -233,7 +231,9 @@ def test_no_page_is_wider_than_the_viewport(open_page, width):
     too_wide = []
     for path in paths:
         page.goto(path)
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            too_wide.append(path)
+        for width in (390, 1440):
+            page.set_viewport_size({"width": width, "height": 844})
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                too_wide.append((path, width))
 
     assert too_wide == []

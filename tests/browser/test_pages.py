@@ -1,31 +1,39 @@
 """Every page on the demo data: for every reader, in every window, by keyboard, without JavaScript.
 
-Each test opens one page, so that its name says which page is at fault.
+Each test is of one page, so that its name says which is at fault.
 """
 
 import gettext
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
 
 import pytest
 from django.conf import settings
 from django.urls import URLPattern
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ViewportSize, expect, sync_playwright
 from playwright.sync_api import Page as BrowserPage
 
 from dashboard import urls
 from tests.browser import examination, known_texts
-from tests.browser.pages import NO_PAGES, PAGES, Page
-from tests.browser.site import Site
+from tests.browser.pages import FOR_OPERATORS, NO_PAGES, PAGES, Page
+from tests.browser.site import Site, sign_in
 from tests.chromium import launch_or_skip
 
 pytestmark = pytest.mark.browser
 
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+WINDOWS: dict[str, ViewportSize] = {"wide": WIDE, "narrow": {"width": 360, "height": 780}}
 LOCALES = {"zh": "zh-CN", "en": "en-US"}
 PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# The tests of a page share a process, and with it what is found in one visit for each language.
+every_page = pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.name, marks=pytest.mark.xdist_group(page.name)) for page in PAGES],
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +48,6 @@ class Visit:
     """An open page, and what went wrong on it so far."""
 
     def __init__(self, context: BrowserContext) -> None:
-        context.set_default_timeout(PATIENCE_MS)
         self.problems: list[str] = []
         self.page: BrowserPage = context.new_page()
         self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
@@ -50,21 +57,77 @@ class Visit:
         )
 
     def open(self, page: Page, site: Site) -> BrowserPage:
+        if page.name in FOR_OPERATORS:
+            sign_in(self.page)
         answer = self.page.goto(page.address(site))
         assert answer is not None
         assert answer.status == 200
         return self.page
 
 
+Readers = Callable[..., BrowserContext]
+
+
+@pytest.fixture(scope="module")
+def readers(chromium: Browser, site: Site) -> Iterator[Readers]:
+    """A reader of each language, with and without JavaScript, whose browser keeps its cache."""
+    contexts = []
+
+    @cache
+    def reader(language: str, *, javascript: bool = True) -> BrowserContext:
+        context = chromium.new_context(
+            base_url=site.url,
+            locale=LOCALES[language],
+            viewport=WIDE,
+            java_script_enabled=javascript,
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        return context
+
+    yield reader
+    for context in contexts:
+        context.close()
+
+
 @contextmanager
-def visiting(
-    chromium: Browser, site: Site, language: str = "zh", **options: object
-) -> Iterator[Visit]:
-    context = chromium.new_context(
-        base_url=site.url, locale=LOCALES[language], viewport=WIDE, **options
-    )
-    yield Visit(context)
-    context.close()
+def visiting(context: BrowserContext) -> Iterator[Visit]:
+    visit = Visit(context)
+    yield visit
+    visit.page.close()
+
+
+class Examined(NamedTuple):
+    """What one visit has found."""
+
+    texts: list[str]
+    problems: list[str]
+
+
+@pytest.fixture(scope="module")
+def examine(readers: Readers, site: Site) -> Callable[[Page, str], Examined]:
+    @cache
+    def examine(page: Page, language: str) -> Examined:
+        """Chinese in the narrow window, English in the wide one."""
+        with visiting(readers(language)) as visit:
+            opened = visit.open(page, site)
+            if page.has_charts:
+                expect(opened.locator("canvas, svg").first).to_be_visible()
+            texts = examination.texts_of(opened)
+            examination.keep_rows(opened, 5)
+            found = examination.heading_problems(opened)
+            # The window that axe looks at comes last.
+            for name in ("wide", "narrow") if language == "zh" else ("narrow", "wide"):
+                opened.set_viewport_size(WINDOWS[name])
+                if examination.is_wider_than_its_window(opened):
+                    found.append(f"{name}: scrolls sideways")
+            found += examination.accessibility_problems(opened)
+            opened.emulate_media(color_scheme="dark")
+            dark = examination.accessibility_problems(opened, only_contrast=True)
+            found += [f"dark: {problem}" for problem in dark]
+            return Examined(texts, found + visit.problems)
+
+    return examine
 
 
 @pytest.fixture(scope="module")
@@ -88,67 +151,43 @@ def test_list_of_pages_has_every_url():
     assert {page.url_name for page in PAGES} | NO_PAGES == named
 
 
+Examine = Callable[[Page, str], Examined]
+
+
 @pytest.mark.parametrize("language", LOCALES)
 @every_page
-def test_page_is_accessible_in_every_window(
-    page: Page, language: str, chromium: Browser, site: Site
-):
-    """Both widths in both color schemes: no script error, nothing that axe-core objects to, no
-    scrolling sideways, headings in order."""
-    found = []
-
-    with visiting(chromium, site, language) as visit:
-        opened = visit.open(page, site)
-        examination.keep_rows(opened, 12)
-        for name, size in (("wide", WIDE), ("narrow", NARROW)):
-            opened.set_viewport_size(size)
-            for scheme in ("light", "dark"):
-                opened.emulate_media(color_scheme=scheme)
-                only_contrast = scheme == "dark"
-                problems = examination.accessibility_problems(opened, only_contrast=only_contrast)
-                found += [f"{name}, {scheme}: {problem}" for problem in problems]
-            if examination.is_wider_than_its_window(opened):
-                found.append(f"{name}: scrolls sideways")
-        found += examination.heading_problems(opened) + visit.problems
-
+def test_page_is_accessible(page: Page, language: str, examine: Examine):
+    """In both color schemes: nothing that axe-core objects to, headings in order, no script error,
+    no scrolling sideways in either window."""
+    found = examine(page, language).problems
     assert not found, "\n".join(found)
 
 
 @every_page
-def test_page_in_english_shows_no_chinese_but_data(page: Page, chromium: Browser, site: Site):
-    with visiting(chromium, site, "en") as visit:
-        texts = examination.texts_of(visit.open(page, site))
-
-    found = known_texts.chinese_left(texts)
+def test_page_in_english_shows_no_chinese_but_data(page: Page, examine: Examine):
+    found = known_texts.chinese_left(examine(page, "en").texts)
     assert not found, "\n".join(found)
 
 
 @every_page
 def test_page_in_chinese_shows_no_english_but_data(
-    page: Page,
-    chromium: Browser,
-    site: Site,
-    words: frozenset[str],
-    catalog: dict[str, str],
+    page: Page, examine: Examine, words: frozenset[str], catalog: dict[str, str]
 ):
-    with visiting(chromium, site, "zh") as visit:
-        texts = examination.texts_of(visit.open(page, site))
-
-    found = known_texts.english_left(texts, words, catalog)
+    found = known_texts.english_left(examine(page, "zh").texts, words, catalog)
     assert not found, "\n".join(found)
 
 
 @every_page
-def test_tab_reaches_every_control_and_shows_where_it_is(page: Page, chromium: Browser, site: Site):
-    with visiting(chromium, site) as visit:
+def test_tab_reaches_every_control_and_shows_where_it_is(page: Page, readers: Readers, site: Site):
+    with visiting(readers("zh")) as visit:
         found = examination.keyboard_problems(visit.open(page, site))
 
     assert not found, "\n".join(found)
 
 
 @every_page
-def test_page_answers_without_javascript(page: Page, chromium: Browser, site: Site):
-    with visiting(chromium, site, java_script_enabled=False) as visit:
+def test_page_answers_without_javascript(page: Page, readers: Readers, site: Site):
+    with visiting(readers("zh", javascript=False)) as visit:
         opened = visit.open(page, site)
 
         expect(opened.locator("h1")).to_be_visible()
@@ -158,8 +197,8 @@ def test_page_answers_without_javascript(page: Page, chromium: Browser, site: Si
 # --- the table of runs, by keyboard ----------------------------------------------------------
 
 
-def test_keys_filter_move_select_and_compare(chromium: Browser, site: Site):
-    with visiting(chromium, site, "en") as visit:
+def test_keys_filter_move_select_and_compare(readers: Readers, site: Site):
+    with visiting(readers("en")) as visit:
         page = visit.open(by_name("project"), site)
         page.keyboard.press("/")
         page.keyboard.type("metrics.eval_loss < 1.23")
@@ -173,8 +212,8 @@ def test_keys_filter_move_select_and_compare(chromium: Browser, site: Site):
         assert page.url.count("run_") == 2
 
 
-def test_question_mark_shows_the_keys(chromium: Browser, site: Site):
-    with visiting(chromium, site, "en") as visit:
+def test_question_mark_shows_the_keys(readers: Readers, site: Site):
+    with visiting(readers("en")) as visit:
         page = visit.open(by_name("project"), site)
         page.keyboard.press("?")
 
@@ -186,8 +225,8 @@ def test_question_mark_shows_the_keys(chromium: Browser, site: Site):
 # --- the main actions without JavaScript -----------------------------------------------------
 
 
-def test_runs_are_filtered_and_sorted_without_javascript(chromium: Browser, site: Site):
-    with visiting(chromium, site, "en", java_script_enabled=False) as visit:
+def test_runs_are_filtered_and_sorted_without_javascript(readers: Readers, site: Site):
+    with visiting(readers("en", javascript=False)) as visit:
         page = visit.open(by_name("project"), site)
         page.locator("[name=filter]").first.fill("metrics.eval_loss < 1.23")
         page.get_by_role("button", name="Apply").first.click()
@@ -197,8 +236,8 @@ def test_runs_are_filtered_and_sorted_without_javascript(chromium: Browser, site
         expect(page.locator("tr[data-row]").first).to_contain_text("sft-lr1e-4-bs128-w100")
 
 
-def test_runs_are_compared_without_javascript(chromium: Browser, site: Site):
-    with visiting(chromium, site, "en", java_script_enabled=False) as visit:
+def test_runs_are_compared_without_javascript(readers: Readers, site: Site):
+    with visiting(readers("en", javascript=False)) as visit:
         page = visit.open(by_name("project/filtered"), site)
         for number in range(2):
             page.locator("tr[data-row] input[type=checkbox]").nth(number).check()
@@ -208,8 +247,8 @@ def test_runs_are_compared_without_javascript(chromium: Browser, site: Site):
         expect(page.locator("main")).to_contain_text("sft-lr1e-4-bs128-w100")
 
 
-def test_curves_are_pictures_without_javascript(chromium: Browser, site: Site):
-    with visiting(chromium, site, "en", java_script_enabled=False) as visit:
+def test_curves_are_pictures_without_javascript(readers: Readers, site: Site):
+    with visiting(readers("en", javascript=False)) as visit:
         page = visit.open(by_name("run"), site)
 
         expect(page.locator("main img[src*=plot]").first).to_be_visible()

@@ -96,14 +96,15 @@ def test_which_of_forty_runs_is_the_best(person: Person):
 def test_what_differs_between_two_runs(person: Person):
     person.open_project("tuning")
     person.filter(
-        'params.lora_rank = "32" and params.batch_size = "128" and metrics.eval_loss < 1.24'
+        'params.lora_rank = "32" and params.batch_size = "128" and metrics.eval_loss < 1.246'
     )
     expect(person.rows).to_have_count(2)
     person.press("j", "x", "j", "x", "c")
     person.click(person.page.get_by_role("link", name="Differences"))
 
-    table = person.main.locator("table").first
-    expect(table).to_contain_text("batch_size")
+    row = person.main.locator("tr", has_text="learning_rate").first
+    expect(row).to_contain_text("0.0001")
+    expect(row).to_contain_text("0.0003")
 
 
 def test_a_spike_with_its_lines_in_the_log(person: Person):

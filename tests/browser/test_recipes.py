@@ -66,14 +66,3 @@ def test_recipe_is_written_and_tried(open_page, operator, scripts):
 
     expect(page).to_have_url(re.compile(f"/projects/{project.pk}/runs/run_"))
     assert Run.objects.get().name == "test of tune"
-
-
-@pytest.mark.parametrize("path", ["/dashboard/recipes", "/dashboard/recipes/new"])
-def test_pages_fit_a_phone(open_page, operator, path):
-    page = open_page(viewport=NARROW)
-    sign_in(page, operator)
-
-    page.goto(path)
-
-    width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= 360

@@ -82,22 +82,3 @@ def test_model_card_is_previewed_and_downloaded(page, project):
         page.get_by_role("link", name="Download README.md").click()
     assert download.value.suggested_filename == "README.md"
     assert download.value.path().read_text().startswith("---\n")
-
-
-@pytest.mark.parametrize("path", ["", "/leaderboard", "/releases"])
-def test_pages_of_checkpoints_fit_a_phone(open_page, project, path):
-    page = open_page(viewport={"width": 360, "height": 780})
-
-    page.goto(f"/dashboard/projects/{project.pk}/checkpoints{path}")
-
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def test_decision_and_model_card_fit_a_phone(open_page, project):
-    page = open_page(viewport={"width": 360, "height": 780})
-    artifact = project.runs.get(name="better").artifacts.checkpoints().get()
-    url = f"/dashboard/projects/{project.pk}/runs/{artifact.run_id}/artifacts/{artifact.pk}"
-
-    for name in ("release", "model-card"):
-        page.goto(f"{url}/{name}")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360

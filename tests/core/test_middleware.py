@@ -22,21 +22,21 @@ def undeclared(request):
 urlpatterns = [path("undeclared", undeclared), path("dashboard/undeclared", undeclared)]
 
 
-def test_page_has_a_session_messages_and_htmx():
+def test_page_has_a_session_and_messages():
     request = RequestFactory().get("/dashboard")
 
     PagesMiddleware(lambda request: HttpResponse())(request)
 
-    assert all(hasattr(request, name) for name in ("session", "user", "_messages", "htmx"))
+    assert all(hasattr(request, name) for name in ("session", "user", "_messages"))
 
 
 @pytest.mark.parametrize("address", ["/projects", "/api/2.0/mlflow/runs/get", "/healthz", "/docs"])
-def test_api_request_has_no_session_messages_or_htmx(address):
+def test_api_request_has_no_session_or_messages(address):
     request = RequestFactory().get(address)
 
     PagesMiddleware(lambda request: HttpResponse())(request)
 
-    assert not any(hasattr(request, name) for name in ("session", "user", "_messages", "htmx"))
+    assert not any(hasattr(request, name) for name in ("session", "user", "_messages"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.open_mode import local_administrator
 from artifacts.kinds import TagValue
-from dashboard.home import time_left
+from core.times import milliseconds
 from metrics.points import Point
 from metrics.recording import record_metrics
 from runs.models import FailureKind, Run
@@ -109,22 +109,28 @@ def test_list_of_running_runs_takes_any_page(client, page):
     assert client.get("/dashboard/running", {"page": page}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"step": 50}, timedelta(hours=1)),
-        ({"step": 50, "start_step": 25}, timedelta(hours=2)),
-        ({"step": 50, "restart_count": 1, "restart_step": 40}, timedelta(hours=5)),
-        ({"step": 0}, None),
-        ({"step": 50, "total_steps": None}, None),
-        ({"step": 50, "attempt_started_at": None}, None),
-    ],
-)
-def test_time_left_is_as_long_as_its_steps_took_so_far(fields, expected):
-    began = {"attempt_started_at": NOW - timedelta(hours=1), "stepped_at": NOW}
-    run = Run(**{"total_steps": 100, "recipe_id": "simulated", **began, **fields})
+def test_time_left_is_told_with_its_uncertainty(client):
+    run = unmanaged_run(total_steps=1000)
+    first_ms = milliseconds(timezone.now()) - 800_000
+    record_metrics(
+        run, [Point("loss", step, 1.0, first_ms + 2000 * step) for step in range(1, 401)]
+    )
 
-    assert time_left(run) == expected
+    page = client.get(PAGE).content.decode()
+
+    assert "about 20 min" in page
+    assert 'title="19 min – 21 min"' in page
+
+
+def test_silent_run_has_no_time_left(client, settings):
+    settings.SILENT_SECONDS = 60
+    run = unmanaged_run(total_steps=1000)
+    record_metrics(run, [Point("loss", step, 1.0, 2000 * step) for step in range(1, 401)])
+    Run.objects.update(reported_at=timezone.now() - timedelta(hours=3))
+
+    [row] = client.get(PAGE).context["home"].running
+
+    assert row.time_left is None
 
 
 # --- what waits, failed, was released --------------------------------------------------------
@@ -215,7 +221,7 @@ def test_query_count_does_not_depend_on_the_number_of_runs(client, django_assert
         worker, user = WorkerFactory(), UserFactory()
         for _ in range(count):
             run = running(worker, created_by=user, gpu_type="A100", gpu_count=1)
-            record_metrics(run, [Point("loss", 1, 1.0, 0)])
+            record_metrics(run, [Point("loss", step, 1.0, step) for step in (1, 2)])
             RunFactory()
             failed()
             saved = checkpoint(RunFactory(status=RunStatus.COMPLETED))
@@ -223,13 +229,14 @@ def test_query_count_does_not_depend_on_the_number_of_runs(client, django_assert
 
     everything(1)
     client.get(PAGE)
-    # User; running, their curves; pools, their use, who holds it; interrupted, queued, workers; the
-    # queue's length; failed; released; is there a project, a worker; 4 sources of activity, in 5.
-    with django_assert_num_queries(18) as few:
+    # User; running, their curves, their time left in 2; pools, their use, who holds it;
+    # interrupted, queued, workers; the queue's length; failed; released; is there a project, a
+    # worker; 4 sources of activity, in 5.
+    with django_assert_num_queries(20) as few:
         client.get(PAGE)
     everything(4)
 
-    with django_assert_num_queries(18) as captured:
+    with django_assert_num_queries(20) as captured:
         client.get(PAGE)
 
     assert len(few) == len(captured)

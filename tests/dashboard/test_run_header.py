@@ -57,6 +57,15 @@ def test_key_metrics_of_the_project_are_shown_with_their_best(client):
     assert "<code>loss</code>" not in page
 
 
+def test_last_event_says_what_has_changed(client):
+    run = running()
+    run.transition(RunStatus.COMPLETED)
+
+    header = page_of(client, run, "/log")
+
+    assert f'Last event <a href="{url_of(run, "/events")}">Completed</a>' in header
+
+
 def test_silent_run_is_shown_as_silent_since_when(client):
     hours_ago = timezone.now() - timedelta(hours=3)
     run = running(reported_at=hours_ago, attempt_started_at=hours_ago)

@@ -160,7 +160,7 @@ def test_gpu_hours_are_by_project_and_person(client):
 
 
 def live(client, etag=""):
-    headers = {"HX-Request": "true", **({"If-None-Match": etag} if etag else {})}
+    headers = {"X-Part": "true", **({"If-None-Match": etag} if etag else {})}
     return client.get(PAGE, headers=headers)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -25,28 +25,40 @@ LOGGED_EVERY: Final = 10
 EVALUATED_EVERY: Final = 500
 SPIKE_AT: Final = 14_870
 TOKENS_PER_STEP: Final = 2_097_152
-# Layers, heads, width, first and last loss of each size.
-SIZES: Final[dict[str, tuple[int, int, int, float]]] = {
-    "125m": (12, 12, 768, 2.87),
-    "350m": (24, 16, 1024, 2.60),
-    "760m": (24, 16, 1536, 2.41),
-    "1.3b": (24, 16, 2048, 2.19),
-    "3b": (32, 32, 2560, 2.06),
+
+
+class Size(NamedTuple):
+    """``loss``, ``hellaswag``, ``mmlu``: what a training without an end comes to."""
+
+    layers: int
+    heads: int
+    width: int
+    loss: float
+    hellaswag: float
+    mmlu: float
+
+
+SIZES: Final = {
+    "125m": Size(12, 12, 768, 2.87, 0.36, 0.262),
+    "350m": Size(24, 16, 1024, 2.60, 0.43, 0.276),
+    "760m": Size(24, 16, 1536, 2.41, 0.50, 0.292),
+    "1.3b": Size(24, 16, 2048, 2.19, 0.54, 0.31),
+    "3b": Size(32, 32, 2560, 2.06, 0.58, 0.33),
 }
 FIRST_LOSS: Final = 10.9  # the logarithm of the vocabulary
 
 
 def configuration(size: str, *, lr: float, max_steps: int) -> dict[str, Any]:
-    layers, heads, width, _floor = SIZES[size]
+    shape = SIZES[size]
     return {
         "learning_rate": lr,
         "batch_size": 512,
         "max_steps": max_steps,
         "warmup_steps": 500,
         "weight_decay": 0.1,
-        "num_layers": layers,
-        "num_heads": heads,
-        "hidden_size": width,
+        "num_layers": shape.layers,
+        "num_heads": shape.heads,
+        "hidden_size": shape.width,
         "precision": "bf16",
         "seed": 1234,
     }
@@ -66,10 +78,10 @@ def training_curves(
     """What a pretraining reports from step ``first`` to ``last``."""
     rng = random_of(name)
     steps = every(LOGGED_EVERY, first + LOGGED_EVERY, last)
-    floor = SIZES[size][3]
+    ends = SIZES[size]
 
     def expected(at: Any) -> Any:
-        return curves.power_law(at, first=FIRST_LOSS, floor=floor, scale=40, power=0.62)
+        return curves.power_law(at, first=FIRST_LOSS, floor=ends.loss, scale=40, power=0.62)
 
     loss = expected(steps) + curves.noise(rng, len(steps), 0.018)
     norm = curves.gradient_norm(rng, steps)
@@ -78,6 +90,8 @@ def training_curves(
         norm += curves.spike(steps, at=at, height=91, lasts=12)
     evaluated = every(EVALUATED_EVERY, first + EVALUATED_EVERY, last)
     held_out = expected(evaluated) + 0.035 + rng.normal(0, 0.004, len(evaluated))
+    hellaswag = curves.saturating(evaluated, first=0.25, last=ends.hellaswag, scale=8000)
+    mmlu = curves.saturating(evaluated, first=0.25, last=ends.mmlu, scale=14_000)
     speed = 52_000 * gpus * (1 + rng.normal(0, 0.008, len(steps)))
     return {
         "train/loss": Curve(steps, loss),
@@ -89,12 +103,8 @@ def training_curves(
         "train/tokens": Curve(steps, steps.astype(float) * TOKENS_PER_STEP),
         "eval/loss": Curve(evaluated, held_out),
         "eval/perplexity": Curve(evaluated, np.exp(held_out)),
-        "eval/hellaswag": Curve(
-            evaluated, curves.saturating(evaluated, first=0.25, last=0.54, scale=8000)
-        ),
-        "eval/mmlu": Curve(
-            evaluated, curves.saturating(evaluated, first=0.25, last=0.31, scale=14_000)
-        ),
+        "eval/hellaswag": Curve(evaluated, hellaswag + rng.normal(0, 0.002, len(evaluated))),
+        "eval/mmlu": Curve(evaluated, mmlu + rng.normal(0, 0.002, len(evaluated))),
         **curves.host_metrics(rng, samples=min(600, (last - first) // 20), gpus=min(gpus, 4)),
     }
 
@@ -236,10 +246,10 @@ def _ladder(team: Team, project: Project) -> None:
                 gpu_count=8,
                 checkpoints=[6000],
                 evaluation={
-                    "hellaswag": 0.31 + 0.05 * number,
-                    "mmlu": 0.251 + 0.007 * number,
-                    "arc_easy": 0.42 + 0.04 * number,
-                    "piqa": 0.62 + 0.03 * number,
+                    "hellaswag": round(0.31 + 0.035 * number, 3),
+                    "mmlu": round(0.254 + 0.005 * number, 3),
+                    "arc_easy": round(0.42 + 0.04 * number, 3),
+                    "piqa": round(0.62 + 0.03 * number, 3),
                 },
             ),
         )

@@ -78,3 +78,18 @@ export function stepsBetween(curve, { start, end, order }, min, max) {
   }
   return low <= high ? { from: low, to: high } : null;
 }
+
+/** The row of a prepared curve (see chart.js) at `x`: of a bucket the one that it is in, of points the
+ * nearest. -1 beyond the curve's ends. */
+export function rowAt({ x: { start, end }, exact }, x) {
+  const count = end.length;
+  if (!count) return -1;
+  const before = lastAtMost(start, x);
+  const span = count > 1 ? (end[count - 1] - start[0]) / count : Infinity;
+  if (before < 0) return start[0] - x <= span ? 0 : -1;
+  if (before === count - 1) return x - end[before] <= span ? before : -1;
+  return !exact || x - start[before] <= start[before + 1] - x ? before : before + 1;
+}
+
+/** The row of the columns as they were sent. */
+export const original = ({ order }, row) => (order ? order[row] : row);

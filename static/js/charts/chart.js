@@ -1,38 +1,23 @@
-// One chart of any number of curves: axes, crosshair, legend, zoom and pan, full screen, pictures.
+// One chart of any number of curves, on uPlot: what it shows, its scales, its crosshair.
 //
-// It draws what it is given and asks for nothing: see group.js for what loads the data.
+// It draws what it is given and asks for nothing: see group.js for what loads the data, gestures.js
+// for what a person does on it.
 
-import { color } from "../lib/colors.js";
-import { inOrder, isTime, lastAtMost, positions, RELATIVE, STEP } from "./axes.js";
-import {
-  beginExtremes, drawBeyond, drawExtremes, drawLines, drawMarks, endExtremes, frame, inView, MARK_HEIGHT,
-} from "./drawing.js";
+import { inOrder, isTime, lastAtMost, original, positions, RELATIVE, rowAt, STEP } from "./axes.js";
+import { drawCurves, drawMarks, frame, inView, MARK_HEIGHT } from "./drawing.js";
+import { makeFigure, openFull } from "./figure.js";
 import { fit } from "./fit.js";
-import { clock, duration, short, steps } from "./numbers.js";
+import { bindKeys, bindOver, mouse } from "./gestures.js";
+import { legendOf, noteOf } from "./legend.js";
+import { steps } from "./numbers.js";
+import { savePicture } from "./picture.js";
+import { makePlot } from "./plot.js";
 import { smooth } from "./smoothing.js";
+import { Strip } from "./strip.js";
 
-const FONT = '11px system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif';
 const NEAR = 6; // pixels from a tick at which it is named
-const CLICK = 4; // the most pixels that the mouse moves in a click
-const DOUBLE_CLICK_MS = 250; // a click may be the first of two
-const PAN = 0.2; // of the range, for a key
-const ZOOM = 1.5; // for a key, or a turn of the wheel
+const LEAST = 4; // pixels that are dragged over to zoom
 const NEAREST_CURVE = 24; // pixels at which a curve is the one pointed at
-
-const element = (name, className, text) => {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text != null) made.textContent = text;
-  return made;
-};
-
-const button = (className, label, text) => {
-  const made = element("button", `quiet small ${className}`, text);
-  made.type = "button";
-  made.title = label;
-  made.setAttribute("aria-label", label);
-  return made;
-};
 
 /**
  * A curve to draw: `{id, name, group, color, curve, startedMs, reference, superseded}`. `color`: a
@@ -55,17 +40,15 @@ function prepare(item, settings) {
 }
 
 export class Chart {
-  /** The figure, to be put into the page. */
-  figure = element("figure", "chart");
   #plot = null;
   #items = []; // as given
   #curves = []; // prepared
   #marks = [];
   #placed = []; // marks with their x
   #all = false; // outliers too
-  #pan = null;
   #beyond = { above: 0, below: 0 };
   #pointed = null; // {curve, row} under the crosshair
+  #strip = new Strip();
 
   /**
    * `words`: the texts of the page (see templates/runs/_chart_words.html). `actions`:
@@ -74,46 +57,17 @@ export class Chart {
    */
   constructor({ title, sync, words, actions = {} }) {
     Object.assign(this, { title, sync, words, actions });
-    this.#build();
+    const made = makeFigure(title, words, {
+      outliers: () => this.showAll(!this.#all),
+      full: () => this.toggleFull(),
+      save: () => this.save(),
+      csv: () => actions.csv?.() ?? "",
+    });
+    // `figure`: to be put into the page.
+    Object.assign(this, made);
+    bindKeys(this, this.box);
     this.observer = new ResizeObserver(() => this.#resize());
     this.observer.observe(this.box);
-  }
-
-  #build() {
-    const { figure, words } = this;
-    figure.setAttribute("aria-label", `${words.chart} ${this.title}`);
-    const head = element("figcaption", "chart-head");
-    this.heading = element("span", "chart-title", this.title);
-    this.heading.title = this.title;
-    this.outliers = element("button", "quiet small chart-outliers");
-    this.outliers.type = "button";
-    this.outliers.hidden = true;
-    this.outliers.addEventListener("click", () => this.showAll(!this.#all));
-    const tools = element("span", "chart-tools");
-    const full = button("chart-full", words.full, "⤢");
-    full.addEventListener("click", () => this.toggleFull());
-    const picture = button("chart-picture", words.picture, "PNG");
-    picture.addEventListener("click", () => this.save());
-    this.csv = element("a", "button quiet small chart-csv", "CSV");
-    this.csv.title = words.csv;
-    this.csv.setAttribute("aria-label", words.csv);
-    this.csv.addEventListener("click", () => { this.csv.href = this.actions.csv?.() ?? ""; });
-    this.csv.href = "#";
-    this.csv.download = "";
-    tools.append(full, picture, this.csv);
-    head.append(this.heading, this.outliers, tools);
-    this.legend = element("p", "chart-legend");
-    this.box = element("div", "chart-plot");
-    this.box.tabIndex = 0;
-    this.box.setAttribute("role", "group");
-    this.box.setAttribute("aria-label", `${words.chart} ${this.title}. ${words.keys}`);
-    this.note = element("p", "chart-note");
-    this.note.hidden = true;
-    this.tip = element("p", "chart-tip");
-    this.tip.hidden = true;
-    this.box.append(this.note, this.tip);
-    figure.append(head, this.legend, this.box);
-    this.box.addEventListener("keydown", (event) => this.#key(event));
   }
 
   // --- what it shows -------------------------------------------------------------------------
@@ -154,7 +108,9 @@ export class Chart {
       .sort((a, b) => Boolean(b.superseded) - Boolean(a.superseded));
     const place = (mark) => this.#placeOf(mark);
     this.#placed = this.#marks.map((mark) => ({ ...mark, x: place(mark) }));
-    this.#note();
+    this.#strip.forget();
+    this.note.textContent = noteOf(this.#curves, this.words);
+    this.note.hidden = !this.note.textContent;
     this.#legend();
   }
 
@@ -171,29 +127,6 @@ export class Chart {
     return row < 0 ? NaN : own.x.end[row];
   }
 
-  /** Says what cannot be seen: no data, one point, only NaN, a constant. */
-  #note() {
-    const { words } = this;
-    const curves = this.#curves.filter((curve) => !curve.superseded);
-    let points = 0;
-    let min = Infinity;
-    let max = -Infinity;
-    for (const curve of curves) {
-      points += curve.value.length;
-      for (let i = 0; i < curve.value.length; i += 1) {
-        if (curve.min[i] < min) min = curve.min[i];
-        if (curve.max[i] > max) max = curve.max[i];
-      }
-    }
-    let text = "";
-    if (!points) text = words.noData;
-    else if (min > max) text = words.onlyNaN;
-    else if (points === 1) text = words.onePoint;
-    else if (min === max) text = `${words.constant} ${short(min)}`;
-    this.note.textContent = text;
-    this.note.hidden = !text;
-  }
-
   // --- drawing -------------------------------------------------------------------------------
 
   /** `isSteady`: the y axis stays as it is, as while the range is being dragged. */
@@ -203,7 +136,7 @@ export class Chart {
     const isNew = !this.#plot;
     if (isNew) this.#make();
     this.#plot.batch(() => {
-      this.#plot.setScale("x", this.#extent());
+      this.#plot.setScale("x", this.extent);
       if (!isSteady || isNew) this.#plot.setScale("y", this.#range());
     });
     this.#plot.redraw(false, true);
@@ -214,7 +147,8 @@ export class Chart {
     return `${isTime(axis)} ${axis === RELATIVE} ${log}`;
   }
 
-  #extent() {
+  /** {min, max} of the x axis. */
+  get extent() {
     if (this.sync.view) return this.sync.view;
     let min = Infinity;
     let max = -Infinity;
@@ -228,7 +162,7 @@ export class Chart {
   }
 
   #range() {
-    const { min: xMin, max: xMax } = this.#extent();
+    const { min: xMin, max: xMax } = this.extent;
     const { log } = this.sync.settings;
     const lows = [];
     const highs = [];
@@ -248,99 +182,32 @@ export class Chart {
   }
 
   #make() {
-    const { axis, log } = this.sync.settings;
     this.shape = this.#shape();
-    const look = {
-      stroke: () => color("--faint"),
-      grid: { stroke: () => color("--grid"), width: 1 },
-      ticks: { show: false },
-      font: FONT,
-    };
-    const values = {
-      ...(axis === RELATIVE ? { values: (_, ticks) => ticks.map(duration) } : {}),
-      ...(!isTime(axis) && axis !== RELATIVE ? { values: (_, ticks) => ticks.map(shortStep) } : {}),
-    };
-    this.#plot = new uPlot(
-      {
-        width: this.box.clientWidth,
-        height: this.box.clientHeight,
-        legend: { show: false },
-        padding: [6, 14, 0, 0],
-        scales: {
-          x: { time: isTime(axis), auto: false, range: (_, min, max) => [min, max] },
-          y: { auto: false, distr: log ? 3 : 1, range: (_, min, max) => [min, max] },
-        },
-        axes: [
-          { ...look, ...values, size: 24, space: axis === RELATIVE ? 80 : 60 },
-          { ...look, size: 50, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : shortTick(tick))) },
-        ],
-        cursor: {
-          y: false,
-          points: { show: false },
-          drag: { x: true, y: false, setScale: false },
-          bind: {
-            mousedown: (_, __, handler) => (event) => this.#press(event, handler),
-            dblclick: () => () => {
-              clearTimeout(this.opening);
-              this.sync.setView(null);
-            },
-          },
-        },
-        series: [{}, { show: true, paths: () => null, points: { show: false } }],
-        hooks: {
-          drawAxes: [() => this.#draw()],
-          setSelect: [(plot) => this.#select(plot)],
-          setCursor: [(plot) => this.#hover(plot)],
-        },
-      },
-      [[0, 1], [null, null]],
-      this.box,
-    );
-    const { over } = this.#plot;
-    over.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    over.addEventListener("click", (event) => this.#click(event));
-    over.addEventListener("mouseleave", () => {
-      this.tip.hidden = true;
-      this.#pointed = null;
-      this.sync.hover(null, this);
-      this.sync.highlight(null);
-      this.#legend();
+    this.#plot = makePlot(this.box, this.sync.settings, {
+      bind: mouse(this),
+      draw: () => this.#draw(),
+      select: (plot) => this.#select(plot),
+      hover: (plot) => this.#hover(plot),
     });
+    bindOver(this, this.#plot.over);
   }
 
   #draw() {
-    const plot = this.#plot;
-    const at = frame(plot);
-    const context = plot.ctx;
-    const { highlighted } = this.sync;
-    const several = new Set(this.#curves.map((curve) => curve.group)).size > 1;
-    this.#beyond = { above: 0, below: 0 };
+    const at = frame(this.#plot);
+    const context = this.#plot.ctx;
     context.save();
     context.beginPath();
     context.rect(at.left, at.top, at.width, at.height);
     context.clip();
-    const isIt = (curve) => several && highlighted !== null && curve.group === highlighted;
-    const isFaded = several && highlighted !== null && this.#has(highlighted);
-    const curves = this.#curves.filter((curve) => curve.value.length);
-    const ordered = [...curves.filter((curve) => !isIt(curve)), ...curves.filter(isIt)];
-    const look = (curve) => ({ highlighted: isIt(curve), faded: isFaded && !isIt(curve) });
-    beginExtremes(at);
-    const found = ordered.map((curve) => drawExtremes(at, curve, look(curve)));
-    endExtremes(context, at);
-    for (const [i, curve] of ordered.entries()) {
-      drawLines(context, at, curve, look(curve));
-      drawBeyond(context, at, curve, found[i], look(curve));
-      if (curve.superseded) continue;
-      this.#beyond.above += found[i].above.length + found[i].infinite.length;
-      this.#beyond.below += found[i].below.length;
+    if (this.sync.isMoving) {
+      this.#strip.show(context, at, (strip, wide) => drawCurves(strip, wide, this.#curves, this.sync.highlighted));
+    } else {
+      this.#beyond = drawCurves(context, at, this.#curves, this.sync.highlighted);
+      this.#strip.forget();
     }
     drawMarks(context, at, this.#placed);
     context.restore();
-    this.#outlierButton();
-  }
-
-  #has(group) {
-    return this.#curves.some((curve) => curve.group === group);
+    if (!this.sync.isMoving) this.#outlierButton();
   }
 
   #outlierButton() {
@@ -379,7 +246,7 @@ export class Chart {
   // --- crosshair and legend ------------------------------------------------------------------
 
   #hover(plot) {
-    if (this.quiet) return;
+    if (this.quiet || this.sync.isMoving) return;
     const { left, top } = plot.cursor;
     if (left == null || left < 0) return;
     const x = plot.posToVal(left, "x");
@@ -388,6 +255,25 @@ export class Chart {
     this.sync.hover(x, this);
     this.#legend();
     this.#tip(left, top);
+  }
+
+  /** The mouse has left. */
+  leave() {
+    this.tip.hidden = true;
+    this.#pointed = null;
+    this.sync.hover(null, this);
+    this.sync.highlight(null);
+    this.#legend();
+  }
+
+  /** The element over the curves. */
+  get over() {
+    return this.#plot.over;
+  }
+
+  /** The x at so many pixels from the left of the curves. */
+  xAt(left) {
+    return this.#plot.posToVal(left, "x");
   }
 
   /** Move the crosshair to where it is in the chart that the mouse is over. */
@@ -416,46 +302,9 @@ export class Chart {
     return found && { ...found, near: top !== null && found.distance <= NEAREST_CURVE };
   }
 
-  /** The last point of the curve that has come furthest. */
-  #newest() {
-    const curves = this.#curves.filter(({ value, superseded }) => value.length && !superseded);
-    if (!curves.length || this.sync.x !== null) return null;
-    const curve = curves.reduce((best, one) => (one.x.end.at(-1) > best.x.end.at(-1) ? one : best));
-    return { curve, row: curve.value.length - 1 };
-  }
-
-  /** One line: the step, and the value of each curve with the range of its bucket. */
   #legend() {
-    const { x } = this.sync;
-    const parts = [];
-    const at = this.#pointed ?? this.#newest();
-    if (at) parts.push(element("span", "chart-at", this.#where(at.curve.curve, original(at.curve.x, at.row))));
-    const shown = this.#curves.filter((curve) => curve.value.length && (!curve.superseded || x !== null));
-    const chosen = shown.length > 6 && this.#pointed ? [this.#pointed.curve] : shown;
-    for (const curve of chosen.slice(0, 6)) {
-      const row = x === null ? curve.value.length - 1 : rowAt(curve, x);
-      if (row < 0) continue;
-      const span = element("span", curve.superseded ? "chart-value superseded" : "chart-value");
-      const dot = element("i", "dot");
-      dot.style.background = color(curve.color);
-      span.append(dot);
-      if (shown.length > 1) span.append(`${curve.name} `);
-      span.append(element("b", "", short(curve.value[row])));
-      if (curve.min[row] < curve.max[row]) {
-        span.append(` ${short(curve.min[row])} – ${short(curve.max[row])}`);
-      }
-      parts.push(span);
-    }
-    this.legend.replaceChildren(...parts);
-  }
-
-  /** The step of a row; of a bucket from where to where it is; the time where that is the axis. */
-  #where(curve, row) {
-    const { axis } = this.sync.settings;
-    const first = curve.firstStep[row];
-    const last = curve.step[row];
-    const step = first === last ? steps(last) : `${steps(first)} – ${steps(last)}`;
-    return `${this.words.step} ${step}${isTime(axis) ? ` · ${clock(curve.ms[row])}` : ""}`;
+    const { x, settings: { axis } } = this.sync;
+    this.legend.replaceChildren(...legendOf(this.#curves, x, this.#pointed, { axis, words: this.words }));
   }
 
   #tip(left, top) {
@@ -478,7 +327,7 @@ export class Chart {
 
   #select(plot) {
     const { left, width } = plot.select;
-    if (width < CLICK) return;
+    if (width < LEAST) return;
     const view = { min: plot.posToVal(left, "x"), max: plot.posToVal(left + width, "x") };
     plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     this.zoomTo(view);
@@ -494,76 +343,25 @@ export class Chart {
     this.sync.setView({ min, max }, { from: this, ...options });
   }
 
-  #zoom(factor, around) {
-    const { min, max } = this.#extent();
+  /** Show a range narrower by `factor`, which keeps `around` where it is. */
+  zoom(factor, around) {
+    const { min, max } = this.extent;
     const center = around ?? (min + max) / 2;
     this.zoomTo({ min: center - (center - min) / factor, max: center + (max - center) / factor });
   }
 
-  #move(share, options) {
-    const { min, max } = this.#extent();
+  /** Pan by `share` of the range. */
+  move(share, options) {
+    const { min, max } = this.extent;
     const by = (max - min) * share;
     this.zoomTo({ min: min + by, max: max + by }, options);
   }
 
-  #wheel(event) {
-    if (!event.ctrlKey && !event.metaKey) return;
-    event.preventDefault();
-    const around = this.#plot.posToVal(event.offsetX, "x");
-    this.#zoom(event.deltaY < 0 ? ZOOM : 1 / ZOOM, around);
-  }
-
-  #press(event, drag) {
-    this.pressed = { x: event.clientX, y: event.clientY };
-    if (!event.shiftKey) return drag(event);
-    if (event.button !== 0) return null;
-    const start = this.#extent();
-    const perPixel = (start.max - start.min) / this.#plot.over.clientWidth;
-    let frameId = 0;
-    let at = event.clientX;
-    const apply = (settled) => {
-      const by = (event.clientX - at) * perPixel;
-      this.sync.setView({ min: start.min + by, max: start.max + by }, { settled, from: this });
-    };
-    const move = (moved) => {
-      at = moved.clientX;
-      if (!frameId) frameId = requestAnimationFrame(() => { frameId = 0; apply(false); });
-    };
-    const up = () => {
-      cancelAnimationFrame(frameId);
-      removeEventListener("mousemove", move);
-      removeEventListener("mouseup", up);
-      apply(true);
-    };
-    addEventListener("mousemove", move);
-    addEventListener("mouseup", up);
-    return null;
-  }
-
-  #key(event) {
-    if (event.target !== this.box || event.altKey || event.metaKey || event.ctrlKey) return;
-    const keys = {
-      "+": () => this.#zoom(ZOOM),
-      "=": () => this.#zoom(ZOOM),
-      "-": () => this.#zoom(1 / ZOOM),
-      0: () => this.sync.setView(null),
-      ArrowLeft: () => (event.shiftKey ? this.#step(-1) : this.#move(-PAN)),
-      ArrowRight: () => (event.shiftKey ? this.#step(1) : this.#move(PAN)),
-      Enter: () => this.#openPointed(),
-      f: () => this.toggleFull(),
-    };
-    if (this.sync.view) keys.Escape = keys[0];
-    if (!keys[event.key]) return;
-    event.preventDefault();
-    event.stopPropagation();
-    keys[event.key]();
-  }
-
   /** The crosshair to the next point of the first curve. */
-  #step(by) {
+  step(by) {
     const curve = this.#pointed?.curve ?? this.#curves.find(({ value }) => value.length);
     if (!curve) return;
-    const { min, max } = this.#extent();
+    const { min, max } = this.extent;
     const from = this.sync.x === null ? lastAtMost(curve.x.end, (min + max) / 2) : rowAt(curve, this.sync.x) + by;
     const row = Math.min(curve.value.length - 1, Math.max(0, from));
     this.sync.hover(curve.x.end[row], null);
@@ -571,14 +369,8 @@ export class Chart {
 
   // --- points --------------------------------------------------------------------------------
 
-  #click(event) {
-    const { x, y } = this.pressed ?? {};
-    if (Math.hypot(event.clientX - x, event.clientY - y) > CLICK || event.shiftKey) return;
-    clearTimeout(this.opening);
-    if (event.detail < 2) this.opening = setTimeout(() => this.#openPointed(), DOUBLE_CLICK_MS);
-  }
-
-  #openPointed() {
+  /** Open what there is to know of the point under the crosshair. */
+  openPointed() {
     if (!this.#pointed) return;
     const { curve, row } = this.#pointed;
     const at = original(curve.x, row);
@@ -600,74 +392,16 @@ export class Chart {
       this.dialog.close();
       return;
     }
-    this.dialog = element("dialog", "chart-dialog");
-    this.dialog.setAttribute("aria-label", this.title);
-    const place = element("div", "chart-place");
-    this.figure.replaceWith(place);
-    this.dialog.append(this.figure);
-    document.body.append(this.dialog);
-    this.dialog.addEventListener("close", () => {
-      place.replaceWith(this.figure);
-      this.dialog.remove();
+    this.dialog = openFull(this.figure, this.title, () => {
       this.dialog = null;
       this.box.focus();
     });
-    this.dialog.showModal();
     this.box.focus();
   }
 
   /** Save what is shown as a PNG, with its title and legend. */
   save() {
     if (!this.#plot) return;
-    const { canvas } = this.#plot.ctx;
-    const ratio = devicePixelRatio || 1;
-    const head = 44 * ratio;
-    const picture = element("canvas");
-    picture.width = canvas.width;
-    picture.height = canvas.height + head;
-    const context = picture.getContext("2d");
-    context.fillStyle = color("--surface");
-    context.fillRect(0, 0, picture.width, picture.height);
-    context.textBaseline = "middle";
-    context.font = `600 ${13 * ratio}px ${FONT.slice(5)}`;
-    context.fillStyle = color("--text");
-    context.fillText(this.title, 10 * ratio, 14 * ratio);
-    context.font = `${11 * ratio}px ${FONT.slice(5)}`;
-    let left = 10 * ratio;
-    for (const { name, color: property } of this.#curves.filter((curve) => !curve.superseded)) {
-      context.fillStyle = color(property);
-      context.fillRect(left, 28 * ratio, 8 * ratio, 8 * ratio);
-      context.fillStyle = color("--text");
-      context.fillText(name, left + 12 * ratio, 32 * ratio);
-      left += context.measureText(name).width + 28 * ratio;
-      if (left > picture.width) break;
-    }
-    context.drawImage(canvas, 0, head);
-    picture.toBlob((blob) => {
-      const link = element("a");
-      link.href = URL.createObjectURL(blob);
-      link.download = `${this.title.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-")}.png`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    });
+    savePicture(this.#plot.ctx.canvas, this.title, this.#curves.filter((curve) => !curve.superseded));
   }
 }
-
-const shortStep = (value) => (Math.abs(value) >= 1e5 ? compact.format(value) : short(value));
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 3 });
-const shortTick = (value) => short(Math.abs(value) < 1e-300 ? 0 : value);
-
-/** The row of the curve at `x`: of a bucket the one that it is in, of points the nearest. -1 beyond
- * the curve's ends. */
-function rowAt({ x: { start, end }, exact }, x) {
-  const count = end.length;
-  if (!count) return -1;
-  const before = lastAtMost(start, x);
-  const span = count > 1 ? (end[count - 1] - start[0]) / count : Infinity;
-  if (before < 0) return start[0] - x <= span ? 0 : -1;
-  if (before === count - 1) return x - end[before] <= span ? before : -1;
-  return !exact || x - start[before] <= start[before + 1] - x ? before : before + 1;
-}
-
-/** The row of the columns as they were sent. */
-const original = ({ order }, row) => (order ? order[row] : row);

@@ -2,7 +2,7 @@
 // is at work. See dashboard/charts/series.py for the format.
 
 const LONGEST_QUERY = 6000; // characters: proxies refuse addresses of more than 8 KB
-const MOST_IN_A_REQUEST = 60; // curves
+const MOST_IN_A_REQUEST = 300; // curves: those of all charts in view, at best
 
 /** `items` in parts of which the texts, as written in a query, are not too long together. */
 function parts(items, most, textOf) {

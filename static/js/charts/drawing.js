@@ -47,16 +47,38 @@ export function inView({ start, end }, xMin, xMax) {
   return [first, last];
 }
 
-/** Begin the extremes of a chart; drawExtremes writes them, endExtremes draws them. */
-export const beginExtremes = (at) => raster.begin(Math.round(at.width), Math.round(at.height));
-export const endExtremes = (context, at) => raster.drawOn(context, Math.round(at.left), Math.round(at.top));
+/**
+ * Draws prepared curves (see chart.js) in the frame `at` of `context`, those of the group
+ * `highlighted` in front of the others, which are pale. Returns how many are `{above, below}` the y
+ * axis.
+ */
+export function drawCurves(context, at, curves, highlighted) {
+  const present = curves.filter((curve) => curve.value.length);
+  const groups = new Set(curves.map((curve) => curve.group));
+  const isOne = groups.size > 1 && groups.has(highlighted);
+  const isIt = (curve) => isOne && curve.group === highlighted;
+  const ordered = [...present.filter((curve) => !isIt(curve)), ...present.filter(isIt)];
+  const look = (curve) => ({ highlighted: isIt(curve), faded: isOne && !isIt(curve) });
+  raster.begin(Math.round(at.width), Math.round(at.height));
+  const found = ordered.map((curve) => drawExtremes(at, curve, look(curve)));
+  raster.drawOn(context, Math.round(at.left), Math.round(at.top));
+  const beyond = { above: 0, below: 0 };
+  for (const [i, curve] of ordered.entries()) {
+    drawLines(context, at, curve, look(curve));
+    drawBeyond(context, at, curve, found[i], look(curve));
+    if (curve.superseded) continue;
+    beyond.above += found[i].above.length + found[i].infinite.length;
+    beyond.below += found[i].below.length;
+  }
+  return beyond;
+}
 
 /**
  * Draws the extremes of a prepared curve: `{x: {start, end}, min, max, value, smoothed, exact, color,
  * superseded}`. Returns which of its rows are `above` and `below` the y axis, `infinite` or
  * `missing` (NaN), by their x in the picture.
  */
-export function drawExtremes(at, curve, { faded = false } = {}) {
+function drawExtremes(at, curve, { faded = false } = {}) {
   const { x: { start, end }, min, max, exact } = curve;
   const [first, last] = inView(curve.x, at.xMin, at.xMax);
   const { width, height, log, perX, perY, yBase, xMin, yMin, yMax } = at;
@@ -126,7 +148,7 @@ export function drawExtremes(at, curve, { faded = false } = {}) {
 }
 
 /** Draws what drawExtremes has `found`: triangles at the edges, crosses on the x axis. */
-export function drawBeyond(context, at, curve, found, { faded = false } = {}) {
+function drawBeyond(context, at, curve, found, { faded = false } = {}) {
   const size = MARK * at.ratio;
   context.fillStyle = color(curve.color);
   context.globalAlpha = opacityOf(curve, faded);
@@ -145,7 +167,7 @@ export function drawBeyond(context, at, curve, found, { faded = false } = {}) {
 const opacityOf = ({ superseded }, faded) => (faded ? FADED : 1) * (superseded ? SUPERSEDED : 1);
 
 /** Draws the line of a curve's smoothed values, or of its points where they are far enough apart. */
-export function drawLines(context, at, curve, { highlighted = false, faded = false } = {}) {
+function drawLines(context, at, curve, { highlighted = false, faded = false } = {}) {
   const [first, last] = inView(curve.x, at.xMin, at.xMax);
   const opacity = opacityOf(curve, faded);
   const isSparse = curve.exact && last - first <= at.width;

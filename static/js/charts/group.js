@@ -29,6 +29,7 @@ export class ChartGroup {
   #loading = null; // of a request that a newer one replaces
   #timer = 0;
   #updating = false;
+  #isDrawn = false; // everything that was in view, once
   #observer = new IntersectionObserver((seen) => this.#see(seen), { rootMargin: AHEAD });
   #frame = 0;
   #isSteady = true;
@@ -241,6 +242,18 @@ export class ChartGroup {
     // Charts may have come into view, or the range may have changed, in the meantime.
     const isBehind = first || this.#wanted().some((entry) => !wanted.includes(entry));
     if (!this.#loading && isBehind) this.#load();
+    this.#tell();
+  }
+
+  /** Mark when what is in view has been drawn, for measurements: uPlot draws in a microtask. */
+  #tell() {
+    queueMicrotask(() => {
+      const visible = [...this.#entries].filter((entry) => entry.visible);
+      if (!visible.length || !this.isComplete) return;
+      if (!this.#isDrawn) performance.mark("charts:drawn");
+      this.#isDrawn = true;
+      if (this.sync.view && visible.every(({ shown }) => shown.exact)) performance.mark("charts:zoomed");
+    });
   }
 
   #show(entry, range = null) {

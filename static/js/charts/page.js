@@ -35,11 +35,19 @@ function start() {
     source: new CurveSource(place.dataset.series),
     sync,
     words,
-    runs: runsOf(list),
+    runs: [],
     csvUrl: place.dataset.csv,
     actions: { open },
   });
   const toolbar = bindToolbar(document.getElementById("chart-toolbar"), { sync });
+  const shownRuns = () => runsOf(list).slice(0, sync.settings.whole ? undefined : 1);
+  group.runs = shownRuns();
+  let { whole } = sync.settings;
+  sync.addEventListener("settings", () => {
+    if (sync.settings.whole === whole) return;
+    ({ whole } = sync.settings);
+    group.setRuns(shownRuns());
+  });
   const page = new Sections(group, words);
   toolbar.search((text) => page.filter(text));
   page.arrange(list, toolbar);
@@ -52,7 +60,7 @@ function start() {
       if (response.ok && !response.redirected) {
         etag = response.headers.get("ETag") ?? "";
         list = await response.json();
-        group.runs = runsOf(list);
+        group.runs = shownRuns();
         page.arrange(list, toolbar);
       }
       await group.update();

@@ -5,9 +5,11 @@
  * "highlight" (the curve pointed at), "settings".
  */
 export class Sync extends EventTarget {
-  settings = { axis: "step", smoothing: 0, log: false, superseded: true };
+  settings = { axis: "step", smoothing: 0, log: false, superseded: true, whole: true };
   /** {min, max} on the x axis; null for all. */
   view = null;
+  /** Whether the range is being dragged. */
+  isMoving = false;
   /** The x under the crosshair; null without one. */
   x = null;
   /** The `group` of the curve pointed at, such as a run's id; null for none. */
@@ -20,6 +22,7 @@ export class Sync extends EventTarget {
   /** `settled`: false while the range is being dragged. */
   setView(view, { settled = true, from = null } = {}) {
     this.view = view;
+    this.isMoving = !settled;
     this.#emit("view", { settled, from });
   }
 

@@ -11,7 +11,7 @@ const rounded = (value) => Number(value.toPrecision(12));
  * Returns `{offer(keys), search(listener)}`: the metrics that may be the x axis; what is searched.
  */
 export function bindToolbar(bar, { sync }) {
-  const { axis, smoothing, log, superseded, search } = bar.elements;
+  const { axis, smoothing, log, superseded, whole, search } = bar.elements;
   const reset = bar.querySelector("[data-reset]");
   const shown = bar.querySelector("output");
   const offered = axis.querySelector("optgroup");
@@ -26,6 +26,7 @@ export function bindToolbar(bar, { sync }) {
     smoothing.value = query.get("smooth") ?? "0";
     log.checked = query.get("log") === "1";
     if (superseded) superseded.checked = query.get("superseded") !== "0";
+    if (whole) whole.checked = query.get("whole") !== "0";
     search.value = query.get("chart") ?? "";
   };
 
@@ -43,16 +44,18 @@ export function bindToolbar(bar, { sync }) {
     smoothing: Number(smoothing.value),
     log: log.checked,
     superseded: superseded ? superseded.checked : true,
+    whole: whole ? whole.checked : true,
   });
 
   const toAddress = () => {
-    const { axis: x, smoothing: smooth, log: isLog, superseded: isShown } = sync.settings;
+    const { axis: x, smoothing: smooth, log: isLog, superseded: isShown, whole: isWhole } = sync.settings;
     const now = new URLSearchParams(location.search);
     const set = (name, value, usual) => (value === usual ? now.delete(name) : now.set(name, value));
     set("x", x, STEP);
     set("smooth", String(smooth), "0");
     set("log", isLog ? "1" : "", "");
     set("superseded", isShown ? "" : "0", "");
+    if (whole) set("whole", isWhole ? "" : "0", "");
     set("chart", search.value.trim(), "");
     set("range", sync.view ? `${rounded(sync.view.min)}:${rounded(sync.view.max)}` : "", "");
     const text = now.toString();
@@ -61,9 +64,13 @@ export function bindToolbar(bar, { sync }) {
   };
 
   const showView = () => { reset.disabled = sync.view === null; };
+  const showSettings = () => {
+    shown.value = Number(smoothing.value).toFixed(2);
+    if (superseded && whole) superseded.disabled = !whole.checked; // then there are none
+  };
 
   fromAddress();
-  shown.value = Number(smoothing.value).toFixed(2);
+  showSettings();
   sync.set(settings());
   const [min, max] = (query.get("range") ?? "").split(":").map(Number);
   if (min < max) sync.setView({ min, max });
@@ -73,7 +80,7 @@ export function bindToolbar(bar, { sync }) {
     if (target === search) {
       for (const listener of listeners) listener(search.value);
     } else {
-      shown.value = Number(smoothing.value).toFixed(2);
+      showSettings();
       sync.set(settings());
       showView();
     }

@@ -21,6 +21,23 @@ for (const field of document.querySelectorAll("input[data-filter]")) {
   });
 }
 
+// Runs are found while their name is typed.
+const SEARCH_DELAY_MS = 250;
+for (const form of document.querySelectorAll("form[data-found]")) {
+  let timer;
+  let asked = 0;
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      const number = ++asked;
+      const query = new URLSearchParams(new FormData(form));
+      const response = await fetch(`${form.dataset.found}?${query}`);
+      if (!response.ok || number !== asked) return; // it has been asked again since
+      form.parentElement.querySelector(".found").outerHTML = await response.text();
+    }, SEARCH_DELAY_MS);
+  });
+}
+
 for (const menu of document.querySelectorAll("details.menu")) {
   menu.addEventListener("toggle", () => {
     if (menu.open) menu.querySelector("input[type=search]:not([hidden])")?.focus();
