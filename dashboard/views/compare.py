@@ -31,7 +31,7 @@ from dashboard.live import live
 from dashboard.pages import STOP_POLLING, PageRequest
 from dashboard.theme import theme
 from metrics import curves
-from metrics.plots import PlotCurve, PlotOptions, plot_svg
+from metrics.plots import PlotCurve, PlotOptions, Theme, plot_svg
 
 MAX_TITLE: Final = 200  # characters
 SCALES: Final = ("auto", "linear", "log")
@@ -102,7 +102,7 @@ def plot(request: PageRequest) -> HttpResponse:
     address = Address.of(request.GET.lists())
     runs = compared_runs.select(request.user, address.all("runs")).runs
     key = request.GET.get("key", "").replace("\x00", "")
-    chosen = "dark" if theme(request)["theme"] == "dark" else "light"
+    chosen: Theme = "dark" if theme(request)["theme"] == "dark" else "light"
     options = PlotOptions(title=key[:MAX_TITLE], theme=chosen)
     places = {run.pk: place for place, run in enumerate(runs)}
     found = curves.curves(list(places), [key], width=options.width) if runs else []
