@@ -80,6 +80,7 @@ def summary_table(
     figures = [compared_runs.figures(run, now) for run in runs]
     return {
         "chosen": chosen,
+        "is_running": not all(run.is_terminal for run in runs),
         "stats": [(stat, stat_label(stat), stat in stats) for stat in Stat],
         "by": by,
         "switched": str(address.but(by="run" if by == "metric" else "metric")),

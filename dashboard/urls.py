@@ -66,6 +66,8 @@ urlpatterns = [
     # --- comparisons ---
     path("/compare", compare.compare, name="compare"),
     path("/compare/found", compare.found, name="compare-found"),
+    path("/compare/summary", compare.live_summary, name="compare-summary"),
+    path("/compare/plot.svg", compare.plot, name="compare-plot"),
     # --- projects ---
     path("/projects", projects.project_list, name="projects"),
     path("/projects/new", projects.create, name="project-new"),

@@ -9,6 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
@@ -26,8 +27,13 @@ from dashboard.compared_runs import Selection
 from dashboard.comparison.address import Address
 from dashboard.comparison.columns import Column
 from dashboard.comparison.differences import section
-from dashboard.pages import PageRequest
+from dashboard.live import live
+from dashboard.pages import STOP_POLLING, PageRequest
+from dashboard.theme import theme
+from metrics import curves
+from metrics.plots import PlotCurve, PlotOptions, Theme, plot_svg
 
+MAX_TITLE: Final = 200  # characters
 SCALES: Final = ("auto", "linear", "log")
 EQUAL_ROWS_OPEN: Final = 1  # runs; of one alone everything is "equal"
 
@@ -58,6 +64,58 @@ def found(request: PageRequest) -> HttpResponse:
     address = Address.of(request.GET.lists())
     selection = compared_runs.select(request.user, address.all("runs"))
     return render(request, "compare/_found.html", _search(request, address, selection))
+
+
+def _summary_version(request: PageRequest) -> str:
+    """Changes with what the runs say, and each minute while one of them runs."""
+    selection = compared_runs.select(request.user, Address.of(request.GET.lists()).all("runs"))
+    runs = [
+        (run.pk, run.name, run.status, run.updated_at, run.reported_at, bool(run.silent_since))
+        for run in selection.runs
+    ]
+    return f"{runs} {timezone.now():%H:%M}"
+
+
+@require_safe
+@live(_summary_version)
+def live_summary(request: PageRequest) -> HttpResponse:
+    """The table of the tab Summary as it is now. STOP_POLLING once all of the runs have ended."""
+    address = Address.of(request.GET.lists())
+    selection = compared_runs.select(request.user, address.all("runs"))
+    baseline = selection.place_of(address.one("baseline"))
+    context = {
+        "address": address,
+        "runs": selection.runs,
+        "chips": _chips(selection, address, baseline),
+        **_summary(request, selection, address, baseline),
+    }
+    by = "metric" if address.tab == "curves" else context["by"]
+    response = render(request, f"compare/_by_{by}.html", context)
+    if all(run.is_terminal for run in selection.runs):
+        response.status_code = STOP_POLLING
+    return response
+
+
+@require_safe
+def plot(request: PageRequest) -> HttpResponse:
+    """A picture of the curves of one metric, ``?key=``, in the colors of the page."""
+    address = Address.of(request.GET.lists())
+    runs = compared_runs.select(request.user, address.all("runs")).runs
+    key = request.GET.get("key", "").replace("\x00", "")
+    chosen: Theme = "dark" if theme(request)["theme"] == "dark" else "light"
+    options = PlotOptions(title=key[:MAX_TITLE], theme=chosen)
+    places = {run.pk: place for place, run in enumerate(runs)}
+    found = curves.curves(list(places), [key], width=options.width) if runs else []
+    drawn = [
+        PlotCurve(
+            curve,
+            runs[places[curve.run_id]].name,
+            started_ms(runs[places[curve.run_id]]),
+            color=places[curve.run_id],
+        )
+        for curve in found
+    ]
+    return HttpResponse(plot_svg(drawn, options), "image/svg+xml")
 
 
 def _tabs(address: Address) -> list[dict[str, Any]]:
@@ -152,7 +210,13 @@ def _curves(
         **table,
         "chart_words": words(),
         "curves": {"runs": runs, "keys": table["chosen"].keys},
+        "pictures": [(key, _picture(selection, key)) for key in table["chosen"].keys],
     }
+
+
+def _picture(selection: Selection, key: str) -> str:
+    query = {"runs": ",".join(run.pk for run in selection.runs), "key": key}
+    return f"{reverse('dashboard:compare-plot')}?{urlencode(query)}"
 
 
 def _parallel(

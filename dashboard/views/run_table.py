@@ -133,6 +133,7 @@ def _found(
     now = timezone.now()
     page = query.page(runs, address, columns, size=PAGE_SIZE, main=known.main_metric)
     pages = max(1, -(-page.total // PAGE_SIZE))
+    found_heads = heads(address, columns, page.rows)
     return {
         "page": page,
         "pages": pages,
@@ -140,8 +141,8 @@ def _found(
         "next": address.on_page(page.number + 1) if page.number < pages else None,
         "refreshed": address.but(),
         "name_head": head(NAME, address, is_numeric=False),
-        "heads": heads(address, columns, page.rows),
-        "lines": lines(address, columns, page.rows),
+        "heads": found_heads,
+        "lines": lines(found_heads, page.rows),
         "live_query": _live_query(address, columns, page, now),
     }
 
@@ -218,6 +219,7 @@ def live_rows(request: PageRequest, project_id: str) -> HttpResponse:
     columns = list(parse_columns([request.GET.get("shown", "")]))
     main = query.known_columns(project).main_metric
     rows = query.rows(runs, ids, columns, main=main)
+    found_heads = heads(address, columns, rows)
     try:
         new = query.count(runs.filter(created_at__gt=since), address)
     except InvalidParameter:
@@ -226,8 +228,8 @@ def live_rows(request: PageRequest, project_id: str) -> HttpResponse:
         "project": project,
         "address": address,
         "name_head": head(NAME, address, is_numeric=False),
-        "heads": heads(address, columns, rows),
-        "lines": lines(address, columns, rows),
+        "heads": found_heads,
+        "lines": lines(found_heads, rows),
         "live_query": request.GET.urlencode(),
         "refreshed": address.but(),
         "new": new,

@@ -18,6 +18,7 @@ from tests.conftest import empty_database
 
 PATIENCE_MS = 30_000
 REFUSED_FORM = 422
+OpenPage = Callable[..., Page]
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -40,11 +41,25 @@ def browser(live_server, monkeypatch):
         yield browser
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A Chromium for the tests of a module that touch no database: see ``site``."""
+    with sync_playwright() as playwright:
+        browser = launch_or_skip(playwright)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
-def open_page(browser: Browser, live_server):
-    """Open pages, and fail the test if any of them had a script error, a server error, or got
-    something that it asked for refused. A form may be."""
+def open_page(browser: Browser, live_server) -> Iterator[OpenPage]:
     with _pages(browser, live_server.url) as make:
+        yield make
+
+
+@pytest.fixture
+def open_site_page(chromium: Browser, site: Site) -> Iterator[OpenPage]:
+    """``open_page`` on the demo data."""
+    with _pages(chromium, site.url) as make:
         yield make
 
 
@@ -69,7 +84,7 @@ def kept_browser(kept_server: LiveServer) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_kept_page(kept_browser: Browser, kept_server: LiveServer):
+def open_kept_page(kept_browser: Browser, kept_server: LiveServer) -> Iterator[OpenPage]:
     """``open_page`` on the server that keeps what is stored."""
     with _pages(kept_browser, kept_server.url) as make:
         yield make
@@ -86,7 +101,9 @@ def _chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
 
 
 @contextmanager
-def _pages(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
+def _pages(browser: Browser, url: str) -> Iterator[OpenPage]:
+    """Open pages, and fail the test if any of them had a script error, a server error, or got
+    something that it asked for refused. A form may be."""
     contexts, problems = [], []
 
     def make(**options) -> Page:

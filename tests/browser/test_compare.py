@@ -1,51 +1,47 @@
-"""Comparing runs in the browser."""
+"""Comparing runs in the browser: those of the sweep of the demo data."""
+
+from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from metrics.points import Point
-from metrics.recording import record_metrics
-from runs.models import Run
-from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory
+from tests.browser.site import Site
+from trainhub.demo.tuning import BATCH_SIZES, LEARNING_RATES, Setting
 
-pytestmark = [
-    pytest.mark.browser,
-    # The server sees only committed data.
-    pytest.mark.django_db(transaction=True, serialized_rollback=True),
-]
-
-expect.set_options(timeout=15_000)
+pytestmark = pytest.mark.browser
 
 ENGLISH = {"locale": "en"}
-BEST = 23  # the place of the best run among SWEEP
+BEST = Setting(1e-4, 128, 100).name
 
 
-def sweep(count: int) -> list[Run]:
-    """Runs of which each loss is a straight line of its own, and that of BEST ends lowest."""
-    project = ProjectFactory(name="sweep")
-    runs = []
-    for place in range(count):
-        run = RunFactory(
-            project=project,
-            name=f"sweep-{place:02d}",
-            status=RunStatus.COMPLETED,
-            hyperparameters={
-                "learning_rate": 10.0 ** -(2 + place % 4),
-                "batch_size": 16 * 2 ** (place % 3),
-                "optimizer": "lion" if place % 2 else "adamw",
-            },
-        )
-        level = 0.5 if place == BEST else 1 + place
-        steps = range(1, 11)
-        record_metrics(run, [Point("eval_loss", step, level + 1 / step, step) for step in steps])
-        runs.append(run)
-    return runs
+class Member(NamedTuple):
+    """A run of the sweep."""
+
+    name: str
+    pk: str
+
+
+# Neighbors differ in their learning rates and batch sizes; those with the greatest rate come last.
+ORDER = [
+    Setting(LEARNING_RATES[place % 4], BATCH_SIZES[(place + place // 4) % 4], warmup)
+    for warmup in (0, 100)
+    for place in range(16)
+]
+ORDER += [Setting(LEARNING_RATES[4], size, warmup) for size in BATCH_SIZES for warmup in (0, 100)]
 
 
 @pytest.fixture
-def english(open_page, live_server) -> Page:
-    return open_page(**ENGLISH)
+def sweep(site: Site):
+    def members(count: int) -> list[Member]:
+        names = [setting.name for setting in ORDER[:count]]
+        return [Member(name, site.runs[name]) for name in names]
+
+    return members
+
+
+@pytest.fixture
+def english(open_site_page) -> Page:
+    return open_site_page(**ENGLISH)
 
 
 def address(runs, **query):
@@ -53,30 +49,27 @@ def address(runs, **query):
     return f"/dashboard/compare?runs={ids}" + "".join(f"&{k}={v}" for k, v in query.items())
 
 
-def test_best_of_forty_runs_is_found_by_one_click(english):
+def test_best_of_forty_runs_is_found_by_one_click(english, sweep):
     english.goto(address(sweep(40), tab="summary", metrics="eval_loss"))
 
     english.get_by_role("link", name="eval_loss best").click()
 
     first = english.locator("table.summary tbody tr").first
-    expect(first).to_contain_text(f"sweep-{BEST}")
-    expect(first.locator("td.is-best")).to_have_count(2)
-    expect(english.locator("td.is-best")).to_have_count(2)
+    expect(first).to_contain_text(BEST)
+    expect(first.locator("td.is-best").first).to_be_visible()
 
 
-def test_differences_of_two_runs_are_seen_without_a_click(english):
+def test_differences_of_two_runs_are_seen_without_a_click(english, sweep):
     one, other = sweep(2)
-    Run.objects.filter(pk=other.pk).update(gpu_count=8)
 
     english.goto(address([one, other], tab="differences"))
 
     table = english.locator("table.differences")
-    expect(table.get_by_role("row", name="learning_rate")).to_contain_text("×0.1")
-    expect(table.get_by_role("row", name="optimizer")).to_contain_text("lion")
-    expect(table.get_by_role("row", name="GPUs")).to_contain_text("8")
-    expect(english.get_by_text("llama-2-13b")).to_be_hidden()
+    expect(table.get_by_role("row", name="learning_rate")).to_contain_text("×3")
+    expect(table.get_by_role("row", name="batch_size")).to_contain_text("32")
+    expect(english.get_by_text("lora_rank")).to_be_hidden()
     english.locator("details.equal summary").click()
-    expect(english.get_by_text("llama-2-13b")).to_be_visible()
+    expect(english.get_by_text("lora_rank")).to_be_visible()
 
 
 # How many pixels of the first chart are near to each of the colors --series-1 … --series-10.
@@ -109,14 +102,14 @@ PIXELS_BY_COLOR = """() => {
 }"""
 
 
-def test_ten_curves_are_drawn_in_ten_colors(english):
-    english.goto(address(sweep(10)))
+def test_ten_curves_are_drawn_in_ten_colors(english, sweep):
+    english.goto(address(sweep(10), metrics="eval_loss"))
 
     expect(english.locator("#curves canvas")).to_be_visible()
     english.wait_for_function(f"({PIXELS_BY_COLOR})().filter((count) => count > 20).length === 10")
 
 
-def test_run_pointed_at_in_a_table_is_highlighted_everywhere(english):
+def test_run_pointed_at_in_a_table_is_highlighted_everywhere(english, sweep):
     runs = sweep(4)
     english.goto(address(runs, tab="parallel"))
 
@@ -124,10 +117,10 @@ def test_run_pointed_at_in_a_table_is_highlighted_everywhere(english):
 
     expect(english.locator(".chip.hovered")).to_have_attribute("data-run", runs[2].pk)
     expect(english.locator("#parallel .line.hovered")).to_have_attribute("data-run", runs[2].pk)
-    expect(english.locator(".plot-tooltip")).to_contain_text("sweep-02")
+    expect(english.locator(".plot-tooltip")).to_contain_text(runs[2].name)
 
 
-def test_scatter_names_the_run_under_the_pointer(english):
+def test_scatter_names_the_run_under_the_pointer(english, sweep):
     runs = sweep(6)
     english.goto(address(runs, tab="scatter", xcolumn="params.learning_rate"))
 
@@ -135,17 +128,17 @@ def test_scatter_names_the_run_under_the_pointer(english):
     expect(points).to_have_count(6)
     english.locator(f'#scatter .point[data-run="{runs[5].pk}"]').hover()
 
-    expect(english.locator(".plot-tooltip")).to_contain_text("sweep-05")
+    expect(english.locator(".plot-tooltip")).to_contain_text(runs[5].name)
     expect(english.locator(".chip.hovered")).to_have_attribute("data-run", runs[5].pk)
 
 
-def test_scatter_changes_with_the_chosen_column(english):
+def test_scatter_changes_with_the_chosen_column(english, sweep):
     english.goto(address(sweep(6), tab="scatter"))
 
-    english.locator("select[name=xcolumn]").select_option("params.optimizer")
+    english.locator("select[name=xcolumn]").select_option("run.status")
 
-    english.wait_for_url("**xcolumn=params.optimizer**")
-    expect(english.locator("#scatter svg")).to_contain_text("adamw")
+    english.wait_for_url("**xcolumn=run.status**")
+    expect(english.locator("#scatter svg")).to_contain_text("Completed")
 
 
 def axis(page, name):
@@ -168,7 +161,7 @@ def drag(page, start, end):
     page.mouse.up()
 
 
-def test_range_brushed_on_an_axis_selects_runs_and_is_in_the_address(english):
+def test_range_brushed_on_an_axis_selects_runs_and_is_in_the_address(english, sweep):
     runs = sweep(8)
     english.goto(address(runs, tab="parallel"))
     box = axis(english, "params.learning_rate").locator(".zone").bounding_box()
@@ -186,7 +179,7 @@ def test_range_brushed_on_an_axis_selects_runs_and_is_in_the_address(english):
     expect(english.locator(".chip")).to_have_count(2)
 
 
-def test_axes_are_moved_and_brushed_by_keys(english):
+def test_axes_are_moved_and_brushed_by_keys(english, sweep):
     english.goto(address(sweep(8), tab="parallel"))
     first = order(english)
 
@@ -202,7 +195,7 @@ def test_axes_are_moved_and_brushed_by_keys(english):
     assert order(english) == [first[1], first[0], *first[2:]]
 
 
-def test_axis_is_moved_by_its_label(english):
+def test_axis_is_moved_by_its_label(english, sweep):
     english.goto(address(sweep(8), tab="parallel"))
     first = order(english)
     label = axis(english, first[0]).locator(".handle").bounding_box()
@@ -213,7 +206,7 @@ def test_axis_is_moved_by_its_label(english):
     assert order(english) == [*first[1:], first[0]]
 
 
-def test_links_of_a_page_keep_what_a_script_has_changed(english):
+def test_links_of_a_page_keep_what_a_script_has_changed(english, sweep):
     english.goto(address(sweep(8), tab="parallel"))
     first = order(english)
     axis(english, first[0]).focus()
@@ -226,36 +219,36 @@ def test_links_of_a_page_keep_what_a_script_has_changed(english):
     assert order(english) == [first[1], first[0], *first[2:]]
 
 
-def test_baseline_is_set_by_a_click_and_others_are_shown_against_it(english):
+def test_baseline_is_set_by_a_click_and_others_are_shown_against_it(english, sweep):
     runs = sweep(3)
     english.goto(address(runs, tab="differences"))
 
-    english.get_by_role("link", name="Make sweep-01 the baseline").click()
+    english.get_by_role("link", name=f"Make {runs[1].name} the baseline").click()
 
     expect(english.locator(".chip.baseline")).to_have_attribute("data-run", runs[1].pk)
     row = english.locator("table.differences").get_by_role("row", name="learning_rate")
-    expect(row).to_contain_text("×10")
+    expect(row).to_contain_text("×3.3")
     assert f"baseline={runs[1].pk}" in english.url
 
 
-def test_run_is_added_by_search_and_removed(english):
+def test_run_is_added_by_search_and_removed(english, sweep):
     one, other, third = sweep(3)
     english.goto(address([one, other], tab="differences"))
 
     english.locator("summary", has_text="Add runs").click()
-    english.keyboard.type("sweep-02")
-    english.locator(".found").get_by_role("link", name="sweep-02").click()
+    english.keyboard.type(third.name)
+    english.locator(".found").get_by_role("link", name=third.name, exact=True).click()
     expect(english.locator(".chip")).to_have_count(3)
     assert "tab=differences" in english.url
-    english.get_by_role("link", name="Remove sweep-00").click()
+    english.get_by_role("link", name=f"Remove {one.name}").click()
 
     expect(english.locator(".chip")).to_have_count(2)
     assert f"runs={other.pk},{third.pk}" in english.url
 
 
-def test_shared_address_gives_the_same_page(open_page):
+def test_shared_address_gives_the_same_page(open_site_page, sweep):
     runs = sweep(5)
-    mine, theirs = open_page(**ENGLISH), open_page(**ENGLISH)
+    mine, theirs = open_site_page(**ENGLISH), open_site_page(**ENGLISH)
     mine.goto(address(runs, tab="scatter", baseline=runs[3].pk))
     mine.locator("select[name=ycolumn]").select_option("params.batch_size")
     mine.wait_for_url("**ycolumn=params.batch_size**")
@@ -270,7 +263,7 @@ def test_shared_address_gives_the_same_page(open_page):
     expect(theirs.locator(".chip.baseline")).to_have_attribute("data-run", runs[3].pk)
 
 
-def test_smoothing_of_the_curves_is_in_the_address_and_in_links(english):
+def test_smoothing_of_the_curves_is_in_the_address_and_in_links(english, sweep):
     english.goto(address(sweep(2)))
     expect(english.locator("#curves canvas")).to_be_visible()
 
@@ -283,33 +276,37 @@ def test_smoothing_of_the_curves_is_in_the_address_and_in_links(english):
 
 
 @pytest.mark.parametrize("tab", ["curves", "differences", "summary", "parallel", "scatter", "code"])
-def test_every_tab_works_without_javascript(open_page, tab):
+def test_every_tab_works_without_javascript(open_site_page, tab, sweep):
     runs = sweep(3)
-    page = open_page(java_script_enabled=False, **ENGLISH)
+    page = open_site_page(java_script_enabled=False, **ENGLISH)
     page.goto(address(runs, tab=tab))
 
     expect(page.locator(".chip")).to_have_count(3)
+    if tab == "curves":
+        picture = page.locator('main img[alt$="eval_loss"]')
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("naturalWidth", 720)
     if tab in {"summary", "parallel", "scatter"}:
-        expect(page.locator("main table").first).to_contain_text("sweep-01")
+        expect(page.locator("main table").first).to_contain_text(runs[1].name)
     expect(page.locator("nav.tabs a[aria-current]")).to_have_count(1)
 
 
-def test_runs_are_found_without_javascript(open_page):
+def test_runs_are_found_without_javascript(open_site_page, sweep):
     runs = sweep(3)
-    page = open_page(java_script_enabled=False, **ENGLISH)
+    page = open_site_page(java_script_enabled=False, **ENGLISH)
     page.goto(address(runs[:2], tab="summary"))
 
     page.locator("summary", has_text="Add runs").click()
-    page.get_by_role("searchbox", name="Name or ID of a run").fill("sweep-02")
+    page.get_by_role("searchbox", name="Name or ID of a run").fill(runs[2].name)
     page.get_by_role("button", name="Search").click()
-    page.locator(".found").get_by_role("link", name="sweep-02").click()
+    page.locator(".found").get_by_role("link", name=runs[2].name, exact=True).click()
 
     expect(page.locator(".chip")).to_have_count(3)
     assert "tab=summary" in page.url
 
 
-def test_columns_of_a_scatter_plot_are_chosen_without_javascript(open_page):
-    page = open_page(java_script_enabled=False, **ENGLISH)
+def test_columns_of_a_scatter_plot_are_chosen_without_javascript(open_site_page, sweep):
+    page = open_site_page(java_script_enabled=False, **ENGLISH)
     page.goto(address(sweep(3), tab="scatter"))
 
     page.locator("select[name=xcolumn]").select_option("params.batch_size")
@@ -321,8 +318,8 @@ def test_columns_of_a_scatter_plot_are_chosen_without_javascript(open_page):
 
 @pytest.mark.parametrize("tab", ["curves", "differences", "summary", "parallel", "scatter", "code"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_fits_a_phone(open_page, tab, scheme):
-    page = open_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+def test_page_fits_a_phone(open_site_page, tab, scheme, sweep):
+    page = open_site_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     page.goto(address(sweep(4), tab=tab))
 
     expect(page.locator(".chip").first).to_be_visible()

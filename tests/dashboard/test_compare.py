@@ -418,3 +418,56 @@ def test_variables_that_may_be_secrets_are_not_for_everybody(client, environment
 
     assert "level1" not in page
     assert "torchrun" not in page
+
+
+# --- live, and pictures --------------------------------------------------------------------------
+
+
+def live_address(runs, **query):
+    return address(runs, **query).replace("/compare?", "/compare/summary?")
+
+
+def test_summary_of_running_runs_asks_for_news(client, runs):
+    runs[0].transition(RunStatus.RUNNING)
+
+    assert 'data-live="/dashboard/compare/summary?runs=' in page_of(client, runs, tab="summary")
+
+
+def test_summary_of_ended_runs_asks_for_nothing(client, runs):
+    Run.objects.update(status=RunStatus.COMPLETED, finished_at=timezone.now())
+
+    assert 'data-live="/dashboard/compare' not in page_of(client, runs, tab="summary")
+    assert client.get(live_address(runs)).status_code == 286
+
+
+def test_live_summary_is_sent_when_a_run_has_news(client, runs):
+    first = client.get(live_address(runs, tab="summary"))
+    etag = first["ETag"]
+    assert (
+        client.get(live_address(runs, tab="summary"), headers={"If-None-Match": etag}).status_code
+        == 304
+    )
+
+    record_metrics(runs[0], [Point("eval_loss", 9, 0.25, 0)])
+    second = client.get(live_address(runs, tab="summary"), headers={"If-None-Match": etag})
+
+    assert second.status_code == 200
+    assert second.content.decode().count("0.25") > 0
+    assert 'id="summary-table"' in second.content.decode()
+
+
+def test_live_summary_of_nothing_is_an_empty_table(client):
+    assert client.get("/dashboard/compare/summary?runs=nonsense&tab=x").status_code == 286
+
+
+def test_picture_has_the_curve_of_each_run(client, runs):
+    found = client.get(f"/dashboard/compare/plot.svg?runs={runs[0].pk},{runs[2].pk}&key=eval_loss")
+
+    assert found["Content-Type"] == "image/svg+xml"
+    text = found.content.decode()
+    assert ("first" in text, "second" in text, "third" in text) == (True, False, True)
+
+
+@pytest.mark.parametrize("query", ["", "?runs=a&key=%00", f"?runs=a,b&key={'x' * 9000}"])
+def test_picture_of_nothing_is_empty(client, query):
+    assert client.get(f"/dashboard/compare/plot.svg{query}").status_code == 200

@@ -57,6 +57,7 @@ function start() {
     sync.addEventListener(type, () => queueMicrotask(() => carry(OF_CHARTS)));
   }
   carry(OF_CHARTS);
+  document.addEventListener("live:changed", () => carry(OF_CHARTS)); // links are new
 
   // The run pointed at in a chart is highlighted in the whole page, and the other way round.
   sync.addEventListener("highlight", () => hover(sync.highlighted));
