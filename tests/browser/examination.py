@@ -154,4 +154,4 @@ def keyboard_problems(page: Page) -> list[str]:
 
 
 CHINESE = re.compile(r"[\u3400-\u9fff\uff00-\uffef\u3000-\u303f]+")
-LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z'-]{2,}")
+LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z'-]+[A-Za-z]")

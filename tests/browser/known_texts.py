@@ -18,6 +18,7 @@ NAMES = frozenset(
         *("GPU", "GPUs", "CPU", "NaN", "EMA", "UTC", "Asia", "Shanghai", "English", "admin"),
         *("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
         *("KiB", "MiB", "GiB", "TiB", "Enter", "Esc", "Shift", "Tab"),
+        *("Python", "shell", "gbk", "utf", "UTF", "Git"),
         # Of the language of searches.
         *("and", "not", "like", "ilike", "null", "params", "metrics", "tags", "attributes"),
     ]
@@ -76,10 +77,11 @@ def data_words(site: Site) -> frozenset[str]:
     return frozenset(words)
 
 
-# Addresses, ids, the names that runs have by default, and names of columns as addresses have them.
+# Addresses, ids, the names that runs have by default, names of columns as addresses have them, and
+# what a recipe's command and environment hold.
 ADDRESS = re.compile(
     r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b|\brun-\d{3}\b"
-    r"|\b(?:max|tags)\.\S+"
+    r"|\b(?:max|tags)\.\S+|\{\w+\}|manage\.py|NAME=value"
 )
 
 

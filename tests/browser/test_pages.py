@@ -12,7 +12,14 @@ from typing import NamedTuple
 import pytest
 from django.conf import settings
 from django.urls import URLPattern
-from playwright.sync_api import Browser, BrowserContext, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 from playwright.sync_api import Page as BrowserPage
 
 from dashboard import urls
@@ -45,16 +52,18 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """An open page, and what went wrong on it so far."""
+    """A look at a page, and what went wrong on it so far."""
 
-    def __init__(self, context: BrowserContext) -> None:
+    def __init__(self, page: BrowserPage) -> None:
+        self.page = page
         self.problems: list[str] = []
-        self.page: BrowserPage = context.new_page()
-        self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
-        self.page.on(
-            "console",
-            lambda message: message.type == "error" and self.problems.append(message.text),
-        )
+
+    def note_error(self, error: Error) -> None:
+        self.problems.append(f"script: {error}")
+
+    def note_message(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
 
     def open(self, page: Page, site: Site) -> BrowserPage:
         if page.name in FOR_OPERATORS:
@@ -65,16 +74,17 @@ class Visit:
         return self.page
 
 
-Readers = Callable[..., BrowserContext]
+Readers = Callable[..., BrowserPage]
 
 
 @pytest.fixture(scope="module")
 def readers(chromium: Browser, site: Site) -> Iterator[Readers]:
-    """A reader of each language, with and without JavaScript, whose browser keeps its cache."""
+    """A reader of each language, with and without JavaScript, who looks at one page after the
+    other: a new window each time would take longer than the page."""
     contexts = []
 
     @cache
-    def reader(language: str, *, javascript: bool = True) -> BrowserContext:
+    def reader(language: str, *, javascript: bool = True) -> BrowserPage:
         context = chromium.new_context(
             base_url=site.url,
             locale=LOCALES[language],
@@ -83,7 +93,7 @@ def readers(chromium: Browser, site: Site) -> Iterator[Readers]:
         )
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
-        return context
+        return context.new_page()
 
     yield reader
     for context in contexts:
@@ -91,10 +101,17 @@ def readers(chromium: Browser, site: Site) -> Iterator[Readers]:
 
 
 @contextmanager
-def visiting(context: BrowserContext) -> Iterator[Visit]:
-    visit = Visit(context)
+def visiting(reader: BrowserPage) -> Iterator[Visit]:
+    visit = Visit(reader)
+    notes = {"pageerror": visit.note_error, "console": visit.note_message}
+    for event, note in notes.items():
+        reader.on(event, note)
     yield visit
-    visit.page.close()
+    for event, note in notes.items():
+        reader.remove_listener(event, note)
+    reader.goto("about:blank")  # it asks for nothing more
+    reader.set_viewport_size(WIDE)
+    reader.emulate_media(color_scheme="light")
 
 
 class Examined(NamedTuple):
