@@ -187,7 +187,9 @@ function drawLines(context, at, curve, { highlighted = false, faded = false } = 
 /** A triangle at the edge, for an outlier. All shapes of a path turn the same way, or they would
  * cancel each other out where they overlap. */
 function triangle(context, x, y, size) {
-  context.moveTo(x, y);
+  const tip = size / MARK; // not a point, which would be paler than the rest
+  context.moveTo(x - tip, y);
+  context.lineTo(x + tip, y);
   context.lineTo(x + size, y + size);
   context.lineTo(x - size, y + size);
   context.closePath();
@@ -196,7 +198,7 @@ function triangle(context, x, y, size) {
 /** For NaN. */
 function cross(context, x, y, size) {
   const half = size * 0.8;
-  const thin = size * 0.25;
+  const thin = size * 0.4;
   for (const side of [1, -1]) {
     context.moveTo(x - half, y - side * half - thin);
     context.lineTo(x + half, y + side * half - thin);
