@@ -121,7 +121,8 @@ def _hyperparameters(facts: Facts) -> Iterator[str]:
         yield table([_("Name"), _("Value")], rows)
     changed = [segment for segment in facts.segments if segment.changes or segment.drift]
     if changed:
-        yield f"### {_('Changed on resuming')}"
+        # Outside an f-string, where makemessages sees it.
+        yield "### " + _("Changed on resuming")
     for segment in changed:
         yield link(segment.run.name, run_url(segment.run))
         if segment.changes:

@@ -18,7 +18,7 @@ NAMES = frozenset(
         *("GPU", "GPUs", "CPU", "NaN", "EMA", "UTC", "Asia", "Shanghai", "English", "admin"),
         *("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
         *("KiB", "MiB", "GiB", "TiB", "Enter", "Esc", "Shift", "Tab"),
-        *("Python", "shell", "gbk", "utf", "UTF", "Git"),
+        *("Python", "shell", "gbk", "utf", "UTF", "Git", "README"),
         # Of the language of searches.
         *("and", "not", "like", "ilike", "null", "params", "metrics", "tags", "attributes"),
     ]
