@@ -12,7 +12,7 @@ SOURCES := accounts artifacts core dashboard execution locale logs metrics proje
   static templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test test-frameworks test-mlflow chaos lint messages lock bench screenshots FORCE
+.PHONY: up dev test test-pages test-frameworks test-mlflow chaos lint messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -25,6 +25,11 @@ dev: $(VENV)/.test node_modules/.installed
 
 test: lint $(CLIENTS)
 	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
+
+# All pages in a browser: every flow, for every reader, by keyboard, without JavaScript.
+test-pages: $(VENV)/.test node_modules/.installed
+	TEST_PAGES=1 $(IN_VENV) -m pytest tests/browser --numprocesses $(TEST_PROCESSES) \
+	  --dist loadgroup --durations 15
 
 # Trainings of real frameworks, in an environment of their own of up to 7 GB: docs/frameworks.md.
 test-frameworks: $(VENV)/.test $(VENV)-frameworks/.installed

@@ -17,7 +17,16 @@ pytestmark = pytest.mark.django_db
 
 # URLs that need no sign-in: the login pages and the health checks (orchestrators have no account).
 # The root redirects to the dashboard, which requires sign-in.
-OPEN = {"", "login", "admin/login/", "dashboard/language", "healthz", "health", "favicon.ico"}
+OPEN = {
+    "",
+    "login",
+    "admin/login/",
+    "dashboard/language",
+    "dashboard/theme",
+    "healthz",
+    "health",
+    "favicon.ico",
+}
 OPEN |= {"admin", "dashboard/"}  # redirects to what is protected
 
 
@@ -34,7 +43,7 @@ def concrete(route: str) -> str:
     """A path that matches ``route``, with ids that do not exist."""
     route = re.sub(r"\(\?P<app_label>([a-z]+)[^)]*\)", r"\1", route)
     route = re.sub(r"\(\?P<\w+>[^)]*\)|<[^>]+>", "x1", route)
-    return "/" + re.sub(r"\\Z|\$", "", route)
+    return "/" + re.sub(r"\\Z|\$|\\(?=\.)", "", route)
 
 
 PROTECTED = {concrete(route) for route, _entry in routes(get_resolver()) if route not in OPEN}

@@ -646,7 +646,7 @@ def test_checkpoint_shows_annotations_of_its_logger(api, run):
     query = {"type": "checkpoint"}
     address = f"/projects/{run.project_id}/runs/{run.pk}"
     [item] = api.get(f"{address}/artifacts", query).json()["items"]
-    page = api.get(f"/dashboard{address}").content.decode()
+    page = api.get(f"/dashboard{address}/checkpoints").content.decode()
 
     assert item["metadata"] == {
         "aliases": ["latest", "best"],

@@ -1,5 +1,6 @@
 """Fixtures for tests with a real browser, server, and worker: see tests/chromium.py."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,22 @@ from runs.models import ExecutorName
 from tests.browser.site import Site, demo_site
 from tests.chromium import launch_or_skip
 from tests.conftest import empty_database
+
+# They take more minutes than make test has: make test-pages.
+LONG = [
+    "test_chart_pictures.py",
+    "test_charts.py",
+    "test_compare.py",
+    "test_home.py",
+    "test_pages.py",
+    "test_questions.py",
+    "test_recipes.py",
+    "test_release.py",
+    "test_run_actions.py",
+    "test_run_page.py",
+    "test_run_table.py",
+]
+collect_ignore = [] if os.environ.get("TEST_PAGES") else LONG
 
 PATIENCE_MS = 30_000
 REFUSED_FORM = 422

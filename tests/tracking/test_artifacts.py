@@ -74,7 +74,7 @@ def test_logged_file_is_a_run_artifact(api, run):
     put(api, run, "plots/loss.png")
 
     items = api.get(f"/projects/{run.project_id}/runs/{run.pk}/artifacts").json()["items"]
-    page = api.get(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
+    page = api.get(f"/dashboard/projects/{run.project_id}/runs/{run.pk}/checkpoints")
 
     assert [(item["type"], item["name"]) for item in items] == [("file", "loss.png")]
     assert b"plots/loss.png" in page.content

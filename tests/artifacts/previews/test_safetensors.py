@@ -4,12 +4,19 @@ import json
 import struct
 
 import pytest
+from django.utils.translation import override
 
 from artifacts.previews import Unreadable, preview_of
 from artifacts.previews.safetensors import FORMAT_LIMIT, SHOWN_LIMIT, Tensor
 from tests.artifacts.previews.files import uploaded
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def english():
+    with override("en"):
+        yield
 
 
 def saved(header, data=b"", length=None):

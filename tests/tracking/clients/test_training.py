@@ -193,4 +193,4 @@ def test_script_resumes_run_and_changed_param_is_recorded(client, hub):
     assert (run["status"], run["attempt"]) == ("已完成", 2)
     assert run["hyperparameters"] == {"layers": "12", "learning_rate": "0.0001"}
     assert hub.metrics("再来", "twice")["loss"]["count"] == 2
-    assert "learning_rate: 3e-05 → 0.0001" in hub.page(hub.path_of("再来", "twice"))
+    assert "learning_rate: 3e-05 → 0.0001" in hub.page(hub.path_of("再来", "twice") + "/events")
