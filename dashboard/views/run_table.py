@@ -113,7 +113,10 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
 
 def _shown_curves(request: PageRequest, runs: RunQuerySet) -> list[dict[str, str]]:
     """The runs in ``?curves=``, in that order, whose curves the page shows."""
-    ids = request.GET.get("curves", "").replace("\x00", "").split(",")[:MAX_CURVES]
+    ids = [pk for pk in request.GET.get("curves", "").replace("\x00", "").split(",") if pk]
+    if not ids:
+        return []
+    ids = ids[:MAX_CURVES]
     names = dict(runs.filter(pk__in=ids).values_list("pk", "name"))
     return [{"run": pk, "name": names[pk]} for pk in dict.fromkeys(ids) if pk in names]
 
