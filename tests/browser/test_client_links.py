@@ -33,7 +33,7 @@ def test_experiment_link_redirects_to_the_project_page(page: Page, run: Run):
     expect(page).to_have_url(re.compile(f"/dashboard/projects/{run.project_id}$"))
 
 
-def test_root_without_a_link_redirects_to_the_project_list(page: Page):
+def test_root_without_a_link_redirects_to_the_home_page(page: Page):
     for fragment in ("", "#/models/x", "#/experiments/../../admin"):
         page.goto(f"/{fragment}")
         expect(page.get_by_role("link", name="新建项目")).to_be_visible()
