@@ -49,6 +49,11 @@ def address(runs, **query):
     return f"/dashboard/compare?runs={ids}" + "".join(f"&{k}={v}" for k, v in query.items())
 
 
+def found(page, run):
+    """The link of a run that a search has found."""
+    return page.locator(".found a", has=page.get_by_text(run.name, exact=True))
+
+
 def test_best_of_forty_runs_is_found_by_one_click(english, sweep):
     english.goto(address(sweep(40), tab="summary", metrics="eval_loss"))
 
@@ -103,7 +108,7 @@ PIXELS_BY_COLOR = """() => {
 
 
 def test_ten_curves_are_drawn_in_ten_colors(english, sweep):
-    english.goto(address(sweep(10), metrics="eval_loss"))
+    english.goto(address(sweep(10), metrics="loss"))
 
     expect(english.locator("#curves canvas")).to_be_visible()
     english.wait_for_function(f"({PIXELS_BY_COLOR})().filter((count) => count > 20).length === 10")
@@ -237,7 +242,7 @@ def test_run_is_added_by_search_and_removed(english, sweep):
 
     english.locator("summary", has_text="Add runs").click()
     english.keyboard.type(third.name)
-    english.locator(".found").get_by_role("link", name=third.name, exact=True).click()
+    found(english, third).click()
     expect(english.locator(".chip")).to_have_count(3)
     assert "tab=differences" in english.url
     english.get_by_role("link", name=f"Remove {one.name}").click()
@@ -265,7 +270,7 @@ def test_shared_address_gives_the_same_page(open_site_page, sweep):
 
 def test_smoothing_of_the_curves_is_in_the_address_and_in_links(english, sweep):
     english.goto(address(sweep(2)))
-    expect(english.locator("#curves canvas")).to_be_visible()
+    expect(english.locator("#curves canvas").first).to_be_visible()
 
     english.locator("#chart-toolbar input[name=smoothing]").fill("0.6")
 
@@ -299,7 +304,7 @@ def test_runs_are_found_without_javascript(open_site_page, sweep):
     page.locator("summary", has_text="Add runs").click()
     page.get_by_role("searchbox", name="Name or ID of a run").fill(runs[2].name)
     page.get_by_role("button", name="Search").click()
-    page.locator(".found").get_by_role("link", name=runs[2].name, exact=True).click()
+    found(page, runs[2]).click()
 
     expect(page.locator(".chip")).to_have_count(3)
     assert "tab=summary" in page.url
