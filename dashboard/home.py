@@ -14,8 +14,8 @@ from django.utils import timezone
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
 from dashboard.cluster_status import PoolRow, pool_rows
-from dashboard.templatetags.run_pages import headlines
 from execution.scheduling import Waiting, queue
+from metrics.key_metrics import keys_of
 from metrics.sparklines import Column, sparklines
 from metrics.time_left import TimeLeft, times_left
 from projects.models import Project
@@ -120,14 +120,15 @@ def released() -> list[ArtifactTag]:
 
 def running_rows(runs: Sequence[Run]) -> list[RunningRow]:
     """Each with the course of its main metric and its time left: a few statements for all runs."""
-    main = {run.pk: (headlines(run, 1) or [("", None)])[0] for run in runs}
-    curves = sparklines((pk, key) for pk, (key, _value) in main.items() if key)
+    main = {run.pk: next(iter(keys_of(run)), "") for run in runs}
+    curves = sparklines((pk, key) for pk, key in main.items() if key)
     left = times_left(runs)
     return [
         RunningRow(
             run,
-            *main[run.pk],
-            curve=curves.get((run.pk, main[run.pk][0]), []),
+            main[run.pk],
+            run.metrics.get(main[run.pk]),
+            curve=curves.get((run.pk, main[run.pk]), []),
             time_left=left.get(run.pk),
             heard_at=latest(run.reported_at, run.attempt_started_at),
         )

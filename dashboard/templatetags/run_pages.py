@@ -1,7 +1,6 @@
 """Template tags for runs."""
 
 from datetime import timedelta
-from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -10,12 +9,10 @@ from django.utils.translation import gettext as _
 
 from core.markdown import to_html
 from core.templatetags.pages import badge, number
-from metrics.recording import GPU_UTILIZATION
 from metrics.throughput import Throughput, Unit
 from metrics.time_left import TimeLeft
 from runs.models import EventKind, Run, RunEvent
 from runs.status import RunStatus
-from runs.system_metrics import PREFIX
 
 register = template.Library()
 
@@ -44,17 +41,6 @@ def elapsed(run: Run) -> timedelta | None:
     if run.started_at is None:
         return None
     return (run.finished_at or timezone.now()) - run.started_at
-
-
-@register.filter
-def headlines(run: Run, count: int) -> list[tuple[str, Any]]:
-    """Return the latest values of up to ``count`` metrics, losses first, from the run's own row;
-    none of the host's."""
-    keys = sorted(
-        (key for key in run.metrics.keys() - {GPU_UTILIZATION} if not key.startswith(PREFIX)),
-        key=lambda key: ("loss" not in key, not key.startswith("train"), key),
-    )
-    return [(key, run.metrics[key]) for key in keys[:count]]
 
 
 @register.filter
