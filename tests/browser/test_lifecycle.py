@@ -183,7 +183,7 @@ def test_everything_works_without_javascript(open_page, worker):
     wait_until(lambda: run.artifacts.checkpoints().exists())
     page.reload()  # as a person does without JavaScript
     expect(page.locator("#run-artifacts")).to_contain_text("第 100 步检查点")
-    page.locator(".tabs").get_by_role("link", name="曲线").click()
+    page.locator(".tabs").get_by_role("link", name="图表").click()
     page.locator("#run-metrics summary").click()
     expect(page.locator("#run-metrics")).to_contain_text("train_loss")
     expect(page.locator("noscript img").first).to_be_visible()
