@@ -15,7 +15,8 @@ NAMES = frozenset(
     [
         *("TrainHub", "MLflow", "TensorBoard", "Hugging", "Face", "PyTorch", "Swagger", "OpenAPI"),
         *("Markdown", "Parquet", "CSV", "JSON", "YAML", "HTML", "SVG", "PNG", "API", "URL", "SHA"),
-        *("GPU", "GPUs", "CPU", "NaN", "EMA", "UTC", "Asia", "Shanghai", "English", "admin"),
+        *("GPU", "GPUs", "CPU", "Token", "NaN", "EMA", "UTC", "Asia", "Shanghai", "English"),
+        "admin",
         *("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
         *("KiB", "MiB", "GiB", "TiB", "Enter", "Esc", "Shift", "Tab"),
         *("Python", "shell", "gbk", "utf", "UTF", "Git", "README"),

@@ -34,6 +34,7 @@ class Person:
 
     def open_project(self, name: str) -> None:
         self.click(self.page.locator(f'main a[href$="{self.site.project(name)}"]').first)
+        self.page.wait_for_url(f"**{self.site.project(name)}*")  # home has rows of runs too
         expect(self.rows.first).to_be_visible()
 
     def press(self, *keys: str) -> None:

@@ -29,7 +29,7 @@ TABS = {
     "配置": "/configuration",
     "血缘": "/lineage",
     "事件": "/events",
-    "曲线": "",
+    "图表": "",
 }
 
 
