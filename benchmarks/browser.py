@@ -39,7 +39,7 @@ new MutationObserver(() => { window.watched.changed = performance.now(); })
 # Nothing is being asked for, and nothing has been drawn for a while.
 QUIET: Final = """
 ([since, quiet]) => window.watched.open === 0 &&
-  Math.max(since, window.watched.drawn) + quiet < performance.now()
+  Math.max(since, window.watched.drawn, window.watched.changed) + quiet < performance.now()
 """
 PAINT: Final = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 # Compressed bytes of scripts and styles, with headers; 0 for what came from the cache.
@@ -77,12 +77,25 @@ class Tab:
             code_bytes=int(self.page.evaluate(CODE_BYTES)),
         )
 
-    def after(self, act: Callable[[], Any], *, quiet_ms: int = 300) -> float:
-        """Milliseconds from the begin of ``act`` until all that follows from it is drawn."""
+    def after(self, act: Callable[[], Any], *, of: str = "drawn", quiet_ms: int = 300) -> float:
+        """Milliseconds from the begin of ``act`` until all that follows from it is there. ``of``:
+        "drawn", on canvases, or "changed", the page's content."""
         started = float(self.page.evaluate("performance.now()"))
         act()
         self.page.wait_for_function(QUIET, arg=[started, quiet_ms])
-        return float(self.page.evaluate("watched.drawn")) - started
+        return float(self.page.evaluate(f"watched.{of}")) - started
+
+    def until_mark(self, name: str, act: Callable[[], Any]) -> float:
+        """Milliseconds from the begin of ``act`` until the page sets the mark ``name``."""
+        started = float(
+            self.page.evaluate(
+                "name => { performance.clearMarks(name); return performance.now(); }", name
+            )
+        )
+        act()
+        marks = "name => performance.getEntriesByName(name, 'mark')"
+        self.page.wait_for_function(f"name => ({marks})(name).length", arg=name)
+        return float(self.page.evaluate(f"name => ({marks})(name)[0].startTime", name)) - started
 
     def frames_per_second(self, act: Callable[[], Any]) -> float:
         """How many frames the page draws a second while ``act`` goes on."""

@@ -9,6 +9,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from itertools import repeat
 from typing import Final
@@ -34,6 +35,7 @@ LIVE_PAGES: Final = 500
 LIVE_SECONDS: Final = 60
 POLL_SECONDS: Final = 10  # of a page while nothing changes: SLOWEST_MS of static/js/live.js
 LOG_LINES: Final = 10_000_000
+PLACES: Final = (0.3, 0.8, 0.1, 0.6, 0.95)  # in the log, to jump to
 ZOOM: Final = 1.5  # a turn of the wheel: static/js/charts/chart.js
 
 # What there is on MLflow's pages once their content is there.
@@ -177,17 +179,17 @@ def fill_mlflow_curves(
 
 
 def _zoom_to_points(opened: Tab, steps: int) -> float:
-    """Zoom in by the wheel until a chart of so many steps has a thousand in view, then once more,
-    which takes so many milliseconds."""
+    """Zoom in by the wheel until a chart of so many steps has a thousand in view; return the
+    milliseconds from the last turn until the exact points of all charts in view are drawn."""
     chart = opened.page.locator("figure .u-over").first
     chart.scroll_into_view_if_needed()
-    chart.dblclick()
+    opened.after(chart.dblclick)
     box = chart.bounding_box()
     assert box is not None
     opened.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
     for _ in range(math.ceil(math.log(steps / 1000, ZOOM))):
-        opened.after(lambda: opened.page.mouse.wheel(0, -100), quiet_ms=100)
-    return opened.after(lambda: opened.page.mouse.wheel(0, -100))
+        opened.page.mouse.wheel(0, -100)
+    return opened.until_mark("charts:zoomed", lambda: opened.page.mouse.wheel(0, -100))
 
 
 # --- a comparison ----------------------------------------------------------------------------
@@ -239,18 +241,26 @@ def _pan(opened: Tab) -> None:
 
 
 def log(bench: Bench) -> list[Row]:
-    """Jumps to times of a log: the answer to the request, and its place on the screen."""
+    """Jumps to times of a log, by the field below it: from there until the lines are shown."""
     lines = bench.size(LOG_LINES, 100_000)
     with bench.trainhub() as server, tab() as opened:
         project_id = server.new_experiment()
         run_id = server.new_run(project_id)
         _fill_log(server, run_id, lines)
-        page = f"/dashboard/projects/{project_id}/runs/{run_id}/log"
-        jump = f"{page}?at_ms={START_MS + 50 * lines // 3}"
-        answers = loads(opened, server.url + jump, ".line", bench.pace.repetitions)
+        url = f"{server.url}/dashboard/projects/{project_id}/runs/{run_id}/log"
+        opened.load(url, shows=".line")
+        times = [
+            datetime.fromtimestamp(START_MS / 1000 + 0.05 * lines * place, UTC)
+            for place in PLACES[: bench.pace.repetitions]
+        ]
+        taken = [_jump(opened, time.strftime("%Y-%m-%d %H:%M:%S")) for time in times]
     what = f"jump to a time in a log of {lines:,} lines: on the screen"
-    taken = [load.shown_ms for load in answers]
     return [Row(what, statistics.median(taken), "ms", at_most=200, samples=taken)]
+
+
+def _jump(opened: Tab, time: str) -> float:
+    opened.page.locator("#log-jump [name=at]").fill(time)
+    return opened.after(lambda: opened.page.keyboard.press("Enter"), of="changed")
 
 
 def _fill_log(server: Server, run_id: str, lines: int) -> None:

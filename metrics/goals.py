@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from runs.system_metrics import PREFIX as SYSTEM_PREFIX
@@ -89,6 +90,7 @@ _SETTINGS: Final = re.compile(
 MOST_IMPORTANT: Final = 4
 
 
+@lru_cache(4096)  # asked again and again for the few metrics of a page
 def direction_of(key: str, *, of_evaluation: bool = False) -> Direction | None:
     """Whether less or more of the metric is better, by its name; None if that says nothing, as of
     learning rates and what is measured of the host.

@@ -10,9 +10,10 @@ from django.forms import BoundField
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from core.choices import ContractChoices
 from core.numbers import json_number
@@ -20,6 +21,13 @@ from core.numbers import json_number
 register = template.Library()
 
 NOTHING = "–"
+# Seconds -> how to say that so many of them have passed.
+AGO = {
+    86_400: gettext_noop("%(n)d d ago"),
+    3600: gettext_noop("%(n)d h ago"),
+    60: gettext_noop("%(n)d min ago"),
+    1: gettext_noop("%(n)d s ago"),
+}
 
 
 @register.filter
@@ -38,8 +46,8 @@ def clock(value: datetime) -> SafeString:
 def _element(value: datetime, show: str, text: str) -> SafeString:
     """``show``: which of its forms static/js/times.js is to write in place of ``text``."""
     at = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return format_html(
-        '<time datetime="{}" data-show="{}" title="{}">{}</time>', at, show, _full(value), text
+    return SafeString(
+        f'<time datetime="{at}" data-show="{show}" title="{_full(value)}">{escape(text)}</time>'
     )
 
 
@@ -66,24 +74,15 @@ def ago(value: datetime | None) -> SafeString | str:
 
 def _ago(value: datetime) -> str:
     seconds = max(0, int((timezone.now() - value).total_seconds()))
-    size = max(size for size in _ago_words() if seconds >= size or size == 1)
-    return _ago_words()[size] % {"n": seconds // size}
-
-
-def _ago_words() -> dict[int, str]:
-    """Seconds -> how to say that so many of them have passed."""
-    return {
-        1: _("%(n)d s ago"),
-        60: _("%(n)d min ago"),
-        3600: _("%(n)d h ago"),
-        86_400: _("%(n)d d ago"),
-    }
+    size, text = next((size, text) for size, text in AGO.items() if seconds >= size or size == 1)
+    return _(text) % {"n": seconds // size}
 
 
 @register.simple_tag
 def ago_words() -> str:
     """The same as JSON, for static/js/times.js."""
-    return orjson.dumps(_ago_words(), option=orjson.OPT_NON_STR_KEYS).decode()
+    words = {size: _(text) for size, text in reversed(AGO.items())}
+    return orjson.dumps(words, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 @register.filter

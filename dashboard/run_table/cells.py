@@ -61,7 +61,7 @@ def is_numeric(column: Column, rows: Sequence[Row]) -> bool:
         return True
     if column.kind is not Kind.PARAM:
         return False
-    return _numbers([stored_value(column, row) for row in rows]) is not None
+    return _numbers([row.values.get(column) for row in rows]) is not None
 
 
 def _numbers(values: Sequence[Any]) -> list[float | None] | None:
@@ -79,20 +79,11 @@ def _number(value: Any) -> float | None:
     return denoted if abs(denoted) <= sys.float_info.max else None
 
 
-def stored_value(column: Column, row: Row) -> Any:
-    """A hyperparameter, a tag or a metric of the run; None if it has none."""
-    if column.kind is Kind.PARAM:
-        return row.run.hyperparameters.get(column.key)
-    if column.kind is Kind.TAG:
-        return row.run.tags.get(column.key)
-    return row.metrics.get(column)
-
-
 def cells(column: Column, rows: Sequence[Row]) -> list[Cell]:
     """The cells of ``column``, one for each row."""
     if column.kind is Kind.ATTRIBUTE:
         return [ATTRIBUTE_CELLS[column.key](row) for row in rows]
-    values = [stored_value(column, row) for row in rows]
+    values = [row.values.get(column) for row in rows]
     if column.kind is Kind.METRIC:
         texts = aligned(values)
         return [Cell(text, _exact(value)) for text, value in zip(texts, values, strict=True)]
@@ -283,10 +274,8 @@ EXPORTED: Final[dict[str, Any]] = {
 
 def export_value(column: Column, row: Row) -> Any:
     """The value as a CSV file has it: exact, in seconds, shares of 1 and UTC; None without one."""
-    if column.kind is Kind.ATTRIBUTE:
-        value = EXPORTED[column.key](row)
-    else:
-        value = stored_value(column, row)
+    exported = EXPORTED.get(column.key) if column.kind is Kind.ATTRIBUTE else None
+    value = row.values.get(column) if exported is None else exported(row)
     if isinstance(value, float):
         return json_number(value)
     if isinstance(value, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 from django.utils.functional import Promise
@@ -15,14 +15,14 @@ from core.text import MAX_KEY_LENGTH
 from metrics.goals import Direction, direction_of
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     ATTRIBUTE = "attribute"  # of the run itself
     PARAM = "param"
     METRIC = "metric"
     TAG = "tag"
 
 
-class Value(Enum):
+class Value(StrEnum):
     """Which value of a metric a column shows; the prefix of its spec."""
 
     LAST = "metrics"

@@ -68,6 +68,26 @@ ORDER BY kind, key COLLATE "C"
 """  # noqa: S608
 )
 
+# A row's version changes with every update of it.
+VERSION: Final = Statement("""
+SELECT
+    count(*), coalesce(bit_xor(hashtextextended(concat_ws(' ', id, version, place), 0)), 0),
+    (SELECT coalesce(max(id), 0) FROM runs_runcolumn WHERE project_id = %(project_id)s::text)
+FROM (
+    SELECT id, xmin AS version, ctid AS place
+    FROM runs_run
+    WHERE project_id = %(project_id)s::text AND NOT is_hidden AND deleted_at IS NULL
+    ORDER BY created_at DESC, id
+    LIMIT %(limit)s::bigint
+) AS newest
+""")
+
+
+def version(project_id: str, *, newest: int) -> tuple[int, ...] | None:
+    """Changes whenever one of the ``newest`` runs does, in a hundredth of the time that it takes to
+    read their names. The ORM does not know the system columns."""
+    return VERSION.row(project_id=project_id, limit=newest)
+
 
 def names(project_id: str, *, newest: int) -> list[tuple[str, str, int, int, bool, int]]:
     """The names that the project's runs use: kind (param, tag or metric), name, how many of the

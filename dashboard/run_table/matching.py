@@ -95,10 +95,9 @@ class Matching:
         return self.ids(size * (number - 1), size * number), count, number
 
     def count(self) -> int:
-        sides = self._sides(replace(self._address, sort=None))
-        if len(sides) == 1:
-            return sides[0].rows.order_by().count()
-        return self._all_at_once(0, 1)[1]
+        if self._compares_values:
+            return self._all_at_once(0, 1)[1]
+        return self._unsorted[0].rows.order_by().count()
 
     def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
         """Their IDs in order, or a slice of these."""
@@ -120,7 +119,11 @@ class Matching:
     def _compares_values(self) -> bool:
         """Whether the filter names hyperparameters or metrics. Then all of the project's runs are
         compared, to count them."""
-        return len(self._sides(replace(self._address, sort=None))) > 1
+        return len(self._unsorted) > 1
+
+    @cached_property
+    def _unsorted(self) -> list[Side]:
+        return self._sides(replace(self._address, sort=None))
 
     def _all_at_once(self, start: int, stop: int | None) -> tuple[list[str], int]:
         sides = self._sides(self._address)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from django.core.cache import cache
 from django.db.models import FloatField
 from django.db.models import Value as Constant
 
@@ -24,11 +25,20 @@ from metrics.models import MetricSeries
 from projects.models import Project
 from runs.models import Run, RunQuerySet
 from tracking.columns import USER
-from tracking.conditions import json_text
+from tracking.conditions import json_text, json_value
 from tracking.filters import Name
 
 # Whose names are offered: a project may have a hundred thousand runs.
 NAMED_RUNS: Final = 300
+KNOWN_SECONDS: Final = 60
+# Of a run, to draw and export its attributes: all others take several times as long to read.
+ROW_FIELDS: Final = (
+    *("id", "name", "status", "status_reason", "failure_kind", "stop_requested_at", "archived_at"),
+    *("progress", "step", "total_steps", "created_at", "started_at", "finished_at"),
+    *("attempt_started_at", "reported_at", "recipe_id", "model", "dataset", "priority"),
+    *("gpu_count", "gpu_type"),
+)
+DOCUMENTS: Final = {Kind.PARAM: "hyperparameters", Kind.TAG: "tags"}
 MAX_GROUPS: Final = 200
 BATCH: Final = 500
 
@@ -50,11 +60,11 @@ class Known:
 
 @dataclass(slots=True)
 class Row:
-    """A run with what its row does not have. The fields that no column needs are deferred."""
+    """``run``: with ROW_FIELDS alone; ``values``: of hyperparameters, tags and metrics."""
 
     run: Run
     who: str | None
-    metrics: dict[Column, float | None] = field(default_factory=dict)
+    values: dict[Column, Any] = field(default_factory=dict)
     checkpoint_tags: list[str] = field(default_factory=list)
 
 
@@ -83,6 +93,18 @@ class Group:
 
 
 def known_columns(project: Project) -> Known:
+    """The names, read again when one of the newest runs has changed, and after a minute, as older
+    runs may have been indexed."""
+    version = known_queries.version(project.pk, newest=NAMED_RUNS)
+    key = f"run-table-names {project.pk} {version}".replace(" ", "-")
+    known: Known | None = cache.get(key)
+    if known is None:
+        known = _known_columns(project)
+        cache.set(key, known, KNOWN_SECONDS)
+    return known
+
+
+def _known_columns(project: Project) -> Known:
     params, differing, metrics, tags = [], [], {}, []
     for kind, key, count, values, is_number, runs in known_queries.names(
         project.pk, newest=NAMED_RUNS
@@ -123,10 +145,21 @@ def rows(
     runs: RunQuerySet, ids: Sequence[str], columns: Sequence[Column], *, main: str | None
 ) -> list[Row]:
     """The rows of ``ids`` in that order, without those that are not among ``runs`` any more."""
-    documents = {Kind.PARAM: "hyperparameters", Kind.TAG: "tags"}
-    needed = {documents[column.kind] for column in columns if column.kind in documents}
-    fetched: dict[str, Any] = runs.brief(*needed).annotate(who=USER).order_by().in_bulk(list(ids))
-    found = [Row(fetched[pk], fetched[pk].who) for pk in ids if pk in fetched]
+    of_documents = {
+        f"value_{number}": column
+        for number, column in enumerate(columns)
+        if column.kind in DOCUMENTS
+    }
+    values = {
+        name: json_value(DOCUMENTS[column.kind], column.key)
+        for name, column in of_documents.items()
+    }
+    selected = runs.only(*ROW_FIELDS).annotate(who=USER, **values).order_by()
+    fetched: dict[str, Any] = selected.in_bulk(list(ids))
+    found = [
+        Row(run, run.who, {column: getattr(run, name) for name, column in of_documents.items()})
+        for run in (fetched[pk] for pk in ids if pk in fetched)
+    ]
     _add_metrics(found, [column for column in columns if column.is_metric], main)
     if any(column.key == "checkpoint_tags" for column in columns):
         _add_checkpoint_tags(found)
@@ -205,6 +238,11 @@ def _add_metrics(found: list[Row], columns: Sequence[Column], main: str | None) 
     series = MetricSeries.objects.filter(run__in=ids, key__in=stored, count__gt=0)
     fields = ("run_id", "key", "last_value", "minimum", "maximum")
     by_name = {(record[0], record[1]): record for record in series.values_list(*fields)}
+    places = {
+        column: fields.index(series_field(column.value.value, column.key))
+        for column in columns
+        if column.has_value
+    }
     best: dict[tuple[str, str], float] = {}
     direction = None if main is None else direction_of(main)
     if at_best and main is not None and direction is not None:
@@ -214,10 +252,9 @@ def _add_metrics(found: list[Row], columns: Sequence[Column], main: str | None) 
         for column in columns:
             name = (row.run.pk, column.key)
             if column.value is Value.AT_BEST:
-                row.metrics[column] = best.get(name)
-            elif column.has_value and name in by_name:
-                place = fields.index(series_field(column.value.value, column.key))
-                row.metrics[column] = by_name[name][place]
+                row.values[column] = best.get(name)
+            elif column in places and name in by_name:
+                row.values[column] = by_name[name][places[column]]
 
 
 def _add_checkpoint_tags(found: list[Row]) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Final
 
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.cells import Cell, cells, halves, is_numeric, spreads
 from dashboard.run_table.columns import Column, Kind, text_in_filters
 from dashboard.run_table.query import Group, Row
-from runs.models import Run
 from runs.status import RunStatus
 
-SERIES_COLORS = 10
+SERIES_COLORS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +25,6 @@ class Head:
     is_numeric: bool
     sorted: str = ""  # the value of aria-sort; empty if it cannot be sorted by
     query: str = ""  # that sorts by it, or the other way round
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    run: Run
-    color: int  # from 1: the same in the table, the legend and the chart
-    name: tuple[str, str]
-    cells: SafeString  # as HTML
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +46,46 @@ def head(column: Column, address: Address, *, is_numeric: bool) -> Head:
     return Head(column, is_numeric, "descending" if sort.descending else "ascending", query)
 
 
-def lines(heads: Sequence[Head], rows: Sequence[Row]) -> list[Line]:
+# Written here, because Django's templates take several times as long for so many small parts.
+_LINE: Final = """
+<tr id="row-{id}" data-row>
+  <td class="check"><input type="checkbox" name="runs" value="{id}" aria-label="{select}"></td>
+  <th scope="row">
+    <button type="button" class="quiet curve-switch" data-curve="{id}" data-name="{name}"
+            data-color="--series-{color}" aria-pressed="false" aria-label="{curve}" disabled>
+      <span class="dot series-{color}"></span>
+    </button>
+    <a href="{runs_url}/{id}"{cut}>{link}</a>{archived}
+  </th>
+  {cells}
+</tr>"""
+
+
+def lines(heads: Sequence[Head], rows: Sequence[Row], *, runs_url: str) -> list[SafeString]:
+    """The rows as HTML. ``runs_url``: above the runs' own."""
     by_column = [cells(head.column, rows) for head in heads]
-    return [
-        Line(
-            row.run,
-            number % SERIES_COLORS + 1,
-            halves(row.run.name),
-            _drawn([(head, column[number]) for head, column in zip(heads, by_column, strict=True)]),
+    archived = f' <span class="tag">{escape(_("archived"))}</span>'
+    select, curve = escape(_("Select %(name)s")), escape(_("Curve of %(name)s"))
+    found = []
+    for number, row in enumerate(rows):
+        name = escape(row.run.name)
+        begin, end = halves(row.run.name)
+        line = _LINE.format(
+            id=row.run.pk,
+            name=name,
+            color=number % SERIES_COLORS + 1,  # the same in the table, the legend and the chart
+            select=select % {"name": name},
+            curve=curve % {"name": name},
+            runs_url=runs_url,
+            cut=f' class="halves" title="{name}" aria-label="{name}"' if end else "",
+            link=f"<span>{escape(begin)}</span><span>{escape(end)}</span>" if end else name,
+            archived=archived if row.run.archived_at else "",
+            cells="".join(
+                _cell(head, column[number]) for head, column in zip(heads, by_column, strict=True)
+            ),
         )
-        for number, row in enumerate(rows)
-    ]
-
-
-def _drawn(found: Iterable[tuple[Head, Cell]]) -> SafeString:
-    """The cells of a row. Templates take several times as long for so many small parts."""
-    return SafeString("".join(_cell(head, cell) for head, cell in found))
+        found.append(SafeString(line))
+    return found
 
 
 def _cell(head: Head, cell: Cell) -> str:

@@ -12,6 +12,7 @@ from django.db.models import Max
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_safe
@@ -102,7 +103,7 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
         **_views(request, project, address),
     }
     try:
-        return {**context, **_found(runs, address, columns, known)}
+        return {**context, **_found(project, runs, address, columns, known)}
     except InvalidParameter as error:
         return {
             **context,
@@ -121,8 +122,12 @@ def _shown_curves(request: PageRequest, runs: RunQuerySet) -> list[dict[str, str
     return [{"run": pk, "name": names[pk]} for pk in dict.fromkeys(ids) if pk in names]
 
 
+def _runs_url(project: Project) -> str:
+    return reverse("dashboard:project", args=[project.pk]) + "/runs"
+
+
 def _found(
-    runs: RunQuerySet, address: Address, columns: list[Column], known: query.Known
+    project: Project, runs: RunQuerySet, address: Address, columns: list[Column], known: query.Known
 ) -> dict[str, Any]:
     if address.group is not None:
         metrics = grouped_columns(columns)
@@ -145,7 +150,7 @@ def _found(
         "refreshed": address.but(),
         "name_head": head(NAME, address, is_numeric=False),
         "heads": found_heads,
-        "lines": lines(found_heads, page.rows),
+        "lines": lines(found_heads, page.rows, runs_url=_runs_url(project)),
         "live_query": _live_query(address, columns, page, now),
     }
 
@@ -232,7 +237,7 @@ def live_rows(request: PageRequest, project_id: str) -> HttpResponse:
         "address": address,
         "name_head": head(NAME, address, is_numeric=False),
         "heads": found_heads,
-        "lines": lines(found_heads, rows),
+        "lines": lines(found_heads, rows, runs_url=_runs_url(project)),
         "live_query": request.GET.urlencode(),
         "refreshed": address.but(),
         "new": new,

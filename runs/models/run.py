@@ -210,6 +210,12 @@ class Run(models.Model):
                 name="run_of_project_by_start",
                 condition=models.Q(is_hidden=False, deleted_at=None),
             ),
+            # How many of them are not archived: the entries of a project take little space.
+            models.Index(
+                fields=["project"],
+                name="run_unarchived",
+                condition=models.Q(is_hidden=False, deleted_at=None, archived_at=None),
+            ),
             # The runs that are found by their own rows and series; and those of them that a worker
             # can index.
             models.Index(

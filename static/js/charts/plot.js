@@ -26,7 +26,7 @@ export function makePlot(box, { axis, log }, { bind, draw, select, hover }) {
       width: box.clientWidth,
       height: box.clientHeight,
       legend: { show: false },
-      padding: [6, 14, 0, 0],
+      padding: [6, 24, 0, 0],
       scales: {
         x: { time: isTime(axis), auto: false, range },
         y: { auto: false, distr: log ? 3 : 1, range },
