@@ -313,7 +313,14 @@ def test_other_reads_are_not_limited(front: Front, path: str):
 LONG = b'{"values": [' + b"0.25, " * 5000 + b"0]}"
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "text/html", "text/csv"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *("application/json", "text/html", "text/csv"),
+        "text/plain; charset=utf-8",  # a log
+        "text/markdown; charset=utf-8; variant=CommonMark",  # a model card
+    ],
+)
 def test_long_text_is_compressed_for_those_who_take_it(front: Front, content_type: str):
     front.backend.content_type, front.backend.body = content_type, LONG
 
