@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
-from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -17,20 +16,7 @@ from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin
 from core.negotiation import AnyAccept
 from registry import examples
-from registry.model_cards import model_card
-
-MARKDOWN = "text/markdown"
-
-
-def model_card_response(checkpoint: Artifact) -> HttpResponse:
-    """The card as the file README.md, in the reader's language."""
-    response = HttpResponse(
-        model_card(checkpoint), content_type=f"{MARKDOWN}; charset=utf-8; variant=CommonMark"
-    )
-    disposition = content_disposition_header(as_attachment=True, filename="README.md")
-    if disposition:
-        response["Content-Disposition"] = disposition
-    return response
+from registry.model_card_files import MARKDOWN, model_card_response
 
 
 class ModelCardView(KnownParametersMixin, APIView):

@@ -20,7 +20,7 @@ from dashboard.charts.words import words
 from dashboard.pages import PageRequest
 from dashboard.views.lookups import get_run
 from metrics import curves, plots
-from metrics.plot_viewsets import MAX_TITLE_LENGTH, PlotQuerySerializer, picture
+from metrics.plot_requests import MAX_TITLE_LENGTH, PlotQuerySerializer, picture
 from runs.models import Run
 
 
