@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from django import forms
 from django.contrib.auth.models import User
-from django.core.validators import ProhibitNullCharactersValidator
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
-from core.ids import MAX_LENGTH
 from dashboard.activity import ActivityFilter, ActivityKind
 from dashboard.forms.logs import known_zone
-from projects.models import Project, ProjectStatus
+from dashboard.forms.project_field import ProjectField
+from projects.models import Project
 
 if TYPE_CHECKING:
     PersonField = forms.ModelChoiceField[User]  # generic only for type checkers
-    ProjectChoiceField = forms.ModelChoiceField[Project]
 else:
-    PersonField = ProjectChoiceField = forms.ModelChoiceField
-
-PROJECTS_OFFERED: Final = 200
-
-
-class ProjectField(ProjectChoiceField):
-    """A choice of the newest projects, and of the one that is chosen."""
-
-    def to_python(self, value: Any) -> Project | None:
-        ProhibitNullCharactersValidator()(value)  # PostgreSQL rejects them in queries
-        return super().to_python(value)
-
-    def offer(self, chosen: str, *, exclude: ProjectStatus | None = None) -> None:
-        projects = Project.objects.exclude(status=exclude) if exclude else Project.objects.all()
-        newest = projects.order_by("-created_at", "id").values("pk")[:PROJECTS_OFFERED]
-        pks = {row["pk"] for row in newest} | {chosen.replace("\x00", "")[:MAX_LENGTH]}
-        self.queryset = Project.objects.filter(pk__in=pks).order_by("name", "pk")
+    PersonField = forms.ModelChoiceField
 
 
 class ActivityForm(forms.Form):

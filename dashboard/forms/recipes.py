@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from dashboard.forms.activity import ProjectField
+from dashboard.forms.project_field import ProjectField
 from projects.models import Project, ProjectStatus
 from runs.recipe_form import RecipeForm
 
