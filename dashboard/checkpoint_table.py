@@ -12,44 +12,58 @@ from artifacts.models import Artifact
 from metrics.goals import Direction, direction_of
 from registry.checkpoints import CheckpointRow, rows_of
 
-MAX_RESULTS: Final = 4  # columns
+RESULT_COLUMNS: Final = 4
 MAX_IGNORED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A checkpoint with its numbers in the order of the table's columns."""
+    """A checkpoint with its numbers in the order of the table's columns. ``other_results``: those
+    without a column, by key."""
 
     checkpoint: Artifact
     metrics: list[float | None]
     results: list[float | None]
+    other_results: dict[str, float]
     row: CheckpointRow
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointTable:
-    """``ignored``: the evaluations of these runs whose numbers are left out."""
+    """``results``: the keys that most rows have; ``has_other_results``: a row has more than these;
+    ``ignored``: the evaluations of these runs whose numbers are left out."""
 
     metrics: list[str]
     results: list[str]
     rows: list[TableRow]
     ignored: list[Artifact]
 
+    @property
+    def has_other_results(self) -> bool:
+        return any(row.other_results for row in self.rows)
+
 
 def checkpoint_table(checkpoints: Sequence[Artifact], metrics: Sequence[str]) -> CheckpointTable:
     """``checkpoints`` have their runs and tags."""
     rows = rows_of(checkpoints, metrics)
     counts = Counter(key for row in rows for key in row.results)
-    common = sorted(counts, key=lambda key: (-counts[key], key))[:MAX_RESULTS]
+    common = sorted(counts, key=lambda key: (-counts[key], key))[:RESULT_COLUMNS]
     results = sorted(common)
     return CheckpointTable(
         metrics=list(metrics),
         results=results,
-        rows=[
-            TableRow(row.checkpoint, row.metrics, [row.results.get(key) for key in results], row)
-            for row in rows
-        ],
+        rows=[_table_row(row, results) for row in rows],
         ignored=_ignored(checkpoints),
+    )
+
+
+def _table_row(row: CheckpointRow, columns: Sequence[str]) -> TableRow:
+    return TableRow(
+        row.checkpoint,
+        row.metrics,
+        [row.results.get(key) for key in columns],
+        {key: value for key, value in row.results.items() if key not in columns},
+        row,
     )
 
 

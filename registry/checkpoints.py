@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from artifacts.checkpoint_sizes import sizes_of
 from artifacts.models import Artifact, ArtifactQuerySet, ArtifactTag
 from metrics.goals import important_metrics
 from projects.models import Project
@@ -20,12 +21,13 @@ RUNS_LOOKED_AT: Final = 50
 @dataclass(frozen=True, slots=True)
 class CheckpointRow:
     """``metrics``: the asked ones, in that order, None where there is none; ``results``: all of its
-    evaluations."""
+    evaluations; ``size_bytes``: of all its files."""
 
     checkpoint: Artifact
     metrics: list[float | None]
     results: dict[str, float]
     versions: list[ModelVersion]
+    size_bytes: int
 
     @property
     def run(self) -> Run:
@@ -53,17 +55,19 @@ def main_metrics(project: Project) -> list[str]:
 
 
 def rows_of(checkpoints: Sequence[Artifact], keys: Sequence[str]) -> list[CheckpointRow]:
-    """Three queries, whatever the number of ``checkpoints``, which have their runs."""
+    """Four queries, whatever the number of ``checkpoints``, which have their runs."""
     places = [(checkpoint.run_id, checkpoint.step or 0) for checkpoint in checkpoints]
     metrics = checkpoint_queries.metrics_at(places, keys)
     results = checkpoint_queries.results_of(places)
     versions = _versions(checkpoints)
+    sizes = sizes_of(checkpoints)
     return [
         CheckpointRow(
             checkpoint,
             [metrics[position].get(key) for key in keys],
             results[position],
             versions.get(checkpoint.pk, []),
+            sizes[checkpoint.pk],
         )
         for position, checkpoint in enumerate(checkpoints)
     ]

@@ -48,7 +48,8 @@ class Segment:
 class Facts:
     """``segments``: the runs from the first one to that of the checkpoint. ``results`` are of its
     evaluations, ``metrics`` of its curves at its step; ``datasets`` of all runs, those of the
-    first run first, ``named_datasets`` as runs have been given them."""
+    first run first, ``named_datasets`` as runs have been given them. ``size_bytes``: of all of the
+    checkpoint's files."""
 
     checkpoint: Artifact
     segments: list[Segment]
@@ -58,6 +59,7 @@ class Facts:
     named_datasets: list[str]
     tags: list[ArtifactTag]
     versions: list[ModelVersion]
+    size_bytes: int
 
     @property
     def run(self) -> Run:
@@ -102,6 +104,7 @@ def facts_of(checkpoint: Artifact, metric_keys: Sequence[str] | None = None) -> 
         named_datasets=list(named),
         tags=list(checkpoint.tags.select_related("applied_by").order_by("applied_at", "id")),
         versions=row.versions,
+        size_bytes=row.size_bytes,
     )
 
 

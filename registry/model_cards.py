@@ -229,7 +229,7 @@ def _checkpoint(facts: Facts) -> Iterator[str]:
         (_("Step"), "" if checkpoint.step is None else str(checkpoint.step)),
         (_("File"), code(checkpoint.folder or checkpoint.file)),
         (_("Layout"), inline(checkpoint.layout)),
-        (_("Size"), str(filesizeformat(sum(part.size_bytes for part in checkpoint.parts())))),
+        (_("Size"), str(filesizeformat(facts.size_bytes))),
         ("SHA-256", "" if checkpoint.folder else code(checkpoint.sha256)),
         (_("Verified"), _time(checkpoint.verified_at)),
         (_("Damage"), inline(str(checkpoint.damage))),

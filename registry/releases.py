@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -43,14 +42,15 @@ def history(project: Project) -> QuerySet[ArtifactTag]:
     return tags.select_related("artifact__run", "applied_by").order_by("-applied_at", "-id")
 
 
-def release(
-    checkpoint: Artifact, *, notes: str, archived: Iterable[Artifact], by: User | None
-) -> None:
-    """Tag ``checkpoint`` as released, and ``archived``, which it replaces, as archived with the
-    same notes. All or nothing. Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone."""
+def release(checkpoint: Artifact, *, notes: str, replaces_others: bool, by: User | None) -> None:
+    """Tag ``checkpoint`` as released. ``replaces_others``: tag the project's other releases as
+    archived, with the same notes. All or nothing. Raises NotACheckpoint, DamagedCheckpoint,
+    CheckpointGone."""
     with transaction.atomic():
         lock_promotions()
-        for other in archived:
+        # Read with the lock held: somebody may have released another one meanwhile.
+        present = in_force(checkpoint.run.project, TagValue.RELEASED) if replaces_others else []
+        for other in present:
             if other.pk != checkpoint.pk:
                 other.tag(TagValue.ARCHIVED, notes=notes, by=by)
         checkpoint.tag(TagValue.RELEASED, notes=notes, by=by)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django import forms
@@ -9,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from artifacts.checkpoint_sizes import ids_by_size
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, ArtifactTag
 from core.text import MAX_NAME_LENGTH
@@ -21,11 +23,10 @@ SORTS: Final[dict[str, tuple[str, ...]]] = {
     "created_at": ("created_at", "id"),
     "-step": ("-step", "id"),
     "step": ("step", "id"),
-    "-size": ("-size_bytes", "id"),
-    "size": ("size_bytes", "id"),
     "run": ("run__name", "run_id", "-step", "id"),
     "-run": ("-run__name", "run_id", "-step", "id"),
 }
+SIZE_SORTS: Final = ("-size", "size")
 
 
 class CheckpointFilterForm(forms.Form):
@@ -48,11 +49,20 @@ class CheckpointFilterForm(forms.Form):
         choices=[("", _("All")), ("kept", _("Kept")), ("damaged", _("Damaged"))],
     )
     sort = forms.ChoiceField(
-        required=False, choices=[(name, name) for name in SORTS], widget=forms.HiddenInput
+        required=False,
+        choices=[(name, name) for name in (*SORTS, *SIZE_SORTS)],
+        widget=forms.HiddenInput,
     )
 
-    def apply(self, checkpoints: QuerySet[Artifact]) -> QuerySet[Artifact]:
+    def ids(self, checkpoints: QuerySet[Artifact]) -> Sequence[str] | QuerySet[Artifact, str]:
+        """Of those that match, in the order asked for."""
         self.full_clean()
+        found = self._matching(checkpoints)
+        if self.sorting in SIZE_SORTS:
+            return ids_by_size(found, largest_first=self.sorting.startswith("-"))
+        return found.order_by(*SORTS[self.sorting]).values_list("pk", flat=True)
+
+    def _matching(self, checkpoints: QuerySet[Artifact]) -> QuerySet[Artifact]:
         cleaned = self.cleaned_data
         if tag := cleaned.get("tag"):
             tags = ArtifactTag.objects.filter(artifact=OuterRef("pk"))
@@ -65,7 +75,7 @@ class CheckpointFilterForm(forms.Form):
         if state := cleaned.get("state"):
             is_damaged = Q(metadata__has_key="damage")
             checkpoints = checkpoints.filter(is_damaged if state == "damaged" else ~is_damaged)
-        return checkpoints.order_by(*SORTS[self.sorting])
+        return checkpoints
 
     @property
     def sorting(self) -> str:

@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 
 from artifacts.models import Artifact
 from core.templatetags.pages import number
-from dashboard.forms.checkpoints import NEWEST_FIRST, SORTS
+from dashboard.forms.checkpoints import NEWEST_FIRST, SIZE_SORTS, SORTS
 
 register = template.Library()
 
@@ -28,13 +28,13 @@ def signed(value: float) -> str:
 @register.simple_tag(takes_context=True)
 def sortable(context: template.Context, column: str, text: str, css: str = "") -> SafeString:
     """The header of a column, which sorts by it: upwards at the first click, downwards at the
-    second. ``column``: see SORTS; empty if it cannot be sorted by."""
+    second. ``column``: see SORTS and SIZE_SORTS; empty if it cannot be sorted by."""
     attributes = format_html(' class="{}"', css) if css else SafeString()
     if not column or context.get("unsorted"):
         return format_html('<th scope="col"{}>{}</th>', attributes, text)
     query = context["request"].GET.copy()
     present = query.get("sort", "")
-    present = present if present in SORTS else NEWEST_FIRST
+    present = present if present in SORTS or present in SIZE_SORTS else NEWEST_FIRST
     order = {column: "ascending", f"-{column}": "descending"}.get(present, "none")
     query["sort"] = f"-{column}" if present == column else column
     query.pop("page", None)

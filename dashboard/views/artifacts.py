@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from artifacts.checkpoint_sizes import sizes_of
 from artifacts.checkpoints import resume_run
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact
@@ -75,6 +76,7 @@ def _context(artifact: Artifact, form: TagForm) -> dict[str, Any]:
         "preview": preview,
         "problem": problem,
         "parts": parts,
+        "size_bytes": sizes_of([artifact])[artifact.pk],
     }
 
 

@@ -27,9 +27,9 @@ from registry import leaderboards, releases
 from registry.checkpoints import checkpoints_of, main_metrics, rows_of
 from registry.model_card_curves import curve_keys, curve_svg
 from registry.model_card_facts import facts_of
+from registry.model_card_files import model_card_response
 from registry.model_card_metadata import front_matter
 from registry.model_cards import body
-from registry.viewsets import model_card_response
 from runs.models.run_queryset import DOCUMENTS
 
 CHECKPOINTS_PER_PAGE: Final = 50
@@ -44,8 +44,7 @@ def checkpoint_list(request: PageRequest, project_id: str) -> HttpResponse:
     form = CheckpointFilterForm(request.GET)
     visible = checkpoints_of(project).visible_to(request.user)
     # The ids of a page are found in indexes; only its own rows are read.
-    ids = form.apply(visible).values_list("pk", flat=True)
-    page = Paginator(ids, CHECKPOINTS_PER_PAGE).get_page(request.GET.get("page"))
+    page = Paginator(form.ids(visible), CHECKPOINTS_PER_PAGE).get_page(request.GET.get("page"))
     ids_shown = list(page)
     found = (
         Artifact.objects.select_related("run__created_by")
@@ -156,7 +155,7 @@ def release(request: PageRequest, project_id: str, run_id: str, artifact_id: str
         if other.pk != checkpoint.pk
     ]
     form = DecisionForm(request.POST if request.method == "POST" else None)
-    if form.is_valid() and _decided(request, form, checkpoint, present):
+    if form.is_valid() and _decided(request, form, checkpoint):
         return redirect("dashboard:project-releases", project_id)
     context = {
         "project": project,
@@ -171,15 +170,15 @@ def release(request: PageRequest, project_id: str, run_id: str, artifact_id: str
     return render(request, "checkpoints/release.html", context, status=status)
 
 
-def _decided(
-    request: PageRequest, form: DecisionForm, checkpoint: Artifact, present: list[Artifact]
-) -> bool:
+def _decided(request: PageRequest, form: DecisionForm, checkpoint: Artifact) -> bool:
     value, notes = TagValue(form.cleaned_data["tag"]), form.cleaned_data["notes"]
     if value == TagValue.RELEASED:
-        replaced = present if form.cleaned_data["archive"] else []
+        replaces_others = form.cleaned_data["archive"]
 
         def decide() -> bool:
-            releases.release(checkpoint, notes=notes, archived=replaced, by=request.user)
+            releases.release(
+                checkpoint, notes=notes, replaces_others=replaces_others, by=request.user
+            )
             return True
 
     else:

@@ -1,6 +1,7 @@
 """The pages of checkpoints, leaderboards, releases and model cards."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -9,10 +10,10 @@ import pytest
 from django.urls import reverse
 
 from accounts.open_mode import local_administrator
-from artifacts import storing
+from artifacts import storing, uploads
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
-from dashboard.forms.checkpoints import SORTS
+from dashboard.forms.checkpoints import SIZE_SORTS, SORTS
 from metrics.points import Point
 from metrics.recording import record_metrics
 from registry.models import RegisteredModel, RunFile, Source
@@ -88,6 +89,20 @@ def test_list_shows_each_checkpoint_with_its_numbers_tags_and_versions(client, p
     assert row[1:5] == ["the-run", "100", "2.5", "30.5"]
     assert row[5].startswith("Candidate bo")
     assert row[9] == "ada"
+
+
+def test_list_shows_all_results_those_that_few_have_in_one_column(client, project):
+    run = running(project=project)
+    checkpoint(run, step=100)
+    evaluate(run, 100, **{f"task-{number}": number for number in range(7)})
+    other = running(project=project)
+    checkpoint(other, step=100)
+    evaluate(other, 100, **{"task-6": 16, "task-5": 15})
+
+    page = client.get(list_url(project)).content.decode()
+
+    assert [row[4:8] for row in body_rows(page)] == [["–", "–", "15", "16"], ["0", "1", "5", "6"]]
+    assert [row[8] for row in body_rows(page)] == ["–", "3 task-2 2 task-3 3 task-4 4"]
 
 
 def test_list_without_checkpoints_says_where_they_come_from(client, project):
@@ -175,10 +190,39 @@ def test_filters_without_a_match_offer_to_show_all(client, three):
     ],
 )
 def test_list_is_sorted_by_any_column(client, three, sort, steps):
-    assert sort == "" or sort in SORTS
+    assert sort in {"", *SORTS, *SIZE_SORTS}
     page = client.get(list_url(three, f"?sort={sort}")).content.decode()
 
     assert steps_of(page) == steps
+
+
+@pytest.fixture
+def folder(project):
+    """A checkpoint of 3,010 bytes, 10 of which are its index, which its row is of."""
+    run = RunFactory(project=project)
+    upload(run, "checkpoint-200/model-00001-of-00001.safetensors", 3000)
+    return upload(run, "checkpoint-200/model.safetensors.index.json", 10)
+
+
+def upload(run, path, size_bytes):
+    return uploads.store(run, path, io.BytesIO(b"x" * size_bytes))[0]
+
+
+def test_checkpoint_of_several_files_is_as_large_as_all_of_them(client, project, folder):
+    pages = [
+        list_url(project),
+        reverse("dashboard:run-checkpoints", args=[project.pk, folder.run_id]),
+        *(url_of(name, folder) for name in ("artifact", "checkpoint-release", "model-card")),
+    ]
+
+    for url in pages:
+        assert "2.9\xa0KB" in html.unescape(client.get(url).content.decode()), url
+
+
+def test_checkpoint_of_several_files_is_sorted_by_the_size_of_all_of_them(client, project, folder):
+    checkpoint(RunFactory(project=project), step=100, content=b"x" * 20)
+
+    assert steps_of(client.get(list_url(project, "?sort=size")).content.decode()) == [100, 200]
 
 
 def test_sorting_keeps_the_filters(client, three):

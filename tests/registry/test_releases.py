@@ -1,15 +1,19 @@
 """Which checkpoints of a project are released."""
 
+import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag, DamagedCheckpoint, damage_metadata
 from core.messages import Message
 from registry.releases import history, in_force, release, tag_in_force
+from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.factories import ProjectFactory, UserFactory, checkpoint, running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +56,7 @@ def test_release_archives_what_it_replaces_with_the_same_notes(project):
     before, user = tagged(project, TagValue.RELEASED), UserFactory()
     new = checkpoint(running(project=project))
 
-    release(new, notes="better", archived=[before, new], by=user)
+    release(new, notes="better", replaces_others=True, by=user)
 
     assert in_force(project, TagValue.RELEASED) == [new]
     assert in_force(project, TagValue.ARCHIVED) == [before]
@@ -70,6 +74,40 @@ def test_refused_release_archives_nothing(project):
     damaged.save()
 
     with pytest.raises(DamagedCheckpoint):
-        release(damaged, notes="better", archived=[before], by=None)
+        release(damaged, notes="better", replaces_others=True, by=None)
 
     assert in_force(project, TagValue.RELEASED) == [before]
+
+
+def test_release_leaves_others_unless_it_replaces_them(project):
+    before = tagged(project, TagValue.RELEASED)
+    new = checkpoint(running(project=project))
+
+    release(new, notes="for tablets", replaces_others=False, by=None)
+
+    assert {artifact.pk for artifact in in_force(project, TagValue.RELEASED)} == {before.pk, new.pk}
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_of_two_concurrent_releases_the_second_replaces_the_first(project):
+    first, second = (checkpoint(running(project=project)) for _ in range(2))
+
+    def release_second():
+        return in_parallel(lambda: release(second, notes="", replaces_others=True, by=None))
+
+    with transaction_elsewhere(lambda: release(first, notes="", replaces_others=True, by=None)):
+        waiting = threading.Thread(target=release_second)
+        waiting.start()
+        wait_until(some_connection_waits_for_lock)
+    waiting.join()
+
+    assert in_force(project, TagValue.RELEASED) == [second]
+
+
+def some_connection_waits_for_lock():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.rowcount
