@@ -1,7 +1,7 @@
 """All that the table reads from the database: its names, a page of rows, groups, and ids.
 
-The rest of the package and the views know no tables. ``runs`` is what the reader may see of the
-project's listed runs; filters are of an Address.
+Which runs these are, and in which order, is found in ``matching``. ``runs`` is what the reader may
+see of the project's listed runs; filters are of an Address.
 """
 
 from __future__ import annotations

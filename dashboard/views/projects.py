@@ -1,4 +1,5 @@
-"""Project pages: the list, one project with its runs, and the forms that change it."""
+"""Project pages: the list, what a project is about, its versions, and the forms that change it. Its
+runs are in views/run_table.py."""
 
 from __future__ import annotations
 
