@@ -15,11 +15,12 @@ FAILED_RUN = "base-1.3b-z-loss"
 @dataclass(frozen=True)
 class Page:
     """``name``: of its URL, and of the case if a URL has several; ``has_charts``: drawn by
-    JavaScript."""
+    JavaScript; ``status``: of the answer."""
 
     name: str
     address: Address
     has_charts: bool = False
+    status: int = 200
 
     @property
     def url_name(self) -> str:
@@ -32,6 +33,12 @@ def run_page(part: str, name: str = RESUMED_RUN) -> Address:
 
 def project_page(part: str, name: str = "tuning") -> Address:
     return lambda site: site.project(name) + part
+
+
+def again(site: Site) -> str:
+    """The form of a new run, filled in with the values of another."""
+    run_id = site.runs[SWEEP_RUN]
+    return f"{site.project('tuning')}/runs/new?from={run_id}"
 
 
 def checkpoint_page(part: str) -> Address:
@@ -56,7 +63,7 @@ def comparison(tab: str = "", runs: Sequence[str] = (SWEEP_RUN, "sft-lr1e-4-bs64
     return address
 
 
-PAGES = [
+DASHBOARD = [
     Page("home", lambda _site: "/dashboard", has_charts=True),
     Page("running", lambda _site: "/dashboard/running"),
     Page("failed", lambda _site: "/dashboard/failed"),
@@ -80,6 +87,7 @@ PAGES = [
     Page("project-leaderboard", project_page("/checkpoints/leaderboard")),
     Page("project-releases", project_page("/checkpoints/releases")),
     Page("run-new", project_page("/runs/new")),
+    Page("run-new/again", again),
     Page("compare", comparison(), has_charts=True),
     Page("compare/differences", comparison("differences")),
     Page("compare/summary", comparison("summary")),
@@ -95,14 +103,23 @@ PAGES = [
     Page("run-configuration", run_page("/configuration")),
     Page("run-lineage", run_page("/lineage")),
     Page("run-events", run_page("/events")),
+    Page("run-describe", run_page("/describe")),
     Page("artifact", checkpoint_page("")),
     Page("artifact-resume", checkpoint_page("/resume")),
     Page("checkpoint-release", checkpoint_page("/release")),
     Page("model-card", checkpoint_page("/model-card")),
 ]
+# Pages that are not in dashboard/urls.py.
+OTHERS = [
+    Page("login", lambda _site: "/login"),
+    Page("error", lambda _site: "/dashboard/no-such-page", status=404),
+]
+PAGES = [*DASHBOARD, *OTHERS]
 
 # Open mode is not enough for them: recipes say what runs on the workers.
 FOR_OPERATORS = {"recipe-new", "recipe-edit"}
+# Who is signed in is sent on to the dashboard.
+SIGNED_OUT = {"login"}
 
 # The other names in dashboard/urls.py: what scripts ask for, downloads, and where forms are sent.
 NO_PAGES = {
@@ -138,7 +155,6 @@ NO_PAGES = {
     "project-selected",
     "project-views",
     "project-view",
-    "run-describe",
     "run-cancel",
     "run-retry",
     "run-priority",

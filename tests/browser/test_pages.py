@@ -4,6 +4,7 @@ Each test is of one page, so that its name says which is at fault.
 """
 
 import gettext
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -24,7 +25,7 @@ from playwright.sync_api import Page as BrowserPage
 
 from dashboard import urls
 from tests.browser import examination, known_texts
-from tests.browser.pages import FOR_OPERATORS, NO_PAGES, PAGES, Page
+from tests.browser.pages import DASHBOARD, FOR_OPERATORS, NO_PAGES, PAGES, SIGNED_OUT, Page
 from tests.browser.site import Site, sign_in
 from tests.chromium import launch_or_skip
 
@@ -62,15 +63,18 @@ class Visit:
         self.problems.append(f"script: {error}")
 
     def note_message(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        is_of_page = message.location.get("url") == self.page.url  # its status is known
+        if message.type == "error" and not is_of_page:
             self.problems.append(message.text)
 
     def open(self, page: Page, site: Site) -> BrowserPage:
         if page.name in FOR_OPERATORS:
             sign_in(self.page)
+        if page.name in SIGNED_OUT:
+            self.page.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
         answer = self.page.goto(page.address(site))
         assert answer is not None
-        assert answer.status == 200
+        assert answer.status == page.status
         return self.page
 
 
@@ -125,7 +129,6 @@ class Examined(NamedTuple):
 def examine(readers: Readers, site: Site) -> Callable[[Page, str], Examined]:
     @cache
     def examine(page: Page, language: str) -> Examined:
-        """Chinese in the narrow window, English in the wide one."""
         with visiting(readers(language)) as visit:
             opened = visit.open(page, site)
             if page.has_charts:
@@ -133,12 +136,12 @@ def examine(readers: Readers, site: Site) -> Callable[[Page, str], Examined]:
             texts = examination.texts_of(opened)
             examination.keep_rows(opened, 5)
             found = examination.heading_problems(opened)
-            # The window that axe looks at comes last.
-            for name in ("wide", "narrow") if language == "zh" else ("narrow", "wide"):
-                opened.set_viewport_size(WINDOWS[name])
+            for name, size in WINDOWS.items():
+                opened.set_viewport_size(size)
                 if examination.is_wider_than_its_window(opened):
                     found.append(f"{name}: scrolls sideways")
-            found += examination.accessibility_problems(opened)
+                problems = examination.accessibility_problems(opened)
+                found += [f"{name}: {problem}" for problem in problems]
             opened.emulate_media(color_scheme="dark")
             dark = examination.accessibility_problems(opened, only_contrast=True)
             found += [f"dark: {problem}" for problem in dark]
@@ -165,7 +168,7 @@ def catalog() -> dict[str, str]:
 def test_list_of_pages_has_every_url():
     named = {route.name for route in urls.urlpatterns if isinstance(route, URLPattern)}
 
-    assert {page.url_name for page in PAGES} | NO_PAGES == named
+    assert {page.url_name for page in DASHBOARD} | NO_PAGES == named
 
 
 Examine = Callable[[Page, str], Examined]
@@ -174,8 +177,8 @@ Examine = Callable[[Page, str], Examined]
 @pytest.mark.parametrize("language", LOCALES)
 @every_page
 def test_page_is_accessible(page: Page, language: str, examine: Examine):
-    """In both color schemes: nothing that axe-core objects to, headings in order, no script error,
-    no scrolling sideways in either window."""
+    """In both windows and color schemes: nothing that axe-core objects to, headings in order, no
+    script error, no scrolling sideways."""
     found = examine(page, language).problems
     assert not found, "\n".join(found)
 
@@ -209,6 +212,69 @@ def test_page_answers_without_javascript(page: Page, readers: Readers, site: Sit
 
         expect(opened.locator("h1")).to_be_visible()
         expect(opened.locator("main")).not_to_be_empty()
+
+
+# --- the menu "Display" ------------------------------------------------------------------------
+
+
+_GROUND = "getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.mark.parametrize("name", ["home", "project", "run", "compare/summary", "login"])
+def test_dark_by_the_switch_is_as_legible_as_by_the_system(name: str, readers: Readers, site: Site):
+    with visiting(readers("en")) as visit, cookie(visit.page, site, "theme", "dark"):
+        page = visit.open(by_name(name), site)
+        examination.keep_rows(page, 5)
+        ground = page.evaluate(_GROUND)
+        problems = examination.accessibility_problems(page, only_contrast=True)
+        by_system(page)
+
+        assert ground == page.evaluate(_GROUND)
+    assert not problems, "\n".join(problems)
+
+
+def by_system(page: BrowserPage) -> None:
+    """Dark, but as the system says."""
+    page.evaluate("document.documentElement.removeAttribute('data-theme')")
+    page.emulate_media(color_scheme="dark")
+
+
+def test_colors_are_switched_by_keyboard(readers: Readers, site: Site):
+    with visiting(readers("en")) as visit, cookie(visit.page, site, "theme", "light"):
+        page = visit.open(by_name("workers"), site)
+        press_by_keyboard(page, "Display", "Dark")
+
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        expect(page).to_have_url(re.compile("/dashboard/workers$"))
+
+
+def test_language_is_switched_by_keyboard(readers: Readers, site: Site):
+    language = settings.LANGUAGE_COOKIE_NAME
+    with visiting(readers("en")) as visit, cookie(visit.page, site, language, "en"):
+        page = visit.open(by_name("workers"), site)
+        press_by_keyboard(page, "Display", "中文")
+
+        expect(page.locator("html")).to_have_attribute("lang", "zh-Hans")
+        expect(page).to_have_url(re.compile("/dashboard/workers$"))
+
+
+@contextmanager
+def cookie(page: BrowserPage, site: Site, name: str, value: str) -> Iterator[None]:
+    """With the cookie, until the test ends: later ones use the same window."""
+    page.context.add_cookies([{"name": name, "value": value, "url": site.url}])
+    yield
+    page.context.clear_cookies(name=name)
+
+
+def press_by_keyboard(page: BrowserPage, *texts: str) -> None:
+    """Tab to each control with that text, and press Enter there."""
+    focused = "document.activeElement.textContent.trim()"
+    for text in texts:
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if page.evaluate(focused) == text:
+                break
+        page.keyboard.press("Enter")
 
 
 # --- the table of runs, by keyboard ----------------------------------------------------------
