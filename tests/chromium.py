@@ -8,13 +8,18 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, Error, Playwright, sync_playwright
+
+from tests.up_process import free_port
 
 # The first has no window around its pages: opening one takes a fifth of the processor's time.
 CHROMIUMS = (
@@ -42,13 +47,45 @@ def system_chromium() -> str | None:
     return configured or next(filter(None, map(shutil.which, CHROMIUMS)), None)
 
 
-def launch(playwright: Playwright) -> Browser:
+def launch(playwright: Playwright, *flags: str) -> Browser:
     """Start the system's Chromium, else Playwright's own, which is downloaded if it is missing.
 
     Raises FileNotFoundError if there is none.
     """
     path = system_chromium() or downloaded(playwright.chromium.executable_path)
-    return playwright.chromium.launch(executable_path=path, args=FLAGS)
+    return playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+
+
+@contextmanager
+def kept_chromium() -> Iterator[str]:
+    """A Chromium for many tests, and the address at which each connects to it: starting one takes
+    longer than many a test. It is in a thread of its own, so that the event loop that Playwright
+    keeps running for it is not in that of the tests.
+
+    Raises FileNotFoundError if there is none.
+    """
+    started: Future[str] = Future()
+    ended = threading.Event()
+
+    def keep() -> None:
+        address = f"http://127.0.0.1:{free_port()}"
+        with sync_playwright() as playwright:
+            try:
+                browser = launch(playwright, f"--remote-debugging-port={urlsplit(address).port}")
+            except (FileNotFoundError, Error) as error:
+                started.set_exception(error)
+                return
+            started.set_result(address)
+            ended.wait()
+            browser.close()
+
+    thread = threading.Thread(target=keep, name="chromium")
+    thread.start()
+    try:
+        yield started.result()
+    finally:
+        ended.set()
+        thread.join()
 
 
 def downloaded(path: str) -> str:
@@ -75,10 +112,12 @@ def _alone() -> Iterator[Path]:
         yield directory / "chromium.failed"
 
 
-def launch_or_skip(playwright: Playwright) -> Browser:
+@contextmanager
+def kept_chromium_or_skip() -> Iterator[str]:
     """For fixtures: without a browser, skip the test, or fail it in CI."""
     try:
-        return launch(playwright)
+        with kept_chromium() as address:
+            yield address
     except FileNotFoundError as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))

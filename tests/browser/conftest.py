@@ -14,7 +14,7 @@ from execution.executors.simulated import SimulatedExecutor
 from execution.worker import WorkerLoop
 from runs.models import ExecutorName
 from tests.browser.site import Site, demo_site
-from tests.chromium import launch_or_skip
+from tests.chromium import kept_chromium_or_skip
 from tests.conftest import empty_database
 
 # They take more minutes than make test has: make test-pages.
@@ -46,23 +46,30 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def chromium_address() -> Iterator[str]:
+    """Of the Chromium of this process."""
+    with kept_chromium_or_skip() as address:
+        yield address
+
+
 @pytest.fixture
-def browser(live_server, monkeypatch):
-    """A Chromium for one test, started after the test database is ready and closed before teardown.
+def browser(live_server, chromium_address, monkeypatch):
+    """Chromium for one test, entered after the test database is ready and left before teardown.
 
     Playwright's synchronous API keeps an event loop running in this thread, and in such a thread
     Django opens separate connections: they must neither mix with the database fixtures nor outlive
     the loop.
     """
-    with _chromium(monkeypatch) as browser:
+    with _chromium(chromium_address, monkeypatch) as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A Chromium for the tests of a module that touch no database: see ``site``."""
+def chromium(chromium_address: str) -> Iterator[Browser]:
+    """Chromium for the tests of a module that touch no database: see ``site``."""
     with sync_playwright() as playwright:
-        browser = launch_or_skip(playwright)
+        browser = playwright.chromium.connect_over_cdp(chromium_address)
         yield browser
         browser.close()
 
@@ -95,8 +102,11 @@ def kept_server(django_db_setup, django_db_blocker) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="module")
-def kept_browser(kept_server: LiveServer) -> Iterator[Browser]:
-    with pytest.MonkeyPatch.context() as monkeypatch, _chromium(monkeypatch) as browser:
+def kept_browser(kept_server: LiveServer, chromium_address: str) -> Iterator[Browser]:
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        _chromium(chromium_address, monkeypatch) as browser,
+    ):
         yield browser
 
 
@@ -108,10 +118,10 @@ def open_kept_page(kept_browser: Browser, kept_server: LiveServer) -> Iterator[O
 
 
 @contextmanager
-def _chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
+def _chromium(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     with sync_playwright() as playwright:
-        browser = launch_or_skip(playwright)
+        browser = playwright.chromium.connect_over_cdp(address)
         yield browser
         browser.close()
         connections.close_all()

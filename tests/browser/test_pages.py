@@ -19,7 +19,6 @@ from playwright.sync_api import (
     Error,
     ViewportSize,
     expect,
-    sync_playwright,
 )
 from playwright.sync_api import Page as BrowserPage
 
@@ -27,7 +26,6 @@ from dashboard import urls
 from tests.browser import examination, known_texts
 from tests.browser.pages import DASHBOARD, FOR_OPERATORS, NO_PAGES, PAGES, SIGNED_OUT, Page
 from tests.browser.site import Site, sign_in
-from tests.chromium import launch_or_skip
 
 pytestmark = pytest.mark.browser
 
@@ -42,14 +40,6 @@ every_page = pytest.mark.parametrize(
     "page",
     [pytest.param(page, id=page.name, marks=pytest.mark.xdist_group(page.name)) for page in PAGES],
 )
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch_or_skip(playwright)
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -6,10 +6,9 @@ Typing and keys are free; opening home is where it begins.
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.site import Site
-from tests.chromium import launch_or_skip
 from trainhub.demo.pretraining import SPIKE_AT
 
 pytestmark = pytest.mark.browser
@@ -63,14 +62,6 @@ class Person:
     @property
     def main(self) -> Locator:
         return self.page.locator("main")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch_or_skip(playwright)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
