@@ -105,6 +105,12 @@ def test_list_shows_all_results_those_that_few_have_in_one_column(client, projec
     assert [row[8] for row in body_rows(page)] == ["–", "3 task-2 2 task-3 3 task-4 4"]
 
 
+def test_list_without_further_results_has_no_column_for_them(client, project):
+    checkpoint(running(project=project))
+
+    assert "Other results" not in client.get(list_url(project)).content.decode()
+
+
 def test_list_without_checkpoints_says_where_they_come_from(client, project):
     assert "No checkpoints yet." in client.get(list_url(project)).content.decode()
 
