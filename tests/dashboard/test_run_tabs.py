@@ -18,6 +18,7 @@ from projects.models import Project
 from runs.inputs import log_inputs
 from runs.models import EventKind
 from runs.status import RunStatus
+from tests.dashboard.operators import administrator, member
 from tests.factories import RunFactory, UserFactory, checkpoint, unmanaged_run
 
 pytestmark = pytest.mark.django_db
@@ -73,15 +74,15 @@ def test_configuration_can_be_copied_as_json(client):
     assert content["tags"] == {"stage": "sft"}
 
 
-def test_command_of_a_recipe_is_for_operators(client, settings):
+def test_command_of_a_recipe_is_for_operators_who_have_signed_in(client, settings):
     run = RunFactory()
     run.recipe.command = ["train.py", "--secret-flag"]
     run.recipe.save()
 
-    assert "--secret-flag" in text_of(client, run, "/configuration")
+    assert "--secret-flag" not in text_of(client, run, "/configuration")  # in open mode
+    assert "--secret-flag" in text_of(administrator(), run, "/configuration")
     settings.OPEN_MODE = False
-    client.force_login(UserFactory())
-    assert "--secret-flag" not in text_of(client, run, "/configuration")
+    assert "--secret-flag" not in text_of(member(), run, "/configuration")
 
 
 # --- lineage -----------------------------------------------------------------------------------
