@@ -16,6 +16,7 @@ from artifacts.models import Artifact
 from core.ids import ID_PATTERN
 from dashboard.comparison.address import MAX_RUNS
 from dashboard.comparison.values import flattened
+from runs.held_time import elapsed, gpu_hours
 from runs.models import DatasetInput, Run
 from runs.status import RunStatus
 
@@ -242,7 +243,8 @@ def _own_tags(run: Run) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """``seconds``: from its start to its end, or to ``now``; None if it has not started."""
+    """``seconds``: from its start to its end, or to ``now``; None if it has not started.
+    ``gpu_hours``: of the time that workers have held it; None without GPUs too."""
 
     seconds: float | None
     gpu_hours: float | None
@@ -250,13 +252,10 @@ class Figures:
 
 
 def figures(run: Run, now: datetime) -> Figures:
-    seconds = None
-    if run.started_at is not None:
-        seconds = max(0.0, ((run.finished_at or now) - run.started_at).total_seconds())
-    uses_gpus = seconds is not None and run.gpu_count > 0
+    time = elapsed(run, now)
     return Figures(
-        seconds=seconds,
-        gpu_hours=(seconds or 0) * run.gpu_count / 3600 if uses_gpus else None,
+        seconds=None if time is None else max(0.0, time.total_seconds()),
+        gpu_hours=gpu_hours(run, now) if run.gpu_count else None,
         tokens=_tokens(run),
     )
 

@@ -316,6 +316,22 @@ def test_summary_has_status_reason_duration_gpu_hours_and_tokens(client):
     assert row_named(page, "Tokens") == ["2000"]
 
 
+def test_gpu_hours_are_those_that_workers_held_the_run(client):
+    start = timezone.now() - timedelta(hours=9)
+    run = RunFactory(
+        status=RunStatus.COMPLETED,
+        gpu_count=4,
+        started_at=start,
+        finished_at=start + timedelta(hours=8),
+        held_seconds=3 * 3600,
+    )
+
+    page = page_of(client, [run], tab="summary")
+
+    assert row_named(page, "Duration") == ["08:00:00"]
+    assert row_named(page, "GPU-hours") == ["12"]
+
+
 # --- plots ----------------------------------------------------------------------------------------
 
 
