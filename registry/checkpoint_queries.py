@@ -162,7 +162,8 @@ def ranked_results(project_id: str, key: str, *, lowest_first: bool, limit: int)
     return [Rank(*row) for row in statement.rows(project_id=project_id, key=key, limit=limit)]
 
 
-# No checkpoint of a run is better than the best value of the run, which its series knows.
+# No checkpoint of a run is better than the best value of the run, which its series knows. Runs
+# without a checkpoint are left out here: there may be a hundred thousand.
 _BOUNDS: Final = """
 SELECT series.run_id, series.{column}
 FROM metrics_metricseries AS series
@@ -172,6 +173,11 @@ WHERE series.key = %(key)s::text
     AND run.project_id = %(project_id)s::text
     AND run.deleted_at IS NULL
     AND NOT run.is_hidden
+    AND EXISTS (
+        SELECT
+        FROM artifacts_artifact AS artifact
+        WHERE artifact.run_id = run.id AND artifact.type = 'checkpoint'
+    )
 ORDER BY series.{column} {order}
 """
 MINIMA: Final = Statement(_BOUNDS.format(column="minimum", order="ASC"))
@@ -179,7 +185,8 @@ MAXIMA: Final = Statement(_BOUNDS.format(column="maximum", order="DESC"))
 
 
 def best_values(project_id: str, key: str, *, lowest_first: bool) -> list[tuple[str, float]]:
-    """The best value that each run of the project has ever had, the best run first."""
+    """The best value that each run of the project with checkpoints has ever had, the best run
+    first."""
     statement = MINIMA if lowest_first else MAXIMA
     return [(row[0], row[1]) for row in statement.rows(project_id=project_id, key=key)]
 

@@ -17,7 +17,8 @@ from runs.models import Run
 PLACES: Final = 500
 MAX_KEYS: Final = 2000
 RUNS_LOOKED_AT: Final = 100  # the newest, for the metrics that a project has
-RUNS_PER_QUERY: Final = 50
+RUNS_PER_QUERY: Final = 50  # the first; each further one reads twice as many, up to the limit
+MAX_RUNS_PER_QUERY: Final = 5000
 MAX_DIFFERENCES: Final = 8  # columns
 
 
@@ -102,8 +103,10 @@ def _ranked_by_metric(project_id: str, key: str, *, lowest_first: bool) -> list[
 
 def _batches(bounds: list[tuple[str, float]]) -> Iterator[list[tuple[str, float]]]:
     remaining = iter(bounds)
-    while batch := list(islice(remaining, RUNS_PER_QUERY)):
+    size = RUNS_PER_QUERY
+    while batch := list(islice(remaining, size)):
         yield batch
+        size = min(2 * size, MAX_RUNS_PER_QUERY)
 
 
 def places(ranks: Sequence[Rank], *, first: int = 1) -> tuple[list[str], list[Place]]:
