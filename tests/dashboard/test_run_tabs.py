@@ -104,6 +104,14 @@ def test_lineage_is_a_nested_list_with_states_steps_and_bests(client):
     assert "?whole=1" in above
 
 
+def test_best_of_a_lineage_is_of_the_metric_that_the_project_names(client):
+    run = RunFactory(project__key_metrics=["bleu"])
+    record_metrics(run, [Point("eval_loss", 1, 1.5, 0), Point("bleu", 1, 30.0, 0)])
+    RunFactory(project=run.project, resumed_from_id=checkpoint(run, step=1).pk)
+
+    assert "best bleu 30" in text_of(client, run, "/lineage")
+
+
 def test_lineage_of_a_run_by_itself_says_what_would_be_there(client):
     assert "nothing came of it yet" in text_of(client, RunFactory(), "/lineage")
 
