@@ -54,6 +54,7 @@ def test_ranking_is_the_same_however_few_runs_are_read_at_a_time(project, monkey
         trained(project, {10: value})
     monkeypatch.setattr(leaderboards, "PLACES", 3)
     monkeypatch.setattr(leaderboards, "RUNS_PER_QUERY", 1)
+    monkeypatch.setattr(leaderboards, "FIRST_BOUNDS", 2)
 
     ranks = ranking(project, Measure("eval_loss", is_metric=True), lowest_first=True)
 
@@ -66,7 +67,7 @@ class Recorder:
     def __init__(self):
         self.asked = []
 
-    def __call__(self, run_ids, key):
+    def __call__(self, run_ids, *_key, **_order):
         self.asked.append(run_ids)
         return []
 

@@ -289,7 +289,7 @@ def test_table_of_the_trash_restores_what_is_selected(client, url, make_run):
 
     assert listed == ["trashed"]
     assert 'value="restore"' in in_trash
-    assert "Export metrics" not in in_trash
+    assert 'value="cancel"' not in in_trash
     assert sorted(shown(client, url)) == ["kept", "trashed"]
 
 
