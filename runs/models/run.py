@@ -398,7 +398,7 @@ class Run(models.Model):
             worker=worker,
             reason=reason,
         )
-        if event.changes_hold:
+        if event.changes_hold and not self.is_unmanaged:
             count_held_time(self.pk)
         return event
 
