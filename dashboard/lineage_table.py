@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from artifacts.family import Member, family_of
-from metrics.goals import Direction, direction_of, main_metric
+from metrics.goals import Direction, direction_of
+from metrics.key_metrics import main_metric
 from metrics.models import MetricSeries
 from runs.models import Run
 
@@ -37,7 +38,7 @@ def lineage(run: Run) -> Lineage:
     family = family_of(run)
     members = family.members()
     counts = Counter(key for member in members for key in member.run.metrics)
-    metric = main_metric(counts)
+    metric = main_metric(counts, run.project)
     best = _best(members, metric) if metric else {}
     return Lineage(
         root=_branch(family.root, best, here=run.pk),

@@ -157,6 +157,7 @@ NO_PAGES = {
     "project-view",
     "run-cancel",
     "run-retry",
+    "run-restore",
     "run-priority",
     "queue-cancel",
     "artifact-tag",
