@@ -372,6 +372,42 @@ def test_click_on_a_point_names_the_nearest_checkpoint_and_opens_the_log_there(p
     expect(popover).to_have_count(0)
 
 
+@pytest.fixture(scope="module")
+def spiky(kept_browser):
+    """A spike up and one down, among points that are drawn as buckets."""
+    values = noise(100_000)
+    values[65_432], values[23_456] = 9.0, -9.0
+    run = RunFactory(status=RunStatus.COMPLETED)
+    store(run, "loss", values)
+    return Run.objects.get(pk=run.pk)
+
+
+@pytest.mark.parametrize(
+    ("step", "edge", "shown"),
+    [(65_432, 0.05, "max at 65,432"), (23_456, 0.9, "min at 23,456")],
+    ids=["up", "down"],
+)
+def test_spike_tells_its_exact_step_and_opens_the_log_there(
+    open_kept_page, spiky, step, edge, shown
+):
+    page = open_kept_page(locale="en-US")
+    open_charts(page, spiky)
+    area = area_of(chart_of(page, "loss"))
+
+    x, y = area["x"] + area["width"] * step / 99_999, area["y"] + area["height"] * edge
+    page.mouse.move(x + 2, y)
+    expect(chart_of(page, "loss").locator(".chart-extreme")).to_have_text(shown)
+    page.mouse.down()
+    page.mouse.up()
+
+    popover = page.locator(".chart-popover")
+    expect(popover.locator("dd").first).to_have_text(f"{step:,}")
+    expect(popover.locator("dd").nth(2)).to_have_text("9" if edge < 0.5 else "-9")
+    expect(popover.locator("> a")).to_have_attribute(
+        "href", re.compile(rf"/log\?at_ms={START_MS + step * 100}$")
+    )
+
+
 def test_point_is_reached_with_keys_alone(page):
     run = RunFactory(status=RunStatus.COMPLETED)
     record_metrics(run, [Point("loss", n, 1.0 + n, START_MS) for n in range(11)])

@@ -118,6 +118,19 @@ def test_many_points_are_buckets_with_their_extremes(client):
     assert sum(curve["count"]) == curve["total"] == 10_000
 
 
+def test_steps_of_extremes_count_from_the_first_of_their_bucket(client):
+    values = np.ones(10_000)
+    values[7654], values[1234] = 99.0, -99.0
+    run = RunFactory()
+    store(run, "loss", values)
+
+    curve = curve_of(client, run, width=100)
+
+    highest, lowest = curve["max"].index(99.0), curve["min"].index(-99.0)
+    assert curve["first_step"][highest] + curve["max_after"][highest] == 7654
+    assert curve["first_step"][lowest] + curve["min_after"][lowest] == 1234
+
+
 def test_range_in_view_is_read_finer(client):
     run = RunFactory()
     store(run, "loss", np.arange(10_000.0))
