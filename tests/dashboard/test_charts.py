@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from accounts.open_mode import local_administrator
+from artifacts.kinds import TagValue
+from artifacts.models import EvaluationResult
+from artifacts.storing import store_evaluation
+from core.times import milliseconds
 from dashboard.charts import layout
 from metrics.points import Point
 from metrics.recording import record_metrics
@@ -252,6 +256,42 @@ def test_checkpoints_are_marked_at_their_steps(client):
     assert (mark["kind"], mark["run"], mark["step"]) == ("checkpoint", run.pk, 40)
 
 
+def test_every_evaluation_of_a_rewritten_file_is_marked_at_its_time(client):
+    run = RunFactory()
+    times = [
+        store_evaluation(run, io.BytesIO(b'{"acc": 0.5, "f1": 0.4}'), step=step).updated_at
+        for step in (0, 100, 200)
+    ]
+
+    marks = chart_list(client, run)["marks"]
+
+    assert [(mark["kind"], mark["step"]) for mark in marks] == [
+        ("evaluation", 0),
+        ("evaluation", 100),
+        ("evaluation", 200),
+    ]
+    assert [mark["ms"] for mark in marks] == [milliseconds(time) for time in times]
+
+
+def test_evaluation_of_an_earlier_version_is_marked_by_its_step(client):
+    run = RunFactory()
+    store_evaluation(run, io.BytesIO(b'{"acc": 0.5}'), step=100)
+    EvaluationResult.objects.update(created_at=None)
+
+    [mark] = chart_list(client, run)["marks"]
+
+    assert (mark["step"], mark["ms"]) == (100, None)
+
+
+def test_evaluation_without_numbers_is_marked(client):
+    run = RunFactory()
+    store_evaluation(run, io.BytesIO(b'["good"]'), step=100)
+
+    [mark] = chart_list(client, run)["marks"]
+
+    assert (mark["kind"], mark["step"]) == ("evaluation", 100)
+
+
 def test_restarts_are_marked_at_their_times(client):
     run = RunFactory(attempt=2)
     run.note(EventKind.RECOVERED, reason="The process died.")
@@ -280,6 +320,20 @@ def test_resumed_run_continues_the_curves_of_its_ancestors(client):
         (first.pk, 60),
     ]
     assert found["sections"][0]["charts"][0]["keys"] == ["only_of_the_first"]
+
+
+def test_many_ancestors_take_as_many_queries_as_one(client, django_assert_max_num_queries):
+    run = RunFactory(status=RunStatus.COMPLETED)
+    for step in range(1, 31):
+        saved = checkpoint(run, step=step)
+        saved.tag(TagValue.CANDIDATE, notes="", by=None)
+        run = RunFactory(project=run.project, resumed_from_id=saved.pk, start_step=step)
+
+    with django_assert_max_num_queries(15):
+        found = chart_list(client, run)
+
+    assert len(found["segments"]) == 31
+    assert len([mark for mark in found["marks"] if mark["kind"] == "checkpoint"]) == 30
 
 
 def test_ancestor_in_the_trash_is_left_out(client):

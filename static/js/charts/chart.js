@@ -115,12 +115,14 @@ export class Chart {
     this.#legend();
   }
 
-  /** Where a mark is on the axis: of a restart only the time is known, so its step is looked up. */
+  /** Where a mark is on the axis: of a restart only the time is known, of an old evaluation only the step,
+   * so the other is looked up in a curve of the run. */
   #placeOf(mark) {
     const { axis } = this.sync.settings;
-    if (isTime(axis)) return mark.ms / 1000;
+    const isTimed = mark.ms != null;
+    if (isTime(axis) && isTimed) return mark.ms / 1000;
     const own = this.#curves.find((curve) => curve.curve.run === mark.run && curve.value.length);
-    if (axis === RELATIVE) return own ? (mark.ms - own.startedMs) / 1000 : NaN;
+    if (axis === RELATIVE && isTimed) return own ? (mark.ms - own.startedMs) / 1000 : NaN;
     if (mark.step != null && axis === STEP) return mark.step;
     if (!own) return NaN;
     const column = mark.step == null ? own.curve.ms : own.curve.step;
