@@ -208,3 +208,33 @@ def test_page_of_a_run_without_news_gets_nothing(open_page, live_server):
         pass
 
     assert answers[1:] == [304] * (len(answers) - 1)
+
+
+IN_FLIGHT = """
+    const asked = window.fetch;
+    window.polls = 0;
+    window.fetch = async (url, options) => {
+      if (!String(url).includes("/live?")) return asked(url, options);
+      window.polls += 1;
+      if (window.polls > 1) return asked(url, options);
+      await new Promise((resolve) => { window.answer = resolve; });
+      return asked(url, options);
+    };
+    window.show = (isShown) => {
+      Object.defineProperty(document, "hidden", { value: !isShown, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    };
+"""
+
+
+def test_page_hidden_while_it_asks_does_not_ask_twice_from_then_on(open_page, live_server):
+    page = open_page()
+    page.add_init_script(IN_FLIGHT)
+    page.goto(url_of(unmanaged_run()))
+    page.wait_for_function("polls === 1")
+
+    polls = page.evaluate("show(false), show(true), polls")
+
+    assert polls == 1
+    page.evaluate("answer()")
+    page.wait_for_function("polls === 2")  # it goes on
