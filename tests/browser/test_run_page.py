@@ -238,3 +238,21 @@ def test_page_hidden_while_it_asks_does_not_ask_twice_from_then_on(open_page, li
     assert polls == 1
     page.evaluate("answer()")
     page.wait_for_function("polls === 2")  # it goes on
+
+
+@pytest.mark.parametrize("clipboard", ["present", "absent", "refused"])
+def test_text_is_copied_also_where_pages_have_no_clipboard(open_page, run, clipboard):
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    if clipboard == "absent":  # as on a page without HTTPS
+        page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    if clipboard == "refused":
+        page.add_init_script("navigator.clipboard.writeText = () => Promise.reject(new Error())")
+    page.goto(url_of(run, "/configuration"))
+
+    page.locator("[data-copy='#configuration-json']").click()
+
+    expect(page.locator("[data-copy='#configuration-json']")).to_have_text("已复制")
+    page.goto(url_of(run, "/log"))
+    page.locator("[name=q]").focus()
+    page.keyboard.press("Control+V")
+    expect(page.locator("[name=q]")).to_have_value(re.compile("^{.*}$"))
