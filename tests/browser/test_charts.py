@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from metrics.plots import THEMES
 from metrics.points import Point
 from metrics.recording import record_metrics
 from runs.models import Run
 from runs.status import RunStatus
 from tests.factories import RunFactory, checkpoint
 from tests.long_series import START_MS, store
+from tests.pixels import colored, decoded
 
 pytestmark = [
     pytest.mark.browser,
@@ -491,6 +493,21 @@ def test_one_click_shows_outliers(page):
     expect(outliers).not_to_contain_text("▲ 1")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_without_scripts_have_the_colors_of_the_system(open_kept_page, run, scheme):
+    page = open_kept_page(java_script_enabled=False, color_scheme=scheme)
+    page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
+    picture = page.locator("noscript img, .chart-grid img").first
+    picture.scroll_into_view_if_needed()
+    expect(picture).to_have_js_property("complete", True)
+
+    pixels = decoded(picture.screenshot())
+
+    colors = THEMES[scheme]
+    assert colored(pixels, colors.surface, tolerance=2).mean() > 0.5
+    assert colored(pixels, colors.series[0]).sum() > 100
+
+
 # --- resumed runs, and runs at work ----------------------------------------------------------
 
 
@@ -640,3 +657,11 @@ def test_late_points_cannot_be_appended(page, run):
     )
 
     assert fits == [True, False]
+
+
+@pytest.mark.parametrize(("locale", "text"), [("en-US", "1d 01:00:00"), ("zh-CN", "1天 01:00:00")])
+def test_days_of_relative_times_are_in_the_reader_s_language(open_kept_page, run, locale, text):
+    page = open_kept_page(locale=locale)
+    open_charts(page, run)
+
+    assert from_module(page, "numbers", "m.duration(90000)") == text

@@ -378,6 +378,17 @@ def test_page_without_scripts_shows_pictures(client):
     assert 'loading="lazy"' in fallback
 
 
+@pytest.mark.parametrize(("chosen", "theme"), [("", "auto"), ("dark", "dark"), ("light", "light")])
+def test_pictures_of_a_page_have_its_theme(client, chosen, theme):
+    run = RunFactory()
+    record_metrics(run, [Point("loss", 1, 1.0, 0)])
+    client.post("/dashboard/theme", {"theme": chosen})
+
+    page = client.get(url_of(run, "").rstrip("/")).content.decode()
+
+    assert f"title=loss&amp;theme={theme}" in page
+
+
 def test_picture_for_a_page_is_svg(client):
     run = RunFactory()
     record_metrics(run, [Point("loss", 1, 1.0, 0)])
