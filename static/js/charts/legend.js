@@ -12,14 +12,17 @@ const MOST = 6; // values in the line
  * `pointed`: `{curve, row, extreme}` or null.
  */
 export function legendOf(curves, x, pointed, { axis, words }) {
-  const parts = [];
   const at = pointed ?? (x === null ? newest(curves) : null);
-  if (at) parts.push(element("span", "chart-at", where(at, axis, words)));
-  if (pointed?.extreme) parts.push(element("span", "chart-extreme", exactly(pointed.extreme, words)));
+  const parts = at ? [element("span", "chart-at", where(at, axis, words))] : [];
   const entries = entriesAt(curves, x, pointed);
   const isNamed = new Set(curves.map(({ name }) => name)).size > 1;
   const chosen = entries.length > MOST && pointed ? entries.filter(({ curve }) => curve === pointed.curve) : entries;
-  for (const entry of chosen.slice(0, MOST)) parts.push(valueOf(entry, isNamed));
+  for (const entry of chosen.slice(0, MOST)) {
+    const value = valueOf(entry, isNamed);
+    // In front, as the line is cut off at the end.
+    if (pointed?.extreme && entry.curve === pointed.curve) parts.unshift(value, element("span", "chart-extreme", exactly(pointed.extreme, words)));
+    else parts.push(value);
+  }
   return parts;
 }
 
