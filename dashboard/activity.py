@@ -38,7 +38,7 @@ class ActivityKind(models.TextChoices):
     FAILED = "failed", _("Runs failed")
     CANCELLED = "cancelled", _("Runs stopped")
     RESTARTED = "restarted", _("Runs restarted")
-    CHANGED = "changed", _("Runs changed, deleted, restored")
+    CHANGED = "changed", _("Runs changed, archived, deleted, restored")
     PROJECT = "project", _("Projects created and changed")
     TAGGED = "tagged", _("Checkpoints tagged")
     REGISTERED = "registered", _("Model versions registered")
@@ -63,6 +63,11 @@ EVENTS: Final[dict[ActivityKind, tuple[tuple[EventKind, str], ...]]] = {
     ),
     ActivityKind.CHANGED: (
         (EventKind.PRIORITY_CHANGED, ""),
+        (EventKind.RENAMED, ""),
+        (EventKind.NOTE_CHANGED, ""),
+        (EventKind.TAGS_CHANGED, ""),
+        (EventKind.ARCHIVED, ""),
+        (EventKind.UNARCHIVED, ""),
         (EventKind.DELETED, ""),
         (EventKind.RESTORED, ""),
     ),
@@ -180,8 +185,10 @@ def _within(
         rows = rows.filter(**{f"{source.at}__lt": chosen.before})
     if after is not None:
         # The entries of one time are in the order of their cursors, the greatest first.
-        last = {True: LAST_ID, False: -1}[source.number < after.source]
-        last = after.id - 1 if source.number == after.source else last
+        if source.number == after.source:
+            last = after.id - 1
+        else:
+            last = LAST_ID if source.number < after.source else -1
         rows = rows.filter(**{f"{source.at}__lte": after.at}).exclude(
             **{source.at: after.at, f"{source.id}__gt": last}
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import quote
 
 from django.db.models import Max
 from django.utils import timezone
@@ -29,6 +30,11 @@ class PoolRow:
     gpu_type: str
     use: PoolUse | None
     holders: list[Run] = field(default_factory=list)
+
+    @property
+    def anchor(self) -> str:
+        """Its place on the page of the queue; an id has no spaces."""
+        return f"pool-{quote(self.gpu_type, safe='')}"
 
     @property
     def used(self) -> int:

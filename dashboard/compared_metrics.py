@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from dashboard import compared_runs
 from dashboard.comparison.address import Address
 from dashboard.comparison.columns import Column, column, columns_of
-from dashboard.comparison.summary import Row, Stat, guessed, ranked, summary_row, value_at
+from dashboard.comparison.summary import Row, Stat, ranked, summary_row, value_at
 from dashboard.comparison.values import flattened
 from metrics import reading
-from metrics.goals import Direction, direction_of
+from metrics.goals import Direction, by_importance, direction_of
 from metrics.reading import RunMetric
 from runs.models import Run
 
@@ -38,7 +38,7 @@ class Chosen:
             for key in run.metrics:
                 counts[key] = counts.get(key, 0) + 1
         asked = [key for key in address.all("metrics") if key in counts]
-        return cls(dict(sorted(counts.items())), asked or guessed(counts, METRICS_SHOWN))
+        return cls(dict(sorted(counts.items())), asked or by_importance(counts)[:METRICS_SHOWN])
 
 
 def direction(key: str, address: Address) -> Direction | None:

@@ -16,6 +16,7 @@ from artifacts.models import Artifact
 from core.ids import ID_PATTERN
 from dashboard.comparison.address import MAX_RUNS
 from dashboard.comparison.values import flattened
+from runs.held_time import elapsed, gpu_hours
 from runs.models import DatasetInput, Run
 from runs.status import RunStatus
 
@@ -112,20 +113,21 @@ class Subject:
     runs: list[dict[str, Any]]
 
 
-def configuration(runs: Sequence[Run], *, for_operator: bool) -> list[Subject]:
-    """What the runs were set to, the subjects that matter most first."""
+def configuration(runs: Sequence[Run], *, commands: bool) -> list[Subject]:
+    """What the runs were set to, the subjects that matter most first. ``commands``: with the
+    commands and the names of the variables of their recipes."""
     sources = _resumed_from(runs)
     return [
         Subject(_("Hyperparameters"), [flattened(run.hyperparameters) for run in runs]),
         Subject(_("Model, data and resources"), [_setting(run, sources) for run in runs]),
         Subject(_("Code"), [_code(run) for run in runs]),
-        Subject(_("Environment"), [_environment(run, for_operator) for run in runs]),
+        Subject(_("Environment"), _environments(runs, commands=commands)),
         Subject(_("Tags"), [_own_tags(run) for run in runs]),
     ]
 
 
-def code_and_data(runs: Sequence[Run], *, for_operator: bool) -> list[Subject]:
-    """Which code read which data, and with what around it."""
+def code_and_data(runs: Sequence[Run], *, commands: bool) -> list[Subject]:
+    """Which code read which data, and with what around it. ``commands``: as for configuration."""
     inputs: dict[str, list[DatasetInput]] = {run.pk: [] for run in runs}
     rows = DatasetInput.objects.filter(run__in=[run.pk for run in runs])
     for row in rows.defer("schema", "profile"):
@@ -134,7 +136,7 @@ def code_and_data(runs: Sequence[Run], *, for_operator: bool) -> list[Subject]:
         Subject(_("Code"), [_code(run) for run in runs]),
         Subject(_("Datasets"), [_data(run, inputs[run.pk]) for run in runs]),
         Subject(_("Versions"), [_versions(run) for run in runs]),
-        Subject(_("Environment"), [_environment(run, for_operator) for run in runs]),
+        Subject(_("Environment"), _environments(runs, commands=commands)),
     ]
 
 
@@ -201,17 +203,35 @@ def _versions(run: Run) -> dict[str, Any]:
     return {name: value for name, value in sorted(reported.items()) if _VERSION.search(name)}
 
 
-def _environment(run: Run, for_operator: bool) -> dict[str, Any]:
-    """Of the recipe as it is now. Its command and variables are for operators: the variables may
-    hold secrets."""
+def _environments(runs: Sequence[Run], *, commands: bool) -> list[dict[str, Any]]:
+    """Of their recipes as they are now. The values of variables, which may be secrets, are told
+    apart but not shown."""
+    numbers: dict[str, dict[str, int]] = {}  # variable -> its values, numbered as they come
+    for run in runs:
+        for name, text in run.recipe.environment.items() if run.recipe is not None else ():
+            known = numbers.setdefault(name, {})
+            known.setdefault(text, len(known) + 1)
+    return [_environment(run, numbers, commands=commands) for run in runs]
+
+
+def _environment(
+    run: Run, numbers: Mapping[str, Mapping[str, int]], *, commands: bool
+) -> dict[str, Any]:
     if run.recipe is None:
         return {}
     values: dict[str, Any] = {_("Executor"): run.recipe.get_executor_display()}
-    if for_operator:
+    if commands:
         if run.recipe.command:
             values[_("Command")] = " ".join(run.recipe.command)
-        values |= {f"${name}": text for name, text in sorted(run.recipe.environment.items())}
+        for name, text in sorted(run.recipe.environment.items()):
+            values[f"${name}"] = _variable(numbers[name], text)
     return values
+
+
+def _variable(numbers: Mapping[str, int], text: str) -> str:
+    if len(numbers) == 1:
+        return _("set")
+    return _("value %(number)d, not shown") % {"number": numbers[text]}
 
 
 def _own_tags(run: Run) -> dict[str, Any]:
@@ -223,7 +243,8 @@ def _own_tags(run: Run) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """``seconds``: from its start to its end, or to ``now``; None if it has not started."""
+    """``seconds``: from its start to its end, or to ``now``; None if it has not started.
+    ``gpu_hours``: of the time that workers have held it; None without GPUs too."""
 
     seconds: float | None
     gpu_hours: float | None
@@ -231,13 +252,10 @@ class Figures:
 
 
 def figures(run: Run, now: datetime) -> Figures:
-    seconds = None
-    if run.started_at is not None:
-        seconds = max(0.0, ((run.finished_at or now) - run.started_at).total_seconds())
-    uses_gpus = seconds is not None and run.gpu_count > 0
+    time = elapsed(run, now)
     return Figures(
-        seconds=seconds,
-        gpu_hours=(seconds or 0) * run.gpu_count / 3600 if uses_gpus else None,
+        seconds=None if time is None else max(0.0, time.total_seconds()),
+        gpu_hours=gpu_hours(run, now) if run.gpu_count else None,
         tokens=_tokens(run),
     )
 

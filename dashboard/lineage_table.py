@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from artifacts.family import Member, family_of
-from metrics.goals import Direction, direction_of, main_metric
+from metrics.goals import Direction, direction_of
+from metrics.key_metrics import main_metric
 from metrics.models import MetricSeries
 from runs.models import Run
 
@@ -43,7 +44,7 @@ def lineage(run: Run) -> Lineage:
     generations = list(family.members())
     members = [member for _generation, member in generations]
     counts = Counter(key for member in members for key in member.run.metrics)
-    metric = main_metric(counts)
+    metric = main_metric(counts, run.project)
     best = _best(members, metric) if metric else {}
     return Lineage(
         root=_tree(generations, best, here=run.pk),

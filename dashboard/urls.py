@@ -117,6 +117,7 @@ urlpatterns = [
     path(f"{RUN}/cancel", runs.cancel, name="run-cancel"),
     path(f"{RUN}/priority", workers.prioritize, name="run-priority"),
     path(f"{RUN}/leave-queue", workers.cancel_queued, name="queue-cancel"),
+    path(f"{RUN}/restore", runs.restore, name="run-restore"),
     path(f"{RUN}/retry", runs.retry, name="run-retry"),
     path(ARTIFACT, artifacts.detail, name="artifact"),
     path(f"{ARTIFACT}/raw", artifacts.raw_file, name="artifact-raw"),

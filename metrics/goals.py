@@ -131,13 +131,6 @@ def is_evaluation(key: str) -> bool:
     return _EVALUATION.search(key) is not None
 
 
-def main_metric(counts: Mapping[str, int]) -> str | None:
-    """The metric that tells which of a project's runs is best: an evaluation loss, else a loss,
-    else the most common one. ``counts``: metric -> how many runs have it. None without metrics.
-    """
-    return next(iter(by_importance(counts)), None)
-
-
 def important_metrics(counts: Mapping[str, int]) -> list[str]:
     """The few metrics to show of each run unless somebody chooses others: evaluation losses first,
     then losses, then what else is measured in an evaluation."""

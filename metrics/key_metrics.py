@@ -3,19 +3,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from core.database import Statement, Texts
 from metrics.goals import Direction, direction_of, important_metrics
 from metrics.sparklines import Column, sparklines
+from projects.models import Project
 from runs.models import Run
+
+
+def keys_among(counts: Mapping[str, int], project: Project) -> list[str]:
+    """The metrics that matter, the main one first: those of ``counts`` that the project names, or
+    the important ones. ``counts``: metric -> how many runs of the project have it."""
+    named = [key for key in project.key_metrics if key in counts]
+    return named or important_metrics(counts)
+
+
+def main_metric(counts: Mapping[str, int], project: Project) -> str | None:
+    """The metric that tells which of the project's runs is best; None without metrics."""
+    return next(iter(keys_among(counts, project)), None)
 
 
 def keys_of(run: Run) -> list[str]:
     """The keys of the metrics that matter and that the run has; ``run.project`` is loaded."""
-    named = [key for key in run.project.key_metrics if key in run.metrics]
-    return named or important_metrics(dict.fromkeys(run.metrics, 1))
+    return keys_among(dict.fromkeys(run.metrics, 1), run.project)
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,8 @@ def ranked_results(project_id: str, key: str, *, lowest_first: bool, limit: int)
     return [Rank(*row) for row in statement.rows(project_id=project_id, key=key, limit=limit)]
 
 
-# No checkpoint of a run is better than the best value of the run, which its series knows.
+# No checkpoint of a run is better than the best value of the run, which its series knows. Runs
+# without a checkpoint are left out here: there may be a hundred thousand.
 _BOUNDS: Final = """
 SELECT series.run_id, series.{column}
 FROM metrics_metricseries AS series
@@ -172,19 +173,28 @@ WHERE series.key = %(key)s::text
     AND run.project_id = %(project_id)s::text
     AND run.deleted_at IS NULL
     AND NOT run.is_hidden
+    AND EXISTS (
+        SELECT
+        FROM artifacts_artifact AS artifact
+        WHERE artifact.run_id = run.id AND artifact.type = 'checkpoint'
+    )
 ORDER BY series.{column} {order}
+LIMIT %(limit)s::bigint
 """
 MINIMA: Final = Statement(_BOUNDS.format(column="minimum", order="ASC"))
 MAXIMA: Final = Statement(_BOUNDS.format(column="maximum", order="DESC"))
 
 
-def best_values(project_id: str, key: str, *, lowest_first: bool) -> list[tuple[str, float]]:
-    """The best value that each run of the project has ever had, the best run first."""
+def best_values(
+    project_id: str, key: str, *, lowest_first: bool, limit: int | None = None
+) -> list[tuple[str, float]]:
+    """The best value that each run of the project with checkpoints has ever had, the best run
+    first. ``limit``: None has no limit."""
     statement = MINIMA if lowest_first else MAXIMA
-    return [(row[0], row[1]) for row in statement.rows(project_id=project_id, key=key)]
+    return statement.rows(project_id=project_id, key=key, limit=limit)
 
 
-CHECKPOINT_VALUES: Final = Statement("""
+_CHECKPOINT_VALUES: Final = """
 SELECT artifact.id, point.value, point.step
 FROM metrics_metricseries AS series
     JOIN artifacts_artifact AS artifact
@@ -199,9 +209,16 @@ FROM metrics_metricseries AS series
 WHERE series.run_id = ANY(%(run_ids)s::text[])
     AND series.key = %(key)s::text
     AND point.value <> 'NaN'
-""")
+ORDER BY point.value {order}
+LIMIT %(limit)s::bigint
+"""
+LOWEST_VALUES: Final = Statement(_CHECKPOINT_VALUES.format(order="ASC"))
+HIGHEST_VALUES: Final = Statement(_CHECKPOINT_VALUES.format(order="DESC"))
 
 
-def checkpoint_values(run_ids: Sequence[str], key: str) -> list[Rank]:
-    """The checkpoints of the runs with the metric's value at their steps, in no order."""
-    return [Rank(*row) for row in CHECKPOINT_VALUES.rows(run_ids=Texts(run_ids), key=key)]
+def checkpoint_values(
+    run_ids: Sequence[str], key: str, *, lowest_first: bool, limit: int
+) -> list[Rank]:
+    """Of the runs' checkpoints, by the metric's values at their steps, the best ones first."""
+    statement = LOWEST_VALUES if lowest_first else HIGHEST_VALUES
+    return [Rank(*row) for row in statement.rows(run_ids=Texts(run_ids), key=key, limit=limit)]

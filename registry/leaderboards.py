@@ -17,7 +17,9 @@ from runs.models import Run
 PLACES: Final = 500
 MAX_KEYS: Final = 2000
 RUNS_LOOKED_AT: Final = 100  # the newest, for the metrics that a project has
-RUNS_PER_QUERY: Final = 50
+RUNS_PER_QUERY: Final = 50  # the first; each further one reads twice as many, up to the limit
+MAX_RUNS_PER_QUERY: Final = 5000
+FIRST_BOUNDS: Final = 2000
 MAX_DIFFERENCES: Final = 8  # columns
 
 
@@ -90,20 +92,36 @@ def _ranked_by_metric(project_id: str, key: str, *, lowest_first: bool) -> list[
     """Looks only at runs whose best value could still be among the best of the checkpoints."""
     sign = 1 if lowest_first else -1
     found: list[Rank] = []
-    bounds = checkpoint_queries.best_values(project_id, key, lowest_first=lowest_first)
-    for runs in _batches(bounds):
+    for runs in _batches(_bounds(project_id, key, lowest_first=lowest_first)):
         _run_id, bound = runs[0]
         if len(found) == PLACES and sign * found[-1].value <= sign * bound:
             break
-        found += checkpoint_queries.checkpoint_values([run_id for run_id, _value in runs], key)
+        run_ids = [run_id for run_id, _value in runs]
+        found += checkpoint_queries.checkpoint_values(
+            run_ids, key, lowest_first=lowest_first, limit=PLACES
+        )
         found = sorted(found, key=lambda rank: sign * rank.value)[:PLACES]
     return found
 
 
-def _batches(bounds: list[tuple[str, float]]) -> Iterator[list[tuple[str, float]]]:
-    remaining = iter(bounds)
-    while batch := list(islice(remaining, RUNS_PER_QUERY)):
+def _bounds(project_id: str, key: str, *, lowest_first: bool) -> Iterator[tuple[str, float]]:
+    """The best value that each run of the project with checkpoints has ever had, the best run
+    first: of all of them only if it comes to that."""
+    best = checkpoint_queries.best_values(
+        project_id, key, lowest_first=lowest_first, limit=FIRST_BOUNDS
+    )
+    yield from best
+    if len(best) == FIRST_BOUNDS:
+        known = {run_id for run_id, _value in best}
+        every = checkpoint_queries.best_values(project_id, key, lowest_first=lowest_first)
+        yield from (bound for bound in every if bound[0] not in known)
+
+
+def _batches(bounds: Iterator[tuple[str, float]]) -> Iterator[list[tuple[str, float]]]:
+    size = RUNS_PER_QUERY
+    while batch := list(islice(bounds, size)):
         yield batch
+        size = min(2 * size, MAX_RUNS_PER_QUERY)
 
 
 def places(ranks: Sequence[Rank], *, first: int = 1) -> tuple[list[str], list[Place]]:

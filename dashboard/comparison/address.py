@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from django.urls import reverse
+
 MAX_RUNS: Final = 50
 MAX_TEXT: Final = 500  # characters of a parameter; what is longer is no name of ours
 MAX_VALUES: Final = 100  # of a parameter
@@ -105,3 +107,8 @@ class Address:
 
     def __str__(self) -> str:
         return "?" + urlencode(list(self.pairs()), safe=",/")
+
+
+def url_of(run_ids: Iterable[str]) -> str:
+    """The comparison of these runs."""
+    return f"{reverse('dashboard:compare')}{Address({'runs': tuple(run_ids)})}"

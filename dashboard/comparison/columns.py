@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dashboard.comparison.values import MISSING, number_of, same, text_of
+from metrics.values import number as read_number
 
 MAX_TEXT: Final = 200  # characters of a text on an axis
 FAR_APART: Final = 8
@@ -63,14 +65,20 @@ class Column:
 
 
 def column(id_: str, label: str, group: str, values: Sequence[Any]) -> Column:
-    """A column of numbers if every value that there is is one, otherwise of texts."""
+    """A column of numbers if every value that there is is one, otherwise of texts. NaN and
+    infinities have no place on an axis: they are missing."""
     numbers = [number_of(value) for value in values]
     if all(
-        number is not None or value is MISSING or value is None
+        number is not None or value is MISSING or value is None or _is_not_finite(value)
         for number, value in zip(numbers, values, strict=True)
     ) and any(number is not None for number in numbers):
         return Column(id_, label, group, "number", tuple(numbers))
     return Column(id_, label, group, "text", tuple(_text(value) for value in values))
+
+
+def _is_not_finite(value: Any) -> bool:
+    number = read_number(value)
+    return number is not None and not math.isfinite(number)
 
 
 def columns_of(group: str, prefix: str, runs: Sequence[Mapping[str, Any]]) -> list[Column]:

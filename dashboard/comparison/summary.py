@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from dashboard.comparison.values import Delta, difference
-from metrics.goals import Direction, is_evaluation, is_loss
-from runs.system_metrics import PREFIX as SYSTEM_PREFIX
+from metrics.goals import Direction
 
 
 class Stat(StrEnum):
@@ -113,16 +112,6 @@ def ranked(cells: Sequence[Cell], *, descending: bool) -> list[int]:
         *sorted(known, key=lambda place: cells[place].value or 0.0, reverse=descending),
         *unknown,
     ]
-
-
-def guessed(keys: Mapping[str, int], limit: int) -> list[str]:
-    """The metrics to show first: ``keys`` maps each to the number of runs that have it.
-
-    Those of most runs, with evaluations and losses before others; none of the host's.
-    """
-    own = [key for key in keys if not key.startswith(SYSTEM_PREFIX)]
-    own.sort(key=lambda key: (-keys[key], not is_loss(key), not is_evaluation(key), key))
-    return own[:limit]
 
 
 def _best(values: Sequence[float | None], direction: Direction | None) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from django.http import QueryDict
+from django.urls import reverse
 from django.utils.http import urlencode
 
 from artifacts.kinds import TagValue
@@ -23,7 +24,9 @@ from runs.status import RunStatus
 MAX_COLUMNS: Final = 60
 MAX_FILTER_LENGTH: Final = 8000
 MAX_PAGE: Final = 1_000_000
-ARCHIVED: Final = ("with", "only")
+TRASH: Final = "trash"
+ARCHIVED: Final = ("with", "only", TRASH)  # which runs are shown beside, or instead of, others
+BARE: Final = "view="  # the query of the table as it is without a saved view
 # The parameters of the filters, and the fields of an address without any.
 FILTERS: Final = ("filter", "name", "status", "who", "tag", "archived", "page")
 NO_FILTERS: Final[dict[str, Any]] = {
@@ -81,6 +84,11 @@ class Address:
         )
 
     @property
+    def in_trash(self) -> bool:
+        """Whether it asks for the runs in the trash instead of those that are listed."""
+        return self.archived == TRASH
+
+    @property
     def is_filtered(self) -> bool:
         return any(getattr(self, name) for name in NO_FILTERS)
 
@@ -128,6 +136,11 @@ class Address:
             ("view", self.view),
         ]
         return [(name, value) for name, value in pairs if value and name not in without]
+
+
+def table_url(project_id: str, query: str) -> str:
+    """The page with the table of that query. Bare, it would show the reader's default view."""
+    return f"{reverse('dashboard:project', args=[project_id])}?{query or BARE}"
 
 
 def _encoded(pairs: list[tuple[str, str]]) -> str:

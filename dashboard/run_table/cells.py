@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -33,7 +33,8 @@ from dashboard.run_table.columns import ATTRIBUTES, Column, Kind
 from dashboard.run_table.query import Row, Spread
 from metrics.exports import neutral
 from projects.hyperparameters import number_of
-from runs.models import FailureKind, Run
+from runs.held_time import elapsed, gpu_hours
+from runs.models import FailureKind
 from runs.status import RunStatus
 
 DIGITS: Final = 4  # significant, of the greatest number of a column
@@ -212,16 +213,9 @@ def _checkpoint_tags(row: Row) -> Cell:
     return Cell(SafeString(" ".join(tags)) if tags else NOTHING)
 
 
-def elapsed(run: Run) -> timedelta | None:
-    """From the start of the run to its end, or to now."""
-    if run.started_at is None:
-        return None
-    return (run.finished_at or timezone.now()) - run.started_at
-
-
-def gpu_hours(run: Run) -> float | None:
-    time = elapsed(run)
-    return None if time is None else time.total_seconds() / 3600 * run.gpu_count
+def _gpu_hours(row: Row) -> Cell:
+    hours = gpu_hours(row.run, timezone.now())
+    return Cell(number(hours) if hours else NOTHING)
 
 
 def _steps(row: Row) -> Cell:
@@ -243,7 +237,7 @@ ATTRIBUTE_CELLS: Final[dict[str, Any]] = {
     "created": lambda row: Cell(ago(row.run.created_at)),
     "duration": lambda row: Cell(duration(elapsed(row.run))),
     "gpus": lambda row: Cell(str(row.run.gpu_count), row.run.gpu_type),
-    "gpu_hours": lambda row: Cell(number(hours) if (hours := gpu_hours(row.run)) else NOTHING),
+    "gpu_hours": _gpu_hours,
     "who": lambda row: _text_cell(row.who or NOTHING),
     "checkpoint_tags": _checkpoint_tags,
     "model": _plain("model"),
@@ -262,7 +256,7 @@ EXPORTED: Final[dict[str, Any]] = {
     "created": lambda row: _iso(row.run.created_at),
     "duration": lambda row: None if (time := elapsed(row.run)) is None else time.total_seconds(),
     "gpus": lambda row: row.run.gpu_count,
-    "gpu_hours": lambda row: gpu_hours(row.run),
+    "gpu_hours": lambda row: gpu_hours(row.run, timezone.now()),
     "who": lambda row: row.who,
     "checkpoint_tags": lambda row: " ".join(row.checkpoint_tags),
     "model": lambda row: row.run.model,

@@ -13,12 +13,13 @@ from dashboard.run_table.columns import (
     ATTRIBUTES,
     GROUPABLE,
     NAME,
+    VALUE_LABELS,
     Column,
     Kind,
     Value,
 )
 from dashboard.run_table.query import Known
-from metrics.goals import by_importance, direction_of, is_evaluation
+from metrics.goals import by_importance, direction_of
 
 # Of each kind: the field below them takes the name of any other.
 MAX_OFFERED: Final = 40
@@ -34,6 +35,14 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricChoices:
+    """A metric, with those of its values that are not shown."""
+
+    key: str
+    values: list[tuple[str, Choice]]  # with a word for the value
+
+
+@dataclass(frozen=True, slots=True)
 class GroupChoice:
     column: Column
     query: str
@@ -41,11 +50,11 @@ class GroupChoice:
 
 
 def column_choices(known: Known, shown: Sequence[Column]) -> list[tuple[str, list[Choice]]]:
-    """Titles and the columns below them: the shown ones in their order, then all others."""
+    """Titles and the columns below them: the shown ones in their order, then all others but those
+    of metrics."""
     others = {
         _("Run"): [Column(Kind.ATTRIBUTE, key) for key in ATTRIBUTES],
         _("Hyperparameters"): [Column(Kind.PARAM, key) for key in _params(known)],
-        _("Metrics"): list(_metrics(known)),
         _("Tags"): [Column(Kind.TAG, key) for key in _tags(known)],
     }
     offered = [(_("Shown"), [Choice(column, escape(column.spec), True) for column in shown])]
@@ -53,6 +62,20 @@ def column_choices(known: Known, shown: Sequence[Column]) -> list[tuple[str, lis
         left = [column for column in columns if column not in shown and column != NAME]
         offered.append((title, [Choice(column, escape(column.spec), False) for column in left]))
     return [(title, choices) for title, choices in offered if choices]
+
+
+def metric_choices(known: Known, shown: Sequence[Column]) -> list[MetricChoices]:
+    """The metrics, the important ones first, in a line each."""
+    lines = []
+    for key in dict.fromkeys([*known.key_metrics, *by_importance(known.metrics)]):
+        columns = [column for column in _values(key, known.main_metric) if column not in shown]
+        values = [
+            (str(VALUE_LABELS[column.value]), Choice(column, escape(column.spec), False))
+            for column in columns
+        ]
+        if values:
+            lines.append(MetricChoices(key, values))
+    return lines[:MAX_OFFERED]
 
 
 def group_choices(known: Known, address: Address) -> list[GroupChoice]:
@@ -74,13 +97,16 @@ def _params(known: Known) -> list[str]:
     return list(dict.fromkeys([*known.differing, *known.params]))[:MAX_OFFERED]
 
 
-def _metrics(known: Known) -> Iterable[Column]:
-    for key in by_importance(known.metrics)[:MAX_OFFERED]:
-        yield Column(Kind.METRIC, key, Value.LAST)
-        if direction_of(key) is not None:
-            yield Column(Kind.METRIC, key, Value.BEST)
-        if is_evaluation(key):
-            yield Column(Kind.METRIC, key, Value.AT_BEST)
+def _values(key: str, main: str | None) -> Iterable[Column]:
+    """What can be shown of a metric. Which value is best, and at which step the main metric is, is
+    told by their names."""
+    yield Column(Kind.METRIC, key, Value.LAST)
+    if direction_of(key) is not None:
+        yield Column(Kind.METRIC, key, Value.BEST)
+    yield Column(Kind.METRIC, key, Value.MINIMUM)
+    yield Column(Kind.METRIC, key, Value.MAXIMUM)
+    if main is not None and key != main and direction_of(main) is not None:
+        yield Column(Kind.METRIC, key, Value.AT_BEST)
 
 
 def _tags(known: Known) -> list[str]:

@@ -33,6 +33,7 @@ class Value(StrEnum):
 
 
 VALUE_LABELS: Final = {
+    Value.LAST: _("last"),
     Value.MINIMUM: _("min"),
     Value.MAXIMUM: _("max"),
     Value.BEST: _("best"),
@@ -45,7 +46,6 @@ class Attribute:
     label: str | Promise
     is_numeric: bool = False
     descending: bool = False  # the order that a first click on its header asks for
-    sortable: bool = True
 
 
 ATTRIBUTES: Final[dict[str, Attribute]] = {
@@ -59,7 +59,7 @@ ATTRIBUTES: Final[dict[str, Attribute]] = {
     "gpus": Attribute(_("GPUs"), is_numeric=True, descending=True),
     "gpu_hours": Attribute(_("GPU-hours"), is_numeric=True, descending=True),
     "who": Attribute(_("By")),
-    "checkpoint_tags": Attribute(_("Checkpoint tags"), sortable=False),
+    "checkpoint_tags": Attribute(_("Checkpoint tags"), descending=True),
     "model": Attribute(_("Model")),
     "dataset": Attribute(_("Dataset")),
     "recipe": Attribute(_("Recipe")),
@@ -99,7 +99,8 @@ class Column:
     @property
     def note(self) -> str:
         """Which value of the metric it is, unless it is the last."""
-        return str(VALUE_LABELS.get(self.value, "")) if self.kind is Kind.METRIC else ""
+        is_told = self.kind is Kind.METRIC and self.value is not Value.LAST
+        return str(VALUE_LABELS[self.value]) if is_told else ""
 
     @property
     def is_metric(self) -> bool:
@@ -107,8 +108,6 @@ class Column:
 
     @property
     def is_sortable(self) -> bool:
-        if self.kind is Kind.ATTRIBUTE:
-            return ATTRIBUTES[self.key].sortable
         return self.has_value
 
     @property

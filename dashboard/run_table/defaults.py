@@ -6,20 +6,18 @@ from typing import Final
 
 from dashboard.run_table.columns import NAME, Column, Kind, Value
 from dashboard.run_table.query import Known
-from metrics.goals import important_metrics, is_evaluation
+from metrics.goals import is_evaluation
 
 MAX_PARAMS: Final = 6
 BEFORE: Final = ("status", "progress")
 AFTER: Final = ("duration", "started", "who")
 
 
-def default_columns(known: Known, key_metrics: list[str]) -> tuple[Column, ...]:
-    """``key_metrics``: those that the project names; without any, metrics are chosen by rule."""
-    metrics = [key for key in key_metrics if key in known.metrics]
+def default_columns(known: Known) -> tuple[Column, ...]:
     columns = [
         *(Column(Kind.ATTRIBUTE, key) for key in BEFORE),
         *(Column(Kind.PARAM, key) for key in known.differing[:MAX_PARAMS]),
-        *(_of_metric(key) for key in metrics or important_metrics(known.metrics)),
+        *(_of_metric(key) for key in known.key_metrics),
         *(Column(Kind.ATTRIBUTE, key) for key in AFTER),
     ]
     return tuple(columns)

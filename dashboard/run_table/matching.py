@@ -13,7 +13,6 @@ from typing import Any, Final, TypeAlias
 
 from django.db.models import (
     Case,
-    Exists,
     F,
     FloatField,
     OuterRef,
@@ -28,13 +27,12 @@ from django.db.models.expressions import OrderBy
 from django.db.models.functions import Collate
 from django.db.models.lookups import Exact, IsNull, LessThan
 
-from artifacts.models import ArtifactTag
 from dashboard.run_table import matching_queries
 from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.columns import Kind
 from dashboard.run_table.indexed import IndexedColumns
 from dashboard.run_table.matching_queries import NEWEST, Parts, Term
-from dashboard.run_table.search import PageColumns, series_field
+from dashboard.run_table.search import PageColumns, greatest_tag, has_tag, series_field
 from metrics.models import MetricSeries
 from runs.models import RunQuerySet
 from tracking.columns import USER
@@ -142,6 +140,8 @@ class Matching:
         )
 
     def _sides(self, address: Address, values: Expressions = lambda _names: ()) -> list[Side]:
+        if address.in_trash:  # they have no rows of values
+            return [_side(self._runs, address, PageColumns(), values)]
         indexed = IndexedColumns()
         side = _side(self._runs, address, indexed, values)
         if not indexed.needs_values:
@@ -159,7 +159,7 @@ def _side(runs: RunQuerySet, address: Address, names: PageColumns, values: Expre
 def _plain(address: Address) -> Q:
     """The condition of the filters beside the filter language."""
     condition = Q()
-    if address.archived != "with":
+    if address.archived != "with" and not address.in_trash:
         condition &= Q(archived_at__isnull=address.archived != "only")
     if address.name:
         condition &= Q(name__icontains=address.name)
@@ -168,9 +168,7 @@ def _plain(address: Address) -> Q:
     if address.who:
         condition &= Q(Exact(USER, Constant(address.who)))
     if address.tag:
-        # A subquery, because a join would list a run once per checkpoint.
-        tagged = ArtifactTag.objects.filter(value=address.tag, artifact__run=OuterRef("pk"))
-        condition &= Q(Exists(tagged))
+        condition &= Q(has_tag(address.tag))
     return condition
 
 
@@ -204,6 +202,8 @@ def _order(sort: Sort | None, names: PageColumns) -> tuple[list[Term], list[Part
         ]
     if column.kind is Kind.TAG:
         expression: Any = Collate(json_text("tags", column.key), "C")
+    elif column.key == "checkpoint_tags":
+        expression = greatest_tag()
     else:
         expression = sort_expression(names.column(Name("attribute", column.key, 0)))
     term = Term(expression, descending)

@@ -116,9 +116,17 @@ def slice_and_count(
     return [pk for pk, _count in found], found[0][1] if found else 0
 
 
-# Of a metric's values in a group: what is not finite has no mean.
-AGGREGATES: Final = {"mean": "avg", "deviation": "stddev_samp", "least": "min", "greatest": "max"}
+# Of a metric's values in a group: what is not finite has no mean. Nor has what is beyond 1e140, as
+# a perplexity is after a spike: PostgreSQL raises an error if a sum of squares overflows, and it
+# squares up to the number of runs times as much.
 FINITE: Final = "{0} > '-Infinity' AND {0} < 'Infinity'"
+SUMMABLE: Final = "{0} BETWEEN -1e140 AND 1e140"
+AGGREGATES: Final = {
+    "mean": f"avg({{0}}) FILTER (WHERE {SUMMABLE})",
+    "deviation": f"stddev_samp({{0}}) FILTER (WHERE {SUMMABLE})",
+    "least": f"min({{0}}) FILTER (WHERE {FINITE})",
+    "greatest": f"max({{0}}) FILTER (WHERE {FINITE})",
+}
 
 
 def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any, ...]]:
@@ -134,9 +142,9 @@ def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any
     count = len(sides[0][1]) - 2
     values = [f"value_{number}" for number in range(count)]
     aggregates = {
-        f"{name}_{number}": f"{function}({value}) FILTER (WHERE {FINITE.format(value)})"
+        f"{name}_{number}": aggregate.format(value)
         for number, value in enumerate(values)
-        for name, function in AGGREGATES.items()
+        for name, aggregate in AGGREGATES.items()
     }
     computed = [f"{sql} AS {name}" for name, sql in aggregates.items()]
     statement = Sql(

@@ -7,7 +7,7 @@ project's listed runs; filters are of an Address.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from django.core.cache import cache
@@ -20,7 +20,8 @@ from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.columns import Column, Kind, Value
 from dashboard.run_table.matching import Matching
 from dashboard.run_table.search import PageColumns, series_field
-from metrics.goals import Direction, direction_of, main_metric
+from metrics.goals import Direction, direction_of
+from metrics.key_metrics import keys_among
 from metrics.models import MetricSeries
 from projects.models import Project
 from runs.models import Run, RunQuerySet
@@ -36,7 +37,7 @@ ROW_FIELDS: Final = (
     *("id", "name", "status", "status_reason", "failure_kind", "stop_requested_at", "archived_at"),
     *("progress", "step", "total_steps", "created_at", "started_at", "finished_at"),
     *("attempt_started_at", "reported_at", "recipe_id", "model", "dataset", "priority"),
-    *("gpu_count", "gpu_type"),
+    *("gpu_count", "gpu_type", "held_seconds", "held_since"),
 )
 DOCUMENTS: Final = {Kind.PARAM: "hyperparameters", Kind.TAG: "tags"}
 MAX_GROUPS: Final = 200
@@ -52,10 +53,11 @@ class Known:
     differing: tuple[str, ...] = ()
     metrics: dict[str, int] = field(default_factory=dict)  # -> how many runs have it
     tags: tuple[str, ...] = ()
+    key_metrics: tuple[str, ...] = ()  # that matter, the main one first
 
     @property
     def main_metric(self) -> str | None:
-        return main_metric(self.metrics)
+        return next(iter(self.key_metrics), None)
 
 
 @dataclass(slots=True)
@@ -101,7 +103,7 @@ def known_columns(project: Project) -> Known:
     if known is None:
         known = _known_columns(project)
         cache.set(key, known, KNOWN_SECONDS)
-    return known
+    return replace(known, key_metrics=tuple(keys_among(known.metrics, project)))
 
 
 def _known_columns(project: Project) -> Known:

@@ -14,6 +14,7 @@ from django.db.models import (
     F,
     FilteredRelation,
     FloatField,
+    IntegerField,
     OuterRef,
     Q,
     QuerySet,
@@ -21,8 +22,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.expressions import Combinable, CombinedExpression
-from django.db.models.fields import DurationField
-from django.db.models.functions import Cast, Coalesce, Collate, Extract, Left, Length, Now
+from django.db.models.functions import Cast, Collate, Left, Length
 from django.db.models.lookups import LessThanOrEqual, Regex
 from django.utils.translation import gettext as _
 
@@ -31,6 +31,7 @@ from artifacts.models import ArtifactTag
 from core.choices import ContractChoices
 from dashboard.run_table.times import span
 from metrics.goals import Direction, direction_of
+from runs.held_time import ELAPSED_SECONDS, HELD_SECONDS
 from runs.models import FailureKind
 from runs.param_values import MAX_NUMBER_LENGTH, MAX_TEXT, NUMBER
 from runs.status import RunStatus
@@ -48,15 +49,24 @@ SERIES_FIELDS: Final = {
     "min": "minimum",
     "max": "maximum",
 }
-DURATION: Final = Extract(
-    CombinedExpression(
-        Coalesce("finished_at", Now()), "-", F("started_at"), output_field=DurationField()
-    ),
-    "epoch",
-)
 GPU_HOURS: Final = CombinedExpression(
-    Cast(DURATION, FloatField()) * F("gpu_count"), "/", Value(3600.0), output_field=FloatField()
+    HELD_SECONDS * F("gpu_count"), "/", Value(3600.0), output_field=FloatField()
 )
+
+
+# The tags of checkpoints in the order in which runs are sorted by them, the greatest last.
+TAG_ORDER: Final = (TagValue.ARCHIVED, TagValue.CANDIDATE, TagValue.RELEASED)
+
+
+def has_tag(value: str) -> Exists:
+    """Whether a checkpoint of the run has that tag. A join would list a run once per checkpoint."""
+    return Exists(ArtifactTag.objects.filter(value=value, artifact__run=OuterRef("pk")))
+
+
+def greatest_tag() -> Case:
+    """The place in TAG_ORDER of the greatest tag of the run's checkpoints; NULL without tags."""
+    places = [When(has_tag(tag), then=Value(place)) for place, tag in enumerate(TAG_ORDER)]
+    return Case(*reversed(places), output_field=IntegerField())
 
 
 def series_field(value: str, key: str) -> str:
@@ -125,7 +135,7 @@ class PageColumns(RunColumns):
         "gpus": Column(Kind.INTEGER, F("gpu_count")),
         "gpu_type": Column(Kind.TEXT, F("gpu_type")),
         "gpu_hours": Column(Kind.NUMBER, GPU_HOURS),
-        "duration": Column(Kind.NUMBER, Cast(DURATION, FloatField())),  # seconds
+        "duration": Column(Kind.NUMBER, ELAPSED_SECONDS),  # seconds
         "started": Column(Kind.TIME, F("started_at"), span=span),
         "created": Column(Kind.TIME, F("created_at"), span=span),
         "finished": Column(Kind.TIME, F("finished_at"), span=span),

@@ -14,9 +14,8 @@ from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.cells import Cell, cells, halves, is_numeric, spreads
 from dashboard.run_table.columns import Column, Kind, text_in_filters
 from dashboard.run_table.query import Group, Row
+from dashboard.series_colors import color_number
 from runs.status import RunStatus
-
-SERIES_COLORS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def lines(heads: Sequence[Head], rows: Sequence[Row], *, runs_url: str) -> list[
         line = _LINE.format(
             id=row.run.pk,
             name=name,
-            color=number % SERIES_COLORS + 1,  # the same in the table, the legend and the chart
+            color=color_number(number),
             select=select % {"name": name},
             curve=curve % {"name": name},
             runs_url=runs_url,

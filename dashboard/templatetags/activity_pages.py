@@ -58,6 +58,26 @@ SENTENCES: Final[dict[str, tuple[str | Promise, str | Promise]]] = {
         _("%(who)s changed the priority of %(run)s of %(project)s."),
         _("The priority of %(run)s of %(project)s was changed."),
     ),
+    "renamed": (
+        _("%(who)s renamed %(run)s of %(project)s."),
+        _("%(run)s of %(project)s was renamed."),
+    ),
+    "note_changed": (
+        _("%(who)s changed the note of %(run)s of %(project)s."),
+        _("The note of %(run)s of %(project)s was changed."),
+    ),
+    "tags_changed": (
+        _("%(who)s changed the tags of %(run)s of %(project)s."),
+        _("The tags of %(run)s of %(project)s were changed."),
+    ),
+    "archived": (
+        _("%(who)s archived %(run)s of %(project)s."),
+        _("%(run)s of %(project)s was archived."),
+    ),
+    "unarchived": (
+        _("%(who)s listed %(run)s of %(project)s again."),
+        _("%(run)s of %(project)s is listed again."),
+    ),
     "deleted": (
         _("%(who)s moved %(run)s of %(project)s to the trash."),
         _("%(run)s of %(project)s was moved to the trash."),

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dashboard.cluster_status import PoolRow
+from dashboard.series_colors import color_number
 
 register = template.Library()
-
-SERIES: Final = 10  # colors: see static/css/tokens.css
 
 
 @register.simple_tag
 def pool_bar(row: PoolRow) -> SafeString:
     """A bar as wide as the pool: the GPUs of each run that holds some, in a color by person, then
     the free ones. What it shows is next to it as text, so it is hidden from screen readers."""
-    colors = {name: number % SERIES + 1 for number, (name, _count) in enumerate(row.people)}
+    colors = {name: color_number(number) for number, (name, _count) in enumerate(row.people)}
     parts: list[tuple[Any, ...]] = [
         (
             begins,

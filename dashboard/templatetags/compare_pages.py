@@ -11,17 +11,17 @@ from django.utils.safestring import SafeString
 from core.templatetags.pages import number
 from dashboard.comparison.address import Address
 from dashboard.comparison.values import MISSING, Delta, text_of
+from dashboard.series_colors import color_number
 
 register = template.Library()
 
-SERIES_COLORS = 10
 MINUS = "\N{MINUS SIGN}"
 
 
 @register.filter
 def series_class(place: int) -> str:
     """The class of the color of the run at that place, counted from 0."""
-    return f"series-{place % SERIES_COLORS + 1}"
+    return f"series-{color_number(place)}"
 
 
 @register.simple_tag

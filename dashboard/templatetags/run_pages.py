@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from django import template
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -11,10 +10,12 @@ from core.markdown import to_html
 from core.templatetags.pages import badge, number
 from metrics.throughput import Throughput, Unit
 from metrics.time_left import TimeLeft
+from runs.held_time import elapsed
 from runs.models import EventKind, Run, RunEvent
 from runs.status import RunStatus
 
 register = template.Library()
+register.filter("elapsed", elapsed)
 
 
 @register.simple_tag
@@ -33,14 +34,6 @@ def what(event: RunEvent) -> str:
 @register.simple_tag
 def status_badge(status: str) -> SafeString:
     return badge(RunStatus(status))
-
-
-@register.filter
-def elapsed(run: Run) -> timedelta | None:
-    """Return the time from the start of the run to its end, or to now if it has not ended."""
-    if run.started_at is None:
-        return None
-    return (run.finished_at or timezone.now()) - run.started_at
 
 
 @register.filter

@@ -28,6 +28,7 @@ from dashboard.comparison.address import Address
 from dashboard.comparison.columns import Column
 from dashboard.comparison.differences import section
 from dashboard.live import live
+from dashboard.operators import sees_commands
 from dashboard.pages import STOP_POLLING, PageRequest
 from dashboard.theme import theme_of_pictures
 from metrics import curves
@@ -161,16 +162,16 @@ def _search(request: PageRequest, address: Address, selection: Selection) -> dic
 def _differences(
     request: PageRequest, selection: Selection, address: Address, baseline: int
 ) -> dict[str, Any]:
-    subjects = compared_runs.configuration(selection.runs, for_operator=_is_operator(request))
+    subjects = compared_runs.configuration(selection.runs, commands=sees_commands(request))
     return _sections(subjects, selection, baseline)
 
 
 def _code(
     request: PageRequest, selection: Selection, address: Address, baseline: int
 ) -> dict[str, Any]:
-    is_operator = _is_operator(request)
-    subjects = compared_runs.code_and_data(selection.runs, for_operator=is_operator)
-    return {**_sections(subjects, selection, baseline), "is_operator": is_operator}
+    commands = sees_commands(request)
+    subjects = compared_runs.code_and_data(selection.runs, commands=commands)
+    return {**_sections(subjects, selection, baseline), "shows_commands": commands}
 
 
 def _sections(
@@ -281,10 +282,6 @@ def _plot(selection: Selection, shown: Sequence[Column], drawn: Sequence[Column]
             for place, run in enumerate(selection.runs)
         ],
     }
-
-
-def _is_operator(request: PageRequest) -> bool:
-    return request.user.has_perm("runs.view_recipe")
 
 
 Context = Callable[[PageRequest, Selection, Address, int], dict[str, Any]]

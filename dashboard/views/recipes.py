@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth import SESSION_KEY
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -16,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.permissions import is_operator
 from dashboard.forms.recipes import RecipePageForm, TestRunForm
 from dashboard.live import live
-from dashboard.operators import operators_only
+from dashboard.operators import operators_only, sees_commands
 from dashboard.pages import INVALID_FORM, STOP_POLLING, PageRequest, attempt
 from runs import actions
 from runs.commands import MAX_ARGUMENT_LENGTH, MAX_VALUE_LENGTH
@@ -42,8 +41,7 @@ def _detail(
     request: PageRequest, recipe: Recipe, form: TestRunForm, status: int | None = None
 ) -> HttpResponse:
     can_change = is_operator(request.user, CHANGE)
-    # Commands may name hosts, and environments hold secrets: see also the API's recipes.
-    shows_command = can_change and SESSION_KEY in request.session
+    shows_command = sees_commands(request)
     context = {
         "recipe": recipe,
         "can_change": can_change,

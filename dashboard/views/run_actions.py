@@ -10,16 +10,16 @@ from django.contrib import messages
 from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from dashboard.comparison import address as comparison
 from dashboard.forms.run_table import TagRunsForm
 from dashboard.pages import PageRequest
 from dashboard.run_table import query
-from dashboard.run_table.address import Address
+from dashboard.run_table.address import Address, table_url
 from dashboard.views.lookups import get_project
 from dashboard.views.run_table import runs_of
 from metrics.exports import ExportFormat, export
@@ -29,8 +29,6 @@ from runs.models import Run
 from tracking.errors import InvalidParameter
 
 MAX_RUNS: Final = 1000  # of one action
-MAX_COMPARED: Final = 50
-COMPARE: Final = "/dashboard/compare"
 REFUSALS_SHOWN: Final = 5
 
 
@@ -39,7 +37,7 @@ def act(request: PageRequest, project_id: str) -> HttpResponseBase:
     """Do ``action`` with the runs ``runs``, or with ``all`` that the address ``query`` matches."""
     project = get_project(request, project_id)
     address = Address.of(QueryDict(request.POST.get("query", "")[:10_000]))
-    back = f"{reverse('dashboard:project', args=[project.pk])}?{address.query}".rstrip("?")
+    back = table_url(project.pk, address.query)
     runs = _selected(request, project, address)
     if runs is None:
         return redirect(back)
@@ -61,7 +59,9 @@ def _selected(request: PageRequest, project: Project, address: Address) -> list[
     visible = Run.objects.visible_to(request.user).filter(project=project).listed()
     if request.POST.get("all"):
         try:
-            wanted = query.matching_ids(runs_of(request, project), address, limit=MAX_RUNS + 1)
+            wanted = query.matching_ids(
+                runs_of(request, project, address), address, limit=MAX_RUNS + 1
+            )
         except InvalidParameter as error:
             messages.error(request, error.message)
             return None
@@ -78,11 +78,11 @@ def _selected(request: PageRequest, project: Project, address: Address) -> list[
 
 
 def _compare(request: PageRequest, runs: list[Run], back: str) -> HttpResponse:
-    if len(runs) > MAX_COMPARED:
-        text = _("At most %(limit)d runs can be compared.") % {"limit": MAX_COMPARED}
+    if len(runs) > comparison.MAX_RUNS:
+        text = _("At most %(limit)d runs can be compared.") % {"limit": comparison.MAX_RUNS}
         messages.error(request, text)
         return redirect(back)
-    return redirect(f"{COMPARE}?runs={','.join(run.pk for run in runs)}")
+    return redirect(comparison.url_of(run.pk for run in runs))
 
 
 def _export(runs: list[Run], project: Project, form: ExportFormat) -> StreamingHttpResponse:
@@ -134,7 +134,7 @@ def _delete(request: PageRequest, runs: list[Run]) -> None:
 
 def _restore(request: PageRequest, runs: list[Run]) -> None:
     outcome = bulk.restore(runs, by=request.user)
-    _tell(request, outcome, _("%(n)d restored from the trash."))
+    _tell(request, outcome, _("%(n)d restored from the trash."), undo="delete")
 
 
 ACTIONS: Final[dict[str, Callable[[PageRequest, list[Run]], Any]]] = {

@@ -16,6 +16,7 @@ from accounts.permissions import sees_everything
 from dashboard.forms.logs import LogFilterForm
 from dashboard.lineage_table import lineage
 from dashboard.live import live
+from dashboard.operators import sees_commands
 from dashboard.pages import PageRequest, attempt, page_of
 from dashboard.run_configuration import configuration
 from dashboard.run_header import run_context, waits
@@ -59,7 +60,11 @@ def metric_table(request: PageRequest, project_id: str, run_id: str) -> HttpResp
 @require_safe
 def configuration_page(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     run = get_run(request, project_id, run_id)
-    context = {**run_context(run, "configuration"), "configuration": configuration(run)}
+    context = {
+        **run_context(run, "configuration"),
+        "configuration": configuration(run),
+        "shows_command": sees_commands(request),
+    }
     return render(request, "runs/configuration.html", context)
 
 

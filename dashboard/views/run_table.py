@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Max
+from django.db.models import Count, Max
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -18,14 +18,22 @@ from django.utils.http import content_disposition_header, urlencode
 from django.views.decorators.http import require_safe
 
 from artifacts.kinds import TagValue
+from artifacts.models import ArtifactTag
 from dashboard.charts.words import words
 from dashboard.live import live
 from dashboard.models import SavedView
 from dashboard.pages import PageRequest, whole_number
 from dashboard.run_table import completion, query
-from dashboard.run_table.address import FILTERS, NO_FILTERS, Address, escape, parse_columns
+from dashboard.run_table.address import (
+    FILTERS,
+    NO_FILTERS,
+    Address,
+    escape,
+    parse_columns,
+    table_url,
+)
 from dashboard.run_table.cells import export_value
-from dashboard.run_table.choices import column_choices, group_choices
+from dashboard.run_table.choices import column_choices, group_choices, metric_choices
 from dashboard.run_table.columns import NAME, Column
 from dashboard.run_table.defaults import default_columns, shown_columns
 from dashboard.run_table.table import (
@@ -48,9 +56,11 @@ MAX_CURVES = 20  # in the chart above the table
 CSV_LINES_PER_CHUNK = 500
 
 
-def runs_of(request: PageRequest, project: Project) -> RunQuerySet:
-    """The listed runs of the project that the user may see."""
-    return Run.objects.visible_to(request.user).filter(project=project).kept()
+def runs_of(request: PageRequest, project: Project, address: Address) -> RunQuerySet:
+    """The runs of the project that the user may see: those that are listed, or, if the address asks
+    for it, those in the trash."""
+    runs = Run.objects.visible_to(request.user).filter(project=project)
+    return runs.listed().exclude(deleted_at=None) if address.in_trash else runs.kept()
 
 
 @require_safe
@@ -79,9 +89,9 @@ def _view_to_open(request: PageRequest, project: Project) -> SavedView | None:
 def _page(request: PageRequest, project: Project) -> dict[str, Any]:
     address = Address.of(request.GET)
     known = query.known_columns(project)
-    default = default_columns(known, project.key_metrics)
+    default = default_columns(known)
     columns = shown_columns(address.columns, default)
-    runs = runs_of(request, project)
+    runs = runs_of(request, project, address)
     context: dict[str, Any] = {
         "project": project,
         "address": address,
@@ -89,6 +99,7 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
         "statuses": RunStatus,
         "tag_values": TagValue,
         "column_choices": column_choices(known, columns),
+        "metric_choices": metric_choices(known, columns),
         "group_choices": group_choices(known, address),
         "hidden_for_columns": address.pairs("columns"),
         "hidden_for_filters": address.pairs(*FILTERS),
@@ -200,20 +211,25 @@ def _rows_shown(request: PageRequest) -> tuple[list[str], datetime]:
 
 
 def _rows_version(request: PageRequest, project_id: str) -> str:
-    """Changes with what the shown rows say, as time passes too, and with the number of new runs."""
+    """Changes with what the shown rows say, as time passes too, with which of them there still are,
+    with the tags of their checkpoints, and with the number of new runs."""
     ids, since = _rows_shown(request)
-    runs = runs_of(request, get_project(request, project_id))
-    changed = runs.filter(pk__in=ids).aggregate(
-        latest=Max(Greatest("updated_at", Coalesce("reported_at", "updated_at")))
+    runs = runs_of(request, get_project(request, project_id), Address.of(request.GET))
+    shown = runs.filter(pk__in=ids)
+    changed = shown.aggregate(
+        count=Count("pk"), latest=Max(Greatest("updated_at", Coalesce("reported_at", "updated_at")))
     )
+    tags = ArtifactTag.objects.filter(artifact__run__in=ids)
+    tagged = tags.aggregate(count=Count("pk"), last=Max("pk"))
     silent = [
         run.pk
-        for run in runs.filter(pk__in=ids, status=RunStatus.RUNNING).only(
+        for run in shown.filter(status=RunStatus.RUNNING).only(
             "status", "recipe_id", "attempt_started_at", "reported_at"
         )
         if run.silent_since
     ]
-    return f"{changed['latest']} {sorted(silent)} {runs.filter(created_at__gt=since).count()}"
+    new = runs.filter(created_at__gt=since).count()
+    return f"{changed} {tagged} {sorted(silent)} {new}"
 
 
 @require_safe
@@ -221,9 +237,9 @@ def _rows_version(request: PageRequest, project_id: str) -> str:
 def live_rows(request: PageRequest, project_id: str) -> HttpResponse:
     """The rows that a page shows, as they are now, and how many runs are new since."""
     project = get_project(request, project_id)
-    runs = runs_of(request, project)
-    ids, since = _rows_shown(request)
     address = Address.of(request.GET)
+    runs = runs_of(request, project, address)
+    ids, since = _rows_shown(request)
     columns = list(parse_columns([request.GET.get("shown", "")]))
     main = query.known_columns(project).main_metric
     rows = query.rows(runs, ids, columns, main=main)
@@ -263,12 +279,12 @@ def table_csv(request: PageRequest, project_id: str) -> HttpResponse | Streaming
     project = get_project(request, project_id)
     address = Address.of(request.GET)
     known = query.known_columns(project)
-    columns = shown_columns(address.columns, default_columns(known, project.key_metrics))
-    runs = runs_of(request, project)
+    columns = shown_columns(address.columns, default_columns(known))
+    runs = runs_of(request, project, address)
     try:
         query.matching_ids(runs, address, limit=1)
     except InvalidParameter:  # the page shows where
-        return redirect(f"{request.path.removesuffix('/table.csv')}?{address.query}")
+        return redirect(table_url(project.pk, address.query))
     found = query.all_rows(runs, address, columns, main=known.main_metric)
     response = StreamingHttpResponse(
         _csv(columns, found), content_type="text/csv; charset=utf-8; header=present"

@@ -76,3 +76,12 @@ def retry(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     run = actions.retry_run(get_run(request, project_id, run_id), by=request.user)
     messages.success(request, _("%(name)s is queued.") % {"name": run.name})
     return redirect("dashboard:run", project_id, run.pk)
+
+
+@require_POST
+def restore(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
+    """Take the run out of the trash."""
+    run = get_run(request, project_id, run_id)
+    run.restore(by=request.user)
+    messages.success(request, _("%(name)s is restored from the trash.") % {"name": run.name})
+    return redirect("dashboard:run", project_id, run.pk)

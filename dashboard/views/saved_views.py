@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -13,9 +12,8 @@ from core.exceptions import DomainError
 from dashboard.forms.run_table import SavedViewForm
 from dashboard.models import SavedView
 from dashboard.pages import PageRequest
-from dashboard.run_table.address import Address
+from dashboard.run_table.address import Address, table_url
 from dashboard.views.lookups import get_project
-from projects.models import Project
 
 
 @require_POST
@@ -26,16 +24,16 @@ def create(request: PageRequest, project_id: str) -> HttpResponse:
     form = SavedViewForm(request.POST)
     if not form.is_valid():
         _refuse(request, form)
-        return _to(project, address.query)
+        return redirect(table_url(project.pk, address.query))
     try:
         view = SavedView.create(
             project, owner=request.user, query=address.view_query, **form.cleaned_data
         )
     except DomainError as error:
         messages.error(request, str(error.message))
-        return _to(project, address.query)
+        return redirect(table_url(project.pk, address.query))
     messages.success(request, _("The view %(name)s is saved.") % {"name": view.name})
-    return _to(project, address.but(view=view.pk))
+    return redirect(table_url(project.pk, address.but(view=view.pk)))
 
 
 @require_POST
@@ -64,21 +62,16 @@ def change(request: PageRequest, project_id: str, view_id: str) -> HttpResponse:
         elif action == "delete":
             view.remove(by=request.user)
             messages.success(request, _("The view %(name)s is deleted.") % {"name": view.name})
-            return _to(project, address.but(view=""))
+            return redirect(table_url(project.pk, address.but(view="")))
         elif action == "default":
             view.open_first_for(request.user)
         elif action == "undefault":
             view.open_no_more_for(request.user)
     except DomainError as error:
         messages.error(request, str(error.message))
-    return _to(project, address.query)
+    return redirect(table_url(project.pk, address.query))
 
 
 def _refuse(request: PageRequest, form: SavedViewForm) -> None:
     errors = [str(error) for listed in form.errors.values() for error in listed]
     messages.error(request, " ".join(errors))
-
-
-def _to(project: Project, query: str) -> HttpResponse:
-    """Back to the table; without a query of its own, not to the user's default view."""
-    return redirect(f"{reverse('dashboard:project', args=[project.pk])}?{query or 'view='}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.conf import settings
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from core.message_field import MessageField
-from runs.status import RunStatus
+from runs.status import TERMINAL, RunStatus
 
 
 class EventKind(models.TextChoices):
@@ -35,6 +37,10 @@ class EventKind(models.TextChoices):
     NOTE_CHANGED = "note_changed", _("note changed")
     TAGS_CHANGED = "tags_changed", _("tags changed")
     PRIORITY_CHANGED = "priority_changed", _("priority changed")
+
+
+# A worker gives the run up before it has ended.
+LEAVINGS: Final = (EventKind.RECOVERED, EventKind.RELEASED)
 
 
 class RunEvent(models.Model):
@@ -84,3 +90,9 @@ class RunEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.get_kind_display()} {self.get_to_status_display()}".strip()
+
+    @property
+    def changes_hold(self) -> bool:
+        """Whether a worker holds the run and its GPUs from then on, or none does: it has ended, or
+        waits for the next attempt."""
+        return self.kind in {EventKind.CLAIMED, *LEAVINGS} or self.to_status in TERMINAL

@@ -26,6 +26,7 @@ from core.messages import Message, Text, as_sentence
 from core.text import MAX_NAME_LENGTH
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
+from runs.models.held_time_queries import count_held_time
 from runs.models.run_queryset import PARENT_TAG, RunQuerySet
 from runs.models.worker import Worker
 from runs.silence import is_at_work, no_step_since, silent_since
@@ -142,6 +143,11 @@ class Run(models.Model):
     )
     # For the executor only; the schema is in execution/executor_state.py.
     executor_state = models.JSONField(default=dict, editable=False)
+
+    # For how long workers have held the run, as its events tell, for lists: of holds that are over,
+    # in seconds (None: no worker has ever held it), and since when one holds it.
+    held_seconds = models.FloatField(null=True, editable=False)
+    held_since = models.DateTimeField(null=True, editable=False)
 
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -382,7 +388,7 @@ class Run(models.Model):
         to_status: str = "",
     ) -> RunEvent:
         """Record an event of the run."""
-        return RunEvent.objects.create(
+        event = RunEvent.objects.create(
             run=self,
             kind=kind,
             from_status=from_status,
@@ -392,6 +398,9 @@ class Run(models.Model):
             worker=worker,
             reason=reason,
         )
+        if event.changes_hold and not self.is_unmanaged:
+            count_held_time(self.pk)
+        return event
 
     def change(self, **fields: Any) -> None:
         """Update only ``fields``, in the database and on this object. Never the status.

@@ -141,6 +141,7 @@ NO_PAGES = {
     "run-describe",
     "run-cancel",
     "run-retry",
+    "run-restore",
     "run-priority",
     "queue-cancel",
     "artifact-tag",

@@ -15,6 +15,7 @@ from metrics.points import Point
 from metrics.recording import record_metrics
 from runs.models import DatasetInput, Run
 from runs.status import RunStatus
+from tests.dashboard.operators import administrator, member
 from tests.factories import ProjectFactory, RecipeFactory, RunFactory
 
 pytestmark = pytest.mark.django_db
@@ -315,6 +316,22 @@ def test_summary_has_status_reason_duration_gpu_hours_and_tokens(client):
     assert row_named(page, "Tokens") == ["2000"]
 
 
+def test_gpu_hours_are_those_that_workers_held_the_run(client):
+    start = timezone.now() - timedelta(hours=9)
+    run = RunFactory(
+        status=RunStatus.COMPLETED,
+        gpu_count=4,
+        started_at=start,
+        finished_at=start + timedelta(hours=8),
+        held_seconds=3 * 3600,
+    )
+
+    page = page_of(client, [run], tab="summary")
+
+    assert row_named(page, "Duration") == ["08:00:00"]
+    assert row_named(page, "GPU-hours") == ["12"]
+
+
 # --- plots ----------------------------------------------------------------------------------------
 
 
@@ -402,22 +419,48 @@ def environments():
     return [RunFactory(recipe=recipe) for recipe in recipes]
 
 
-def test_operator_sees_commands_and_variables(client, environments):
-    page = page_of(client, environments, tab="code")
+@pytest.mark.parametrize("tab", ["code", "differences"])
+def test_operator_who_has_signed_in_sees_commands(environments, tab):
+    page = page_of(administrator(), environments, tab=tab)
 
-    assert row_named(page, "$NCCL_DEBUG") == ["level1", "level2"]
     assert row_named(page, "Command") == ["torchrun 1", "torchrun 2"]
 
 
-@pytest.mark.parametrize("tab", TABS)
-def test_variables_that_may_be_secrets_are_not_for_everybody(client, environments, settings, tab):
-    settings.OPEN_MODE = False
-    client.force_login(User.objects.create(username="xiaoli"))
+def test_values_of_variables_are_told_apart_but_not_shown(environments):
+    same = RecipeFactory(command=["torchrun"], environment={"NCCL_DEBUG": "level1"})
 
+    page = page_of(administrator(), [*environments, RunFactory(recipe=same)], tab="code")
+
+    first, second, third = row_named(page, "$NCCL_DEBUG")
+    assert first == third != second
+    assert "level" not in page
+
+
+def test_variable_that_all_runs_share_is_named_alone(environments):
+    page = page_of(administrator(), environments[:1], tab="code")
+
+    assert row_named(page, "$NCCL_DEBUG") == ["set"]
+    assert "level" not in page
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_commands_and_variables_are_not_for_members(environments, settings, tab):
+    settings.OPEN_MODE = False
+
+    page = page_of(member(), environments, tab=tab)
+
+    for secret in ("level1", "NCCL_DEBUG", "torchrun"):
+        assert secret not in page
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_commands_and_variables_are_not_for_programs_that_open_mode_lets_in(
+    client, environments, tab
+):
     page = page_of(client, environments, tab=tab)
 
-    assert "level1" not in page
-    assert "torchrun" not in page
+    for secret in ("level1", "NCCL_DEBUG", "torchrun"):
+        assert secret not in page
 
 
 # --- live, and pictures --------------------------------------------------------------------------

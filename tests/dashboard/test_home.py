@@ -191,6 +191,15 @@ def test_gpus_of_each_pool_are_shown(client):
     assert "4 of 16 in use" in client.get(PAGE).content.decode()
 
 
+def test_pool_leads_to_its_place_on_the_page_of_the_queue(client):
+    GpuPoolFactory(gpu_type="A100 80G")
+
+    link = 'href="/dashboard/workers#pool-A100%2080G"'
+
+    assert link in client.get(PAGE).content.decode()
+    assert 'id="pool-A100%2080G"' in client.get("/dashboard/workers").content.decode()
+
+
 # --- nothing ---------------------------------------------------------------------------------
 
 

@@ -216,3 +216,18 @@ def test_form_for_a_run_in_the_trash_is_refused(client):
 
     assert answer.status_code == 422
     assert "is in the trash" in answer.content.decode()
+
+
+def test_run_in_the_trash_is_restored_on_its_page(client):
+    run = RunFactory(status=RunStatus.COMPLETED)
+    run.move_to_trash(by=None)
+    action = f'action="{url_of(run, "/restore")}"'
+    before = page_of(client, run)
+
+    response = client.post(url_of(run, "/restore"))
+
+    run.refresh_from_db()
+    assert run.deleted_at is None
+    assert response["Location"] == url_of(run)
+    assert action in before
+    assert action not in page_of(client, run)

@@ -58,7 +58,7 @@ def test_values_of_checkpoints_leave_out_nan():
     report(run, "loss", {10: 3.0, 20: float("nan")})
     first, _second = checkpoint(run, step=15), checkpoint(run, step=25)
 
-    [rank] = checkpoint_queries.checkpoint_values([run.pk], "loss")
+    [rank] = checkpoint_queries.checkpoint_values([run.pk], "loss", lowest_first=True, limit=5)
 
     assert (rank.checkpoint_id, rank.value, rank.step) == (first.pk, 3.0, 10)
 

@@ -8,7 +8,7 @@ import pytest
 from artifacts import storing
 from metrics.points import Point
 from metrics.recording import record_metrics
-from registry import leaderboards
+from registry import checkpoint_queries, leaderboards
 from registry.leaderboards import Measure, differing, measure_named, measures, places, ranking
 from tests.factories import ProjectFactory, checkpoint, running
 
@@ -54,10 +54,35 @@ def test_ranking_is_the_same_however_few_runs_are_read_at_a_time(project, monkey
         trained(project, {10: value})
     monkeypatch.setattr(leaderboards, "PLACES", 3)
     monkeypatch.setattr(leaderboards, "RUNS_PER_QUERY", 1)
+    monkeypatch.setattr(leaderboards, "FIRST_BOUNDS", 2)
 
     ranks = ranking(project, Measure("eval_loss", is_metric=True), lowest_first=True)
 
     assert [rank.value for rank in ranks] == [1.0, 2.0, 3.0]
+
+
+class Recorder:
+    """Which runs' checkpoints are read."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, run_ids, *_key, **_order):
+        self.asked.append(run_ids)
+        return []
+
+
+def test_runs_without_checkpoints_are_not_looked_at(project, monkeypatch):
+    [saved] = trained(project, {10: 9.0})
+    for value in range(4):
+        trained_run = running(project=project)
+        record_metrics(trained_run, [Point("eval_loss", 1, float(value), 0)])
+    monkeypatch.setattr(leaderboards, "RUNS_PER_QUERY", 1)
+    monkeypatch.setattr(checkpoint_queries, "checkpoint_values", values_of_runs := Recorder())
+
+    ranking(project, Measure("eval_loss", is_metric=True), lowest_first=True)
+
+    assert values_of_runs.asked == [[saved.run_id]]
 
 
 @pytest.mark.parametrize("is_metric", [True, False])

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runs.held_time import held_time
-from runs.models import EventKind, RunEvent
+from runs.held_time import HELD_SECONDS, held_so_far, held_time
+from runs.models import EventKind, Run, RunEvent
+from runs.models.held_time_queries import count_held_time
 from runs.status import RunStatus
-from tests.factories import RunFactory, running, unmanaged_run
+from tests.factories import RunFactory, WorkerFactory, running, unmanaged_run
 
 pytestmark = pytest.mark.django_db
 
@@ -70,3 +71,70 @@ def test_run_that_never_had_a_worker_counts_from_its_start():
     assert hours(unmanaged_run(started_at=hour(1), status=RunStatus.COMPLETED,
                                finished_at=hour(2))) == 1  # fmt: skip
     assert hours(RunFactory(started_at=None)) == 0
+
+
+# --- the same by the run's row ---------------------------------------------------------------
+
+
+def hours_of_row(run, *, until=100):
+    count_held_time(run.pk)
+    run.refresh_from_db()
+    return held_so_far(run, hour(until)) / timedelta(hours=1)
+
+
+def test_row_tells_the_same_as_the_events_of_a_resumed_run():
+    run = RunFactory(
+        status=RunStatus.COMPLETED, queued_at=START, started_at=hour(1), finished_at=hour(9)
+    )
+    event(run, EventKind.CLAIMED, hour(1), RunStatus.RUNNING)
+    event(run, EventKind.RECOVERED, hour(3))
+    event(run, EventKind.CLAIMED, hour(7))
+    event(run, EventKind.STATUS, hour(9), RunStatus.COMPLETED)
+
+    assert hours_of_row(run) == hours(run) == 4
+
+
+def test_row_of_a_run_at_work_counts_up_to_now():
+    run = running(started_at=hour(1))
+    event(run, EventKind.CLAIMED, hour(1), RunStatus.RUNNING)
+    event(run, EventKind.RELEASED, hour(2))
+    event(run, EventKind.CLAIMED, hour(5))
+
+    assert hours_of_row(run, until=7) == hours(run, until=7) == 3
+
+
+def test_row_of_a_run_that_never_had_a_worker_counts_from_its_start():
+    assert hours_of_row(unmanaged_run(started_at=hour(1)), until=3) == 2
+    assert held_so_far(RunFactory(started_at=None), START) is None
+
+
+def test_what_workers_do_is_counted_as_it_happens():
+    run, worker = RunFactory(), WorkerFactory()
+
+    run.claim(worker)
+    claimed = Run.objects.get(pk=run.pk)
+    run.release(worker, next_attempt=False)
+    released = Run.objects.get(pk=run.pk)
+    released.claim(worker)
+    released.transition(RunStatus.COMPLETED)
+
+    [first, leaving, second, end] = run.events.order_by("id")
+    assert (claimed.held_seconds, claimed.held_since) == (0, first.created_at)
+    assert released.held_since is None
+    run.refresh_from_db()
+    held = (leaving.created_at - first.created_at) + (end.created_at - second.created_at)
+    assert run.held_since is None
+    assert run.held_seconds == pytest.approx(held.total_seconds())
+
+
+def test_queries_tell_the_same_as_rows():
+    ended = RunFactory(started_at=hour(0), status=RunStatus.COMPLETED, finished_at=hour(9))
+    event(ended, EventKind.CLAIMED, hour(1), RunStatus.RUNNING)
+    event(ended, EventKind.STATUS, hour(3), RunStatus.COMPLETED)
+    count_held_time(ended.pk)
+    elsewhere = unmanaged_run(started_at=hour(0), status=RunStatus.COMPLETED, finished_at=hour(1))
+    never = RunFactory()
+
+    rows = Run.objects.annotate(held=HELD_SECONDS).values_list("pk", "held")
+
+    assert dict(rows) == {ended.pk: 7200, elsewhere.pk: 3600, never.pk: None}

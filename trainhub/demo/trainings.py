@@ -30,6 +30,7 @@ from projects.models import Project
 from runs import actions, unmanaged
 from runs.checkpoint import Checkpoint
 from runs.models import EventKind, Recipe, Run, StopKind, Worker
+from runs.models.held_time_queries import count_held_time
 from runs.params_tags import log_params
 from runs.status import RunStatus
 from runs.system_metrics import PREFIX
@@ -277,6 +278,7 @@ def _move_to_its_time(run: Run, training: Training) -> None:
     begun = {EventKind.CREATED: queued_at, EventKind.CLAIMED: training.started_at}
     for event in run.events.all():
         run.events.filter(pk=event.pk).update(created_at=begun.get(EventKind(event.kind), ended_at))
+    count_held_time(run.pk)
     # Its checkpoints have been moved when they were stored.
     others = Artifact.objects.filter(run=run, updated_at__gt=training.finished_at)
     others.update(created_at=ended_at, updated_at=ended_at)

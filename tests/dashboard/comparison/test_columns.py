@@ -1,5 +1,7 @@
 """The columns of parallel coordinates and scatter plots."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,13 @@ def test_one_text_makes_it_a_column_of_texts():
     found = column("params.opt", "opt", "params", [1, "adamw", MISSING])
 
     assert (found.kind, found.values) == ("text", ("1", "adamw", ""))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "NaN", "-Infinity"])
+def test_what_is_not_finite_is_missing_among_numbers(value):
+    found = column("last:loss", "loss", "metrics", [1.5, value])
+
+    assert (found.kind, found.values) == ("number", (1.5, None))
 
 
 @pytest.mark.parametrize(

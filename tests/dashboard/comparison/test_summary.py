@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.comparison.summary import Cell, Stat, guessed, ranked, summary_row
+from dashboard.comparison.summary import Cell, Stat, ranked, summary_row
 from metrics.goals import Direction
 
 
@@ -122,16 +121,3 @@ def test_nan_is_never_the_best():
 
 def test_run_without_the_metric_has_an_empty_cell():
     assert row([metric(1.0), None]).cells[1] == Cell(None)
-
-
-@pytest.mark.parametrize(
-    ("keys", "first"),
-    [
-        ({"lr": 2, "eval_loss": 2}, "eval_loss"),
-        ({"train_loss": 2, "eval_loss": 2}, "eval_loss"),
-        ({"train_loss": 2, "eval_loss": 1}, "train_loss"),
-        ({"system/cpu": 2, "lr": 1}, "lr"),
-    ],
-)
-def test_losses_that_most_runs_have_are_shown_first(keys, first):
-    assert guessed(keys, 1) == [first]

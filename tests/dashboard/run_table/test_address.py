@@ -57,7 +57,7 @@ def test_query_of_an_address_says_the_same(text):
     [
         "columns=nonsense,params.,.,min,x.y",
         "sort=nonsense",
-        "sort=checkpoint_tags",
+        "sort=at_best.loss",
         "group=metrics.loss",
         "group=progress",
         "status=nonsense",

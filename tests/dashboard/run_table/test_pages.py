@@ -2,13 +2,15 @@
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from accounts.open_mode import local_administrator
+from artifacts.kinds import TagValue
 from dashboard.models import SavedView
 from projects.models import Project, ProjectStatus
 from runs.models import Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RecipeFactory, RunFactory, unmanaged_run
+from tests.factories import ProjectFactory, RecipeFactory, RunFactory, checkpoint, unmanaged_run
 
 pytestmark = pytest.mark.django_db
 
@@ -59,6 +61,18 @@ def test_key_metrics_of_the_project_are_its_default_columns(client, url, project
 
     assert "metrics.bleu" in heads
     assert "best.eval_loss" not in heads
+
+
+def test_every_value_of_a_metric_that_is_not_shown_can_be_chosen(client, url, make_run):
+    make_run("a", metrics={"eval_loss": [1], "lr": [1]})
+
+    choices = client.get(f"{url}?columns=best.eval_loss").context["metric_choices"]
+
+    offered = {line.key: [choice.spec for _word, choice in line.values] for line in choices}
+    assert offered == {
+        "eval_loss": ["metrics.eval_loss", "min.eval_loss", "max.eval_loss"],
+        "lr": ["metrics.lr", "min.lr", "max.lr", "at_best.lr"],
+    }
 
 
 def test_chosen_columns_are_shown_in_their_order(client, url, make_run):
@@ -191,6 +205,42 @@ def test_live_rows_answer_whatever_is_asked(client, url, query):
     page(client, f"{url}/rows?{query}")
 
 
+def live_status(client, url, query, etag):
+    return client.get(f"{url}/rows?{query}", headers={"If-None-Match": etag}).status_code
+
+
+@pytest.fixture
+def live(client, url, make_run):
+    """A run that is shown, the query of its live rows, and the version that the browser has."""
+    run = make_run("shown", metrics={"loss": [1]})
+    make_run("newest")
+    query = client.get(url).context["live_query"]
+    return run, query, client.get(f"{url}/rows?{query}")["ETag"]
+
+
+def test_live_rows_are_not_sent_again_while_nothing_happens(client, url, live):
+    _run, query, etag = live
+
+    assert live_status(client, url, query, etag) == 304
+
+
+def test_live_rows_are_sent_when_a_run_has_been_moved_to_the_trash(client, url, live):
+    run, query, etag = live
+    Run.objects.filter(pk=run.pk).update(deleted_at=timezone.now())
+
+    assert live_status(client, url, query, etag) == 200
+
+
+def test_live_rows_are_sent_when_a_checkpoint_has_been_tagged(client, url, live):
+    run, query, _etag = live
+    saved = checkpoint(run)
+    etag = client.get(f"{url}/rows?{query}")["ETag"]
+
+    saved.tag(TagValue.RELEASED, notes="", by=None)
+
+    assert live_status(client, url, query, etag) == 200
+
+
 # --- actions ---------------------------------------------------------------------------------
 
 
@@ -218,6 +268,29 @@ def test_action_returns_to_the_same_table(client, url, make_run):
     )
 
     assert response["Location"] == f"{url}?sort=name&filter=step+%3D+0"
+
+
+def test_action_returns_to_the_table_without_a_view_and_not_to_the_default_view(
+    client, url, make_run
+):
+    response = client.post(f"{url}/selected", {"action": "archive", "runs": make_run("a").pk})
+
+    assert response["Location"] == f"{url}?view="
+
+
+def test_table_of_the_trash_restores_what_is_selected(client, url, make_run):
+    trashed, _kept = make_run("trashed"), make_run("kept")
+    trashed.transition(RunStatus.FAILED)
+    trashed.move_to_trash(by=None)
+    in_trash = page(client, f"{url}?archived=trash")
+    listed = shown(client, f"{url}?archived=trash")
+
+    act(client, url, "restore", all="1", query="archived=trash")
+
+    assert listed == ["trashed"]
+    assert 'value="restore"' in in_trash
+    assert 'value="cancel"' not in in_trash
+    assert sorted(shown(client, url)) == ["kept", "trashed"]
 
 
 def test_deleted_runs_are_restored_by_undo(client, url, project, make_run):

@@ -1,10 +1,12 @@
 """Rows, groups and ids of the table, as the database has them."""
 
 import math
+from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
 from django.http import QueryDict
+from django.utils import timezone
 
 from artifacts.kinds import TagValue
 from dashboard.run_table import query
@@ -47,7 +49,9 @@ def test_known_columns_are_what_the_runs_of_the_project_use(project, make_run):
 
     known = query.known_columns(project)
 
-    assert known == query.Known(("lr", "seed"), ("lr",), {"loss": 1}, ("team",))
+    assert known == query.Known(
+        ("lr", "seed"), ("lr",), {"loss": 1}, ("team",), key_metrics=("loss",)
+    )
 
 
 def test_param_that_some_runs_lack_differs(project, make_run):
@@ -316,3 +320,95 @@ def test_runs_can_be_grouped_by_other_columns(project, make_run, by):
     make_run("x", model="m", tags={"team": "m", "mlflow.user": "m"}, gpu_count=4)
 
     assert [group.count for group in groups(project, f"group={by}")] == [1]
+
+
+# --- checkpoint tags -------------------------------------------------------------------------
+
+
+def test_runs_are_sorted_by_the_greatest_tag_of_their_checkpoints(project, make_run):
+    tags = {
+        "archived": [TagValue.ARCHIVED],
+        "released": [TagValue.ARCHIVED, TagValue.RELEASED],
+        "none": [],
+        "candidate": [TagValue.CANDIDATE],
+    }
+    for name, values in tags.items():
+        run = make_run(name)
+        for step, value in enumerate(values, start=1):
+            checkpoint(run, step=step).tag(value, notes="", by=None)
+
+    assert names(project, "sort=-checkpoint_tags") == ["released", "candidate", "archived", "none"]
+    assert names(project, "sort=checkpoint_tags") == ["archived", "candidate", "released", "none"]
+
+
+# --- GPU-hours -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def queued_long(make_run):
+    """A run of an hour's work on 2 GPUs, and one of two hours that waited for a day in between."""
+    end = timezone.now()
+    fields = {"gpu_count": 2, "status": RunStatus.COMPLETED, "finished_at": end}
+    make_run("short", started_at=end - timedelta(hours=3), held_seconds=7200, **fields)
+    make_run("long wait", started_at=end - timedelta(days=1), held_seconds=3600, **fields)
+
+
+@pytest.mark.usefixtures("queued_long")
+def test_gpu_hours_do_not_count_the_time_in_the_queue(project):
+    column = parse_column("gpu_hours")
+    runs = Run.objects.filter(project=project).kept()
+    found = query.page(runs, address("sort=name"), [column], size=50, main=None).rows
+
+    assert [export_value(column, row) for row in found] == [2.0, 4.0]
+    assert [cell.text for cell in cells(column, found)] == ["2", "4"]
+
+
+@pytest.mark.usefixtures("queued_long")
+def test_runs_are_sorted_and_found_by_the_gpu_hours_that_they_show(project):
+    assert names(project, "sort=-gpu_hours") == ["short", "long wait"]
+    assert names(project, "filter=gpu_hours+%3E+3") == ["short"]
+
+
+# --- groups of large values ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("large", [1e200, -1e308])
+def test_values_whose_squares_overflow_have_no_mean(project, make_run, large):
+    for number, value in enumerate([1.0, 3.0, large, large]):
+        make_run(f"run {number}", model="m", metrics={"perplexity": [value]})
+    column = parse_column("metrics.perplexity")
+    runs = Run.objects.filter(project=project).kept()
+
+    [group] = query.groups(runs, address("group=model"), parse_column("model"), [column])
+
+    spread = group.metrics[column]
+    assert (group.count, spread.mean) == (4, 2.0)
+    assert large in (spread.least, spread.greatest)
+
+
+# --- the main metric -------------------------------------------------------------------------
+
+
+def test_main_metric_is_the_one_that_the_project_names_first(project, make_run):
+    make_run("a", metrics={"eval_loss": [1], "bleu": [2]})
+    by_rule = query.known_columns(project).main_metric
+    project.show_first(["missing", "bleu"])
+
+    assert (by_rule, query.known_columns(project).main_metric) == ("eval_loss", "bleu")
+
+
+# --- the trash -------------------------------------------------------------------------------
+
+
+def test_runs_in_the_trash_are_sorted_and_found_by_their_values(project, make_run):
+    for name, loss in (("a", 3), ("b", 1), ("c", 2)):
+        make_run(name, hyperparameters={"lr": loss}, metrics={"loss": [loss]})
+    runs = Run.objects.filter(project=project)
+    runs.update(deleted_at=timezone.now(), is_indexed=True)
+
+    def found(text):
+        ids = query.matching_ids(runs, address(f"archived=trash&{text}"))
+        return [Run.objects.get(pk=pk).name for pk in ids]
+
+    assert found("sort=metrics.loss") == ["b", "c", "a"]
+    assert found("sort=params.lr&filter=metrics.loss+%3E+1") == ["c", "a"]
