@@ -66,6 +66,7 @@ def index(run: Run, artifact: Artifact, evaluation: Evaluation) -> None:
             step=step,
             key=key,
             value=value,
+            created_at=artifact.updated_at,
         )
         for key, value in numbers.items()
         if len(key) <= MAX_KEY_LENGTH

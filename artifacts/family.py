@@ -14,11 +14,10 @@ from typing import Final
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from artifacts.family_queries import Link, parents, possible_children
+from artifacts.family_queries import Link, links_above, parents, possible_children
 from runs.models import Run
 
 MAX_RUNS: Final = 500  # in a family; more would be no tree to read
-MAX_GENERATIONS: Final = 100
 
 
 class Kinship(models.TextChoices):
@@ -39,36 +38,37 @@ class Member:
     def kinship(self) -> str:
         return str(Kinship(self.link.kind).label) if self.link else ""
 
-    def members(self) -> Iterator[Member]:
-        yield self
-        for child in self.children:
-            yield from child.members()
-
 
 @dataclass(frozen=True, slots=True)
 class Family:
     root: Member
     is_cut: bool  # there are more than MAX_RUNS
 
-    def members(self) -> list[Member]:
-        return list(self.root.members())
+    def members(self) -> Iterator[tuple[int, Member]]:
+        """Each with its generation, from 0, before those that came of it. Without recursion, as
+        there may be hundreds of generations."""
+        left = [(0, self.root)]
+        while left:
+            generation, member = left.pop()
+            yield generation, member
+            left += [(generation + 1, child) for child in reversed(member.children)]
 
 
 def family_of(run: Run) -> Family:
     """The tree that ``run`` is in, from its oldest ancestor on. Runs in the trash are in it, as
-    others came of them. A few statements for each generation."""
+    others came of them. Two statements for each generation below the ancestors."""
     links: dict[str, Link] = {}
     ids, root = {run.pk}, run.pk
-    for _generation in range(MAX_GENERATIONS):
-        above = parents([root])
-        if not above or above[0].parent in ids:  # rows edited by hand may form a circle
+    above = links_above(run.pk, MAX_RUNS)
+    is_cut = len(above) >= MAX_RUNS
+    for link in above[: MAX_RUNS - 1]:
+        if link.parent in ids:  # rows edited by hand may form a circle
             break
-        links[root] = above[0]
-        root = above[0].parent
+        links[link.child] = link
+        root = link.parent
         ids.add(root)
-    is_cut = False
     newest = sorted(ids)
-    for _generation in range(MAX_GENERATIONS):
+    while True:
         room = MAX_RUNS - len(ids)
         found = [pk for pk in possible_children(newest, MAX_RUNS + len(ids)) if pk not in ids]
         children = {link.child: link for link in parents(found) if link.parent in ids}
@@ -91,10 +91,12 @@ def _tree(root: str, links: dict[str, Link], ids: set[str]) -> Member:
         if link.child in rows:
             below[link.parent].append(link)
 
-    def member(run_id: str, link: Link | None) -> Member:
-        children = sorted(
-            below[run_id], key=lambda child: (rows[child.child].created_at, child.child)
-        )
-        return Member(rows[run_id], link, [member(child.child, child) for child in children])
-
-    return member(root, None)
+    for children in below.values():
+        children.sort(key=lambda link: (rows[link.child].created_at, link.child))
+    tree = Member(rows[root], None)
+    left = [tree]
+    while left:
+        member = left.pop()
+        member.children = [Member(rows[link.child], link) for link in below[member.run.pk]]
+        left += member.children
+    return tree

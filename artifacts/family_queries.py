@@ -21,9 +21,8 @@ class Link:
 
 # Of each run its closest parent only, so that there is a tree: the run whose checkpoint it was
 # resumed from, else the one that it tries again, else the one that it is nested in.
-_PARENTS: Final = f"""
-    SELECT child.id AS child, parent.id AS parent, parent.kind, parent.step
-    FROM runs_run AS child CROSS JOIN LATERAL (
+_CLOSEST: Final = f"""
+    CROSS JOIN LATERAL (
         SELECT artifact.run_id AS id, 'resumed' AS kind, artifact.step, 1 AS place
         FROM artifacts_artifact AS artifact
         WHERE artifact.id = child.resumed_from_id
@@ -43,8 +42,26 @@ _PARENTS: Final = f"""
 """  # noqa: S608  built from constants
 
 PARENTS: Final = Statement(f"""
-WITH link AS ({_PARENTS})
-SELECT parent, child, kind, step FROM link WHERE child = ANY(%(runs)s::text[])
+SELECT parent.id, child.id, parent.kind, parent.step
+FROM runs_run AS child {_CLOSEST}
+WHERE child.id = ANY(%(runs)s::text[])
+""")  # noqa: S608  built from constants
+
+# Recursive: one statement for all generations. Rows edited by hand may form a circle.
+ABOVE: Final = Statement(f"""
+WITH RECURSIVE link (generation, parent, child, kind, step) AS (
+    SELECT 1, parent.id, child.id, parent.kind, parent.step
+    FROM runs_run AS child {_CLOSEST}
+    WHERE child.id = %(run_id)s::text
+    UNION ALL
+    SELECT generation + 1, parent.id, child.id, parent.kind, parent.step
+    FROM link JOIN runs_run AS child ON child.id = link.parent {_CLOSEST}
+    WHERE generation < %(at_most)s::bigint
+) CYCLE child SET is_repeated USING path
+SELECT parent, child, kind, step
+FROM link
+WHERE NOT is_repeated
+ORDER BY generation
 """)  # noqa: S608  built from constants
 
 # Those of a run by each index on its own; a child may have a closer parent, which the statement
@@ -69,6 +86,11 @@ LIMIT %(limit)s::bigint
 def parents(run_ids: list[str]) -> list[Link]:
     """The link of each run to its parent; none of a run that began by itself."""
     return [Link(*row) for row in PARENTS.rows(runs=Texts(run_ids))]
+
+
+def links_above(run_id: str, at_most: int) -> list[Link]:
+    """The link of the run to its parent, of that one to its own …, of so many generations."""
+    return [Link(*row) for row in ABOVE.rows(run_id=run_id, at_most=at_most)]
 
 
 def possible_children(run_ids: list[str], limit: int) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from artifacts import lineage_queries
 from artifacts.models import Artifact
+from core.numbers import MAX_BIGINT
 from runs.models import Run
 
 
@@ -17,20 +18,12 @@ class Ancestor:
     checkpoint: Artifact
 
 
-def ancestors(run: Run) -> list[Ancestor]:
+def ancestors(run: Run, *, at_most: int = MAX_BIGINT) -> list[Ancestor]:
     """The runs that ``run`` continues, the nearest first; empty if it began from scratch. Two
     queries, whatever their number. Those in the trash are included."""
     if run.resumed_from_id is None:
         return []
-    ids = lineage_queries.ancestors(run.pk)
+    ids = lineage_queries.ancestors(run.pk, at_most)
     checkpoints = Artifact.objects.select_related("run__created_by").in_bulk(ids)
     found = [checkpoints[pk] for pk in ids if pk in checkpoints]
     return [Ancestor(checkpoint.run, checkpoint) for checkpoint in found]
-
-
-def children(run: Run) -> list[Run]:
-    """The runs that were resumed from checkpoints of ``run``, the oldest first, without those in
-    the trash."""
-    checkpoints = Artifact.objects.checkpoints().filter(run=run).values("pk")
-    resumed = Run.objects.kept().filter(resumed_from_id__in=checkpoints).brief()
-    return list(resumed.order_by("created_at", "id"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.database import Statement
+from core.numbers import MAX_BIGINT
 
 # Recursive: the ORM would take a query for each generation. No run is resumed from a checkpoint of
 # its own descendants, but rows edited by hand must not make this endless.
@@ -20,6 +21,7 @@ WITH RECURSIVE ancestor (generation, checkpoint_id, resumed_from_id) AS (
     FROM ancestor
         JOIN artifacts_artifact AS artifact ON artifact.id = ancestor.resumed_from_id
         JOIN runs_run AS parent ON parent.id = artifact.run_id
+    WHERE generation < %(at_most)s::bigint
 ) CYCLE checkpoint_id SET is_repeated USING path
 SELECT checkpoint_id
 FROM ancestor
@@ -28,6 +30,6 @@ ORDER BY generation
 """)
 
 
-def ancestors(run_id: str) -> list[str]:
+def ancestors(run_id: str, at_most: int = MAX_BIGINT) -> list[str]:
     """The checkpoints that the run, its parent, that one's parent … were resumed from."""
-    return [row[0] for row in ANCESTORS.rows(run_id=run_id)]
+    return [row[0] for row in ANCESTORS.rows(run_id=run_id, at_most=at_most)]

@@ -430,6 +430,8 @@ class EvaluationResult(models.Model):
     step = models.BigIntegerField(_("step"))
     key = models.CharField(_("key"), max_length=MAX_KEY_LENGTH, db_collation="C")
     value = models.FloatField(_("value"))
+    # When the file told it. None of those read by an earlier version.
+    created_at = models.DateTimeField(_("created at"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("evaluation result")

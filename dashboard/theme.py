@@ -8,6 +8,8 @@ from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
+from metrics.plots import Theme
+
 THEMES: Final = ("light", "dark")
 COOKIE: Final = "theme"
 YEAR_SECONDS: Final = 365 * 86_400
@@ -17,6 +19,12 @@ def theme(request: HttpRequest) -> dict[str, str]:
     """Template context: ``theme``, empty for that of the system."""
     chosen = request.COOKIES.get(COOKIE, "")
     return {"theme": chosen if chosen in THEMES else ""}
+
+
+def theme_of_pictures(request: HttpRequest) -> Theme:
+    """What the pictures of a page are asked for in."""
+    chosen = request.COOKIES.get(COOKIE, "")
+    return "light" if chosen == "light" else "dark" if chosen == "dark" else "auto"
 
 
 @require_POST

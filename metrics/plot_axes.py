@@ -128,6 +128,7 @@ def step_text(value: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
+    """As 1 d 2:03:04, in every language: pictures are passed on to readers of others."""
     sign = "-" if seconds < 0 else ""
     days, rest = divmod(abs(round(seconds)), DAY)
     clock = f"{rest // HOUR}:{rest // MINUTE % 60:02d}:{rest % 60:02d}"

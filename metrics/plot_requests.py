@@ -57,7 +57,11 @@ class PlotQuerySerializer(serializers.Serializer[Any]):
         default=plots.DEFAULT_HEIGHT,
         help_text="In pixels.",
     )
-    theme = serializers.ChoiceField(choices=["light", "dark"], default="light")
+    theme = serializers.ChoiceField(
+        choices=["light", "dark", "auto"],
+        default="light",
+        help_text="The colors; `auto`: of an SVG those of the reader's system, of a PNG light.",
+    )
     title = StrictCharField(
         max_length=MAX_TITLE_LENGTH, default="", allow_blank=True, help_text="By default none."
     )

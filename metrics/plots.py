@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from typing import Final, Literal
@@ -22,7 +22,7 @@ from metrics.curves import Buckets, Curve
 from metrics.plot_axes import Range
 
 Axis = Literal["step", "time", "relative"]
-Theme = Literal["light", "dark"]
+Theme = Literal["light", "dark", "auto"]
 
 SMALLEST, LARGEST = 80, 4000  # pixels, of either side
 DEFAULT_WIDTH, DEFAULT_HEIGHT = 720, 360
@@ -39,7 +39,7 @@ class Colors:
 
 
 # The tokens of static/css/tokens.css.
-THEMES: Final[dict[Theme, Colors]] = {
+THEMES: Final[dict[Literal["light", "dark"], Colors]] = {
     "light": Colors(
         "#ffffff",
         "#1b2127",
@@ -61,6 +61,24 @@ THEMES: Final[dict[Theme, Colors]] = {
         ),
     ),
 }
+
+
+def _of_the_reader() -> tuple[Colors, str]:
+    """Colors by name, and the style that gives them: those of the scheme in which the picture is
+    looked at. Where a policy forbids styles, and in what knows none, they are light."""
+    light, dark = (
+        {"surface": theme.surface, "text": theme.text, "faint": theme.faint, "grid": theme.grid}
+        | {f"series-{number}": color for number, color in enumerate(theme.series, start=1)}
+        for theme in (THEMES["light"], THEMES["dark"])
+    )
+    names = {name: f"var(--{name}, {color})" for name, color in light.items()}
+    series = tuple(names[f"series-{number + 1}"] for number in range(len(THEMES["light"].series)))
+    colors = Colors(names["surface"], names["text"], names["faint"], names["grid"], series)
+    tokens = "".join(f"--{name}:{color};" for name, color in dark.items())
+    return colors, f"<style>@media(prefers-color-scheme:dark){{svg{{{tokens}}}}}</style>"
+
+
+OF_THE_READER, READERS_STYLE = _of_the_reader()
 FONTS: Final = (
     "system-ui, -apple-system, 'Segoe UI', Roboto, 'PingFang SC', 'Microsoft YaHei', "
     "'Noto Sans CJK SC', 'Noto Sans SC', 'WenQuanYi Micro Hei', 'DejaVu Sans', sans-serif"
@@ -82,7 +100,8 @@ class PlotCurve:
 
 @dataclass(frozen=True, slots=True)
 class PlotOptions:
-    """``smoothing``: the weight of an exponential moving average, 0 for none."""
+    """``smoothing``: the weight of an exponential moving average, 0 for none. ``theme``: "auto" is
+    that of the reader, and light in a PNG."""
 
     title: str = ""
     x: Axis = "step"
@@ -102,6 +121,8 @@ def plot_png(curves: Iterable[PlotCurve], options: PlotOptions) -> bytes:
     """The picture as PNG, with the fonts of this host."""
     import resvg_py  # on first use: most processes draw nothing
 
+    if options.theme == "auto":
+        options = replace(options, theme="light")
     return bytes(resvg_py.svg_to_bytes(svg_string=_Picture(list(curves), options).svg()))
 
 
@@ -154,7 +175,7 @@ class _Drawn:
 class _Picture:
     def __init__(self, given: list[PlotCurve], options: PlotOptions) -> None:
         self.options = options
-        self.colors = THEMES[options.theme]
+        self.colors = OF_THE_READER if options.theme == "auto" else THEMES[options.theme]
         drawn = [_Drawn(curve, place, options) for place, curve in enumerate(given)]
         self.curves = sorted(drawn, key=lambda curve: not curve.given.superseded)
         self.names = [curve for curve in drawn if curve.given.label and not curve.given.superseded]
@@ -202,6 +223,7 @@ class _Picture:
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" font-family="{FONTS}" font-size="11">',
             f"<title>{_text(self.options.title)}</title>" if self.options.title else "",
+            READERS_STYLE if self.options.theme == "auto" else "",
             f'<rect width="{width}" height="{height}" fill="{self.colors.surface}"/>',
             f'<clipPath id="area"><rect {inner} {size}/></clipPath>',
             *self._head(),

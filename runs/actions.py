@@ -80,7 +80,7 @@ def try_recipe(recipe: Recipe, project: Project, *, by: User | None) -> Run:
     return create_run(
         project,
         by=by,
-        name=f"test of {recipe.name}",
+        name=_("test of %(name)s") % {"name": recipe.name},
         recipe=recipe,
         hyperparameters={"max_steps": TEST_STEPS},
     )

@@ -23,7 +23,7 @@ Preview: TypeAlias = (
     | texts.Text
 )
 
-__all__ = ["Preview", "Unreadable", "has_preview", "preview_of"]
+__all__ = ["Preview", "Unreadable", "preview_of"]
 
 READERS: Final[dict[str, Callable[[Artifact], Preview]]] = {
     **dict.fromkeys(documents.HTML, documents.read_html),
@@ -34,11 +34,6 @@ READERS: Final[dict[str, Callable[[Artifact], Preview]]] = {
     **dict.fromkeys(tables.DELIMITERS, tables.read),
     **dict.fromkeys(texts.SUFFIXES, texts.read),
 }
-
-
-def has_preview(artifact: Artifact) -> bool:
-    """Whether the file's name is that of a kind that is shown."""
-    return suffix_of(artifact) in READERS
 
 
 def preview_of(artifact: Artifact) -> Preview | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
-
-import orjson
 
 from artifacts.models import Artifact
 from artifacts.previews import texts
@@ -42,13 +41,16 @@ class JsonTree:
 
 
 def read(artifact: Artifact) -> JsonTree | texts.Text:
-    """A file too large to be parsed is shown as text, from its start."""
+    """With NaN and infinities, which evaluations have. A file too large to be parsed is shown as
+    text, from its start."""
     text, is_cut = read_text(artifact, MAX_TEXT_BYTES)
     if is_cut:
         return texts.Text(text[: texts.MAX_BYTES], is_cut)
     try:
-        return JsonTree(tree(orjson.loads(text)))
-    except orjson.JSONDecodeError as error:
+        return JsonTree(tree(json.loads(text)))
+    except RecursionError as error:
+        raise Unreadable(Message("The file is nested too deeply to be shown.")) from error
+    except ValueError as error:
         raise Unreadable(Message("Not valid JSON: %(why)s", why=str(error))) from error
 
 
@@ -70,14 +72,14 @@ def tree(content: Any) -> Node:
             if left[0] <= 0:
                 made.left_out = len(value) - len(made.children)
                 break
-            made.children.append(node(truncate(str(key), MAX_VALUE_LENGTH), child, depth + 1))
+            made.children.append(node(_shown(str(key)), child, depth + 1))
         return made
 
     return node(None, content, 0)
 
 
 def _leaf(name: str | None, value: Any) -> Node:
-    text = orjson.dumps(value).decode()
+    text = json.dumps(value, ensure_ascii=False)
     kind = (
         "string"
         if isinstance(value, str)
@@ -85,4 +87,9 @@ def _leaf(name: str | None, value: Any) -> Node:
         if isinstance(value, int | float) and not isinstance(value, bool)
         else "literal"
     )
-    return Node(name, value=truncate(text, MAX_VALUE_LENGTH), kind=kind)
+    return Node(name, value=_shown(text), kind=kind)
+
+
+def _shown(text: str) -> str:
+    """JSON may have half of a surrogate pair, which no page can."""
+    return truncate(text.encode(errors="replace").decode(), MAX_VALUE_LENGTH)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 
+from artifacts.lineage import ancestors
 from artifacts.models import Artifact
 from runs.models import Run
 
@@ -22,20 +23,20 @@ class Segment:
 
 def segments(run: Run, user: User) -> list[Segment]:
     """``run`` and the runs it was resumed from, the newest first. Ends before one that is in the
-    trash, or that ``user`` may not see."""
+    trash, or that ``user`` may not see. At most three queries."""
     found = [Segment(run, None)]
-    seen = {run.pk}
-    while found[-1].run.resumed_from_id is not None and len(found) <= MAX_ANCESTORS:
-        child = found[-1].run
-        checkpoint = (
-            Artifact.objects.visible_to(user)
-            .select_related("run")
-            .filter(pk=child.resumed_from_id, run__deleted_at=None)
-            .first()
-        )
-        if checkpoint is None or checkpoint.run_id in seen:
+    chain = ancestors(run, at_most=MAX_ANCESTORS)
+    if not chain:
+        return found
+    checkpoints = Artifact.objects.visible_to(user).filter(
+        pk__in=[ancestor.checkpoint.pk for ancestor in chain], run__deleted_at=None
+    )
+    seen = set(checkpoints.values_list("pk", flat=True))
+    runs = {run.pk}
+    for ancestor in chain:
+        if ancestor.checkpoint.pk not in seen or ancestor.run.pk in runs:
             break
-        seen.add(checkpoint.run_id)
-        step = checkpoint.step if checkpoint.step is not None else child.start_step
-        found.append(Segment(checkpoint.run, step))
+        runs.add(ancestor.run.pk)
+        step = ancestor.checkpoint.step
+        found.append(Segment(ancestor.run, found[-1].run.start_step if step is None else step))
     return found

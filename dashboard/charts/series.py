@@ -2,8 +2,9 @@
 
 A curve is an object of columns, which are as long as each other. An exact one has ``step``, ``ms``
 (Unix time) and ``value``; one of buckets also ``first_step``, ``first_ms``, ``min``, ``max`` and
-``count``, and its ``step``, ``ms`` and ``value`` are those of the last point of each bucket. What
-JSON lacks is "NaN", "Infinity" or "-Infinity".
+``count``, and its ``step``, ``ms`` and ``value`` are those of the last point of each bucket. The
+steps of the extremes are told as ``min_after`` and ``max_after``: how many steps after
+``first_step`` they are. What JSON lacks is "NaN", "Infinity" or "-Infinity".
 """
 
 from __future__ import annotations
@@ -122,16 +123,23 @@ def as_json(found: list[Curve]) -> bytes:
     )
 
 
-NOT_DRAWN: Final = ("minimum_step", "maximum_step")
-
-
 def _curve(curve: Curve) -> dict[str, Any]:
     data = curve.data
-    columns: dict[str, Any] = {
-        name.replace("imum", ""): _numbers(getattr(data, name))
-        for name in type(data).__slots__
-        if name not in NOT_DRAWN
-    }
+    if isinstance(data, Buckets):
+        columns = {
+            "count": data.count,
+            "min": data.minimum,
+            "min_after": data.minimum_step - data.first_step,
+            "max": data.maximum,
+            "max_after": data.maximum_step - data.first_step,
+            "first_step": data.first_step,
+            "first_ms": data.first_ms,
+            "step": data.step,
+            "ms": data.ms,
+            "value": data.value,
+        }
+    else:
+        columns = {"step": data.step, "ms": data.ms, "value": data.value}
     return {
         "run": curve.run_id,
         "key": curve.key,
@@ -140,7 +148,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
         "shift": curve.shift,
         "continued": curve.is_continued,
         "last_step": curve.last_step,
-        **columns,
+        **{name: _numbers(column) for name, column in columns.items()},
     }
 
 

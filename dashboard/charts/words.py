@@ -17,6 +17,8 @@ def words() -> dict[str, str]:
         "picture": _("Save as PNG"),
         "csv": _("Download as CSV what is shown"),
         "step": _("step"),
+        "maximumAt": _("max at {step}"),
+        "minimumAt": _("min at {step}"),
         "time": _("time"),
         "checkpoint": _("Nearest checkpoint"),
         "openLog": _("Open the log there"),

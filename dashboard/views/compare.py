@@ -30,9 +30,9 @@ from dashboard.comparison.differences import section
 from dashboard.live import live
 from dashboard.operators import sees_commands
 from dashboard.pages import STOP_POLLING, PageRequest
-from dashboard.theme import theme
+from dashboard.theme import theme_of_pictures
 from metrics import curves
-from metrics.plots import PlotCurve, PlotOptions, Theme, plot_svg
+from metrics.plots import PlotCurve, PlotOptions, plot_svg
 
 MAX_TITLE: Final = 200  # characters
 SCALES: Final = ("auto", "linear", "log")
@@ -103,8 +103,7 @@ def plot(request: PageRequest) -> HttpResponse:
     address = Address.of(request.GET.lists())
     runs = compared_runs.select(request.user, address.all("runs")).runs
     key = request.GET.get("key", "").replace("\x00", "")
-    chosen: Theme = "dark" if theme(request)["theme"] == "dark" else "light"
-    options = PlotOptions(title=key[:MAX_TITLE], theme=chosen)
+    options = PlotOptions(title=key[:MAX_TITLE], theme=theme_of_pictures(request))
     places = {run.pk: place for place, run in enumerate(runs)}
     found = curves.curves(list(places), [key], width=options.width) if runs else []
     drawn = [

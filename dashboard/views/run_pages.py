@@ -33,9 +33,6 @@ from runs.silence import is_at_work, no_step_since, silent_since
 from runs.status import RunStatus
 
 EVENTS_PER_PAGE = 200
-LIVE_TABS = frozenset(
-    {"charts", "checkpoints", "lineage", "events"}
-)  # with live parts of their own
 
 
 @require_safe

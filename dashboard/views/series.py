@@ -18,6 +18,7 @@ from dashboard.charts import layout, lineage, marks
 from dashboard.charts.series import InvalidQuery, SeriesQuery, as_csv, as_json
 from dashboard.charts.words import words
 from dashboard.pages import PageRequest
+from dashboard.theme import theme_of_pictures
 from dashboard.views.lookups import get_run
 from metrics import curves, plots
 from metrics.plot_requests import MAX_TITLE_LENGTH, PlotQuerySerializer, picture
@@ -99,15 +100,13 @@ def charts_context(request: PageRequest, run: Run) -> dict[str, object]:
     """What templates/runs/_charts.html shows; it also needs ``run`` and ``project``."""
     found = chart_list(request, run)
     address = reverse("dashboard:run-plot", args=[run.project_id, run.pk])
-    pictures = [
-        {
-            "title": title,
-            "url": f"{address}?{urlencode({'keys': chart['keys'], 'title': title}, doseq=True)}",
-        }
-        for section in layout.sections(run.metrics)
-        for chart in section["charts"]
-        for title in [chart["title"][:MAX_TITLE_LENGTH]]
-    ]
+    theme = theme_of_pictures(request)
+    pictures = []
+    for section in layout.sections(run.metrics):
+        for chart in section["charts"]:
+            title = chart["title"][:MAX_TITLE_LENGTH]
+            query = urlencode({"keys": chart["keys"], "title": title, "theme": theme}, doseq=True)
+            pictures.append({"title": title, "url": f"{address}?{query}"})
     return {"chart_list": found, "chart_words": words(), "chart_pictures": pictures}
 
 

@@ -35,11 +35,28 @@
     }
   });
 
-  // What is to be pasted elsewhere: <button data-copy="#id">.
+  // What is to be pasted elsewhere: <button data-copy="#id">. Where the browser copies nothing, it is
+  // selected, so that a key does.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent.trim());
-    button.textContent = button.dataset.copied ?? "✓";
+    const source = document.querySelector(button.dataset.copy);
+    if ((await copy(source.textContent.trim())) || copySelected(source)) button.textContent = button.dataset.copied ?? "✓";
   });
+
+  async function copy(text) {
+    if (!navigator.clipboard) return false; // as on pages without HTTPS
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch (error) {
+      console.info("TrainHub: the clipboard is closed to pages", error);
+      return false;
+    }
+  }
+
+  function copySelected(source) {
+    getSelection().selectAllChildren(source);
+    return document.execCommand("copy");
+  }
 })();

@@ -38,6 +38,8 @@ function follow(url) {
   let etag = "";
   let wait = FASTEST_MS;
   let timer;
+  let isAsking = false; // an answer is awaited, and the next question follows it
+  let hasEnded = false;
 
   async function ask() {
     const headers = { "X-Part": "true", ...(etag && { "If-None-Match": etag }) };
@@ -57,15 +59,18 @@ function follow(url) {
   }
 
   async function next() {
-    if (document.hidden) return; // asked when it is seen again
+    if (isAsking || hasEnded || document.hidden) return; // asked when it is seen again
+    isAsking = true;
     try {
-      if (!(await ask())) return;
+      hasEnded = !(await ask());
       offline.hidden = true;
     } catch (error) {
       offline.hidden = false;
       wait = SLOWEST_MS;
       console.warn("TrainHub: no live update", error); // asked again below
     }
+    isAsking = false;
+    clearTimeout(timer);
     timer = setTimeout(next, wait);
   }
 

@@ -68,12 +68,33 @@ def test_run_of_another_project_is_no_outer_one():
     assert as_text(family_of(outer).root) == "sweep"
 
 
+def test_family_of_hundreds_of_generations_is_whole():
+    run = oldest = RunFactory()
+    for _generation in range(150):
+        run = resumed(run)
+
+    for member in (oldest, run):
+        found = family_of(member)
+        assert found.root.run == oldest
+        assert [generation for generation, _ in found.members()] == list(range(151))
+        assert not found.is_cut
+
+
+def test_ancestors_take_as_many_queries_as_a_parent(django_assert_max_num_queries):
+    run = RunFactory()
+    for _generation in range(20):
+        run = resumed(run)
+
+    with django_assert_max_num_queries(5):
+        assert len(list(family_of(run).members())) == 21
+
+
 def test_circles_end():
     one = unmanaged_run(name="one")
     other = unmanaged_run(name="other", project=one.project, tags={PARENT_TAG: one.pk})
     one.change(tags={PARENT_TAG: other.pk})
 
-    assert {member.run.name for member in family_of(one).members()} == {"one", "other"}
+    assert {member.run.name for _, member in family_of(one).members()} == {"one", "other"}
 
 
 def test_a_family_too_large_is_cut_and_says_so(monkeypatch):
@@ -85,4 +106,4 @@ def test_a_family_too_large_is_cut_and_says_so(monkeypatch):
     found = family_of(outer)
 
     assert found.is_cut
-    assert len(found.members()) == 3
+    assert len(list(found.members())) == 3

@@ -1,8 +1,8 @@
-"""The runs that a run continues, and those that continue it."""
+"""The runs that a run continues."""
 
 import pytest
 
-from artifacts.lineage import ancestors, children
+from artifacts.lineage import ancestors
 from tests.factories import RunFactory, checkpoint
 
 pytestmark = pytest.mark.django_db
@@ -50,19 +50,9 @@ def test_a_circle_ends():
     assert [ancestor.run for ancestor in ancestors(run)] == [run]
 
 
-def test_children_are_the_runs_resumed_from_any_checkpoint():
-    run = RunFactory()
-    first = resumed(run)
-    second = RunFactory(project=run.project, resumed_from_id=checkpoint(run, step=80).pk)
-    resumed(first)
+def test_only_so_many_generations_are_read():
+    first = RunFactory()
+    second = resumed(first)
+    third = resumed(second)
 
-    assert children(run) == [first, second]
-
-
-def test_children_in_the_trash_are_left_out():
-    run = RunFactory()
-    child = resumed(run)
-    child.deleted_at = child.created_at
-    child.save()
-
-    assert children(run) == []
+    assert [ancestor.run for ancestor in ancestors(third, at_most=1)] == [second]

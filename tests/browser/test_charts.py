@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from metrics.plots import THEMES
 from metrics.points import Point
 from metrics.recording import record_metrics
 from runs.models import Run
 from runs.status import RunStatus
 from tests.factories import RunFactory, checkpoint
 from tests.long_series import START_MS, store
+from tests.pixels import colored, decoded
 
 pytestmark = [
     pytest.mark.browser,
@@ -372,6 +374,42 @@ def test_click_on_a_point_names_the_nearest_checkpoint_and_opens_the_log_there(p
     expect(popover).to_have_count(0)
 
 
+@pytest.fixture(scope="module")
+def spiky(kept_browser):
+    """A spike up and one down, among points that are drawn as buckets."""
+    values = noise(100_000)
+    values[65_432], values[23_456] = 9.0, -9.0
+    run = RunFactory(status=RunStatus.COMPLETED)
+    store(run, "loss", values)
+    return Run.objects.get(pk=run.pk)
+
+
+@pytest.mark.parametrize(
+    ("step", "edge", "shown"),
+    [(65_432, 0.05, "max at 65,432"), (23_456, 0.9, "min at 23,456")],
+    ids=["up", "down"],
+)
+def test_spike_tells_its_exact_step_and_opens_the_log_there(
+    open_kept_page, spiky, step, edge, shown
+):
+    page = open_kept_page(locale="en-US")
+    open_charts(page, spiky)
+    area = area_of(chart_of(page, "loss"))
+
+    x, y = area["x"] + area["width"] * step / 99_999, area["y"] + area["height"] * edge
+    page.mouse.move(x + 2, y)
+    expect(chart_of(page, "loss").locator(".chart-extreme:nth-child(2)")).to_have_text(shown)
+    page.mouse.down()
+    page.mouse.up()
+
+    popover = page.locator(".chart-popover")
+    expect(popover.locator("dd").first).to_have_text(f"{step:,}")
+    expect(popover.locator("dd").nth(2)).to_have_text("9" if edge < 0.5 else "-9")
+    expect(popover.locator("> a")).to_have_attribute(
+        "href", re.compile(rf"/log\?at_ms={START_MS + step * 100}$")
+    )
+
+
 def test_point_is_reached_with_keys_alone(page):
     run = RunFactory(status=RunStatus.COMPLETED)
     record_metrics(run, [Point("loss", n, 1.0 + n, START_MS) for n in range(11)])
@@ -453,6 +491,21 @@ def test_one_click_shows_outliers(page):
 
     expect(outliers).to_have_attribute("aria-pressed", "true")
     expect(outliers).not_to_contain_text("▲ 1")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_without_scripts_have_the_colors_of_the_system(open_kept_page, run, scheme):
+    page = open_kept_page(java_script_enabled=False, color_scheme=scheme)
+    page.goto(f"/dashboard/projects/{run.project_id}/runs/{run.pk}")
+    picture = page.locator("noscript img, .chart-grid img").first
+    picture.scroll_into_view_if_needed()
+    expect(picture).to_have_js_property("complete", True)
+
+    pixels = decoded(picture.screenshot())
+
+    colors = THEMES[scheme]
+    assert colored(pixels, colors.surface, tolerance=2).mean() > 0.5
+    assert colored(pixels, colors.series[0]).sum() > 100
 
 
 # --- resumed runs, and runs at work ----------------------------------------------------------
@@ -604,3 +657,11 @@ def test_late_points_cannot_be_appended(page, run):
     )
 
     assert fits == [True, False]
+
+
+@pytest.mark.parametrize(("locale", "text"), [("en-US", "1d 01:00:00"), ("zh-CN", "1天 01:00:00")])
+def test_days_of_relative_times_are_in_the_reader_s_language(open_kept_page, run, locale, text):
+    page = open_kept_page(locale=locale)
+    open_charts(page, run)
+
+    assert from_module(page, "numbers", "m.duration(90000)") == text

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import pytest
+from django.utils.translation import gettext, override
 from playwright.sync_api import Page, expect
 
 from tests.browser.site import Site
@@ -135,6 +136,20 @@ def test_scatter_names_the_run_under_the_pointer(english, sweep):
 
     expect(english.locator(".plot-tooltip")).to_contain_text(runs[5].name)
     expect(english.locator(".chip.hovered")).to_have_attribute("data-run", runs[5].pk)
+
+
+@pytest.mark.parametrize(("locale", "language"), [("en-US", "en"), ("zh-CN", "zh-hans")])
+def test_logarithmic_axis_is_named_in_the_reader_s_language(
+    open_site_page, sweep, locale, language
+):
+    runs = sweep(6)
+    with override(language):
+        expected = gettext("{name} (log)").replace("{name}", "learning_rate")
+
+    page = open_site_page(locale=locale)
+    page.goto(address(runs, tab="scatter", xcolumn="params.learning_rate", xscale="log"))
+
+    expect(page.locator("#scatter .label").first).to_have_text(expected)
 
 
 def test_scatter_changes_with_the_chosen_column(english, sweep):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils.translation import gettext, override
 from playwright.sync_api import expect
 
 from execution.program_checks import answer_checks
@@ -65,4 +66,5 @@ def test_recipe_is_written_and_tried(open_page, operator, scripts):
     page.locator("form[action$='/test'] button").click()
 
     expect(page).to_have_url(re.compile(f"/projects/{project.pk}/runs/run_"))
-    assert Run.objects.get().name == "test of tune"
+    with override("zh-hans"):
+        assert Run.objects.get().name == gettext("test of %(name)s") % {"name": "tune"}

@@ -208,3 +208,51 @@ def test_page_of_a_run_without_news_gets_nothing(open_page, live_server):
         pass
 
     assert answers[1:] == [304] * (len(answers) - 1)
+
+
+IN_FLIGHT = """
+    const asked = window.fetch;
+    window.polls = 0;
+    window.fetch = async (url, options) => {
+      if (!String(url).includes("/live?")) return asked(url, options);
+      window.polls += 1;
+      if (window.polls > 1) return asked(url, options);
+      await new Promise((resolve) => { window.answer = resolve; });
+      return asked(url, options);
+    };
+    window.show = (isShown) => {
+      Object.defineProperty(document, "hidden", { value: !isShown, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    };
+"""
+
+
+def test_page_hidden_while_it_asks_does_not_ask_twice_from_then_on(open_page, live_server):
+    page = open_page()
+    page.add_init_script(IN_FLIGHT)
+    page.goto(url_of(unmanaged_run()))
+    page.wait_for_function("polls === 1")
+
+    polls = page.evaluate("show(false), show(true), polls")
+
+    assert polls == 1
+    page.evaluate("answer()")
+    page.wait_for_function("polls === 2")  # it goes on
+
+
+@pytest.mark.parametrize("clipboard", ["present", "absent", "refused"])
+def test_text_is_copied_also_where_pages_have_no_clipboard(open_page, run, clipboard):
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    if clipboard == "absent":  # as on a page without HTTPS
+        page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    if clipboard == "refused":
+        page.add_init_script("navigator.clipboard.writeText = () => Promise.reject(new Error())")
+    page.goto(url_of(run, "/configuration"))
+
+    page.locator("[data-copy='#configuration-json']").click()
+
+    expect(page.locator("[data-copy='#configuration-json']")).to_have_text("已复制")
+    page.goto(url_of(run, "/log"))
+    page.locator("[name=q]").focus()
+    page.keyboard.press("Control+V")
+    expect(page.locator("[name=q]")).to_have_value(re.compile("^{.*}$"))

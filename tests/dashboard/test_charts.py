@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from accounts.open_mode import local_administrator
+from artifacts.kinds import TagValue
+from artifacts.models import EvaluationResult
+from artifacts.storing import store_evaluation
+from core.times import milliseconds
 from dashboard.charts import layout
 from metrics.points import Point
 from metrics.recording import record_metrics
@@ -116,6 +120,19 @@ def test_many_points_are_buckets_with_their_extremes(client):
     assert len(curve["step"]) <= 100
     assert max(curve["max"]) == 99.0
     assert sum(curve["count"]) == curve["total"] == 10_000
+
+
+def test_steps_of_extremes_count_from_the_first_of_their_bucket(client):
+    values = np.ones(10_000)
+    values[7654], values[1234] = 99.0, -99.0
+    run = RunFactory()
+    store(run, "loss", values)
+
+    curve = curve_of(client, run, width=100)
+
+    highest, lowest = curve["max"].index(99.0), curve["min"].index(-99.0)
+    assert curve["first_step"][highest] + curve["max_after"][highest] == 7654
+    assert curve["first_step"][lowest] + curve["min_after"][lowest] == 1234
 
 
 def test_range_in_view_is_read_finer(client):
@@ -239,6 +256,42 @@ def test_checkpoints_are_marked_at_their_steps(client):
     assert (mark["kind"], mark["run"], mark["step"]) == ("checkpoint", run.pk, 40)
 
 
+def test_every_evaluation_of_a_rewritten_file_is_marked_at_its_time(client):
+    run = RunFactory()
+    times = [
+        store_evaluation(run, io.BytesIO(b'{"acc": 0.5, "f1": 0.4}'), step=step).updated_at
+        for step in (0, 100, 200)
+    ]
+
+    marks = chart_list(client, run)["marks"]
+
+    assert [(mark["kind"], mark["step"]) for mark in marks] == [
+        ("evaluation", 0),
+        ("evaluation", 100),
+        ("evaluation", 200),
+    ]
+    assert [mark["ms"] for mark in marks] == [milliseconds(time) for time in times]
+
+
+def test_evaluation_of_an_earlier_version_is_marked_by_its_step(client):
+    run = RunFactory()
+    store_evaluation(run, io.BytesIO(b'{"acc": 0.5}'), step=100)
+    EvaluationResult.objects.update(created_at=None)
+
+    [mark] = chart_list(client, run)["marks"]
+
+    assert (mark["step"], mark["ms"]) == (100, None)
+
+
+def test_evaluation_without_numbers_is_marked(client):
+    run = RunFactory()
+    store_evaluation(run, io.BytesIO(b'["good"]'), step=100)
+
+    [mark] = chart_list(client, run)["marks"]
+
+    assert (mark["kind"], mark["step"]) == ("evaluation", 100)
+
+
 def test_restarts_are_marked_at_their_times(client):
     run = RunFactory(attempt=2)
     run.note(EventKind.RECOVERED, reason="The process died.")
@@ -267,6 +320,20 @@ def test_resumed_run_continues_the_curves_of_its_ancestors(client):
         (first.pk, 60),
     ]
     assert found["sections"][0]["charts"][0]["keys"] == ["only_of_the_first"]
+
+
+def test_many_ancestors_take_as_many_queries_as_one(client, django_assert_max_num_queries):
+    run = RunFactory(status=RunStatus.COMPLETED)
+    for step in range(1, 31):
+        saved = checkpoint(run, step=step)
+        saved.tag(TagValue.CANDIDATE, notes="", by=None)
+        run = RunFactory(project=run.project, resumed_from_id=saved.pk, start_step=step)
+
+    with django_assert_max_num_queries(15):
+        found = chart_list(client, run)
+
+    assert len(found["segments"]) == 31
+    assert len([mark for mark in found["marks"] if mark["kind"] == "checkpoint"]) == 30
 
 
 def test_ancestor_in_the_trash_is_left_out(client):
@@ -309,6 +376,17 @@ def test_page_without_scripts_shows_pictures(client):
     fallback = page.partition("<noscript>")[2].partition("</noscript>")[0]
     assert "plot.svg?keys=train_loss&amp;keys=eval_loss" in fallback
     assert 'loading="lazy"' in fallback
+
+
+@pytest.mark.parametrize(("chosen", "theme"), [("", "auto"), ("dark", "dark"), ("light", "light")])
+def test_pictures_of_a_page_have_its_theme(client, chosen, theme):
+    run = RunFactory()
+    record_metrics(run, [Point("loss", 1, 1.0, 0)])
+    client.post("/dashboard/theme", {"theme": chosen})
+
+    page = client.get(url_of(run, "").rstrip("/")).content.decode()
+
+    assert f"title=loss&amp;theme={theme}" in page
 
 
 def test_picture_for_a_page_is_svg(client):

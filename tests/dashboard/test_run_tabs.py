@@ -104,6 +104,22 @@ def test_lineage_is_a_nested_list_with_states_steps_and_bests(client):
     assert "?whole=1" in above
 
 
+def test_lineage_of_hundreds_of_generations_is_shown(client):
+    run = oldest = RunFactory(name="generation-0")
+    for generation in range(1, 201):
+        run = RunFactory(
+            name=f"generation-{generation}",
+            project=run.project,
+            resumed_from_id=checkpoint(run, step=generation).pk,
+        )
+
+    page = text_of(client, oldest, "/lineage")
+
+    names = [f"generation-{generation}</a>" for generation in range(201)]
+    assert all(name in page for name in names)
+    assert "resumed ← generation-199" in page
+
+
 def test_best_of_a_lineage_is_of_the_metric_that_the_project_names(client):
     run = RunFactory(project__key_metrics=["bleu"])
     record_metrics(run, [Point("eval_loss", 1, 1.5, 0), Point("bleu", 1, 30.0, 0)])

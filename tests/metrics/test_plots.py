@@ -247,6 +247,24 @@ def test_bad_query_is_an_error_in_the_one_shape(api, query):
     assert response.json()["errors"][0]["code"]
 
 
+def test_colors_of_the_reader_are_light_by_default_and_dark_where_the_system_is():
+    svg = picture(run_with([1.0, 2.0]), theme="auto").decode()
+
+    style, drawn = re.search(r"<style>(.*)</style>(.*)", svg, re.DOTALL).groups()
+    light, dark = (plots.THEMES[name] for name in ("light", "dark"))
+    assert style.startswith("@media(prefers-color-scheme:dark)")
+    assert f"--surface:{dark.surface};" in style
+    assert f"--series-10:{dark.series[9]};" in style
+    assert f'fill="var(--surface, {light.surface})"' in drawn
+    assert f'stroke="var(--series-1, {light.series[0]})"' in drawn
+
+
+def test_png_in_the_colors_of_the_reader_is_light():
+    run = run_with([1.0, 2.0])
+
+    assert picture(run, draw=plots.plot_png, theme="auto") == picture(run, draw=plots.plot_png)
+
+
 def test_unknown_metrics_are_an_empty_picture(api):
     assert "–" in texts(api.get(url_of(RunFactory(), "svg"), {"keys": "nothing"}).content)
 

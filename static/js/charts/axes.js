@@ -91,5 +91,18 @@ export function rowAt({ x: { start, end }, exact }, x) {
   return !exact || x - start[before] <= start[before + 1] - x ? before : before + 1;
 }
 
+/**
+ * The extreme of the bucket in a row of a prepared curve that is nearest by `distance(value)`; without it,
+ * the one further from the last value: `{isMaximum, step, value}`. null where all values are the same,
+ * or NaN.
+ */
+export function extremeAt({ curve, x, min, max, value }, row, distance = null) {
+  const [low, high] = [min[row], max[row]];
+  if (!(low < high)) return null;
+  const isMaximum = distance ? distance(high) <= distance(low) : !(value[row] - low > high - value[row]);
+  const at = original(x, row);
+  return { isMaximum, step: (isMaximum ? curve.maxStep : curve.minStep)[at], value: isMaximum ? high : low };
+}
+
 /** The row of the columns as they were sent. */
 export const original = ({ order }, row) => (order ? order[row] : row);

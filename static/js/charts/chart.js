@@ -3,7 +3,7 @@
 // It draws what it is given and asks for nothing: see group.js for what loads the data, gestures.js
 // for what a person does on it.
 
-import { inOrder, isTime, lastAtMost, original, positions, RELATIVE, rowAt, STEP } from "./axes.js";
+import { extremeAt, inOrder, isTime, lastAtMost, original, positions, RELATIVE, rowAt, STEP } from "./axes.js";
 import { drawCurves, drawMarks, frame, inView, MARK_HEIGHT } from "./drawing.js";
 import { makeFigure, openFull } from "./figure.js";
 import { fit } from "./fit.js";
@@ -17,6 +17,7 @@ import { Strip } from "./strip.js";
 
 const NEAR = 6; // pixels from a tick at which it is named
 const LEAST = 4; // pixels that are dragged over to zoom
+const REACH = 4; // pixels from a spike at which it is pointed at
 const NEAREST_CURVE = 24; // pixels at which a curve is the one pointed at
 
 /**
@@ -47,13 +48,13 @@ export class Chart {
   #placed = []; // marks with their x
   #all = false; // outliers too
   #beyond = { above: 0, below: 0 };
-  #pointed = null; // {curve, row} under the crosshair
+  #pointed = null; // {curve, row, extreme} under the crosshair: see extremeAt of axes.js
   #strip = new Strip();
 
   /**
-   * `words`: the texts of the page (see templates/runs/_chart_words.html). `actions`:
+   * `words`: the texts of the page (see dashboard/charts/words.py). `actions`:
    * `csv()` returns the address of what is shown, `open(point)` is called for a click on a point
-   * `{curve, row, step, ms, value}`.
+   * `{chart, curve, step, ms, value, left}`; of the extreme of a bucket `ms` is null.
    */
   constructor({ title, sync, words, actions = {} }) {
     Object.assign(this, { title, sync, words, actions });
@@ -114,12 +115,14 @@ export class Chart {
     this.#legend();
   }
 
-  /** Where a mark is on the axis: of a restart only the time is known, so its step is looked up. */
+  /** Where a mark is on the axis: of a restart only the time is known, of an old evaluation only the step,
+   * so the other is looked up in a curve of the run. */
   #placeOf(mark) {
     const { axis } = this.sync.settings;
-    if (isTime(axis)) return mark.ms / 1000;
+    const isTimed = mark.ms != null;
+    if (isTime(axis) && isTimed) return mark.ms / 1000;
     const own = this.#curves.find((curve) => curve.curve.run === mark.run && curve.value.length);
-    if (axis === RELATIVE) return own ? (mark.ms - own.startedMs) / 1000 : NaN;
+    if (axis === RELATIVE && isTimed) return own ? (mark.ms - own.startedMs) / 1000 : NaN;
     if (mark.step != null && axis === STEP) return mark.step;
     if (!own) return NaN;
     const column = mark.step == null ? own.curve.ms : own.curve.step;
@@ -288,18 +291,53 @@ export class Chart {
     this.#legend();
   }
 
-  /** The row of each curve at `x`, and the curve nearest to `top`. */
+  /** The curve nearest to `top` at `x`, and its row there. */
   #nearest(x, top) {
     let found = null;
     for (const curve of this.#curves) {
-      const row = rowAt(curve, x);
-      if (row < 0) continue;
+      const at = rowAt(curve, x);
+      if (at < 0) continue;
+      const row = top === null || curve.exact ? at : this.#rowUnder(curve, at, x, top);
       const value = (curve.smoothed ?? curve.value)[row];
       const y = Number.isFinite(value) ? this.#plot.valToPos(value, "y") : Infinity;
-      const distance = top === null ? 0 : Math.abs(y - top);
-      if (!found || distance < found.distance) found = { curve, row, distance };
+      const fromLine = top === null ? 0 : Math.abs(y - top);
+      const distance = curve.exact || top === null ? fromLine : Math.min(fromLine, this.#fromStroke(curve, row, top));
+      const isNearer = !found || distance < found.distance || (distance === found.distance && fromLine < found.fromLine);
+      if (isNearer) found = { curve, row, distance, fromLine };
     }
-    return found && { ...found, near: top !== null && found.distance <= NEAREST_CURVE };
+    if (!found) return null;
+    const y = top === null ? null : (value) => Math.abs(this.#heightOf(value) - top);
+    return { ...found, extreme: extremeAt(found.curve, found.row, y), near: top !== null && found.distance <= NEAREST_CURVE };
+  }
+
+  /** Pixels from the top of the curves, as far as it is drawn: what is beyond the axis is at its edge. */
+  #heightOf(value) {
+    const bottom = this.#plot.over.clientHeight;
+    if (this.sync.settings.log && value <= 0) return bottom;
+    return Math.min(bottom, Math.max(0, this.#plot.valToPos(value, "y")));
+  }
+
+  /** Pixels from `top` to the stroke of a bucket. */
+  #fromStroke({ min, max }, row, top) {
+    if (Number.isNaN(min[row])) return Infinity;
+    return Math.max(0, this.#heightOf(max[row]) - top, top - this.#heightOf(min[row]));
+  }
+
+  /** The row within reach of `x`, from `at` on to both sides, of which the stroke is nearest to `top`: one
+   * bucket is hardly a pixel wide. */
+  #rowUnder(curve, at, x, top) {
+    const { start, end } = curve.x;
+    const reach = Math.abs(this.xAt(REACH) - this.xAt(0));
+    const isNear = (row) => row >= 0 && row < end.length && start[row] <= x + reach && end[row] >= x - reach;
+    let best = at;
+    let least = this.#fromStroke(curve, at, top);
+    for (const by of [-1, 1]) {
+      for (let row = at + by; least > 0 && isNear(row); row += by) {
+        const distance = this.#fromStroke(curve, row, top);
+        if (distance < least) [best, least] = [row, distance];
+      }
+    }
+    return best;
   }
 
   #legend() {
@@ -372,15 +410,14 @@ export class Chart {
   /** Open what there is to know of the point under the crosshair. */
   openPointed() {
     if (!this.#pointed) return;
-    const { curve, row } = this.#pointed;
+    const { curve, row, extreme } = this.#pointed;
     const at = original(curve.x, row);
     const { step, ms, value } = curve.curve;
+    const point = extreme ? { step: extreme.step, ms: null, value: extreme.value } : { step: step[at], ms: ms[at], value: value[at] };
     this.actions.open?.({
       chart: this,
       curve,
-      step: step[at],
-      ms: ms[at],
-      value: value[at],
+      ...point,
       left: this.#plot.over.offsetLeft + this.#plot.valToPos(curve.x.end[row], "x"),
     });
   }

@@ -2,6 +2,7 @@
 // is at work. See dashboard/charts/series.py for the format.
 
 const LONGEST_QUERY = 6000; // characters: proxies refuse addresses of more than 8 KB
+const TIMES = 1000; // parts into which very many points of one step are divided
 const MOST_IN_A_REQUEST = 300; // curves: those of all charts in view, at best
 
 /** `items` in parts of which the texts, as written in a query, are not too long together. */
@@ -25,13 +26,16 @@ export const idOf = (run, key) => `${run}\n${key}`;
 /**
  * A curve: columns of numbers (typed arrays, all as long), in which NaN and infinities are values.
  * `exact`: every point of the range; otherwise buckets, each from `firstStep` to `step`, and `step`,
- * `ms` and `value` are those of its last point. `total`: points of the whole curve.
+ * `ms` and `value` are those of its last point; `min` is at `minStep`. `total`: points of the whole
+ * curve.
  */
 function decode(sent) {
   const column = (name, otherwise) => (sent[name] ? Float64Array.from(sent[name]) : otherwise);
   const step = column("step");
   const ms = column("ms");
   const value = column("value");
+  const firstStep = column("first_step", step);
+  const after = (name) => (sent[name] ? firstStep.map((first, row) => first + sent[name][row]) : step);
   return {
     id: idOf(sent.run, sent.key),
     run: sent.run,
@@ -44,15 +48,17 @@ function decode(sent) {
     step,
     ms,
     value,
-    firstStep: column("first_step", step),
+    firstStep,
     firstMs: column("first_ms", ms),
     min: column("min", value),
     max: column("max", value),
+    minStep: after("min_after"),
+    maxStep: after("max_after"),
     count: column("count", step.map(() => 1)),
   };
 }
 
-export const COLUMNS = ["step", "ms", "value", "firstStep", "firstMs", "min", "max", "count"];
+export const COLUMNS = ["step", "ms", "value", "firstStep", "firstMs", "min", "max", "minStep", "maxStep", "count"];
 
 const sum = (values, from = 0) => {
   let total = 0;
@@ -112,6 +118,13 @@ export class CurveSource {
       parts(keys, size, String).map((part) => this.#ask(address(this.#url, runs, part, range, width), { signal })),
     );
     return new Map(answers.flatMap(({ curves }) => curves.map(decode)).map((curve) => [curve.id, curve]));
+  }
+
+  /** When the run reported `value` at `step`, in Unix milliseconds; null if it did not. */
+  async timeOf(run, key, step, value) {
+    const curve = (await this.load([run], [key], { from: step, to: step }, TIMES)).get(idOf(run, key));
+    const row = curve ? curve.max.findIndex((max, i) => max === value || curve.min[i] === value) : -1;
+    return row < 0 ? null : curve.firstMs[row];
   }
 
   /**

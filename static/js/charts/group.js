@@ -52,7 +52,7 @@ export class ChartGroup {
   add({ title, keys }, container) {
     const entry = { keys, visible: false, shown: null, width: 0 };
     const csv = () => address(this.csvUrl, this.#runIds(), keys, this.#steps([entry]), entry.chart.width);
-    entry.chart = new Chart({ title, sync: this.sync, words: this.words, actions: { ...this.actions, csv, resized: () => this.#resized(entry) } });
+    entry.chart = new Chart({ title, sync: this.sync, words: this.words, actions: { csv, open: (point) => this.#open(point), resized: () => this.#resized(entry) } });
     this.#entries.add(entry);
     this.#byFigure.set(entry.chart.box, entry);
     container.append(entry.chart.figure);
@@ -75,6 +75,19 @@ export class ChartGroup {
   /** Whether nothing that is in view is still to be loaded. */
   get isComplete() {
     return !this.#loading && !this.#timer && this.#wanted().length === 0;
+  }
+
+  /** The time of a bucket's extreme is asked for; without it, the step says where it is. */
+  async #open(point) {
+    if (!this.actions.open) return;
+    const { run, key } = point.curve.curve;
+    let { ms } = point;
+    try {
+      ms ??= await this.source.timeOf(run, key, point.step, point.value);
+    } catch (error) {
+      this.onError(error);
+    }
+    this.actions.open({ ...point, ms });
   }
 
   #runIds() {

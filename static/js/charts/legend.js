@@ -9,16 +9,20 @@ const MOST = 6; // values in the line
 
 /**
  * The parts of the line. `curves`: prepared ones; `x`: the crosshair's, or null, for the last values;
- * `pointed`: `{curve, row}` or null.
+ * `pointed`: `{curve, row, extreme}` or null.
  */
 export function legendOf(curves, x, pointed, { axis, words }) {
-  const parts = [];
   const at = pointed ?? (x === null ? newest(curves) : null);
-  if (at) parts.push(element("span", "chart-at", where(at, axis, words)));
-  const entries = entriesAt(curves, x);
+  const parts = at ? [element("span", "chart-at", where(at, axis, words))] : [];
+  const entries = entriesAt(curves, x, pointed);
   const isNamed = new Set(curves.map(({ name }) => name)).size > 1;
   const chosen = entries.length > MOST && pointed ? entries.filter(({ curve }) => curve === pointed.curve) : entries;
-  for (const entry of chosen.slice(0, MOST)) parts.push(valueOf(entry, isNamed));
+  for (const entry of chosen.slice(0, MOST)) {
+    const value = valueOf(entry, isNamed);
+    // In front, as the line is cut off at the end.
+    if (pointed?.extreme && entry.curve === pointed.curve) parts.unshift(value, element("span", "chart-extreme", exactly(pointed.extreme, words)));
+    else parts.push(value);
+  }
   return parts;
 }
 
@@ -32,11 +36,11 @@ function newest(curves) {
 
 /** `{curve, row}` once for each run or metric, of whichever of its segments is at `x`, or else ends
  * last, and once more where that replaced another one at `x`. */
-function entriesAt(curves, x) {
+function entriesAt(curves, x, pointed) {
   const found = new Map();
   for (const curve of curves) {
     if (!curve.value.length || (curve.superseded && x === null)) continue;
-    const row = x === null ? curve.value.length - 1 : rowAt(curve, x);
+    const row = curve === pointed?.curve ? pointed.row : x === null ? curve.value.length - 1 : rowAt(curve, x);
     if (row < 0) continue;
     const id = `${curve.group}\n${Boolean(curve.superseded)}`;
     const other = found.get(id);
@@ -64,6 +68,8 @@ function where({ curve: { curve, x }, row }, axis, words) {
   const step = first === last ? steps(last) : `${steps(first)} – ${steps(last)}`;
   return `${words.step} ${step}${isTime(axis) ? ` · ${clock(curve.ms[at])}` : ""}`;
 }
+
+const exactly = ({ isMaximum, step }, words) => (isMaximum ? words.maximumAt : words.minimumAt).replace("{step}", steps(step));
 
 /** What cannot be seen of `curves`: no data, one point, only NaN, a constant; empty for others. */
 export function noteOf(curves, words) {

@@ -18,11 +18,13 @@ const time = new Intl.DateTimeFormat(LOCALE, { dateStyle: "short", timeStyle: "m
 
 export const clock = (ms) => time.format(new Date(ms));
 
-/** Seconds as 1 d 02:03:04. */
+const dayCount = new Intl.NumberFormat(LOCALE, { style: "unit", unit: "day", unitDisplay: "narrow" });
+
+/** Seconds as 1d 02:03:04. */
 export function duration(seconds) {
   const rest = Math.abs(Math.round(seconds));
   const two = (number) => String(number).padStart(2, "0");
   const hours = `${two(Math.floor(rest / 3600) % 24)}:${two(Math.floor(rest / 60) % 60)}:${two(rest % 60)}`;
   const days = Math.floor(rest / 86_400);
-  return `${seconds < 0 ? "−" : ""}${days ? `${days} d ` : ""}${hours}`;
+  return `${seconds < 0 ? "−" : ""}${days ? `${dayCount.format(days)} ` : ""}${hours}`;
 }

@@ -2,7 +2,7 @@
 
 import { clock, short, steps } from "./numbers.js";
 
-let open = null; // {panel, before}
+let open = null; // {panel, back}: `back` gets the focus again
 
 /** Close the popover, if one is open. */
 export function closePopover() {
@@ -42,7 +42,7 @@ const link = (href, text) => {
 };
 
 /**
- * `point`: what Chart calls `open` with. `logUrl`: of its run's log; empty without one.
+ * `point`: what Chart calls `open` with, with its time if that is known. `logUrl`: of its run's log; empty without one.
  * `checkpoints`: marks of the run that are checkpoints.
  */
 export function openPopover({ chart, curve, step, ms, value, left }, { words, logUrl, checkpoints }) {
@@ -52,7 +52,9 @@ export function openPopover({ chart, curve, step, ms, value, left }, { words, lo
   panel.setAttribute("role", "dialog");
   panel.setAttribute("aria-label", curve.name);
   const facts = document.createElement("dl");
-  facts.append(line(words.step, steps(step)), line(words.time, clock(ms)), line(curve.name, short(value)));
+  facts.append(line(words.step, steps(step)));
+  if (ms !== null) facts.append(line(words.time, clock(ms)));
+  facts.append(line(curve.name, short(value)));
   const nearest = checkpoints.reduce(
     (best, mark) => (!best || Math.abs(mark.step - step) < Math.abs(best.step - step) ? mark : best),
     null,
@@ -60,7 +62,7 @@ export function openPopover({ chart, curve, step, ms, value, left }, { words, lo
   if (nearest) facts.append(line(words.checkpoint, link(nearest.url, `${nearest.text} · ${words.step} ${steps(nearest.step)}`)));
   panel.append(facts);
   if (logUrl) {
-    const query = new URLSearchParams({ at_ms: Math.round(ms) });
+    const query = new URLSearchParams(ms === null ? { at_step: step } : { at_ms: Math.round(ms) });
     panel.append(link(`${logUrl}?${query}`, words.openLog));
   }
   const close = document.createElement("button");

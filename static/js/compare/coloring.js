@@ -5,8 +5,9 @@ import { scaleOf, isMissing, short } from "./scales.js";
 
 const SERIES = 10;
 
-/** ``of(place)`` is the color of a run, as CSS; ``legend`` says what the colors mean, or is null. */
-export function coloring(column) {
+/** ``of(place)`` is the color of a run, as CSS; ``legend`` says what the colors mean, or is null. ``log``: the
+ * word for a logarithmic scale. */
+export function coloring(column, log) {
   if (!column) return { of: series, legend: null };
   const scale = scaleOf(column);
   if (column.kind === "text") {
@@ -18,7 +19,7 @@ export function coloring(column) {
   }
   return {
     of: (run) => (isMissing(column, column.values[run]) ? "var(--faint)" : mixed(scale.position(column.values[run]))),
-    legend: gradient(column, scale),
+    legend: gradient(column, scale, log),
   };
 }
 
@@ -32,13 +33,13 @@ function element(name, className, text = "") {
   return made;
 }
 
-function gradient(column, scale) {
+function gradient(column, scale, log) {
   const legend = element("p", "legend small");
   const values = column.values.filter((value) => value !== null);
   const bar = element("span", "gradient");
   bar.style.background = `linear-gradient(in oklch to right, ${mixed(0)}, ${mixed(1)})`;
   legend.append(element("span", "", column.label), element("span", "n", short(Math.min(...values))), bar, element("span", "n", short(Math.max(...values))));
-  if (scale.isLog) bar.title = "log";
+  if (scale.isLog) bar.title = log;
   return legend;
 }
 

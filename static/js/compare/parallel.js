@@ -29,7 +29,7 @@ class ParallelCoordinates {
     this.axes = axes.map((id) => ({ id, column: columns.get(id), how: how.get(id) ?? "auto", brush: null }));
     for (const axis of this.axes) axis.scale = scaleOf(axis.column, axis.how);
     for (const text of given("brush")) this.restore(text);
-    this.colors = coloring(columns.get(this.words.color));
+    this.colors = coloring(columns.get(this.words.color), this.words.log);
     if (this.colors.legend) figure.append(this.colors.legend);
     this.canvas = svg("svg", { role: "group", "aria-label": this.words.drawing, height: HEIGHT, "data-own-hover": "" });
     figure.append(this.canvas);

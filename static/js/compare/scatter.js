@@ -17,7 +17,7 @@ const x = columns.get(figure.dataset.x), y = columns.get(figure.dataset.y);
 const color = columns.get(figure.dataset.color);
 
 if (x && y) {
-  const colors = coloring(color);
+  const colors = coloring(color, figure.dataset.log);
   const scales = { x: scaleOf(x, figure.dataset.scaleX), y: scaleOf(y, figure.dataset.scaleY) };
   const shown = runs
     .map((run, place) => ({ run, place }))
@@ -57,6 +57,8 @@ if (x && y) {
   const named = (run, place) =>
     `${run.name}, ${facts.map(({ column, scale }) => `${column.label} ${isMissing(column, column.values[place]) ? figure.dataset.missing : scale.text(column.values[place])}`).join(", ")}`;
 
+  const labelOf = (column, scale) => (scale.isLog ? figure.dataset.logLabel.replace("{name}", column.label) : column.label);
+
   const axes = (inner, left, top) => {
     const base = HEIGHT - MARGIN.bottom;
     const across = Math.max(1, Math.ceil(scales.x.ticks.length / (inner.width / 84)));
@@ -67,8 +69,8 @@ if (x && y) {
       ...scales.y.ticks.map(({ at, text }) =>
         svg("g", {}, svg("line", { x1: MARGIN.left, x2: MARGIN.left + inner.width, y1: top(at), y2: top(at), class: "grid" }),
           svg("text", { x: MARGIN.left - 8, y: top(at) + 4, "text-anchor": "end" }, clipped(text, 10)))),
-      svg("text", { x: MARGIN.left + inner.width / 2, y: HEIGHT - 8, "text-anchor": "middle", class: "label" }, x.label + (scales.x.isLog ? " (log)" : "")),
-      svg("text", { x: 0, y: 0, transform: `translate(14 ${MARGIN.top + inner.height / 2}) rotate(-90)`, "text-anchor": "middle", class: "label" }, y.label + (scales.y.isLog ? " (log)" : "")),
+      svg("text", { x: MARGIN.left + inner.width / 2, y: HEIGHT - 8, "text-anchor": "middle", class: "label" }, labelOf(x, scales.x)),
+      svg("text", { x: 0, y: 0, transform: `translate(14 ${MARGIN.top + inner.height / 2}) rotate(-90)`, "text-anchor": "middle", class: "label" }, labelOf(y, scales.y)),
     ];
   };
 

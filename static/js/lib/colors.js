@@ -14,9 +14,6 @@ export function color(name) {
   return known.get(name);
 }
 
-/** The color of the number-th run or series of a page, from 0. */
-export const seriesColor = (number) => color(`--series-${(number % 10) + 1}`);
-
 // The system's scheme changes while a page is open.
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   known.clear();

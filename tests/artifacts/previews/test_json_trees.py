@@ -28,6 +28,24 @@ def test_objects_and_arrays_open_to_their_values():
     assert (nothing.value, nothing.kind) == ("null", "literal")
 
 
+def test_numbers_that_json_lacks_are_shown():
+    root = preview_of(uploaded("a.json", "[NaN, -Infinity, 1e999, 12345678901234567890]")).root
+
+    assert [(leaf.value, leaf.kind) for leaf in root.children] == [
+        ("NaN", "number"),
+        ("-Infinity", "number"),
+        ("Infinity", "number"),
+        ("12345678901234567890", "number"),
+    ]
+
+
+def test_half_of_a_surrogate_pair_can_be_shown():
+    root = preview_of(uploaded("a.json", '{"\\ud800": "\\udfff"}')).root
+
+    [leaf] = root.children
+    assert (leaf.name, leaf.value) == ("?", '"?"')
+
+
 def test_large_trees_are_cut_and_say_how_much_is_left_out():
     root = tree(list(range(3 * MAX_NODES)))
 
@@ -50,7 +68,7 @@ def test_a_file_too_large_to_parse_is_shown_as_text():
     assert preview.is_cut
 
 
-@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "\x00", "9" * 5000])
 def test_what_is_no_json_is_unreadable(content):
     with pytest.raises(Unreadable):
         preview_of(uploaded("a.json", content))
