@@ -187,9 +187,12 @@ def _zoom_to_points(opened: Tab, steps: int) -> float:
     box = chart.bounding_box()
     assert box is not None
     opened.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    opened.page.keyboard.down("Control")
     for _ in range(math.ceil(math.log(steps / 1000, ZOOM))):
         opened.page.mouse.wheel(0, -100)
-    return opened.until_mark("charts:zoomed", lambda: opened.page.mouse.wheel(0, -100))
+    taken = opened.until_mark("charts:zoomed", lambda: opened.page.mouse.wheel(0, -100))
+    opened.page.keyboard.up("Control")
+    return taken
 
 
 # --- a comparison ----------------------------------------------------------------------------
@@ -228,7 +231,9 @@ def _pan(opened: Tab) -> None:
     assert box is not None
     middle = box["y"] + box["height"] / 2
     opened.page.mouse.move(box["x"] + box["width"] / 2, middle)
+    opened.page.keyboard.down("Control")
     opened.page.mouse.wheel(0, -100)
+    opened.page.keyboard.up("Control")
     opened.page.keyboard.down("Shift")
     opened.page.mouse.down()
     for share in (0.1, 0.9, 0.1, 0.5):

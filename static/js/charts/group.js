@@ -19,7 +19,7 @@ const AROUND = 0.5; // of the range in view is loaded on either side, for pannin
 const COARSE = 2.5; // data for a range so many times as wide as the view are loaded anew
 const TOO_FINE = 3; // so many more buckets than pixels, and a growing curve is read anew
 const WIDER = 1.5; // so many times as wide as it was, a chart gets finer data
-const SOON_MS = 60; // while the range is being changed
+const SOON_MS = 30; // while the range is being changed
 
 export class ChartGroup {
   #entries = new Set();

@@ -19,7 +19,8 @@ from tests.conftest import empty_database
 from trainhub.demo.loading import IDS, load
 from trainhub.demo.pretraining import SPIKE_AT
 
-pytestmark = pytest.mark.django_db(serialized_rollback=True)
+# One process: loading the data takes longer than all of the tests.
+pytestmark = [pytest.mark.django_db(serialized_rollback=True), pytest.mark.xdist_group("demo")]
 
 
 @pytest.fixture(scope="module", autouse=True)

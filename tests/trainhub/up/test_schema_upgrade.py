@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -14,8 +16,12 @@ from psycopg import sql
 
 from tests.workers import database_url
 
+# One process: an upgrade takes longer than most of the tests.
+pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("schema-upgrade")]
+
 BEFORE = Path(__file__).parent / "data" / "before_0_1_0.sql"
 
+KEPT = "SELECT id FROM auth_permission WHERE codename NOT LIKE '%replayedpoint'"
 COLUMNS = """
 SELECT table_name, column_name, udt_name, is_nullable, column_default, collation_name,
     character_maximum_length, is_identity
@@ -90,7 +96,23 @@ def server(django_db_setup, django_db_blocker):
 
 @pytest.fixture
 def old(server):
-    name = f"before_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    with _database(server, "before") as old:
+        yield old
+
+
+@pytest.fixture(scope="module")
+def upgraded(server):
+    """An old database that has been upgraded, with the rows of ``KEPT`` from before."""
+    with _database(server, "upgraded") as old:
+        before = old.rows(KEPT)
+        assert old.manage("upgrade_schema").returncode == 0
+        assert old.manage("migrate", "--no-input").returncode == 0
+        yield old, before
+
+
+@contextmanager
+def _database(server: psycopg.Connection, name: str) -> Iterator[OldDatabase]:
+    name = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     database = sql.Identifier(name)
     server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
     server.execute(sql.SQL("CREATE DATABASE {}").format(database))
@@ -101,54 +123,51 @@ def old(server):
     server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
-@pytest.mark.django_db
-def test_upgraded_database_has_the_schema_of_the_migrations(old):
-    assert old.manage("upgrade_schema").returncode == 0
-    assert old.manage("migrate", "--no-input").returncode == 0
+def test_upgraded_database_has_the_schema_of_the_migrations(upgraded):
+    database, _before = upgraded
 
-    with connection.cursor() as cursor, psycopg.connect(old.url) as upgraded:
-        actual, expected = schema(upgraded.cursor()), schema(cursor)
+    with connection.cursor() as cursor, psycopg.connect(database.url) as opened:
+        actual, expected = schema(opened.cursor()), schema(cursor)
     assert actual ^ expected == set()
 
 
-@pytest.mark.django_db
-def test_upgrade_keeps_every_row_and_runs_continue(old):
-    old.manage("upgrade_schema")
-    old.manage("migrate", "--no-input")
+def test_upgrade_keeps_every_row_and_runs_continue(upgraded):
+    database, _before = upgraded
 
-    advanced = old.manage("advance_runs", "--steps", "30")
+    advanced = database.manage("advance_runs", "--steps", "30")
 
     assert advanced.returncode == 0, advanced.stderr
-    assert old.rows("SELECT name, status, step FROM runs_run ORDER BY name") == [
+    assert database.rows("SELECT name, status, step FROM runs_run ORDER BY name") == [
         ("finished", "已完成", 20),
         ("queued", "已完成", 20),
         ("resumed", "已取消", 20),
         ("unmanaged", "运行中", 2),
     ]
-    assert old.rows("SELECT count(*) FROM metrics_metricpoint")[0][0] > 65
-    assert old.rows("SELECT stage FROM registry_modelversion") == [("Production",)]
-    assert old.rows("SELECT value FROM artifacts_artifacttag") == [("发布",)]
-    assert old.rows("SELECT key FROM artifacts_unreferencedblob") == [("a/b/c",)]
+    assert database.rows("SELECT count(*) FROM metrics_metricpoint")[0][0] > 65
+    assert database.rows("SELECT stage FROM registry_modelversion") == [("Production",)]
+    assert database.rows("SELECT value FROM artifacts_artifacttag") == [("发布",)]
+    assert database.rows("SELECT key FROM artifacts_unreferencedblob") == [("a/b/c",)]
 
 
-@pytest.mark.django_db
-def test_content_types_and_permissions_are_renamed_not_duplicated(old):
-    kept = "SELECT id FROM auth_permission WHERE codename NOT LIKE '%replayedpoint'"
-    before = old.rows(kept)
+def test_content_types_and_permissions_are_renamed_not_duplicated(upgraded):
+    database, before = upgraded
 
-    old.manage("upgrade_schema")
-    old.manage("migrate", "--no-input")
-
-    assert set(old.rows(kept)) >= set(before)
+    assert set(database.rows(KEPT)) >= set(before)
     twice = "SELECT codename FROM auth_permission GROUP BY codename HAVING count(*) > 1"
-    assert old.rows(twice) == []
-    assert old.rows("SELECT 1 FROM django_content_type WHERE model = 'loosebytes'") == []
-    assert old.rows("SELECT name FROM auth_permission WHERE codename = 'add_unreferencedblob'") == [
-        ("Can add unreferenced blob",)
-    ]
+    assert database.rows(twice) == []
+    assert database.rows("SELECT 1 FROM django_content_type WHERE model = 'loosebytes'") == []
+    added = "SELECT name FROM auth_permission WHERE codename = 'add_unreferencedblob'"
+    assert database.rows(added) == [("Can add unreferenced blob",)]
 
 
-@pytest.mark.django_db
+def test_upgrade_is_idempotent(upgraded):
+    database, _before = upgraded
+
+    again = database.manage("upgrade_schema")
+
+    assert (again.returncode, again.stdout) == (0, "Nothing to upgrade.\n")
+
+
 def test_migrate_refuses_a_database_that_was_not_upgraded(old):
     refused = old.manage("migrate", "--no-input")
 
@@ -157,16 +176,6 @@ def test_migrate_refuses_a_database_that_was_not_upgraded(old):
     assert old.rows("SELECT to_regclass('metrics_metricseries')") == [(None,)]
 
 
-@pytest.mark.django_db
-def test_upgrade_is_idempotent(old):
-    old.manage("upgrade_schema")
-
-    again = old.manage("upgrade_schema")
-
-    assert (again.returncode, again.stdout) == (0, "Nothing to upgrade.\n")
-
-
-@pytest.mark.django_db
 def test_one_of_two_upgrades_at_once_does_it(old):
     upgrades = [old.start("upgrade_schema") for _ in range(2)]
     outputs = [upgrade.communicate()[0] for upgrade in upgrades]
@@ -176,7 +185,6 @@ def test_one_of_two_upgrades_at_once_does_it(old):
     assert old.manage("migrate", "--check").returncode == 0
 
 
-@pytest.mark.django_db
 def test_upgrade_of_a_database_in_use_changes_nothing(old):
     with psycopg.connect(old.url) as using:
         using.execute("SELECT FROM runs_run")
@@ -188,7 +196,6 @@ def test_upgrade_of_a_database_in_use_changes_nothing(old):
     assert old.rows("SELECT to_regclass('metrics_metricseries')") == [(None,)]
 
 
-@pytest.mark.django_db
 def test_older_database_is_refused_and_left_unchanged(old):
     with psycopg.connect(old.url) as older:
         older.execute("DELETE FROM django_migrations WHERE name = '0007_script_tokens'")
@@ -200,14 +207,12 @@ def test_older_database_is_refused_and_left_unchanged(old):
     assert old.rows("SELECT to_regclass('metrics_metricseries')") == [(None,)]
 
 
-@pytest.mark.django_db
 def test_serve_with_migrate_upgrades_first(old, monkeypatch):
     assert old.manage("shell", "-c", START).returncode == 0
 
     assert old.manage("migrate", "--check").returncode == 0
 
 
-@pytest.mark.django_db
 def test_servers_that_start_at_once_migrate_one_after_the_other(old):
     servers = [old.start("shell", "-c", START) for _ in range(3)]
 
