@@ -246,13 +246,13 @@ def _pan(opened: Tab) -> None:
 
 
 def log(bench: Bench) -> list[Row]:
-    """Jumps to times of a log, by the field below it: from there until the lines are shown."""
+    """Jumps to times of a log, by the field above it: from there until the lines are shown."""
     lines = bench.size(LOG_LINES, 100_000)
     with bench.trainhub() as server, tab() as opened:
         project_id = server.new_experiment()
         run_id = server.new_run(project_id)
         _fill_log(server, run_id, lines)
-        url = f"{server.url}/dashboard/projects/{project_id}/runs/{run_id}/log"
+        url = f"{server.url}/dashboard/projects/{project_id}/runs/{run_id}"
         opened.load(url, shows=".line")
         times = [
             datetime.fromtimestamp(START_MS / 1000 + 0.05 * lines * place, UTC)
@@ -313,7 +313,7 @@ def live(bench: Bench) -> list[Row]:
 
 def _etag(port: int, path: str) -> str:
     connection = HTTPConnection(HOST, port)
-    connection.request("GET", path, headers={"HX-Request": "true"})
+    connection.request("GET", path, headers={"X-Part": "1"})
     answer = connection.getresponse()
     answer.read()
     connection.close()
@@ -326,7 +326,7 @@ def _etag(port: int, path: str) -> str:
 def _poll(port: int, path: str, etag: str, pages: int, seconds: float) -> int:
     """Ask for each page every POLL_SECONDS, evenly spread; the bytes of the answers."""
     connection = HTTPConnection(HOST, port)
-    headers = {"HX-Request": "true", "If-None-Match": etag, "Accept-Encoding": "gzip"}
+    headers = {"X-Part": "1", "If-None-Match": etag, "Accept-Encoding": "gzip"}
     received, started = 0, time.monotonic()
     for number in range(int(pages * seconds / POLL_SECONDS)):
         time.sleep(max(0.0, started + number * POLL_SECONDS / pages - time.monotonic()))
