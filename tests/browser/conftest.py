@@ -19,12 +19,10 @@ from tests.conftest import empty_database
 
 # They take more minutes than make test has: make test-pages.
 LONG = [
-    "test_chart_pictures.py",
     "test_charts.py",
     "test_compare.py",
     "test_home.py",
     "test_pages.py",
-    "test_questions.py",
     "test_recipes.py",
     "test_release.py",
     "test_run_actions.py",
