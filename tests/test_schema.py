@@ -39,7 +39,7 @@ schema.app = from_this_machine
 
 # Each test runs all examples in one transaction, and examples may use rows of earlier ones.
 thorough = settings(
-    max_examples=25,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
