@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count as numbers
 from itertools import islice
+from typing import TypeAlias
 
 from django.db import transaction
 from django.db.models import Exists, Q
@@ -194,9 +195,9 @@ def queue(limit: int, pools: list[PoolUse]) -> list[Waiting]:
     waiting = Run.objects.unclaimed().select_related("recipe", "project").brief()
     interrupted = list(waiting.running().order_by("started_at", "id")[:limit])
     queued = list(waiting.queued().in_queue_order()[: limit - len(interrupted)])
-    workers = list(Worker.objects.alive())
+    hosts = _alive_hosts()
     return [
-        Waiting(run, _reason(run, workers, pools, ahead=ahead))
+        Waiting(run, _reason(run, hosts, pools, ahead=ahead))
         for ahead, run in enumerate(interrupted + queued)
     ]
 
@@ -215,17 +216,24 @@ def why_waiting(run: Run) -> str:
         ahead = interrupted.count() + before.count()
     else:
         ahead = interrupted.filter(started_at__lt=run.started_at).count()
-    return _reason(run, list(Worker.objects.alive()), pool_uses(), ahead=ahead)
+    return _reason(run, _alive_hosts(), pool_uses(), ahead=ahead)
 
 
-def _reason(run: Run, workers: list[Worker], pools: list[PoolUse], *, ahead: int) -> str:
-    """``workers``: those that are alive."""
+Hosts: TypeAlias = list[tuple[Worker, HostDevices]]
+
+
+def _alive_hosts() -> Hosts:
+    """The workers that are alive, each with what is read of its host once for all waiting runs."""
+    return [(worker, HostDevices(worker)) for worker in Worker.objects.alive()]
+
+
+def _reason(run: Run, hosts: Hosts, pools: list[PoolUse], *, ahead: int) -> str:
     executor = "" if run.recipe is None else run.recipe.executor
-    workers = [worker for worker in workers if executor in worker.executors]
-    if not workers:
+    hosts = [(worker, host) for worker, host in hosts if executor in worker.executors]
+    if not hosts:
         return _("No running worker can execute it.")
-    workers = [worker for worker in workers if not worker.draining]
-    if not workers:
+    hosts = [(worker, host) for worker, host in hosts if not worker.draining]
+    if not hosts:
         return _("Every worker that can execute it is draining: it takes no new runs.")
     for pool in pools:
         if pool.gpu_type == run.gpu_type and run.gpu_count > pool.capacity:
@@ -242,13 +250,13 @@ def _reason(run: Run, workers: list[Worker], pools: list[PoolUse], *, ahead: int
                 "type": run.gpu_type,
                 "free": max(0, pool.free),
             }
-    known = [worker.devices for worker in workers if worker.devices is not None]
-    if uses_devices(executor) and run.gpu_count and len(known) == len(workers):
+    known = [worker.devices for worker, _host in hosts if worker.devices is not None]
+    if uses_devices(executor) and run.gpu_count and len(known) == len(hosts):
         if all(run.gpu_count > len(devices) for devices in known):
             return _("It requests %(requested)d GPUs; no worker's host has that many.") % {
                 "requested": run.gpu_count
             }
-        if all(run.gpu_count > (HostDevices(worker).free or 0) for worker in workers):
+        if all(run.gpu_count > (host.free or 0) for _worker, host in hosts):
             return _("Waiting until a worker's host has %(requested)d free GPUs.") % {
                 "requested": run.gpu_count
             }

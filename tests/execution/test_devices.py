@@ -18,7 +18,7 @@ from execution.devices import (
 )
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
-from execution.scheduling import HostDevices, claim, why_waiting
+from execution.scheduling import HostDevices, claim, queue, why_waiting
 from execution.worker import WorkerLoop
 from runs.models import Run
 from runs.status import RunStatus
@@ -467,3 +467,19 @@ def test_process_left_over_by_a_dead_worker_is_killed_for_its_device(tmp_path):
 
     assert shown(tmp_path, run) == "0"
     assert not lives(process)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("length", [1, 20])
+def test_queries_for_reasons_do_not_grow_with_the_queue(length, django_assert_num_queries):
+    worker = WorkerFactory(host="a", devices=["0", "1"])
+    running(worker, recipe=RecipeFactory(), gpu_count=1, devices=["0"])
+    for _number in range(length):
+        gpu_run(2)
+
+    # runs that were interrupted, those that are queued, workers; the host's workers and runs
+    with django_assert_num_queries(5):
+        waiting = queue(50, [])
+
+    assert len({one.reason for one in waiting}) == 1
+    assert "2" in waiting[0].reason
