@@ -14,7 +14,7 @@ from metrics.key_metrics import KeyMetric, key_metrics
 from metrics.throughput import Throughput, throughput
 from metrics.time_left import TimeLeft, time_left
 from runs.descriptions import note_of, own_tags
-from runs.held_time import held_time
+from runs.held_time import held_so_far
 from runs.models import Run, RunEvent
 from runs.status import RunStatus
 
@@ -37,7 +37,7 @@ class RunHeader:
 
 
 def run_header(run: Run) -> RunHeader:
-    held = held_time(run, until=timezone.now())
+    held = held_so_far(run, timezone.now()) or timedelta()
     can_be_resumed = run.is_terminal and not run.project.is_archived
     events = run.events.select_related("actor", "worker").order_by("-id")
     return RunHeader(
