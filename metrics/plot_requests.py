@@ -11,7 +11,7 @@ from core.fields import StrictCharField
 from core.times import milliseconds
 from metrics import curves, plots
 from metrics.plots import PlotCurve, PlotOptions
-from metrics.reading import FIRST_STEP, LAST_STEP
+from metrics.serializers import StepRangeQuery
 from runs.models import Run
 
 MAX_CURVES: Final = 20  # there are ten colors
@@ -20,18 +20,12 @@ MAX_TITLE_LENGTH: Final = 200
 Draw = Callable[[Iterable[PlotCurve], PlotOptions], bytes]
 
 
-class PlotQuerySerializer(serializers.Serializer[Any]):
+class PlotQuerySerializer(StepRangeQuery):
     keys = serializers.ListField(
         child=StrictCharField(trim_whitespace=False),
         min_length=1,
         max_length=MAX_CURVES,
         help_text="The metrics, repeated. Those that the run does not have are left out.",
-    )
-    from_step = serializers.IntegerField(
-        min_value=FIRST_STEP, max_value=LAST_STEP, required=False, help_text="The first step."
-    )
-    to_step = serializers.IntegerField(
-        min_value=FIRST_STEP, max_value=LAST_STEP, required=False, help_text="The last step."
     )
     x = serializers.ChoiceField(
         choices=["step", "time", "relative"],

@@ -105,7 +105,16 @@ class SummaryQuerySerializer(PageQuery):
     )
 
 
-class SeriesQuerySerializer(serializers.Serializer[Any]):
+class StepRangeQuery(serializers.Serializer[Any]):
+    from_step = serializers.IntegerField(
+        min_value=FIRST_STEP, max_value=LAST_STEP, required=False, help_text="The first step."
+    )
+    to_step = serializers.IntegerField(
+        min_value=FIRST_STEP, max_value=LAST_STEP, required=False, help_text="The last step."
+    )
+
+
+class SeriesQuerySerializer(StepRangeQuery):
     keys = serializers.ListField(
         child=StrictCharField(trim_whitespace=False),
         max_length=MAX_KEYS,
@@ -118,12 +127,6 @@ class SeriesQuerySerializer(serializers.Serializer[Any]):
         max_value=MAX_POINTS,
         default=DEFAULT_POINTS,
         help_text="A series with more points is returned as at most this many buckets.",
-    )
-    from_step = serializers.IntegerField(
-        min_value=FIRST_STEP, max_value=LAST_STEP, required=False, help_text="The first step."
-    )
-    to_step = serializers.IntegerField(
-        min_value=FIRST_STEP, max_value=LAST_STEP, required=False, help_text="The last step."
     )
     x = serializers.ChoiceField(
         choices=["step", "time"],
