@@ -1,8 +1,10 @@
 """For how long workers have held a run."""
 
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import pytest
+from django.db import connection
 
 from runs.held_time import HELD_SECONDS, held_so_far, held_time
 from runs.models import EventKind, Run, RunEvent
@@ -106,6 +108,28 @@ def test_row_of_a_run_at_work_counts_up_to_now():
 def test_row_of_a_run_that_never_had_a_worker_counts_from_its_start():
     assert hours_of_row(unmanaged_run(started_at=hour(1)), until=3) == 2
     assert held_so_far(RunFactory(started_at=None), START) is None
+
+
+def test_migration_counts_runs_of_before_as_their_events_tell():
+    resumed = RunFactory(status=RunStatus.COMPLETED, started_at=hour(1), finished_at=hour(9))
+    event(resumed, EventKind.CLAIMED, hour(1), RunStatus.RUNNING)
+    event(resumed, EventKind.RECOVERED, hour(3))
+    event(resumed, EventKind.CLAIMED, hour(7))
+    event(resumed, EventKind.STATUS, hour(9), RunStatus.COMPLETED)
+    without_end = RunFactory(status=RunStatus.FAILED, started_at=hour(1), finished_at=hour(4))
+    event(without_end, EventKind.CLAIMED, hour(1), RunStatus.RUNNING)
+    at_work = running(started_at=hour(5))
+    event(at_work, EventKind.CLAIMED, hour(5), RunStatus.RUNNING)
+    elsewhere = unmanaged_run(started_at=hour(6))
+    Run.objects.update(held_seconds=None, held_since=None)
+
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("runs.migrations.0021_held_time").COUNT_HELD_TIME)
+
+    for run in (resumed, without_end, at_work, elsewhere):
+        run.refresh_from_db()
+        assert held_so_far(run, hour(8)) == held_time(run, until=hour(20 if run.finished_at else 8))
+    assert elsewhere.held_seconds is None
 
 
 def test_what_workers_do_is_counted_as_it_happens():
