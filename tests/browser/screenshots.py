@@ -38,7 +38,6 @@ SHOWN_SIZE = (1280, 800)
 LANGUAGES = {"zh": ("zh-CN", "zh-hans"), "en": ("en-US", "en")}
 SCHEMES = ("light", "dark")
 SIZES = {1280: 860, 360: 780}
-SETTLED_MS = 2000  # after it has loaded: charts are drawn, fonts are there
 PATIENCE_MS = 60_000
 QUEUE_SECONDS = 120
 
@@ -104,11 +103,20 @@ def _taken(
     if page.name in FOR_OPERATORS:
         sign_in(opened)
     opened.goto(page.address(site))
-    opened.wait_for_timeout(SETTLED_MS)
+    opened.wait_for_load_state("networkidle")  # what charts and live parts have asked for is there
+    opened.evaluate(_DRAWN)
     picture = opened.screenshot()
     context.close()
     return picture
 
+
+# Fonts are there, and a frame with all of it has been drawn.
+_DRAWN = """
+async () => {
+  await document.fonts.ready;
+  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+}
+"""
 
 _TO_WEBP = """
 async png => {
