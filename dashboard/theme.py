@@ -1,6 +1,6 @@
 """The colors of the pages: light, dark, or as the system has them. Kept in a cookie."""
 
-from typing import Final
+from typing import Final, Literal
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -17,14 +17,21 @@ YEAR_SECONDS: Final = 365 * 86_400
 
 def theme(request: HttpRequest) -> dict[str, str]:
     """Template context: ``theme``, empty for that of the system."""
-    chosen = request.COOKIES.get(COOKIE, "")
-    return {"theme": chosen if chosen in THEMES else ""}
+    return {"theme": _chosen(request)}
 
 
 def theme_of_pictures(request: HttpRequest) -> Theme:
     """What the pictures of a page are asked for in."""
-    chosen = request.COOKIES.get(COOKIE, "")
-    return "light" if chosen == "light" else "dark" if chosen == "dark" else "auto"
+    return _chosen(request) or "auto"
+
+
+def _chosen(request: HttpRequest) -> Literal["light", "dark", ""]:
+    match request.COOKIES.get(COOKIE):
+        case "light":
+            return "light"
+        case "dark":
+            return "dark"
+    return ""
 
 
 @require_POST
