@@ -1,7 +1,8 @@
 # Development commands. Require make and Python 3.11 or newer, and install everything else.
 
 PYTHON ?= python3
-TEST_PROCESSES ?= 2
+# More than cores: many tests wait for processes.
+TEST_PROCESSES ?= 3
 
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
@@ -26,7 +27,8 @@ dev: $(VENV)/.test node_modules/.installed
 test: lint $(CLIENTS)
 	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
 
-# All pages in a browser: every flow, for every reader, by keyboard, without JavaScript.
+# All pages in a browser: every flow, for every reader, by keyboard, without JavaScript. These
+# tests are not in make test.
 test-pages: $(VENV)/.test node_modules/.installed
 	TEST_PAGES=1 $(IN_VENV) -m pytest tests/browser --numprocesses $(TEST_PROCESSES) \
 	  --dist loadgroup --durations 15

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from django.db import connections
@@ -17,8 +18,8 @@ from tests.browser.site import Site, demo_site
 from tests.chromium import kept_chromium_or_skip
 from tests.conftest import empty_database
 
-# They take more minutes than make test has: make test-pages.
-LONG = [
+# They take more minutes than make test has: make test-pages runs them, and only them.
+LONG = {
     "test_charts.py",
     "test_compare.py",
     "test_home.py",
@@ -28,8 +29,9 @@ LONG = [
     "test_run_actions.py",
     "test_run_page.py",
     "test_run_table.py",
-]
-collect_ignore = [] if os.environ.get("TEST_PAGES") else LONG
+}
+_FILES = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+collect_ignore = sorted(_FILES - LONG if os.environ.get("TEST_PAGES") else LONG)
 
 PATIENCE_MS = 30_000
 REFUSED_FORM = 422
