@@ -1,5 +1,6 @@
 """The web server: granian, which runs the WSGI application in threads, behind nginx."""
 
+import gc
 import hashlib
 import logging
 import os
@@ -189,6 +190,9 @@ def load_application(parent_pid: int, beats: Path) -> Callable[..., Any]:
     exit_with_parent(parent_pid, grace_seconds=STOP_SECONDS)
     from trainhub.wsgi import application
 
+    # What is loaded stays: collecting garbage need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     beat(beats / str(os.getpid()))
     return partial(_from_nginx, application)
 
