@@ -15,17 +15,17 @@ from functools import partial
 from typing import Final
 
 from django.conf import settings
-from django.db import ProgrammingError, close_old_connections, connection, transaction
+from django.db import close_old_connections, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
-from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from core.database import current_time
 from core.database_errors import outage_of, problem_of
 from core.exceptions import DomainError
 from core.log_context import log_context
 from core.messages import Message, Text, words_of
+from core.migration_state import has_every_migration
 from core.outages import Outage
 from core.text import storable
 from execution import devices
@@ -61,6 +61,10 @@ NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the reader
 
 class Replaced(Exception):
     """Another process has registered under this worker's name and replaced it."""
+
+
+class Outdated(Exception):
+    """The database lacks migrations of this version."""
 
 
 class WorkerLoop:
@@ -144,10 +148,12 @@ class WorkerLoop:
             raise Replaced(self.name)
 
     def _register_in_time(self) -> None:
-        """Register as soon as there is a database, with every table and column of this version."""
+        """Register as soon as there is a database with every migration of this version."""
         is_registered = False
         while not (is_registered or self.stopping.is_set()):
             with self._outlasting(is_starting=True):
+                if not has_every_migration():
+                    raise Outdated("not all migrations are applied")
                 self.register()
                 is_registered = True
             self.stopping.wait(self._database_pauses.seconds_left(DATABASE))
@@ -160,7 +166,7 @@ class WorkerLoop:
             yield
         except Exception as error:
             problem = problem_of(error)
-            if problem is None and not (is_starting and _is_outdated(error)):
+            if problem is None and not isinstance(error, Outdated):
                 raise
             self._database_pauses.failed(DATABASE, str(error))
             self._outage.failed(error)
@@ -612,12 +618,6 @@ class WorkerLoop:
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None
         return self.executors[run.recipe.executor]
-
-
-def _is_outdated(error: Exception) -> bool:
-    """Whether the database has not been brought up to date yet."""
-    outdated = isinstance(error.__cause__, UndefinedTable | UndefinedColumn)
-    return isinstance(error, ProgrammingError) and outdated
 
 
 def _fell_with_worker(work: WorkStatus) -> bool:

@@ -12,9 +12,10 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.migrations.recorder import MigrationRecorder
 
 from execution.executors.simulated import SimulatedExecutor
-from runs.models import EventKind, Run
+from runs.models import EventKind, Run, Worker
 from runs.status import RunStatus
 from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.execution.worker_loops import at_step, kinds, over, worker_loop
@@ -67,6 +68,24 @@ def test_loop_outlasts_an_outage_and_tells_the_runs_readers(monkeypatch, caplog)
     assert "one waits for the database" in caplog.text
     assert "one has the database again" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+@COMMITTED
+def test_worker_registers_once_every_migration_is_applied():
+    loop = worker_loop()
+    missing = MigrationRecorder(connection).migration_qs.filter(app="runs").last()
+    missing.delete()
+
+    def migrate_late():
+        try:
+            wait_until(lambda: loop._outage.is_on)
+            assert not Worker.objects.exists()
+            missing.save()
+            wait_until(Worker.objects.exists)
+        finally:
+            loop.stopping.set()
+
+    assert in_parallel(loop.run, migrate_late) == [None, None]
 
 
 @pytest.mark.django_db
