@@ -53,16 +53,46 @@ def executor():
 
 
 @pytest.fixture
-def ended(executor, settings):
-    def run_script(body, meanwhile=lambda run: None):
+def started(executor, settings):
+    def run_script(body):
         script = PREAMBLE.format(repository=str(settings.BASE_DIR)) + body
         recipe: Recipe = RecipeFactory(executor="process", command=["{python}", "-c", script])
         run = running(recipe=recipe)
         executor.start(run, run.worker)
-        wait_until(lambda: poll(executor, run).state is WorkState.FINISHED or meanwhile(run))
         return run
 
     return run_script
+
+
+@pytest.fixture
+def at_its_end(started):
+    """A run whose script has ended and has not been polled since."""
+
+    def run_script(body):
+        run = started(body)
+        wait_until(Attempt.of(run).ending)
+        return run
+
+    return run_script
+
+
+@pytest.fixture
+def ended(executor, at_its_end):
+    """A run whose script has ended: no file was looked at while the script wrote the next."""
+
+    def run_script(body):
+        run = at_its_end(body)
+        wait_until(lambda: poll(executor, run).state is WorkState.FINISHED)
+        return run
+
+    return run_script
+
+
+def go_on_once_stored(executor, run):
+    """Poll until a checkpoint is stored, show that to the script, and poll until it has ended."""
+    wait_until(lambda: poll(executor, run) and run.artifacts.checkpoints().exists())
+    (Attempt.of(run).directory / "checkpoints" / "seen").touch()
+    wait_until(lambda: poll(executor, run).state is WorkState.FINISHED)
 
 
 def checkpoints_of(run):
@@ -121,33 +151,27 @@ def test_declared_checkpoint_has_the_declared_step(ended):
     assert checkpoints_of(run) == [("第 30 步检查点", 30, "folder", "")]
 
 
-def test_file_written_again_is_no_more_of_the_declared_step(executor, ended):
-    run = ended(
+def test_file_written_again_is_no_more_of_the_declared_step(executor, started):
+    run = started(
         "import time\n"
         "report(step=1, loss=1.0); write(folder / 'last.ckpt', zipped(b'1'))\n"
         "report(checkpoint='last.ckpt', step=1)\n"
         "while not (folder / 'seen').exists(): time.sleep(0.02)\n"
-        "report(step=9, loss=1.0); write(folder / 'last.ckpt', zipped(b'9'), age_seconds=0)",
-        meanwhile=lambda run: (
-            run.artifacts.checkpoints().exists()
-            and (Attempt.of(run).directory / "checkpoints" / "seen").touch()
-        ),
+        "report(step=9, loss=1.0); write(folder / 'last.ckpt', zipped(b'9'), age_seconds=0)"
     )
+    go_on_once_stored(executor, run)
 
     assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [1, 9]
 
 
-def test_step_declared_later_counts(ended):
-    run = ended(
+def test_step_declared_later_counts(executor, started):
+    run = started(
         "import time\n"
         "report(step=5, loss=1.0); write(folder / 'last.ckpt')\n"
         "while not (folder / 'seen').exists(): time.sleep(0.02)\n"
-        "report(checkpoint='last.ckpt', step=4)",
-        meanwhile=lambda run: (
-            run.artifacts.checkpoints().exists()
-            and (Attempt.of(run).directory / "checkpoints" / "seen").touch()
-        ),
+        "report(checkpoint='last.ckpt', step=4)"
     )
+    go_on_once_stored(executor, run)
 
     assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [4]
 
@@ -288,20 +312,6 @@ def test_name_that_is_not_utf8_does_not_stop_the_run(ended):
 # --- errors of reading -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def at_its_end(executor, settings):
-    """A run whose script has ended and has not been polled since."""
-
-    def run_script(body):
-        script = PREAMBLE.format(repository=str(settings.BASE_DIR)) + body
-        run = running(recipe=RecipeFactory(executor="process", command=["{python}", "-c", script]))
-        executor.start(run, run.worker)
-        wait_until(Attempt.of(run).ending)
-        return run
-
-    return run_script
-
-
 def failing_once(function, error, *, only=lambda _argument: True):
     failed = []
 
@@ -404,23 +414,24 @@ def test_line_and_file_of_the_same_moment_declare(ended):
     assert [step for _name, step, _layout, _damage in checkpoints_of(run)] == [3]
 
 
-def test_file_that_always_changes_while_it_is_copied_is_said_once(executor, ended, monkeypatch):
+def test_file_that_always_changes_while_it_is_copied_is_said_once(executor, started, monkeypatch):
     def change(self, size=-1):
         raise Changed("last.pt")
 
     with monkeypatch.context() as patch:
         patch.setattr(CheckedFile, "read", change)
-        run = ended(
+        run = started(
             "import time; write(folder / 'last.pt'); report(step=1, loss=1.0)\n"
-            "while not (folder / 'go').exists(): time.sleep(0.02)",
-            meanwhile=lambda run: run.log_lines.filter(message__contains="last.pt").exists(),
+            "while not (folder / 'go').exists(): time.sleep(0.02)"
         )
+        said = run.log_lines.filter(message__contains="last.pt")
+        wait_until(lambda: poll(executor, run) and said.exists())
         for _ in range(5):
             poll(executor, run)
     (Attempt.of(run).directory / "checkpoints" / "go").touch()
     wait_until(lambda: poll(executor, run).state is WorkState.FINISHED)
 
-    assert run.log_lines.filter(message__contains="last.pt").count() == 1
+    assert said.count() == 1
     assert len(checkpoints_of(run)) == 1
 
 

@@ -27,7 +27,12 @@ def recipe(server, version, django_db_blocker):
 
 @pytest.fixture
 def worker(server):
-    worker = WorkerProcess("clients", TRAINHUB_DATA_DIR=server.data, TRAINHUB_PORT=server.port)
+    worker = WorkerProcess(
+        "clients",
+        TRAINHUB_DATA_DIR=server.data,
+        TRAINHUB_PORT=server.port,
+        TRAINHUB_HOST_METRICS_SECONDS=0,
+    )
     yield worker
     worker.kill()
 
