@@ -119,8 +119,8 @@ def test_everything_the_training_prints_and_writes_is_ingested(loop, create):
 
     assert steps_of(run, "train_loss") == list(range(10, 101, 10))
     assert steps_of(run, "eval_perplexity") == [100]
-    messages = list(run.log_lines.filter(source="stdout").values_list("message", flat=True))
-    assert messages[-1].endswith("finished at step 100/100")
+    last = run.log_lines.filter(source="stdout").latest("seq")
+    assert last.message.endswith("finished at step 100/100")
     bars = run.log_lines.filter(source="stderr").values_list("message", flat=True)
     assert list(bars) == [bar for bar in bars if "100% 100/100" in bar][:1]
     assert {artifact.step for artifact in run.artifacts.checkpoints()} == {50, 100}
