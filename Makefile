@@ -1,8 +1,7 @@
 # Development commands. Require make and Python 3.11 or newer, and install everything else.
 
 PYTHON ?= python3
-# More than cores: many tests wait for processes.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 2
 
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
