@@ -108,12 +108,16 @@ class Column:
 
     @property
     def is_sortable(self) -> bool:
-        return self.has_value
+        return self.has_value or self.is_at_best
+
+    @property
+    def is_at_best(self) -> bool:
+        return self.is_metric and self.value is Value.AT_BEST
 
     @property
     def has_value(self) -> bool:
-        """Whether runs can be ordered, grouped and filtered by it. Not by a metric's value where
-        another is best, nor by its best if the name does not tell which that is."""
+        """Whether runs can be grouped and filtered by it. Not by a metric's value where another is
+        best, nor by its best if the name does not tell which that is."""
         if self.value is Value.BEST:
             return self.direction is not None
         return self.value is not Value.AT_BEST

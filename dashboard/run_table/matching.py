@@ -81,6 +81,12 @@ class Matching:
         self._runs = runs
         self._address = address
 
+    @property
+    def sorts_at_best(self) -> bool:
+        """Whether the address sorts by values that only the curves tell. The runs are ordered as if
+        it did not sort at all."""
+        return self._address.sort is not None and self._address.sort.column.is_at_best
+
     def page(self, number: int, size: int) -> tuple[list[str], int, int]:
         """The IDs of a page, or of the last one there is; the number of runs; and of the page."""
         start = size * (number - 1)
@@ -174,7 +180,7 @@ def _plain(address: Address) -> Q:
 
 def _order(sort: Sort | None, names: PageColumns) -> tuple[list[Term], list[Part]]:
     """The terms to sort by, and in which parts an index has runs in this order."""
-    if sort is None:
+    if sort is None or sort.column.is_at_best:
         return [], [Part(Q(), ())]
     column, descending = sort.column, sort.descending
     if column.kind is Kind.METRIC:

@@ -6,13 +6,16 @@ see of the project's listed runs; filters are of an Address.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final
 
 from django.core.cache import cache
 from django.db.models import FloatField
 from django.db.models import Value as Constant
+from django.utils.translation import gettext as _
 
 from artifacts.models import ArtifactTag
 from dashboard.run_table import best_queries, known_queries
@@ -27,6 +30,7 @@ from projects.models import Project
 from runs.models import Run, RunQuerySet
 from tracking.columns import USER
 from tracking.conditions import json_text, json_value
+from tracking.errors import InvalidParameter
 from tracking.filters import Name
 
 # Whose names are offered: a project may have a hundred thousand runs.
@@ -42,6 +46,7 @@ ROW_FIELDS: Final = (
 DOCUMENTS: Final = {Kind.PARAM: "hyperparameters", Kind.TAG: "tags"}
 MAX_GROUPS: Final = 200
 BATCH: Final = 500
+MAX_SORTED_AT_BEST: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +133,21 @@ def page(
     runs: RunQuerySet, address: Address, columns: Sequence[Column], *, size: int, main: str | None
 ) -> Page:
     """The address's page, or the last one there is. ``main``: the metric that decides at which step
-    a run was best. Raises InvalidParameter for the filter."""
-    ids, total, number = Matching(runs, address).page(address.page, size)
+    a run was best. Raises InvalidParameter for the filter, or if it leaves too many to sort."""
+    matching = Matching(runs, address)
+    if matching.sorts_at_best:
+        all_ids = _sorted_at_best(matching, address, main)
+        total = len(all_ids)
+        number = max(1, min(address.page, -(-total // size)))
+        ids = all_ids[size * (number - 1) : size * number]
+    else:
+        ids, total, number = matching.page(address.page, size)
     return Page(rows(runs, ids, columns, main=main), total, number)
 
 
 def matching_ids(runs: RunQuerySet, address: Address, *, limit: int | None = None) -> list[str]:
-    """The ids of all runs that match, in order. Raises InvalidParameter for the filter."""
+    """The ids of all runs that match, in order unless they are sorted at the best step. Raises
+    InvalidParameter for the filter."""
     return Matching(runs, address).ids(0, limit)
 
 
@@ -171,10 +184,12 @@ def rows(
 def all_rows(
     runs: RunQuerySet, address: Address, columns: Sequence[Column], *, main: str | None
 ) -> Iterator[Row]:
-    """Every row that matches, in order, some hundred at a time."""
-    ids = matching_ids(runs, address)
-    for start in range(0, len(ids), BATCH):
-        yield from rows(runs, ids[start : start + BATCH], columns, main=main)
+    """Every row that matches, in order, some hundred at a time. Raises InvalidParameter for the
+    filter, or if it leaves too many to sort."""
+    matching = Matching(runs, address)
+    ids = _sorted_at_best(matching, address, main) if matching.sorts_at_best else matching.ids()
+    batches = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+    return chain.from_iterable(rows(runs, batch, columns, main=main) for batch in batches)
 
 
 def groups(
@@ -245,11 +260,7 @@ def _add_metrics(found: list[Row], columns: Sequence[Column], main: str | None) 
         for column in columns
         if column.has_value
     }
-    best: dict[tuple[str, str], float] = {}
-    direction = None if main is None else direction_of(main)
-    if at_best and main is not None and direction is not None:
-        least = direction is Direction.LOWER
-        best = best_queries.values_at_best(ids, main=main, least=least, keys=at_best)
+    best = _values_at_best(ids, at_best, main)
     for row in found:
         for column in columns:
             name = (row.run.pk, column.key)
@@ -257,6 +268,39 @@ def _add_metrics(found: list[Row], columns: Sequence[Column], main: str | None) 
                 row.values[column] = best.get(name)
             elif column in places and name in by_name:
                 row.values[column] = by_name[name][places[column]]
+
+
+def _values_at_best(
+    ids: Sequence[str], keys: Sequence[str], main: str | None
+) -> dict[tuple[str, str], float]:
+    """By run and key."""
+    direction = None if main is None else direction_of(main)
+    if not keys or main is None or direction is None:
+        return {}
+    least = direction is Direction.LOWER
+    return best_queries.values_at_best(ids, main=main, least=least, keys=keys)
+
+
+def _sorted_at_best(matching: Matching, address: Address, main: str | None) -> list[str]:
+    """The ids by a metric at the step at which each run was best. No row has these values: the
+    curves of all runs are looked at."""
+    assert address.sort is not None
+    key, descending = address.sort.column.key, address.sort.descending
+    ids = matching.ids(0, MAX_SORTED_AT_BEST + 1)
+    if len(ids) > MAX_SORTED_AT_BEST:
+        message = _(
+            "At most %(limit)d runs can be sorted by a value at the best step: filter them."
+        )
+        raise InvalidParameter(message % {"limit": MAX_SORTED_AT_BEST})
+    values = _values_at_best(ids, [key], main)
+
+    def place(pk: str) -> tuple[bool, bool, float]:
+        value = values.get((pk, key))
+        if value is None or math.isnan(value):
+            return value is None, True, 0.0
+        return False, False, -value if descending else value
+
+    return sorted(ids, key=place)
 
 
 def _add_checkpoint_tags(found: list[Row]) -> None:

@@ -57,7 +57,7 @@ def test_query_of_an_address_says_the_same(text):
     [
         "columns=nonsense,params.,.,min,x.y",
         "sort=nonsense",
-        "sort=at_best.loss",
+        "sort=best.speed",
         "group=metrics.loss",
         "group=progress",
         "status=nonsense",

@@ -258,6 +258,52 @@ def test_metric_at_best_is_exact_in_a_series_with_buckets(project, make_run):
     assert rows(project, "at_best.bleu", main="eval_loss") == [[3210]]
 
 
+@pytest.fixture
+def with_bleu_at_best(make_run):
+    """Runs with 20, 5 and NaN bleu at the best step, and two that have none."""
+    make_run("twenty", metrics={"eval_loss": [5, 0.5, 1], "bleu": [10, 20, 30]})
+    make_run("five", metrics={"eval_loss": [0.5, 5], "bleu": [5, 50]})
+    make_run("nan", metrics={"eval_loss": [1], "bleu": [float("nan")]})
+    make_run("without", metrics={"eval_loss": [1]})
+    make_run("new")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("sort=at_best.bleu", ["five", "twenty", "nan", "new", "without"]),
+        ("sort=-at_best.bleu", ["twenty", "five", "nan", "new", "without"]),
+        ("sort=-at_best.bleu&filter=metrics.bleu > 0", ["twenty", "five"]),
+        ("sort=-at_best.bleu&page=9", ["twenty", "five", "nan", "new", "without"]),
+    ],
+)
+def test_runs_are_sorted_by_a_metric_at_best(project, with_bleu_at_best, text, names):
+    runs = Run.objects.filter(project=project).kept()
+
+    page = query.page(runs, address(text), [], size=50, main="eval_loss")
+
+    assert [row.run.name for row in page.rows] == names
+
+
+def test_pages_of_runs_sorted_by_a_metric_at_best(project, with_bleu_at_best):
+    runs = Run.objects.filter(project=project).kept()
+
+    page = query.page(runs, address("sort=at_best.bleu&page=2"), [], size=2, main="eval_loss")
+
+    assert [row.run.name for row in page.rows] == ["nan", "new"]
+    assert (page.number, page.total) == (2, 5)
+
+
+def test_too_many_runs_to_sort_by_a_metric_at_best_are_refused(
+    project, with_bleu_at_best, monkeypatch
+):
+    monkeypatch.setattr(query, "MAX_SORTED_AT_BEST", 4)
+    runs = Run.objects.filter(project=project).kept()
+
+    with pytest.raises(InvalidParameter, match=" 4 "):
+        query.page(runs, address("sort=at_best.bleu"), [], size=2, main="eval_loss")
+
+
 def test_page_takes_the_same_queries_for_any_number_of_runs(
     project, make_run, django_assert_num_queries
 ):
