@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
+from django.core.cache import cache
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from dashboard.run_table.address import Address, escape
@@ -24,6 +29,7 @@ from metrics.goals import by_importance, direction_of
 # Of each kind: the field below them takes the name of any other.
 MAX_OFFERED: Final = 40
 MAX_GROUPS_OFFERED: Final = 12
+MENU_SECONDS: Final = 600
 SYSTEM_TAGS: Final = "mlflow."
 
 
@@ -47,6 +53,21 @@ class GroupChoice:
     column: Column
     query: str
     is_chosen: bool
+
+
+def columns_menu(known: Known, shown: Sequence[Column]) -> SafeString:
+    """The boxes to check, as HTML: half of the page, so it is kept while the names are the same."""
+    names = repr((known, [column.spec for column in shown], get_language()))
+    key = f"run-table-columns-{blake2b(names.encode(), digest_size=16).hexdigest()}"
+    menu: SafeString | None = cache.get(key)
+    if menu is None:
+        offered = {
+            "columns": column_choices(known, shown),
+            "metrics": metric_choices(known, shown),
+        }
+        menu = render_to_string("runs/_column_choices.html", offered)
+        cache.set(key, menu, MENU_SECONDS)
+    return menu
 
 
 def column_choices(known: Known, shown: Sequence[Column]) -> list[tuple[str, list[Choice]]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Count, Max
+from django.db.models import Count, Exists, Max, OuterRef
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -21,7 +21,7 @@ from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
 from dashboard.charts.words import words
 from dashboard.live import live
-from dashboard.models import SavedView
+from dashboard.models import DefaultView, SavedView
 from dashboard.pages import PageRequest, whole_number
 from dashboard.run_table import completion, query
 from dashboard.run_table.address import (
@@ -33,7 +33,7 @@ from dashboard.run_table.address import (
     table_url,
 )
 from dashboard.run_table.cells import export_value
-from dashboard.run_table.choices import column_choices, group_choices, metric_choices
+from dashboard.run_table.choices import columns_menu, group_choices
 from dashboard.run_table.columns import NAME, Column
 from dashboard.run_table.defaults import default_columns, shown_columns
 from dashboard.run_table.table import (
@@ -98,8 +98,7 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
         "known": known,
         "statuses": RunStatus,
         "tag_values": TagValue,
-        "column_choices": column_choices(known, columns),
-        "metric_choices": metric_choices(known, columns),
+        "column_choices": columns_menu(known, columns),
         "group_choices": group_choices(known, address),
         "hidden_for_columns": address.pairs("columns"),
         "hidden_for_filters": address.pairs(*FILTERS),
@@ -177,15 +176,13 @@ def _marked(text: str, position: int | None) -> tuple[str, str, str] | None:
 
 
 def _views(request: PageRequest, project: Project, address: Address) -> dict[str, Any]:
-    views = list(
-        SavedView.objects.visible_to(request.user).filter(project=project).select_related("owner")
-    )
+    visible = SavedView.objects.visible_to(request.user).filter(project=project)
+    own_default = DefaultView.objects.filter(view=OuterRef("pk"), user=request.user)
+    views = list(visible.select_related("owner").annotate(opens_first=Exists(own_default)))
     current = next((view for view in views if view.pk == address.view), None)
-    default = SavedView.objects.filter(default_of__user=request.user, project=project).first()
     return {
         "views": views,
         "current_view": current,
-        "default_view": default,
         "is_own_view": current is not None and current.owner_id == request.user.pk,
         "is_changed_view": current is not None and current.query != address.view_query,
     }
@@ -282,10 +279,9 @@ def table_csv(request: PageRequest, project_id: str) -> HttpResponse | Streaming
     columns = shown_columns(address.columns, default_columns(known))
     runs = runs_of(request, project, address)
     try:
-        query.matching_ids(runs, address, limit=1)
+        found = query.all_rows(runs, address, columns, main=known.main_metric)
     except InvalidParameter:  # the page shows where
         return redirect(table_url(project.pk, address.query))
-    found = query.all_rows(runs, address, columns, main=known.main_metric)
     response = StreamingHttpResponse(
         _csv(columns, found), content_type="text/csv; charset=utf-8; header=present"
     )

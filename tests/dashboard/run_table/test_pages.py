@@ -1,5 +1,7 @@
 """The project's page: the table, what is done with its runs, saved views, completion, export."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -7,6 +9,7 @@ from django.utils import timezone
 from accounts.open_mode import local_administrator
 from artifacts.kinds import TagValue
 from dashboard.models import SavedView
+from dashboard.run_table import query
 from projects.models import Project, ProjectStatus
 from runs.models import Run
 from runs.status import RunStatus
@@ -27,8 +30,8 @@ def url(project):
     return f"/dashboard/projects/{project.pk}"
 
 
-def page(client, address: str) -> str:
-    response = client.get(address)
+def page(client, address: str, **options) -> str:
+    response = client.get(address, **options)
     assert response.status_code == 200
     return response.content.decode()
 
@@ -63,16 +66,43 @@ def test_key_metrics_of_the_project_are_its_default_columns(client, url, project
     assert "best.eval_loss" not in heads
 
 
+def offered_columns(text):
+    """The columns that the menu offers, in its order, without those that are shown."""
+    menu = text[text.index("columns-panel") : text.index("more-columns")]
+    boxes = re.findall(
+        r"""<input type="checkbox"\s+name="columns"\s+value="([^"]*)"([^>]*)>""", menu
+    )
+    return [spec for spec, rest in boxes if "checked" not in rest]
+
+
 def test_every_value_of_a_metric_that_is_not_shown_can_be_chosen(client, url, make_run):
     make_run("a", metrics={"eval_loss": [1], "lr": [1]})
 
-    choices = client.get(f"{url}?columns=best.eval_loss").context["metric_choices"]
+    offered = offered_columns(page(client, f"{url}?columns=best.eval_loss"))
 
-    offered = {line.key: [choice.spec for _word, choice in line.values] for line in choices}
-    assert offered == {
-        "eval_loss": ["metrics.eval_loss", "min.eval_loss", "max.eval_loss"],
-        "lr": ["metrics.lr", "min.lr", "max.lr", "at_best.lr"],
-    }
+    assert [spec for spec in offered if spec.endswith((".eval_loss", ".lr"))] == [
+        *("metrics.eval_loss", "min.eval_loss", "max.eval_loss"),
+        *("metrics.lr", "min.lr", "max.lr", "at_best.lr"),
+    ]
+
+
+def test_columns_of_a_new_run_can_be_chosen_at_once(client, url, make_run):
+    make_run("a", metrics={"loss": [1]})
+    before = offered_columns(page(client, url))
+
+    make_run("b", metrics={"bleu": [1]}, tags={"team": "nlp"})
+
+    assert set(offered_columns(page(client, url))) - set(before) >= {"max.bleu", "tags.team"}
+
+
+def test_menu_of_columns_is_in_the_language_of_each_reader(client, url, make_run):
+    make_run("a", hyperparameters={"lr": 1})
+    texts = [
+        page(client, url, headers={"Accept-Language": language}) for language in ("zh-CN", "en")
+    ]
+
+    assert "<legend>超参数</legend>" in texts[0]
+    assert "<legend>Hyperparameters</legend>" in texts[1]
 
 
 def test_chosen_columns_are_shown_in_their_order(client, url, make_run):
@@ -558,6 +588,18 @@ def test_export_with_an_error_in_the_filter_shows_the_page(client, url):
     response = client.get(f"{url}/table.csv?filter=%28")
 
     assert response["Location"] == f"{url}?filter=%28"
+
+
+def test_too_many_runs_to_sort_at_the_best_step_are_said_on_the_page(
+    client, url, make_run, monkeypatch
+):
+    monkeypatch.setattr(query, "MAX_SORTED_AT_BEST", 0)
+    make_run("a", metrics={"eval_loss": [1], "bleu": [1]})
+
+    response = client.get(f"{url}/table.csv?sort=at_best.bleu")
+
+    assert response["Location"] == f"{url}?sort=at_best.bleu"
+    assert "At most 0 runs can be sorted" in page(client, response["Location"])
 
 
 # --- run again -------------------------------------------------------------------------------
