@@ -35,6 +35,8 @@ LIVE_PAGES: Final = 500
 LIVE_SECONDS: Final = 60
 POLL_SECONDS: Final = 10  # of a page while nothing changes: SLOWEST_MS of static/js/live.js
 LOG_LINES: Final = 10_000_000
+LINE_MS: Final = 50
+LINES_PER_STEP: Final = 20
 PLACES: Final = (0.3, 0.8, 0.1, 0.6, 0.95)  # in the log, to jump to
 ZOOM: Final = 1.5  # a turn of the wheel: static/js/charts/chart.js
 
@@ -246,25 +248,32 @@ def _pan(opened: Tab) -> None:
 
 
 def log(bench: Bench) -> list[Row]:
-    """Jumps to times of a log, by the field above it: from there until the lines are shown."""
+    """Jumps to times and steps of a log, by the field above it: from there until the lines are
+    shown."""
     lines = bench.size(LOG_LINES, 100_000)
+    steps = lines // LINES_PER_STEP
     with bench.trainhub() as server, tab() as opened:
         project_id = server.new_experiment()
         run_id = server.new_run(project_id)
         _fill_log(server, run_id, lines)
+        fill_series(server.cluster, server.database, run_id, "train", 1, steps)
+        extend_buckets(server.cluster, server.database, run_id)
         url = f"{server.url}/dashboard/projects/{project_id}/runs/{run_id}"
         opened.load(url, shows=".line")
-        times = [
-            datetime.fromtimestamp(START_MS / 1000 + 0.05 * lines * place, UTC)
-            for place in PLACES[: bench.pace.repetitions]
-        ]
-        taken = [_jump(opened, time.strftime("%Y-%m-%d %H:%M:%S")) for time in times]
-    what = f"jump to a time in a log of {lines:,} lines: on the screen"
-    return [Row(what, statistics.median(taken), "ms", at_most=200, samples=taken)]
+        places = PLACES[: bench.pace.repetitions]
+        seconds = [START_MS / 1000 + LINE_MS / 1000 * lines * place for place in places]
+        times = [f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}" for time in seconds]
+        to_times = [_jump(opened, time) for time in times]
+        to_steps = [_jump(opened, str(int(steps * place))) for place in reversed(places)]
+    what = f"in a log of {lines:,} lines: on the screen"
+    return [
+        Row(f"jump to a {place} {what}", statistics.median(taken), "ms", at_most=200, samples=taken)
+        for place, taken in (("time", to_times), ("step", to_steps))
+    ]
 
 
-def _jump(opened: Tab, time: str) -> float:
-    opened.page.locator("#log-jump [name=at]").fill(time)
+def _jump(opened: Tab, place: str) -> float:
+    opened.page.locator("#log-jump [name=at]").fill(place)
     return opened.after(lambda: opened.page.keyboard.press("Enter"), of="changed")
 
 
@@ -273,12 +282,13 @@ def _fill_log(server: Server, run_id: str, lines: int) -> None:
         server.database,
         """
         INSERT INTO logs_logline (run_id, seq, timestamp, level, source, rank, message)
-        SELECT %(run)s, seq, to_timestamp((%(start)s + 50 * seq) / 1000.0), 'INFO', 'stdout', NULL,
+        SELECT %(run)s, seq, to_timestamp((%(start)s + %(ms)s * seq) / 1000.0), 'INFO', 'stdout',
+               NULL,
                'step ' || seq || ' loss=' || round((3 * random())::numeric, 4)
                        || repeat(' tokens throughput grad norm', 3)
         FROM generate_series(1, %(lines)s) AS seq
         """,
-        run=run_id, start=START_MS, lines=lines,
+        run=run_id, start=START_MS, ms=LINE_MS, lines=lines,
     )  # fmt: skip
     server.cluster.execute(
         server.database,
