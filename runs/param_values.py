@@ -10,6 +10,7 @@ MAX_TEXT: Final = 200  # characters of a value by which runs are found and sorte
 # condition of its own: a regular expression that counts takes ten times as long.
 NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
 MAX_NUMBER_LENGTH: Final = 200
+GREATEST_EXACT: Final = 2**53  # of greater numbers, several whole ones are the same double
 
 
 def number_sql(text: str) -> str:

@@ -22,16 +22,15 @@ from django.db.models.lookups import Exact, IsNull, LessThan
 
 from dashboard.run_table.search import PageColumns
 from runs.models import ColumnKind, RunColumn
-from runs.param_values import MAX_TEXT, denoted_number
+from runs.param_values import GREATEST_EXACT, MAX_TEXT, denoted_number
 from tracking.conditions import Column, Kind, denoted_values, equals_any, json_text
 from tracking.filters import Name
 
 # The column of MetricSeries -> the same of MetricValue.
 FIELDS: Final = {"last_value": "last", "minimum": "minimum", "maximum": "maximum"}
-# Of values that are not near 0, nor so large that several whole numbers are one double, the number
-# of a row tells whether they are equal.
+# Of values that are not near 0, nor beyond GREATEST_EXACT, the number of a row tells whether they
+# are equal.
 LEAST_EXACT: Final = 1e-150
-GREATEST_EXACT: Final = 2**53
 
 
 class IndexedColumns(PageColumns):

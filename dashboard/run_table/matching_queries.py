@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.expressions import OrderBy
 
+from runs.param_values import GREATEST_EXACT
 from tracking.conditions import is_nan
 
 NEWEST: Final = (F("created_at").desc(), F("id").asc())
@@ -128,9 +129,13 @@ AGGREGATES: Final = {
     "greatest": f"max({{0}}) FILTER (WHERE {FINITE})",
 }
 
+# Of values that no double tells from others.
+NOT_EXACT: Final = f"number IS NULL OR abs(number::float8) >= {GREATEST_EXACT}"
+
 
 def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any, ...]]:
-    """The runs by value: the value, how many runs have it, and AGGREGATES of each further value.
+    """The runs by value: the value, its number or None, how many runs have it, and AGGREGATES of
+    each further value. Texts of the same number (5e-05, 0.00005) are one value.
 
     Of each side the expressions are the value to group by, its number (or NULL), and the further
     ones. ``order``: SQL that names these ``grouped_by``, ``number`` and, as means, ``mean_0`` ….
@@ -148,10 +153,11 @@ def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any
     }
     computed = [f"{sql} AS {name}" for name, sql in aggregates.items()]
     statement = Sql(
-        f"SELECT {', '.join(['grouped_by', 'count', *aggregates])} FROM ("  # noqa: S608
-        f"SELECT {', '.join(['grouped_by', 'min(number) AS number', 'count(*)', *computed])} "
-        f"FROM ({every.text}) AS runs ({', '.join(['grouped_by', 'number', *values])}) "
-        f"GROUP BY grouped_by) AS found ORDER BY {order} LIMIT {limit}",
+        f"SELECT {', '.join(['grouped_by', 'number', 'count', *aggregates])} FROM ("  # noqa: S608
+        f"SELECT {', '.join(['min(given) AS grouped_by', 'number', 'count(*)', *computed])} "
+        f"FROM ({every.text}) AS runs ({', '.join(['given', 'number', *values])}) "
+        f"GROUP BY number, CASE WHEN {NOT_EXACT} THEN given END) AS found "
+        f"ORDER BY {order} LIMIT {limit}",
         every.parameters,
     )
     return _fetched_by_hashing(statement)

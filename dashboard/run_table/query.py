@@ -28,6 +28,7 @@ from metrics.key_metrics import keys_among
 from metrics.models import MetricSeries
 from projects.models import Project
 from runs.models import Run, RunQuerySet
+from runs.param_values import GREATEST_EXACT
 from tracking.columns import USER
 from tracking.conditions import json_text, json_value
 from tracking.errors import InvalidParameter
@@ -94,7 +95,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    value: str | None  # as text; None: runs without it
+    value: str | float | None  # a number if it denotes one; None: runs without it
     count: int
     metrics: dict[Column, Spread]
 
@@ -209,14 +210,14 @@ def groups(
     )
     return [
         Group(
-            value,
+            value if number is None or abs(number) >= GREATEST_EXACT else number,
             count,
             {
                 column: Spread(*spreads[4 * number : 4 * number + 4])
                 for number, column in enumerate(shown)
             },
         )
-        for value, count, *spreads in found
+        for value, number, count, *spreads in found
     ]
 
 

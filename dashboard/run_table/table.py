@@ -10,8 +10,9 @@ from typing import Final
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from core.templatetags.pages import as_json
 from dashboard.run_table.address import Address, Sort
-from dashboard.run_table.cells import Cell, cells, halves, is_numeric, spreads
+from dashboard.run_table.cells import Cell, cells, given, halves, is_numeric, spreads
 from dashboard.run_table.columns import Column, Kind, text_in_filters
 from dashboard.run_table.query import Group, Row
 from dashboard.series_colors import color_number
@@ -112,9 +113,10 @@ def group_lines(
 ) -> list[GroupLine]:
     heads = group_heads(address, columns)
     by_column = [spreads([group.metrics[head.column] for group in groups]) for head in heads]
+    texts = _group_texts(by, [group.value for group in groups])
     return [
         GroupLine(
-            _group_text(by, group.value),
+            texts[number],
             group.count,
             _group_query(address, by, group.value),
             [(head, column[number]) for head, column in zip(heads, by_column, strict=True)],
@@ -123,18 +125,31 @@ def group_lines(
     ]
 
 
-def _group_text(by: Column, value: str | None) -> str:
+def _group_texts(by: Column, values: Sequence[str | float | None]) -> list[str]:
+    """Empty for runs without a value. Numbers have the same digits, unless that leaves some without
+    what tells them apart."""
+    numbers = [value for value in values if isinstance(value, float)]
+    texts = given(numbers)
+    if len(set(texts)) < len(texts):
+        texts = [as_json(number) for number in numbers]
+    of_numbers = iter(texts)
+    return [next(of_numbers) if isinstance(value, float) else _text(by, value) for value in values]
+
+
+def _text(by: Column, value: str | None) -> str:
     if value is not None and by.kind is Kind.ATTRIBUTE and by.key == "status":
         return str(RunStatus(value).label)
     return "" if value is None else str(value)
 
 
-def _group_query(address: Address, by: Column, value: str | None) -> str:
+def _group_query(address: Address, by: Column, value: str | float | None) -> str:
     name = by.name_in_filters
     if not name:
         return ""
     if value is None:
         return address.and_where(f"{name} IS NULL")
+    if isinstance(value, float):
+        return address.and_where(f"{name} = {as_json(value)}")
     if by.key == "gpus":
         return address.and_where(f"{name} = {value}")
     return address.and_where(f"{name} = {text_in_filters(str(value))}")

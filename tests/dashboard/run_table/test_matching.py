@@ -289,7 +289,7 @@ def test_groups_are_of_indexed_runs_and_of_others(project):
 
     found = query.groups(Run.objects.filter(project=project).kept(), asked, asked.group, [loss])
 
-    assert [(group.value, group.count) for group in found] == [("1", 2), ("2", 1)]
+    assert [(group.value, group.count) for group in found] == [(1.0, 2), (2.0, 1)]
     assert found[0].metrics[loss] == query.Spread(2.0, pytest.approx(math.sqrt(2)), 1.0, 3.0)
     assert found[1].metrics[loss] == query.Spread(None, None, None, None)
 

@@ -179,6 +179,28 @@ def test_group_opens_as_a_filter(client, url, make_run):
     ]
 
 
+def test_group_of_a_number_opens_as_a_filter_of_all_its_texts(client, url, make_run):
+    make_run("a", hyperparameters={"lr": 0.00005})
+    make_run("b", hyperparameters={"lr": "5e-05"})
+    make_run("c", hyperparameters={"lr": 0.0002})
+
+    groups = client.get(f"{url}?group=params.lr").context["groups"]
+
+    assert [(group.text, sorted(shown(client, f"{url}?{group.query}"))) for group in groups] == [
+        ("5e-5", ["a", "b"]),
+        ("2e-4", ["c"]),
+    ]
+
+
+def test_groups_of_numbers_that_differ_little_are_told_apart(client, url, make_run):
+    for lr in (0.12345671, 0.12345672):
+        make_run("a", hyperparameters={"lr": lr})
+
+    groups = client.get(f"{url}?group=params.lr").context["groups"]
+
+    assert [group.text for group in groups] == ["0.12345671", "0.12345672"]
+
+
 def test_empty_project_says_how_to_report(client, url, project):
     text = page(client, url)
 

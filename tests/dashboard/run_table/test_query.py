@@ -337,7 +337,7 @@ def test_groups_have_the_mean_and_the_deviation_of_each_metric(project, make_run
 
     found = groups(project, "group=params.lr", "metrics.loss")
 
-    assert [(group.value, group.count) for group in found] == [("0.02", 1), ("0.1", 2), (None, 1)]
+    assert [(group.value, group.count) for group in found] == [(0.02, 1), (0.1, 2), (None, 1)]
     assert found[1].metrics[loss] == query.Spread(2, pytest.approx(math.sqrt(2)), 1, 3)
     assert found[0].metrics[loss].deviation is None
     assert found[2].metrics[loss].mean is None
@@ -349,16 +349,32 @@ def test_groups_sort_by_the_mean_of_a_metric(project, make_run):
 
     found = groups(project, "group=params.lr&sort=-metrics.loss", "metrics.loss")
 
-    assert [group.value for group in found] == ["2", "3", "1"]
+    assert [group.value for group in found] == [2, 3, 1]
 
 
 def test_groups_are_of_the_runs_that_match(project, make_run):
     for lr in (1, 2):
         make_run("x", hyperparameters={"lr": lr})
 
-    assert [group.value for group in groups(project, "group=params.lr&filter=params.lr+>+1")] == [
-        "2"
-    ]
+    assert [group.value for group in groups(project, "group=params.lr&filter=params.lr+>+1")] == [2]
+
+
+def test_texts_of_the_same_number_are_one_group(project, make_run):
+    for lr in (0.00005, "5e-05", "0.00005", "5e-5 ", "2e-4"):
+        make_run("x", hyperparameters={"lr": lr})
+
+    found = groups(project, "group=params.lr")
+
+    assert [(group.value, group.count) for group in found] == [(5e-5, 3), (2e-4, 1), ("5e-5 ", 1)]
+
+
+def test_numbers_that_are_the_same_double_are_groups_of_their_own(project, make_run):
+    for seed in (2**53, 2**53 + 1):
+        make_run("x", hyperparameters={"seed": seed})
+
+    found = groups(project, "group=params.seed")
+
+    assert [group.value for group in found] == [str(2**53), str(2**53 + 1)]
 
 
 @pytest.mark.parametrize("by", ["status", "who", "model", "tags.team", "gpus"])
