@@ -119,6 +119,9 @@ class HostDevices:
                 yield name
 
 
+Hosts: TypeAlias = list[tuple[Worker, HostDevices]]
+
+
 def claim(worker: Worker, slots: int) -> list[Run]:
     """Claim up to ``slots`` runs for ``worker``, in one short transaction.
 
@@ -217,9 +220,6 @@ def why_waiting(run: Run) -> str:
     else:
         ahead = interrupted.filter(started_at__lt=run.started_at).count()
     return _reason(run, _alive_hosts(), pool_uses(), ahead=ahead)
-
-
-Hosts: TypeAlias = list[tuple[Worker, HostDevices]]
 
 
 def _alive_hosts() -> Hosts:

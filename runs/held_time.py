@@ -1,7 +1,7 @@
 """For how long a run has held its GPUs: all its attempts, without the time in the queue.
 
-``held_time`` reads the events of one run; ``held_so_far``, and for queries ``HELD_SECONDS``, tell
-the same of many by their rows.
+``held_so_far``, and for queries ``HELD_SECONDS``, tell it by the run's row; ``held_time`` tells how
+long it was at an earlier time, by the run's events.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from metrics.goals import by_importance, direction_of
 # Of each kind: the field below them takes the name of any other.
 MAX_OFFERED: Final = 40
 MAX_GROUPS_OFFERED: Final = 12
-MENU_SECONDS: Final = 600
+MENU_SECONDS: Final = 60
 SYSTEM_TAGS: Final = "mlflow."
 
 
@@ -56,7 +56,8 @@ class GroupChoice:
 
 
 def columns_menu(known: Known, shown: Sequence[Column]) -> SafeString:
-    """The boxes to check, as HTML: half of the page, so it is kept while the names are the same."""
+    """The boxes to check, as HTML: half of the page, so it is kept while the names, and how many
+    runs have each, are the same."""
     names = repr((known, [column.spec for column in shown], get_language()))
     key = f"run-table-columns-{blake2b(names.encode(), digest_size=16).hexdigest()}"
     menu: SafeString | None = cache.get(key)

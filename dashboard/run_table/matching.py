@@ -73,6 +73,11 @@ class Side:
     values: Sequence[Any]
 
 
+def page_number(asked: int, count: int, size: int) -> int:
+    """``asked``, or the last page there is of ``count`` runs."""
+    return max(1, min(asked, -(-count // size)))
+
+
 class Matching:
     """The runs that ``address`` asks for among ``runs``, which are of one project. Raises
     InvalidParameter for its filter."""
@@ -95,7 +100,7 @@ class Matching:
             if ids or start == 0:
                 return ids, count, number
         count = self.count()
-        number = max(1, min(number, -(-count // size)))
+        number = page_number(number, count, size)
         return self.ids(size * (number - 1), size * number), count, number
 
     def count(self) -> int:

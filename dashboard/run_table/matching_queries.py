@@ -129,8 +129,8 @@ AGGREGATES: Final = {
     "greatest": f"max({{0}}) FILTER (WHERE {FINITE})",
 }
 
-# Of values that no double tells from others.
-NOT_EXACT: Final = f"number IS NULL OR abs(number::float8) >= {GREATEST_EXACT}"
+# NULL of values that no double tells from others.
+EXACT_NUMBER: Final = f"CASE WHEN abs(number::float8) < {GREATEST_EXACT} THEN number END"
 
 
 def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any, ...]]:
@@ -153,10 +153,10 @@ def groups(sides: Iterable[Values], *, order: str, limit: int) -> list[tuple[Any
     }
     computed = [f"{sql} AS {name}" for name, sql in aggregates.items()]
     statement = Sql(
-        f"SELECT {', '.join(['grouped_by', 'number', 'count', *aggregates])} FROM ("  # noqa: S608
+        f"SELECT {', '.join(['grouped_by', EXACT_NUMBER, 'count', *aggregates])} FROM ("  # noqa: S608
         f"SELECT {', '.join(['min(given) AS grouped_by', 'number', 'count(*)', *computed])} "
         f"FROM ({every.text}) AS runs ({', '.join(['given', 'number', *values])}) "
-        f"GROUP BY number, CASE WHEN {NOT_EXACT} THEN given END) AS found "
+        f"GROUP BY number, CASE WHEN {EXACT_NUMBER} IS NULL THEN given END) AS found "
         f"ORDER BY {order} LIMIT {limit}",
         every.parameters,
     )

@@ -20,15 +20,14 @@ from django.utils.translation import gettext as _
 from artifacts.models import ArtifactTag
 from dashboard.run_table import best_queries, known_queries
 from dashboard.run_table.address import Address, Sort
-from dashboard.run_table.columns import Column, Kind, Value
-from dashboard.run_table.matching import Matching
+from dashboard.run_table.columns import Column, Kind
+from dashboard.run_table.matching import Matching, page_number
 from dashboard.run_table.search import PageColumns, series_field
 from metrics.goals import Direction, direction_of
 from metrics.key_metrics import keys_among
 from metrics.models import MetricSeries
 from projects.models import Project
 from runs.models import Run, RunQuerySet
-from runs.param_values import GREATEST_EXACT
 from tracking.columns import USER
 from tracking.conditions import json_text, json_value
 from tracking.errors import InvalidParameter
@@ -47,7 +46,11 @@ ROW_FIELDS: Final = (
 DOCUMENTS: Final = {Kind.PARAM: "hyperparameters", Kind.TAG: "tags"}
 MAX_GROUPS: Final = 200
 BATCH: Final = 500
-MAX_SORTED_AT_BEST: Final = 20_000
+MAX_SORTED_AT_BEST: Final = 5_000  # their curves are read
+
+
+class TooManyToSort(InvalidParameter):
+    """The filter leaves more runs than can be sorted by a value that only their curves tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    value: str | float | None  # a number if it denotes one; None: runs without it
+    value: str | float | None  # a number if a double tells it; None: runs without it
     count: int
     metrics: dict[Column, Spread]
 
@@ -137,10 +140,9 @@ def page(
     a run was best. Raises InvalidParameter for the filter, or if it leaves too many to sort."""
     matching = Matching(runs, address)
     if matching.sorts_at_best:
-        all_ids = _sorted_at_best(matching, address, main)
-        total = len(all_ids)
-        number = max(1, min(address.page, -(-total // size)))
-        ids = all_ids[size * (number - 1) : size * number]
+        in_order = _sorted_at_best(matching, address, main)
+        total, number = len(in_order), page_number(address.page, len(in_order), size)
+        ids = in_order[size * (number - 1) : size * number]
     else:
         ids, total, number = matching.page(address.page, size)
     return Page(rows(runs, ids, columns, main=main), total, number)
@@ -210,11 +212,11 @@ def groups(
     )
     return [
         Group(
-            value if number is None or abs(number) >= GREATEST_EXACT else number,
+            value if number is None else number,
             count,
             {
-                column: Spread(*spreads[4 * number : 4 * number + 4])
-                for number, column in enumerate(shown)
+                column: Spread(*spreads[4 * position : 4 * position + 4])
+                for position, column in enumerate(shown)
             },
         )
         for value, number, count, *spreads in found
@@ -252,7 +254,7 @@ def _add_metrics(found: list[Row], columns: Sequence[Column], main: str | None) 
         return
     ids = [row.run.pk for row in found]
     stored = {column.key for column in columns if column.has_value}
-    at_best = [column.key for column in columns if column.value is Value.AT_BEST]
+    at_best = [column.key for column in columns if column.is_at_best]
     series = MetricSeries.objects.filter(run__in=ids, key__in=stored, count__gt=0)
     fields = ("run_id", "key", "last_value", "minimum", "maximum")
     by_name = {(record[0], record[1]): record for record in series.values_list(*fields)}
@@ -265,7 +267,7 @@ def _add_metrics(found: list[Row], columns: Sequence[Column], main: str | None) 
     for row in found:
         for column in columns:
             name = (row.run.pk, column.key)
-            if column.value is Value.AT_BEST:
+            if column.is_at_best:
                 row.values[column] = best.get(name)
             elif column in places and name in by_name:
                 row.values[column] = by_name[name][places[column]]
@@ -284,7 +286,7 @@ def _values_at_best(
 
 def _sorted_at_best(matching: Matching, address: Address, main: str | None) -> list[str]:
     """The ids by a metric at the step at which each run was best. No row has these values: the
-    curves of all runs are looked at."""
+    curves of all runs are looked at. Raises TooManyToSort."""
     assert address.sort is not None
     key, descending = address.sort.column.key, address.sort.descending
     ids = matching.ids(0, MAX_SORTED_AT_BEST + 1)
@@ -292,7 +294,7 @@ def _sorted_at_best(matching: Matching, address: Address, main: str | None) -> l
         message = _(
             "At most %(limit)d runs can be sorted by a value at the best step: filter them."
         )
-        raise InvalidParameter(message % {"limit": MAX_SORTED_AT_BEST})
+        raise TooManyToSort(message % {"limit": MAX_SORTED_AT_BEST})
     values = _values_at_best(ids, [key], main)
 
     def place(pk: str) -> tuple[bool, bool, float]:

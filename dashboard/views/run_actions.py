@@ -53,7 +53,8 @@ def act(request: PageRequest, project_id: str) -> HttpResponseBase:
 
 
 def _selected(request: PageRequest, project: Project, address: Address) -> list[Run] | None:
-    """The selected runs in the order of the table; None if that is refused, with a message."""
+    """The selected runs in the order of the table, or newest first if that is of values at the best
+    step; None if that is refused, with a message."""
     wanted = [pk for pk in request.POST.getlist("runs") if "\x00" not in pk]
     wanted = [pk for value in wanted for pk in value.split(",")]
     visible = Run.objects.visible_to(request.user).filter(project=project).listed()

@@ -119,6 +119,7 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
             **context,
             "error": error.message,
             "marked": _marked(address.filter, error.position),
+            "unsorted": address.but(sort=None) if isinstance(error, query.TooManyToSort) else None,
         }
 
 

@@ -28,28 +28,34 @@ def batch(run, number):
     }
 
 
+def answer_to(server, content):
+    """None while the server is away, or starts behind nginx: clients send the same again."""
+    try:
+        response = server.api.post("/api/2.0/mlflow/runs/log-batch", content)
+    except (OSError, HTTPException):
+        return None
+    starts = response.status == 503 and response.json["error_code"] == "TEMPORARILY_UNAVAILABLE"
+    return None if starts else response
+
+
 def test_retries_across_server_kills_store_everything_once():
     run = RunFactory()
     acknowledged = []
 
     with web_server() as server:
 
+        def acknowledge(number):
+            response = wait_until(lambda: answer_to(server, batch(run, number)))
+            assert response.status == 200, response.body
+            acknowledged.append(number)
+
         def push(numbers):
             for number in numbers:
-                while True:  # like clients, retry the same batch until it is acknowledged
-                    try:
-                        response = server.api.post(
-                            "/api/2.0/mlflow/runs/log-batch", batch(run, number)
-                        )
-                    except (OSError, HTTPException):
-                        continue
-                    if response.status != 503:  # nginx is up again, what is behind it not yet
-                        break
-                assert response.status == 200, response.body
-                acknowledged.append(number)
+                acknowledge(number)
 
         clients = [
-            threading.Thread(target=push, args=(range(first, BATCHES, 3),)) for first in range(3)
+            threading.Thread(target=push, args=(range(first, BATCHES, 3),), daemon=True)
+            for first in range(3)
         ]
         for client in clients:
             client.start()

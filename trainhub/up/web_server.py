@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -190,6 +191,7 @@ def load_application(parent_pid: int, beats: Path) -> Callable[..., Any]:
     exit_with_parent(parent_pid, grace_seconds=STOP_SECONDS)
     from trainhub.wsgi import application
 
+    import_module(settings.ROOT_URLCONF)  # with all views, else by the first request
     # What is loaded stays: collecting garbage need not look at it again and again.
     gc.collect()
     gc.freeze()

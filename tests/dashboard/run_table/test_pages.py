@@ -621,7 +621,9 @@ def test_too_many_runs_to_sort_at_the_best_step_are_said_on_the_page(
     response = client.get(f"{url}/table.csv?sort=at_best.bleu")
 
     assert response["Location"] == f"{url}?sort=at_best.bleu"
-    assert "At most 0 runs can be sorted" in page(client, response["Location"])
+    text = page(client, response["Location"])
+    assert "At most 0 runs can be sorted" in text
+    assert '<a href="?view=">Show the newest first</a>' in text
 
 
 # --- run again -------------------------------------------------------------------------------
