@@ -149,7 +149,8 @@ def _group_query(address: Address, by: Column, value: str | float | None) -> str
     if value is None:
         return address.and_where(f"{name} IS NULL")
     if isinstance(value, float):
-        return address.and_where(f"{name} = {as_json(value)}")
+        number = int(value) if value.is_integer() else value
+        return address.and_where(f"{name} = {as_json(number)}")
     if by.key == "gpus":
         return address.and_where(f"{name} = {value}")
     return address.and_where(f"{name} = {text_in_filters(str(value))}")

@@ -191,7 +191,7 @@ def test_group_shows_the_mean_and_opens_its_runs(page, url):
     group = page.locator("tbody tr", has=page.get_by_role("link", name="16", exact=True))
     expect(group).to_contain_text("±")
     group.get_by_role("link").click()
-    expect(page.locator("#filter")).to_have_value('params.batch_size = "16"')
+    expect(page.locator("#filter")).to_have_value("params.batch_size = 16")
     expect(rows(page).first).to_be_visible()
 
 
