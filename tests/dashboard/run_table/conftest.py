@@ -2,6 +2,7 @@
 
 import pytest
 
+from accounts.open_mode import local_administrator
 from metrics.points import Point, Points
 from metrics.recording import record_points
 from runs.models import Run
@@ -31,3 +32,15 @@ def make_run(project):
         return run
 
     return make
+
+
+@pytest.fixture
+def client(client, settings):
+    settings.LANGUAGE_CODE = "en"
+    local_administrator()  # otherwise created by the first request
+    return client
+
+
+@pytest.fixture
+def url(project):
+    return f"/dashboard/projects/{project.pk}"
