@@ -152,6 +152,7 @@ class Statement:
         def placeholder(match: re.Match[str]) -> str:
             return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
+        self.text = text
         self._sql = re.sub(r"%\((\w+)\)s", placeholder, text).encode()
         self._parameters = list(numbers)
         self._columns: list[str] = []

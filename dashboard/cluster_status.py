@@ -10,7 +10,8 @@ from urllib.parse import quote
 from django.db.models import Max
 from django.utils import timezone
 
-from execution.scheduling import PoolUse, Waiting, pool_uses, queue
+from execution.scheduling.explanation import Explanation, explain_queue
+from execution.scheduling.pools import PoolUse, pool_uses
 from runs.models import GpuPool, Run, RunEvent, Worker
 
 QUEUE_SHOWN: Final = 50
@@ -25,16 +26,16 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class PoolRow:
-    """The GPUs of one type. ``use``: None if there is no pool, so that they have no limit."""
+    """The GPUs of a pool, or of a type that no pool counts: then ``use`` is None."""
 
-    gpu_type: str
+    name: str
     use: PoolUse | None
     holders: list[Run] = field(default_factory=list)
 
     @property
     def anchor(self) -> str:
         """Its place on the page of the queue; an id has no spaces."""
-        return f"pool-{quote(self.gpu_type, safe='')}"
+        return f"pool-{quote(self.name, safe='')}"
 
     @property
     def used(self) -> int:
@@ -69,7 +70,7 @@ class ClusterStatus:
 
     workers: list[WorkerRow]  # alive workers first
     pools: list[PoolRow]
-    queue: list[Waiting]
+    queue: list[Explanation]
     queue_length: int
 
 
@@ -83,23 +84,21 @@ def cluster_status() -> ClusterStatus:
     rows = [
         WorkerRow(worker, held[worker.pk]) for worker in sorted(workers, key=lambda row: row.name)
     ]
-    pools = pool_rows()
-    uses = [row.use for row in pools if row.use is not None]
     return ClusterStatus(
         workers=sorted(rows, key=lambda row: not row.worker.is_alive),
-        pools=pools,
-        queue=queue(QUEUE_SHOWN, uses),
+        pools=pool_rows(),
+        queue=explain_queue(QUEUE_SHOWN),
         queue_length=Run.objects.unclaimed().count(),
     )
 
 
 def pool_rows() -> list[PoolRow]:
-    """Every pool, and every other type that runs of workers hold, with these runs."""
-    uses = {use.gpu_type: use for use in pool_uses()}
-    rows = {gpu_type: PoolRow(gpu_type, use) for gpu_type, use in uses.items()}
+    """Every pool, and every type that runs of workers hold outside of them, with these runs."""
+    rows = {(use.name, ""): PoolRow(use.name, use) for use in pool_uses()}
     holding = Run.objects.running().filter(worker__isnull=False, gpu_count__gt=0).brief()
     for run in holding.select_related("project", "created_by").order_by("started_at", "id"):
-        rows.setdefault(run.gpu_type, PoolRow(run.gpu_type, None)).holders.append(run)
+        key = (run.pool, "" if run.pool else run.gpu_type)
+        rows.setdefault(key, PoolRow(run.pool or run.gpu_type, None)).holders.append(run)
     return list(rows.values())
 
 
@@ -113,7 +112,7 @@ def version() -> str:
             Worker.objects.order_by("pk").values_list("pk", "draining", "stopped_at", "incarnation")
         ),
         Worker.objects.alive().count(),
-        list(GpuPool.objects.values_list("gpu_type", "capacity")),
+        list(GpuPool.objects.values_list("name", "capacity", "reserve")),
         timezone.now().strftime("%H:%M"),
     )
     return repr(parts)

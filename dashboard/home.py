@@ -14,7 +14,7 @@ from django.utils import timezone
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
 from dashboard.cluster_status import PoolRow, pool_rows
-from execution.scheduling import Waiting, queue
+from execution.scheduling.explanation import Explanation, explain_queue
 from metrics.key_metrics import keys_of
 from metrics.sparklines import Column, sparklines
 from metrics.time_left import TimeLeft, times_left
@@ -45,7 +45,7 @@ class RunningRow:
 class Home:
     running: list[RunningRow]
     running_count: int
-    waiting: list[Waiting]
+    waiting: list[Explanation]
     waiting_count: int
     failed: list[Run]
     failed_count: int
@@ -82,7 +82,7 @@ def home(user: User) -> Home:
     return Home(
         running=running_rows(running),
         running_count=_count(at_work(user), len(running), RUNNING_SHOWN),
-        waiting=queue(WAITING_SHOWN, [row.use for row in pools if row.use is not None]),
+        waiting=explain_queue(WAITING_SHOWN),
         waiting_count=Run.objects.unclaimed().count(),
         failed=shown[:FAILED_SHOWN],
         failed_count=failed.count() if len(shown) > FAILED_SHOWN else len(shown),

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from artifacts.models import Artifact
-from execution.scheduling import why_waiting
+from execution.scheduling.explanation import Explanation, explain
 from metrics.key_metrics import KeyMetric, key_metrics
 from metrics.throughput import Throughput, throughput
 from metrics.time_left import TimeLeft, time_left
@@ -21,10 +21,11 @@ from runs.status import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class RunHeader:
-    """``held``: the time that workers have held the run; ``gpu_hours``: None if it has no GPUs that
-    are known; ``latest_checkpoint``: from which it can be resumed, if it has ended."""
+    """``explanation``: why it waits, if it does; ``held``: the time that workers have held the run;
+    ``gpu_hours``: None if it has no GPUs that are known; ``latest_checkpoint``: from which it can
+    be resumed, if it has ended."""
 
-    why_waiting: str
+    explanation: Explanation | None
     time_left: TimeLeft | None
     throughput: Throughput | None
     key_metrics: list[KeyMetric]
@@ -41,7 +42,7 @@ def run_header(run: Run) -> RunHeader:
     can_be_resumed = run.is_terminal and not run.project.is_archived
     events = run.events.select_related("actor", "worker").order_by("-id")
     return RunHeader(
-        why_waiting=why_waiting(run) if waits(run) else "",
+        explanation=explain(run) if waits(run) else None,
         time_left=time_left(run),
         throughput=throughput(run),
         key_metrics=key_metrics(run),

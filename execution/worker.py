@@ -33,7 +33,7 @@ from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.pauses import Pauses
 from execution.program_checks import answer_checks
-from execution.scheduling import claim
+from execution.scheduling.claiming import claim
 from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
 from logs.appending import append_log

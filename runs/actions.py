@@ -19,8 +19,10 @@ from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
 from runs.checkpoint import Checkpoint, CheckpointGone
 from runs.datasets import check_dataset
+from runs.durations import expected_seconds
 from runs.executors import WorkState, WorkStatus, executor_of
-from runs.models import EventKind, FailureKind, Recipe, Run, StallAction, StopKind, Worker
+from runs.interruptions import INTERRUPTIONS, finish_interruption
+from runs.models import EventKind, FailureKind, GpuPool, Recipe, Run, StallAction, StopKind, Worker
 from runs.status import InvalidTransition, RunStatus
 from runs.troubles import stall_of
 
@@ -41,6 +43,7 @@ def create_run(
     resources: dict[str, Any] | None = None,
     recipe: Recipe | None = None,
     priority: int = 0,
+    preemptible: bool | None = None,
 ) -> Run:
     """Queue a run with ``project``'s configuration, overridden by the arguments.
 
@@ -67,6 +70,7 @@ def create_run(
             gpu_type=resources.get("gpu_type", recipe.gpu_type),
             gpu_count=resources.get("gpu_count", recipe.gpu_count),
             priority=priority,
+            preemptible=recipe.preemptible if preemptible is None else preemptible,
             max_restarts=recipe.max_restarts,
         )
         return _admit(run, RunStatus.QUEUED, by=by)
@@ -98,6 +102,7 @@ def resume_run(
     resources: dict[str, Any] | None = None,
     recipe: Recipe | None = None,
     priority: int | None = None,
+    preemptible: bool | None = None,
 ) -> Run:
     """Create a 运行中 run that continues from ``checkpoint``, which is of ``source``'s project.
 
@@ -110,6 +115,7 @@ def resume_run(
     run.dataset = dataset or run.dataset
     run.recipe = recipe or run.recipe
     run.priority = run.priority if priority is None else priority
+    run.preemptible = run.preemptible if preemptible is None else preemptible
     _start_from(run, checkpoint)
     _check_recipe(run)
     planned = executor_of(run).planned_steps(run.hyperparameters)
@@ -208,6 +214,8 @@ def _admit(run: Run, status: RunStatus, *, by: User | None, reason: Text = "") -
     planned = executor_of(run).planned_steps(run.hyperparameters)
     run.total_steps = run.total_steps if planned is None else planned
     run.progress = min(1.0, run.step / run.total_steps) if run.total_steps else 0.0
+    _assign_pool(run)
+    run.expected_seconds = expected_seconds(run)
     run.status = status
     run.created_by = by
     run.queued_at = Now()
@@ -228,6 +236,15 @@ def _admit(run: Run, status: RunStatus, *, by: User | None, reason: Text = "") -
     run.note(EventKind.CREATED, to_status=status, by=by, reason=reason)
     run.refresh_from_db()
     return run
+
+
+def _assign_pool(run: Run) -> None:
+    """The pool that its GPUs count against. Raises InvalidInput if there is no such type."""
+    assert run.recipe is not None
+    pool = GpuPool.objects.for_run(run.recipe.executor, run.gpu_type, run.gpu_count)
+    run.pool = "" if pool is None else pool.name
+    run.gpu_type = run.gpu_type if pool is None else pool.gpu_type
+    run.kind = run.recipe.kind
 
 
 # --- cancel ----------------------------------------------------------------------------------
@@ -315,8 +332,10 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
             locked.transition(RunStatus.COMPLETED, progress=1.0, exit_code=code)
         elif locked.stop_kind == StopKind.STALLED and work.state is WorkState.STOPPED:
             _end_stalled(locked, latest, exit_code=code)
-        elif locked.stop_kind == StopKind.CANCEL:
-            finish_cancel(locked, latest, exit_code=code)
+        elif locked.stop_kind == StopKind.CANCEL or (
+            locked.stop_kind in INTERRUPTIONS and work.state is not WorkState.FAILED
+        ):
+            _finish_stop(locked, latest, exit_code=code)
         elif work.state is WorkState.FAILED:
             locked.transition(
                 RunStatus.FAILED, reason=work.reason, exit_code=code, failure_kind=_kind(work)
@@ -331,6 +350,14 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
     logger.info("run %s is %s", locked.pk, locked.status)
     if locked.is_terminal:
         executor_of(locked).forget(locked)
+
+
+def _finish_stop(run: Run, latest: Checkpoint | None, *, exit_code: int | None = None) -> None:
+    """Set the status of a run that was to stop, by whatever it was to stop for."""
+    if run.stop_kind in INTERRUPTIONS:
+        finish_interruption(run, latest)
+    else:
+        finish_cancel(run, latest, exit_code=exit_code)
 
 
 def stop_stalled(run: Run, reason: Text, *, worker: Worker) -> None:
@@ -370,10 +397,10 @@ def _kind(work: WorkStatus) -> str:
 
 def reap(run: Run, reason: Text, *, by: Worker) -> None:
     """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
-    if run.stop_kind != StopKind.CANCEL:
+    if run.stop_kind not in {StopKind.CANCEL, StopKind.PAUSE}:
         run.continue_elsewhere(reason)
     elif executor_of(run).in_database:
-        finish_cancel(run, None)
+        _finish_stop(run, None)
     else:
         # Processes may still run on this host and hold a newer checkpoint.
         run.take_over(by, reason)

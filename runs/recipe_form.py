@@ -39,6 +39,8 @@ class RecipeForm(RecipeModelForm):
             "default_hyperparameters",
             "gpu_type",
             "gpu_count",
+            "kind",
+            "preemptible",
             "stop_grace_seconds",
             "stall_silence_seconds",
             "stall_step_seconds",

@@ -28,9 +28,10 @@ SUMMARY: Final = """
 """
 DETAIL: Final = f"""
     {SUMMARY}, project_version, hyperparameters::text AS hyperparameters, gpu_type, gpu_count,
-    devices, resumed_from_id AS resumed_from, start_step, gpu_utilization, log_count, status_reason,
-    failure_kind, exit_code, stop_requested_at, attempt, restart_count, max_restarts,
-    worker_id AS worker, queued_at, attempt_started_at, reported_at, stepped_at, deleted_at
+    pool, preemptible, devices, resumed_from_id AS resumed_from, start_step, gpu_utilization,
+    log_count, status_reason, failure_kind, exit_code, stop_requested_at, attempt, restart_count,
+    max_restarts, worker_id AS worker, queued_at, attempt_started_at, reported_at, stepped_at,
+    deleted_at
 """
 JSON_COLUMNS: Final = ("tags", "metrics", "hyperparameters")
 WITH_NUMBERS: Final = frozenset({"metrics", "hyperparameters"})  # of any size: see rewritten

@@ -6,7 +6,12 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.fields import StrictCharField, StrictIntegerField, StrictModelSerializer
+from core.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+    StrictModelSerializer,
+)
 from core.known_names import KnownFieldsSerializer
 from core.numbers import NUMBER_SCHEMA
 from core.text import MAX_NAME_LENGTH
@@ -62,6 +67,8 @@ class RecipeSerializer(StrictModelSerializer):
             "default_hyperparameters",
             "gpu_type",
             "gpu_count",
+            "kind",
+            "preemptible",
             "stop_grace_seconds",
             "stall_silence_seconds",
             "stall_step_seconds",
@@ -106,6 +113,11 @@ class RunWriteSerializer(KnownFieldsSerializer):
     )
     priority = StrictIntegerField(
         min_value=-100, max_value=100, required=False, help_text="Higher runs first; default 0."
+    )
+    preemptible = StrictBooleanField(
+        required=False,
+        help_text="Whether it gives up its GPUs, with a checkpoint, to waiting runs of a higher "
+        "priority; defaults to the recipe's.",
     )
 
 
@@ -191,6 +203,8 @@ class RunDetailSerializer(RunSummarySerializer):
             "project_version",
             "hyperparameters",
             "resources",
+            "pool",
+            "preemptible",
             "devices",
             "resumed_from",
             "start_step",

@@ -56,6 +56,7 @@ class GpuPoolFactory(DjangoModelFactory):
     class Meta:
         model = GpuPool
 
+    name = factory.SelfAttribute("gpu_type")
     gpu_type = "A100"
     capacity = 8
 
@@ -89,6 +90,10 @@ class RunFactory(DjangoModelFactory):
     dataset = "中文科技论文语料"
     hyperparameters = factory.LazyFunction(lambda: {"max_steps": 100})
     total_steps = 100
+    # That of its type, if there is one.
+    pool = factory.LazyAttribute(
+        lambda run: run.gpu_type if getattr(run, "gpu_count", 0) and _has_pool(run) else ""
+    )
     status = RunStatus.QUEUED
     queued_at = factory.LazyFunction(timezone.now)
     started_at = factory.LazyAttribute(
@@ -97,6 +102,10 @@ class RunFactory(DjangoModelFactory):
     finished_at = factory.LazyAttribute(
         lambda run: timezone.now() if run.status in TERMINAL else None
     )
+
+
+def _has_pool(run) -> bool:
+    return GpuPool.objects.filter(pk=getattr(run, "gpu_type", "")).exists()
 
 
 def running(worker: Worker | None = None, **fields) -> Run:

@@ -17,11 +17,15 @@ USER_TAG: Final = "mlflow.user"
 STATUS_NAMES: Final = {
     RunStatus.QUEUED: "SCHEDULED",
     RunStatus.RUNNING: "RUNNING",
+    RunStatus.PAUSED: "SCHEDULED",
     RunStatus.COMPLETED: "FINISHED",
     RunStatus.FAILED: "FAILED",
     RunStatus.CANCELLED: "KILLED",
 }
-STATUSES: Final = {name: status for status, name in STATUS_NAMES.items()}
+# MLflow has no word for a pause, and no client reports one.
+STATUSES: Final = {
+    name: status for status, name in STATUS_NAMES.items() if status != RunStatus.PAUSED
+}
 
 StatusName: TypeAlias = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 ViewType: TypeAlias = Literal["ACTIVE_ONLY", "DELETED_ONLY", "ALL"]

@@ -323,6 +323,8 @@ DATASET_DIRS = env.list("TRAINHUB_DATASET_DIRS", default=[str(DATA_DIR / "datase
 TRAINING_ENVIRONMENT = env.list("TRAINHUB_TRAINING_ENVIRONMENT", default=[])
 # The user that trainings run as, or a range of UIDs; empty: their worker's.
 TRAINING_USER = env.str("TRAINHUB_TRAINING_USER", default="").strip()
+# The sliding window in which GPU time counts for fair share between projects.
+FAIR_SHARE_DAYS = env.float("TRAINHUB_FAIR_SHARE_DAYS", default=7.0)
 # How long the cancel endpoint waits for a worker to stop a run before it returns 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
 # A run that has not reported for this long is shown as silent; an unmanaged one later as lost.

@@ -16,12 +16,14 @@ from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet
 from core import errors
 from core.ids import ID_PATTERN
+from execution.viewsets import ExplanationViewSet
 from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
 from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet
 from metrics.viewsets import MetricViewSet
 from projects.viewsets import ProjectViewSet
 from registry.viewsets import ModelCardView
+from runs.interruption_viewsets import ContinueViewSet, PauseViewSet
 from runs.viewsets import RecipeViewSet, RunViewSet
 from tracking.artifacts import ArtifactLinkView
 from tracking.protocol import endpoint_not_found
@@ -41,6 +43,9 @@ of_run.register("metrics", MetricViewSet, basename="run-metrics")
 of_run.register(r"metrics/plot\.svg", SvgPlotViewSet, basename="run-plot-svg")
 of_run.register(r"metrics/plot\.png", PngPlotViewSet, basename="run-plot-png")
 of_run.register("cancel", CancelViewSet, basename="run-cancel")
+of_run.register("pause", PauseViewSet, basename="run-pause")
+of_run.register("continue", ContinueViewSet, basename="run-continue")
+of_run.register("explanation", ExplanationViewSet, basename="run-explanation")
 of_run.register("resume", ResumeViewSet, basename="run-resume")
 of_run.register("export", RunExportViewSet, basename="run-export")
 of_run.register("logs", LogViewSet, basename="run-logs")

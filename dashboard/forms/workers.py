@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from runs.models import MAX_CAPACITY, MAX_PRIORITY, MIN_PRIORITY, GpuPool
+from runs.models.pool import MAX_NAME
 
 if TYPE_CHECKING:
     PoolModelForm = forms.ModelForm[GpuPool]  # generic only for type checkers
@@ -22,11 +23,28 @@ class PriorityForm(forms.Form):
 
 
 class PoolForm(PoolModelForm):
-    """A new pool."""
+    """A new pool. Its name is that of the type, where there are several with the executor's."""
 
     class Meta:
         model = GpuPool
-        fields = ("gpu_type", "capacity")
+        fields = ("gpu_type", "capacity", "executor", "reserve")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reserve"].required = False
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        gpu_type = cleaned.get("gpu_type", "")
+        executor = cleaned.get("executor", "")
+        cleaned["reserve"] = cleaned.get("reserve") or 0
+        name = gpu_type
+        if GpuPool.objects.filter(pk=name).exists():
+            name = f"{gpu_type} {executor}".strip()[:MAX_NAME]
+            if GpuPool.objects.filter(pk=name).exists():
+                self.add_error("gpu_type", _("There is a pool of this type already."))
+        self.instance.name = name
+        return cleaned
 
 
 class CapacityForm(forms.Form):

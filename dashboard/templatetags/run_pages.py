@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 from django import template
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from core.markdown import to_html
 from core.templatetags.pages import badge, number
+from execution.scheduling.explanation import Explanation
 from metrics.throughput import Throughput, Unit
 from metrics.time_left import TimeLeft
 from runs.held_time import elapsed
@@ -67,6 +69,18 @@ def about(left: TimeLeft) -> str:
 def range_of(left: TimeLeft) -> str:
     """1 h 50 min – 2 h 40 min"""
     return f"{roughly(left.low)} – {roughly(left.high)}"
+
+
+@register.simple_tag
+def explanation(why: Explanation) -> str:
+    """Why a run waits, and when it will probably start."""
+    if why.estimated_start is None:
+        return why.reason
+    left = max(timedelta(), why.estimated_start - timezone.now())
+    return _("%(reason)s Starts probably in %(time)s.") % {
+        "reason": why.reason,
+        "time": roughly(left),
+    }
 
 
 @register.simple_tag

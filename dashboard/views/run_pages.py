@@ -6,6 +6,7 @@ itself includes, so the first render and every refresh are the same. It ends wit
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.http import Http404, HttpResponse
@@ -19,20 +20,20 @@ from dashboard.live import live
 from dashboard.operators import sees_commands
 from dashboard.pages import PageRequest, attempt, page_of
 from dashboard.run_configuration import configuration
-from dashboard.run_header import run_context, waits
+from dashboard.run_header import run_context
 from dashboard.run_version_queries import run_version
 from dashboard.views.artifacts import checkpoints_context
 from dashboard.views.logs import TAIL_LINES, tail_context
 from dashboard.views.lookups import get_run, poll_status
 from dashboard.views.series import charts_context
-from execution.scheduling import why_waiting
 from logs import reading
 from metrics.reading import summaries
 from runs.models import EventKind, Run
 from runs.silence import is_at_work, no_step_since, silent_since
-from runs.status import RunStatus
+from runs.status import PENDING
 
 EVENTS_PER_PAGE = 200
+EXPLAINED_SECONDS = 15  # how long the reason why a run waits is shown at most
 
 
 @require_safe
@@ -106,12 +107,10 @@ def _version(request: PageRequest, project_id: str, run_id: str) -> str:
     at_work = is_at_work(status, recipe, attempt_started_at)
     silent = at_work and silent_since(reported_at, attempt_started_at) is not None
     no_step = at_work and no_step_since(stepped_at, attempt_started_at) is not None
-    may_wait = status in {RunStatus.QUEUED, RunStatus.RUNNING} and worker is None
-    reason = ""
-    if may_wait and recipe is not None:
-        run = get_run(request, project_id, run_id)
-        reason = why_waiting(run) if waits(run) else ""
-    return repr((row, silent, no_step, reason))
+    waits = status in PENDING and worker is None and recipe is not None
+    # Why it waits changes with what others do: looked up again after a while.
+    moment = int(time.time() / EXPLAINED_SECONDS) if waits else 0
+    return repr((row, silent, no_step, moment))
 
 
 @require_safe

@@ -12,7 +12,7 @@ from dashboard.forms.descriptions import DescriptionForm
 from dashboard.forms.runs import RunForm
 from dashboard.pages import INVALID_FORM, PageRequest, attempt
 from dashboard.views.lookups import get_project, get_run
-from runs import actions
+from runs import actions, interruptions
 from runs.descriptions import describe
 from runs.models import Run
 
@@ -68,6 +68,24 @@ def cancel(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
         messages.success(request, str(run.status_reason))
     else:
         messages.info(request, _("The run is stopping and saving a checkpoint."))
+    return redirect("dashboard:run", project_id, run.pk)
+
+
+@require_POST
+def pause(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
+    run = get_run(request, project_id, run_id)
+    run = interruptions.pause_run(run, by=request.user, wait_seconds=CANCEL_WAIT_SECONDS)
+    if run.is_paused:
+        messages.success(request, str(run.status_reason))
+    else:
+        messages.info(request, _("The run is stopping and saving a checkpoint."))
+    return redirect("dashboard:run", project_id, run.pk)
+
+
+@require_POST
+def continue_paused(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
+    run = interruptions.continue_run(get_run(request, project_id, run_id), by=request.user)
+    messages.success(request, _("%(name)s is queued.") % {"name": run.name})
     return redirect("dashboard:run", project_id, run.pk)
 
 

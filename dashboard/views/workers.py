@@ -129,21 +129,21 @@ def add_pool(request: PageRequest) -> HttpResponse:
     if not form.is_valid():
         return _page(request, form, status=INVALID_FORM)
     pool = form.save()
-    messages.success(request, _("The pool %(type)s is added.") % {"type": pool.gpu_type})
+    messages.success(request, _("The pool %(type)s is added.") % {"type": pool.name})
     return redirect("dashboard:workers")
 
 
 @require_POST
 @operators_only(CHANGE_POOL)
 def resize_pool(request: PageRequest) -> HttpResponse:
-    gpu_type = request.POST.get("gpu_type", "")
-    pool = None if "\x00" in gpu_type else GpuPool.objects.filter(pk=gpu_type).first()
+    name = request.POST.get("pool", "")
+    pool = None if "\x00" in name else GpuPool.objects.filter(pk=name).first()
     if pool is None:
         raise Http404
     form = CapacityForm(request.POST)
     if form.is_valid():
         pool.resize(form.cleaned_data["capacity"])
-        params = {"type": pool.gpu_type, "count": pool.capacity}
+        params = {"type": pool.name, "count": pool.capacity}
         messages.success(request, _("The pool %(type)s has %(count)d GPUs.") % params)
     else:
         _refuse(request, form)

@@ -1,5 +1,5 @@
 """The admin of runs, one module per subject; Django discovers this package."""
 
-from runs.admin import pools, recipes, runs, workers
+from runs.admin import pools, quotas, recipes, runs, workers
 
-__all__ = ["pools", "recipes", "runs", "workers"]
+__all__ = ["pools", "quotas", "recipes", "runs", "workers"]

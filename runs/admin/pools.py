@@ -15,18 +15,18 @@ from runs.models import GpuPool, Run
 
 @admin.register(GpuPool)
 class GpuPoolAdmin(LargeTableAdmin):
-    list_display = ("gpu_type", "capacity", "in_use")
-    ordering = ("gpu_type",)
-    word_lookups = ("gpu_type__icontains",)
+    list_display = ("name", "gpu_type", "executor", "cluster", "capacity", "reserve", "in_use")
+    ordering = ("name",)
+    word_lookups = ("name__icontains", "gpu_type__icontains")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[GpuPool]:
         used = Run.objects.gpus_in_use()
-        cases = [When(gpu_type=gpu_type, then=count) for gpu_type, count in used.items()]
+        cases = [When(name=name, then=count) for name, count in used.items()]
         pools: QuerySet[GpuPool] = super().get_queryset(request)
         return pools.annotate(used=Case(*cases, default=0, output_field=IntegerField()))
 
     def get_readonly_fields(self, request: HttpRequest, obj: GpuPool | None = None) -> Any:
-        return ("gpu_type",) if obj is not None else ()  # the type is the key
+        return ("name",) if obj is not None else ()  # the name is the key
 
     @admin.display(description=_("in use"))
     def in_use(self, pool: Any) -> int:

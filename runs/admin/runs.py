@@ -126,7 +126,9 @@ class RunAdmin(ReadOnlyAdmin):
                     "hyperparameters",
                     "gpu_type",
                     "gpu_count",
+                    "pool",
                     "priority",
+                    "preemptible",
                     "resumed_from_id",
                     "start_step",
                 )

@@ -4,9 +4,11 @@ from runs.models.column import ColumnKind, ParamValue, RunColumn
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
+from runs.models.gpu_usage import GpuUsage
 from runs.models.pool import MAX_CAPACITY, GpuPool
 from runs.models.program_check import ProgramCheck
-from runs.models.recipe import ExecutorName, Recipe, StallAction
+from runs.models.quota import Quota
+from runs.models.recipe import ExecutorName, Recipe, RecipeKind, StallAction
 from runs.models.run import (
     MAX_ATTEMPT,
     MAX_DATASET_LENGTH,
@@ -32,11 +34,14 @@ __all__ = [
     "ExecutorName",
     "FailureKind",
     "GpuPool",
+    "GpuUsage",
     "LeaseLost",
     "ModelLink",
     "ParamValue",
     "ProgramCheck",
+    "Quota",
     "Recipe",
+    "RecipeKind",
     "Run",
     "RunColumn",
     "RunEvent",

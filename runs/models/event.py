@@ -37,10 +37,18 @@ class EventKind(models.TextChoices):
     NOTE_CHANGED = "note_changed", _("note changed")
     TAGS_CHANGED = "tags_changed", _("tags changed")
     PRIORITY_CHANGED = "priority_changed", _("priority changed")
+    PREEMPTED = "preempted", _("preempted")
+    PAUSED = "paused", _("paused")
+    CONTINUED = "continued", _("continued after a pause")
 
 
 # A worker gives the run up before it has ended.
-LEAVINGS: Final = (EventKind.RECOVERED, EventKind.RELEASED)
+LEAVINGS: Final = (
+    EventKind.RECOVERED,
+    EventKind.RELEASED,
+    EventKind.PREEMPTED,
+    EventKind.PAUSED,
+)
 
 
 class RunEvent(models.Model):

@@ -22,6 +22,11 @@ class ExecutorName(models.TextChoices):
     PROCESS = "process", _("Process on a worker's host")
 
 
+class RecipeKind(models.TextChoices):
+    TRAINING = "training", _("Training")
+    EVALUATION = "evaluation", _("Evaluation")
+
+
 class StallAction(models.TextChoices):
     RESTART = "restart", _("Restart from the checkpoint")
     FAIL = "fail", _("Fail")
@@ -85,6 +90,24 @@ class Recipe(models.Model):
         _("GPU type"), max_length=64, blank=True, validators=[RegexValidator(r"\A[\w.\- ]*\Z")]
     )
     gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
+    kind = models.CharField(
+        _("kind"),
+        max_length=16,
+        choices=RecipeKind,
+        default=RecipeKind.TRAINING,
+        db_default=RecipeKind.TRAINING.value,
+        blank=True,
+        help_text=_("Evaluations may use the GPUs that a pool keeps for them."),
+    )
+    preemptible = models.BooleanField(
+        _("preemptible"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Whether its runs give up their GPUs, each with a checkpoint, to waiting runs of a "
+            "higher priority. They keep their place in the queue."
+        ),
+    )
     stop_grace_seconds = models.PositiveIntegerField(
         _("grace period (s)"),
         default=10,
@@ -149,6 +172,7 @@ class Recipe(models.Model):
     def clean(self) -> None:
         """What no field can tell alone. Raises ValidationError, by field."""
         self.encoding = self.encoding or DEFAULT_ENCODING
+        self.kind = self.kind or RecipeKind.TRAINING
         problems: dict[str, ValidationError] = {}
         try:
             self.default_hyperparameters = check_hyperparameters(self.default_hyperparameters)

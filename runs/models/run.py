@@ -12,7 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models, transaction
 from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -24,9 +24,12 @@ from core.json_field import JSONField
 from core.message_field import MessageField
 from core.messages import Message, Text, as_sentence
 from core.text import MAX_NAME_LENGTH
+from runs.models.claim_queries import claim_runs
 from runs.models.event import EventKind, RunEvent
 from runs.models.failure import FailureKind
+from runs.models.gpu_usage import count_hold
 from runs.models.held_time_queries import count_held_time
+from runs.models.recipe import RecipeKind
 from runs.models.run_queryset import PARENT_TAG, RunQuerySet
 from runs.models.worker import Worker
 from runs.silence import is_at_work, no_step_since, silent_since
@@ -49,6 +52,22 @@ MAX_DATASET_LENGTH = 1000
 class StopKind(models.TextChoices):
     CANCEL = "cancel", _("Cancel")
     STALLED = "stalled", _("Stalled")
+    PREEMPT = "preempt", _("Preempt")
+    PAUSE = "pause", _("Pause")
+
+    def overrides(self, other: str) -> bool:
+        """Whether a request for this stop replaces one for the ``other``; "": there is none."""
+        return _STOP_RANKS[self] > _STOP_RANKS[other]
+
+
+# What people ask for goes before what TrainHub does by itself.
+_STOP_RANKS: dict[str, int] = {
+    "": 0,
+    StopKind.STALLED: 1,
+    StopKind.PREEMPT: 1,
+    StopKind.PAUSE: 2,
+    StopKind.CANCEL: 3,
+}
 
 
 class Run(models.Model):
@@ -71,6 +90,22 @@ class Run(models.Model):
     requested_hyperparameters = JSONField(null=True, editable=False)
     gpu_type = models.CharField(_("GPU type"), max_length=64, blank=True)
     gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
+    # The name of the GpuPool that its GPUs count against; empty: none.
+    pool = models.CharField(
+        _("GPU pool"), max_length=64, default="", db_default="", blank=True, editable=False
+    )
+    # Of its recipe when it was created.
+    kind = models.CharField(
+        _("kind"),
+        max_length=16,
+        choices=RecipeKind,
+        default=RecipeKind.TRAINING,
+        db_default=RecipeKind.TRAINING.value,
+        editable=False,
+    )
+    preemptible = models.BooleanField(_("preemptible"), default=False, db_default=False)
+    # How long it will hold its GPUs, by earlier runs like it, in seconds; None: there are none.
+    expected_seconds = models.FloatField(null=True, editable=False)
     priority = models.SmallIntegerField(_("priority"), default=0)
     # Key -> text, as MLflow clients set them.
     tags = JSONField(_("tags"), default=dict, blank=True)
@@ -193,6 +228,7 @@ class Run(models.Model):
         "gpu_type",
         "gpu_count",
         "priority",
+        "preemptible",
         "max_restarts",
     )
 
@@ -242,11 +278,22 @@ class Run(models.Model):
                 name="run_newest_end",
                 condition=models.Q(finished_at__isnull=False),
             ),
-            # The queue: execution/scheduling.py claims from it.
+            # The queue, as pages show it.
             models.Index(
                 fields=["-priority", "queued_at", "id"],
                 name="run_queue",
                 condition=models.Q(status=RunStatus.QUEUED),
+            ),
+            # The queue of each pool by project: execution/scheduling claims from it, by the same
+            # expression. No other index has this order, so none is taken for it by mistake.
+            models.Index(
+                models.F("pool"),
+                models.F("priority") * -1,
+                models.F("project"),
+                models.F("queued_at"),
+                models.F("id"),
+                name="run_queue_of_pool",
+                condition=models.Q(status=RunStatus.QUEUED, worker=None),
             ),
             # Unmanaged runs: workers look for those that stopped reporting. Without reported_at,
             # which would update the index with every report.
@@ -297,6 +344,15 @@ class Run(models.Model):
         return self.recipe_id is None
 
     @property
+    def is_paused(self) -> bool:
+        return self.status == RunStatus.PAUSED
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a worker has claimed it."""
+        return self.worker_id is not None
+
+    @property
     def configured_hyperparameters(self) -> dict[str, Any]:
         """What its script is given, and a clone of it: without what scripts have reported, which is
         text (MLflow's params), unless it is all there is, as of an unmanaged run."""
@@ -340,7 +396,8 @@ class Run(models.Model):
         failure_kind: str = "",
         **fields: Any,
     ) -> None:
-        """The only writer of ``status``: check, update and event in one transaction, row locked.
+        """The only writer of ``status``, but for claim_runs: check, update and event in one
+        transaction, row locked.
 
         ``fields`` change in the same update; a run that ends gets ``finished_at`` = now unless they
         set it. ``failure_kind``: the FailureKind of a run that fails. Raises InvalidTransition if
@@ -399,6 +456,8 @@ class Run(models.Model):
             reason=reason,
         )
         if event.changes_hold and not self.is_unmanaged:
+            if self.gpu_count and kind != EventKind.CLAIMED:
+                count_hold(self.pk)
             count_held_time(self.pk)
         return event
 
@@ -489,21 +548,12 @@ class Run(models.Model):
     def claim(self, worker: Worker, devices: Sequence[str] = ()) -> None:
         """Assign the run to ``worker``, and ``devices`` of its host to the run. Call with the row
         locked and the run unclaimed."""
-        if self.status == RunStatus.QUEUED:
-            self.transition(
-                RunStatus.RUNNING,
-                kind=EventKind.CLAIMED,
-                worker=worker,
-                started_at=Coalesce("started_at", Now()),
-                devices=list(devices),
-            )
-        else:
-            self.change(worker=worker, devices=list(devices))
-            self.note(EventKind.CLAIMED, worker=worker)
+        claim_runs(worker, {self.pk: devices})
+        self.refresh_from_db()
 
     def request_stop(self, kind: StopKind, *, by: User | None, reason: Text = "") -> None:
-        """Request that the run stop. Idempotent; a cancel overrides a stop because of a stall,
-        which has a ``reason``.
+        """Request that the run stop. Idempotent; see StopKind.overrides. ``reason``: of a stop that
+        nobody asked for.
 
         Raises InvalidTransition if the run has ended.
         """
@@ -514,7 +564,7 @@ class Run(models.Model):
                     _t("The run has ended (%(status)s): it cannot be stopped.")
                     % {"status": current.get_status_display()}
                 )
-            if current.stop_kind in {"", StopKind.STALLED} and current.stop_kind != kind:
+            if kind.overrides(current.stop_kind):
                 current.change(stop_kind=kind, stop_requested_at=Now())
                 current.note(EventKind.STOP_REQUESTED, reason=reason or kind.value, by=by)
         self.refresh_from_db()
@@ -534,6 +584,32 @@ class Run(models.Model):
                 current.change(
                     attempt=current.attempt + 1, attempt_started_at=None, status_reason=""
                 )
+
+    def interrupt(self, kind: StopKind, *, reason: Text, by: User | None = None) -> None:
+        """Back to the queue with its place after a PREEMPT, 已暂停 after a PAUSE: its next attempt
+        starts from the latest checkpoint. This counts as no restart. Call with the row locked.
+
+        Raises InvalidTransition.
+        """
+        preempted = kind is StopKind.PREEMPT
+        was_started = self.attempt_started_at is not None
+        self._revoke_tokens()
+        self.transition(
+            RunStatus.QUEUED if preempted else RunStatus.PAUSED,
+            kind=EventKind.PREEMPTED if preempted else EventKind.PAUSED,
+            reason=reason,
+            by=by,
+            attempt=min(self.attempt + was_started, MAX_ATTEMPT),
+            attempt_started_at=None,
+            stop_kind="",
+            stop_requested_at=None,
+        )
+        self.change(worker=None, devices=[])
+
+    def requeue(self, *, by: User | None) -> None:
+        """Queue a paused run again, behind those that wait. Raises InvalidTransition."""
+        with transaction.atomic():
+            self.transition(RunStatus.QUEUED, kind=EventKind.CONTINUED, by=by, queued_at=Now())
 
     def _revoke_tokens(self) -> None:
         """What the attempt's script may still send counts no more. Call with the row locked."""
@@ -590,7 +666,7 @@ class Run(models.Model):
         if self.attempt >= MAX_ATTEMPT:
             self.transition(RunStatus.FAILED, reason=reason, failure_kind=FailureKind.WORKER_LOST)
             return
-        if self.stop_kind == StopKind.STALLED:
+        if self.stop_kind in {StopKind.STALLED, StopKind.PREEMPT}:  # its GPUs are free
             fields.update(stop_kind="", stop_requested_at=None)
         self._revoke_tokens()
         self.change(

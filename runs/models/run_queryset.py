@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from accounts.permissions import script_run_of, sees_everything
 from core.gates import Gate
-from runs.status import ACTIVE, RunStatus
+from runs.status import ACTIVE, PENDING, RunStatus
 
 if TYPE_CHECKING:
     from runs.models.run import Run
@@ -65,7 +65,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def unclaimed(self) -> RunQuerySet:
         """Waiting for a worker: queued, resumed, or left by a worker that died or stopped."""
-        return self.active().filter(worker=None).exclude(recipe=None)
+        return self.filter(status__in=PENDING, worker=None).exclude(recipe=None)
 
     def unmanaged(self) -> RunQuerySet:
         """Runs whose scripts are not started by a worker, and report through the API."""
@@ -96,10 +96,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.running().filter(worker=worker, worker__incarnation=worker.incarnation)
 
     def gpus_in_use(self) -> dict[str, int]:
-        """How many GPUs of each type the runs of workers use: a run that waits for a worker, or
+        """How many GPUs of each pool the runs of workers use: a run that waits for a worker, or
         whose script is not started by one, holds none."""
         held = self.running().exclude(worker=None).order_by()
-        return dict(held.values_list("gpu_type").annotate(count=Sum("gpu_count")))
+        return dict(held.values_list("pool").annotate(count=Sum("gpu_count")))
 
     def lost(self) -> RunQuerySet:
         """Runs in progress whose worker's lease has expired, by the database's clock."""

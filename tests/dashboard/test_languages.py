@@ -14,6 +14,7 @@ from execution.executors.simulated import SimulatedExecutor
 from execution.worker import WorkerLoop
 from projects.models import Project
 from runs import actions, unmanaged
+from runs.interruptions import pause_run
 from runs.models import ExecutorName, Recipe, Run, Worker
 from runs.status import RunStatus
 from tests.admin import list_of, page_of
@@ -70,7 +71,8 @@ def runs(project) -> list[Run]:
         lost = unmanaged.create_unmanaged_run(project, by=None, name="lost")
         unmanaged._mark_as_lost(lost)
         waiting = actions.create_run(project, by=None, recipe=RecipeFactory())
-    found = [completed, failed, cancelled, refused, lost, waiting]
+        paused = pause_run(actions.create_run(project, by=None), by=None)
+    found = [completed, failed, cancelled, refused, lost, waiting, paused]
     for run in found:
         run.refresh_from_db()
     return found
@@ -113,6 +115,7 @@ def answers(project, runs):
     for run in runs:
         detail = f"/projects/{project.pk}/runs/{run.pk}"
         yield from (detail, f"{detail}/artifacts", f"{detail}/logs", f"{detail}/events")
+        yield f"{detail}/explanation"
 
 
 def chinese_in(text, allowed):

@@ -47,8 +47,8 @@ def messages_of(response):
 def test_page_shows_workers_runs_pools_and_queue(client):
     alive = WorkerFactory(name="worker-alive", devices=["0", "1"])
     WorkerFactory(name="worker-dead", last_heartbeat=timezone.now() - timedelta(hours=2))
-    held = running(alive, gpu_type="A100", gpu_count=3)
     GpuPoolFactory(gpu_type="A100", capacity=4)
+    held = running(alive, gpu_type="A100", gpu_count=3)
     waiting = RunFactory(gpu_type="A100", gpu_count=2)
 
     page = client.get(PAGE).content.decode()
@@ -101,9 +101,9 @@ def test_query_count_is_constant_and_no_long_table_is_read(client, django_assert
         RunFactory()
         running(worker, gpu_type="A100", gpu_count=1, created_by=UserFactory())
 
-    # User; workers, their runs; pools, their use, who holds it; interrupted, queued; alive workers;
-    # the queue's length; GPU-hours.
-    with django_assert_num_queries(11) as captured:
+    # User; workers, their runs; pools, their use, who holds it; the time, what is held and was
+    # used, quotas, pools, the queue, its runs, alive workers; the queue's length; GPU-hours.
+    with django_assert_num_queries(16) as captured:
         client.get(PAGE)
 
     touched = " ".join(query["sql"] for query in captured.captured_queries)
@@ -292,7 +292,7 @@ def test_members_see_no_forms_of_operators():
 def test_operator_resizes_a_pool():
     GpuPoolFactory(gpu_type="A100 80G", capacity=8)
 
-    fields = {"gpu_type": "A100 80G", "capacity": "4"}
+    fields = {"pool": "A100 80G", "capacity": "4"}
     staff("change_gpupool").post("/dashboard/pools/resize", fields)
 
     assert GpuPool.objects.get().capacity == 4
@@ -302,7 +302,7 @@ def test_operator_resizes_a_pool():
 def test_invalid_capacity_is_refused(capacity):
     GpuPoolFactory(gpu_type="A100", capacity=8)
 
-    fields = {"gpu_type": "A100", "capacity": capacity}
+    fields = {"pool": "A100", "capacity": capacity}
     response = administrator().post("/dashboard/pools/resize", fields, follow=True)
 
     assert GpuPool.objects.get().capacity == 8
@@ -311,7 +311,7 @@ def test_invalid_capacity_is_refused(capacity):
 
 @pytest.mark.parametrize("gpu_type", ["", "none", "\0"])
 def test_unknown_pool_is_not_found(gpu_type):
-    fields = {"gpu_type": gpu_type, "capacity": "1"}
+    fields = {"pool": gpu_type, "capacity": "1"}
 
     assert administrator().post("/dashboard/pools/resize", fields).status_code == 404
 
@@ -319,7 +319,20 @@ def test_unknown_pool_is_not_found(gpu_type):
 def test_operator_adds_a_pool():
     staff("add_gpupool").post("/dashboard/pools/add", {"gpu_type": "H200", "capacity": "16"})
 
-    assert GpuPool.objects.get() == GpuPool("H200", 16)
+    pool = GpuPool.objects.get()
+    assert (pool.name, pool.gpu_type, pool.capacity, pool.reserve) == ("H200", "H200", 16, 0)
+
+
+def test_second_pool_of_a_type_has_the_name_of_its_executor():
+    GpuPoolFactory(gpu_type="A100")
+
+    administrator().post(
+        "/dashboard/pools/add",
+        {"gpu_type": "A100", "capacity": "16", "executor": "process", "reserve": "2"},
+    )
+
+    pool = GpuPool.objects.get(executor="process")
+    assert (pool.name, pool.gpu_type, pool.reserve) == ("A100 process", "A100", 2)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +343,7 @@ def test_operator_adds_a_pool():
         {"gpu_type": "", "capacity": "1"},
         {"gpu_type": "H\0", "capacity": "1"},
         {"gpu_type": "H200", "capacity": "-1"},
+        {"gpu_type": "H200", "capacity": "4", "reserve": "5"},
     ],
 )
 def test_invalid_pool_is_refused_in_its_form(fields):

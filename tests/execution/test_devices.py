@@ -18,7 +18,9 @@ from execution.devices import (
 )
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
-from execution.scheduling import HostDevices, claim, queue, why_waiting
+from execution.scheduling.claiming import claim
+from execution.scheduling.explanation import explain, explain_queue
+from execution.scheduling.host_devices import HostDevices
 from execution.worker import WorkerLoop
 from runs.models import Run
 from runs.status import RunStatus
@@ -234,16 +236,16 @@ def test_runs_of_two_workers_on_a_host_share_its_devices_without_overlap():
 
 
 @pytest.mark.django_db
-def test_run_waits_for_free_devices_and_smaller_ones_go_first():
+def test_run_waits_for_free_devices_and_short_ones_go_first():
     worker = WorkerFactory(host="a", devices=["0", "1"])
     running(worker, recipe=RecipeFactory(), gpu_count=1, devices=["0"])
-    large, small = gpu_run(2), gpu_run(1)
+    large, _long, small = gpu_run(2), gpu_run(1), gpu_run(1, expected_seconds=30.0)
 
     assert claim(worker, slots=9) == [small]
 
     small.refresh_from_db()
     assert small.devices == ["1"]
-    assert "2" in why_waiting(large)
+    assert "2" in explain(large).reason
 
 
 @pytest.mark.django_db
@@ -323,14 +325,14 @@ def test_worker_without_devices_claims_no_run_that_needs_one():
 
     assert claim(worker, slots=1) == []
 
-    assert "1" in why_waiting(run)
+    assert "1" in explain(run).reason
 
 
 @pytest.mark.django_db
 def test_run_that_no_host_has_devices_for_says_so():
     WorkerFactory(host="a", devices=["0"])
 
-    assert "2" in why_waiting(gpu_run(2))
+    assert "2" in explain(gpu_run(2)).reason
 
 
 @pytest.mark.django_db
@@ -477,9 +479,10 @@ def test_queries_for_reasons_do_not_grow_with_the_queue(length, django_assert_nu
     for _number in range(length):
         gpu_run(2)
 
-    # runs that were interrupted, those that are queued, workers; the host's workers and runs
-    with django_assert_num_queries(5):
-        waiting = queue(50, [])
+    # the time, what is held and was used, quotas, pools, the queue, its runs, workers; the host's
+    # workers and runs, and when they end
+    with django_assert_num_queries(11):
+        waiting = explain_queue(50)
 
     assert len({one.reason for one in waiting}) == 1
     assert "2" in waiting[0].reason

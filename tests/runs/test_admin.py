@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.translation import override
 
-from execution.scheduling import pool_uses
+from execution.scheduling.pools import pool_uses
 from metrics.models import MetricSeries
 from runs.models import EventKind, GpuPool, Recipe, Run, RunEvent, Worker
 from runs.models.run_queryset import DOCUMENTS
@@ -26,7 +26,14 @@ from tests.admin import (
     staff,
     superuser,
 )
-from tests.factories import ProjectFactory, RunFactory, WorkerFactory, running, unmanaged_run
+from tests.factories import (
+    GpuPoolFactory,
+    ProjectFactory,
+    RunFactory,
+    WorkerFactory,
+    running,
+    unmanaged_run,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -426,8 +433,8 @@ def test_list_reads_no_document_of_its_runs(operator: Client):
 
 
 def test_pool_shows_the_gpus_in_use(operator: Client):
-    GpuPool.objects.create(gpu_type="A100", capacity=8)
-    GpuPool.objects.create(gpu_type="H100", capacity=4)
+    GpuPoolFactory(gpu_type="A100", capacity=8)
+    GpuPoolFactory(gpu_type="H100", capacity=4)
     for _number in range(2):
         running(gpu_type="A100", gpu_count=3)
     RunFactory(gpu_type="A100", gpu_count=1)  # waits
@@ -436,7 +443,7 @@ def test_pool_shows_the_gpus_in_use(operator: Client):
 
 
 def test_run_that_waits_for_a_worker_or_has_none_holds_no_gpus(operator: Client):
-    GpuPool.objects.create(gpu_type="A100", capacity=8)
+    GpuPoolFactory(gpu_type="A100", capacity=8)
     running(gpu_type="A100", gpu_count=2, devices=["0", "1"])
     RunFactory(status=RunStatus.RUNNING, gpu_type="A100", gpu_count=4)  # its worker has died
     unmanaged_run(gpu_type="A100", gpu_count=1)
@@ -447,9 +454,9 @@ def test_run_that_waits_for_a_worker_or_has_none_holds_no_gpus(operator: Client)
 
 
 def test_pool_is_resized(operator: Client):
-    pool = GpuPool.objects.create(gpu_type="A100", capacity=8)
+    pool = GpuPoolFactory(gpu_type="A100", capacity=8)
 
-    operator.post(page_of(pool), {"capacity": "16"})
+    operator.post(page_of(pool), {"gpu_type": "A100", "capacity": "16", "reserve": "0"})
 
     pool.refresh_from_db()
     assert pool.capacity == 16

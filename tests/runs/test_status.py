@@ -24,7 +24,7 @@ def test_table_has_every_status():
 
 def test_terminal_and_active_statuses():
     assert {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED} == TERMINAL
-    assert {RunStatus.QUEUED, RunStatus.RUNNING} == ACTIVE
+    assert {RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED} == ACTIVE
 
 
 @pytest.mark.parametrize("to", RunStatus)
@@ -37,13 +37,17 @@ def test_sources_are_the_table_reversed(to):
     }
 
 
-@pytest.mark.parametrize("to", RunStatus)
+@pytest.mark.parametrize("to", [to for to in RunStatus if to != RunStatus.PAUSED])
 def test_unmanaged_run_may_report_any_other_status(to):
-    assert sources(to, unmanaged=True) == set(RunStatus) - {to}
+    assert sources(to, unmanaged=True) == set(RunStatus) - {to, RunStatus.PAUSED}
+
+
+def test_unmanaged_run_is_never_paused():
+    assert sources(RunStatus.PAUSED, unmanaged=True) == frozenset()
 
 
 def test_values_are_those_of_the_contract():
-    assert RunStatus.values == ["排队中", "运行中", "已完成", "已失败", "已取消"]
+    assert RunStatus.values == ["排队中", "运行中", "已暂停", "已完成", "已失败", "已取消"]
 
 
 # --- transition ------------------------------------------------------------------------------

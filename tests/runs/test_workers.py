@@ -61,3 +61,13 @@ def test_pool_is_resized():
 
     pool.refresh_from_db()
     assert pool.capacity == 4
+
+
+def test_worker_is_alive_while_its_heartbeat_is_fresh(settings):
+    settings.WORKER_LEASE_SECONDS = 30
+    fresh = WorkerFactory()
+    dead = WorkerFactory(last_heartbeat=timezone.now() - timedelta(seconds=31))
+    stopped = WorkerFactory(stopped_at=timezone.now())
+
+    assert list(Worker.objects.alive()) == [fresh]
+    assert [worker.is_alive for worker in (fresh, dead, stopped)] == [True, False, False]

@@ -32,7 +32,9 @@ class Team:
 def gather(texts: Texts, now: datetime) -> Team:
     """The team, created as far as it is not there."""
     for gpu_type, capacity in POOLS.items():
-        GpuPool.objects.get_or_create(gpu_type=gpu_type, defaults={"capacity": capacity})
+        GpuPool.objects.get_or_create(
+            name=gpu_type, defaults={"gpu_type": gpu_type, "capacity": capacity}
+        )
     return Team(
         now=now,
         texts=texts,

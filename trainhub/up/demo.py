@@ -66,7 +66,7 @@ def load_demo(by: User) -> Project | None:
     with transaction.atomic():
         if Project.history.exists():
             return None
-        GpuPool.objects.get_or_create(gpu_type="A100", defaults={"capacity": 8})
+        GpuPool.objects.get_or_create(name="A100", defaults={"gpu_type": "A100", "capacity": 8})
         language = settings.LANGUAGE_CODE
         configuration = {"id": FIRST_PROJECT_ID, **TEXTS[language], **CONFIGURATION}
         project = Project.create(configuration, by=by)

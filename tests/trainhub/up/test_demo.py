@@ -6,7 +6,7 @@ from accounts.open_mode import local_administrator
 from projects.models import Project
 from runs.models import GpuPool, Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, UserFactory
+from tests.factories import GpuPoolFactory, ProjectFactory, UserFactory
 from trainhub.up.demo import load_demo
 from trainhub.up.first_start import ensure_administrator_password, new_password, operator_name
 
@@ -73,7 +73,7 @@ def test_deleted_demo_is_not_loaded_again():
 
 
 def test_demo_does_not_change_an_existing_pool():
-    GpuPool.objects.create(gpu_type="A100", capacity=2)
+    GpuPoolFactory(gpu_type="A100", capacity=2)
 
     load_demo(by=local_administrator())
 

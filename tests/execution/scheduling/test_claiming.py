@@ -1,13 +1,18 @@
 """Which run is next, and that two workers never take the same one."""
 
 from datetime import timedelta
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
-from django.db import connection, transaction
-from django.utils import timezone, translation
+from django.db import connection
+from django.utils import timezone
 
-from execution.scheduling import claim, claimable, pool_uses, why_waiting
-from runs.models import EventKind, Run, Worker
+from core.database import Statement
+from execution.scheduling import stored_queue
+from execution.scheduling.claiming import claim
+from execution.scheduling.pools import pool_uses
+from runs.models import EventKind, Run
 from runs.status import RunStatus
 from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.factories import (
@@ -177,20 +182,35 @@ def test_gpus_of_an_unclaimed_run_are_free():
     assert claim(WorkerFactory(), slots=1) == [interrupted]
 
 
-def test_blocked_big_run_does_not_hold_up_small_ones():
+def test_blocked_big_run_holds_up_no_run_without_gpus():
     GpuPoolFactory(capacity=8)
     running(gpu_type="A100", gpu_count=4)
     gpu_run(8, priority=9)
-    small, none = gpu_run(2), RunFactory(queued_at=timezone.now())
+    none = RunFactory()
 
-    assert claim(WorkerFactory(), slots=9) == [small, none]
+    assert claim(WorkerFactory(), slots=9) == [none]
 
 
-def test_type_without_a_pool_has_no_limit():
-    GpuPoolFactory(gpu_type="H200", capacity=0)
-    run = gpu_run(64)
+def test_run_without_a_type_has_no_limit_where_there_is_no_pool():
+    run = RunFactory(gpu_count=64)
 
     assert claim(WorkerFactory(), slots=1) == [run]
+
+
+def test_run_whose_pool_was_deleted_is_not_claimed():
+    pool = GpuPoolFactory(capacity=8)
+    gpu_run(1)
+    pool.delete()
+
+    assert claim(WorkerFactory(), slots=1) == []
+
+
+def test_pool_of_hosts_is_served_by_their_workers_alone():
+    GpuPoolFactory(capacity=8, hosts=["a"])
+    run = gpu_run(1)
+
+    assert claim(WorkerFactory(host="b"), slots=1) == []
+    assert claim(WorkerFactory(host="a"), slots=1) == [run]
 
 
 def test_pool_that_was_shrunk_below_its_usage_has_no_free_gpus():
@@ -213,7 +233,7 @@ def test_concurrent_workers_never_overbook_a_pool():
 
     results = in_parallel(*(lambda worker=worker: claim(worker, slots=9) for worker in workers))
 
-    used = {pool.gpu_type: pool.used for pool in pool_uses()}
+    used = {pool.name: pool.used for pool in pool_uses()}
     assert [result for result in results if isinstance(result, Exception)] == []
     assert used == {"A100": 6, "H200": 2}
 
@@ -221,7 +241,8 @@ def test_concurrent_workers_never_overbook_a_pool():
 # --- the index -------------------------------------------------------------------------------
 
 
-def test_queue_is_read_from_its_index():
+@pytest.mark.parametrize(("name", "scans"), [("GROUPS", 2), ("FIRST_OF_PROJECTS", 1)])
+def test_queue_is_read_from_its_index(name, scans):
     project = ProjectFactory()
     done = RunFactory.build(project=project, status=RunStatus.COMPLETED)
     template = RunFactory(project=project)
@@ -235,14 +256,25 @@ def test_queue_is_read_from_its_index():
     Run.objects.bulk_create(rows)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE runs_run")
+    seen = []
+    statement = Statement("EXPLAIN " + getattr(stored_queue, name).text)
 
-    queued = claimable(Run.objects.queued(), ["simulated", "char-lm"], {"A100": 0})
+    with patch.object(stored_queue, name, recording(statement, seen)):
+        claim(WorkerFactory(), slots=1)
 
-    with transaction.atomic():
-        plan = queued.in_queue_order().select_for_update(skip_locked=True)[:1].explain()
+    plan = "\n".join(line for [line] in seen)
+    assert plan.count("run_queue_of_pool") == scans
+    assert "Seq Scan" not in plan
 
-    assert "run_queue" in plan
-    assert "Sort" not in plan
+
+def recording(statement, seen):
+    """A statement in whose place ``statement`` runs, and that finds nothing."""
+
+    def rows(**parameters):
+        seen.extend(statement.rows(**parameters))
+        return []
+
+    return SimpleNamespace(rows=rows)
 
 
 @pytest.mark.parametrize("length", [1, 30])
@@ -251,87 +283,7 @@ def test_queries_of_a_claim_do_not_grow_with_the_queue(length, django_assert_max
     RunFactory.create_batch(length)
     worker = WorkerFactory()
 
-    # 3 for pools and recipes, 2 to find the run, 6 to assign it to the worker, and the savepoints
+    # pools, quotas twice, recipes, the time, what is held and was used, interrupted runs, the
+    # queue's pools, priorities and runs; the claim, the run, and the savepoints
     with django_assert_max_num_queries(15):
         claim(worker, slots=1)
-
-
-# --- why it waits ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def english():
-    with translation.override("en"):
-        yield
-
-
-@pytest.mark.usefixtures("english")
-def test_reason_is_that_no_worker_can_execute_it():
-    WorkerFactory(executors=["process"])
-
-    assert why_waiting(RunFactory()) == "No running worker can execute it."
-
-
-@pytest.mark.usefixtures("english")
-def test_dead_and_stopped_workers_do_not_count():
-    WorkerFactory(last_heartbeat=minutes_ago(60))
-    WorkerFactory(stopped_at=NOW)
-
-    assert why_waiting(RunFactory()) == "No running worker can execute it."
-
-
-@pytest.mark.usefixtures("english")
-def test_reason_is_that_every_worker_drains():
-    WorkerFactory(draining=True)
-
-    assert (
-        why_waiting(RunFactory())
-        == "Every worker that can execute it is draining: it takes no new runs."
-    )
-
-
-@pytest.mark.usefixtures("english")
-def test_draining_worker_does_not_matter_next_to_another():
-    WorkerFactory(draining=True)
-    WorkerFactory()
-
-    assert why_waiting(RunFactory()).startswith("Next in the queue")
-
-
-@pytest.mark.usefixtures("english")
-def test_reason_is_that_the_pool_is_too_small():
-    WorkerFactory()
-    GpuPoolFactory(capacity=8)
-
-    reason = why_waiting(gpu_run(16))
-
-    assert reason == "It requests 16 A100 GPUs, but there are only 8."
-
-
-@pytest.mark.usefixtures("english")
-def test_reason_is_that_the_gpus_are_in_use():
-    GpuPoolFactory(capacity=8)
-    running(gpu_type="A100", gpu_count=6)
-
-    assert why_waiting(gpu_run(4)) == "Waiting for 4 A100 GPUs; 2 are free."
-
-
-@pytest.mark.usefixtures("english")
-def test_reason_names_the_number_of_runs_ahead():
-    WorkerFactory()
-    RunFactory(queued_at=minutes_ago(9))
-    RunFactory(priority=1)
-    run = RunFactory(queued_at=minutes_ago(5))
-    RunFactory(queued_at=minutes_ago(1))
-
-    assert "2" in why_waiting(run)
-
-
-def test_worker_is_alive_while_its_heartbeat_is_fresh(settings):
-    settings.WORKER_LEASE_SECONDS = 30
-    fresh = WorkerFactory()
-    dead = WorkerFactory(last_heartbeat=timezone.now() - timedelta(seconds=31))
-    stopped = WorkerFactory(stopped_at=timezone.now())
-
-    assert list(Worker.objects.alive()) == [fresh]
-    assert [worker.is_alive for worker in (fresh, dead, stopped)] == [True, False, False]

@@ -1,0 +1,30 @@
+"""A run that waits, as the scheduler sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """The place in the queue of a pool: lower ones are first. Interrupted runs go before all
+    others; then by priority, by the GPU time that the project has used lately, and by age."""
+
+    is_queued: bool  # and not interrupted
+    descending_priority: int
+    usage: float  # of the project, in GPU-seconds
+    since: float  # Unix seconds: when it was queued, of an interrupted run when it started
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """``expected_seconds``: how long it will hold its GPUs; None: unknown."""
+
+    run_id: str
+    project_id: str
+    place: Place
+    gpu_count: int
+    expected_seconds: float | None = None
+    is_evaluation: bool = False
+    uses_devices: bool = False  # of the worker's host

@@ -1,0 +1,190 @@
+"""Claims runs for a worker, in one short transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
+from typing import Final
+
+from django.db import transaction
+
+from core.database import Statement, Texts, current_time
+from execution.scheduling.candidate import Candidate, Place
+from execution.scheduling.gpu_use import GpuUse, devices_of_hosts, expected_ends
+from execution.scheduling.host_devices import HostDevices
+from execution.scheduling.policy import Pass
+from execution.scheduling.preemption import preempt_for
+from execution.scheduling.quotas import Quotas
+from execution.scheduling.stored_queue import Scope, StoredQueue, waiting
+from execution.scheduling.supply import Reservation, Supplies, Supply
+from runs.executors import executors as executors_by_name
+from runs.models import GpuPool, Run, Worker
+from runs.models.claim_queries import claim_runs
+
+MAX_BATCH: Final = 64
+
+_COLUMNS: Final = ", ".join(field.attname for field in GpuPool._meta.concrete_fields)
+# Whoever allocates GPUs waits for whoever else does.
+LOCK_POOLS: Final = Statement(
+    f"SELECT {_COLUMNS} FROM runs_gpupool ORDER BY name FOR NO KEY UPDATE"  # noqa: S608
+)
+# What the worker can execute, each with its executor; nothing while it drains.
+RECIPES: Final = Statement(
+    """
+SELECT name, executor FROM runs_recipe
+WHERE executor = ANY (%(executors)s::text[])
+    AND NOT EXISTS (SELECT FROM runs_worker WHERE id = %(worker)s::text AND draining)
+"""
+)
+
+
+def claim(worker: Worker, slots: int) -> list[Run]:
+    """Claim up to ``slots`` runs for ``worker``, and ask runs to give up the GPUs that one of a
+    higher priority waits for.
+
+    Concurrent workers never claim the same run: locked rows are skipped. The pools' rows, the
+    quotas', and those of the workers that share GPUs, are locked, so that no two of them allocate
+    the same one. A worker that drains claims nothing.
+    """
+    with transaction.atomic():
+        pools = {row["name"]: GpuPool(**row) for row in LOCK_POOLS.records()}
+        recipes = dict(RECIPES.rows(worker=worker.pk, executors=Texts(worker.executors)))
+        if not recipes:
+            return []
+        claiming = _Claiming(worker, pools, recipes, slots)
+        devices = {}
+        for candidate in claiming.chosen(slots):
+            count = candidate.gpu_count if candidate.uses_devices else 0
+            devices[candidate.run_id] = claiming.devices.take(count)
+        claimed = claim_runs(worker, devices)
+        for head in claiming.blocked():
+            preempt_for(head.candidate, head.pool, worker)
+        if not claimed:
+            return []
+        runs = Run.objects.select_related("recipe", "project", "worker").in_bulk(claimed)
+        return [runs[pk] for pk in devices if pk in claimed]
+
+
+def uses_devices(executor: str) -> bool:
+    """Whether the runs of this executor occupy GPUs of their worker's host."""
+    return not executors_by_name()[executor].in_database
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    candidate: Candidate
+    pool: str
+
+
+class _Claiming:
+    """What one claim reads, and decides."""
+
+    def __init__(
+        self, worker: Worker, pools: dict[str, GpuPool], recipes: dict[str, str], slots: int
+    ) -> None:
+        self._worker = worker
+        self._pools = pools
+        self._now = current_time().timestamp()
+        self.devices = HostDevices(worker, lock=True)
+        self._use = GpuUse.read()
+        self._scope = Scope(
+            recipes=list(recipes),
+            device_recipes=[pk for pk, executor in recipes.items() if uses_devices(executor)],
+            usage=self._use.usage(),
+            quotas=Quotas.read(self._use, lock=True),
+            batch=min(slots, MAX_BATCH),
+        )
+        self._passes: dict[str, Pass] = {}
+
+    def chosen(self, slots: int) -> Iterator[Candidate]:
+        """The runs to start, at most ``slots``; of several pools' next runs the one of the lowest
+        place."""
+        self._passes = self._begin_passes()
+        heads: list[tuple[Place, str, Candidate, Iterator[Candidate]]] = []
+        for pool, one in self._passes.items():
+            following = iter(one)
+            candidate = next(following, None)
+            if candidate is not None:
+                heads.append((candidate.place, pool, candidate, following))
+        heapify(heads)
+        while heads and slots > 0:
+            _place, pool, candidate, following = heads[0]
+            yield candidate
+            slots -= 1
+            successor = next(following, None) if slots else None
+            if successor is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (successor.place, pool, successor, following))
+
+    def blocked(self) -> list[Blocked]:
+        """The head of each pool's queue that waits for GPUs."""
+        return [
+            Blocked(one.blocked, pool)
+            for pool, one in self._passes.items()
+            if one.blocked is not None
+        ]
+
+    def _begin_passes(self) -> dict[str, Pass]:
+        return {
+            name: Pass(StoredQueue(name, self._scope, runs), self._supplies(name), self._now)
+            for name, runs in waiting(self._scope).items()
+            if self._serves(name)
+        }
+
+    def _serves(self, name: str) -> bool:
+        """Whether the worker executes runs of the pool; of one that was deleted, nobody does."""
+        if not name:
+            return True
+        pool = self._pools.get(name)
+        return pool is not None and (not pool.hosts or self._worker.host in pool.hosts)
+
+    def _supplies(self, name: str) -> Supplies:
+        known = self._worker.devices
+        host = None
+        if self._scope.device_recipes and known is not None:
+            host = Supply(len(known), self.devices.free or 0)
+        pool = self._pools.get(name)
+        if pool is None:
+            return StoredSupplies(host=host, name=name, host_name=self._worker.host)
+        used, evaluating = self._use.in_pool(name), self._use.evaluations.get(name, 0)
+        common = pool.capacity - pool.reserve
+        return StoredSupplies(
+            pool=Supply(pool.capacity, pool.capacity - used),
+            common=Supply(common, common - (used - evaluating)),
+            host=host,
+            reserve=pool.reserve,
+            name=name,
+            host_name=self._worker.host,
+        )
+
+
+@dataclass(slots=True)
+class StoredSupplies(Supplies):
+    """Reads when GPUs become free only if a run has to wait for them."""
+
+    name: str = ""
+    host_name: str = ""
+    _has_releases: bool = False
+
+    def starts_elsewhere(self, head: Candidate, now: float) -> bool:
+        host = self.host
+        if not head.uses_devices or host is None or host.free >= head.gpu_count:
+            return False
+        self._read_releases()
+        here = (host.time_of(head.gpu_count, now), self.host_name)
+        return any(
+            (supply.time_of(head.gpu_count, now), name) < here
+            for name, supply in devices_of_hosts().items()
+            if name != self.host_name and supply.capacity >= head.gpu_count
+        )
+
+    def reserve_for(self, head: Candidate, now: float) -> Reservation:
+        self._read_releases()
+        return Supplies.reserve_for(self, head, now)
+
+    def _read_releases(self) -> None:
+        if not self._has_releases:
+            self._has_releases = True
+            self.add_releases(expected_ends(self.name, self.host_name))

@@ -1,0 +1,61 @@
+"""When the runs of a queue will start, if each takes as long as expected and no other comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import replace
+from statistics import median
+from typing import Final
+
+from execution.scheduling.candidate import Candidate
+from execution.scheduling.listed_queue import ListedQueue
+from execution.scheduling.policy import Pass
+from execution.scheduling.supply import Supplies
+
+UNKNOWN_SECONDS: Final = 3600.0  # of a run, if of none is known how long it takes
+LOOKAHEAD: Final = 200  # waiting runs that a pass considers
+MAX_PASSES: Final = 5000
+
+
+def forecast(
+    candidates: Iterable[Candidate], supplies: Supplies, now: float, *, wanted: Set[str]
+) -> dict[str, float]:
+    """Run ID -> start (Unix seconds), of the ``wanted`` ones for which there is one.
+
+    ``supplies``: with the releases of what is held now; changes. Of the worker's host, nothing is
+    considered: another host may have its devices free.
+    """
+    listed = _with_known_lengths(list(candidates))
+    queue = ListedQueue(listed, lookahead=LOOKAHEAD)
+    starts: dict[str, float] = {}
+    missing = set(wanted) & {candidate.run_id for candidate in listed}
+    for _number in range(MAX_PASSES):
+        for candidate in Pass(queue, supplies, now):
+            if candidate.run_id in missing:
+                starts[candidate.run_id] = now
+                missing.discard(candidate.run_id)
+        upcoming = supplies.next_release()
+        if not missing or upcoming is None:
+            break
+        now = max(now, upcoming)
+        supplies.advance(now)
+    return starts
+
+
+def _with_known_lengths(candidates: list[Candidate]) -> list[Candidate]:
+    known = [
+        candidate.expected_seconds
+        for candidate in candidates
+        if candidate.expected_seconds is not None
+    ]
+    guess = median(known) if known else UNKNOWN_SECONDS
+    return [
+        replace(
+            candidate,
+            uses_devices=False,
+            expected_seconds=guess
+            if candidate.expected_seconds is None
+            else candidate.expected_seconds,
+        )
+        for candidate in candidates
+    ]

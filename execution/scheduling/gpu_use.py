@@ -1,0 +1,172 @@
+"""What runs hold and have used of the GPUs: by pool and project, in two statements."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from django.conf import settings
+
+from core.database import Statement
+from execution.scheduling.supply import Hold, Release, Supply
+from runs.models import RecipeKind, Worker
+from runs.status import RunStatus
+
+# Runs that workers hold, with the GPU time of their present holds within the window and the month.
+HELD: Final = Statement(
+    f"""
+SELECT
+    pool, project_id, sum(gpu_count)::int8,
+    coalesce(sum(gpu_count) FILTER (WHERE kind = '{RecipeKind.EVALUATION.value}'), 0)::int8,
+    sum(gpu_count * extract(
+        epoch FROM statement_timestamp() - greatest(held_since, since.window_start)
+    ))::float8,
+    sum(gpu_count * extract(
+        epoch FROM statement_timestamp() - greatest(held_since, since.month_start)
+    ))::float8
+FROM runs_run, (
+    SELECT
+        statement_timestamp() - make_interval(secs => %(window_seconds)s::float8) AS window_start,
+        date_trunc('month', statement_timestamp(), 'UTC') AS month_start
+) AS since
+WHERE status = '{RunStatus.RUNNING.value}' AND worker_id IS NOT NULL AND gpu_count > 0
+GROUP BY pool, project_id
+"""  # noqa: S608  composed of constants
+)
+# The time of holds that are over. Of the first day of the window, the part that is within it.
+USED: Final = Statement(
+    """
+SELECT
+    pool, project_id,
+    sum(gpu_seconds * CASE
+        WHEN day > first_day THEN 1
+        WHEN day = first_day THEN 1 - extract(epoch FROM window_start - first_day) / 86400
+        ELSE 0
+    END)::float8,
+    coalesce(sum(gpu_seconds) FILTER (WHERE day >= month_day), 0)::float8
+FROM runs_gpuusage, (
+    SELECT window_start, window_start::date AS first_day, month_day
+    FROM (
+        SELECT
+            (statement_timestamp() AT TIME ZONE 'UTC')
+                - make_interval(secs => %(window_seconds)s::float8) AS window_start,
+            date_trunc('month', statement_timestamp() AT TIME ZONE 'UTC')::date AS month_day
+    ) AS now
+) AS since
+WHERE day >= least(first_day, month_day)
+GROUP BY pool, project_id
+"""
+)
+# When each run that a worker holds is expected to release its GPUs: by its steps if it has
+# advanced, else by earlier runs like it. What is overdue, or unknown, is guessed to take as long
+# again as it has taken: durations of trainings spread over many orders of magnitude.
+EXPECTED_ENDS: Final = Statement(
+    f"""
+SELECT
+    extract(epoch FROM CASE
+        WHEN stop_requested_at IS NOT NULL THEN now + interval '1 minute'
+        WHEN expected > now THEN expected
+        ELSE now + greatest(now - held_since, interval '1 minute')
+    END)::float8,
+    gpu_count::int8, kind = '{RecipeKind.EVALUATION.value}', pool = %(pool)s::text,
+    host = %(host)s::text AND devices <> '{{}}'
+FROM (
+    SELECT
+        run.*, worker.host, statement_timestamp() AS now,
+        CASE
+            WHEN run.total_steps > base AND run.step > base
+                AND run.stepped_at > run.attempt_started_at
+            THEN run.attempt_started_at + (run.stepped_at - run.attempt_started_at)
+                * least((run.total_steps - base)::float8 / (run.step - base), 1e6)
+            ELSE run.held_since + make_interval(secs => least(run.expected_seconds, 1e9))
+        END AS expected
+    FROM runs_run AS run
+    JOIN runs_worker AS worker ON worker.id = run.worker_id,
+        LATERAL (SELECT greatest(run.start_step, run.restart_step) AS base) AS attempt
+    WHERE run.status = '{RunStatus.RUNNING.value}' AND run.gpu_count > 0
+        AND (run.pool = %(pool)s::text OR worker.host = %(host)s::text)
+) AS held
+"""  # noqa: S608  composed of constants
+)
+
+
+def expected_ends(pool: str, host: str = "") -> list[Hold]:
+    """Of the runs that hold GPUs of the pool, or devices of the host."""
+    rows = EXPECTED_ENDS.rows(pool=pool, host=host)
+    return [
+        Hold(Release(at, count), is_evaluation, in_pool, on_host)
+        for at, count, is_evaluation, in_pool, on_host in rows
+    ]
+
+
+def devices_of_hosts() -> dict[str, Supply]:
+    """The devices of each host whose workers are alive and know them. Workers of several containers
+    of a machine count as hosts of their own."""
+    known: dict[str, set[str]] = defaultdict(set)
+    alive = Worker.objects.alive().filter(draining=False, devices__isnull=False)
+    for host, devices in alive.values_list("host", "devices"):
+        known[host] |= set(devices or ())
+    releases: dict[str, list[Release]] = defaultdict(list)
+    for host in known:
+        releases[host] = [hold.release for hold in expected_ends("", host) if hold.on_host]
+    return {host: Supply.of(len(names), releases[host]) for host, names in known.items()}
+
+
+@dataclass(slots=True)
+class GpuUse:
+    """(pool, project) -> GPUs that are held, those of them in evaluations, and GPU-seconds in the
+    window of fair share and in this month (UTC)."""
+
+    gpus: dict[tuple[str, str], int]
+    evaluations: dict[str, int]  # by pool
+    window_seconds: dict[tuple[str, str], float]
+    month_seconds: dict[tuple[str, str], float]
+
+    @classmethod
+    def read(cls) -> GpuUse:
+        window = settings.FAIR_SHARE_DAYS * 86400.0
+        gpus: dict[tuple[str, str], int] = {}
+        evaluations: dict[str, int] = defaultdict(int)
+        in_window: dict[tuple[str, str], float] = defaultdict(float)
+        in_month: dict[tuple[str, str], float] = defaultdict(float)
+        for pool, project, count, evaluating, recently, this_month in HELD.rows(
+            window_seconds=window
+        ):
+            gpus[pool, project] = count
+            evaluations[pool] += evaluating
+            in_window[pool, project] += max(0.0, recently)
+            in_month[pool, project] += max(0.0, this_month)
+        for pool, project, recently, this_month in USED.rows(window_seconds=window):
+            in_window[pool, project] += recently
+            in_month[pool, project] += this_month
+        return cls(gpus, evaluations, in_window, in_month)
+
+    def usage(self) -> dict[str, float]:
+        """GPU-seconds of each project in the window, in all pools: what fair share orders by."""
+        used: dict[str, float] = defaultdict(float)
+        for (_pool, project), seconds in self.window_seconds.items():
+            used[project] += seconds
+        return used
+
+    def in_pool(self, pool: str) -> int:
+        return sum(count for (name, _project), count in self.gpus.items() if name == pool)
+
+    def held(self, project_id: str, pool: str | None) -> int:
+        """GPUs that the project holds in the pool; None: in all."""
+        return int(_sum(self.gpus.items(), project_id, pool))
+
+    def month(self, project_id: str, pool: str | None) -> float:
+        """GPU-seconds of the project in the pool this month; None: in all."""
+        return _sum(self.month_seconds.items(), project_id, pool)
+
+
+def _sum(
+    items: Iterable[tuple[tuple[str, str], float]], project_id: str, pool: str | None
+) -> float:
+    return sum(
+        amount
+        for (name, project), amount in items
+        if project == project_id and pool in {None, name}
+    )

@@ -1,0 +1,241 @@
+"""The queue of a pool as it is in the database, read in the order of ``Place`` as far as needed.
+
+Runs of one priority are read project by project, which are ordered by the GPU time that they have
+used lately: the first few of each, by an index that has them in order of age. More are read when
+these do not decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from core.database import Bigints, Statement, Texts
+from execution.scheduling.candidate import Candidate, Place
+from execution.scheduling.quotas import Quotas
+from execution.scheduling.supply import NO_LIMIT, Fit
+from runs.models import RecipeKind
+from runs.status import RunStatus
+
+# Of the present: an index has them, runs_run.run_queue_of_pool.
+_WAITING: Final = f"status = '{RunStatus.QUEUED.value}' AND worker_id IS NULL"
+# What is left of it: an attempt goes on where the one before has saved.
+EXPECTED_SECONDS: Final = """
+    (expected_seconds * (1 - CASE
+        WHEN total_steps > start_step
+        THEN least(greatest((step - start_step)::float8 / (total_steps - start_step), 0), 1)
+        ELSE 0
+    END))::float8
+"""
+_COLUMNS: Final = f"""
+    id, project_id, gpu_count::int8, {EXPECTED_SECONDS},
+    kind = '{RecipeKind.EVALUATION.value}', recipe_id = ANY (%(device_recipes)s::text[])
+"""
+# The pools, priorities and projects of the queue: the next one of the index each time, so that it
+# takes as many steps as there are, however many runs there are
+# (https://wiki.postgresql.org/wiki/Loose_indexscan).
+GROUPS: Final = Statement(
+    f"""
+WITH RECURSIVE found AS (
+    (
+        SELECT pool, priority * -1 AS descending, project_id
+        FROM runs_run WHERE {_WAITING}
+        ORDER BY pool, priority * -1, project_id LIMIT 1
+    )
+    UNION ALL
+    SELECT next.*
+    FROM found, LATERAL (
+        SELECT pool, priority * -1, project_id
+        FROM runs_run
+        WHERE {_WAITING} AND (pool, priority * -1, project_id)
+            > (found.pool, found.descending, found.project_id)
+        ORDER BY pool, priority * -1, project_id LIMIT 1
+    ) AS next
+)
+SELECT * FROM found
+"""  # noqa: S608  composed of constants
+)
+FIRST_OF_PROJECTS: Final = Statement(
+    f"""
+SELECT next.*
+FROM unnest(%(projects)s::text[], %(gpus)s::int8[]) AS project (id, gpus), LATERAL (
+    SELECT {_COLUMNS}, extract(epoch FROM queued_at)::float8
+    FROM runs_run
+    WHERE {_WAITING} AND pool = %(pool)s::text AND priority * -1 = %(descending)s::int4
+        AND project_id = project.id AND recipe_id = ANY (%(recipes)s::text[])
+        AND gpu_count <= project.gpus
+        AND gpu_count <= CASE
+            WHEN kind = '{RecipeKind.EVALUATION.value}' THEN %(evaluation)s::int8
+            ELSE %(training)s::int8
+        END
+        AND (gpu_count <= %(devices)s::int8 OR recipe_id <> ALL (%(device_recipes)s::text[]))
+        AND (
+            %(within_seconds)s::float8 = 'Infinity'
+            OR {EXPECTED_SECONDS} <= %(within_seconds)s::float8
+            OR gpu_count <= CASE
+                WHEN kind = '{RecipeKind.EVALUATION.value}' THEN %(spare_evaluation)s::int8
+                ELSE %(spare_training)s::int8
+            END AND (
+                gpu_count <= %(spare_devices)s::int8
+                OR recipe_id <> ALL (%(device_recipes)s::text[])
+            )
+        )
+        AND id <> ALL (%(taken)s::text[])
+    ORDER BY queued_at, id
+    LIMIT %(batch)s::int8
+) AS next
+"""  # noqa: S608
+)
+# Runs in progress without a worker: resumed, recovered, released.
+INTERRUPTED: Final = Statement(
+    f"""
+SELECT {_COLUMNS}, extract(epoch FROM started_at)::float8, pool
+FROM runs_run
+WHERE status = '{RunStatus.RUNNING.value}' AND worker_id IS NULL
+    AND recipe_id = ANY (%(recipes)s::text[])
+"""  # noqa: S608
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one claim considers. ``usage``: GPU-seconds of each project in the window of fair share;
+    ``batch``: how many runs of a project are read at once."""
+
+    recipes: list[str]
+    device_recipes: list[str]  # those of them whose runs use devices of the worker's host
+    usage: dict[str, float]
+    quotas: Quotas
+    batch: int
+
+    def interrupted(self) -> list[tuple[str, Candidate]]:
+        """The interrupted runs, each with its pool."""
+        rows = INTERRUPTED.rows(
+            recipes=Texts(self.recipes), device_recipes=Texts(self.device_recipes)
+        )
+        found = []
+        for pk, project, count, expected, evaluates, devices, since, pool in rows:
+            place = Place(False, 0, 0.0, since, pk)
+            found.append((pool, Candidate(pk, project, place, count, expected, evaluates, devices)))
+        return sorted(found, key=lambda item: item[1].place)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """What waits for a pool: interrupted runs, in order, and of each priority (descending, so that
+    -9 is the priority 9) the projects."""
+
+    interrupted: list[Candidate] = field(default_factory=list)
+    projects: dict[int, list[str]] = field(default_factory=dict)
+
+
+def waiting(scope: Scope) -> dict[str, Waiting]:
+    """By pool."""
+    found: dict[str, Waiting] = defaultdict(Waiting)
+    for pool, candidate in scope.interrupted():
+        found[pool].interrupted.append(candidate)
+    for pool, descending, project in GROUPS.rows():
+        found[pool].projects.setdefault(descending, []).append(project)
+    return found
+
+
+class StoredQueue:
+    """See policy.Queue."""
+
+    def __init__(self, pool: str, scope: Scope, waiting: Waiting) -> None:
+        self._pool = pool
+        self._scope = scope
+        self._interrupted = waiting.interrupted
+        self._taken: set[str] = set()
+        self._tiers = [
+            _Tier(self, descending, waiting.projects[descending])
+            for descending in sorted(waiting.projects)
+        ]
+
+    def first(self, fit: Fit) -> Candidate | None:
+        for candidate in self._interrupted:
+            if fit.allows(candidate) and self.is_free(candidate):
+                return candidate
+        found = (tier.first(fit) for tier in self._tiers)
+        return next((candidate for candidate in found if candidate is not None), None)
+
+    def take(self, candidate: Candidate) -> None:
+        self._taken.add(candidate.run_id)
+        self._scope.quotas.take(candidate.project_id, self._pool, candidate.gpu_count)
+
+    def skip(self, candidate: Candidate) -> None:
+        self._taken.add(candidate.run_id)
+
+    def is_free(self, candidate: Candidate) -> bool:
+        """Whether it is neither taken nor held back by a quota."""
+        if candidate.run_id in self._taken:
+            return False
+        limits = self._scope.quotas.of(candidate.project_id, self._pool)
+        return all(candidate.gpu_count <= limit.left for limit in limits)
+
+    def read(self, descending: int, projects: list[str], fit: Fit) -> Iterator[Candidate]:
+        """The first runs of each project that are free and fit, in no order."""
+        scope = self._scope
+        left = scope.quotas.left(self._pool)
+        rows = FIRST_OF_PROJECTS.rows(
+            pool=self._pool,
+            descending=descending,
+            projects=Texts(projects),
+            gpus=Bigints(left.get(project, NO_LIMIT) for project in projects),
+            recipes=Texts(scope.recipes),
+            device_recipes=Texts(scope.device_recipes),
+            taken=Texts(self._taken),
+            batch=scope.batch,
+            **asdict(fit),
+        )
+        for pk, project, count, expected, evaluates, devices, since in rows:
+            place = Place(True, descending, scope.usage.get(project, 0.0), since, pk)
+            yield Candidate(pk, project, place, count, expected, evaluates, devices)
+
+    @property
+    def batch(self) -> int:
+        return self._scope.batch
+
+
+class _Tier:
+    """The runs of one priority."""
+
+    def __init__(self, queue: StoredQueue, descending: int, projects: list[str]) -> None:
+        self._queue = queue
+        self._descending = descending
+        self._projects = projects
+        self._rows: list[Candidate] = []
+        self._ends: set[str] = set()  # the last run that was read of a project that has more
+        self._read: Fit | None = None  # what the rows were read for
+
+    def first(self, fit: Fit) -> Candidate | None:
+        if self._read is None or not fit.is_within(self._read):
+            self._load(fit)
+        found, is_decided = self._scan(fit)
+        if not is_decided:
+            self._load(fit)
+            found, _is_decided = self._scan(fit)
+        return found
+
+    def _scan(self, fit: Fit) -> tuple[Candidate | None, bool]:
+        """The first of the rows that fits, and whether none that was not read may go before it."""
+        for candidate in self._rows:
+            if fit.allows(candidate) and self._queue.is_free(candidate):
+                return candidate, True
+            if candidate.run_id in self._ends:
+                return None, False
+        return None, True
+
+    def _load(self, fit: Fit) -> None:
+        self._rows = sorted(
+            self._queue.read(self._descending, self._projects, fit),
+            key=lambda candidate: candidate.place,
+        )
+        self._read = fit
+        counts = Counter(candidate.project_id for candidate in self._rows)
+        last = {candidate.project_id: candidate.run_id for candidate in self._rows}
+        self._ends = {
+            run_id for project, run_id in last.items() if counts[project] >= self._queue.batch
+        }

@@ -1,0 +1,91 @@
+"""Runs that stop and will go on: paused by hand, or preempted by a more urgent one."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from core.messages import Message, Text
+from runs.checkpoint import Checkpoint
+from runs.models import Run, StopKind
+from runs.status import InvalidTransition, RunStatus
+
+POLL_SECONDS: Final = 0.1
+INTERRUPTIONS: Final = frozenset({StopKind.PREEMPT, StopKind.PAUSE})
+
+
+def pause_run(run: Run, *, by: User | None, wait_seconds: float | None = None) -> Run:
+    """Ask the run to stop with a checkpoint until it is continued, and wait at most
+    ``wait_seconds`` until it has.
+
+    Returns the run: 已暂停, or still running if its worker has not stopped it by then. Idempotent.
+    Raises InvalidTransition if the run has ended, is being cancelled, or is unmanaged.
+    """
+    with transaction.atomic():
+        locked = Run.objects.lock(run.pk)
+        _check_pausable(locked)
+        if locked.status == RunStatus.PAUSED:
+            return locked
+        if not locked.is_held:
+            locked.interrupt(StopKind.PAUSE, reason=Message("Paused."), by=by)
+            return locked
+        locked.request_stop(StopKind.PAUSE, by=by)
+    wait = settings.CANCEL_WAIT_SECONDS if wait_seconds is None else wait_seconds
+    deadline = time.monotonic() + wait
+    while locked.stop_kind == StopKind.PAUSE and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        locked.refresh_from_db()
+    return locked
+
+
+def _check_pausable(run: Run) -> None:
+    """Raises InvalidTransition."""
+    if run.is_unmanaged:
+        raise InvalidTransition(_("The run is unmanaged: no worker can pause it."))
+    if run.is_terminal:
+        raise InvalidTransition(
+            _("The run has ended (%(status)s): it cannot be paused.")
+            % {"status": run.get_status_display()}
+        )
+    if run.stop_kind == StopKind.CANCEL:
+        raise InvalidTransition(_("The run is being cancelled: it cannot be paused."))
+
+
+def continue_run(run: Run, *, by: User | None) -> Run:
+    """Queue a paused run again; it goes on from its latest checkpoint.
+
+    Raises InvalidTransition if it is not paused.
+    """
+    with transaction.atomic():
+        locked = Run.objects.lock(run.pk)
+        if locked.status != RunStatus.PAUSED:
+            raise InvalidTransition(
+                _("The run is not paused (%(status)s): there is nothing to continue.")
+                % {"status": locked.get_status_display()}
+            )
+        locked.requeue(by=by)
+    return locked
+
+
+def finish_interruption(run: Run, latest: Checkpoint | None) -> None:
+    """Pause or queue a run that was to stop for that, and has. ``latest``: its latest sound
+    checkpoint. Call with the row locked."""
+    kind = StopKind(run.stop_kind)
+    run.interrupt(kind, reason=_reason(kind, latest))
+
+
+def _reason(kind: StopKind, latest: Checkpoint | None) -> Text:
+    if kind is StopKind.PREEMPT:
+        if latest is None:
+            return Message("Preempted without a checkpoint: it will start again.")
+        return Message(
+            "Preempted: it will go on from the checkpoint at step %(step)d.", step=latest.step
+        )
+    if latest is None:
+        return Message("Paused without a checkpoint: it will start again.")
+    return Message("Paused: it will go on from the checkpoint at step %(step)d.", step=latest.step)
