@@ -28,6 +28,7 @@ def report_progress(run: Run, *, step: int, total_steps: int | None) -> None:
 def set_back(run: Run, *, step: int) -> None:
     """Set the run to the earlier ``step`` that its next attempt starts from."""
     _set(run, step, run.total_steps)
+    run.change(attempt_start_step=step)
 
 
 def _set(run: Run, step: int, total_steps: int | None) -> None:

@@ -15,6 +15,7 @@ from core.messages import Message
 from core.text import MAX_NAME_LENGTH, truncate
 from projects.models import Project
 from runs.models import MAX_ATTEMPT, EventKind, FailureKind, Run, RunQuerySet
+from runs.signals import attempt_ending
 from runs.status import TERMINAL, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ def report_status(
 
 def _reopen(run: Run, status: RunStatus, *, by: User | None) -> None:
     """Continue a run that has ended, as another attempt."""
+    attempt_ending.send(sender=Run, run=run)
     run.attempt = min(run.attempt + 1, MAX_ATTEMPT)
     run.transition(
         status,

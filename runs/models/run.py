@@ -32,6 +32,7 @@ from runs.models.held_time_queries import count_held_time
 from runs.models.recipe import RecipeKind
 from runs.models.run_queryset import PARENT_TAG, RunQuerySet
 from runs.models.worker import Worker
+from runs.signals import attempt_ending
 from runs.silence import is_at_work, no_step_since, silent_since
 from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
 
@@ -154,6 +155,9 @@ class Run(models.Model):
     # The step of the newest checkpoint when restarts were last counted: only one beyond it refills
     # them.
     restart_step = models.BigIntegerField(default=0, db_default=0, editable=False)
+    # The step that the current attempt was set back to as it began; None if it goes on from where
+    # the run is, or has not begun.
+    attempt_start_step = models.BigIntegerField(null=True, editable=False)
     # The GPUs of its worker's host that are assigned to it, as the variable for its process names
     # them; empty while no worker holds it.
     devices = ArrayField(
@@ -216,6 +220,8 @@ class Run(models.Model):
     # The rows of its values, by which lists find and sort it, are those of its hyperparameters and
     # series: see metrics/run_index.py. Whatever changes these sets it to False.
     is_indexed = models.BooleanField(default=False, db_default=False, editable=False)
+    # It is over, and it is written down where its time went: see goodput/accounting.py.
+    is_accounted = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = RunQuerySet.as_manager()
 
@@ -269,6 +275,12 @@ class Run(models.Model):
                 fields=["id"],
                 name="run_to_index",
                 condition=models.Q(is_indexed=False, is_hidden=False, finished_at__isnull=False),
+            ),
+            # The runs that are over and of which it is not written down where their time went.
+            models.Index(
+                fields=["id"],
+                name="run_to_account",
+                condition=models.Q(is_accounted=False, is_hidden=False, finished_at__isnull=False),
             ),
             # Every run, newest first: the admin's list.
             models.Index(fields=["-created_at", "id"], name="run_newest_first"),
@@ -421,6 +433,7 @@ class Run(models.Model):
                 status=to,
                 status_reason=reason,
                 failure_kind=failure_kind if to == RunStatus.FAILED else "",
+                is_accounted=False,
                 updated_at=Now(),
                 **fields,
             )
@@ -581,8 +594,12 @@ class Run(models.Model):
             current.change(worker=None, devices=[])
             if next_attempt:
                 current._revoke_tokens()
+                attempt_ending.send(sender=Run, run=current)
                 current.change(
-                    attempt=current.attempt + 1, attempt_started_at=None, status_reason=""
+                    attempt=current.attempt + 1,
+                    attempt_started_at=None,
+                    attempt_start_step=None,
+                    status_reason="",
                 )
 
     def interrupt(self, kind: StopKind, *, reason: Text, by: User | None = None) -> None:
@@ -593,6 +610,8 @@ class Run(models.Model):
         """
         preempted = kind is StopKind.PREEMPT
         was_started = self.attempt_started_at is not None
+        if was_started:
+            attempt_ending.send(sender=Run, run=self)
         self._revoke_tokens()
         self.transition(
             RunStatus.QUEUED if preempted else RunStatus.PAUSED,
@@ -601,6 +620,7 @@ class Run(models.Model):
             by=by,
             attempt=min(self.attempt + was_started, MAX_ATTEMPT),
             attempt_started_at=None,
+            attempt_start_step=None,
             stop_kind="",
             stop_requested_at=None,
         )
@@ -669,9 +689,11 @@ class Run(models.Model):
         if self.stop_kind in {StopKind.STALLED, StopKind.PREEMPT}:  # its GPUs are free
             fields.update(stop_kind="", stop_requested_at=None)
         self._revoke_tokens()
+        attempt_ending.send(sender=Run, run=self)
         self.change(
             attempt=self.attempt + 1,
             attempt_started_at=None,
+            attempt_start_step=None,
             worker=worker,
             devices=[],
             status_reason="",

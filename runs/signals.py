@@ -1,0 +1,7 @@
+"""Signals for apps that build on runs."""
+
+from django.dispatch import Signal
+
+# Sent with ``run`` when its current attempt has ended and another is to begin, before anything of
+# it is changed: in the transaction that begins the next one, with the run's row locked.
+attempt_ending = Signal()
