@@ -36,6 +36,7 @@ from execution.program_checks import answer_checks
 from execution.scheduling.claiming import claim
 from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
+from goodput.accounting import Accountant
 from logs.appending import append_log
 from logs.lines import Line
 from logs.models import LogLevel
@@ -56,6 +57,7 @@ KILL_SECONDS = 2.0  # how long to wait for killed processes when leaving
 QUICK_SECONDS = 0.2
 DATABASE: Final = "database"  # the key of its pauses
 INDEXING: Final = "indexing runs"
+ACCOUNTING: Final = "accounting runs"
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -98,6 +100,7 @@ class WorkerLoop:
         self._stop_sent_at: dict[tuple[str, int], float] = {}
         self._readopted: set[str] = set()  # runs of an earlier process, not polled since
         self._next_tidy = 0.0
+        self._accountant = Accountant()
         self._replaced = threading.Event()
         # While it lasts, nothing can be decided; the trainings go on and write to their files.
         self._outage = Outage(
@@ -195,6 +198,7 @@ class WorkerLoop:
         """One pass. If advancing a run fails, the error is logged and the next pass retries it."""
         self.tasks.start("tidy", self._tidy)
         self.tasks.start("index", self._index_runs)
+        self.tasks.start("account", self._account_runs)
         self.tasks.start("program checks", self._answer_checks)
         self.reap()
         for run in self.held_runs():
@@ -444,6 +448,11 @@ class WorkerLoop:
         if not self._pauses.is_paused(INDEXING):
             with self._surviving(INDEXING):
                 index_runs()
+
+    def _account_runs(self) -> None:
+        if not self._pauses.is_paused(ACCOUNTING):
+            with self._surviving(ACCOUNTING):
+                self._accountant.work()
 
     def _answer_checks(self) -> None:
         with self._surviving("answering program checks"):

@@ -80,6 +80,7 @@ INSTALLED_APPS = [
     "logs",
     "artifacts",
     "registry",
+    "goodput",
     "execution",
     "tracking",
     "dashboard",
