@@ -23,6 +23,7 @@ from goodput.account import NOTHING, Interval, account, by_day
 from goodput.attempts import Facts, facts_of, facts_of_record, microseconds
 from goodput.history import Event, History, is_cancel
 from goodput.models import AttemptRecord, DayAccount
+from goodput.parts import HELD
 from goodput.utilization import mean_utilization_of
 from runs.models import EventKind, Run, RunEvent, RunQuerySet
 from runs.status import TERMINAL, RunStatus
@@ -192,7 +193,8 @@ def _write(accounts: Sequence[RunAccount]) -> None:
 def _rows_of(found: RunAccount) -> Iterable[DayAccount]:
     run = found.run
     utilization = mean_utilization_of(run) if run.gpu_count else None
-    for day, parts in by_day(found.intervals).items():
+    for number, (day, parts) in enumerate(by_day(found.intervals).items()):
+        held = sum(parts[part] for part in HELD)
         yield DayAccount(
             run=run,
             day=day,
@@ -200,7 +202,9 @@ def _rows_of(found: RunAccount) -> Iterable[DayAccount]:
             created_by_id=run.created_by_id,
             gpu_type=run.gpu_type,
             gpu_count=run.gpu_count,
-            utilization=utilization,
+            is_first=number == 0,
+            measured=held if utilization is not None else 0,
+            idle=0 if utilization is None else round(held * (1 - min(1.0, utilization))),
             updated_at=found.at,
             **{part.value: microseconds for part, microseconds in parts.items()},
         )

@@ -50,6 +50,9 @@ class DayAccount(models.Model):
     )
     gpu_type = models.CharField(_("GPU type"), max_length=64)
     gpu_count = models.IntegerField(_("GPUs"))
+    # Whether it is the run's first day. Its days follow each other: the run is counted where it is
+    # this one, or the first one that is asked for.
+    is_first = models.BooleanField()
     training = models.BigIntegerField(Part.TRAINING.label, default=0)
     repeated = models.BigIntegerField(Part.REPEATED.label, default=0)
     saving = models.BigIntegerField(Part.SAVING.label, default=0)
@@ -59,8 +62,10 @@ class DayAccount(models.Model):
     stopping = models.BigIntegerField(Part.STOPPING.label, default=0)
     down = models.BigIntegerField(Part.DOWN.label, default=0)
     waiting = models.BigIntegerField(Part.WAITING.label, default=0)
-    # The mean measured utilization of its GPUs, from 0 to 1, over all its days; None: not measured.
-    utilization = models.FloatField(_("GPU utilization"), null=True)
+    # Of the time in which it held GPUs: if their utilization was measured all of it, otherwise 0;
+    # and, by its mean over all the run, how much of it they were idle.
+    measured = models.BigIntegerField(default=0)
+    idle = models.BigIntegerField(default=0)
     # Until when it counts: of a run that goes on, the parts of the last day grow.
     updated_at = models.DateTimeField()
 

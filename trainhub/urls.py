@@ -17,6 +17,7 @@ from artifacts.viewsets import ArtifactFileView, ArtifactViewSet
 from core import errors
 from core.ids import ID_PATTERN
 from execution.viewsets import ExplanationViewSet
+from goodput.viewsets import GoodputView, PrometheusView, RunGoodputViewSet
 from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
 from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet
@@ -48,6 +49,7 @@ of_run.register("continue", ContinueViewSet, basename="run-continue")
 of_run.register("explanation", ExplanationViewSet, basename="run-explanation")
 of_run.register("resume", ResumeViewSet, basename="run-resume")
 of_run.register("export", RunExportViewSet, basename="run-export")
+of_run.register("goodput", RunGoodputViewSet, basename="run-goodput")
 of_run.register("logs", LogViewSet, basename="run-logs")
 of_run.register("artifacts", ArtifactViewSet)
 
@@ -66,6 +68,8 @@ urlpatterns = [
     ),
     *of_run.urls,
     *projects.urls,
+    path("goodput", GoodputView.as_view()),
+    path("metrics", PrometheusView.as_view()),
     # MLflow clients print URLs with the run in the fragment: /#/experiments/… (static/js/app.js).
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
     path("get-artifact", ArtifactLinkView.as_view()),

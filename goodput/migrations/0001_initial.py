@@ -69,6 +69,7 @@ class Migration(migrations.Migration):
                 ("day", models.DateField(verbose_name="day")),
                 ("gpu_type", models.CharField(max_length=64, verbose_name="GPU type")),
                 ("gpu_count", models.IntegerField(verbose_name="GPUs")),
+                ("is_first", models.BooleanField()),
                 ("training", models.BigIntegerField(default=0, verbose_name="Training")),
                 (
                     "repeated",
@@ -81,7 +82,8 @@ class Migration(migrations.Migration):
                 ("stopping", models.BigIntegerField(default=0, verbose_name="Stopping")),
                 ("down", models.BigIntegerField(default=0, verbose_name="Down")),
                 ("waiting", models.BigIntegerField(default=0, verbose_name="Waiting")),
-                ("utilization", models.FloatField(null=True, verbose_name="GPU utilization")),
+                ("measured", models.BigIntegerField(default=0)),
+                ("idle", models.BigIntegerField(default=0)),
                 ("updated_at", models.DateTimeField()),
                 (
                     "created_by",

@@ -3,7 +3,7 @@
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from goodput.account import DAY, NOTHING, Interval, Mark, MarkKind, account, by_day, sums
@@ -51,6 +51,11 @@ PAUSES = st.lists(
 )
 
 
+# Other tests may take the time meanwhile.
+at_leisure = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@at_leisure
 @given(MARKS, PAUSES, TIMES, TIMES, st.none() | st.integers(-5, 50) | st.just(NOTHING))
 def test_parts_sum_to_the_wall_time_exactly_for_any_history(marks, pauses, began, until, kept):
     intervals = account(marks, began=began, until=until, pauses=pauses, kept=kept)
@@ -63,6 +68,7 @@ def test_parts_sum_to_the_wall_time_exactly_for_any_history(marks, pauses, began
     assert all(interval.microseconds > 0 for interval in intervals)
 
 
+@at_leisure
 @given(MARKS, TIMES, st.integers(0, 400))
 def test_days_sum_to_the_same(marks, began, days):
     scaled = [Mark(mark.at * 10**9, mark.kind, mark.step) for mark in marks]
@@ -75,6 +81,7 @@ def test_days_sum_to_the_same(marks, began, days):
     assert all(sum(day.values()) <= DAY for day in of_days.values())
 
 
+@at_leisure
 @given(MARKS, TIMES, TIMES, st.integers(-5, 50))
 def test_what_is_thrown_away_was_training(marks, began, until, kept):
     before = sums(account(marks, began=began, until=until))

@@ -1,0 +1,111 @@
+"""Numbers of this installation in Prometheus's text exposition format 0.0.4.
+
+(https://prometheus.io/docs/instrumenting/exposition_formats)
+
+All are gauges: what is of the last 30 days also falls. The number of lines is bounded by those of
+projects and pools of which there have been runs in these days, and the time by the days' rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from django.db.models import Count
+
+from goodput.parts import Part
+from goodput.report_queries import Grouping
+from goodput.reports import Days, Group, report
+from runs.models import GpuPool, Run, Worker
+from runs.status import ACTIVE
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+Sample = tuple[Mapping[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    name: str
+    help: str
+    samples: Iterable[Sample]
+
+    def lines(self) -> Iterator[str]:
+        yield f"# HELP {self.name} {_escaped(self.help, quotes=False)}"
+        yield f"# TYPE {self.name} gauge"
+        for labels, value in self.samples:
+            inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
+            yield f"{self.name}{{{inside}}} {value!r}" if labels else f"{self.name} {value!r}"
+
+
+def _escaped(text: str, *, quotes: bool = True) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quotes else text
+
+
+def exposition() -> str:
+    lines = [line for family in families() for line in family.lines()]
+    return "\n".join(lines) + "\n"
+
+
+def families() -> Iterator[Family]:
+    yield Family("trainhub_runs", "Runs that have not ended, by status.", _runs())
+    yield Family(
+        "trainhub_runs_waiting_for_worker",
+        "Runs that no worker holds: queued, resumed or interrupted.",
+        [({}, Run.objects.unclaimed().count())],
+    )
+    yield Family("trainhub_workers", "Workers that are alive.", [({}, _workers())])
+    yield Family("trainhub_gpus", "GPUs of a pool.", _capacities())
+    yield Family("trainhub_gpus_in_use", "GPUs that runs of workers use.", _gpus_in_use())
+    days = Days.containing(None, None)
+    of_projects = report(Grouping.PROJECT, days).groups
+    of_pools = report(Grouping.POOL, days).groups
+    for by, groups in (("project", of_projects), ("pool", of_pools)):
+        yield from _goodput(by, groups)
+
+
+def _goodput(by: str, groups: list[Group]) -> Iterator[Family]:
+    labels = [
+        {"project": group.key, "name": group.name} if by == "project" else {"pool": group.key}
+        for group in groups
+    ]
+    yield Family(
+        f"trainhub_{by}_goodput_ratio",
+        "Kept training / wall time, weighted by GPUs, of the last 30 days.",
+        [
+            (label, group.goodput)
+            for label, group in zip(labels, groups, strict=True)
+            if group.goodput is not None
+        ],
+    )
+    yield Family(
+        f"trainhub_{by}_gpu_seconds",
+        "GPU time of the last 30 days, by where it went.",
+        [
+            ({**label, "part": part.value}, group.sums.gpu_parts[part] / 1_000_000)
+            for label, group in zip(labels, groups, strict=True)
+            for part in Part
+        ],
+    )
+
+
+def _runs() -> list[Sample]:
+    counts = Run.objects.kept().active().order_by().values_list("status").annotate(Count("pk"))
+    found = dict(counts)
+    return [({"status": status.name.lower()}, found.get(status, 0)) for status in sorted(ACTIVE)]
+
+
+def _workers() -> int:
+    return Worker.objects.alive().count()
+
+
+def _capacities() -> list[Sample]:
+    pools = GpuPool.objects.values_list("gpu_type", "capacity")
+    return [({"pool": gpu_type}, capacity) for gpu_type, capacity in pools]
+
+
+def _gpus_in_use() -> list[Sample]:
+    used = dict.fromkeys(GpuPool.objects.values_list("pk", flat=True), 0)
+    used |= Run.objects.gpus_in_use()
+    return [({"pool": gpu_type}, count) for gpu_type, count in sorted(used.items())]
