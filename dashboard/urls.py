@@ -12,6 +12,7 @@ from dashboard.views import (
     artifacts,
     checkpoints,
     compare,
+    goodput,
     home,
     logs,
     projects,
@@ -44,6 +45,7 @@ urlpatterns = [
     path("/running", home.running, name="running"),
     path("/failed", home.failed, name="failed"),
     path("/activity", activity.activity_list, name="activity"),
+    path("/goodput", goodput.goodput, name="goodput"),
     # --- the queue, workers, recipes ---
     path("/workers", workers.workers, name="workers"),
     path("/series", series.series, name="series"),

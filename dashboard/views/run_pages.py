@@ -26,6 +26,9 @@ from dashboard.views.artifacts import checkpoints_context
 from dashboard.views.logs import TAIL_LINES, tail_context
 from dashboard.views.lookups import get_run, poll_status
 from dashboard.views.series import charts_context
+from goodput.account import sums
+from goodput.accounting import account_of
+from goodput.parts import Part
 from logs import reading
 from metrics.reading import summaries
 from runs.models import EventKind, Run
@@ -79,8 +82,14 @@ def lineage_page(request: PageRequest, project_id: str, run_id: str) -> HttpResp
 @require_safe
 def event_list(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     run = get_run(request, project_id, run_id)
-    context = {**run_context(run, "events"), **_events(request, run)}
+    context = {**run_context(run, "events"), **_events(request, run), **_where_time_went(run)}
     return render(request, "runs/events.html", context)
+
+
+def _where_time_went(run: Run) -> dict[str, Any]:
+    parts = sums(account_of(run).intervals)
+    wall = sum(parts.values())
+    return {"time_parts": parts, "time_goodput": parts[Part.TRAINING] / wall if wall else None}
 
 
 def _events(request: PageRequest, run: Run) -> dict[str, Any]:

@@ -15,7 +15,16 @@ from runs.models import GpuPool, Run
 
 @admin.register(GpuPool)
 class GpuPoolAdmin(LargeTableAdmin):
-    list_display = ("name", "gpu_type", "executor", "cluster", "capacity", "reserve", "in_use")
+    list_display = (
+        "name",
+        "gpu_type",
+        "executor",
+        "cluster",
+        "capacity",
+        "reserve",
+        "in_use",
+        "price_per_gpu_hour",
+    )
     ordering = ("name",)
     word_lookups = ("name__icontains", "gpu_type__icontains")
 

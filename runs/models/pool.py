@@ -98,6 +98,15 @@ class GpuPool(models.Model):
             "start beside large trainings."
         ),
     )
+    # In whatever currency; None: not known, and nothing is said of costs.
+    price_per_gpu_hour = models.DecimalField(
+        _("price per GPU-hour"),
+        max_digits=12,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+    )
     # Found by a worker, which keeps the capacity up to date; a pool that people set stays as it is.
     is_discovered = models.BooleanField(_("discovered"), default=False, editable=False)
 
