@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from core.fields import AwareDateTimeField, StrictCharField, StrictIntegerField
@@ -111,6 +112,7 @@ class IntervalSerializer(serializers.Serializer[Any]):
     seconds = serializers.FloatField()
 
 
+@extend_schema_serializer(many=False)  # for all that its action is called list
 class RunAccountSerializer(serializers.Serializer[Any]):
     run_id = StrictCharField()
     began_at = serializers.DateTimeField(help_text="When it was queued.")

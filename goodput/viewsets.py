@@ -34,9 +34,10 @@ class RunGoodputViewSet(RunScopedViewSet):
     serializer_class = RunAccountSerializer
 
     @extend_schema(
+        operation_id="projects_runs_goodput_retrieve",
         summary="Tell where a run's time went",
         description="Every second from queued to over (or to now) belongs to exactly one part.",
-        responses=RunAccountSerializer,
+        responses=OpenApiResponse(RunAccountSerializer, description="Its parts and intervals."),
     )
     def list(self, request: Request, project_id: str, run_id: str) -> Response:
         return Response(RunAccountSerializer(account_json(account_of(self.get_run()))).data)
