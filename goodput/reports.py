@@ -218,11 +218,10 @@ def _prices() -> dict[str, Decimal]:
 
 
 def _counted_until() -> datetime:
+    """When the run that goes on and was counted least lately was; now, if none goes on."""
     now = timezone.now()
-    going_on = DayAccount.objects.filter(run__in=Run.objects.active())
-    oldest: datetime | None = going_on.filter(day=now.astimezone(UTC).date()).aggregate(
-        at=Min("updated_at")
-    )["at"]
+    today = DayAccount.objects.filter(day=now.astimezone(UTC).date(), run__is_accounted=False)
+    oldest: datetime | None = today.aggregate(at=Min("updated_at"))["at"]
     return oldest or now
 
 
