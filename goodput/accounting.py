@@ -21,7 +21,7 @@ from artifacts.models import Artifact
 from core.database import current_time
 from goodput.account import NOTHING, Interval, account, by_day
 from goodput.attempts import Facts, facts_of, facts_of_record, microseconds
-from goodput.history import Event, History, is_cancel
+from goodput.history import Event, History, is_wanted
 from goodput.models import AttemptRecord, DayAccount
 from goodput.parts import HELD
 from goodput.utilization import mean_utilization_of
@@ -73,7 +73,7 @@ def _events_of(run_ids: Sequence[str]) -> dict[str, list[Event]]:
     columns = ("run_id", "created_at", "kind", "to_status", "attempt", "reason")
     found: dict[str, list[Event]] = {}
     for run_id, at, kind, to_status, attempt, reason in rows.order_by("id").values_list(*columns):
-        event = Event(microseconds(at), kind, to_status, attempt, is_cancel(reason))
+        event = Event(microseconds(at), kind, to_status, attempt, is_wanted(reason))
         found.setdefault(run_id, []).append(event)
     return found
 
@@ -200,7 +200,7 @@ def _rows_of(found: RunAccount) -> Iterable[DayAccount]:
             day=day,
             project_id=run.project_id,
             created_by_id=run.created_by_id,
-            gpu_type=run.gpu_type,
+            pool=run.pool or run.gpu_type,
             gpu_count=run.gpu_count,
             is_first=number == 0,
             measured=held if utilization is not None else 0,

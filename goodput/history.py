@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from core.messages import Text
 from goodput.account import Mark, MarkKind
 from goodput.attempts import Facts
+from runs.interruptions import is_preemption
 from runs.models import EventKind, StopKind
 from runs.status import TERMINAL, RunStatus
 
@@ -19,7 +21,7 @@ class Event:
     kind: str
     to_status: str
     attempt: int
-    is_cancel: bool = False  # of a request to stop: by somebody, not because of a stall
+    is_wanted: bool = False  # of a request to stop: not because of a stall
 
 
 @dataclass(slots=True)
@@ -147,7 +149,7 @@ class History:
     def _stop(self, event: Event) -> None:
         if not self._is_held():
             return
-        if event.is_cancel:
+        if event.is_wanted:
             self._fall_silent(event.at)
         else:
             self._mark(self._last_at or self._current.started or self._claimed, MarkKind.STALLED)
@@ -162,6 +164,9 @@ class History:
         self._marks.append(Mark(at, kind, step))
 
 
-def is_cancel(reason: str) -> bool:
-    """Whether a request to stop with this reason is somebody's, not because of a stall."""
-    return reason == StopKind.CANCEL
+def is_wanted(reason: Text) -> bool:
+    """Whether a request to stop with this reason is somebody's, or for another run, and not because
+    of a stall."""
+    if isinstance(reason, str):
+        return reason in {StopKind.CANCEL, StopKind.PAUSE}
+    return is_preemption(reason)

@@ -48,7 +48,8 @@ class DayAccount(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, db_index=False
     )
-    gpu_type = models.CharField(_("GPU type"), max_length=64)
+    # The name of its GPU pool; its GPU type, if none counts it.
+    pool = models.CharField(_("GPU pool"), max_length=64)
     gpu_count = models.IntegerField(_("GPUs"))
     # Whether it is the run's first day. Its days follow each other: the run is counted where it is
     # this one, or the first one that is asked for.

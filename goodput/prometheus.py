@@ -101,11 +101,11 @@ def _workers() -> int:
 
 
 def _capacities() -> list[Sample]:
-    pools = GpuPool.objects.values_list("gpu_type", "capacity")
-    return [({"pool": gpu_type}, capacity) for gpu_type, capacity in pools]
+    pools = GpuPool.objects.values_list("name", "capacity")
+    return [({"pool": name}, capacity) for name, capacity in pools]
 
 
 def _gpus_in_use() -> list[Sample]:
     used = dict.fromkeys(GpuPool.objects.values_list("pk", flat=True), 0)
     used |= Run.objects.gpus_in_use()
-    return [({"pool": gpu_type}, count) for gpu_type, count in sorted(used.items())]
+    return [({"pool": name}, count) for name, count in sorted(used.items())]

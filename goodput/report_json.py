@@ -102,7 +102,7 @@ def account_json(found: RunAccount) -> dict[str, Any]:
     wall = sum(parts.values())
     held = sum(parts[part] for part in HELD) / 1_000_000 / SECONDS_PER_HOUR * run.gpu_count
     utilization = mean_utilization_of(run) if run.gpu_count else None
-    pool = GpuPool.objects.filter(gpu_type=run.gpu_type).first()
+    pool = GpuPool.objects.filter(name=run.pool or run.gpu_type).first()
     price = None if pool is None else pool.price_per_gpu_hour
     return {
         "run_id": run.pk,
@@ -111,6 +111,7 @@ def account_json(found: RunAccount) -> dict[str, Any]:
         "is_over": run.is_terminal,
         "gpu_count": run.gpu_count,
         "gpu_type": run.gpu_type,
+        "pool": run.pool,
         "wall_seconds": wall / 1_000_000,
         "goodput": parts[Part.TRAINING] / wall if wall else None,
         "gpu_hours": held,

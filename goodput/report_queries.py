@@ -28,15 +28,12 @@ class Grouping(models.TextChoices):
     RUN = "run", _("Run")
 
 
-# The pool of a run, by its columns: the one place that says which it is.
-POOL: Final = "gpu_type"
-
 # Columns that are grouped as they are: to compute a key of each row would cost as much as the sums.
 _KEYS: Final = {
     Grouping.PROJECT: "project_id",
     Grouping.OWNER: "project_id",
     Grouping.USER: "created_by_id",
-    Grouping.POOL: POOL,
+    Grouping.POOL: "pool",
     Grouping.MONTH: "day",
     Grouping.DAY: "day",
     Grouping.RUN: "run_id",
@@ -61,7 +58,7 @@ def _accounts(by: Grouping) -> Statement:
     sums instead of each row."""
     return Statement(f"""
 SELECT
-    {_KEYS[by]} AS key, {POOL} AS pool,
+    {_KEYS[by]} AS key, pool,
     gpu_count, count(*) FILTER (WHERE {_FIRST}), count(*) FILTER (WHERE {_COUNTED[by]}), {_SUMS}
 FROM goodput_dayaccount
 WHERE {_ASKED}
@@ -75,7 +72,9 @@ LIMIT %(limit)s::bigint
 # written down of them. Each status has an index of its own.
 _NEVER_CLAIMED: Final = " UNION ALL ".join(
     f"""
-    SELECT id, project_id, created_by_id, gpu_type, gpu_count, queued_at
+    SELECT
+        id, project_id, created_by_id, coalesce(nullif(pool, ''), gpu_type) AS pool, gpu_count,
+        queued_at
     FROM runs_run
     WHERE status = '{status.value}' AND held_seconds IS NULL AND recipe_id IS NOT NULL
         AND NOT is_hidden
@@ -89,7 +88,7 @@ def _waiting(by: Grouping) -> Statement:
     return Statement(f"""
 WITH account AS (
     SELECT
-        id AS run_id, midnight::date AS day, project_id, created_by_id, gpu_type, gpu_count,
+        id AS run_id, midnight::date AS day, project_id, created_by_id, pool, gpu_count,
         midnight <= queued_at AT TIME ZONE 'UTC' AS is_first,
         (1e6 * extract(epoch FROM
             least(midnight + interval '1 day', now() AT TIME ZONE 'UTC')
@@ -102,7 +101,7 @@ WITH account AS (
         ) AS midnight
 )
 SELECT
-    {_KEYS[by]} AS key, {POOL} AS pool,
+    {_KEYS[by]} AS key, pool,
     gpu_count, count(*) FILTER (WHERE {_FIRST}), count(*) FILTER (WHERE {_COUNTED[by]}),
     sum(microseconds)::bigint
 FROM account

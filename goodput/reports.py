@@ -212,7 +212,7 @@ def _prices() -> dict[str, Decimal]:
     pools = GpuPool.objects.exclude(price_per_gpu_hour=None)
     return {
         pool: price
-        for pool, price in pools.values_list("gpu_type", "price_per_gpu_hour")
+        for pool, price in pools.values_list("name", "price_per_gpu_hour")
         if price is not None
     }
 

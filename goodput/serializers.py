@@ -120,6 +120,7 @@ class RunAccountSerializer(serializers.Serializer[Any]):
     is_over = serializers.BooleanField()
     gpu_count = StrictIntegerField()
     gpu_type = StrictCharField(allow_blank=True)
+    pool = StrictCharField(allow_blank=True)
     wall_seconds = serializers.FloatField(help_text="The parts sum to this.")
     goodput = serializers.FloatField(allow_null=True)
     gpu_hours = serializers.FloatField()

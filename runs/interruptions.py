@@ -72,6 +72,19 @@ def continue_run(run: Run, *, by: User | None) -> Run:
     return locked
 
 
+def preemption(run_id: str, priority: int) -> Message:
+    """Why a run is to stop for another one that waits."""
+    return Message(
+        "Preempted: %(run)s of priority %(priority)d waits for its GPUs.",
+        run=run_id,
+        priority=priority,
+    )
+
+
+def is_preemption(reason: Text) -> bool:
+    return isinstance(reason, Message) and reason.template == preemption("", 0).template
+
+
 def finish_interruption(run: Run, latest: Checkpoint | None) -> None:
     """Pause or queue a run that was to stop for that, and has. ``latest``: its latest sound
     checkpoint. Call with the row locked."""

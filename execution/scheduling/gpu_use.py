@@ -84,7 +84,7 @@ FROM (
         END AS expected
     FROM runs_run AS run
     JOIN runs_worker AS worker ON worker.id = run.worker_id,
-        LATERAL (SELECT greatest(run.start_step, run.restart_step) AS base) AS attempt
+        LATERAL (SELECT coalesce(run.attempt_start_step, run.start_step) AS base) AS attempt
     WHERE run.status = '{RunStatus.RUNNING.value}' AND run.gpu_count > 0
         AND (run.pool = %(pool)s::text OR worker.host = %(host)s::text)
 ) AS held

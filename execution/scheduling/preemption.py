@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.database import Statement
-from core.messages import Message
 from execution.scheduling.candidate import Candidate
+from runs.interruptions import preemption
 from runs.models import Run, StopKind, Worker
 from runs.status import RunStatus
 
@@ -80,10 +80,5 @@ def _stop(pk: str, head: Candidate, priority: int) -> None:
     run = Run.objects.filter(pk=pk).select_for_update(skip_locked=True, no_key=True).first()
     if run is None:  # something else happens to it: the next claim looks again
         return
-    reason = Message(
-        "Preempted: %(run)s of priority %(priority)d waits for its GPUs.",
-        run=head.run_id,
-        priority=priority,
-    )
     logger.info("run %s is preempted for %s", pk, head.run_id)
-    run.request_stop(StopKind.PREEMPT, by=None, reason=reason)
+    run.request_stop(StopKind.PREEMPT, by=None, reason=preemption(head.run_id, priority))

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("projects", "0002_key_metrics"),
-        ("runs", "0022_goodput_of_runs"),
+        ("runs", "0023_goodput_of_runs"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("day", models.DateField(verbose_name="day")),
-                ("gpu_type", models.CharField(max_length=64, verbose_name="GPU type")),
+                ("pool", models.CharField(max_length=64, verbose_name="GPU pool")),
                 ("gpu_count", models.IntegerField(verbose_name="GPUs")),
                 ("is_first", models.BooleanField()),
                 ("training", models.BigIntegerField(default=0, verbose_name="Training")),

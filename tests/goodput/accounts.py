@@ -28,7 +28,7 @@ def accounted(
             day=day + timedelta(days=number),
             project_id=run.project_id,
             created_by=run.created_by,
-            gpu_type=run.gpu_type,
+            pool=run.pool or run.gpu_type,
             gpu_count=run.gpu_count,
             is_first=number == 0,
             measured=0 if utilization is None else held,

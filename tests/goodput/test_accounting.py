@@ -289,7 +289,7 @@ def test_run_that_is_over_is_written_down_once():
     assert account_ended() == 0
 
     row = DayAccount.objects.get(run=story.run)
-    assert (row.day, row.gpu_count, row.gpu_type) == (START.date(), 4, "A100")
+    assert (row.day, row.gpu_count, row.pool) == (START.date(), 4, "A100")
     assert (row.starting, row.training) == (10_000_000, 10_000_000)
 
 

@@ -2,14 +2,17 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.messages import Message
 from goodput.account import Interval, account, sums
 from goodput.attempts import Facts
-from goodput.history import Event, History
+from goodput.history import Event, History, is_wanted
 from goodput.parts import Part
-from runs.models import EventKind
+from runs.interruptions import preemption
+from runs.models import EventKind, StopKind
 from runs.status import RunStatus
 
 TIMES = st.integers(-1_000, 50_000)
@@ -18,7 +21,7 @@ EVENTS = st.lists(
         Event,
         TIMES,
         st.sampled_from(EventKind),
-        st.sampled_from([*RunStatus, "", "已暂停"]),
+        st.sampled_from([*RunStatus, ""]),
         st.integers(1, 4),
         st.booleans(),
     ),
@@ -63,7 +66,7 @@ def test_run_that_is_taken_over_to_be_ended_is_down_until_then():
     events = [
         Event(0, EventKind.CREATED, RunStatus.QUEUED, 1),
         Event(10, EventKind.CLAIMED, RunStatus.RUNNING, 1),
-        Event(30, EventKind.STOP_REQUESTED, "", 1, is_cancel=True),
+        Event(30, EventKind.STOP_REQUESTED, "", 1, is_wanted=True),
         Event(40, EventKind.RECOVERED, "", 2),
         Event(50, EventKind.STATUS, RunStatus.CANCELLED, 2),
     ]
@@ -90,3 +93,17 @@ def test_paused_run_waits_until_it_is_claimed_again():
     assert {part.value: time for part, time in found.items() if time} == {
         "starting": 20, "training": 9 + 20, "repeated": 1, "waiting": 40
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reason", "wanted"),
+    [
+        (StopKind.CANCEL.value, True),
+        (StopKind.PAUSE.value, True),
+        (preemption("run_x", 3), True),
+        (StopKind.STALLED.value, False),
+        (Message("No new step for %(seconds)d s.", seconds=60), False),
+    ],
+)
+def test_only_a_stall_stops_a_run_that_nobody_wants_to_stop(reason, wanted):
+    assert is_wanted(reason) is wanted
