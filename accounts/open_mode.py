@@ -49,6 +49,11 @@ class LocalAdministrator(SimpleLazyObject):  # type: ignore[type-arg]
         return True
 
 
+def is_local_administrator(user: object) -> bool:
+    """Whether the request of ``user`` was let in without a password or a token."""
+    return type(user) is LocalAdministrator
+
+
 def objection_to(request: HttpRequest) -> str | None:
     """Why open mode refuses this request; None if it comes from a program on this machine."""
     if not is_loopback_address(request.META.get("REMOTE_ADDR", "")):

@@ -15,11 +15,13 @@ from artifacts.models import Artifact
 from artifacts.serializers import ResumeQuerySerializer
 from core.known_names import NoFieldsSerializer, names_of
 from runs import actions
+from runs.code import resolved
 from runs.models import Run
 from runs.run_json import run_with_artifacts
 from runs.serializers import RunWithArtifactsSerializer, RunWriteSerializer
 from runs.status import RunStatus
-from runs.viewsets import RunScopedViewSet
+from runs.submissions import once
+from runs.viewsets import IDEMPOTENCY_KEY, RunScopedViewSet
 
 
 class CancelViewSet(RunScopedViewSet):
@@ -82,14 +84,17 @@ class ResumeViewSet(RunScopedViewSet):
         summary="Resume from a checkpoint (恢复运行)",
         description="Creates a run with this run's configuration, overridden by the body (which "
         "may be empty), that resumes at the checkpoint's step.",
-        parameters=[ResumeQuerySerializer],
+        parameters=[ResumeQuerySerializer, IDEMPOTENCY_KEY],
         request=RunWriteSerializer,
         responses={
             201: OpenApiResponse(
                 RunWithArtifactsSerializer,
                 description="Running.",
                 examples=[OpenApiExample("恢复运行", examples.RUN_RESUMED, status_codes=["201"])],
-            )
+            ),
+            200: OpenApiResponse(
+                RunWithArtifactsSerializer, description="A repeated request: the run it has made."
+            ),
         },
     )
     def create(self, request: Request, project_id: str, run_id: str) -> Response:
@@ -100,5 +105,11 @@ class ResumeViewSet(RunScopedViewSet):
         serializer.is_valid(raise_exception=True)
         visible = Artifact.objects.visible_to(request.user).select_related("run")
         checkpoint = get_object_or_404(visible, pk=query.validated_data["source_artifact_id"])
-        run = resume_run(source, checkpoint, by=user_of(request), **serializer.validated_data)
-        return Response(run_with_artifacts(run), status=status.HTTP_201_CREATED)
+        by, given = user_of(request), dict(serializer.validated_data)
+        if "code" in given:
+            given["code"] = resolved(given["code"], given.get("recipe") or source.recipe, by=by)
+        run, is_new = once(request, lambda: resume_run(source, checkpoint, by=by, **given))
+        return Response(
+            run_with_artifacts(run),
+            status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK,
+        )

@@ -18,11 +18,23 @@ from core.messages import Message, Text
 from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
 from runs.checkpoint import Checkpoint, CheckpointGone
+from runs.code import CodeRequest, UnknownCode, code_of_new_run
 from runs.datasets import check_dataset
 from runs.durations import expected_seconds
 from runs.executors import WorkState, WorkStatus, executor_of
 from runs.interruptions import INTERRUPTIONS, finish_interruption
-from runs.models import EventKind, FailureKind, GpuPool, Recipe, Run, StallAction, StopKind, Worker
+from runs.models import (
+    CodeBundle,
+    EventKind,
+    FailureKind,
+    GpuPool,
+    Recipe,
+    Run,
+    RunCode,
+    StallAction,
+    StopKind,
+    Worker,
+)
 from runs.status import InvalidTransition, RunStatus
 from runs.troubles import stall_of
 
@@ -44,13 +56,15 @@ def create_run(
     recipe: Recipe | None = None,
     priority: int = 0,
     preemptible: bool | None = None,
+    code: CodeRequest | None = None,
 ) -> Run:
     """Queue a run with ``project``'s configuration, overridden by the arguments.
 
-    Raises ProjectArchived, InvalidInput.
+    Raises ProjectArchived, InvalidInput, CodeForbidden.
     """
-    recipe = recipe or _default_recipe()
+    recipe = recipe or default_recipe()
     resources = resources or {}
+    its_code = code_of_new_run(code, recipe, by=by)
     with transaction.atomic():
         number = project.allocate_run_number()
         # Read the defaults only now: allocating has refreshed ``project`` to the version that the
@@ -73,7 +87,7 @@ def create_run(
             preemptible=recipe.preemptible if preemptible is None else preemptible,
             max_restarts=recipe.max_restarts,
         )
-        return _admit(run, RunStatus.QUEUED, by=by)
+        return _admit(run, RunStatus.QUEUED, by=by, code=its_code)
 
 
 def try_recipe(recipe: Recipe, project: Project, *, by: User | None) -> Run:
@@ -103,11 +117,12 @@ def resume_run(
     recipe: Recipe | None = None,
     priority: int | None = None,
     preemptible: bool | None = None,
+    code: CodeRequest | None = None,
 ) -> Run:
     """Create a 运行中 run that continues from ``checkpoint``, which is of ``source``'s project.
 
-    Its configuration is ``source``'s, overridden by the arguments. Raises ProjectArchived,
-    InvalidInput, CheckpointGone.
+    Its configuration is ``source``'s, also its code, overridden by the arguments. Raises
+    ProjectArchived, InvalidInput, CodeForbidden, CheckpointGone.
     """
     run = _clone(source, hyperparameters=hyperparameters, resources=resources)
     run.name = name
@@ -117,7 +132,7 @@ def resume_run(
     run.priority = run.priority if priority is None else priority
     run.preemptible = run.preemptible if preemptible is None else preemptible
     _start_from(run, checkpoint)
-    _check_recipe(run)
+    its_code = code_of_new_run(code, _recipe_of(run), by=by, source=source)
     planned = executor_of(run).planned_steps(run.hyperparameters)
     if planned is not None and planned <= run.start_step:
         raise InvalidInput(
@@ -132,18 +147,18 @@ def resume_run(
     with transaction.atomic():
         number = run.project.allocate_run_number()
         run.name = run.name or f"run-{number:03d}"
-        return _admit(run, RunStatus.RUNNING, by=by, reason=checkpoint.id)
+        return _admit(run, RunStatus.RUNNING, by=by, reason=checkpoint.id, code=its_code)
 
 
 def retry_run(run: Run, *, by: User | None) -> Run:
     """Queue the same configuration again, from the latest sound checkpoint if there is one.
 
-    Raises InvalidTransition, ProjectArchived, CheckpointGone.
+    Raises InvalidTransition, ProjectArchived, InvalidInput, CodeForbidden, CheckpointGone.
     """
     if not run.is_terminal:
         raise InvalidTransition(_("The run has not ended yet: there is nothing to retry."))
     clone = _clone(run, hyperparameters=None, resources=None)
-    _check_recipe(clone)
+    its_code = code_of_new_run(None, _recipe_of(clone), by=by, source=run)
     clone.total_steps = run.total_steps
     if run.status != RunStatus.COMPLETED:
         checkpoint = executor_of(run).latest_checkpoint(run) or _source_of(run)
@@ -151,7 +166,7 @@ def retry_run(run: Run, *, by: User | None) -> Run:
             _start_from(clone, checkpoint)
     with transaction.atomic():
         clone.name = f"run-{clone.project.allocate_run_number():03d}"
-        return _admit(clone, RunStatus.QUEUED, by=by, reason=run.pk)
+        return _admit(clone, RunStatus.QUEUED, by=by, reason=run.pk, code=its_code)
 
 
 def _source_of(run: Run) -> Checkpoint | None:
@@ -175,20 +190,22 @@ def _inherited_total_steps(source: Run, run: Run) -> int | None:
     return source.total_steps if same else None
 
 
-def _default_recipe() -> Recipe:
+def default_recipe() -> Recipe:
+    """Raises InvalidInput if there is none."""
     recipe = Recipe.objects.filter(is_default=True, enabled=True).first()
     if recipe is None:
         raise InvalidInput(_("There is no default recipe: specify a recipe."), attr="recipe")
     return recipe
 
 
-def _check_recipe(run: Run) -> None:
+def _recipe_of(run: Run) -> Recipe:
     """Raises InvalidInput for a clone of an unmanaged run without a recipe."""
     if run.recipe is None:
         raise InvalidInput(
             _("The run is unmanaged: specify the recipe to continue it with."),
             attr="recipe",
         )
+    return run.recipe
 
 
 def _clone(
@@ -206,9 +223,16 @@ def _clone(
     return run
 
 
-def _admit(run: Run, status: RunStatus, *, by: User | None, reason: Text = "") -> Run:
-    """Save a new run and its first event. Call in the transaction that allocated its number. Raises
-    InvalidInput, CheckpointGone."""
+def _admit(
+    run: Run,
+    status: RunStatus,
+    *,
+    by: User | None,
+    reason: Text = "",
+    code: RunCode | None = None,
+) -> Run:
+    """Save a new run, its code and its first event. Call in the transaction that allocated its
+    number. Raises InvalidInput, CheckpointGone."""
     check_dataset(run.dataset)  # also one that the script of an unmanaged run has reported
     run.project_version = run.project.version
     planned = executor_of(run).planned_steps(run.hyperparameters)
@@ -233,6 +257,8 @@ def _admit(run: Run, status: RunStatus, *, by: User | None, reason: Text = "") -
             raise
         message = Message("%(id)s has been deleted.", id=run.resumed_from_id)
         raise CheckpointGone(message) from error
+    if code is not None:
+        _keep_code(run, code)
     run.note(EventKind.CREATED, to_status=status, by=by, reason=reason)
     run.refresh_from_db()
     return run
@@ -245,6 +271,14 @@ def _assign_pool(run: Run) -> None:
     run.pool = "" if pool is None else pool.name
     run.gpu_type = run.gpu_type if pool is None else pool.gpu_type
     run.kind = run.recipe.kind
+def _keep_code(run: Run, code: RunCode) -> None:
+    """Lock the bundle, so that it is not swept until this commits. Raises UnknownCode."""
+    if code.bundle_id is not None:
+        bundles = CodeBundle.objects.select_for_update(no_key=True).filter(pk=code.bundle_id)
+        if not bundles.values_list("pk"):
+            raise UnknownCode(_("There is no code with this hash: upload it first."), attr="code")
+    code.run = run
+    code.save(force_insert=True)
 
 
 # --- cancel ----------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
 # What a worker fills in: see execution/executors/process_inputs.py.
-PLACEHOLDERS: Final = ("{python}", "{repository}")
+CODE_PLACEHOLDER: Final = "{code}"
+PLACEHOLDERS: Final = ("{python}", "{repository}", CODE_PLACEHOLDER)
 MAX_ARGUMENT_LENGTH: Final = 1000
 MAX_ARGUMENTS: Final = 500
 MAX_TEXT_LENGTH: Final = 100_000  # of a command or an environment as text

@@ -1,11 +1,13 @@
-"""Form fields of recipes: commands and environments as text."""
+"""Form fields of recipes: commands, environments and addresses as text."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
+from django.utils.translation import gettext as _
 
+from core.git import MAX_URL_LENGTH
 from projects.form_fields import ParsedField
 from runs.commands import (
     check_command,
@@ -52,6 +54,33 @@ class EnvironmentField(ParsedField):
 
     def prepare_value(self, value: Any) -> Any:
         return format_environment(value) if isinstance(value, dict) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+class AddressesField(ParsedField):
+    """Addresses, one a line."""
+
+    MAX: ClassVar[int] = 50
+
+    def __init__(self, **kwargs: Any) -> None:
+        attributes = {"rows": 2, "cols": 80, "spellcheck": "false", "class": "code"}
+        widget = forms.Textarea(attrs=attributes)
+        limit = self.MAX * (MAX_URL_LENGTH + 2)
+        super().__init__(required=False, max_length=limit, widget=widget, **kwargs)
+
+    def parse(self, text: str) -> list[str]:
+        lines = (line.strip() for line in text.splitlines())
+        addresses = list(dict.fromkeys(line for line in lines if line))
+        if len(addresses) > self.MAX:
+            raise forms.ValidationError(
+                _("At most %(limit)d addresses."), params={"limit": self.MAX}, code="too_many"
+            )
+        return addresses
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return super().has_changed(self.prepare_value(initial), data)

@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from projects.form_fields import JSONObjectField
-from runs.form_fields import CommandField, EnvironmentField
+from runs.form_fields import AddressesField, CommandField, EnvironmentField
 from runs.models import Recipe
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ class RecipeForm(RecipeModelForm):
         label=_("environment"), help_text=Recipe._meta.get_field("environment").help_text
     )
     default_hyperparameters = JSONObjectField(label=_("default hyperparameters"))
+    git_urls = AddressesField(
+        label=_("Git repositories"), help_text=Recipe._meta.get_field("git_urls").help_text
+    )
 
     class Meta:
         model = Recipe
@@ -46,6 +49,9 @@ class RecipeForm(RecipeModelForm):
             "stall_step_seconds",
             "stall_action",
             "max_restarts",
+            "code",
+            "code_from",
+            "git_urls",
             "is_default",
             "enabled",
         )

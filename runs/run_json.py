@@ -17,6 +17,7 @@ from core.database import Statement
 from core.json_field import rewritten
 from core.messages import loads
 from runs.models import Run
+from runs.models.code import code_json
 from runs.silence import is_at_work, silent_since
 from runs.status import RunStatus
 
@@ -31,7 +32,7 @@ DETAIL: Final = f"""
     pool, preemptible, devices, resumed_from_id AS resumed_from, start_step, gpu_utilization,
     log_count, status_reason, failure_kind, exit_code, stop_requested_at, attempt, restart_count,
     max_restarts, worker_id AS worker, queued_at, attempt_started_at, reported_at, stepped_at,
-    deleted_at
+    deleted_at, bundle_id, origin::text AS origin
 """
 JSON_COLUMNS: Final = ("tags", "metrics", "hyperparameters")
 WITH_NUMBERS: Final = frozenset({"metrics", "hyperparameters"})  # of any size: see rewritten
@@ -39,7 +40,7 @@ WITH_NUMBERS: Final = frozenset({"metrics", "hyperparameters"})  # of any size: 
 RUN_DETAIL: Final = Statement(
     f"""
 SELECT {DETAIL}
-FROM runs_run
+FROM runs_run LEFT JOIN runs_runcode ON runs_runcode.run_id = runs_run.id
 WHERE id = %(run_id)s::text AND project_id = %(project_id)s::text
 """  # noqa: S608  built from constants
 )
@@ -83,6 +84,8 @@ def _detail(project_id: str, run_id: str) -> dict[str, Any] | None:
     if run is None:
         return None
     run["resources"] = {"gpu_type": run.pop("gpu_type"), "gpu_count": run.pop("gpu_count")}
+    sha256, origin = run.pop("bundle_id"), run.pop("origin")
+    run["code"] = None if origin is None else code_json(sha256, orjson.loads(origin))
     run["status_reason"] = str(loads(run["status_reason"]))
     status = run["status"]
     started_at = run["attempt_started_at"]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -11,13 +12,23 @@ from core.fields import (
     StrictCharField,
     StrictIntegerField,
     StrictModelSerializer,
+    StrictRegexField,
+)
+from core.git import (
+    COMMIT,
+    MAX_REVISION_LENGTH,
+    MAX_URL_LENGTH,
+    is_revision,
+    without_credentials,
 )
 from core.known_names import KnownFieldsSerializer
 from core.numbers import NUMBER_SCHEMA
 from core.text import MAX_NAME_LENGTH
 from projects.serializers import HyperparametersField
+from runs.code import MAX_PATCH_LENGTH, MAX_UNTRACKED, CodeRequest
 from runs.descriptions import MAX_NOTE_LENGTH
-from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, FailureKind, Recipe, Run
+from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, FailureKind, Recipe, Run, RunCode
+from runs.models.code import SHA256_PATTERN
 from runs.params_tags import MAX_TAG_LENGTH
 
 
@@ -75,6 +86,9 @@ class RecipeSerializer(StrictModelSerializer):
             "stall_action",
             "max_restarts",
             "read_tensorboard",
+            "code",
+            "code_from",
+            "git_urls",
             "is_default",
         )
         read_only_fields = fields
@@ -87,6 +101,73 @@ class RecipeField(serializers.SlugRelatedField[Recipe]):
             self.fail("invalid")
         recipe: Recipe = super().to_internal_value(data)
         return recipe
+
+
+class CodeWriteSerializer(KnownFieldsSerializer):
+    """The code of a new run: ``sha256`` of a bundle that was uploaded, or ``git_url``. The other
+    fields but ``revision`` say which working tree the bundle was packed from."""
+
+    sha256 = StrictRegexField(
+        rf"\A{SHA256_PATTERN}\Z", required=False, help_text="The hash that the upload returned."
+    )
+    git_url = StrictCharField(
+        max_length=MAX_URL_LENGTH,
+        required=False,
+        help_text="One of the repositories that the recipe takes code from.",
+    )
+    revision = StrictCharField(
+        max_length=MAX_REVISION_LENGTH,
+        required=False,
+        help_text="A branch, a tag, or the full id of a commit; default: the default branch.",
+    )
+    commit = StrictRegexField(
+        rf"\A(?:{COMMIT.pattern})\Z", required=False, help_text="The commit it is based on."
+    )
+    branch = StrictCharField(max_length=MAX_REVISION_LENGTH, required=False)
+    remote = StrictCharField(max_length=MAX_URL_LENGTH, required=False)
+    dirty = StrictBooleanField(required=False, help_text="Whether it differs from the commit.")
+    untracked = serializers.ListField(
+        child=StrictCharField(max_length=1000),
+        max_length=MAX_UNTRACKED,
+        required=False,
+        help_text="Files that the commit does not know.",
+    )
+    patch = StrictCharField(
+        max_length=MAX_PATCH_LENGTH,
+        required=False,
+        trim_whitespace=False,
+        allow_blank=True,
+        help_text="What differs, as `git diff HEAD` prints it.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> CodeRequest:
+        fields = dict(attrs)
+        sha256, git_url = fields.pop("sha256", ""), fields.pop("git_url", "")
+        if bool(sha256) == bool(git_url):
+            raise serializers.ValidationError(_("Either sha256 or git_url is needed."))
+        revision, patch = fields.pop("revision", "HEAD"), fields.pop("patch", "")
+        if not is_revision(revision):
+            raise serializers.ValidationError({"revision": [_("This is no name of a revision.")]})
+        if "remote" in fields:
+            fields["remote"] = without_credentials(fields["remote"])
+        if git_url and (fields or patch):
+            raise serializers.ValidationError(_("git_url takes only a revision."))
+        return CodeRequest(sha256, git_url, revision, origin=fields, patch=patch)
+
+
+class RunCodeSerializer(serializers.Serializer[Any]):
+    """The code of a run. ``git_url`` and ``revision``: of a Git repository, whose ``commit`` and
+    ``sha256`` may be null until a worker has fetched it. ``commit``, ``branch``, ``remote``,
+    ``dirty`` and ``untracked``: of a folder, as its client reported them."""
+
+    sha256 = StrictCharField(allow_null=True)
+    git_url = StrictCharField(allow_null=True)
+    revision = StrictCharField(allow_null=True)
+    commit = StrictCharField(allow_null=True)
+    branch = StrictCharField(allow_null=True)
+    remote = StrictCharField(allow_null=True)
+    dirty = serializers.BooleanField(allow_null=True)
+    untracked = serializers.ListField(child=StrictCharField())
 
 
 class RunWriteSerializer(KnownFieldsSerializer):
@@ -118,6 +199,9 @@ class RunWriteSerializer(KnownFieldsSerializer):
         required=False,
         help_text="Whether it gives up its GPUs, with a checkpoint, to waiting runs of a higher "
         "priority; defaults to the recipe's.",
+    )
+    code = CodeWriteSerializer(
+        required=False, help_text="If the recipe takes code. A resumed run keeps its code."
     )
 
 
@@ -181,6 +265,7 @@ class RunSummarySerializer(StrictModelSerializer):
 class RunDetailSerializer(RunSummarySerializer):
     hyperparameters = HyperparametersField(read_only=True)
     resources = ResourcesSerializer(read_only=True)
+    code = serializers.SerializerMethodField()
     resumed_from = StrictCharField(source="resumed_from_id", allow_null=True, read_only=True)
     gpu_utilization = serializers.FloatField(allow_null=True, read_only=True)
     cancelled_at = serializers.DateTimeField(allow_null=True, read_only=True)
@@ -206,6 +291,7 @@ class RunDetailSerializer(RunSummarySerializer):
             "pool",
             "preemptible",
             "devices",
+            "code",
             "resumed_from",
             "start_step",
             "gpu_utilization",
@@ -227,6 +313,11 @@ class RunDetailSerializer(RunSummarySerializer):
             "cancelled_at",
         )
         read_only_fields = fields
+
+    @extend_schema_field(RunCodeSerializer(allow_null=True))
+    def get_code(self, run: Run) -> dict[str, Any] | None:
+        code = RunCode.of(run)
+        return None if code is None else code.as_json()
 
 
 class ArtifactBriefSerializer(serializers.Serializer[Any]):

@@ -6,7 +6,13 @@ import orjson
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -21,6 +27,7 @@ from core.known_names import KnownParametersMixin, names_of
 from core.pagination import LinkHeaderPagination, PageQuery
 from projects.models import Project
 from runs import actions, examples
+from runs.code import resolved
 from runs.descriptions import describe
 from runs.filters import RunFilter
 from runs.models import Recipe, Run, RunEvent, RunQuerySet
@@ -33,6 +40,15 @@ from runs.serializers import (
     RunSummarySerializer,
     RunWithArtifactsSerializer,
     RunWriteSerializer,
+)
+from runs.submissions import HEADER, once
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    HEADER,
+    {"type": "string", "pattern": r"^[!-~]{8,200}$"},
+    OpenApiParameter.HEADER,
+    description="Chosen by the client, e.g. a UUID: the same request with the same key within two "
+    "days returns the run that the first one has made.",
 )
 
 
@@ -114,16 +130,28 @@ class RunViewSet(
                 examples=[
                     OpenApiExample("创建训练运行", examples.RUN_CREATED, status_codes=["201"])
                 ],
-            )
+            ),
+            200: OpenApiResponse(
+                RunWithArtifactsSerializer, description="A repeated request: the run it has made."
+            ),
         },
+        parameters=[IDEMPOTENCY_KEY],
         examples=[OpenApiExample("创建训练运行", examples.RUN_CREATE, request_only=True)],
     )
     def create(self, request: Request, project_id: str) -> Response:
         project = self.get_project()
         serializer = RunWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        run = actions.create_run(project, by=user_of(request), **serializer.validated_data)
-        return Response(run_with_artifacts(run), status=status.HTTP_201_CREATED)
+        by, given = user_of(request), dict(serializer.validated_data)
+        if "code" in given:
+            given["code"] = resolved(
+                given["code"], given.get("recipe") or actions.default_recipe(), by=by
+            )
+        run, is_new = once(request, lambda: actions.create_run(project, by=by, **given))
+        return Response(
+            run_with_artifacts(run),
+            status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK,
+        )
 
     @extend_schema(
         summary="Rename, note, tag a run",

@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "metrics",
     "logs",
     "artifacts",
+    "code_bundles",
     "registry",
     "goodput",
     "execution",

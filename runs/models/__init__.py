@@ -1,5 +1,6 @@
 """The models of the runs app, one module per subject."""
 
+from runs.models.code import CodeBundle, RunCode
 from runs.models.column import ColumnKind, ParamValue, RunColumn
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
@@ -8,7 +9,14 @@ from runs.models.gpu_usage import GpuUsage
 from runs.models.pool import MAX_CAPACITY, GpuPool
 from runs.models.program_check import ProgramCheck
 from runs.models.quota import Quota
-from runs.models.recipe import ExecutorName, Recipe, RecipeKind, StallAction
+from runs.models.recipe import (
+    CodeFrom,
+    CodePolicy,
+    ExecutorName,
+    Recipe,
+    RecipeKind,
+    StallAction,
+)
 from runs.models.run import (
     MAX_ATTEMPT,
     MAX_DATASET_LENGTH,
@@ -19,6 +27,7 @@ from runs.models.run import (
     StopKind,
 )
 from runs.models.run_queryset import LeaseLost, RunQuerySet
+from runs.models.submission import Submission
 from runs.models.worker import Worker, WorkerInUse
 
 __all__ = [
@@ -28,6 +37,9 @@ __all__ = [
     "MAX_GPUS",
     "MAX_PRIORITY",
     "MIN_PRIORITY",
+    "CodeBundle",
+    "CodeFrom",
+    "CodePolicy",
     "ColumnKind",
     "DatasetInput",
     "EventKind",
@@ -43,11 +55,13 @@ __all__ = [
     "Recipe",
     "RecipeKind",
     "Run",
+    "RunCode",
     "RunColumn",
     "RunEvent",
     "RunQuerySet",
     "StallAction",
     "StopKind",
+    "Submission",
     "Worker",
     "WorkerInUse",
 ]

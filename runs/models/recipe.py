@@ -11,9 +11,10 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from core.exceptions import InvalidInput
+from core.git import MAX_URL_LENGTH, is_remote_url
 from core.json_field import JSONField
 from projects.hyperparameters import check_hyperparameters
-from runs.commands import MAX_ARGUMENT_LENGTH, check_command, check_environment
+from runs.commands import CODE_PLACEHOLDER, MAX_ARGUMENT_LENGTH, check_command, check_environment
 from runs.models.encoding import DEFAULT_ENCODING, validate_encoding
 
 
@@ -30,6 +31,27 @@ class RecipeKind(models.TextChoices):
 class StallAction(models.TextChoices):
     RESTART = "restart", _("Restart from the checkpoint")
     FAIL = "fail", _("Fail")
+
+
+class CodePolicy(models.TextChoices):
+    NONE = "none", _("No code")
+    OPTIONAL = "optional", _("A run may bring code")
+    REQUIRED = "required", _("A run must bring code")
+
+
+class CodeFrom(models.TextChoices):
+    NOBODY = "nobody", _("Nobody")
+    OPERATORS = "operators", _("Operators")
+    MEMBERS = "members", _("Everyone who may start runs")
+
+
+def validate_git_url(value: str) -> None:
+    """See core.git.is_remote_url. Raises ValidationError."""
+    if not is_remote_url(value):
+        raise ValidationError(
+            _("%(url)s is not the address of a Git repository on a server, without a password."),
+            params={"url": value[:100]},
+        )
 
 
 def validate_environment(value: Any) -> None:
@@ -54,7 +76,7 @@ class Recipe(models.Model):
         help_text=_(
             "The program and its arguments, one per line, without a shell; a JSON list or a line "
             "of a shell is understood, too. {python} is TrainHub's Python interpreter, "
-            "{repository} the directory of manage.py."
+            "{repository} the directory of manage.py, {code} the folder of the run's code."
         ),
     )
     environment = models.JSONField(
@@ -143,6 +165,30 @@ class Recipe(models.Model):
             "How many times a run continues after its process dies without a newer checkpoint."
         ),
     )
+    code = models.CharField(
+        _("code"),
+        max_length=16,
+        choices=CodePolicy,
+        default=CodePolicy.NONE,
+        db_default=CodePolicy.NONE.value,
+        help_text=_("Whether a run brings files of its own, which the command finds in {code}."),
+    )
+    code_from = models.CharField(
+        _("code from"),
+        max_length=16,
+        choices=CodeFrom,
+        default=CodeFrom.NOBODY,
+        db_default=CodeFrom.NOBODY.value,
+        help_text=_("Who brings code can run any program on the workers."),
+    )
+    git_urls = ArrayField(
+        models.CharField(max_length=MAX_URL_LENGTH, validators=[validate_git_url]),
+        verbose_name=_("Git repositories"),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text=_("From which a run may name a revision as its code, one address per line."),
+    )
     is_default = models.BooleanField(_("default"), default=False)
     enabled = models.BooleanField(_("enabled"), default=True)
 
@@ -184,6 +230,11 @@ class Recipe(models.Model):
             check_command(self.command)
         except ValidationError as error:
             problems["command"] = error
+        needs_code = any(CODE_PLACEHOLDER in argument for argument in self.command)
+        if needs_code and self.code != CodePolicy.REQUIRED:
+            problems["code"] = ValidationError(
+                _("The command names {code}: a run must bring code.")
+            )
         if self.executor == ExecutorName.PROCESS and not self.command:
             problems["command"] = ValidationError(_("A process needs a command."))
         if self.is_default:

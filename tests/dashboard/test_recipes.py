@@ -39,6 +39,8 @@ def form(**fields):
         "stall_step_seconds": "0",
         "stall_action": "restart",
         "max_restarts": "3",
+        "code": "none",
+        "code_from": "nobody",
         "enabled": "on",
         **fields,
     }

@@ -301,6 +301,8 @@ def recipe_form(**fields: Any) -> dict[str, Any]:
         "stall_step_seconds": "0",
         "stall_action": "restart",
         "max_restarts": "3",
+        "code": "none",
+        "code_from": "nobody",
         "enabled": "on",
         **fields,
     }
