@@ -14,6 +14,7 @@ from rest_framework_nested.routers import NestedSimpleRouter
 
 from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet
+from code_bundles.viewsets import CodeUploadView, CodeViewSet, RunCodeViewSet
 from core import errors
 from core.ids import ID_PATTERN
 from execution.viewsets import ExplanationViewSet
@@ -39,6 +40,7 @@ projects.register("recipes", RecipeViewSet)
 runs = NestedSimpleRouter(projects, "projects", lookup="project", trailing_slash=False)
 runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
+runs.register("code", CodeViewSet, basename="project-code")
 of_run = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 of_run.register("metrics", MetricViewSet, basename="run-metrics")
 of_run.register(r"metrics/plot\.svg", SvgPlotViewSet, basename="run-plot-svg")
@@ -51,6 +53,7 @@ of_run.register("resume", ResumeViewSet, basename="run-resume")
 of_run.register("export", RunExportViewSet, basename="run-export")
 of_run.register("goodput", RunGoodputViewSet, basename="run-goodput")
 of_run.register("logs", LogViewSet, basename="run-logs")
+of_run.register("code", RunCodeViewSet, basename="run-code")
 of_run.register("artifacts", ArtifactViewSet)
 
 RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
@@ -65,6 +68,11 @@ urlpatterns = [
         rf"^{RUN}/artifacts/(?P<id>{ID_PATTERN})/model-card\Z",
         ModelCardView.as_view(),
         name="artifact-model-card",
+    ),
+    re_path(
+        rf"^projects/(?P<project_id>{ID_PATTERN})/code\Z",
+        CodeUploadView.as_view(),
+        name="code-upload",
     ),
     *of_run.urls,
     *projects.urls,
