@@ -131,9 +131,12 @@ class Attempt:
         environment: dict[str, str],
         devices: Sequence[str] = (),
         user: TrainingUser | None = None,
+        *,
+        starts_in: Path | None = None,
     ) -> None:
         """Create the directory from ``draft``, atomically. ``user``: the training's own, who gets
-        the draft's folder training_user.FOLDER. Raises OSError."""
+        the draft's folder training_user.FOLDER. ``starts_in``: the working directory of the
+        command, in the draft; default: the folder where the training works. Raises OSError."""
         description = {
             "command": command,
             "environment": environment,
@@ -143,6 +146,8 @@ class Attempt:
         }
         if user is not None:
             description |= {"folder": training_user.FOLDER, "user": user.note()}
+        if starts_in is not None:
+            description["starts_in"] = str(starts_in.relative_to(draft))
         attempt_files.write_atomically(draft / "launch.json", description)
         for name in ("process.json", "exit.json"):
             attempt_files.reserve(draft / name)

@@ -9,6 +9,7 @@ metric and in full precision: see event_keys.py.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from code_bundles.archives import UNPACKED_MTIME
 from core.messages import in_english, words_of
 from core.text import MAX_KEY_LENGTH, truncate
 from core.times import unix_milliseconds
@@ -71,9 +73,18 @@ def find(directory: Path) -> tuple[list[str], bool]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(_Folder(path, stack))
-                elif MARK in entry.name and entry.is_file(follow_symlinks=False):
+                elif MARK in entry.name and _is_own_file(entry):
                     found.append(path)
         return sorted(found), not pending
+
+
+def _is_own_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, and not one that the run brought with its code."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_mtime != UNPACKED_MTIME
 
 
 @dataclass

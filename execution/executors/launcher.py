@@ -8,7 +8,8 @@ Run as a program in its own session: ``python launcher.py ATTEMPT_DIRECTORY``. I
 - ``moment_seconds``: how long what outlives the leader may take to end by itself, and as long
   again to end after SIGTERM, before it is killed.
 - ``cgroup``: a name, to keep the processes in a cgroup if that is possible.
-- ``folder``: where the leader starts, in the directory; absent: the directory itself.
+- ``folder``: where the training works, in the directory; absent: the directory itself.
+- ``starts_in``: where the leader starts, in the directory; absent: the same.
 - ``user``: its ``uid``, ``gid`` and ``groups``, if it is not to be this process's. It then reaches
   nothing in the directory but that folder, and gains no rights by programs that would give them.
 
@@ -178,7 +179,7 @@ def start(
     ):
         return subprocess.Popen(
             launch["command"],
-            cwd=directory / launch.get("folder", ""),
+            cwd=directory / launch.get("starts_in", launch.get("folder", "")),
             env=launch["environment"],
             stdin=subprocess.DEVNULL,
             stdout=stdout,

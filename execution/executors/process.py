@@ -30,6 +30,8 @@ from accounts.open_mode import is_open
 from accounts.tokens import issue_script_token, revoke_tokens
 from artifacts import storing, uploads
 from artifacts.unreferenced_blobs import UnreferencedBlob
+from code_bundles import storing as storing_code
+from code_bundles.placing import place_code
 from core.exceptions import DomainError
 from core.messages import Message, in_english, words_of
 from execution.executors import attempt as attempts
@@ -73,22 +75,27 @@ class ProcessExecutor(CheckpointExecutor):
         if attempt.is_launched:
             attempt.launch()
             return
-        command = command_of(run)
+        command_of(run)  # before anything else is done for a command that cannot be started
         for stuck in self._end_earlier_attempts(run, worker):
             _refuse_held_devices(run, stuck)
         draft, user = _draft(attempt)
         folder = draft if user is None else draft / training_user.FOLDER
         (folder / "checkpoints").mkdir()
         (folder / "config.json").write_bytes(configuration_bytes(run))
+        code = place_code(run, folder)
         source = source_of(run, folder / "resume")
         self._rewind(run, worker, source)
         place = attempt.directory / folder.relative_to(draft)
+        code_place = None if code is None else place / code.relative_to(folder)
+        command = command_of(run, code_place)
         environment = self._token(run, worker) | environment_of(run, attempt, place, user)
         if source.path is not None:
             inside = source.path.relative_to(folder)
             environment["TRAINHUB_RESUME_FROM"] = str(place / inside)
+        if code_place is not None:
+            environment["TRAINHUB_CODE_DIR"] = str(code_place)
         _free_devices(run)
-        attempt.create(draft, command, environment, run.devices, user)
+        attempt.create(draft, command, environment, run.devices, user, starts_in=code)
         attempt.launch()
 
     def _token(self, run: Run, worker: Worker) -> dict[str, str]:
@@ -225,6 +232,7 @@ class ProcessExecutor(CheckpointExecutor):
 
     def tidy(self) -> None:
         UnreferencedBlob.objects.sweep()
+        storing_code.sweep()
         local_runs = attempts.local_runs()
         known = Run.objects.only("status", "attempt").in_bulk(list(local_runs))
         for run_id, local_attempts in local_runs.items():

@@ -60,23 +60,25 @@ def _damage(checkpoint: Artifact, problem: Damaged) -> Message:
     )
 
 
-def command_of(run: Run) -> list[str]:
-    """The recipe's command with {python} and {repository} filled in. Raises CannotStart, also for a
-    dataset that the training must not read."""
+def command_of(run: Run, code: Path | None = None) -> list[str]:
+    """The recipe's command with its placeholders filled in. ``code``: the folder of the run's code.
+    Raises CannotStart, also for a dataset that the training must not read."""
     try:  # again: a script may have reported it since, and this host has other files
         check_dataset(run.dataset)
     except InvalidInput as error:
         raise CannotStart(words_of(error)) from None
     assert run.recipe is not None
-    command = [filled_in(part) for part in run.recipe.command]
+    command = [filled_in(part, code) for part in run.recipe.command]
     if not command:
         raise CannotStart(Message("The recipe has no command."))
     return command
 
 
-def filled_in(argument: str) -> str:
+def filled_in(argument: str, code: Path | None = None) -> str:
     """An argument of a command as it is on this host: see runs.commands.PLACEHOLDERS."""
     values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
+    if code is not None:
+        values["{code}"] = str(code)
     for placeholder, value in values.items():
         argument = argument.replace(placeholder, value)
     return argument
