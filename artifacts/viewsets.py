@@ -136,6 +136,30 @@ class ArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
         return download_archive(request._request, self.get_object())
 
 
+class ProjectArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
+    """An artifact of a project whose run is not known."""
+
+    schema_tags: ClassVar[list[str]] = ["artifacts"]
+    queryset = Artifact.objects.none()
+    serializer_class = ArtifactSerializer
+    filter_backends = ()
+    pagination_class: Any = None
+    lookup_url_kwarg = "id"
+    lookup_value_regex = ID_PATTERN
+
+    def get_queryset(self) -> ArtifactQuerySet:
+        visible = Artifact.objects.visible_to(self.request.user)
+        return visible.filter(run__project=self.kwargs["project_id"]).select_related("run")
+
+    @extend_schema(
+        summary="Get an artifact",
+        description="By its id alone; `run_id` says whose it is.",
+        responses=ArtifactSerializer,
+    )
+    def retrieve(self, request: Request, project_id: str, id: str) -> Response:
+        return Response(ArtifactSerializer(self.get_object()).data)
+
+
 def _path_parameter(name: str, description: str = "", **schema: Any) -> OpenApiParameter:
     string = {"type": "string", **schema}
     return OpenApiParameter(name, string, OpenApiParameter.PATH, description=description)

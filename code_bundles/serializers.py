@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from code_bundles.limits import MAX_PATH_BYTES
@@ -39,10 +40,12 @@ class CodeFileSerializer(serializers.Serializer[Any]):
 class CodeBundleDetailSerializer(CodeBundleSerializer):
     files = serializers.SerializerMethodField()
 
+    @extend_schema_field(CodeFileSerializer(many=True))
     def get_files(self, bundle: CodeBundle) -> list[dict[str, Any]]:
         return list(CodeFileSerializer(entries_of(bundle.files), many=True).data)
 
 
+@extend_schema_serializer(many=False)  # also as the answer of a viewset's list
 class RunCodeDetailSerializer(RunCodeSerializer):
     """``bundle``: null until a worker has fetched it from its repository. ``patch``: what the
     working tree changed in ``commit``, as its client sent it."""

@@ -75,7 +75,7 @@ class CodeUploadView(KnownParametersMixin, APIView):
         summary="Upload code",
         description=UPLOAD,
         parameters=[_path_parameter("project_id", ID_PATTERN), UploadQuerySerializer],
-        request={"application/zip": OpenApiTypes.BINARY},
+        request={"application/octet-stream": OpenApiTypes.BINARY},
         responses={
             201: OpenApiResponse(CodeBundleSerializer, description="Stored."),
             200: OpenApiResponse(CodeBundleSerializer, description="It was already stored."),

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
+from core.ids import MAX_LENGTH
 from core.text import MAX_NAME_LENGTH
 from core.times import YEAR_RANGE, is_time, milliseconds
 from runs.models import Run, RunQuerySet
@@ -38,6 +39,9 @@ class TimeFilter(django_filters.DateTimeFilter):  # type: ignore[misc]
 class RunFilter(django_filters.FilterSet):  # type: ignore[misc]
     """Filters and sorts the runs of a project."""
 
+    id = django_filters.CharFilter(
+        lookup_expr="startswith", max_length=MAX_LENGTH, label=_("How its id begins.")
+    )
     status = django_filters.MultipleChoiceFilter(choices=RunStatus.choices)
     model = django_filters.CharFilter(max_length=MAX_NAME_LENGTH)
     name = django_filters.CharFilter(lookup_expr="icontains", max_length=MAX_NAME_LENGTH)

@@ -16,6 +16,8 @@ from schemathesis.specs.openapi.checks import (
 
 from artifacts.models import Artifact
 from runs.actions import create_run
+from runs.models import RunCode
+from tests.code_bundles.bundles import bundle
 from tests.factories import ProjectFactory
 from trainhub.wsgi import application
 
@@ -78,7 +80,9 @@ def ids(db) -> dict[str, str]:
     )
     call_command("advance_runs", steps=10, verbosity=0)
     call_command("advance_runs", steps=10, verbosity=0)
-    return {"project_id": run.project_id, "run_id": run.pk}
+    stored = bundle({"train.py": "print()"})
+    RunCode.objects.create(run=run, bundle=stored)
+    return {"project_id": run.project_id, "run_id": run.pk, "sha256": stored.pk}
 
 
 @schema.include(path_regex="{").parametrize()

@@ -13,7 +13,7 @@ from rest_framework.routers import SimpleRouter
 from rest_framework_nested.routers import NestedSimpleRouter
 
 from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
-from artifacts.viewsets import ArtifactFileView, ArtifactViewSet
+from artifacts.viewsets import ArtifactFileView, ArtifactViewSet, ProjectArtifactViewSet
 from code_bundles.viewsets import CodeUploadView, CodeViewSet, RunCodeViewSet
 from core import errors
 from core.ids import ID_PATTERN
@@ -41,6 +41,7 @@ runs = NestedSimpleRouter(projects, "projects", lookup="project", trailing_slash
 runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
 runs.register("code", CodeViewSet, basename="project-code")
+runs.register("artifacts", ProjectArtifactViewSet, basename="project-artifact")
 of_run = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 of_run.register("metrics", MetricViewSet, basename="run-metrics")
 of_run.register(r"metrics/plot\.svg", SvgPlotViewSet, basename="run-plot-svg")
