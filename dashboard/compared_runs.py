@@ -17,12 +17,13 @@ from core.ids import ID_PATTERN
 from dashboard.comparison.address import MAX_RUNS
 from dashboard.comparison.values import flattened
 from runs.held_time import elapsed, gpu_hours
-from runs.models import DatasetInput, Run
+from runs.models import DatasetInput, Run, RunCode
 from runs.status import RunStatus
 
 FOUND_RUNS: Final = 20  # of a search
 NAMED_IDS: Final = 5  # in a message about ids that are not shown
 SHOWN_ID: Final = 64  # characters of such an id
+SHOWN_HASH: Final = 12  # characters of a hash
 MAX_NAME: Final = 200  # characters that a search takes
 
 _ID: Final = re.compile(ID_PATTERN)
@@ -117,10 +118,11 @@ def configuration(runs: Sequence[Run], *, commands: bool) -> list[Subject]:
     """What the runs were set to, the subjects that matter most first. ``commands``: with the
     commands and the names of the variables of their recipes."""
     sources = _resumed_from(runs)
+    codes = RunCode.objects.in_bulk([run.pk for run in runs])
     return [
         Subject(_("Hyperparameters"), [flattened(run.hyperparameters) for run in runs]),
         Subject(_("Model, data and resources"), [_setting(run, sources) for run in runs]),
-        Subject(_("Code"), [_code(run) for run in runs]),
+        Subject(_("Code"), [_code(run, codes.get(run.pk)) for run in runs]),
         Subject(_("Environment"), _environments(runs, commands=commands)),
         Subject(_("Tags"), [_own_tags(run) for run in runs]),
     ]
@@ -128,12 +130,13 @@ def configuration(runs: Sequence[Run], *, commands: bool) -> list[Subject]:
 
 def code_and_data(runs: Sequence[Run], *, commands: bool) -> list[Subject]:
     """Which code read which data, and with what around it. ``commands``: as for configuration."""
+    codes = RunCode.objects.in_bulk([run.pk for run in runs])
     inputs: dict[str, list[DatasetInput]] = {run.pk: [] for run in runs}
     rows = DatasetInput.objects.filter(run__in=[run.pk for run in runs])
     for row in rows.defer("schema", "profile"):
         inputs[row.run_id].append(row)
     return [
-        Subject(_("Code"), [_code(run) for run in runs]),
+        Subject(_("Code"), [_code(run, codes.get(run.pk)) for run in runs]),
         Subject(_("Datasets"), [_data(run, inputs[run.pk]) for run in runs]),
         Subject(_("Versions"), [_versions(run) for run in runs]),
         Subject(_("Environment"), _environments(runs, commands=commands)),
@@ -167,7 +170,7 @@ def _resumed_from(runs: Sequence[Run]) -> dict[str, str]:
     }
 
 
-def _code(run: Run) -> dict[str, Any]:
+def _code(run: Run, code: RunCode | None) -> dict[str, Any]:
     labels = {
         "mlflow.source.git.commit": _("Git commit"),
         "mlflow.git.commit": _("Git commit"),
@@ -182,8 +185,23 @@ def _code(run: Run) -> dict[str, Any]:
     tags = {
         key: text for key, text in run.tags.items() if key.startswith(_CODE_TAGS) and key != _DIFF
     }
-    known = {labels[key]: tags[key] for key in labels if key in tags}
+    known = {labels[key]: tags[key] for key in labels if key in tags} | _brought(code)
     return known | {key: text for key, text in sorted(tags.items()) if key not in labels}
+
+
+def _brought(code: RunCode | None) -> dict[str, Any]:
+    """Of the code that the run itself has brought."""
+    if code is None:
+        return {}
+    origin = code.origin
+    values = {
+        _("Code"): None if code.bundle_id is None else code.bundle_id[:SHOWN_HASH],
+        _("Git commit"): origin.get("commit"),
+        _("Git branch"): origin.get("branch") or origin.get("revision"),
+        _("Git remote"): origin.get("remote") or origin.get("git_url"),
+        _("Uncommitted changes"): str(origin["dirty"]) if "dirty" in origin else None,
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def _data(run: Run, inputs: Sequence[DatasetInput]) -> dict[str, Any]:

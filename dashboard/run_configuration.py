@@ -9,7 +9,7 @@ import orjson
 
 from projects.models import Version
 from runs.descriptions import NOTE_TAG, SYSTEM_PREFIX, own_tags
-from runs.models import DatasetInput, Run
+from runs.models import DatasetInput, Run, RunCode
 from runs.models.run_queryset import PARENT_TAG
 from runs.params_tags import NAME_TAG
 
@@ -29,7 +29,7 @@ SHOWN_ELSEWHERE: Final = frozenset({NOTE_TAG, NAME_TAG, PARENT_TAG})
 class Configuration:
     """``requested``: the hyperparameters that it was created with, where its script has reported
     others; ``code``: MLflow's tags of it, by a plain name; ``environment``: its other system tags;
-    ``versions``: of the project since the one that the run has."""
+    ``versions``: of the project since the one that the run has; ``has_code``: it brought some."""
 
     hyperparameters: dict[str, Any]
     requested: dict[str, Any]
@@ -37,6 +37,7 @@ class Configuration:
     environment: dict[str, str]
     datasets: list[DatasetInput]
     versions: list[Version]
+    has_code: bool
     json: str
 
 
@@ -54,6 +55,7 @@ def configuration(run: Run) -> Configuration:
             if run.hyperparameters.get(key) != value
         },
         code=code,
+        has_code=RunCode.objects.filter(run=run).exists(),
         environment={
             key: text
             for key, text in sorted(run.tags.items())

@@ -33,6 +33,7 @@ from dashboard.pages import STOP_POLLING, PageRequest
 from dashboard.theme import theme_of_pictures
 from metrics import curves
 from metrics.plots import PlotCurve, PlotOptions, plot_svg
+from runs.models import RunCode
 
 MAX_TITLE: Final = 200  # characters
 SCALES: Final = ("auto", "linear", "log")
@@ -171,7 +172,31 @@ def _code(
 ) -> dict[str, Any]:
     commands = sees_commands(request)
     subjects = compared_runs.code_and_data(selection.runs, commands=commands)
-    return {**_sections(subjects, selection, baseline), "shows_commands": commands}
+    return {
+        **_sections(subjects, selection, baseline),
+        "shows_commands": commands,
+        "code_diffs": _code_diffs(selection, baseline),
+    }
+
+
+def _code_diffs(selection: Selection, baseline: int) -> list[dict[str, Any]]:
+    """Where the code of each run is shown next to the baseline's, if both have brought some."""
+    runs = list(selection.runs)
+    with_code = set(
+        RunCode.objects.filter(run__in=runs, bundle__isnull=False).values_list("run_id", flat=True)
+    )
+    first = runs[baseline]
+    if first.pk not in with_code:
+        return []
+    return [
+        {
+            "run": run,
+            "url": f"{reverse('dashboard:run-code', args=[run.project_id, run.pk])}"
+            f"?{urlencode({'against': first.pk})}",
+        }
+        for run in runs
+        if run.pk != first.pk and run.pk in with_code
+    ]
 
 
 def _sections(

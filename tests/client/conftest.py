@@ -24,9 +24,7 @@ def running_server(
 
 
 @pytest.fixture
-def server(
-    transactional_db: None, running_server: WebServer, settings: Settings
-) -> WebServer:
+def server(transactional_db: None, running_server: WebServer, settings: Settings) -> WebServer:
     """Its files are the test's, too."""
     settings.WORK_DIR = running_server.data / "runs"
     location = str(running_server.data / "artifacts")
