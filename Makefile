@@ -45,7 +45,7 @@ lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m mypy .
-	$(VENV)/bin/lint-imports --no-cache --no-logo
+	PYTHONPATH=client $(VENV)/bin/lint-imports --no-cache --no-logo
 	$(IN_VENV) -m djlint templates --check --lint
 	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null
 

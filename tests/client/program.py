@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ class Done:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+def _heed_interrupts() -> None:
+    """Also if the tests were started in the background of a shell, which ignores them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Program:
@@ -48,6 +54,7 @@ class Program:
             cwd=cwd or self.home,
             env=self.environment,
             text=True,
+            preexec_fn=_heed_interrupts,
             **{**pipes, **options},
         )
 
@@ -55,3 +62,16 @@ class Program:
         with self.start(*arguments, cwd=cwd) as process:
             out, err = process.communicate(given, timeout=120)
         return Done(process.returncode, out, err)
+
+    def python(self, code: str) -> str:
+        """What a program prints that uses the client's modules."""
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return done.stdout
