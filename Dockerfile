@@ -13,9 +13,9 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     TRAINHUB_PRODUCTION=true \
     TRAINHUB_STATIC_ROOT=/app/staticfiles
 
-# Fonts for pictures of curves as PNG, Latin and Chinese: 4 MB.
+# Fonts for pictures of curves as PNG, Latin and Chinese: 4 MB. git and ssh: code from repositories.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends fonts-wqy-microhei \
+    && apt-get install --yes --no-install-recommends fonts-wqy-microhei git openssh-client \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --create-home trainhub \
     && install --directory --owner trainhub --group trainhub /data
