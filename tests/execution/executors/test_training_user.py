@@ -23,6 +23,8 @@ from execution.executors.process import ProcessExecutor
 from execution.executors.stacks import stacks_of
 from execution.executors.training_user import NoUserFree
 from runs.executors import CannotStart, WorkState
+from runs.models import RunCode
+from tests.code_bundles.bundles import bundle
 from tests.execution.executors.contract import fresh, poll, poll_until
 from tests.factories import RecipeFactory, running
 from tests.waiting import wait_until
@@ -469,3 +471,22 @@ def with_capabilities():
         f"--inh-caps=-all,{capabilities}",
         f"--ambient-caps=-all,{capabilities}",
     ]
+
+
+def test_code_of_its_run_is_its_own(executor):
+    script = (
+        "import os, pathlib\n"
+        "is_own = os.stat('train.py').st_uid == os.getuid()\n"
+        "print(is_own, os.path.samefile('.', os.environ['TRAINHUB_CODE_DIR']))\n"
+        "pathlib.Path('made').write_text('x')\n"
+    )
+    recipe = RecipeFactory(
+        command=[PYTHON, "{code}/train.py"], code="required", code_from="members"
+    )
+    run = running(recipe=recipe, total_steps=None)
+    RunCode.objects.create(run=run, bundle=bundle({"train.py": script, "lib/a.py": ""}))
+
+    executor.start(run, run.worker)
+    poll_until(executor, run, WorkState.FINISHED)
+
+    assert [line.message for line in run.log_lines.all()] == ["True True"]
