@@ -6,6 +6,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from tests.clients import ApiClient
+from tests.code_bundles.bundles import bundle
 from tests.factories import ProjectFactory, RunFactory, checkpoint
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +39,8 @@ def address(path: str) -> str:
         ids["id"] = artifact.run.project_id
     else:
         ids["id"] = artifact.pk if "/artifacts/{id}" in path else artifact.run_id
+    if "{sha256}" in path:
+        ids["sha256"] = bundle({"train.py": ""}).pk
     return path.format(**ids)
 
 
@@ -87,6 +90,7 @@ def test_error_names_each_known_parameter_once(client):
     [
         ("/projects", {"name": "p", "ownr": "小李"}, "ownr"),
         ("/projects/{project}/runs", {"learning_rat": 1}, "learning_rat"),
+        ("/projects/{project}/runs", {"code": {"sha": 1}}, "code.sha"),
         ("/projects/{project}/runs", {"resources": {"gpus": 1}}, "resources.gpus"),
         ("/projects/{project}/runs/{run}/artifacts/{artifact}/tag", {"tag": "候选", "x": 1}, "x"),
         ("/projects/{project}/runs/{run}/resume?source_artifact_id={artifact}", {"a": 1}, "a"),

@@ -84,7 +84,7 @@ def test_command_that_is_not_understood_is_refused(text, words):
         (["a", ""], "Argument 2 is empty."),
         (["a", "b\0"], "Argument 2 contains a null character."),
         (["a" * (MAX_ARGUMENT_LENGTH + 1)], "Argument 1 has 1001 characters"),
-        (["{pyhton}", "a"], "{pyhton} is unknown. There are {python}, {repository}."),
+        (["{pyhton}", "a"], "{pyhton} is unknown. There are {python}, {repository}, {code}."),
         (["a", "{repo}/train.py"], "Argument 2: {repo} is unknown."),
         (["a"] * 501, "501 arguments"),
     ],
