@@ -37,7 +37,6 @@ from core.known_names import KnownParametersMixin, names_of
 from core.negotiation import AnyAccept
 from projects.models import Project
 from runs.models import CodeBundle, Run, RunCode
-from runs.models.code import SHA256_PATTERN
 from runs.viewsets import RunScopedViewSet
 
 UPLOAD = f"""
@@ -111,7 +110,7 @@ class CodeViewSet(KnownParametersMixin, GenericViewSet[CodeBundle]):
     pagination_class: Any = None
     filter_backends = ()
     lookup_field = "sha256"
-    lookup_value_regex = SHA256_PATTERN
+    lookup_value_regex = ID_PATTERN
     parameters: ClassVar[dict[str, list[str]]] = {"file": names_of(FileQuerySerializer)}
 
     def get_queryset(self) -> Any:
