@@ -271,6 +271,8 @@ def _assign_pool(run: Run) -> None:
     run.pool = "" if pool is None else pool.name
     run.gpu_type = run.gpu_type if pool is None else pool.gpu_type
     run.kind = run.recipe.kind
+
+
 def _keep_code(run: Run, code: RunCode) -> None:
     """Lock the bundle, so that it is not swept until this commits. Raises UnknownCode."""
     if code.bundle_id is not None:
