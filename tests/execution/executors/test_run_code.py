@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.utils import translation
 from tensorboardX import SummaryWriter
 
 from artifacts.storage import artifact_storage
@@ -28,6 +29,13 @@ import helper
 print(helper.WORD, pathlib.Path("config/small.yaml").read_text())
 """
 FILES = {"train.py": SCRIPT, "helper.py": "WORD = 'hello'", "config/small.yaml": "lr: 1"}
+
+
+@pytest.fixture(autouse=True)
+def english():
+    """Errors say why in the reader's language."""
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture
