@@ -1,6 +1,6 @@
 """One attempt of a run on this host: its directory, its launcher, its processes.
 
-The state of the processes is never kept in memory: it is read from the files that launcher.py
+The state of the processes is never kept in memory: it is read from the files that the launcher
 writes and from the operating system.
 """
 
@@ -28,21 +28,18 @@ from django.conf import settings
 from core.exceptions import DomainError
 from core.files import open_to_pass
 from core.messages import Message, Text
-from execution.executors import (
-    attempt_files,
-    launcher,
-    process_tree,
-    training_user,
-)
+from execution import launcher
+from execution.executors import training_user
 from execution.executors.environment import inherited
-from execution.executors.process_tree import Asking, Cgroup
 from execution.executors.training_user import TrainingUser
+from execution.launcher import files, process_tree, program
+from execution.launcher.process_tree import Asking, Cgroup
 from runs.models import Run
 
 logger = logging.getLogger(__name__)
 
 KILL_SECONDS = 5.0  # how long to wait for killed processes
-MOMENT_SECONDS = launcher.MOMENT_SECONDS  # for what outlives the command; see launcher.py
+MOMENT_SECONDS = program.MOMENT_SECONDS  # for what outlives the command
 # Exit codes of programs that a signal ended (128 + HUP, INT, KILL, TERM).
 SIGNALLED_CODES = frozenset({129, 130, 137, 143})
 REQUESTS = frozenset({"stop-sent", "asked.json", "killed"})  # files that workers write
@@ -148,11 +145,11 @@ class Attempt:
             description |= {"folder": training_user.FOLDER, "user": user.note()}
         if starts_in is not None:
             description["starts_in"] = str(starts_in.relative_to(draft))
-        attempt_files.write_atomically(draft / "launch.json", description)
+        files.write_atomically(draft / "launch.json", description)
         for name in ("process.json", "exit.json"):
-            attempt_files.reserve(draft / name)
+            files.reserve(draft / name)
         for name in ("stop-sent", "killed"):
-            attempt_files.reserve(draft / name, size_bytes=0)
+            files.reserve(draft / name, size_bytes=0)
         for name in ("stdout.log", "stderr.log", "launcher.log"):
             (draft / name).touch(0o600)
         if user is not None:
@@ -196,7 +193,7 @@ class Attempt:
     def _start_launcher(self) -> subprocess.Popen[bytes]:
         with (self.directory / "launcher.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-I", launcher.__file__, str(self.directory)],
+                [sys.executable, "-I", str(launcher.PROGRAM), str(self.directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -242,7 +239,7 @@ class Attempt:
         try:
             return Ending(None, (self.directory / "killed").stat().st_mtime)
         except FileNotFoundError:
-            return Ending(None, attempt_files.file_time(self.directory))
+            return Ending(None, files.file_time(self.directory))
 
     @property
     def is_known_to_be_gone(self) -> bool:
@@ -312,7 +309,7 @@ class Attempt:
     def _raise_flag(self, name: str) -> bool:
         """Make a request of the launcher; False if the disk has no place for it."""
         try:
-            attempt_files.raise_flag(self.directory / name)
+            files.raise_flag(self.directory / name)
         except OSError as error:
             logger.warning("%s cannot be noted (%s)", self.directory / name, error)
             return False
@@ -324,7 +321,7 @@ class Attempt:
         if not self.directory.exists():
             return True
         # A launcher that has not yet started its command sees this and starts nothing; any other
-        # kills what it has started. See launcher.py.
+        # kills what it has started. See execution/launcher/program.py.
         is_noted = self._raise_flag("killed")
         starting = self._launcher()
         if starting is not None:

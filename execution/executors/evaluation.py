@@ -14,7 +14,7 @@ from typing import Any, Final
 from core.files import open_file
 from core.numbers import json_number
 from execution.executor_state import AttemptNotes
-from execution.executors.attempt_files import file_time
+from execution.launcher.files import file_time
 from logs.lines import Line
 from logs.models import LogLevel
 

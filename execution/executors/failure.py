@@ -31,7 +31,7 @@ from runs.models.encoding import DEFAULT_ENCODING
 TAIL_BYTES: Final = 128 * 1024
 TAIL_LINES: Final = 400
 MAX_ERROR_LENGTH: Final = 300
-_CANNOT_EXECUTE: Final = frozenset({126, 127})  # of shells and of launcher.py
+_CANNOT_EXECUTE: Final = frozenset({126, 127})  # of shells and of the launcher
 _SIGNAL_BASE: Final = 128  # shells report the death by signal n as the exit code 128 + n
 # A training that prints for longer after an error has survived it.
 LAST_WORDS_SECONDS: Final = 10.0

@@ -21,7 +21,6 @@ from core.times import unix_milliseconds
 from execution.executor_state import AttemptNotes
 from execution.executors import declarations, evaluation, event_files
 from execution.executors.attempt import Attempt, Ending
-from execution.executors.attempt_files import file_time
 from execution.executors.checkpoint_scan import Scan, scan
 from execution.executors.found_checkpoint import FoundCheckpoint, Unfinished, by_step
 from execution.executors.metric_lines import Problem, metric_report
@@ -30,6 +29,7 @@ from execution.executors.other_files import store_others
 from execution.executors.postponement import NotStored, is_due, note_stored, store_or_postpone
 from execution.executors.streams import next_entries
 from execution.executors.text_lines import LASTING, in_utf8, read_whole_lines
+from execution.launcher.files import file_time
 from execution.outputs import events_due, point_count, put_events
 from logs import appending
 from logs.lines import Line

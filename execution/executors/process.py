@@ -6,7 +6,7 @@ folders into ``$TRAINHUB_CHECKPOINT_DIR`` and its results into
 ``$TRAINHUB_OUTPUT_DIR/evaluation.json``, starts from ``$TRAINHUB_RESUME_FROM`` when that is set,
 and on SIGTERM saves and exits.
 
-Each attempt has a directory, ``<data>/runs/<run>/attempt-<n>``, and a launcher (launcher.py) that
+Each attempt has a directory, ``<data>/runs/<run>/attempt-<n>``, and a launcher that
 outlives the worker; attempt.py reads the state of the work from them. A training that has a user of
 its own (training_user.py) works in a folder of that directory, and reaches nothing else in it. How
 far its files have been ingested is in the run's ``executor_state``, committed together with the

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from core.files import open_file
-from execution.executors.attempt_files import file_time
+from execution.launcher.files import file_time
 from logs.appending import MAX_MESSAGE_LENGTH
 from runs.models.encoding import DEFAULT_ENCODING
 

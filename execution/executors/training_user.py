@@ -62,7 +62,7 @@ class TrainingUser:
         return {"HOME": self.home or str(folder), "USER": self.name, "LOGNAME": self.name}
 
     def note(self) -> dict[str, Any]:
-        """For launcher.py, in JSON."""
+        """For the launcher, in JSON."""
         return {name: value for name, value in asdict(self).items() if name in _NOTED}
 
     def own(self, folder: Path) -> None:

@@ -156,7 +156,9 @@ class Training:
 
 def _is_child_of_launcher(process: psutil.Process) -> bool:
     parent = process.parent()
-    return parent is not None and any(part.endswith("launcher.py") for part in parent.cmdline())
+    return parent is not None and any(
+        part.endswith("launcher/__main__.py") for part in parent.cmdline()
+    )
 
 
 def _trains(process: psutil.Process, script: str) -> bool:

@@ -8,11 +8,11 @@ import pytest
 
 from artifacts.models import Artifact
 from execution.executors import attempt as attempts
-from execution.executors import process_tree
 from execution.executors.attempt import Attempt, LauncherFailed
-from execution.executors.attempt_files import file_time
 from execution.executors.process import DeviceHeld, ProcessExecutor
-from execution.executors.process_tree import Cgroup
+from execution.launcher import process_tree
+from execution.launcher.files import file_time
+from execution.launcher.process_tree import Cgroup
 from runs.executors import WorkState
 from runs.models import Run
 from runs.status import RunStatus

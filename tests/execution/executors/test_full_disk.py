@@ -10,12 +10,12 @@ import sys
 import psutil
 import pytest
 
-from execution.executors import attempt_files, launcher
 from execution.executors.attempt import Attempt, Ending
-from execution.executors.attempt_files import raise_flag, reserve, write_reserved
 from execution.executors.failure import with_full_disk
 from execution.executors.process import ProcessExecutor
-from execution.executors.process_tree import Asking
+from execution.launcher import PROGRAM, files
+from execution.launcher.files import raise_flag, reserve, write_reserved
+from execution.launcher.process_tree import Asking
 from runs.actions import cancel_run
 from runs.executors import WorkState, WorkStatus
 from runs.models import FailureKind
@@ -44,7 +44,7 @@ def launch(tmp_path):
     def run(script):
         description = {"command": [sys.executable, "-c", script], "environment": {}}
         (tmp_path / "launch.json").write_text(json.dumps(description))
-        command = [sys.executable, "-I", launcher.__file__, str(tmp_path)]
+        command = [sys.executable, "-I", str(PROGRAM), str(tmp_path)]
         subprocess.run(command, check=True, timeout=60)
         return json.loads((tmp_path / "exit.json").read_text())
 
@@ -110,7 +110,7 @@ def test_failed_write_leaves_nothing(tmp_path):
     fill(tmp_path, "note.tmp")
 
     with pytest.raises(OSError, match="No space left"):
-        attempt_files.write_atomically(tmp_path / "note.json", {})
+        files.write_atomically(tmp_path / "note.json", {})
 
     assert list(tmp_path.iterdir()) == []
 

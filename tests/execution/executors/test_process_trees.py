@@ -13,7 +13,7 @@ import pytest
 from execution.executors import attempt as attempts
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
-from execution.executors.process_tree import own_cgroup
+from execution.launcher.process_tree import own_cgroup
 from execution.worker import WorkerLoop
 from runs.actions import cancel_run
 from runs.executors import WorkState

@@ -451,7 +451,7 @@ def test_worker_with_capabilities_alone_can_start_it(data):
     (data / "launch.json").write_text(json.dumps(launch))
     for path in (data, data / "work", data / "launch.json"):
         os.chown(path, FIRST - 1, FIRST - 1)
-    launcher = Path(attempts.launcher.__file__)
+    launcher = attempts.launcher.PROGRAM
 
     subprocess.run(
         [*with_capabilities(), sys.executable, "-I", str(launcher), str(data)], check=True

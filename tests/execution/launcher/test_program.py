@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from execution.executors import launcher
+from execution.launcher import PROGRAM, program
 from tests.waiting import wait_until
 
 
@@ -30,7 +30,7 @@ def python(code):
 
 def run(directory):
     return subprocess.run(
-        [sys.executable, "-I", launcher.__file__, str(directory)],
+        [sys.executable, "-I", PROGRAM, str(directory)],
         check=True,
         timeout=60,
         capture_output=True,
@@ -63,7 +63,7 @@ def test_command_that_cannot_be_executed_exits_with_127_and_the_reason(directory
 
     run(directory)
 
-    assert exit_code(directory) == launcher.CANNOT_EXECUTE
+    assert exit_code(directory) == program.CANNOT_EXECUTE
     assert "/no/such/program" in (directory / "stderr.log").read_text()
 
 
@@ -101,7 +101,7 @@ def test_second_launcher_does_nothing(directory):
 
 def test_concurrent_launchers_start_one_command(directory):
     prepare(directory, *python("import time; print('ran', flush=True); time.sleep(0.3)"))
-    command = [sys.executable, "-I", launcher.__file__, str(directory)]
+    command = [sys.executable, "-I", PROGRAM, str(directory)]
 
     both = [subprocess.Popen(command) for _ in range(2)]
     for process in both:
@@ -121,7 +121,7 @@ def test_killed_attempt_starts_nothing(directory):
 
 def test_launcher_ignores_signals_and_the_command_does_not(directory):
     prepare(directory, *python("import time; time.sleep(600)"))
-    process = subprocess.Popen([sys.executable, "-I", launcher.__file__, str(directory)])
+    process = subprocess.Popen([sys.executable, "-I", PROGRAM, str(directory)])
     wait_until((directory / "process.json").exists)
     command = psutil.Process(json.loads((directory / "process.json").read_text())["pid"])
 
@@ -144,12 +144,12 @@ def test_command_has_its_own_session(directory):
 
 def test_process_is_recorded_with_its_start_time(directory):
     prepare(directory, *python("import time; time.sleep(600)"))
-    process = subprocess.Popen([sys.executable, "-I", launcher.__file__, str(directory)])
+    process = subprocess.Popen([sys.executable, "-I", PROGRAM, str(directory)])
     wait_until((directory / "process.json").exists)
 
     note = json.loads((directory / "process.json").read_text())
 
     command = psutil.Process(note["pid"])
-    assert note["since_boot"] == pytest.approx(launcher.since_boot(command), abs=0.02)
+    assert note["since_boot"] == pytest.approx(program.since_boot(command), abs=0.02)
     command.kill()
     process.wait(timeout=60)

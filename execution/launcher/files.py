@@ -1,8 +1,7 @@
 """The small files by which an attempt's launcher and its workers understand each other.
 
 They can be written even when the disk is full: their places are reserved while the attempt is
-created. Only their owner may read them. Imports no settings: launcher.py, a program of its own,
-uses it too.
+created. Only their owner may read them.
 """
 
 from __future__ import annotations
@@ -14,9 +13,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-from core.files import private
-
 RESERVED_BYTES: Final = 4096  # a block of most file systems
+
+
+def private(path: str, flags: int) -> int:
+    """An opener of files that only their owner may read, however open the umask is."""
+    return os.open(path, flags, 0o600)
 
 
 def write_text_atomically(path: Path, text: str) -> None:

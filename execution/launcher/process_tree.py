@@ -1,7 +1,4 @@
-"""The processes that descend from a command: finding them, asking them to stop, killing them.
-
-Needs psutil alone, and no settings: launcher.py, a program of its own, uses it too.
-"""
+"""The processes that descend from a command: finding them, asking them to stop, killing them."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from typing import Final
 
 import psutil
 
-from execution.executors.attempt_files import write_atomically
+from execution.launcher.files import write_atomically
 
 # <linux/prctl.h>
 PR_SET_CHILD_SUBREAPER: Final = 36

@@ -1,0 +1,21 @@
+"""Packs the launcher into one file that Python runs, for machines without TrainHub."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = Path(__file__).parent
+PLACE: Final = "execution/launcher"  # in the file, so that its modules find each other
+START: Final = "from execution.launcher.program import main\n\nmain()\n"
+
+
+def pack(path: Path) -> None:
+    """Write the launcher to ``path``: ``python -I path ATTEMPT_DIRECTORY`` runs it. Raises
+    OSError."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for module in sorted(FOLDER.glob("*.py")):
+            archive.write(module, f"{PLACE}/{module.name}")
+        archive.writestr("execution/__init__.py", "")
+        archive.writestr("__main__.py", START)
