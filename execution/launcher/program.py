@@ -10,6 +10,9 @@ Run in a session of its own, with an attempt's directory as its argument. It rea
 - ``cgroup``: a name, to keep the processes in a cgroup if that is possible.
 - ``folder``: where the training works, in the directory; absent: the directory itself.
 - ``starts_in``: where the leader starts, in the directory; absent: the same.
+- ``engine``: the cluster that runs it, if one does: there is then a launcher on each of its
+  ``nodes``, see nodes.py. The training also gets the variables that the engine sets.
+  ``grace_seconds``: how long it may take to save. ``gpus_per_node``: for torchrun.
 - ``user``: its ``uid``, ``gid`` and ``groups``, if it is not to be this process's. It then reaches
   nothing in the directory but that folder, and gains no rights by programs that would give them.
 
@@ -44,13 +47,16 @@ from typing import Any
 
 import psutil
 
-from execution.launcher import process_tree
+from execution.launcher import nodes, process_tree
 from execution.launcher.files import (
+    file_time,
     write_atomically,
     write_reserved,
     write_text_atomically,
 )
+from execution.launcher.nodes import Node, NodeRequests
 from execution.launcher.process_tree import Cgroup, since_boot
+from execution.launcher.requests import ASKED, Requests
 from execution.launcher.watch import Watch
 
 CANNOT_EXECUTE = 127  # as in shells
@@ -65,10 +71,15 @@ def describe(pid: int) -> dict[str, float]:
 
 
 def main() -> None:
+    if sys.argv[1] == "--exit-code":
+        sys.exit(nodes.exit_code(Path(sys.argv[2])))
     launch_attempt(Path(sys.argv[1]))
 
 
-def launch_attempt(directory: Path) -> None:
+def launch_attempt(attempt: Path) -> None:
+    launch = json.loads((attempt / "launch.json").read_text())
+    node = Node.here(attempt, launch, os.environ)
+    directory = node.directory
     umask = os.umask(0o077)  # what is created here is nobody else's
     lock = (directory / "launcher.lock").open("w")
     try:
@@ -83,26 +94,48 @@ def launch_attempt(directory: Path) -> None:
     # In this order: Attempt.kill writes ``killed`` first and then looks for the launcher.
     # ``takes_requests``: launchers of earlier versions did not.
     write_atomically(directory / "launcher.json", describe(os.getpid()) | {"takes_requests": True})
-    if (directory / "killed").exists():
+    requests = Requests(attempt)
+    if "engine" in launch:
+        requests = NodeRequests(node, launch, os.environ)
+        note_sigterm(requests)
+    requests.look()
+    if requests.kill:
         return
-    launch = json.loads((directory / "launch.json").read_text())
     cgroup = create_cgroup(directory, launch.get("cgroup"))
     wake_up = wake_up_at_ends()
     adopts = process_tree.adopt_orphans()
     try:
-        process = start(launch, directory, cgroup, umask)
+        if "engine" in launch:
+            meeting = nodes.meet(node, requests)
+            if meeting is None:
+                record_ending(directory, never_started(directory, requests))
+                return
+            launch["environment"] = nodes.environment(node, launch, os.environ, meeting)
+        process = start(launch, node, cgroup, umask)
     except (OSError, subprocess.SubprocessError) as error:
         with contextlib.suppress(OSError):
             (directory / "stderr.log").write_text(f"ERROR {error}\n")
-        record_ending(directory, {"returncode": CANNOT_EXECUTE})
+        ending: dict[str, Any] = {"returncode": CANNOT_EXECUTE}
     else:
         moment = launch.get("moment_seconds", MOMENT_SECONDS)
-        watch = Watch(directory, process, cgroup, adopts=adopts, moment=moment)
+        watch = Watch(directory, process, cgroup, adopts=adopts, moment=moment, requests=requests)
         record_leader(directory, process.pid)
         watch.run(wake_up)
-        record_ending(directory, watch.ending())
+        ending = watch.ending()
+    record_ending(directory, ending)
+    requests.ended(ending)
     if cgroup is not None:
         cgroup.remove()
+
+
+def note_sigterm(requests: Requests) -> None:
+    """Note that an engine ends the job: it sends SIGTERM to all processes, this one included, so
+    that the training has been asked."""
+
+    def note(*_: object) -> None:
+        requests.is_terminated = True
+
+    signal.signal(signal.SIGTERM, note)
 
 
 def create_cgroup(directory: Path, name: str | None) -> Cgroup | None:
@@ -116,6 +149,12 @@ def create_cgroup(directory: Path, name: str | None) -> Cgroup | None:
         cgroup.remove()
         return None
     return cgroup
+
+
+def never_started(directory: Path, requests: Requests) -> dict[str, Any]:
+    """The ending of a command that was to stop before it was started."""
+    why = requests.stop or ASKED
+    return {"returncode": -signal.SIGTERM, "at": file_time(directory), "cut_off": False, why: True}
 
 
 def record_leader(directory: Path, pid: int) -> None:
@@ -155,7 +194,7 @@ def wake_up_at_ends() -> int:
 
 
 def start(
-    launch: dict[str, Any], directory: Path, cgroup: Cgroup | None, umask: int
+    launch: dict[str, Any], node: Node, cgroup: Cgroup | None, umask: int
 ) -> subprocess.Popen[bytes]:
     """Start the training in its own session, so that a terminal's Ctrl-C does not reach it.
 
@@ -171,12 +210,12 @@ def start(
             process_tree.become(user["uid"], user["gid"], user["groups"])
 
     with (
-        (directory / "stdout.log").open("ab") as stdout,
-        (directory / "stderr.log").open("ab") as stderr,
+        (node.directory / "stdout.log").open("ab") as stdout,
+        (node.directory / "stderr.log").open("ab") as stderr,
     ):
         return subprocess.Popen(
             launch["command"],
-            cwd=directory / launch.get("starts_in", launch.get("folder", "")),
+            cwd=node.attempt / launch.get("starts_in", launch.get("folder", "")),
             env=launch["environment"],
             stdin=subprocess.DEVNULL,
             stdout=stdout,

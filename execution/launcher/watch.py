@@ -16,6 +16,7 @@ import psutil
 from execution.launcher import process_tree
 from execution.launcher.files import file_time, write_atomically
 from execution.launcher.process_tree import Asking, Cgroup
+from execution.launcher.requests import ASKED, Requests
 
 POLL_SECONDS = 0.1
 KILL_POLL_SECONDS = 0.02
@@ -33,6 +34,7 @@ class Watch:
         *,
         adopts: bool,
         moment: float,
+        requests: Requests,
     ) -> None:
         self._directory = directory
         self._leader = leader
@@ -46,7 +48,8 @@ class Watch:
         self._returncode: int | None = None
         self._ended_at = 0.0  # Unix seconds
         self._ended = 0.0  # monotonic seconds
-        self._asked = False
+        self._requests = requests
+        self._stops: set[str] = set()  # why it was asked to stop while the leader was running
         self._outlived = False
         self._killed_at: float | None = None
         self._next_record = 0.0
@@ -54,19 +57,20 @@ class Watch:
     def run(self, wake_up: int) -> None:
         while True:
             leader_gone = self._reap()
-            stop = (self._directory / "stop-sent").exists()
-            kill = (self._directory / "killed").exists()
+            self._requests.look()
+            stop, kill = self._requests.stop, self._requests.kill
             if leader_gone or stop or kill:
                 processes = self._processes()
                 if leader_gone and not processes:
                     self._reap()  # so that no orphan stays a zombie
                     return
                 self._outlived = self._outlived or leader_gone
-                self._asked = self._asked or (stop and not leader_gone)
+                if stop and not leader_gone:
+                    self._stops.add(stop)
                 if kill:
                     self._killed_at = self._killed_at or file_time(self._directory)
                     self._kill(processes)
-                elif stop:
+                elif stop and not self._requests.is_terminated:  # at most once
                     self._asking.ask(processes)
                 else:
                     self._end_leftovers(processes)
@@ -81,14 +85,20 @@ class Watch:
         cut_off = self._killed_at is not None
         if not cut_off and self._returncode < 0:
             # A wrapper that dies at SIGTERM writes no files: those that outlived it do.
-            wrapped = self._is_shell or (self._asked and self._returncode == -signal.SIGTERM)
+            wrapped = self._is_shell or (self._was_asked and self._returncode == -signal.SIGTERM)
             cut_off = not (wrapped and self._outlived)
         return {
             "returncode": self._returncode,
             "at": self._killed_at or self._ended_at,
-            "asked": self._asked,
+            "asked": ASKED in self._stops,
             "cut_off": cut_off,
+            **dict.fromkeys(self._stops - {ASKED}, True),
+            **self._requests.notes(),
         }
+
+    @property
+    def _was_asked(self) -> bool:
+        return bool(self._stops) or self._requests.is_terminated
 
     def _reap(self) -> bool:
         """Take note of the leader's end, and of that of adopted orphans; whether it has gone."""
