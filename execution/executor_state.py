@@ -47,6 +47,7 @@ class AttemptNotes(TypedDict, total=False):
 
     stdout: int  # bytes
     stderr: int  # bytes
+    nodes: dict[str, AttemptNotes]  # of other nodes than the first, by rank: their stdout, stderr
     metrics: int  # bytes of metrics.jsonl
     metric_lines: int  # of metrics.jsonl, in these bytes
     # Whether metrics.jsonl has been written anew, so that it may repeat what was read before.
@@ -71,11 +72,18 @@ class AttemptNotes(TypedDict, total=False):
     unreadable: list[str]  # paths in the checkpoint folder that were said to be unreadable
 
 
+class InterruptionsNote(TypedDict):
+    step: int
+    count: int
+
+
 class ExecutorState(TypedDict, total=False):
     # Of earlier versions: the metrics that were read from event files; see event_keys.py.
     event_keys: dict[str, bool]
     # All executors: the number of points in the stored event file.
     event_points: int
+    # How often in a row its cluster ended it since its checkpoint of ``step``: Run.continue_after.
+    interruptions: InterruptionsNote
     # How many samples of its host's metrics were recorded: execution/host_metrics.py.
     samples: int
     # The simulated executor: the attempt that was started, when it was last advanced (Unix
@@ -84,5 +92,6 @@ class ExecutorState(TypedDict, total=False):
     advanced_at: float
     start_effort: float
     ended: EndNote
-    # The process executor: notes of each attempt by its number, as text because JSON keys are text.
+    # Executors with launchers: notes of each attempt by its number, as text because JSON
+    # keys are text.
     read: dict[str, AttemptNotes]

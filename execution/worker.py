@@ -45,6 +45,7 @@ from runs import actions, troubles, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
 from runs.models import EventKind, LeaseLost, Run, Worker
+from runs.status import RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ QUICK_SECONDS = 0.2
 DATABASE: Final = "database"  # the key of its pauses
 INDEXING: Final = "indexing runs"
 ACCOUNTING: Final = "accounting runs"
+HAS_BEGUN: Final = {WorkState.WORKING, WorkState.STORING, WorkState.FINISHED}
+SAME_START: Final = timedelta(minutes=1)  # estimates that differ by less are the same
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -89,7 +92,7 @@ class WorkerLoop:
         default ``host:pid``, which is not."""
         self.name = name or f"{platform.node()}:{os.getpid()}"
         self.slots = settings.WORKER_SLOTS if slots is None else slots
-        self.executors = executors_by_name() if executors is None else executors
+        self.executors = offered_executors() if executors is None else executors
         self.tick_seconds = settings.WORKER_TICK_SECONDS if tick_seconds is None else tick_seconds
         self.device_source = devices.device_source() if device_source is None else device_source
         self.stopping = threading.Event()
@@ -273,8 +276,9 @@ class WorkerLoop:
                 if self._executor(run).in_database:
                     reason = Message("Its worker %(name)s died.", name=self.name)
                     actions.reap(locked, reason, by=self.worker)
-                else:
-                    locked.note(EventKind.READOPTED, worker=self.worker)
+                    continue
+                locked.note(EventKind.READOPTED, worker=self.worker)
+                if not self._executor(run).has_queue:  # a cluster's work does not end with it
                     self._readopted.add(run.pk)
 
     def _send_heartbeats(self) -> None:
@@ -316,8 +320,8 @@ class WorkerLoop:
         connection.close()
 
     def sample_host(self, sampler: Sampler) -> None:
-        """Record how the host is doing, for each process that this worker runs."""
-        runs = [run for run in self.held_runs() if not self._executor(run).in_database]
+        """Record how the host is doing, for each process that this worker runs on it."""
+        runs = [run for run in self.held_runs() if self._is_on_this_host(run)]
         sampler.sample(self.worker, runs)
 
     def leave(self, *, stop_work: bool, stop_seconds: float) -> None:
@@ -326,11 +330,11 @@ class WorkerLoop:
             self.tasks.wait(stop_seconds)
         processes = []
         for run in self.held_runs():
-            if not self._executor(run).in_database:
+            if self._is_on_this_host(run):
                 processes.append(run)
-                continue
-            with self._isolating_errors(run):
-                run.release(self.worker, next_attempt=False)
+            elif self._executor(run).in_database or stop_work:  # a cluster's work goes on
+                with self._isolating_errors(run):
+                    run.release(self.worker, next_attempt=False)
         if stop_work:
             self._stop_all(processes, stop_seconds)
         Worker.objects.filter(pk=self.worker.pk, incarnation=self.worker.incarnation).update(
@@ -404,11 +408,23 @@ class WorkerLoop:
         )
 
     def claim(self) -> list[Run]:
-        free = self.slots - Run.objects.held_by(self.worker).count()
-        claimed = claim(self.worker, free) if free > 0 else []
+        """Claim runs into free slots, and others into the queues of clusters."""
+        held = Run.objects.held_by(self.worker)
+        claimed = []
+        for names, slots in self._slots().items():
+            free = slots - held.filter(recipe__executor__in=names).count()
+            claimed += claim(self.worker, free, executors=names) if free > 0 else []
         for run in claimed:
             logger.info("claimed run %s (attempt %d)", run.pk, run.attempt)
         return claimed
+
+    def _slots(self) -> dict[tuple[str, ...], int]:
+        """Executors, and how many runs of them this worker may hold."""
+        by_queue: dict[bool, list[str]] = {False: [], True: []}
+        for name, executor in self.executors.items():
+            by_queue[executor.has_queue].append(name)
+        slots = {False: self.slots, True: settings.CLUSTER_JOBS}
+        return {tuple(names): slots[queue] for queue, names in by_queue.items() if names}
 
     def reap(self) -> None:
         """Recover the runs of workers whose lease has expired, unless these have just had no
@@ -526,7 +542,8 @@ class WorkerLoop:
     def _end_fault(self, run: Run) -> None:
         """Of this worker, or of an earlier one, which is known by the run's reason."""
         failed = self._pauses.succeeded(run.pk) is not None
-        if failed or run.status_reason:
+        waits = run.status == RunStatus.QUEUED  # its reason is its cluster's
+        if failed or (run.status_reason and not waits):
             with suppress(LeaseLost), transaction.atomic():  # it may have ended
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 troubles.end(locked, EventKind.FAULT, worker=self.worker)
@@ -535,6 +552,10 @@ class WorkerLoop:
         executor = self._executor(run)
         polled_at = current_time() if may_stall(run) else None
         work = self._poll_or_start(run, executor)
+        if executor.has_queue:
+            work = self._follow_cluster(run, executor, work)
+            if work.state is WorkState.WAITING:
+                return
         if work.state is WorkState.WORKING and run.attempt_started_at is None:
             run.change(attempt_started_at=current_time())
         if polled_at is not None and self._has_stalled(run, work, polled_at):
@@ -548,6 +569,19 @@ class WorkerLoop:
         self._readopted.discard(run.pk)
         if run.stop_requested_at is not None:
             self._request_stop(run)
+
+    def _follow_cluster(self, run: Run, executor: Executor, work: WorkStatus) -> WorkStatus:
+        """Let the run wait, or run, as its cluster does; end a run that only waits at once."""
+        if work.state is WorkState.WAITING and run.stop_requested_at is not None:
+            executor.kill(run, self.worker)
+            work = executor.poll(run, self.worker)
+        if work.state is WorkState.WAITING:
+            if _waits_otherwise(run, work):
+                run.wait_in_cluster(self.worker, reason=work.reason, starts_at=work.starts_at)
+        elif work.state in HAS_BEGUN and (run.status == RunStatus.QUEUED or run.held_since is None):
+            run.start_in_cluster(self.worker)
+            logger.info("run %s was started by its cluster", run.pk)
+        return work
 
     def _settle(self, run: Run, work: WorkStatus) -> None:
         """Settle a run whose work has ended; if it went with this worker's earlier process, that
@@ -624,9 +658,33 @@ class WorkerLoop:
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 append_log(locked, [line], is_report=False)
 
+    def _is_on_this_host(self, run: Run) -> bool:
+        executor = self._executor(run)
+        return not (executor.in_database or executor.has_queue)
+
     def _executor(self, run: Run) -> Executor:
         assert run.recipe is not None
         return self.executors[run.recipe.executor]
+
+
+def offered_executors() -> dict[str, Executor]:
+    """Those of the setting EXECUTORS_OFFERED, by default all that work on this host."""
+    names = settings.EXECUTORS_OFFERED
+    return {
+        name: executor
+        for name, executor in executors_by_name().items()
+        if (name in names if names else executor.works_here())
+    }
+
+
+def _waits_otherwise(run: Run, work: WorkStatus) -> bool:
+    """Whether its readers do not know yet how it waits."""
+    if run.status != RunStatus.QUEUED or run.status_reason != work.reason:
+        return True
+    before, now = run.estimated_start, work.starts_at
+    if before is None or now is None:
+        return before is not now
+    return abs(now - before) > SAME_START
 
 
 def _fell_with_worker(work: WorkStatus) -> bool:

@@ -35,6 +35,7 @@ from runs.models import (
     StopKind,
     Worker,
 )
+from runs.resources import check_nodes
 from runs.status import InvalidTransition, RunStatus
 from runs.troubles import stall_of
 
@@ -57,6 +58,7 @@ def create_run(
     priority: int = 0,
     preemptible: bool | None = None,
     code: CodeRequest | None = None,
+    time_limit_seconds: int | None = None,
 ) -> Run:
     """Queue a run with ``project``'s configuration, overridden by the arguments.
 
@@ -83,6 +85,8 @@ def create_run(
             hyperparameters=check_hyperparameters(merged),
             gpu_type=resources.get("gpu_type", recipe.gpu_type),
             gpu_count=resources.get("gpu_count", recipe.gpu_count),
+            nodes=resources.get("nodes", recipe.nodes),
+            time_limit_seconds=time_limit_seconds or recipe.time_limit_seconds,
             priority=priority,
             preemptible=recipe.preemptible if preemptible is None else preemptible,
             max_restarts=recipe.max_restarts,
@@ -118,6 +122,7 @@ def resume_run(
     priority: int | None = None,
     preemptible: bool | None = None,
     code: CodeRequest | None = None,
+    time_limit_seconds: int | None = None,
 ) -> Run:
     """Create a 运行中 run that continues from ``checkpoint``, which is of ``source``'s project.
 
@@ -131,6 +136,7 @@ def resume_run(
     run.recipe = recipe or run.recipe
     run.priority = run.priority if priority is None else priority
     run.preemptible = run.preemptible if preemptible is None else preemptible
+    run.time_limit_seconds = time_limit_seconds or run.time_limit_seconds
     _start_from(run, checkpoint)
     its_code = code_of_new_run(code, _recipe_of(run), by=by, source=source)
     planned = executor_of(run).planned_steps(run.hyperparameters)
@@ -234,6 +240,7 @@ def _admit(
     """Save a new run, its code and its first event. Call in the transaction that allocated its
     number. Raises InvalidInput, CheckpointGone."""
     check_dataset(run.dataset)  # also one that the script of an unmanaged run has reported
+    check_nodes(run.recipe.executor if run.recipe else "", run.nodes, run.gpu_count)
     run.project_version = run.project.version
     planned = executor_of(run).planned_steps(run.hyperparameters)
     run.total_steps = run.total_steps if planned is None else planned
@@ -267,7 +274,13 @@ def _admit(
 def _assign_pool(run: Run) -> None:
     """The pool that its GPUs count against. Raises InvalidInput if there is no such type."""
     assert run.recipe is not None
-    pool = GpuPool.objects.for_run(run.recipe.executor, run.gpu_type, run.gpu_count)
+    pool = GpuPool.objects.for_run(
+        run.recipe.executor,
+        run.gpu_type,
+        run.gpu_count,
+        str(run.recipe.engine_options.get("partition", "")),
+        own=executor_of(run).has_queue,
+    )
     run.pool = "" if pool is None else pool.name
     run.gpu_type = run.gpu_type if pool is None else pool.gpu_type
     run.kind = run.recipe.kind
@@ -376,6 +389,13 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
             locked.transition(
                 RunStatus.FAILED, reason=work.reason, exit_code=code, failure_kind=_kind(work)
             )
+        elif work.is_interruption:
+            locked.continue_after(
+                work.reason,
+                failure_kind=_kind(work),
+                checkpoint_step=None if latest is None else latest.step,
+                exit_code=code,
+            )
         else:
             locked.recover(
                 work.reason or Message("The training stopped unexpectedly."),
@@ -433,7 +453,10 @@ def _kind(work: WorkStatus) -> str:
 
 def reap(run: Run, reason: Text, *, by: Worker) -> None:
     """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
-    if run.stop_kind not in {StopKind.CANCEL, StopKind.PAUSE}:
+    if executor_of(run).has_queue:  # its job goes on
+        is_wanted = run.stop_kind in {StopKind.CANCEL, StopKind.PAUSE}
+        run.hand_over(by if is_wanted else None, reason)
+    elif run.stop_kind not in {StopKind.CANCEL, StopKind.PAUSE}:
         run.continue_elsewhere(reason)
     elif executor_of(run).in_database:
         _finish_stop(run, None)

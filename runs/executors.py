@@ -6,7 +6,7 @@ runs it holds. Every call is idempotent.
 
 - ``poll`` ingests what the work has reported since the last poll and returns the state of the work.
   Each chunk is committed together with the position it was read up to. ABSENT means that the run's
-  current attempt was never started.
+  current attempt was never started. WAITING: its cluster has it in a queue, and why.
 - ``start`` starts the current attempt, from the latest sound checkpoint or from scratch. First it
   kills processes of earlier attempts on this host, ingests their output and deletes the points
   after the checkpoint. Raises CannotStart, and Postponed if the output of an earlier attempt cannot
@@ -35,6 +35,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -59,6 +60,7 @@ class Postponed(Exception):
 
 class WorkState(enum.Enum):
     ABSENT = enum.auto()  # the current attempt was never started
+    WAITING = enum.auto()  # in the queue of its cluster
     WORKING = enum.auto()
     STORING = enum.auto()  # ended, but not all of its files could be stored yet
     FINISHED = enum.auto()  # completed
@@ -73,12 +75,17 @@ class WorkStatus:
     reason: Text = ""
     exit_code: int | None = None
     failure_kind: str = ""  # a FailureKind, if it is known
+    is_interruption: bool = False  # its cluster has ended it: no fault of the training
+    starts_at: datetime | None = None  # of waiting work, as its cluster estimates it
 
 
 class Executor(ABC):
     # Whether the work exists only in the database. Then any process that locks the run's row can
     # end it, and it ends when its worker dies.
     in_database: ClassVar[bool] = False
+    # Whether its cluster decides when the work starts. A run that waits there is 排队中 and takes
+    # no slot of its worker, and its work goes on when the worker is gone.
+    has_queue: ClassVar[bool] = False
 
     @abstractmethod
     def planned_steps(self, hyperparameters: dict[str, Any]) -> int | None:
@@ -113,6 +120,10 @@ class Executor(ABC):
 
     def diagnose(self, run: Run, worker: Worker) -> None:  # noqa: B027  optional
         """Does nothing by default."""
+
+    def works_here(self) -> bool:
+        """Whether this host has what the executor needs."""
+        return True
 
     def forget(self, run: Run) -> None:  # noqa: B027
         """Does nothing by default."""

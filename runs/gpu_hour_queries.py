@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from core.database import Statement
-from runs.models import EventKind
+from runs.models.event import ARRIVALS, LEAVINGS
 from runs.status import TERMINAL, RunStatus
 
 
@@ -21,9 +21,8 @@ class GpuSeconds:
     all: float
 
 
-_MARKS: Final = ", ".join(
-    f"'{kind.value}'" for kind in (EventKind.CLAIMED, EventKind.RECOVERED, EventKind.RELEASED)
-)
+_MARKS: Final = ", ".join(f"'{kind.value}'" for kind in (*ARRIVALS, *LEAVINGS))
+_BEGINS: Final = ", ".join(f"'{kind.value}'" for kind in ARRIVALS)
 _ENDS: Final = ", ".join(f"'{status.value}'" for status in sorted(TERMINAL))
 
 # A worker holds the GPUs of a run from its claim until it has ended, is released or recovered: the
@@ -41,7 +40,7 @@ WITH asked AS (
 ), mark AS (
     SELECT
         event.run_id,
-        event.kind = '{EventKind.CLAIMED.value}' AS begins,
+        event.kind IN ({_BEGINS}) AS begins,
         event.created_at AS began,
         lead(event.created_at) OVER (PARTITION BY event.run_id ORDER BY event.id) AS ended
     FROM asked JOIN runs_runevent AS event ON event.run_id = asked.id

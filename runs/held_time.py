@@ -15,8 +15,8 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Cast, Coalesce, Extract, Greatest, Now
 from django.utils import timezone
 
-from runs.models import EventKind, Run
-from runs.models.event import LEAVINGS
+from runs.models import Run
+from runs.models.event import ARRIVALS, LEAVINGS
 from runs.status import TERMINAL
 
 
@@ -73,11 +73,11 @@ def held_time(run: Run, *, until: datetime) -> timedelta:
 
 
 def _intervals(run: Run) -> Iterator[tuple[datetime, datetime | None]]:
-    is_claim = Q(kind=EventKind.CLAIMED)
+    is_claim = Q(kind__in=ARRIVALS)
     is_end = Q(kind__in=LEAVINGS) | Q(to_status__in=TERMINAL)
     events = run.events.filter(is_claim | is_end).order_by("id").values_list("kind", "created_at")
     marks = list(events)
-    if not any(kind == EventKind.CLAIMED for kind, _at in marks):
+    if not any(kind in ARRIVALS for kind, _at in marks):
         if run.started_at is not None:
             yield run.started_at, run.finished_at
         return
@@ -85,6 +85,6 @@ def _intervals(run: Run) -> Iterator[tuple[datetime, datetime | None]]:
     for kind, at in marks:
         if began is not None:
             yield began, at
-        began = at if kind == EventKind.CLAIMED else None
+        began = at if kind in ARRIVALS else None
     if began is not None:
         yield began, run.finished_at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -24,6 +24,10 @@ class RecipeForm(RecipeModelForm):
     environment = EnvironmentField(
         label=_("environment"), help_text=Recipe._meta.get_field("environment").help_text
     )
+    engine_options = JSONObjectField(
+        label=_("options of its cluster"),
+        help_text=Recipe._meta.get_field("engine_options").help_text,
+    )
     default_hyperparameters = JSONObjectField(label=_("default hyperparameters"))
     git_urls = AddressesField(
         label=_("Git repositories"), help_text=Recipe._meta.get_field("git_urls").help_text
@@ -44,6 +48,11 @@ class RecipeForm(RecipeModelForm):
             "gpu_count",
             "kind",
             "preemptible",
+            "nodes",
+            "cpus_per_node",
+            "memory_gb_per_node",
+            "time_limit_seconds",
+            "engine_options",
             "stop_grace_seconds",
             "stall_silence_seconds",
             "stall_step_seconds",
@@ -55,6 +64,13 @@ class RecipeForm(RecipeModelForm):
             "is_default",
             "enabled",
         )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["nodes"].required = False
+
+    def clean_nodes(self) -> int:
+        return self.cleaned_data["nodes"] or 1
 
     def _update_errors(self, errors: forms.ValidationError) -> None:
         """Without what the model says of fields whose text was refused already."""

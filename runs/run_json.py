@@ -29,10 +29,11 @@ SUMMARY: Final = """
 """
 DETAIL: Final = f"""
     {SUMMARY}, project_version, hyperparameters::text AS hyperparameters, gpu_type, gpu_count,
-    pool, preemptible, devices, resumed_from_id AS resumed_from, start_step, gpu_utilization,
-    log_count, status_reason, failure_kind, exit_code, stop_requested_at, attempt, restart_count,
-    max_restarts, worker_id AS worker, queued_at, attempt_started_at, reported_at, stepped_at,
-    deleted_at, bundle_id, origin::text AS origin
+    pool, preemptible, nodes, time_limit_seconds, estimated_start, devices,
+    resumed_from_id AS resumed_from, start_step, gpu_utilization, log_count, status_reason,
+    failure_kind, exit_code, stop_requested_at, attempt, restart_count, max_restarts,
+    worker_id AS worker, queued_at, attempt_started_at, reported_at, stepped_at, deleted_at,
+    bundle_id, origin::text AS origin
 """
 JSON_COLUMNS: Final = ("tags", "metrics", "hyperparameters")
 WITH_NUMBERS: Final = frozenset({"metrics", "hyperparameters"})  # of any size: see rewritten
@@ -83,7 +84,7 @@ def _detail(project_id: str, run_id: str) -> dict[str, Any] | None:
     run = RUN_DETAIL.record(project_id=project_id, run_id=run_id)
     if run is None:
         return None
-    run["resources"] = {"gpu_type": run.pop("gpu_type"), "gpu_count": run.pop("gpu_count")}
+    run["resources"] = {name: run.pop(name) for name in ("gpu_type", "gpu_count", "nodes")}
     sha256, origin = run.pop("bundle_id"), run.pop("origin")
     run["code"] = None if origin is None else code_json(sha256, orjson.loads(origin))
     run["status_reason"] = str(loads(run["status_reason"]))

@@ -30,6 +30,7 @@ from runs.descriptions import MAX_NOTE_LENGTH
 from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, FailureKind, Recipe, Run, RunCode
 from runs.models.code import SHA256_PATTERN
 from runs.params_tags import MAX_TAG_LENGTH
+from runs.resources import MAX_NODES, MAX_TIME_LIMIT_SECONDS, MIN_TIME_LIMIT_SECONDS
 
 
 @extend_schema_field(
@@ -63,7 +64,10 @@ class FailureKindField(serializers.ReadOnlyField):
 
 class ResourcesSerializer(KnownFieldsSerializer):
     gpu_type = StrictCharField(max_length=64, allow_blank=True, required=False)
-    gpu_count = StrictIntegerField(min_value=0, max_value=MAX_GPUS, required=False)
+    gpu_count = StrictIntegerField(
+        min_value=0, max_value=MAX_GPUS, required=False, help_text="Of all nodes together."
+    )
+    nodes = StrictIntegerField(min_value=1, max_value=MAX_NODES, required=False)
 
 
 class RecipeSerializer(StrictModelSerializer):
@@ -80,6 +84,10 @@ class RecipeSerializer(StrictModelSerializer):
             "gpu_count",
             "kind",
             "preemptible",
+            "nodes",
+            "cpus_per_node",
+            "memory_gb_per_node",
+            "time_limit_seconds",
             "stop_grace_seconds",
             "stall_silence_seconds",
             "stall_step_seconds",
@@ -203,6 +211,13 @@ class RunWriteSerializer(KnownFieldsSerializer):
     code = CodeWriteSerializer(
         required=False, help_text="If the recipe takes code. A resumed run keeps its code."
     )
+    time_limit_seconds = StrictIntegerField(
+        min_value=MIN_TIME_LIMIT_SECONDS,
+        max_value=MAX_TIME_LIMIT_SECONDS,
+        allow_null=True,
+        required=False,
+        help_text="How long its cluster runs it at a time; defaults to the recipe's.",
+    )
 
 
 class TagChangesField(serializers.DictField):
@@ -290,6 +305,8 @@ class RunDetailSerializer(RunSummarySerializer):
             "resources",
             "pool",
             "preemptible",
+            "time_limit_seconds",
+            "estimated_start",
             "devices",
             "code",
             "resumed_from",

@@ -19,7 +19,7 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.QUEUED: frozenset(
         {RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.CANCELLED, RunStatus.FAILED}
     ),
-    # Back to the queue: preempted.
+    # Back to the queue: preempted, or waiting in the queue of its cluster again.
     RunStatus.RUNNING: frozenset(
         {
             RunStatus.QUEUED,

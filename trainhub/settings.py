@@ -306,11 +306,20 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 EXECUTORS = {
     "simulated": "execution.executors.simulated.SimulatedExecutor",
     "process": "execution.executors.process.ProcessExecutor",
+    "slurm": "execution.executors.slurm.executor.SlurmExecutor",
     "unmanaged": "execution.executors.unmanaged.UnmanagedExecutor",
 }
 SIMULATION_STEPS_PER_SECOND = env.float("TRAINHUB_SIMULATION_STEPS_PER_SECOND", default=10.0)
 WORKER_TICK_SECONDS = env.float("TRAINHUB_WORKER_TICK_SECONDS", default=0.5)
 WORKER_SLOTS = env.int("TRAINHUB_WORKER_SLOTS", default=8)
+# The executors that workers offer; empty: all that work on their hosts.
+EXECUTORS_OFFERED = env.list("TRAINHUB_EXECUTORS", default=[])
+# How many runs a worker may hold in the queue of its cluster, or at work there.
+CLUSTER_JOBS = env.int("TRAINHUB_CLUSTER_JOBS", default=200)
+# How often Slurm is asked for the state of all jobs at most.
+SLURM_POLL_SECONDS = env.float("TRAINHUB_SLURM_POLL_SECONDS", default=2.0)
+# The Python on a cluster's nodes that has psutil; empty: this one, on a shared file system.
+NODE_PYTHON = env.str("TRAINHUB_NODE_PYTHON", default="")
 # Whether workers keep the processes of each run in a cgroup of their own, where they may.
 WORKER_CGROUPS = env.bool("TRAINHUB_WORKER_CGROUPS", default=True)
 # The GPUs of a worker's host: "0,1,2,3" or UUIDs, "none", or empty: ask the driver.

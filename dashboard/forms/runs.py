@@ -14,6 +14,7 @@ from dashboard.forms.projects import HyperparametersForm
 from projects.hyperparameters import from_texts
 from projects.models import Project
 from runs.models import MAX_DATASET_LENGTH, MAX_GPUS, Recipe, Run
+from runs.resources import MAX_NODES, MAX_TIME_LIMIT_SECONDS, MIN_TIME_LIMIT_SECONDS
 
 if TYPE_CHECKING:
     RecipeChoiceField = forms.ModelChoiceField[Recipe]  # generic only for type checkers
@@ -50,6 +51,13 @@ class RunForm(HyperparametersForm):
         validators=[RegexValidator(r"\A[\w.\- ]*\Z")],
     )
     gpu_count = forms.IntegerField(label=_("GPUs"), required=False, min_value=0, max_value=MAX_GPUS)
+    nodes = forms.IntegerField(label=_("nodes"), required=False, min_value=1, max_value=MAX_NODES)
+    time_limit_seconds = forms.IntegerField(
+        label=_("time limit (s)"),
+        required=False,
+        min_value=MIN_TIME_LIMIT_SECONDS,
+        max_value=MAX_TIME_LIMIT_SECONDS,
+    )
     priority = forms.IntegerField(
         label=_("priority"),
         required=False,
@@ -71,6 +79,8 @@ class RunForm(HyperparametersForm):
             dataset=source.dataset,
             gpu_type=source.gpu_type,
             gpu_count=source.gpu_count,
+            nodes=source.nodes,
+            time_limit_seconds=source.time_limit_seconds or "",
             priority=source.priority,
         )
         recipe = self.fields["recipe"]
@@ -95,6 +105,8 @@ class RunForm(HyperparametersForm):
                 "recipe": source.recipe_id,
                 "gpu_type": source.gpu_type,
                 "gpu_count": source.gpu_count,
+                "nodes": source.nodes,
+                "time_limit_seconds": source.time_limit_seconds,
                 "priority": source.priority,
             }
         )
@@ -108,8 +120,13 @@ class RunForm(HyperparametersForm):
         values = {
             name: value for name, value in self.cleaned_data.items() if value not in (None, "")
         }
-        fields = ("name", "model", "dataset", "recipe", "priority", "hyperparameters")
-        resources = {name: values[name] for name in ("gpu_type", "gpu_count") if name in values}
+        fields = (
+            *("name", "model", "dataset", "recipe", "priority", "time_limit_seconds"),
+            "hyperparameters",
+        )
+        resources = {
+            name: values[name] for name in ("gpu_type", "gpu_count", "nodes") if name in values
+        }
         return {
             **{name: values[name] for name in fields if name in values},
             "resources": resources,

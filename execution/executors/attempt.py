@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from execution import launcher
 from execution.executors import training_user
 from execution.executors.environment import inherited
 from execution.executors.training_user import TrainingUser
-from execution.launcher import files, process_tree, program
+from execution.launcher import files, nodes, process_tree, program
 from execution.launcher.process_tree import Asking, Cgroup
 from runs.models import Run
 
@@ -42,7 +42,11 @@ KILL_SECONDS = 5.0  # how long to wait for killed processes
 MOMENT_SECONDS = program.MOMENT_SECONDS  # for what outlives the command
 # Exit codes of programs that a signal ended (128 + HUP, INT, KILL, TERM).
 SIGNALLED_CODES = frozenset({129, 130, 137, 143})
-REQUESTS = frozenset({"stop-sent", "asked.json", "killed"})  # files that workers write
+# Files that tell nothing of the training: requests, signs of life, notes of workers.
+REQUESTS = frozenset(
+    {"stop-sent", "asked.json", "killed", "heartbeat", "time-limit", "node-failed", "job.log"}
+    | {"slurm.json", "slurm-end.json"}
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,16 @@ class LauncherFailed(DomainError):
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Why a cluster has ended an attempt. ``kind``: a FailureKind. ``is_interruption``: the
+    training can do nothing about it, and goes on without using up a restart."""
+
+    kind: str
+    reason: Text
+    is_interruption: bool = False
+
+
+@dataclass(frozen=True)
 class Ending:
     """How the command ended; ``returncode`` is negative for a signal, None if unknown."""
 
@@ -73,6 +87,8 @@ class Ending:
     # Whether whoever wrote files was killed, maybe while it did; None: judge by the return code.
     cut_off: bool | None = None
     disk_full: bool = False  # at the end there was no place for a note
+    node: int = 0  # the one that it tells of, the first that failed
+    cause: Cause | None = None  # if its cluster has ended it
 
     @property
     def trusted_until(self) -> float:
@@ -130,11 +146,13 @@ class Attempt:
         user: TrainingUser | None = None,
         *,
         starts_in: Path | None = None,
+        engine: Mapping[str, Any] | None = None,
     ) -> None:
         """Create the directory from ``draft``, atomically. ``user``: the training's own, who gets
         the draft's folder training_user.FOLDER. ``starts_in``: the working directory of the
-        command, in the draft; default: the folder where the training works. Raises OSError."""
-        description = {
+        command, in the draft; default: the folder where the training works. ``engine``: what
+        launchers in a cluster are told. Raises OSError."""
+        description: dict[str, Any] = {
             "command": command,
             "environment": environment,
             "devices": list(devices),
@@ -145,13 +163,13 @@ class Attempt:
             description |= {"folder": training_user.FOLDER, "user": user.note()}
         if starts_in is not None:
             description["starts_in"] = str(starts_in.relative_to(draft))
+        if engine is not None:
+            description |= {"cgroup": None, **engine}
         files.write_atomically(draft / "launch.json", description)
-        for name in ("process.json", "exit.json"):
-            files.reserve(draft / name)
+        for rank in range(description.get("nodes", 1)):
+            _prepare_node(nodes.folder_of(draft, rank))
         for name in ("stop-sent", "killed"):
             files.reserve(draft / name, size_bytes=0)
-        for name in ("stdout.log", "stderr.log", "launcher.log"):
-            (draft / name).touch(0o600)
         if user is not None:
             self._hand_over(draft, user)
         draft.rename(self.directory)
@@ -163,6 +181,19 @@ class Attempt:
         # The other files are closed to it, and it cannot list what is on the way to its folder.
         for passed in (draft, *self.directory.parents[:3]):  # up to the data directory
             open_to_pass(passed)
+
+    @property
+    def engine(self) -> str:
+        """The cluster that runs it; "" for this host."""
+        return str(self._launch.get("engine", ""))
+
+    @property
+    def node_count(self) -> int:
+        return int(self._launch.get("nodes", 1))
+
+    def node_folder(self, rank: int) -> Path:
+        """Where the launcher of a node writes."""
+        return nodes.folder_of(self.directory, rank)
 
     @property
     def devices(self) -> set[str]:
@@ -229,9 +260,9 @@ class Attempt:
         if launching or alive:
             return None
         # The launcher was killed. What outlives the command may still save until it is killed.
-        if self.stop_was_sent and not self._was_killed and self._processes():
+        if self.stop_was_sent and not self.was_killed and self._processes():
             return None
-        return Ending(None, self._last_modified())
+        return Ending(None, self.last_modified())
 
     def ending_at_kill(self) -> Ending:
         """How it ends if it was killed and processes of it are stuck in the kernel: what they still
@@ -272,7 +303,7 @@ class Attempt:
             return False
         return (self.directory / "launch.json").exists()
 
-    def _last_modified(self) -> float:
+    def last_modified(self) -> float:
         """When its processes last wrote a file; 0.0 if all have been deleted."""
         times = []
         for path in self.directory.rglob("*"):
@@ -286,9 +317,12 @@ class Attempt:
     @property
     def stop_was_sent(self) -> bool:
         """Whether the command was asked to stop while it was running."""
-        note = _read_json(self._exit_note)
-        if note is not None and "asked" in note:
-            return bool(note["asked"])
+        notes = [
+            _read_json(self.node_folder(rank) / "exit.json") for rank in range(self.node_count)
+        ]
+        told = [note["asked"] for note in notes if note is not None and "asked" in note]
+        if told:
+            return any(told)
         return (self.directory / "stop-sent").exists()
 
     def terminate(self) -> None:
@@ -296,17 +330,17 @@ class Attempt:
         again and again, until they have ended."""
         if self._exit_note.exists():
             return
-        is_noted = self._raise_flag("stop-sent")
+        is_noted = self.request("stop-sent")
         if is_noted and (self._launcher_takes_requests() or self._is_launching()):
             return
         # The launcher was killed, is of an earlier version, or cannot be told: act in its place.
         Asking(self.directory / "asked.json").ask(self._processes())
 
     @property
-    def _was_killed(self) -> bool:
+    def was_killed(self) -> bool:
         return (self.directory / "killed").exists()
 
-    def _raise_flag(self, name: str) -> bool:
+    def request(self, name: str) -> bool:
         """Make a request of the launcher; False if the disk has no place for it."""
         try:
             files.raise_flag(self.directory / name)
@@ -322,7 +356,7 @@ class Attempt:
             return True
         # A launcher that has not yet started its command sees this and starts nothing; any other
         # kills what it has started. See execution/launcher/program.py.
-        is_noted = self._raise_flag("killed")
+        is_noted = self.request("killed")
         starting = self._launcher()
         if starting is not None:
             if is_noted and self._launcher_takes_requests():
@@ -362,7 +396,7 @@ class Attempt:
     def kill_leftovers(self) -> None:
         """Kill what is left of an attempt that has ended, if its launcher was killed and did not
         do that."""
-        if not self._exit_note.exists() and not self._was_killed:
+        if not self._exit_note.exists() and not self.was_killed:
             self.kill()
 
     def _processes(self) -> list[psutil.Process]:
@@ -404,6 +438,14 @@ class Attempt:
         return processes
 
 
+def _prepare_node(folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name in ("process.json", "exit.json"):
+        files.reserve(folder / name)
+    for name in ("stdout.log", "stderr.log", "launcher.log"):
+        (folder / name).touch(0o600)
+
+
 def run_directory(run_id: str) -> Path:
     directory: Path = settings.WORK_DIR / run_id
     return directory
@@ -415,10 +457,10 @@ def local_runs() -> dict[str, list[Attempt]]:
         folders = [path for path in settings.WORK_DIR.iterdir() if path.is_dir()]
     except FileNotFoundError:
         return {}
-    return {folder.name: _attempts_in(folder) for folder in folders}
+    return {folder.name: attempts_in(folder) for folder in folders}
 
 
-def _attempts_in(folder: Path) -> list[Attempt]:
+def attempts_in(folder: Path) -> list[Attempt]:
     numbers = (path.name.removeprefix("attempt-") for path in folder.glob("attempt-*"))
     return [Attempt(folder.name, int(number)) for number in numbers if number.isdecimal()]
 
@@ -428,7 +470,7 @@ def forget(run_id: str) -> None:
     cannot be killed yet: they tell which GPUs these hold. Call again then."""
     folder = run_directory(run_id)
     gone = True
-    for attempt in _attempts_in(folder):
+    for attempt in attempts_in(folder):
         if attempt.kill():
             attempt.delete()
         else:

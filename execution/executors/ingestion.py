@@ -152,7 +152,7 @@ class Ingestion:
 
     def _ingest_text(self, *, ended: bool) -> bool:
         """Ingest the next chunk of each file; True if the end of every file was reached."""
-        directory, folder = self.attempt.directory, self.attempt.folder
+        folder = self.attempt.folder
         owner = self.attempt.owner
         with transaction.atomic():
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)
@@ -161,12 +161,10 @@ class Ingestion:
             lines: list[Line] = []
             at_end = True
             encoding = encoding_of(locked)
-            for source in STREAMS:
-                new_lines, source_at_end = next_entries(
-                    directory, source, notes, encoding=encoding, ended=ended
-                )
+            for rank in range(self.attempt.node_count):
+                new_lines, node_at_end = self._node_lines(rank, notes, encoding, ended=ended)
                 lines += new_lines
-                at_end = at_end and source_at_end
+                at_end = at_end and node_at_end
             path = folder / "metrics.jsonl"
             # Half a line of JSON is of no use, however long it is.
             offset = before.get("metrics", 0)
@@ -195,6 +193,27 @@ class Ingestion:
             if notes != before:
                 write_notes(locked, self.attempt, notes)
         return at_end and reading.at_end and events_at_end
+
+    def _node_lines(
+        self, rank: int, notes: AttemptNotes, encoding: str, *, ended: bool
+    ) -> tuple[list[Line], bool]:
+        """The next log lines of a node, and whether their end was reached. Those of other nodes
+        than the first name it in their source, as in stderr@1. Changes ``notes``."""
+        key, others = str(rank), notes.get("nodes", {})
+        own = notes if rank == 0 else others.get(key, AttemptNotes()).copy()
+        lines: list[Line] = []
+        at_end = True
+        for source in STREAMS:
+            new_lines, source_at_end = next_entries(
+                self.attempt.node_folder(rank), source, own, encoding=encoding, ended=ended
+            )
+            lines += new_lines
+            at_end = at_end and source_at_end
+        if rank:
+            lines = [line._replace(source=f"{line.source}@{rank}") for line in lines]
+            if own != others.get(key):
+                notes["nodes"] = {**others, key: own}
+        return lines, at_end
 
     def _ingest_evaluation(self, *, ended: bool) -> None:
         folder, owner = self.attempt.folder, self.attempt.owner

@@ -13,7 +13,6 @@ from artifacts.checkpoints import resumed_from
 from artifacts.models import Artifact
 from core.exceptions import InvalidInput
 from core.messages import Message, Text, words_of
-from execution.devices import variables_of
 from execution.executors import environment, event_files
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
@@ -85,9 +84,15 @@ def filled_in(argument: str, code: Path | None = None) -> str:
 
 
 def environment_of(
-    run: Run, attempt: Attempt, folder: Path, user: TrainingUser | None = None
+    run: Run,
+    attempt: Attempt,
+    folder: Path,
+    user: TrainingUser | None = None,
+    *,
+    gpus: dict[str, str],
 ) -> dict[str, str]:
-    """``folder``: where the training works. ``user``: its own, if it is not the worker's."""
+    """``folder``: where the training works. ``user``: its own, if it is not the worker's. ``gpus``:
+    the variables that show it its GPUs."""
     assert run.recipe is not None
     trainhub = {
         "PYTHONUNBUFFERED": "1",  # log lines appear as soon as they are printed
@@ -101,8 +106,6 @@ def environment_of(
         "TRAINHUB_CHECKPOINT_DIR": str(folder / "checkpoints"),
         "TRAINHUB_DATASET_DIRS": os.pathsep.join(settings.DATASET_DIRS),
     }
-    known = run.worker is not None and run.worker.devices is not None
-    gpus = variables_of(run.devices, known=known)
     # For MLflow clients: by default, the script reports to its own run. The recipe can override it.
     mlflow = {"MLFLOW_TRACKING_URI": settings.PUBLIC_URL, "MLFLOW_RUN_ID": run.pk}
     tensorboard = {}

@@ -154,8 +154,12 @@ class NodeRequests(Requests):
             if silence.seconds() > LOST_SECONDS and not _has_ended(self._node.attempt, rank):
                 _report_failure(self._node.attempt, rank, is_lost=True)
 
-    def notes(self) -> dict[str, Any]:
-        return {"terminated": self.is_terminated}
+    def complete(self, ending: dict[str, Any]) -> None:
+        """Ranks end with those that were asked first, maybe before their own launcher asks them."""
+        self._look(time.monotonic())
+        ending["terminated"] = self.is_terminated
+        if self.stop and ending["returncode"] != 0:
+            ending[self.stop] = True
 
     def ended(self, ending: dict[str, Any]) -> None:
         others = (ASKED, TIME_LIMIT, PEER_FAILED, "terminated")

@@ -122,6 +122,7 @@ def launch_attempt(attempt: Path) -> None:
         record_leader(directory, process.pid)
         watch.run(wake_up)
         ending = watch.ending()
+    requests.complete(ending)
     record_ending(directory, ending)
     requests.ended(ending)
     if cgroup is not None:

@@ -25,9 +25,8 @@ class Requests:
         self.stop = ASKED if (self._directory / "stop-sent").exists() else ""
         self.kill = (self._directory / "killed").exists()
 
-    def notes(self) -> dict[str, Any]:
-        """What else exit.json tells."""
-        return {}
+    def complete(self, ending: dict[str, Any]) -> None:
+        """Add to what exit.json is going to tell."""
 
     def ended(self, ending: dict[str, Any]) -> None:
         """Called once exit.json is written."""

@@ -93,7 +93,6 @@ class Watch:
             "asked": ASKED in self._stops,
             "cut_off": cut_off,
             **dict.fromkeys(self._stops - {ASKED}, True),
-            **self._requests.notes(),
         }
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from typing import Final
@@ -39,9 +39,13 @@ WHERE executor = ANY (%(executors)s::text[])
 )
 
 
-def claim(worker: Worker, slots: int) -> list[Run]:
+def claim(worker: Worker, slots: int, *, executors: Collection[str] | None = None) -> list[Run]:
     """Claim up to ``slots`` runs for ``worker``, and ask runs to give up the GPUs that one of a
     higher priority waits for.
+
+    ``executors``: whose runs; by default of all without a queue of their own. Runs of executors
+    that have one go there in the order of ours, as far as quotas allow: their cluster counts their
+    GPUs, and they stay queued until it starts them.
 
     Concurrent workers never claim the same run: locked rows are skipped. The pools' rows, the
     quotas', and those of the workers that share GPUs, are locked, so that no two of them allocate
@@ -49,15 +53,18 @@ def claim(worker: Worker, slots: int) -> list[Run]:
     """
     with transaction.atomic():
         pools = {row["name"]: GpuPool(**row) for row in LOCK_POOLS.records()}
-        recipes = dict(RECIPES.rows(worker=worker.pk, executors=Texts(worker.executors)))
+        wanted = [name for name in worker.executors if executors is None or name in executors]
+        in_queues = executors is not None and all(has_queue(name) for name in wanted)
+        wanted = [name for name in wanted if has_queue(name) is in_queues]
+        recipes = dict(RECIPES.rows(worker=worker.pk, executors=Texts(wanted)))
         if not recipes:
             return []
-        claiming = _Claiming(worker, pools, recipes, slots)
+        claiming = _Claiming(worker, None if in_queues else pools, recipes, slots)
         devices = {}
         for candidate in claiming.chosen(slots):
             count = candidate.gpu_count if candidate.uses_devices else 0
             devices[candidate.run_id] = claiming.devices.take(count)
-        claimed = claim_runs(worker, devices)
+        claimed = claim_runs(worker, devices, in_queue=in_queues)
         for head in claiming.blocked():
             preempt_for(head.candidate, head.pool, worker)
         if not claimed:
@@ -66,9 +73,16 @@ def claim(worker: Worker, slots: int) -> list[Run]:
         return [runs[pk] for pk in devices if pk in claimed]
 
 
-def uses_devices(executor: str) -> bool:
+def has_queue(name: str) -> bool:
+    """Whether the executor has a queue of its own; one that this version does not know has none."""
+    executor = executors_by_name().get(name)
+    return executor is not None and executor.has_queue
+
+
+def uses_devices(name: str) -> bool:
     """Whether the runs of this executor occupy GPUs of their worker's host."""
-    return not executors_by_name()[executor].in_database
+    executor = executors_by_name()[name]
+    return not (executor.in_database or executor.has_queue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +92,10 @@ class Blocked:
 
 
 class _Claiming:
-    """What one claim reads, and decides."""
+    """What one claim reads, and decides. ``pools``: None if a cluster counts the GPUs."""
 
     def __init__(
-        self, worker: Worker, pools: dict[str, GpuPool], recipes: dict[str, str], slots: int
+        self, worker: Worker, pools: dict[str, GpuPool] | None, recipes: dict[str, str], slots: int
     ) -> None:
         self._worker = worker
         self._pools = pools
@@ -135,7 +149,7 @@ class _Claiming:
 
     def _serves(self, name: str) -> bool:
         """Whether the worker executes runs of the pool; of one that was deleted, nobody does."""
-        if not name:
+        if not name or self._pools is None:
             return True
         pool = self._pools.get(name)
         return pool is not None and (not pool.hosts or self._worker.host in pool.hosts)
@@ -145,7 +159,7 @@ class _Claiming:
         host = None
         if self._scope.device_recipes and known is not None:
             host = Supply(len(known), self.devices.free or 0)
-        pool = self._pools.get(name)
+        pool = None if self._pools is None else self._pools.get(name)
         if pool is None:
             return StoredSupplies(host=host, name=name, host_name=self._worker.host)
         used, evaluating = self._use.in_pool(name), self._use.evaluations.get(name, 0)

@@ -56,13 +56,46 @@ RETURNING run_id
 )
 
 
-def claim_runs(worker: Worker, devices: Mapping[str, Sequence[str]]) -> set[str]:
+# They stay as they are until the cluster starts them: see Run.start_in_cluster.
+SUBMIT: Final = Statement(
+    f"""
+WITH before AS (
+    SELECT id FROM runs_run
+    WHERE id = ANY (%(ids)s::text[]) AND worker_id IS NULL
+        AND status IN ('{RunStatus.QUEUED.value}', '{RunStatus.RUNNING.value}')
+    ORDER BY id
+    FOR NO KEY UPDATE SKIP LOCKED
+), submitted AS (
+    UPDATE runs_run AS run
+    SET worker_id = %(worker)s::text, updated_at = statement_timestamp()
+    FROM before
+    WHERE run.id = before.id
+    RETURNING run.id, run.attempt
+)
+INSERT INTO runs_runevent (
+    run_id, kind, from_status, to_status, attempt, worker_id, reason, created_at
+)
+SELECT
+    id, '{EventKind.SUBMITTED.value}', '', '', attempt, %(worker)s::text, '',
+    statement_timestamp()
+FROM submitted
+RETURNING run_id
+"""  # noqa: S608
+)
+
+
+def claim_runs(
+    worker: Worker, devices: Mapping[str, Sequence[str]], *, in_queue: bool = False
+) -> set[str]:
     """Assign unclaimed runs to ``worker``: ID -> the devices of its host that the run gets.
+    ``in_queue``: its executor has a queue of its own.
 
     Returns the IDs of those that it has now: all but what others have locked or claimed.
     """
     if not devices:
         return set()
+    if in_queue:
+        return {pk for (pk,) in SUBMIT.rows(ids=Texts(devices), worker=worker.pk)}
     rows = CLAIM.rows(
         ids=Texts(devices),
         devices=Texts(SEPARATOR.join(names) for names in devices.values()),

@@ -16,6 +16,10 @@ from runs.status import TERMINAL, RunStatus
 class EventKind(models.TextChoices):
     CREATED = "created", _("created")
     CLAIMED = "claimed", _("claimed by a worker")
+    # Of a run whose executor has a queue of its own.
+    SUBMITTED = "submitted", _("submitted to its cluster")
+    STARTED = "started", _("started by its cluster")
+    REQUEUED = "requeued", _("waits in its cluster")
     STATUS = "status", _("status changed")
     STOP_REQUESTED = "stop_requested", _("stop requested")
     RECOVERED = "recovered", _("recovered")
@@ -42,10 +46,13 @@ class EventKind(models.TextChoices):
     CONTINUED = "continued", _("continued after a pause")
 
 
-# A worker gives the run up before it has ended.
+# From then on, a worker holds the run and its GPUs.
+ARRIVALS: Final = (EventKind.CLAIMED, EventKind.STARTED)
+# A worker gives the run up before it has ended, or its cluster takes the GPUs back.
 LEAVINGS: Final = (
     EventKind.RECOVERED,
     EventKind.RELEASED,
+    EventKind.REQUEUED,
     EventKind.PREEMPTED,
     EventKind.PAUSED,
 )
@@ -103,4 +110,4 @@ class RunEvent(models.Model):
     def changes_hold(self) -> bool:
         """Whether a worker holds the run and its GPUs from then on, or none does: it has ended, or
         waits for the next attempt."""
-        return self.kind in {EventKind.CLAIMED, *LEAVINGS} or self.to_status in TERMINAL
+        return self.kind in {*ARRIVALS, *LEAVINGS} or self.to_status in TERMINAL

@@ -16,4 +16,8 @@ class FailureKind(models.TextChoices):
     STALLED = "stalled", _("Stalled")
     KILLED = "killed", _("Killed")
     WORKER_LOST = "worker_lost", _("Worker lost")
+    TIME_LIMIT = "time_limit", _("Time limit")
+    NODE_FAILED = "node_failed", _("Node failed")
+    PREEMPTED = "preempted", _("Preempted in its cluster")
+    CLUSTER_CANCEL = "cluster_cancel", _("Cancelled in its cluster")
     EXIT_CODE = "exit_code", _("Exited with an error")

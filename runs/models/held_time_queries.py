@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from core.database import Statement
-from runs.models.event import LEAVINGS, EventKind
+from runs.models.event import ARRIVALS, LEAVINGS
 from runs.status import TERMINAL
 
-_MARKS: Final = ", ".join(f"'{kind.value}'" for kind in (EventKind.CLAIMED, *LEAVINGS))
+_MARKS: Final = ", ".join(f"'{kind.value}'" for kind in (*ARRIVALS, *LEAVINGS))
+_BEGINS: Final = ", ".join(f"'{kind.value}'" for kind in ARRIVALS)
 _ENDS: Final = ", ".join(f"'{status.value}'" for status in sorted(TERMINAL))
 
 # The same as runs.held_time.held_time, which tells it for any time in the past.
@@ -16,7 +17,7 @@ COUNT_HELD_TIME: Final = Statement(
     f"""
 WITH mark AS (
     SELECT
-        kind = '{EventKind.CLAIMED.value}' AS begins,
+        kind IN ({_BEGINS}) AS begins,
         created_at AS began,
         lead(created_at) OVER (ORDER BY id) AS ended
     FROM runs_runevent

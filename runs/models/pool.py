@@ -30,14 +30,24 @@ class GpuPoolQuerySet(models.QuerySet["GpuPool"]):
         return found.filter(cluster__in=[cluster, ""]) if cluster else found
 
     def for_run(
-        self, executor: str, gpu_type: str, gpu_count: int, cluster: str = ""
+        self,
+        executor: str,
+        gpu_type: str,
+        gpu_count: int,
+        cluster: str = "",
+        *,
+        own: bool = False,
     ) -> GpuPool | None:
         """The pool that a run counts against; None for a run without GPUs, and where there is no
-        pool: then nobody counts. Raises InvalidInput if there are pools, but none of this type."""
+        pool: then nobody counts. ``own``: only pools of the executor itself. Raises InvalidInput if
+        there are pools, but none of this type."""The pool that a run counts against; None for a run without GPUs, and where there is no
+        pool: then nobody counts. ``own``: only pools of the executor itself. Raises InvalidInput if there are pools, but none of this type."""
         if gpu_count == 0:
             return None
         # One of its own first.
-        pools = list(self.of_executor(executor, cluster).order_by("-executor", "-cluster", "name"))
+        found = self.of_executor(executor, cluster)
+        found = found.filter(executor=executor) if own else found
+        pools = list(found.order_by("-executor", "-cluster", "name"))
         if not gpu_type:
             return _only(pools)
         for pool in pools:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -16,11 +16,23 @@ from core.json_field import JSONField
 from projects.hyperparameters import check_hyperparameters
 from runs.commands import CODE_PLACEHOLDER, MAX_ARGUMENT_LENGTH, check_command, check_environment
 from runs.models.encoding import DEFAULT_ENCODING, validate_encoding
+from runs.resources import (
+    MAX_NODES,
+    MAX_TIME_LIMIT_SECONDS,
+    MIN_TIME_LIMIT_SECONDS,
+    check_engine_options,
+    check_nodes,
+)
 
 
 class ExecutorName(models.TextChoices):
     SIMULATED = "simulated", _("Simulated")
     PROCESS = "process", _("Process on a worker's host")
+    SLURM = "slurm", _("Slurm")
+
+
+# Executors that run the recipe's command.
+WITH_COMMAND = ("process", "slurm")
 
 
 class RecipeKind(models.TextChoices):
@@ -111,7 +123,45 @@ class Recipe(models.Model):
     gpu_type = models.CharField(
         _("GPU type"), max_length=64, blank=True, validators=[RegexValidator(r"\A[\w.\- ]*\Z")]
     )
-    gpu_count = models.PositiveSmallIntegerField(_("GPUs"), default=0)
+    gpu_count = models.PositiveSmallIntegerField(
+        _("GPUs"), default=0, help_text=_("Of all nodes together.")
+    )
+    nodes = models.PositiveSmallIntegerField(
+        _("nodes"),
+        default=1,
+        db_default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_NODES)],
+        help_text=_("Machines that a run works on, each with its share of the GPUs."),
+    )
+    cpus_per_node = models.PositiveSmallIntegerField(
+        _("CPUs of a node"), null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    memory_gb_per_node = models.PositiveIntegerField(
+        _("memory of a node (GB)"), null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    time_limit_seconds = models.PositiveIntegerField(
+        _("time limit (s)"),
+        null=True,
+        blank=True,
+        validators=[
+            MinValueValidator(MIN_TIME_LIMIT_SECONDS),
+            MaxValueValidator(MAX_TIME_LIMIT_SECONDS),
+        ],
+        help_text=_(
+            "How long its cluster runs it at a time. It saves a checkpoint shortly before, and "
+            "goes on from it in a new job. Empty: the cluster's own limit."
+        ),
+    )
+    engine_options = models.JSONField(
+        _("options of its cluster"),
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text=_(
+            "For Slurm: partition, account, qos, constraint, reservation, exclude, nodelist, and "
+            "gres_type, Slurm's name of the GPU type if it has another one."
+        ),
+    )
     kind = models.CharField(
         _("kind"),
         max_length=16,
@@ -208,7 +258,7 @@ class Recipe(models.Model):
             ),
             models.CheckConstraint(
                 name="recipe_process_has_command",
-                condition=~models.Q(executor="process", command=[]),
+                condition=~models.Q(executor__in=WITH_COMMAND, command=[]),
             ),
         )
 
@@ -235,8 +285,9 @@ class Recipe(models.Model):
             problems["code"] = ValidationError(
                 _("The command names {code}: a run must bring code.")
             )
-        if self.executor == ExecutorName.PROCESS and not self.command:
+        if self.executor in WITH_COMMAND and not self.command:
             problems["command"] = ValidationError(_("A process needs a command."))
+        problems |= self._problems_of_resources()
         if self.is_default:
             other = Recipe.objects.filter(is_default=True).exclude(pk=self.pk).first()
             if other is not None:
@@ -246,3 +297,15 @@ class Recipe(models.Model):
                 problems["enabled"] = ValidationError(_("The default recipe must be enabled."))
         if problems:
             raise ValidationError(problems)
+
+    def _problems_of_resources(self) -> dict[str, ValidationError]:
+        problems = {}
+        try:
+            check_nodes(self.executor, self.nodes or 1, self.gpu_count or 0)
+        except InvalidInput as error:
+            problems[error.attr or "nodes"] = ValidationError(str(error.message), code=error.code)
+        try:
+            check_engine_options(self.executor, self.engine_options)
+        except InvalidInput as error:
+            problems["engine_options"] = ValidationError(str(error.message), code=error.code)
+        return problems

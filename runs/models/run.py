@@ -12,7 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models, transaction
 from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -25,7 +25,7 @@ from core.message_field import MessageField
 from core.messages import Message, Text, as_sentence
 from core.text import MAX_NAME_LENGTH
 from runs.models.claim_queries import claim_runs
-from runs.models.event import EventKind, RunEvent
+from runs.models.event import ARRIVALS, EventKind, RunEvent
 from runs.models.failure import FailureKind
 from runs.models.gpu_usage import count_hold
 from runs.models.held_time_queries import count_held_time
@@ -48,6 +48,9 @@ MAX_GPUS = 10_000
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
 MAX_ATTEMPT = 32_767  # the column's limit
 MAX_DATASET_LENGTH = 1000
+# How often in a row a run may be ended by its cluster without a newer checkpoint; without
+# limit if the kind is another.
+MAX_INTERRUPTIONS: dict[str, int] = {FailureKind.TIME_LIMIT: 2, FailureKind.NODE_FAILED: 5}
 
 
 class StopKind(models.TextChoices):
@@ -107,6 +110,10 @@ class Run(models.Model):
     preemptible = models.BooleanField(_("preemptible"), default=False, db_default=False)
     # How long it will hold its GPUs, by earlier runs like it, in seconds; None: there are none.
     expected_seconds = models.FloatField(null=True, editable=False)
+    # Machines, each with its share of the GPUs.
+    nodes = models.PositiveSmallIntegerField(_("nodes"), default=1, db_default=1)
+    # How long its cluster runs it at a time; None: the cluster's own limit.
+    time_limit_seconds = models.PositiveIntegerField(_("time limit (s)"), null=True, blank=True)
     priority = models.SmallIntegerField(_("priority"), default=0)
     # Key -> text, as MLflow clients set them.
     tags = JSONField(_("tags"), default=dict, blank=True)
@@ -198,6 +205,10 @@ class Run(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     queued_at = models.DateTimeField(_("queued at"), null=True, blank=True)
+    # Of a run that waits in the queue of its cluster, as the cluster estimates it.
+    estimated_start = models.DateTimeField(
+        _("estimated start"), null=True, blank=True, editable=False
+    )
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
@@ -233,6 +244,8 @@ class Run(models.Model):
         "hyperparameters",
         "gpu_type",
         "gpu_count",
+        "nodes",
+        "time_limit_seconds",
         "priority",
         "preemptible",
         "max_restarts",
@@ -395,7 +408,7 @@ class Run(models.Model):
 
     @property
     def resources(self) -> dict[str, Any]:
-        return {"gpu_type": self.gpu_type, "gpu_count": self.gpu_count}
+        return {"gpu_type": self.gpu_type, "gpu_count": self.gpu_count, "nodes": self.nodes}
 
     def transition(
         self,
@@ -417,6 +430,7 @@ class Run(models.Model):
         """
         if to in TERMINAL:
             ended: dict[str, Any] = {"worker": None, "script_tokens": [], "devices": []}
+            ended["estimated_start"] = None
             fields = {"finished_at": Now(), **fields, **ended}
         elif worker is not None:
             fields.update(worker=worker)
@@ -469,7 +483,7 @@ class Run(models.Model):
             reason=reason,
         )
         if event.changes_hold and not self.is_unmanaged:
-            if self.gpu_count and kind != EventKind.CLAIMED:
+            if self.gpu_count and kind not in ARRIVALS:
                 count_hold(self.pk)
             count_held_time(self.pk)
         return event
@@ -505,6 +519,11 @@ class Run(models.Model):
             if current.status != RunStatus.QUEUED or current.is_unmanaged:
                 raise InvalidTransition(
                     _t("%(run)s does not wait in the queue any more: its priority has no effect.")
+                    % {"run": current.name}
+                )
+            if current.worker is not None:
+                raise InvalidTransition(
+                    _t("%(run)s waits in the queue of its cluster, which has its own priorities.")
                     % {"run": current.name}
                 )
             if current.priority != priority:
@@ -563,6 +582,71 @@ class Run(models.Model):
         locked and the run unclaimed."""
         claim_runs(worker, {self.pk: devices})
         self.refresh_from_db()
+
+    # --- in the queue of a cluster -------------------------------------------------------------
+
+    def wait_in_cluster(self, worker: Worker, *, reason: Text, starts_at: datetime | None) -> None:
+        """Tell that ``worker``'s run waits in its cluster, why, and until when as far as is known.
+        Writes only changes. Raises LeaseLost."""
+        with transaction.atomic():
+            current = Run.objects.lock_held_by(worker, self.pk)
+            if current.status != RunStatus.QUEUED:
+                current.transition(RunStatus.QUEUED, kind=EventKind.REQUEUED, reason=reason)
+            current.change(status_reason=reason, estimated_start=starts_at)
+        self.refresh_from_db()
+
+    def start_in_cluster(self, worker: Worker) -> None:
+        """Tell that its cluster has started ``worker``'s run. Raises LeaseLost."""
+        with transaction.atomic():
+            current = Run.objects.lock_held_by(worker, self.pk)
+            if current.status == RunStatus.QUEUED:
+                current.transition(
+                    RunStatus.RUNNING,
+                    kind=EventKind.STARTED,
+                    started_at=Coalesce("started_at", Now()),
+                    estimated_start=None,
+                )
+            elif current.held_since is None:
+                current.note(EventKind.STARTED, worker=worker)
+        self.refresh_from_db()
+
+    def hand_over(self, worker: Worker | None, reason: Text) -> None:
+        """Let another worker, or ``worker``, go on with work that outlived its own: the attempt
+        goes on. Call with the row locked."""
+        self.note(EventKind.RELEASED, reason=reason, worker=self.worker)
+        self.change(worker=worker)
+
+    def continue_after(
+        self,
+        reason: Text,
+        *,
+        failure_kind: str,
+        checkpoint_step: int | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        """Begin the next attempt after its cluster ended the work: this uses up no restart, but too
+        many in a row without a newer checkpoint end the run. Call with the row locked."""
+        before = self.executor_state.get("interruptions", {})
+        reached = max(before.get("step", 0), self.start_step)
+        advanced = checkpoint_step is not None and checkpoint_step > reached
+        count = 0 if advanced else before.get("count", 0) + 1
+        limit = MAX_INTERRUPTIONS.get(failure_kind)
+        if limit is not None and count >= limit:
+            self.transition(
+                RunStatus.FAILED,
+                reason=Message(
+                    "%(reason)s It has ended so %(count)d times without a newer checkpoint.",
+                    reason=as_sentence(reason),
+                    count=count,
+                ),
+                failure_kind=failure_kind,
+                exit_code=exit_code,
+            )
+            return
+        step = checkpoint_step if advanced else reached
+        note = {"step": step, "count": count}
+        state = {**self.executor_state, "interruptions": note}
+        self._next_attempt(None, reason, executor_state=state)
 
     def request_stop(self, kind: StopKind, *, by: User | None, reason: Text = "") -> None:
         """Request that the run stop. Idempotent; see StopKind.overrides. ``reason``: of a stop that

@@ -93,7 +93,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def held_by(self, worker: Worker) -> RunQuerySet:
         """The runs of this incarnation of ``worker``: a replaced predecessor holds none."""
-        return self.running().filter(worker=worker, worker__incarnation=worker.incarnation)
+        return self.active().filter(worker=worker, worker__incarnation=worker.incarnation)
 
     def gpus_in_use(self) -> dict[str, int]:
         """How many GPUs of each pool the runs of workers use: a run that waits for a worker, or
@@ -102,9 +102,9 @@ class RunQuerySet(models.QuerySet["Run"]):
         return dict(held.values_list("pool").annotate(count=Sum("gpu_count")))
 
     def lost(self) -> RunQuerySet:
-        """Runs in progress whose worker's lease has expired, by the database's clock."""
+        """Runs whose worker's lease has expired, by the database's clock."""
         lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)
-        return self.running().filter(worker__last_heartbeat__lt=Now() - lease)
+        return self.active().filter(worker__last_heartbeat__lt=Now() - lease)
 
     def lock(self, pk: str) -> Run:
         """Lock the run's row until the transaction ends. Raises Run.DoesNotExist, DatabaseBusy."""

@@ -109,7 +109,7 @@ class Worker(models.Model):
                     _t("%(name)s is alive: stop its process before removing it.")
                     % {"name": current.name}
                 )
-            held = current.runs.running().count()
+            held = current.runs.active().count()
             if held:
                 raise WorkerInUse(
                     _t("%(name)s still holds runs (%(count)d): another worker must recover them.")

@@ -166,7 +166,7 @@ def test_resumed_run_clones_the_source_with_overrides():
     )
 
     assert run.hyperparameters == {"max_steps": 80, "seed": 1}
-    assert run.resources == {"gpu_type": "A100", "gpu_count": 2}
+    assert run.resources == {"gpu_type": "A100", "gpu_count": 2, "nodes": 1}
     assert (run.model, run.dataset, run.priority) == (source.model, source.dataset, 3)
     assert run.progress == 0.5
 

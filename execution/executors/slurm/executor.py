@@ -1,0 +1,73 @@
+"""A command on the nodes of a Slurm cluster, by a worker on a login node.
+
+The data directory is on a file system that the worker and all nodes see, as homes are: so attempts
+have the same directories as on the worker's own host. One launcher runs on each node. Slurm is
+asked for the state of all jobs at once. See docs/clusters.md and docs/adr/0027-slurm.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, Final
+
+from core.exceptions import DomainError
+from execution.executors import attempt as attempts
+from execution.executors.attempt import Attempt
+from execution.executors.launcher_executor import LauncherExecutor
+from execution.executors.slurm.host import Silences, SlurmHost
+from execution.executors.slurm.jobs import Jobs
+from execution.executors.slurm.script import JobDescription
+from runs.models import Run
+
+logger = logging.getLogger(__name__)
+
+COMMANDS: Final = ("sbatch", "squeue", "scontrol", "scancel")
+
+
+class SlurmExecutor(LauncherExecutor):
+    engine: ClassVar[str] = "slurm"
+    has_queue: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._jobs = Jobs()
+        self._silences = Silences()
+
+    def works_here(self) -> bool:
+        return all(shutil.which(command) for command in COMMANDS)
+
+    def host_of(self, attempt: Attempt) -> SlurmHost:
+        return SlurmHost(attempt, self._jobs, self._silences)
+
+    def _told(self, run: Run) -> Mapping[str, Any]:
+        job = JobDescription.of(run)
+        assert run.recipe is not None
+        return {
+            "engine": self.engine,
+            "nodes": job.nodes,
+            "gpus_per_node": job.gpus_per_node,
+            "grace_seconds": run.recipe.stop_grace_seconds,
+            "job": asdict(job),
+        }
+
+    def forget(self, run: Run) -> None:
+        """Delete the files once Slurm has nothing of the run any more; until then, ``tidy`` tries
+        again: a job still reads its exit code from them."""
+        folder = attempts.run_directory(run.pk)
+        gone = True
+        for attempt in attempts.attempts_in(folder):
+            host = self.host_of(attempt)
+            try:
+                host.end_leftovers()
+                is_over = host.is_over
+            except DomainError as problem:
+                logger.warning("the files of run %s are kept for now: %s", run.pk, problem)
+                return
+            if is_over:
+                self._silences.forget(attempt.directory)
+                attempt.delete()
+            gone = gone and is_over
+        if gone:
+            shutil.rmtree(folder, ignore_errors=True)
