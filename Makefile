@@ -12,7 +12,7 @@ SOURCES := accounts artifacts code_bundles core dashboard execution goodput loca
   projects registry runs static templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test test-pages test-frameworks test-mlflow chaos lint messages lock bench screenshots FORCE
+.PHONY: up dev test test-pages test-frameworks test-slurm test-mlflow chaos lint messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -36,6 +36,11 @@ test-pages: $(VENV)/.test node_modules/.installed
 test-frameworks: $(VENV)/.test $(VENV)-frameworks/.installed
 	$(IN_VENV) -m pytest tests/frameworks --numprocesses $(TEST_PROCESSES) --dist loadgroup \
 	  --durations 15
+
+# Trainings on a real Slurm of two nodes on this machine: slurm-wlm, munge and slurm-client of Debian
+# have to be installed, and root starts them. 5 minutes.
+test-slurm: $(VENV)/.test
+	TEST_SLURM=1 $(IN_VENV) -m pytest tests/slurm --numprocesses 0 --durations 15
 
 # MLflow's own tests against TrainHub: docs/mlflow.md.
 test-mlflow: $(VENV)/.test
