@@ -156,6 +156,13 @@ PartitionName=small Nodes=n1 MaxNodes=1 State=UP
         self._start("slurmctld", "-D", "-f", str(self.configuration))
         wait_until(lambda: self.run("sinfo", check=False).returncode == 0, seconds=60)
 
+    def wait_until_saved(self):
+        """Until the controller has written down the jobs that it has now: it does so every few
+        seconds, and would not know them after a kill -9."""
+        now, state = time.time(), self.folder / "state" / "job_state"
+        self.run("sbatch", "--hold", "--wrap=true", "--output=/dev/null")  # a change to write down
+        wait_until(lambda: state.exists() and state.stat().st_mtime > now, seconds=30)
+
     def stop_controller(self, number=signal.SIGKILL):
         self._end(self._processes.pop("slurmctld", None), number)
 
@@ -223,8 +230,11 @@ PartitionName=small Nodes=n1 MaxNodes=1 State=UP
         """And wait until its nodes are free."""
         self.run("scancel", "--full", "--signal=KILL", f"--user={getpass.getuser()}", check=False)
         self.run("scancel", f"--user={getpass.getuser()}", check=False)
+        nodes = f"nodename={','.join(NODES)}"
         deadline = time.monotonic() + 60
         while not self.is_idle():
+            if "drain" in self.run("sinfo", "-h", "-N", "-o", "%T", check=False).stdout:
+                self.run("scontrol", "update", nodes, "state=resume", check=False)
             assert time.monotonic() < deadline, self.run("sinfo").stdout
             time.sleep(0.1)
 

@@ -290,9 +290,12 @@ def test_another_worker_goes_on_with_jobs_of_one_that_is_gone(loop, settings):
     assert_whole(run)
 
 
-def test_controller_that_is_away_changes_nothing(loop, cluster):
+@pytest.mark.parametrize("has_saved", [True, False], ids=["known after", "forgotten after"])
+def test_controller_that_is_away_changes_nothing(loop, cluster, has_saved):
     run = slurm_run()
     tick_until(loop, at_step(run, 20))
+    if has_saved:
+        cluster.wait_until_saved()
 
     cluster.stop_controller()
 

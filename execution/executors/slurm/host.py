@@ -152,7 +152,7 @@ class SlurmHost(AttemptHost):
             if self.attempt.was_killed:
                 return self._ending(exits, None, 0.0)
             return Waiting(Message("It is being submitted to Slurm."))
-        job = self.jobs.get(job_id)
+        job = self.jobs.get(job_id, name_of(self.attempt))
         exits = self._exits()  # what was written before Slurm said so
         if len(exits) == self.attempt.node_count:
             return self._told(exits)
@@ -195,7 +195,9 @@ class SlurmHost(AttemptHost):
         killed = any(note["returncode"] in {-9, 137} for note in exits.values())
         if self.attempt.was_killed or not (by_slurm or killed) or self._job_id is None:
             return self._ending(exits, None, None)
-        job = self.jobs.get(self._job_id)
+        job = self.jobs.get(self._job_id, name_of(self.attempt))
+        if job is not None and job.waits:
+            return self._decide(endings.REQUEUED, exits)
         if job is not None and not job.has_ended:
             return None  # it says why in a moment
         cause = endings.cause_known(job)
@@ -272,15 +274,17 @@ class SlurmHost(AttemptHost):
         self.jobs.ask_again()
 
     def end_leftovers(self) -> None:
-        if not self._is_told() and self._job_id is not None:
-            for job_id in self._live_jobs():
-                self._cancel(job_id)
+        is_decided = (self.attempt.directory / END).exists()
+        if (self._is_told() and not is_decided) or self.is_over:
+            return
+        for job_id in self._live_jobs():
+            self._cancel(job_id)
 
     @property
     def is_over(self) -> bool:
         """Whether Slurm has nothing of it any more. Raises SlurmAway, SlurmRefused."""
         job_id = self._job_id
-        job = None if job_id is None else self.jobs.get(job_id)
+        job = None if job_id is None else self.jobs.get(job_id, name_of(self.attempt))
         return job is None or job.has_ended
 
 

@@ -59,10 +59,11 @@ class Jobs:
         self._problem: DomainError | None = None
         self._looked_up: dict[str, tuple[float, Job | None]] = {}
 
-    def get(self, job_id: str) -> Job | None:
-        """The job; None if Slurm does not know it (any more). Raises SlurmAway, SlurmRefused."""
-        job = self._current().get(job_id)
-        return self._look_up(job_id) if job is None else job
+    def get(self, job_id: str, name: str) -> Job | None:
+        """The job; None if Slurm does not know it (any more): a controller that lost its newest
+        state gives an id to another job, of another name. Raises SlurmAway, SlurmRefused."""
+        job = self._current().get(job_id) or self._look_up(job_id)
+        return job if job is not None and job.name == name else None
 
     def named(self, name: str) -> list[Job]:
         """The jobs of this name that have not ended, asked anew. Raises SlurmAway, SlurmRefused."""

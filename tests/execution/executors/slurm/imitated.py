@@ -49,7 +49,8 @@ class ImitatedSlurm:
         job_id = command[-1]
         if job_id not in self.states:
             raise SlurmRefused("Invalid job id specified")
-        return f"JobId={job_id} JobName=x JobState={self.states[job_id]} Reason=None X=1 Restarts=0"
+        name, state = self.names[job_id], self.states[job_id]
+        return f"JobId={job_id} JobName={name} JobState={state} Reason=None X=1 Restarts=0"
 
     def sacct(self, command):
         raise SlurmRefused("Slurm accounting storage is disabled")

@@ -215,10 +215,14 @@ def test_time_limit_is_told_by_launchers(slurm, host):
     assert host.state().cause.kind == FailureKind.TIME_LIMIT
 
 
-def test_job_that_slurm_has_put_back_is_over(slurm, host):
+@pytest.mark.parametrize("has_saved", [True, False])
+def test_job_that_slurm_has_put_back_is_over(slurm, host, has_saved):
     host.launch()
     begin(host)
     slurm.states["1"] = "PENDING"
+    if has_saved:
+        for rank in range(2):
+            end(host, rank, 143, terminated=True)
 
     ending = host.state()
     host.end_leftovers()

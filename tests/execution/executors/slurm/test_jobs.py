@@ -130,7 +130,8 @@ def test_all_jobs_are_asked_for_at_once(asked):
     _answers, commands = asked
     known = Jobs()
 
-    states = [known.get(job_id).state for job_id in ("2", "7", "4")]
+    names = {"2": "trainhub-run_a-1", "7": "trainhub-run_b-2", "4": "wrap"}
+    states = [known.get(job_id, name).state for job_id, name in names.items()]
 
     assert states == ["PENDING", "RUNNING", "FAILED"]
     assert commands == ["squeue"]
@@ -140,16 +141,21 @@ def test_job_that_is_not_listed_is_looked_up_once(asked):
     _answers, commands = asked
     known = Jobs()
 
-    assert known.get("99").state == known.get("99").state == "NODE_FAIL"
+    for _time in range(2):
+        assert known.get("99", "trainhub-run_a-1").state == "NODE_FAIL"
 
     assert commands == ["squeue", "scontrol"]
+
+
+def test_id_that_slurm_has_given_to_another_job_is_not_the_job(asked):
+    assert Jobs().get("2", "trainhub-run_z-1") is None
 
 
 def test_job_that_nothing_knows_is_none(asked):
     answers, commands = asked
     del answers["scontrol"]
 
-    assert Jobs().get("99") is None
+    assert Jobs().get("99", "trainhub-run_a-1") is None
 
     assert commands == ["squeue", "scontrol", "sacct"]
 
@@ -161,7 +167,7 @@ def test_controller_that_is_away_is_asked_no_more_often(asked):
 
     for _time in range(3):
         with pytest.raises(SlurmAway):
-            known.get("2")
+            known.get("2", "trainhub-run_a-1")
 
     assert commands == ["squeue"]
 
