@@ -405,7 +405,8 @@ class Ingestion:
             locked.change(executor_state={**locked.executor_state, "event_points": points})
 
     def _notes(self) -> AttemptNotes:
-        return notes_of(Run.objects.get(pk=self.run.pk), self.attempt)
+        run = Run.objects.only("executor_state").get(pk=self.run.pk)
+        return notes_of(run, self.attempt)
 
 
 def _note_replaced(notes: AttemptNotes) -> list[Line]:

@@ -218,7 +218,7 @@ class LauncherExecutor(CheckpointExecutor):
         ending = self._ending(run, attempt, state)
         if ending is not None:
             host.end_leftovers()
-        is_stored = Ingestion(run, worker, attempt).ingest(ending)
+        is_stored = self._ingest(run, worker, attempt, ending)
         if problem is not None:
             raise problem
         if ending is None:
@@ -226,6 +226,9 @@ class LauncherExecutor(CheckpointExecutor):
         if not is_stored:
             return WorkStatus(WorkState.STORING)
         return self._status_at_end(run, attempt, ending)
+
+    def _ingest(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> bool:
+        return Ingestion(run, worker, attempt).ingest(ending)
 
     def _state(self, host: AttemptHost) -> tuple[State, DomainError | None]:
         """The state, or why it cannot be told for now: its output is read all the same."""

@@ -15,12 +15,13 @@ from typing import Any, ClassVar, Final
 
 from core.exceptions import DomainError
 from execution.executors import attempt as attempts
-from execution.executors.attempt import Attempt
+from execution.executors.attempt import Attempt, Ending
 from execution.executors.launcher_executor import LauncherExecutor
+from execution.executors.quiet_attempts import QuietAttempts, signature_of
 from execution.executors.slurm.host import Silences, SlurmHost
 from execution.executors.slurm.jobs import Jobs
 from execution.executors.slurm.script import JobDescription
-from runs.models import Run
+from runs.models import Run, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +35,26 @@ class SlurmExecutor(LauncherExecutor):
     def __init__(self) -> None:
         self._jobs = Jobs()
         self._silences = Silences()
+        self._quiet = QuietAttempts()
 
     def works_here(self) -> bool:
         return all(shutil.which(command) for command in COMMANDS)
 
     def host_of(self, attempt: Attempt) -> SlurmHost:
         return SlurmHost(attempt, self._jobs, self._silences)
+
+    def _ingest(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> bool:
+        """Of hundreds of jobs, most have written nothing since the last look at them."""
+        if ending is not None:
+            self._quiet.forget(attempt)
+            return super()._ingest(run, worker, attempt, ending)
+        signature = signature_of(attempt)
+        if self._quiet.is_read(attempt, signature):
+            return True
+        is_stored = super()._ingest(run, worker, attempt, ending)
+        if is_stored:
+            self._quiet.note(attempt, signature)
+        return is_stored
 
     def _told(self, run: Run) -> Mapping[str, Any]:
         job = JobDescription.of(run)
