@@ -399,7 +399,7 @@ def test_new_run_is_queued_with_the_form_values(client):
         "papers",
         7,
     )
-    assert run.resources == {"gpu_type": "A100", "gpu_count": 4}
+    assert run.resources == {"gpu_type": "A100", "gpu_count": 4, "nodes": 1}
     assert run.hyperparameters == {
         "batch_size": 32,
         "seed": 1,
