@@ -67,6 +67,9 @@ class SlurmExecutor(LauncherExecutor):
             "job": asdict(job),
         }
 
+    def diagnose(self, run: Run, worker: Worker) -> None:
+        """Nothing: its processes are on other hosts, where this one cannot look into them."""
+
     def forget(self, run: Run) -> None:
         """Delete the files once Slurm has nothing of the run any more; until then, ``tidy`` tries
         again: a job still reads its exit code from them."""
