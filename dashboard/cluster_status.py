@@ -77,7 +77,7 @@ class ClusterStatus:
 def cluster_status() -> ClusterStatus:
     workers = list(Worker.objects.order_by("-last_heartbeat")[:WORKERS_SHOWN])
     held = defaultdict(list)
-    running = Run.objects.running().filter(worker__in=workers).brief()
+    running = Run.objects.active().filter(worker__in=workers).brief()
     for run in running.order_by("started_at", "id"):
         held[run.worker_id].append(run)
     # By name: rows keep their place while heartbeats come and go.

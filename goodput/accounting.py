@@ -26,13 +26,14 @@ from goodput.models import AttemptRecord, DayAccount
 from goodput.parts import HELD
 from goodput.utilization import mean_utilization_of
 from runs.models import EventKind, Run, RunEvent, RunQuerySet
+from runs.models.event import ARRIVALS
 from runs.status import TERMINAL, RunStatus
 
 RUNS_PER_BATCH: Final = 50
 REFRESH: Final = timedelta(minutes=1)  # of runs that go on
 # Those that tell where the time went: a run may have any number of others.
 _TOLD: Final = (
-    EventKind.CLAIMED,
+    *ARRIVALS,
     EventKind.RECOVERED,
     EventKind.RELEASED,
     EventKind.STOP_REQUESTED,

@@ -10,6 +10,7 @@ from goodput.account import Mark, MarkKind
 from goodput.attempts import Facts
 from runs.interruptions import is_preemption
 from runs.models import EventKind, StopKind
+from runs.models.event import ARRIVALS
 from runs.status import TERMINAL, RunStatus
 
 
@@ -71,7 +72,7 @@ class History:
             if self.is_completed:
                 self._work_without_steps()
             self._leave(event.at, MarkKind.LEFT)
-        elif event.kind == EventKind.CLAIMED:
+        elif event.kind in ARRIVALS:
             self._begin(event)
         elif event.kind == EventKind.RECOVERED:
             self._leave(self._alive_at(event.at), MarkKind.LEFT)
@@ -85,7 +86,7 @@ class History:
 
     def _release(self, event: Event, following: Sequence[Event]) -> None:
         """Work that is rows alone goes on with the same attempt."""
-        claims = (later.attempt for later in following if later.kind == EventKind.CLAIMED)
+        claims = (later.attempt for later in following if later.kind in ARRIVALS)
         if next(claims, None) == self._attempt:
             self._mark(event.at, MarkKind.LEFT)
         else:

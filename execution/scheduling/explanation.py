@@ -37,6 +37,7 @@ class WaitsFor(enum.StrEnum):
     GPUS = "gpus"
     RUNS_AHEAD = "runs_ahead"  # GPUs are free, but held back for a run ahead of it
     SLOT = "slot"
+    CLUSTER = "cluster"  # it is in the queue of its cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ class Explainer:
         if run.status == RunStatus.PAUSED:
             text = _("It is paused: continue it to put it back into the queue.")
             return Explanation(run, None, WaitsFor.CONTINUE, text)
+        if run.is_held and run.status == RunStatus.QUEUED:
+            return in_cluster(run)
         if run.is_terminal or run.is_unmanaged or run.is_held:
             return Explanation(run, None, WaitsFor.NOTHING, _what_happens(run))
         queue = self.order(run.pool, MOST_AHEAD, run.pk)
@@ -274,8 +277,14 @@ def explain(run: Run) -> Explanation:
     return Explainer().explain(run)
 
 
+def in_cluster(run: Run) -> Explanation:
+    """Of a run that waits in the queue of its cluster, which says why."""
+    reason = str(run.status_reason) or _("It is in the queue of its cluster.")
+    return Explanation(run, None, WaitsFor.CLUSTER, reason, run.estimated_start)
+
+
 def explain_queue(limit: int) -> list[Explanation]:
-    """The first ``limit`` runs of the queues of all pools."""
+    """The first ``limit`` runs of the queues of all pools, and of those of clusters."""
     explainer = Explainer()
     listed = explainer.order(None, limit)[:limit]
     runs = (
@@ -284,11 +293,14 @@ def explain_queue(limit: int) -> list[Explanation]:
         .brief()
         .in_bulk([item.candidate.run_id for item in listed])
     )
-    return [
+    explained = [
         explainer.explain_waiting(runs[item.candidate.run_id], item, listed)
         for item in listed
         if item.candidate.run_id in runs
     ]
+    submitted = Run.objects.queued().exclude(worker=None).in_queue_order().brief()
+    submitted = submitted.select_related("recipe", "project")[: limit - len(explained)]
+    return explained + [in_cluster(run) for run in submitted]
 
 
 def _what_happens(run: Run) -> str:

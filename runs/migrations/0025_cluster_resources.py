@@ -139,6 +139,37 @@ class Migration(migrations.Migration):
                 verbose_name="kind of failure",
             ),
         ),
+        migrations.AddConstraint(
+            model_name="recipe",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("executor__in", ["simulated", "process", "slurm"])),
+                name="recipe_executor_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="recipe",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("command", []), ("executor__in", ("process", "slurm")), _negated=True
+                ),
+                name="recipe_process_has_command",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="gpupool",
+            name="executor",
+            field=models.CharField(
+                blank=True,
+                choices=[
+                    ("simulated", "Simulated"),
+                    ("process", "Process on a worker's host"),
+                    ("slurm", "Slurm"),
+                ],
+                help_text="Whose runs use it; empty: those of every executor without a pool of its own.",
+                max_length=16,
+                verbose_name="executor",
+            ),
+        ),
         migrations.AlterField(
             model_name="runevent",
             name="kind",
@@ -170,25 +201,12 @@ class Migration(migrations.Migration):
                     ("note_changed", "note changed"),
                     ("tags_changed", "tags changed"),
                     ("priority_changed", "priority changed"),
+                    ("preempted", "preempted"),
+                    ("paused", "paused"),
+                    ("continued", "continued after a pause"),
                 ],
                 max_length=16,
                 verbose_name="kind",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="recipe",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("executor__in", ["simulated", "process", "slurm"])),
-                name="recipe_executor_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="recipe",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("command", []), ("executor__in", ("process", "slurm")), _negated=True
-                ),
-                name="recipe_process_has_command",
             ),
         ),
     ]

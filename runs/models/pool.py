@@ -40,8 +40,7 @@ class GpuPoolQuerySet(models.QuerySet["GpuPool"]):
     ) -> GpuPool | None:
         """The pool that a run counts against; None for a run without GPUs, and where there is no
         pool: then nobody counts. ``own``: only pools of the executor itself. Raises InvalidInput if
-        there are pools, but none of this type."""The pool that a run counts against; None for a run without GPUs, and where there is no
-        pool: then nobody counts. ``own``: only pools of the executor itself. Raises InvalidInput if there are pools, but none of this type."""
+        there are pools, but none of this type."""
         if gpu_count == 0:
             return None
         # One of its own first.

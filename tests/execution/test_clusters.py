@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from core.messages import Message
-from execution.scheduling import claim
+from execution.scheduling.claiming import claim
 from execution.worker import WorkerLoop, offered_executors
 from runs import actions
 from runs.executors import WorkState, WorkStatus, executors

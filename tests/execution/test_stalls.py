@@ -233,7 +233,7 @@ def all_read(run):
 def test_run_whose_processes_cannot_be_looked_at_is_stopped_all_the_same(loop, monkeypatch):
     run = script_run(HANGING, stall_silence_seconds=600, stall_action="fail")
     tick_until(loop, lambda: at_step(run, 5))
-    monkeypatch.setattr("execution.executors.process.stacks_of", lambda processes: 1 / 0)
+    monkeypatch.setattr("execution.executors.launcher_executor.stacks_of", lambda processes: 1 / 0)
     be_silent(run)
 
     tick_until(loop, lambda: over(run))

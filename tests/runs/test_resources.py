@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.utils import translation
 
 from core.exceptions import InvalidInput
 from runs.actions import create_run, resume_run
@@ -9,6 +10,13 @@ from runs.resources import check_engine_options
 from tests.factories import ProjectFactory, RecipeFactory, RunFactory, checkpoint
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def english():
+    """Errors say why in the reader's language."""
+    with translation.override("en"):
+        yield
 
 
 def test_run_takes_nodes_and_time_limit_of_its_recipe():

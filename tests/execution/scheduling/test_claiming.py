@@ -12,7 +12,8 @@ from core.database import Statement
 from execution.scheduling import stored_queue
 from execution.scheduling.claiming import claim
 from execution.scheduling.pools import pool_uses
-from runs.models import EventKind, Run
+from runs.actions import create_run
+from runs.models import EventKind, Quota, Run
 from runs.status import RunStatus
 from tests.concurrency import in_parallel, transaction_elsewhere
 from tests.factories import (
@@ -287,3 +288,50 @@ def test_queries_of_a_claim_do_not_grow_with_the_queue(length, django_assert_max
     # queue's pools, priorities and runs; the claim, the run, and the savepoints
     with django_assert_max_num_queries(15):
         claim(worker, slots=1)
+
+
+# --- clusters with a queue of their own ------------------------------------------------------
+
+
+def slurm_run(**fields):
+    recipe = RecipeFactory(executor="slurm")
+    return RunFactory(recipe=recipe, gpu_type="A100", gpu_count=8, **fields)
+
+
+def test_run_goes_into_the_queue_of_its_cluster_and_stays_queued():
+    GpuPoolFactory(capacity=1)
+    run = slurm_run()
+    worker = WorkerFactory(executors=["slurm"])
+
+    assert claim(worker, slots=9, executors=["slurm"]) == [run]
+
+    run.refresh_from_db()
+    assert (run.status, run.worker, run.held_since) == (RunStatus.QUEUED, worker, None)
+    assert run.events.get().kind == EventKind.SUBMITTED
+
+
+def test_quota_holds_back_what_a_cluster_would_take():
+    run = slurm_run()
+    Quota.objects.create(project=run.project, max_gpus=4)
+
+    assert claim(WorkerFactory(executors=["slurm"]), slots=9, executors=["slurm"]) == []
+
+
+def test_runs_of_clusters_are_not_claimed_with_others():
+    run = RunFactory()
+    slurm_run()
+
+    assert claim(WorkerFactory(executors=["slurm", "simulated"]), slots=9) == [run]
+
+
+def test_run_of_a_cluster_takes_no_gpus_of_a_pool_of_hosts():
+    GpuPoolFactory(capacity=8)
+
+    run = create_run(
+        ProjectFactory(),
+        by=None,
+        recipe=RecipeFactory(executor="slurm"),
+        resources={"gpu_type": "A100", "gpu_count": 8},
+    )
+
+    assert run.pool == ""
