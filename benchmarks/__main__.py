@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from benchmarks import pages, reading, unmodified, writing
+from benchmarks import pages, reading, scheduling, unmodified, writing
 from benchmarks.bench import Bench, Subjects
 from benchmarks.client import Pace
 from benchmarks.database import running_cluster
@@ -27,7 +27,9 @@ from benchmarks.report import (
     record,
 )
 
-API_SUBJECTS: Final[Subjects] = writing.SUBJECTS | unmodified.SUBJECTS | reading.SUBJECTS
+API_SUBJECTS: Final[Subjects] = (
+    writing.SUBJECTS | unmodified.SUBJECTS | reading.SUBJECTS | scheduling.SUBJECTS
+)
 SUBJECTS: Final[Subjects] = API_SUBJECTS | pages.SUBJECTS
 PAGES: Final = "pages"  # all subjects in a browser
 PACE: Final = Pace()

@@ -336,6 +336,8 @@ TRAINING_ENVIRONMENT = env.list("TRAINHUB_TRAINING_ENVIRONMENT", default=[])
 TRAINING_USER = env.str("TRAINHUB_TRAINING_USER", default="").strip()
 # The sliding window in which GPU time counts for fair share between projects.
 FAIR_SHARE_DAYS = env.float("TRAINHUB_FAIR_SHARE_DAYS", default=7.0)
+# Whether runs that delay nobody go ahead of one that waits for GPUs.
+BACKFILL = env.bool("TRAINHUB_BACKFILL", default=True)
 # How long the cancel endpoint waits for a worker to stop a run before it returns 202.
 CANCEL_WAIT_SECONDS = env.float("TRAINHUB_CANCEL_WAIT_SECONDS", default=20.0)
 # A run that has not reported for this long is shown as silent; an unmanaged one later as lost.

@@ -16,6 +16,7 @@ from execution.scheduling.host_devices import HostDevices
 from execution.scheduling.policy import Pass
 from execution.scheduling.preemption import preempt_for
 from execution.scheduling.quotas import Quotas
+from execution.scheduling.rules import Rules, rules_of_settings
 from execution.scheduling.stored_queue import Scope, StoredQueue, waiting
 from execution.scheduling.supply import Reservation, Supplies, Supply
 from runs.executors import executors as executors_by_name
@@ -39,13 +40,19 @@ WHERE executor = ANY (%(executors)s::text[])
 )
 
 
-def claim(worker: Worker, slots: int, *, executors: Collection[str] | None = None) -> list[Run]:
+def claim(
+    worker: Worker,
+    slots: int,
+    *,
+    executors: Collection[str] | None = None,
+    rules: Rules | None = None,
+) -> list[Run]:
     """Claim up to ``slots`` runs for ``worker``, and ask runs to give up the GPUs that one of a
     higher priority waits for.
 
     ``executors``: whose runs; by default of all without a queue of their own. Runs of executors
     that have one go there in the order of ours, as far as quotas allow: their cluster counts their
-    GPUs, and they stay queued until it starts them.
+    GPUs, and they stay queued until it starts them. ``rules``: by default those of the settings.
 
     Concurrent workers never claim the same run: locked rows are skipped. The pools' rows, the
     quotas', and those of the workers that share GPUs, are locked, so that no two of them allocate
@@ -59,7 +66,8 @@ def claim(worker: Worker, slots: int, *, executors: Collection[str] | None = Non
         recipes = dict(RECIPES.rows(worker=worker.pk, executors=Texts(wanted)))
         if not recipes:
             return []
-        claiming = _Claiming(worker, None if in_queues else pools, recipes, slots)
+        counted = None if in_queues else pools
+        claiming = _Claiming(worker, counted, recipes, slots, rules or rules_of_settings())
         devices = {}
         for candidate in claiming.chosen(slots):
             count = candidate.gpu_count if candidate.uses_devices else 0
@@ -95,13 +103,19 @@ class _Claiming:
     """What one claim reads, and decides. ``pools``: None if a cluster counts the GPUs."""
 
     def __init__(
-        self, worker: Worker, pools: dict[str, GpuPool] | None, recipes: dict[str, str], slots: int
+        self,
+        worker: Worker,
+        pools: dict[str, GpuPool] | None,
+        recipes: dict[str, str],
+        slots: int,
+        rules: Rules,
     ) -> None:
+        self._rules = rules
         self._worker = worker
         self._pools = pools
         self._now = current_time().timestamp()
         self.devices = HostDevices(worker, lock=True)
-        self._use = GpuUse.read()
+        self._use = GpuUse.read(rules.fair_share_days)
         self._scope = Scope(
             recipes=list(recipes),
             device_recipes=[pk for pk, executor in recipes.items() if uses_devices(executor)],
@@ -142,7 +156,12 @@ class _Claiming:
 
     def _begin_passes(self) -> dict[str, Pass]:
         return {
-            name: Pass(StoredQueue(name, self._scope, runs), self._supplies(name), self._now)
+            name: Pass(
+                StoredQueue(name, self._scope, runs),
+                self._supplies(name),
+                self._now,
+                backfills=self._rules.backfills,
+            )
             for name, runs in waiting(self._scope).items()
             if self._serves(name)
         }

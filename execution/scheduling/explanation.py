@@ -18,6 +18,7 @@ from execution.scheduling.forecast import forecast
 from execution.scheduling.gpu_use import GpuUse, expected_ends
 from execution.scheduling.host_devices import HostDevices
 from execution.scheduling.quotas import Quotas
+from execution.scheduling.rules import rules_of_settings
 from execution.scheduling.stored_queue import EXPECTED_SECONDS
 from execution.scheduling.supply import Supplies, Supply
 from runs.models import GpuPool, RecipeKind, Run, Worker
@@ -110,7 +111,7 @@ class Explainer:
 
     def __init__(self) -> None:
         self._now = current_time().timestamp()
-        self._use = GpuUse.read()
+        self._use = GpuUse.read(rules_of_settings().fair_share_days)
         self._quotas = Quotas.read(self._use)
         self._pools = {pool.name: pool for pool in GpuPool.objects.all()}
         self._starts: dict[str, dict[str, float]] = {}  # pool -> run -> Unix seconds

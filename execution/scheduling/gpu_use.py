@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from django.conf import settings
-
 from core.database import Statement
 from execution.scheduling.supply import Hold, Release, Supply
 from runs.models import RecipeKind, Worker
@@ -125,8 +123,8 @@ class GpuUse:
     month_seconds: dict[tuple[str, str], float]
 
     @classmethod
-    def read(cls) -> GpuUse:
-        window = settings.FAIR_SHARE_DAYS * 86400.0
+    def read(cls, fair_share_days: float) -> GpuUse:
+        window = fair_share_days * 86400.0
         gpus: dict[tuple[str, str], int] = {}
         evaluations: dict[str, int] = defaultdict(int)
         in_window: dict[tuple[str, str], float] = defaultdict(float)
@@ -141,6 +139,8 @@ class GpuUse:
         for pool, project, recently, this_month in USED.rows(window_seconds=window):
             in_window[pool, project] += recently
             in_month[pool, project] += this_month
+        if not fair_share_days:
+            in_window.clear()
         return cls(gpus, evaluations, in_window, in_month)
 
     def usage(self) -> dict[str, float]:

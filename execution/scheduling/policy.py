@@ -30,7 +30,11 @@ class Queue(Protocol):
 class Pass:
     """One pass over the queue of a pool. Iterating takes the runs that start."""
 
-    def __init__(self, queue: Queue, supplies: Supplies, now: float) -> None:
+    def __init__(
+        self, queue: Queue, supplies: Supplies, now: float, *, backfills: bool = True
+    ) -> None:
+        """``backfills``: whether runs go ahead of one that waits for GPUs."""
+        self._backfills = backfills
         self._queue = queue
         self._supplies = supplies
         self._now = now
@@ -42,7 +46,7 @@ class Pass:
         """A run is taken when the next one is asked for."""
         yield from self._seats()
         yield from self._in_order()
-        if self.reservation is not None:
+        if self.reservation is not None and self._backfills:
             yield from self._backfill(self.reservation)
 
     def _seats(self) -> Iterator[Candidate]:

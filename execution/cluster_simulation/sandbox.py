@@ -1,0 +1,77 @@
+"""Tables and a clock of their own for a simulation, in the database that TrainHub uses.
+
+The tables are in a schema that only this session looks into, and that is dropped at the end. The
+schema also has the functions that tell the time: PostgreSQL finds a function by the search path, in
+which ``pg_catalog`` comes after it.
+(https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATH)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+from unittest.mock import patch
+
+from django.db import connection
+from django.utils import timezone
+
+CLOCKS: Final = ("now", "statement_timestamp", "transaction_timestamp", "clock_timestamp")
+
+
+class Clock:
+    """The time of the database and of this process, while a simulation runs."""
+
+    def __init__(self, began: datetime) -> None:
+        self._began = began.timestamp()
+        self.seconds = 0.0  # since the beginning
+
+    def set(self, seconds: float) -> None:
+        self.seconds = seconds
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('simulation.now', %s, false)", [str(self.unix)])
+
+    @property
+    def unix(self) -> float:
+        return self._began + self.seconds
+
+    def time(self) -> datetime:
+        return datetime.fromtimestamp(self.unix, UTC)
+
+
+@contextmanager
+def sandbox(began: datetime) -> Iterator[Clock]:
+    """Empty tables like those of the database, and a clock that stands at ``began``. Only in a
+    process that does nothing else."""
+    schema = f"simulation_{os.getpid()}"
+    clock = Clock(began)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for (table,) in cursor.fetchall():
+            cursor.execute(f'CREATE TABLE {schema}."{table}" (LIKE public."{table}" INCLUDING ALL)')
+        for name in CLOCKS:
+            cursor.execute(
+                f"CREATE FUNCTION {schema}.{name}() RETURNS timestamptz LANGUAGE sql STABLE AS "
+                "$$ SELECT to_timestamp(current_setting('simulation.now')::float8) $$"
+            )
+        clock.set(0.0)
+        cursor.execute(f"SET search_path = {schema}, pg_catalog")
+        # Nobody needs it after a crash.
+        cursor.execute("SET synchronous_commit = off")
+    try:
+        with patch.object(timezone, "now", clock.time):
+            yield clock
+    finally:
+        connection.close()  # also ends whatever was left open
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+def analyze(*tables: str) -> None:
+    """Let the planner know what the tables hold now."""
+    with connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f'ANALYZE "{table}"')
