@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from core.messages import Text
 from goodput.account import Mark, MarkKind
 from goodput.attempts import Facts
-from runs.interruptions import is_preemption
+from runs.interruptions import is_preemption, is_pruning
 from runs.models import EventKind, StopKind
 from runs.models.event import ARRIVALS
 from runs.status import TERMINAL, RunStatus
@@ -166,8 +166,8 @@ class History:
 
 
 def is_wanted(reason: Text) -> bool:
-    """Whether a request to stop with this reason is somebody's, or for another run, and not because
-    of a stall."""
+    """Whether a request to stop with this reason is somebody's, a sweep's, or for another run, and
+    not because of a stall."""
     if isinstance(reason, str):
         return reason in {StopKind.CANCEL, StopKind.PAUSE}
-    return is_preemption(reason)
+    return is_preemption(reason) or is_pruning(reason)

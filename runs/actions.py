@@ -299,8 +299,11 @@ def _keep_code(run: Run, code: RunCode) -> None:
 # --- cancel ----------------------------------------------------------------------------------
 
 
-def cancel_run(run: Run, *, by: User | None, wait_seconds: float | None = None) -> Run:
-    """Ask the run to stop and wait at most ``wait_seconds`` until it has.
+def cancel_run(
+    run: Run, *, by: User | None, wait_seconds: float | None = None, reason: Text = ""
+) -> Run:
+    """Ask the run to stop and wait at most ``wait_seconds`` until it has. ``reason``: of a cancel
+    that nobody asked for.
 
     Returns the run: cancelled, or still running if its worker has not stopped it by then. If a
     cancel and a completion race, one wins. A run that is already cancelled is returned unchanged.
@@ -308,7 +311,7 @@ def cancel_run(run: Run, *, by: User | None, wait_seconds: float | None = None) 
     """
     current = Run.objects.select_related("recipe").get(pk=run.pk)
     if current.status != RunStatus.CANCELLED:
-        current = _request_cancel(current, by)
+        current = _request_cancel(current, by, reason)
         wait = settings.CANCEL_WAIT_SECONDS if wait_seconds is None else wait_seconds
         current = _wait_until_over(current, wait)
     if current.is_terminal and current.status != RunStatus.CANCELLED:
@@ -319,7 +322,7 @@ def cancel_run(run: Run, *, by: User | None, wait_seconds: float | None = None) 
     return current
 
 
-def _request_cancel(run: Run, by: User | None) -> Run:
+def _request_cancel(run: Run, by: User | None, reason: Text) -> Run:
     while True:
         unclaimed = run.worker_id is None
         # Reads the stored bytes, so do it before locking. If a worker holds the run, the worker
@@ -329,7 +332,7 @@ def _request_cancel(run: Run, by: User | None) -> Run:
             locked = Run.objects.lock(run.pk)
             if locked.is_terminal:
                 return locked
-            locked.request_stop(StopKind.CANCEL, by=by)
+            locked.request_stop(StopKind.CANCEL, by=by, reason=reason)
             # If no worker holds the run, or the work is only rows, end it here.
             held = locked.worker_id is not None
             if executor_of(locked).in_database or (unclaimed and not held):

@@ -85,6 +85,15 @@ def is_preemption(reason: Text) -> bool:
     return isinstance(reason, Message) and reason.template == preemption("", 0).template
 
 
+def pruning(sweep: str, step: int) -> Message:
+    """Why a trial of a sweep is cancelled: others were better at that step."""
+    return Message("Pruned by the sweep %(sweep)s at step %(step)d.", sweep=sweep, step=step)
+
+
+def is_pruning(reason: Text) -> bool:
+    return isinstance(reason, Message) and reason.template == pruning("", 0).template
+
+
 def finish_interruption(run: Run, latest: Checkpoint | None) -> None:
     """Pause or queue a run that was to stop for that, and has. ``latest``: its latest sound
     checkpoint. Call with the row locked."""
