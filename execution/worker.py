@@ -46,6 +46,7 @@ from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStat
 from runs.executors import executors as executors_by_name
 from runs.models import EventKind, LeaseLost, Run, Worker
 from runs.status import RunStatus
+from sweeps.driving import SweepDriver
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ INDEXING: Final = "indexing runs"
 ACCOUNTING: Final = "accounting runs"
 HAS_BEGUN: Final = {WorkState.WORKING, WorkState.STORING, WorkState.FINISHED}
 SAME_START: Final = timedelta(minutes=1)  # estimates that differ by less are the same
+SWEEPING: Final = "advancing sweeps"
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -104,6 +106,7 @@ class WorkerLoop:
         self._readopted: set[str] = set()  # runs of an earlier process, not polled since
         self._next_tidy = 0.0
         self._accountant = Accountant()
+        self._sweep_driver = SweepDriver()
         self._replaced = threading.Event()
         # While it lasts, nothing can be decided; the trainings go on and write to their files.
         self._outage = Outage(
@@ -202,6 +205,7 @@ class WorkerLoop:
         self.tasks.start("tidy", self._tidy)
         self.tasks.start("index", self._index_runs)
         self.tasks.start("account", self._account_runs)
+        self.tasks.start("sweeps", self._advance_sweeps)
         self.tasks.start("program checks", self._answer_checks)
         self.reap()
         for run in self.held_runs():
@@ -469,6 +473,11 @@ class WorkerLoop:
         if not self._pauses.is_paused(ACCOUNTING):
             with self._surviving(ACCOUNTING):
                 self._accountant.work()
+
+    def _advance_sweeps(self) -> None:
+        if not self._pauses.is_paused(SWEEPING):
+            with self._surviving(SWEEPING):
+                self._sweep_driver.work()
 
     def _answer_checks(self) -> None:
         with self._surviving("answering program checks"):

@@ -18,6 +18,8 @@ from artifacts.models import Artifact
 from runs.actions import create_run
 from runs.models import RunCode
 from tests.code_bundles.bundles import bundle
+from sweeps.actions import create_sweep
+from sweeps.driving import advance
 from tests.factories import ProjectFactory
 from trainhub.wsgi import application
 
@@ -82,7 +84,15 @@ def ids(db) -> dict[str, str]:
     call_command("advance_runs", steps=10, verbosity=0)
     stored = bundle({"train.py": "print()"})
     RunCode.objects.create(run=run, bundle=stored)
-    return {"project_id": run.project_id, "run_id": run.pk, "sha256": stored.pk}
+    space = {"learning_rate": {"type": "float", "low": 1e-5, "high": 1e-2, "log": True}}
+    sweep = create_sweep(run.project, by=None, search_space=space, metric="train_loss")
+    advance(sweep.pk)
+    return {
+        "project_id": run.project_id,
+        "run_id": run.pk,
+        "sha256": stored.pk,
+        "sweep_id": sweep.pk,
+    }
 
 
 @schema.include(path_regex="{").parametrize()
@@ -93,6 +103,8 @@ def test_responses_for_a_real_run_match_the_schema(case, ids):
     parameters = {"id": ids["run_id"], "path": "plots/loss.png", **ids}
     if "/artifacts/" in case.path:
         parameters["id"] = artifact.pk
+    elif "/sweeps/" in case.path:
+        parameters["id"] = ids["sweep_id"]
     elif case.path == "/projects/{id}":
         parameters["id"] = ids["project_id"]
     case.path_parameters = {name: parameters[name] for name in case.path_parameters}

@@ -82,6 +82,7 @@ INSTALLED_APPS = [
     "code_bundles",
     "registry",
     "goodput",
+    "sweeps",
     "execution",
     "tracking",
     "dashboard",

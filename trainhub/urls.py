@@ -27,6 +27,7 @@ from projects.viewsets import ProjectViewSet
 from registry.viewsets import ModelCardView
 from runs.interruption_viewsets import ContinueViewSet, PauseViewSet
 from runs.viewsets import RecipeViewSet, RunViewSet
+from sweeps.viewsets import SweepViewSet
 from tracking.artifacts import ArtifactLinkView
 from tracking.protocol import endpoint_not_found
 from tracking.server import health as mlflow_health
@@ -42,6 +43,7 @@ runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
 runs.register("code", CodeViewSet, basename="project-code")
 runs.register("artifacts", ProjectArtifactViewSet, basename="project-artifact")
+runs.register("sweeps", SweepViewSet)
 of_run = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 of_run.register("metrics", MetricViewSet, basename="run-metrics")
 of_run.register(r"metrics/plot\.svg", SvgPlotViewSet, basename="run-plot-svg")
