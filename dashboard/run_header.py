@@ -17,13 +17,14 @@ from runs.descriptions import note_of, own_tags
 from runs.held_time import held_so_far
 from runs.models import Run, RunEvent
 from runs.status import RunStatus
+from sweeps.models import SweepTrial
 
 
 @dataclass(frozen=True, slots=True)
 class RunHeader:
     """``explanation``: why it waits, if it does; ``held``: the time that workers have held the run;
     ``gpu_hours``: None if it has no GPUs that are known; ``latest_checkpoint``: from which it can
-    be resumed, if it has ended."""
+    be resumed, if it has ended; ``trial``: which of a sweep it is."""
 
     explanation: Explanation | None
     time_left: TimeLeft | None
@@ -34,6 +35,7 @@ class RunHeader:
     newest_event: RunEvent | None
     latest_checkpoint: Artifact | None
     note: str
+    trial: SweepTrial | None
     tags: dict[str, str]
 
 
@@ -53,6 +55,7 @@ def run_header(run: Run) -> RunHeader:
             Artifact.objects.checkpoints_of(run).first() if can_be_resumed else None
         ),
         note=note_of(run),
+        trial=SweepTrial.objects.filter(run=run).select_related("sweep").first(),
         tags=own_tags(run),
     )
 

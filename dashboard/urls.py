@@ -24,6 +24,7 @@ from dashboard.views import (
     runs,
     saved_views,
     series,
+    sweeps,
     workers,
 )
 
@@ -38,6 +39,7 @@ register_converter(PublicIdConverter, "id")
 
 RUN = "/projects/<id:project_id>/runs/<id:run_id>"
 CHECKPOINTS = "/projects/<id:project_id>/checkpoints"
+SWEEP = "/projects/<id:project_id>/sweeps/<id:sweep_id>"
 ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 
 urlpatterns = [
@@ -87,6 +89,12 @@ urlpatterns = [
     path("/projects/<id:project_id>/archive", projects.archive, name="project-archive"),
     path("/projects/<id:project_id>/reopen", projects.reopen, name="project-reopen"),
     path("/projects/<id:project_id>/runs/new", runs.create, name="run-new"),
+    # --- sweeps ---
+    path("/projects/<id:project_id>/sweeps", sweeps.sweep_list, name="sweeps"),
+    path("/projects/<id:project_id>/new-sweep", sweeps.create, name="sweep-new"),
+    path(SWEEP, sweeps.detail, name="sweep"),
+    path(f"{SWEEP}/live", sweeps.live_parts, name="sweep-live"),
+    path(f"{SWEEP}/<slug:action>", sweeps.act, name="sweep-act"),
     # --- checkpoints and releases ---
     path(CHECKPOINTS, checkpoints.checkpoint_list, name="project-checkpoints"),
     path(f"{CHECKPOINTS}/leaderboard", checkpoints.leaderboard, name="project-leaderboard"),

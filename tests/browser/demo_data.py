@@ -18,6 +18,7 @@ def main() -> None:
     call_command("collectstatic", interactive=False, verbosity=0)
     add_operator()
     _claim_first()
+    _add_sweep()
 
 
 def add_operator() -> None:
@@ -61,6 +62,43 @@ def _claim_first() -> None:
                 for step in range(1, 300)
             ]
             record_metrics(locked, points)
+
+
+def _add_sweep() -> None:
+    """A sweep whose trials are the demo's runs of one."""
+    from runs.models import Run
+    from sweeps.models import Sweep, SweepStatus, SweepTrial, TrialState
+
+    runs = list(Run.objects.filter(name__startswith="sft-lr", finished_at__isnull=False)[:20])
+    names = ("batch_size", "learning_rate")
+    sweep = Sweep.objects.create(
+        project=runs[0].project,
+        name="sft",
+        recipe=runs[0].recipe,
+        search_space={
+            "batch_size": {"type": "categorical", "choices": [32, 64, 128]},
+            "learning_rate": {"type": "float", "low": 1e-6, "high": 1e-3, "log": True},
+        },
+        method="tpe",
+        metric="eval_loss",
+        goal="minimize",
+        max_trials=len(runs),
+        max_parallel=4,
+        seed=1,
+        status=SweepStatus.COMPLETED,
+        trial_count=len(runs),
+    )
+    for number, run in enumerate(runs):
+        value = run.metrics.get("eval_loss")
+        SweepTrial.objects.create(
+            sweep=sweep,
+            number=number,
+            run=run,
+            state=TrialState.FAILED if value is None else TrialState.COMPLETE,
+            value=value,
+            params={name: run.hyperparameters.get(name) for name in names},
+            ended_at=run.finished_at,
+        )
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ def again(site: Site) -> str:
     return f"{site.project('tuning')}/runs/new?from={run_id}"
 
 
+def sweep_page(site: Site) -> str:
+    [(sweep,)] = site.query("SELECT id FROM sweeps_sweep LIMIT 1")
+    return f"{site.project('tuning')}/sweeps/{sweep}"
+
+
 def checkpoint_page(part: str) -> Address:
     def address(site: Site) -> str:
         query = """
@@ -89,6 +94,9 @@ DASHBOARD = [
     Page("project-checkpoints", project_page("/checkpoints")),
     Page("project-leaderboard", project_page("/checkpoints/leaderboard")),
     Page("project-releases", project_page("/checkpoints/releases")),
+    Page("sweeps", project_page("/sweeps")),
+    Page("sweep-new", project_page("/new-sweep")),
+    Page("sweep", sweep_page),
     Page("run-new", project_page("/runs/new")),
     Page("run-new/again", again),
     Page("compare", comparison(), has_charts=True),
@@ -136,6 +144,7 @@ NO_PAGES = {
     "compare-found",
     "compare-summary",
     "run-live",
+    "sweep-live",
     "run-metrics",
     "run-charts",
     "run-tail",
@@ -161,6 +170,7 @@ NO_PAGES = {
     "project-views",
     "project-view",
     "run-cancel",
+    "sweep-act",
     "run-retry",
     "run-restore",
     "run-priority",

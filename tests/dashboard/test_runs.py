@@ -105,9 +105,9 @@ def test_run_query_count_does_not_depend_on_its_content(client, django_assert_nu
 
     client.get(url_of(run))  # prepares statements
 
-    # User, run; time left, key metrics, their lines, newest event; metrics, lines;
+    # User, run; time left, key metrics, their lines, newest event, its sweep; metrics, lines;
     # checkpoints, other artifacts, evaluations and restarts on the axis.
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         client.get(url_of(run))
 
 
