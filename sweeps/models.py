@@ -143,6 +143,10 @@ class Sweep(models.Model):
         return self.status in {SweepStatus.COMPLETED, SweepStatus.CANCELLED}
 
     @property
+    def is_paused(self) -> bool:
+        return self.status == SweepStatus.PAUSED
+
+    @property
     def objective(self) -> dict[str, str]:
         """As the API tells it."""
         return {"metric": self.metric, "direction": self.goal, "value": self.value_of}

@@ -19,6 +19,9 @@ NAMES = frozenset(
         "admin",
         *("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
         *("KiB", "MiB", "GiB", "TiB", "Enter", "Esc", "Shift", "Tab"),
+        *("TPE", "ASHA"),
+        # Of search spaces.
+        *("float", "int", "categorical", "low", "high", "log", "step", "count", "choices"),
         *("Python", "shell", "gbk", "utf", "UTF", "Git", "README"),
         # Of the language of searches.
         *("and", "not", "like", "ilike", "null", "params", "metrics", "tags", "attributes"),
@@ -81,7 +84,7 @@ def data_words(site: Site) -> frozenset[str]:
 # Addresses, ids, the names that runs have by default, names of columns as addresses have them, and
 # what a recipe's command and environment hold.
 ADDRESS = re.compile(
-    r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b|\brun-\d{3}\b"
+    r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b|\b(?:run|sweep)-\d{3}\b"
     r"|\b(?:max|tags)\.\S+|\{\w+\}|manage\.py|NAME=value"
 )
 

@@ -11,7 +11,7 @@ from goodput.account import Interval, account, sums
 from goodput.attempts import Facts
 from goodput.history import Event, History, is_wanted
 from goodput.parts import Part
-from runs.interruptions import preemption
+from runs.interruptions import preemption, pruning
 from runs.models import EventKind, StopKind
 from runs.status import RunStatus
 
@@ -101,6 +101,7 @@ def test_paused_run_waits_until_it_is_claimed_again():
         (StopKind.CANCEL.value, True),
         (StopKind.PAUSE.value, True),
         (preemption("run_x", 3), True),
+        (pruning("sweep_x", 10), True),
         (StopKind.STALLED.value, False),
         (Message("No new step for %(seconds)d s.", seconds=60), False),
     ],
