@@ -17,9 +17,9 @@ from schemathesis.specs.openapi.checks import (
 from artifacts.models import Artifact
 from runs.actions import create_run
 from runs.models import RunCode
-from tests.code_bundles.bundles import bundle
 from sweeps.actions import create_sweep
 from sweeps.driving import advance
+from tests.code_bundles.bundles import bundle
 from tests.factories import ProjectFactory
 from trainhub.wsgi import application
 

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("projects", "0002_key_metrics"),
-        ("runs", "0023_goodput_of_runs"),
+        ("runs", "0025_cluster_resources"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
