@@ -24,7 +24,7 @@ def main() -> None:
     django.setup()
 
     from core.database import Statement
-    from execution.scheduling.claiming import claim
+    from execution.scheduling.claiming import claim_ids
     from runs.models import Worker
 
     bare = Statement("""
@@ -38,13 +38,13 @@ UPDATE runs_run SET updated_at = now() FROM first WHERE runs_run.id = first.id R
     claimed: list[str] = []
     ms: list[float] = []
     bare_ms: list[float] = []
-    claimed += [run.pk for _number in range(WARM_UP) for run in claim(worker, slots)]
+    claimed += [pk for _number in range(WARM_UP) for pk in claim_ids(worker, slots)]
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         began = time.perf_counter()
-        runs = claim(worker, slots)
+        runs = claim_ids(worker, slots)
         ms.append(1000 * (time.perf_counter() - began))
-        claimed += [run.pk for run in runs]
+        claimed += runs
         if not runs:
             break
         if slots == 1:

@@ -1,7 +1,7 @@
 """Users submit jobs, nodes break, workers report: what happens to a simulated cluster, in order.
 
-Who may start is decided by ``claim``, on the tables, as for every worker. What workers would write
-of the runs that they hold is written in bulk (writing.py).
+Who may start is decided by ``claim_ids``, on the tables, as for every worker. What workers would
+write of the runs that they hold is written in bulk (writing.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.database import Bigints, Doubles, Statement, Texts
 from execution.cluster_simulation import writing
 from execution.cluster_simulation.sandbox import Clock, analyze
 from execution.cluster_simulation.trace import EVALUATION, Ending, Job
-from execution.scheduling.claiming import claim
+from execution.scheduling.claiming import claim_ids
 from execution.scheduling.explanation import explain
 from execution.scheduling.rules import Rules
 from projects.models import Project
@@ -259,12 +259,12 @@ class Cluster:
 
     def _claim(self) -> None:
         began = time.perf_counter()
-        claimed = claim(self._worker, self._waiting, rules=self._conditions.rules)
+        claimed = claim_ids(self._worker, self._waiting, rules=self._conditions.rules)
         self.outcome.decisions.append(time.perf_counter() - began)
         if not claimed:
             return
         now, pace = self._clock.seconds, []
-        runs = [self._by_id[run.pk] for run in claimed]
+        runs = [self._by_id[pk] for pk in claimed]
         for run in runs:
             run.started = now if run.started is None else run.started
             run.began = now

@@ -18,7 +18,12 @@ from unittest.mock import patch
 from django.db import connection
 from django.utils import timezone
 
+from core.database import Statement
+
 CLOCKS: Final = ("now", "statement_timestamp", "transaction_timestamp", "clock_timestamp")
+
+
+SET_TIME: Final = Statement("SELECT set_config('simulation.now', %(time)s::text, false)")
 
 
 class Clock:
@@ -30,8 +35,7 @@ class Clock:
 
     def set(self, seconds: float) -> None:
         self.seconds = seconds
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('simulation.now', %s, false)", [str(self.unix)])
+        SET_TIME.run(time=str(self.unix))
 
     @property
     def unix(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TextIO
@@ -41,6 +41,10 @@ class Job:
     @property
     def gpu_seconds(self) -> float:
         return self.gpu_count * self.seconds
+
+    def without_priority(self) -> Job:
+        """As those see it who start whoever came first."""
+        return replace(self, priority=0, preemptible=False)
 
 
 class BadTrace(Exception):
@@ -176,5 +180,4 @@ def _time(text: str) -> float:
 
 
 def _moved(job: Job, by: float) -> Job:
-    fields = {name: getattr(job, name) for name in job.__dataclass_fields__}
-    return Job(**{**fields, "submitted": job.submitted + by})
+    return replace(job, submitted=job.submitted + by)

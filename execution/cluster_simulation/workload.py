@@ -70,7 +70,12 @@ SEREN: Final = Profile(
     kinds={
         EVALUATION: Kind(0.649, 0.062, 120, _SMALL, (0.56, 0.02, 0.42)),
         "pretraining": Kind(
-            0.009, 0.695, 400, {32: 0.3, 64: 0.25, 128: 0.25, 256: 0.15, 512: 0.05}, (0.2, 0.5, 0.3)
+            0.009,
+            0.695,
+            400,
+            {32: 0.3, 64: 0.25, 128: 0.25, 256: 0.15, 512: 0.05},
+            (0.2, 0.5, 0.3),
+            priority=5,
         ),
         "fine-tuning": Kind(0.149, 0.064, 300, {8: 0.7, 16: 0.2, 32: 0.1}, (0.45, 0.15, 0.4)),
         "multimodal": Kind(0.029, 0.086, 300, {8: 0.5, 16: 0.3, 64: 0.2}, (0.4, 0.2, 0.4)),
@@ -93,6 +98,7 @@ KALOS: Final = Profile(
             500,
             {64: 0.2, 128: 0.25, 256: 0.25, 512: 0.15, 1024: 0.15},
             (0.3, 0.6, 0.1),
+            priority=5,
         ),
         "debugging": Kind(
             0.027, 0.016, 200, {8: 0.5, 32: 0.3, 64: 0.2}, (0.3, 0.2, 0.5), preemptible=True
@@ -165,6 +171,5 @@ def _duration(median: float, sigma: float, normal: float) -> float:
 
 def _with_seconds(job: Job, seconds: float) -> Job:
     """A job that fails or is cancelled had planned to work longer."""
-    fields = {name: getattr(job, name) for name in job.__dataclass_fields__}
     planned = seconds / job.planned_seconds
-    return Job(**{**fields, "seconds": max(1.0, seconds), "planned_seconds": max(1.0, planned)})
+    return replace(job, seconds=max(1.0, seconds), planned_seconds=max(1.0, planned))

@@ -40,13 +40,22 @@ WHERE executor = ANY (%(executors)s::text[])
 )
 
 
-def claim(
+def claim(worker: Worker, slots: int, *, executors: Collection[str] | None = None) -> list[Run]:
+    """The runs of ``claim_ids``, in the same order, as they are then."""
+    claimed = claim_ids(worker, slots, executors=executors)
+    if not claimed:
+        return []
+    runs = Run.objects.select_related("recipe", "project", "worker").in_bulk(claimed)
+    return [runs[pk] for pk in claimed if pk in runs]
+
+
+def claim_ids(
     worker: Worker,
     slots: int,
     *,
     executors: Collection[str] | None = None,
     rules: Rules | None = None,
-) -> list[Run]:
+) -> list[str]:
     """Claim up to ``slots`` runs for ``worker``, and ask runs to give up the GPUs that one of a
     higher priority waits for.
 
@@ -75,10 +84,7 @@ def claim(
         claimed = claim_runs(worker, devices, in_queue=in_queues)
         for head in claiming.blocked():
             preempt_for(head.candidate, head.pool, worker)
-        if not claimed:
-            return []
-        runs = Run.objects.select_related("recipe", "project", "worker").in_bulk(claimed)
-        return [runs[pk] for pk in devices if pk in claimed]
+        return [pk for pk in devices if pk in claimed]
 
 
 def has_queue(name: str) -> bool:

@@ -65,7 +65,12 @@ class Command(BaseCommand):
                 gpus, node_failures=options["failures"], rules=FIRST_IN_FIRST_OUT
             )
         outcomes = {
-            name: self._simulate(name, jobs, conditions, quiet=options["no_progress"])
+            name: self._simulate(
+                name,
+                jobs if name == FAIR else [job.without_priority() for job in jobs],
+                conditions,
+                quiet=options["no_progress"],
+            )
             for name, conditions in policies.items()
         }
         tables = text(outcomes)
