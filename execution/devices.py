@@ -31,6 +31,7 @@ MEGABYTE: Final = 1e6
 class Device:
     index: int
     uuid: str
+    model: str = ""  # as its maker calls it, such as A100-SXM4-80GB
 
     def is_called(self, name: str) -> bool:
         """Whether ``name`` means this device. CUDA also accepts the beginning of a UUID."""
@@ -89,7 +90,8 @@ class NvmlDevices:
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(index)
-                yield Device(index, str(nvml.nvmlDeviceGetUUID(handle))), handle
+                uuid = str(nvml.nvmlDeviceGetUUID(handle))
+                yield Device(index, uuid, _model_of(nvml, handle)), handle
             except nvml.NVMLError as error:  # it has fallen off the bus, for one
                 if index not in self._lost:
                     logger.warning("GPU %d does not answer (%s)", index, error)
@@ -117,6 +119,16 @@ class NvmlDevices:
                 lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
             ),
         )
+
+
+def _model_of(nvml: ModuleType, handle: Any) -> str:
+    """The name of a device without its maker's; "" if the driver does not tell."""
+    try:
+        name = nvml.nvmlDeviceGetName(handle)
+    except nvml.NVMLError:
+        return ""
+    text = name.decode() if isinstance(name, bytes) else str(name)  # bytes: earlier versions
+    return text.removeprefix("NVIDIA ").strip()
 
 
 @cache
@@ -191,6 +203,13 @@ def uuids_of(names: list[str], source: DeviceSource) -> list[str]:
         is_uuid = name.startswith(SLICE) or (name.startswith(CARD) and len(name) == UUID_LENGTH)
         uuids.append(device.uuid if device is not None else name if is_uuid else "")
     return uuids
+
+
+def models_of(names: list[str], source: DeviceSource) -> list[str]:
+    """The model of each device; "" if it is not known."""
+    found = source.devices() or []
+    devices = (_find(name, found) for name in names)
+    return ["" if device is None else device.model for device in devices]
 
 
 def variables_of(devices: list[str], *, known: bool) -> dict[str, str]:

@@ -32,6 +32,7 @@ from execution import devices
 from execution.devices import DeviceSource
 from execution.host_metrics import Sampler
 from execution.pauses import Pauses
+from execution.pool_discovery import discover_pools
 from execution.program_checks import answer_checks
 from execution.scheduling.claiming import claim
 from execution.stalls import may_stall, stall
@@ -252,6 +253,7 @@ class WorkerLoop:
                 "slots": self.slots,
                 "devices": names,
                 "device_uuids": devices.uuids_of(names or [], self.device_source),
+                "device_models": devices.models_of(names or [], self.device_source),
                 "started_at": Now(),
                 "last_heartbeat": Now(),
                 "stopped_at": None,
@@ -463,6 +465,8 @@ class WorkerLoop:
                     executor.tidy()
             with self._surviving("looking for lost runs"):
                 unmanaged.update_lost_runs()
+            with self._surviving("looking for GPUs"):
+                discover_pools(self.executors)
 
     def _index_runs(self) -> None:
         if not self._pauses.is_paused(INDEXING):

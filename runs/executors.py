@@ -70,6 +70,15 @@ class WorkState(enum.Enum):
 
 
 @dataclass(frozen=True)
+class FoundPool:
+    """GPUs of a cluster. ``cluster``: the part of it that they are in, such as a partition."""
+
+    gpu_type: str
+    capacity: int
+    cluster: str = ""
+
+
+@dataclass(frozen=True)
 class WorkStatus:
     state: WorkState
     reason: Text = ""
@@ -127,6 +136,11 @@ class Executor(ABC):
 
     def forget(self, run: Run) -> None:  # noqa: B027
         """Does nothing by default."""
+
+    def pools(self) -> list[FoundPool]:
+        """The GPUs of its cluster; none by default. Raises a DomainError if that is not known
+        now."""
+        return []
 
     def tidy(self) -> None:  # noqa: B027
         """Does nothing by default."""

@@ -55,6 +55,8 @@ class GpuPoolQuerySet(models.QuerySet["GpuPool"]):
         for pool in pools:
             if pool.gpu_type.casefold() == gpu_type.casefold():
                 return pool
+        if len(models := _models(pools, gpu_type)) == 1:  # the drivers' names are long
+            return models[0]
         types = sorted({pool.gpu_type for pool in pools})
         if not types:
             return None
@@ -62,6 +64,12 @@ class GpuPoolQuerySet(models.QuerySet["GpuPool"]):
         raise InvalidInput(
             text % {"type": gpu_type, "types": SEPARATOR.join(types)}, attr="resources.gpu_type"
         )
+
+
+def _models(pools: list[GpuPool], gpu_type: str) -> list[GpuPool]:
+    """Those of a type that begins so: A100-SXM4-80GB, of A100."""
+    beginnings = (f"{gpu_type}-".casefold(), f"{gpu_type} ".casefold())
+    return [pool for pool in pools if pool.gpu_type.casefold().startswith(beginnings)]
 
 
 def _only(pools: list[GpuPool]) -> GpuPool | None:
@@ -143,6 +151,12 @@ class GpuPool(models.Model):
 
     def clean(self) -> None:
         self.gpu_type = self.gpu_type or self.name
+
+    def rediscover(self, capacity: int) -> None:
+        """Set how many workers find, unless people have set it meanwhile."""
+        GpuPool.objects.filter(pk=self.pk, is_discovered=True).update(
+            capacity=capacity, reserve=min(self.reserve, capacity)
+        )
 
     def resize(self, capacity: int) -> None:
         """Set how many there are. Runs that hold more than that go on."""

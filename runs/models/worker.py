@@ -57,6 +57,14 @@ class Worker(models.Model):
     device_uuids = ArrayField(
         models.CharField(max_length=64, blank=True), default=list, blank=True, editable=False
     )
+    # The model of each of ``devices``, "" where it is not known.
+    device_models = ArrayField(
+        models.CharField(max_length=64, blank=True),
+        default=list,
+        db_default=[],
+        blank=True,
+        editable=False,
+    )
     # Incremented at each start: a process with an older value has been replaced.
     incarnation = models.PositiveIntegerField(_("incarnation"), default=1)
     started_at = models.DateTimeField(_("started at"))

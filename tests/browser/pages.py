@@ -170,6 +170,8 @@ NO_PAGES = {
     "project-views",
     "project-view",
     "run-cancel",
+    "run-pause",
+    "run-continue",
     "sweep-act",
     "run-retry",
     "run-restore",

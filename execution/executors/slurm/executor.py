@@ -18,9 +18,12 @@ from execution.executors import attempt as attempts
 from execution.executors.attempt import Attempt, Ending
 from execution.executors.launcher_executor import LauncherExecutor
 from execution.executors.quiet_attempts import QuietAttempts, signature_of
+from execution.executors.slurm.commands import slurm
 from execution.executors.slurm.host import Silences, SlurmHost
 from execution.executors.slurm.jobs import Jobs
+from execution.executors.slurm.pools import pools_in
 from execution.executors.slurm.script import JobDescription
+from runs.executors import FoundPool
 from runs.models import Run, Worker
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,9 @@ class SlurmExecutor(LauncherExecutor):
             "grace_seconds": run.recipe.stop_grace_seconds,
             "job": asdict(job),
         }
+
+    def pools(self) -> list[FoundPool]:
+        return pools_in(slurm(["sinfo", "--noheader", "--format=%R|%G|%D"]))
 
     def diagnose(self, run: Run, worker: Worker) -> None:
         """Nothing: its processes are on other hosts, where this one cannot look into them."""
