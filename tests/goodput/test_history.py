@@ -108,3 +108,18 @@ def test_paused_run_waits_until_it_is_claimed_again():
 )
 def test_only_a_stall_stops_a_run_that_nobody_wants_to_stop(reason, wanted):
     assert is_wanted(reason) is wanted
+
+
+def test_run_in_the_queue_of_its_cluster_waits_until_it_is_started():
+    events = [
+        Event(0, EventKind.CREATED, RunStatus.QUEUED, 1),
+        Event(10, EventKind.SUBMITTED, "", 1),
+        Event(100, EventKind.STARTED, RunStatus.RUNNING, 1),
+        Event(150, EventKind.REQUEUED, RunStatus.QUEUED, 1),
+        Event(400, EventKind.STARTED, RunStatus.RUNNING, 1),
+    ]
+    history = History({}, is_unmanaged=False, is_completed=False, silent_us=10**9)
+
+    parts = sums(account(history.marks(events, began=0, until=500), began=0, until=500))
+
+    assert (parts[Part.WAITING], parts[Part.STARTING]) == (100 + 250, 50 + 100)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone, translation
 
-from execution.scheduling.explanation import WaitsFor, explain
+from execution.scheduling.explanation import WaitsFor, explain, explain_queue
 from runs.status import RunStatus
 from tests.factories import GpuPoolFactory, RunFactory, WorkerFactory, running
 
@@ -160,3 +160,20 @@ def test_run_that_cannot_start_has_no_estimate():
     GpuPoolFactory(capacity=8)
 
     assert explain(gpu_run(9)).estimated_start is None
+
+
+def test_run_in_the_queue_of_its_cluster_has_the_reason_and_the_start_of_that():
+    start = NOW + timedelta(hours=1)
+    run = RunFactory(
+        worker=WorkerFactory(), status_reason="Others are first.", estimated_start=start
+    )
+
+    why = explain(run)
+
+    assert (why.waits_for, why.reason, why.position) == (
+        WaitsFor.CLUSTER,
+        "Others are first.",
+        None,
+    )
+    assert why.estimated_start == start
+    assert [one.run for one in explain_queue(9)] == [run]
