@@ -21,7 +21,7 @@ from runs.checkpoint import Checkpoint, CheckpointGone
 from runs.code import CodeRequest, UnknownCode, code_of_new_run
 from runs.datasets import check_dataset
 from runs.durations import expected_seconds
-from runs.executors import WorkState, WorkStatus, executor_of
+from runs.executors import WorkState, WorkStatus, executor_of, executors
 from runs.interruptions import INTERRUPTIONS, finish_interruption
 from runs.models import (
     CodeBundle,
@@ -271,16 +271,22 @@ def _admit(
     return run
 
 
+def pool_of(recipe: Recipe, gpu_type: str, gpu_count: int) -> GpuPool | None:
+    """The pool that runs of the recipe count against; None if nobody counts. Raises
+    InvalidInput."""
+    return GpuPool.objects.for_run(
+        recipe.executor,
+        gpu_type,
+        gpu_count,
+        str(recipe.engine_options.get("partition", "")),
+        own=executors()[recipe.executor].has_queue,
+    )
+
+
 def _assign_pool(run: Run) -> None:
     """The pool that its GPUs count against. Raises InvalidInput if there is no such type."""
     assert run.recipe is not None
-    pool = GpuPool.objects.for_run(
-        run.recipe.executor,
-        run.gpu_type,
-        run.gpu_count,
-        str(run.recipe.engine_options.get("partition", "")),
-        own=executor_of(run).has_queue,
-    )
+    pool = pool_of(run.recipe, run.gpu_type, run.gpu_count)
     run.pool = "" if pool is None else pool.name
     run.gpu_type = run.gpu_type if pool is None else pool.gpu_type
     run.kind = run.recipe.kind

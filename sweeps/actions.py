@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from dataclasses import asdict
 from typing import Any, Final
 
 from django.contrib.auth.models import User
@@ -15,8 +16,10 @@ from core.exceptions import InvalidInput
 from metrics.goals import Direction, direction_of
 from projects.hyperparameters import check_hyperparameters
 from projects.models import Project, ProjectArchived
+from runs.actions import pool_of
+from runs.code import CodeRequest, code_of_new_run
 from runs.datasets import check_dataset
-from runs.models import GpuPool, Recipe
+from runs.models import Recipe
 from runs.status import InvalidTransition
 from sweeps.models import Goal, Method, Pruning, Sweep, SweepStatus, TrialState, ValueOf
 from sweeps.spaces import Space, check_space, grid_of
@@ -46,17 +49,22 @@ def create_sweep(
     seed: int | None = None,
     name: str = "",
     recipe: Recipe | None = None,
+    code: CodeRequest | None = None,
     **configuration: Any,
 ) -> Sweep:
-    """A sweep that workers begin at once. ``configuration``: what else create_run takes.
+    """A sweep that workers begin at once. ``code``: that all of its runs bring; ``configuration``:
+    what else create_run takes.
 
     ``goal``: by default what the metric's name tells. ``max_trials``: by default 20, or every point
-    of a grid. Raises ProjectArchived, InvalidInput.
+    of a grid. Raises ProjectArchived, InvalidInput, CodeForbidden.
     """
     recipe = recipe or _default_recipe()
     space = check_space(search_space, is_grid=method == Method.GRID)
     _check_configuration(recipe, space, configuration)
     _check_pruning(pruning, min_steps, reduction_factor)
+    code_of_new_run(code, recipe, by=by)  # as for each of its runs
+    if code is not None:
+        configuration["code"] = asdict(code)
     with transaction.atomic():
         current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         if current.is_archived:
@@ -100,7 +108,7 @@ def _check_configuration(recipe: Recipe, space: Space, configuration: dict[str, 
     check_dataset(configuration.get("dataset") or "")
     resources = configuration.get("resources") or {}
     gpu_type = resources.get("gpu_type", recipe.gpu_type)
-    GpuPool.objects.for_run(recipe.executor, gpu_type, resources.get("gpu_count", recipe.gpu_count))
+    pool_of(recipe, gpu_type, resources.get("gpu_count", recipe.gpu_count))
 
 
 def _check_pruning(pruning: str, min_steps: int | None, reduction_factor: int | None) -> None:

@@ -23,6 +23,7 @@ from core.messages import Message, Text, words_of
 from core.text import storable
 from metrics.models import MetricSeries
 from runs.actions import cancel_run, create_run
+from runs.code import CodeRequest
 from runs.interruptions import pruning
 from runs.models import Run
 from runs.status import TERMINAL, InvalidTransition, RunStatus
@@ -173,6 +174,8 @@ class Pass:
     def _create_run(self, trial: SweepTrial) -> Run:
         sweep = self._sweep
         configuration = dict(sweep.configuration)
+        if "code" in configuration:
+            configuration["code"] = CodeRequest(**configuration["code"])
         fixed = configuration.pop("hyperparameters", {})
         return create_run(
             sweep.project,

@@ -4,7 +4,8 @@ import optuna
 import pytest
 
 from runs import actions
-from runs.models import Run, RunEvent, StopKind
+from runs.code import CodeRequest
+from runs.models import Run, RunCode, RunEvent, StopKind
 from runs.models.event import EventKind
 from runs.status import RunStatus
 from sweeps import driving
@@ -12,6 +13,8 @@ from sweeps.actions import cancel_sweep, continue_sweep, pause_sweep
 from sweeps.models import SweepStatus, SweepTrial, TrialState
 from sweeps.spaces import grid_of
 from sweeps.studies import distributions_of, pruner_of, sampler_of
+from tests.code_bundles.bundles import bundle
+from tests.factories import RecipeFactory
 from tests.sweeps.searches import (
     METRIC,
     PLANE,
@@ -446,3 +449,14 @@ def test_nothing_is_done_for_sweeps_that_wait_for_their_runs(django_assert_num_q
 
 def pass_over_nothing():
     driving.SweepDriver().work()
+
+
+def test_runs_of_a_sweep_bring_its_code():
+    recipe = RecipeFactory(code="required", code_from="members", command=["{code}/train.sh"])
+    stored = bundle({"train.sh": "true"})
+    sweep = sweep_of(recipe=recipe, code=CodeRequest(sha256=stored.pk))
+
+    driving.advance(sweep.pk)
+
+    codes = RunCode.objects.filter(run__sweep_trial__sweep=sweep)
+    assert {code.bundle_id for code in codes} == {stored.pk}

@@ -33,6 +33,8 @@ def test_run_again_has_the_values_of_the_run(client, project, make_run):
         "recipe": "simulated",
         "gpu_type": "A100",
         "gpu_count": 4,
+        "nodes": 1,
+        "time_limit_seconds": None,
         "priority": 3,
         "learning_rate": "3e-5",
         "batch_size": "",

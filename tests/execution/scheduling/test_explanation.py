@@ -136,14 +136,15 @@ def test_run_that_a_worker_executes_waits_for_nothing():
 def test_start_is_estimated_by_the_steps_of_the_runs_that_hold_gpus():
     WorkerFactory()
     GpuPoolFactory(capacity=8)
-    began = NOW - timedelta(minutes=30)
+    now = timezone.now()
+    began = now - timedelta(minutes=30)
     running(
         gpu_type="A100",
         gpu_count=8,
         total_steps=100,
         step=75,
         attempt_started_at=began,
-        stepped_at=NOW,
+        stepped_at=now,
         held_since=began,
     )
     ahead = gpu_run(8, queued_at=minutes_ago(5), expected_seconds=600.0)
@@ -151,7 +152,7 @@ def test_start_is_estimated_by_the_steps_of_the_runs_that_hold_gpus():
 
     starts = [explain(one).estimated_start for one in (ahead, run)]
 
-    assert starts[0] == pytest.approx(NOW + timedelta(minutes=10), abs=timedelta(seconds=20))
+    assert starts[0] == pytest.approx(now + timedelta(minutes=10), abs=timedelta(seconds=20))
     assert starts[1] - starts[0] == timedelta(minutes=10)
 
 
