@@ -19,6 +19,13 @@ from core import errors
 from core.ids import ID_PATTERN
 from execution.viewsets import ExplanationViewSet
 from goodput.viewsets import GoodputView, PrometheusView, RunGoodputViewSet
+from execution.mirror.viewsets import (
+    NUMBER,
+    NodeFileView,
+    NodeView,
+    StartFilesView,
+    StartView,
+)
 from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
 from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet
@@ -60,6 +67,7 @@ of_run.register("code", RunCodeViewSet, basename="run-code")
 of_run.register("artifacts", ArtifactViewSet)
 
 RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
+ATTEMPT = rf"{RUN}/attempts/(?P<number>{NUMBER})"
 
 # The most frequent ones first: Django tries patterns in order.
 urlpatterns = [
@@ -77,6 +85,12 @@ urlpatterns = [
         CodeUploadView.as_view(),
         name="code-upload",
     ),
+    re_path(rf"^{ATTEMPT}/nodes/(?P<rank>{NUMBER})\Z", NodeView.as_view(), name="node"),
+    re_path(
+        rf"^{ATTEMPT}/nodes/(?P<rank>{NUMBER})/files\Z", NodeFileView.as_view(), name="node-files"
+    ),
+    re_path(rf"^{ATTEMPT}/start\Z", StartView.as_view(), name="attempt-start"),
+    re_path(rf"^{ATTEMPT}/start/files\Z", StartFilesView.as_view(), name="attempt-start-files"),
     *of_run.urls,
     *projects.urls,
     path("goodput", GoodputView.as_view()),

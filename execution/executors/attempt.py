@@ -46,7 +46,9 @@ SIGNALLED_CODES = frozenset({129, 130, 137, 143})
 REQUESTS = frozenset(
     {"stop-sent", "asked.json", "killed", "heartbeat", "time-limit", "node-failed", "job.log"}
     | {"slurm.json", "slurm-end.json"}
+    | {"ray.json", "ray-end.json", "ray-stopped", "mirror-alive", "mirrored.json", "clock.json"}
 )
+CLOCK = "clock.json"  # the node's clock minus this host's, in seconds, if it is another one
 
 
 @dataclass(frozen=True)
@@ -165,14 +167,18 @@ class Attempt:
             description["starts_in"] = str(starts_in.relative_to(draft))
         if engine is not None:
             description |= {"cgroup": None, **engine}
-        files.write_atomically(draft / "launch.json", description)
+        self.describe(draft, description)
+        if user is not None:
+            self._hand_over(draft, user)
+        draft.rename(self.directory)
+
+    def describe(self, draft: Path, description: Mapping[str, Any]) -> None:
+        """Write what launchers need into ``draft``. Raises OSError."""
+        files.write_atomically(draft / "launch.json", dict(description))
         for rank in range(description.get("nodes", 1)):
             _prepare_node(nodes.folder_of(draft, rank))
         for name in ("stop-sent", "killed"):
             files.reserve(draft / name, size_bytes=0)
-        if user is not None:
-            self._hand_over(draft, user)
-        draft.rename(self.directory)
 
     def _hand_over(self, draft: Path, user: TrainingUser) -> None:
         user.own(draft / training_user.FOLDER)
@@ -311,6 +317,10 @@ class Attempt:
                 with contextlib.suppress(FileNotFoundError):
                     times.append(path.lstat().st_mtime)
         return max(times, default=0.0)
+
+    def now(self) -> float:
+        """Now, in Unix seconds by the clock that dates the training's files."""
+        return files.file_time(self.directory) + float(_read_json(self.directory / CLOCK) or 0.0)
 
     # --- stopping ----------------------------------------------------------------------------
 

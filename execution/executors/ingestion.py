@@ -29,7 +29,6 @@ from execution.executors.other_files import store_others
 from execution.executors.postponement import NotStored, is_due, note_stored, store_or_postpone
 from execution.executors.streams import next_entries
 from execution.executors.text_lines import LASTING, in_utf8, read_whole_lines
-from execution.launcher.files import file_time
 from execution.outputs import events_due, point_count, put_events
 from logs import appending
 from logs.lines import Line
@@ -98,7 +97,7 @@ class Ingestion:
         since they were ingested, each with the reason if it is incomplete. Leaves out those that
         are still being written, and, with a line in the log, those that cannot be read."""
         found = scan(self._checkpoints, notes.get("declared"), self.attempt.owner)
-        now = file_time(self.attempt.directory)
+        now = self.attempt.now()
         declared = (declarations.as_declared(item, notes) for item in found.checkpoints)
         checkpoints = []
         for checkpoint in by_step(item for item in declared if item is not None):

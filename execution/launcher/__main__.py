@@ -3,11 +3,14 @@
 Isolated (-I), so that nothing in the training's environment or folder takes the place of this code.
 """
 
+import os
 import sys
 from pathlib import Path
 
 # The folder, or zip file, that has the folder "execution": -I leaves it out.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
+if modules := os.environ.get("TRAINHUB_MODULES"):  # psutil, where -I leaves out what has it
+    sys.path.append(modules)
 
 from execution.launcher.program import main
 

@@ -30,6 +30,8 @@ HEARTBEAT: Final = "heartbeat"
 NODE_FAILED: Final = "node-failed"
 RENDEZVOUS: Final = "rendezvous.json"
 TIME_IS_UP: Final = "time-limit"
+MIRROR_ALIVE: Final = "mirror-alive"  # without a shared directory: see remote.py
+MIRROR_LOST_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.2
 HEARTBEAT_SECONDS: Final = 5.0
 LOST_SECONDS: Final = 40.0  # without a heartbeat
@@ -68,11 +70,11 @@ def folder_of(attempt: Path, rank: int) -> Path:
     return attempt if rank == 0 else attempt / f"node-{rank}"
 
 
-def heartbeat_ns(folder: Path) -> int | None:
+def heartbeat_ns(folder: Path, name: str = HEARTBEAT) -> int | None:
     """When the launcher of this folder last showed that it is there, in ns of the file server's
     clock; None if it never has."""
     try:
-        descriptor = os.open(folder / HEARTBEAT, os.O_RDONLY)
+        descriptor = os.open(folder / name, os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -84,14 +86,14 @@ def heartbeat_ns(folder: Path) -> int | None:
 class Silence:
     """For how long a launcher has shown no sign, by this process's clock."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, name: str = HEARTBEAT) -> None:
+        self._folder, self._name = folder, name
         self._last: int | None = None
         self._since = time.monotonic()
 
     def seconds(self) -> float:
         """0.0 until it has shown one."""
-        now, last = time.monotonic(), heartbeat_ns(self._folder)
+        now, last = time.monotonic(), heartbeat_ns(self._folder, self._name)
         if last is None or last != self._last:
             self._last, self._since = last, now
         return now - self._since
@@ -106,6 +108,7 @@ class NodeRequests(Requests):
         self._grace = float(launch.get("grace_seconds", GRACE_SECONDS))
         self._ends = job_end(environ.get("TRAINHUB_JOB_TIME_LEFT", ""), self._grace)
         self._silences = {rank: Silence(folder_of(node.attempt, rank)) for rank in node.watched}
+        self._mirror = Silence(node.attempt, MIRROR_ALIVE)
         self._failed_at: float | None = None
         self._next_look = self._next_beat = 0.0
 
@@ -133,7 +136,8 @@ class NodeRequests(Requests):
         if NODE_FAILED in names and self._failed_at is None:
             self._failed_at = now
         is_late = self._failed_at is not None and now > self._failed_at + self._grace
-        self.kill = "killed" in names or is_late
+        is_unheard = MIRROR_ALIVE in names and self._mirror.seconds() > MIRROR_LOST_SECONDS
+        self.kill = "killed" in names or is_late or is_unheard
         if "stop-sent" in names:
             self.stop = ASKED
         elif TIME_IS_UP in names:
@@ -276,7 +280,8 @@ def meet(node: Node, requests: Requests) -> dict[str, Any] | None:
 
 def own_name() -> str:
     """A name of this machine that the other nodes can use."""
-    for name in (os.environ.get("SLURMD_NODENAME", ""), socket.gethostname()):
+    told = (os.environ.get("TRAINHUB_NODE_ADDRESS"), os.environ.get("SLURMD_NODENAME"))
+    for name in (*told, socket.gethostname()):
         with contextlib.suppress(OSError):
             if name and socket.getaddrinfo(name, None):
                 return name

@@ -8,7 +8,16 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).parent
 PLACE: Final = "execution/launcher"  # in the file, so that its modules find each other
-START: Final = "from execution.launcher.program import main\n\nmain()\n"
+START: Final = """import os
+import sys
+
+if modules := os.environ.get("TRAINHUB_MODULES"):  # psutil, where -I leaves out what has it
+    sys.path.append(modules)
+
+from execution.launcher.program import main
+
+main()
+"""
 
 
 def pack(path: Path) -> None:

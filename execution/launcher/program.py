@@ -73,6 +73,10 @@ def describe(pid: int) -> dict[str, float]:
 def main() -> None:
     if sys.argv[1] == "--exit-code":
         sys.exit(nodes.exit_code(Path(sys.argv[2])))
+    if sys.argv[1] == "--remote":
+        from execution.launcher import remote  # needs this module
+
+        sys.exit(remote.run(os.environ))
     launch_attempt(Path(sys.argv[1]))
 
 

@@ -1,0 +1,191 @@
+"""Sends what grows in a node's attempt directory to the server, and brings back what it asks for.
+
+The directory is the spool: nothing is lost while the server is away, whatever that means, and
+nothing is kept elsewhere. The server knows how many bytes it has of each version of each file; a
+repeated chunk changes nothing there, and a gap is refused. So a mirror that was killed begins where
+the server says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from execution.launcher.files import file_time, raise_flag, write_atomically
+from execution.launcher.hub import REFUSED_SECONDS, Away, Hub, OutOfStep, Refused, Unauthorized
+from execution.launcher.nodes import NODE_FAILED, RENDEZVOUS, Node
+from execution.launcher.tree import Entry, Tree
+
+CHUNK_BYTES: Final = 8 * 1024 * 1024
+POLL_SECONDS: Final = 1.0
+SOON_SECONDS: Final = 0.2  # after something was sent, or asked for
+LONGEST_PAUSE_SECONDS: Final = 5.0
+
+
+class Mirror:
+    """One node's. ``launcher``: an id of this directory: a node has one."""
+
+    def __init__(self, node: Node, hub: Hub, launcher: str) -> None:
+        self._node, self._hub, self._launcher = node, hub, launcher
+        self._tree = Tree(node)
+        self._versions: dict[str, tuple[str, Entry]] = {}
+        self._known: dict[str, tuple[str, int]] | None = None  # as the server says
+        self._told: list[Any] | None = None  # the last listing that it has taken
+        self._seen = 0.0
+
+    # --- one pass ----------------------------------------------------------------------------
+
+    def run_once(self, *, ended: bool) -> bool:
+        """Send what is new; True if that, with the end, is all. Raises Refused, Away."""
+        if self._known is None:
+            self._sync(None)
+        entries = self._tree.entries(ended=ended)
+        ending = self._tree.ending() if ended else None
+        if ending is not None:
+            entries.append(ending)
+        listing = [self._described(entry) for entry in entries]
+        self._sync(listing if listing != self._told else None)
+        self._told = listing
+        is_all = True
+        for entry in entries:
+            is_all = self._send(entry) and is_all
+            if entry is ending and not is_all:
+                return False
+        return ending is not None and is_all
+
+    def _described(self, entry: Entry) -> dict[str, Any]:
+        about = {"path": entry.path, "version": self._version(entry), "grows": entry.grows}
+        if entry.grows:
+            return about
+        return {**about, "size": entry.size, "modified_ns": entry.modified_ns}
+
+    def _version(self, entry: Entry) -> str:
+        """Names the content: of a file that grows, as long as it only does."""
+        if not entry.grows:
+            return entry.stamp
+        before = self._versions.get(entry.path)
+        known, size = (self._known or {}).get(entry.path, ("", 0))
+        same_file = known.partition(".")[0] == str(entry.inode)
+        if before is not None and before[1].inode == entry.inode:
+            version = before[0] if entry.size >= before[1].size else entry.stamp
+        elif same_file and entry.size >= size:
+            version = known
+        else:
+            version = f"{entry.inode}.0"
+        self._versions[entry.path] = (version, entry)
+        return version
+
+    def _sync(self, listing: list[Any] | None) -> None:
+        report = {
+            "launcher": self._launcher,
+            "now": file_time(self._node.attempt),
+            "seen": self._seen,
+            "files": listing,
+            "knows": self._known is not None,
+        }
+        answer = self._hub.sync(self._node.rank, report)
+        self._seen = float(answer["now"])
+        if answer["files"] is not None:
+            self._known = {path: (version, int(size)) for path, version, size in answer["files"]}
+        self._obey(answer)
+
+    def _obey(self, answer: dict[str, Any]) -> None:
+        """Do what the server asks for as any worker on this host would: by files."""
+        folder = self._node.attempt
+        with contextlib.suppress(OSError):
+            for name, asked in (("stop-sent", answer["stop"]), ("killed", answer["kill"])):
+                if asked:
+                    raise_flag(folder / name)
+            shared = ((RENDEZVOUS, answer["meeting"]), (NODE_FAILED, answer["failed"]))
+            for name, content in shared:
+                if content is not None and not (folder / name).exists():
+                    write_atomically(folder / name, content)
+
+    def _send(self, entry: Entry) -> bool:
+        """Send what the server lacks of the file; False if it has changed meanwhile."""
+        version = self._version(entry)
+        known = (self._known or {}).get(entry.path, ("", 0))
+        offset = known[1] if known[0] == version else 0
+        try:
+            with open(self._node.attempt / entry.path, "rb") as file:
+                file.seek(offset)
+                while offset < entry.size:
+                    chunk = file.read(min(CHUNK_BYTES, entry.size - offset))
+                    if not chunk or not self._is_same(entry):
+                        return False
+                    offset = self._put(entry, version, offset, chunk)
+        except OutOfStep:
+            self._known = self._told = None  # ask anew
+            return False
+        except FileNotFoundError:
+            return False  # pruned
+        return True
+
+    def _put(self, entry: Entry, version: str, offset: int, chunk: bytes) -> int:
+        size = self._hub.put(
+            self._node.rank,
+            chunk,
+            path=entry.path,
+            version=version,
+            offset=offset,
+            modified_ns=entry.modified_ns,
+            launcher=self._launcher,
+        )
+        if self._known is not None:
+            self._known[entry.path] = (version, size)
+        return max(size, offset)
+
+    def _is_same(self, entry: Entry) -> bool:
+        """Whether the file is as it was found: then what was read is, too."""
+        if entry.grows:
+            return True
+        now = Path(self._node.attempt, entry.path).stat()
+        return (now.st_ino, now.st_size, now.st_mtime_ns) == (
+            entry.inode,
+            entry.size,
+            entry.modified_ns,
+        )
+
+    # --- until the end -----------------------------------------------------------------------
+
+    def run(self, has_ended: Callable[[], bool]) -> None:
+        """Until everything has been sent, with the end. Raises Refused."""
+        failures = 0
+        unauthorized_since: float | None = None
+        while True:
+            ended = has_ended()
+            try:
+                if self.run_once(ended=ended):
+                    return
+            except Unauthorized as error:
+                now = time.monotonic()
+                unauthorized_since = unauthorized_since or now
+                if now - unauthorized_since > REFUSED_SECONDS:
+                    raise Refused(str(error)) from None
+                failures += 1
+            except (Away, OutOfStep, OSError, KeyError, ValueError) as error:
+                if failures == 0:
+                    _say(f"the server is away, what is written here waits: {error}")
+                failures += 1
+            else:
+                if failures:
+                    _say("the server is back")
+                failures, unauthorized_since = 0, None
+            pause = SOON_SECONDS if ended else POLL_SECONDS
+            time.sleep(min(LONGEST_PAUSE_SECONDS, pause * 2 ** min(failures, 5)))
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, flush=True)  # noqa: T201
+
+
+def read_note(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,121 @@
+"""The requests and answers of launchers over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rest_framework import serializers
+
+from core.fields import StrictCharField, StrictIntegerField
+from core.known_names import KnownFieldsSerializer
+from core.numbers import MAX_BIGINT
+from execution.mirror.receiving import MAX_FILES, Described
+from execution.models import MAX_PATH_BYTES, MAX_VERSION_LENGTH
+
+MAX_LAUNCHER_LENGTH: Final = 64
+MAX_SECONDS: Final = 1e12
+
+
+class FileSerializer(KnownFieldsSerializer):
+    """A file as it is on its node."""
+
+    path = StrictCharField(max_length=MAX_PATH_BYTES)
+    version = StrictCharField(
+        max_length=MAX_VERSION_LENGTH, help_text="Names the content; of a file that grows, stays."
+    )
+    grows = serializers.BooleanField(help_text="Whether bytes are only added to it.")
+    size = StrictIntegerField(
+        min_value=0, max_value=MAX_BIGINT, required=False, help_text="Unless it grows: in bytes."
+    )
+    modified_ns = StrictIntegerField(min_value=0, max_value=MAX_BIGINT, required=False)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        if not data["grows"] and not {"size", "modified_ns"} <= data.keys():
+            raise serializers.ValidationError("size and modified_ns are needed.")
+        return data
+
+
+class ReportSerializer(KnownFieldsSerializer):
+    """What a node has now."""
+
+    launcher = StrictCharField(
+        max_length=MAX_LAUNCHER_LENGTH,
+        help_text="An id that the node has chosen: no other may report for it.",
+    )
+    now = serializers.FloatField(
+        min_value=0, max_value=MAX_SECONDS, help_text="By the node's clock, in Unix seconds."
+    )
+    seen = serializers.FloatField(
+        min_value=0, max_value=MAX_SECONDS, help_text="`now` of the last answer; 0 at first."
+    )
+    files = serializers.ListField(
+        child=FileSerializer(),
+        allow_null=True,
+        max_length=MAX_FILES,
+        help_text="null: as last listed.",
+    )
+    knows = serializers.BooleanField(
+        help_text="Whether the node knows how much of each file has arrived."
+    )
+
+    def described(self) -> list[Described] | None:
+        files = self.validated_data["files"]
+        if files is None:
+            return None
+        return [
+            Described(
+                file["path"],
+                file["version"],
+                None if file["grows"] else file["size"],
+                file.get("modified_ns", 0),
+            )
+            for file in files
+        ]
+
+
+class FailedNodeSerializer(serializers.Serializer[Any]):
+    node = serializers.IntegerField()
+    lost = serializers.BooleanField()
+
+
+class MeetingSerializer(serializers.Serializer[Any]):
+    host = serializers.CharField()
+    port = serializers.IntegerField()
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
+    """What is asked of a node."""
+
+    now = serializers.FloatField(help_text="By the server's clock, in Unix seconds.")
+    stop = serializers.BooleanField(help_text="Save, and end.")
+    kill = serializers.BooleanField(help_text="End now.")
+    meeting = serializers.JSONField(
+        allow_null=True, help_text="Where the ranks of all nodes meet: {host, port}."
+    )
+    failed = serializers.JSONField(
+        allow_null=True, help_text="The first node that failed: {node, lost}."
+    )
+    files = serializers.JSONField(
+        allow_null=True,
+        help_text="[path, version, bytes that have arrived] of each file, if it was asked for.",
+    )
+
+
+class ChunkQuerySerializer(KnownFieldsSerializer):
+    launcher = serializers.CharField(max_length=MAX_LAUNCHER_LENGTH)
+    path = serializers.CharField(max_length=MAX_PATH_BYTES, trim_whitespace=False)
+    version = serializers.CharField(max_length=MAX_VERSION_LENGTH)
+    offset = serializers.IntegerField(min_value=0, max_value=MAX_BIGINT)
+    modified_ns = serializers.IntegerField(min_value=0, max_value=MAX_BIGINT)
+
+
+class ReceivedSerializer(serializers.Serializer[Any]):
+    size = serializers.IntegerField(help_text="How many bytes of the file have arrived.")
+
+
+class StartSerializer(serializers.Serializer[Any]):
+    """What an attempt starts with."""
+
+    launch = serializers.JSONField(help_text="The description of execution/launcher/program.py.")
+    size = serializers.IntegerField(help_text="Of the archive, in bytes.")
+    sha256 = serializers.CharField(help_text="Of the archive.")

@@ -1,0 +1,314 @@
+"""What a node writes arrives once, byte for byte, whatever happens to requests and processes."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from artifacts.storage import artifact_storage
+from execution.executors.attempt import Attempt
+from execution.launcher.hub import Refused
+from execution.mirror import receiving
+from execution.mirror.materializing import drop_ingested, materialize, restore
+from execution.models import MirroredAttempt, MirroredChunk, MirroredFile
+from tests.execution.mirror.nodes import (
+    GOOD,
+    LOST_ANSWER,
+    LOST_REQUEST,
+    REPEATED,
+    ImitatedNode,
+    mirrored_attempt,
+)
+from tests.factories import running
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def mirrored():
+    row, attempt = mirrored_attempt(running())
+    restore(row, attempt)
+    return row
+
+
+@pytest.fixture
+def attempt(mirrored):
+    return Attempt(mirrored.run_id, mirrored.number)
+
+
+@pytest.fixture
+def node(tmp_path, mirrored):
+    return ImitatedNode(tmp_path / "node", mirrored)
+
+
+def contents(folder):
+    """The files that are mirrored, by path."""
+    names = ("stdout.log", "stderr.log", "metrics.jsonl")
+    found = {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+    for path in sorted((folder / "checkpoints").rglob("*")):
+        if path.is_file():
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return {name: content for name, content in found.items() if content}
+
+
+def take(mirrored, attempt):
+    materialize(MirroredAttempt.objects.get(pk=mirrored.pk), attempt)
+
+
+# --- any interleaving ------------------------------------------------------------------------
+
+FATES = st.sampled_from([GOOD, GOOD, LOST_REQUEST, LOST_ANSWER, REPEATED])
+ACTIONS = st.sampled_from(["print", "report", "save", "rotate", "send", "send", "take", "restart"])
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(actions=st.lists(st.tuples(ACTIONS, st.integers(0, 3)), max_size=30), data=st.data())
+def test_any_interleaving_of_lost_answers_gives_the_same_bytes(actions, data):
+    mirrored, attempt = mirrored_attempt(running())
+    restore(mirrored, attempt)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        node = ImitatedNode(folder / "node", mirrored)
+        node.hub.fate = lambda: data.draw(FATES)
+        for number, (action, which) in enumerate(actions):
+            if action == "print":
+                node.append("stdout.log", f"line {number}\n" * which)
+            elif action == "report":
+                node.append("metrics.jsonl", f'{{"step": {number}}}\n')
+            elif action == "save":
+                node.save(f"step-{which}.bin", f"state {number}".encode())
+            elif action == "rotate":
+                (node.folder / "checkpoints" / f"step-{which}.bin").unlink(missing_ok=True)
+            elif action == "send":
+                node.send()
+            elif action == "take":
+                take(mirrored, attempt)
+            else:
+                node.restart()
+        node.hub.fate = lambda: GOOD
+        node.end()
+        while not node.send(ended=True):
+            pass
+        take(mirrored, attempt)
+
+        assert contents(attempt.directory) == contents(node.folder)
+        assert json.loads((attempt.directory / "exit.json").read_text())["returncode"] == 0
+    finally:
+        shutil.rmtree(folder)
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_bytes_are_sent_once(node, mirrored, attempt):
+    node.append("stdout.log", "one\n")
+    node.send()
+    node.append("stdout.log", "two\n")
+    node.send()
+    node.send()
+
+    assert node.hub.sent_bytes == len("one\ntwo\n")
+    take(mirrored, attempt)
+    assert (attempt.directory / "stdout.log").read_text() == "one\ntwo\n"
+
+
+def test_times_are_those_of_the_node(node, mirrored, attempt):
+    node.save("step-1.bin", b"x", age_seconds=5000)
+    node.send()
+    take(mirrored, attempt)
+
+    path = "checkpoints/step-1.bin"
+    there, here = (node.folder / path).stat(), (attempt.directory / path).stat()
+    assert here.st_mtime_ns == there.st_mtime_ns
+
+
+def test_large_file_is_kept_in_the_storage_until_it_is_dropped(node, mirrored, attempt):
+    node.save("step-1.bin", os.urandom(200_000))
+    node.send()
+
+    chunk = MirroredChunk.objects.get()
+    assert chunk.content is None
+    assert artifact_storage().exists(chunk.key)
+    take(mirrored, attempt)
+    assert contents(attempt.directory) == contents(node.folder)
+
+
+def test_checkpoint_that_is_still_written_is_not_sent(node):
+    node.save("step-1.bin", b"half", age_seconds=0)
+
+    node.send()
+
+    assert not MirroredFile.objects.filter(path__startswith="checkpoints").exists()
+
+
+def test_folder_appears_once_all_of_it_has_arrived(node, mirrored, attempt):
+    node.save("checkpoint-1/a.bin", b"a" * 10)
+    node.save("checkpoint-1/b.bin", b"b" * 10)
+    node.send()
+    file = MirroredFile.objects.get(path="checkpoints/checkpoint-1/b.bin")
+    MirroredFile.objects.filter(pk=file.pk).update(received=5)
+    take(mirrored, attempt)
+    assert contents(attempt.directory) == {}
+
+    MirroredFile.objects.filter(pk=file.pk).update(received=10)
+    node.append("stdout.log", "more")
+    node.send()
+    take(mirrored, attempt)
+
+    assert len(contents(attempt.directory)) == 3
+
+
+def test_folder_of_two_nodes_waits_for_both(tmp_path):
+    mirrored, attempt = mirrored_attempt(running(), nodes=2)
+    restore(mirrored, attempt)
+    first = ImitatedNode(tmp_path / "first", mirrored)
+    second = ImitatedNode(tmp_path / "second", mirrored, rank=1)
+    second.send()
+    first.save("step-1/__0_0.distcp", b"zero")
+    first.send()
+    take(mirrored, attempt)
+    assert contents(attempt.directory) == {}
+
+    second.save("step-1/__1_0.distcp", b"one")
+    for _report in range(3):
+        second.send()
+        first.send()
+    take(mirrored, attempt)
+
+    assert set(contents(attempt.directory)) == {
+        "checkpoints/step-1/__0_0.distcp",
+        "checkpoints/step-1/__1_0.distcp",
+    }
+
+
+def test_pruned_checkpoint_is_removed_and_never_comes_back(node, mirrored, attempt):
+    node.save("step-1.bin", b"one")
+    node.send()
+    take(mirrored, attempt)
+    (node.folder / "checkpoints" / "step-1.bin").unlink()
+    node.send()
+
+    take(mirrored, attempt)
+
+    assert contents(attempt.directory) == {}
+
+
+def test_file_that_became_shorter_begins_anew(node, mirrored, attempt):
+    node.append("metrics.jsonl", '{"step": 1}\n{"step": 2}\n')
+    node.send()
+    take(mirrored, attempt)
+    (node.folder / "metrics.jsonl").write_text('{"step": 7}\n')
+    node.send()
+
+    take(mirrored, attempt)
+
+    assert (attempt.directory / "metrics.jsonl").read_text() == '{"step": 7}\n'
+
+
+# --- what is asked ---------------------------------------------------------------------------
+
+
+def test_requests_reach_the_launcher_as_files(node, mirrored):
+    node.send()
+    assert not (node.folder / "stop-sent").exists()
+    MirroredAttempt.objects.update(stop=True, kill=True)
+
+    node.send()
+
+    assert (node.folder / "stop-sent").exists()
+    assert (node.folder / "killed").exists()
+
+
+def test_meeting_place_of_the_first_node_reaches_the_others(tmp_path):
+    mirrored, _attempt = mirrored_attempt(running(), nodes=2)
+    first = ImitatedNode(tmp_path / "first", mirrored)
+    second = ImitatedNode(tmp_path / "second", mirrored, rank=1)
+    (first.folder / "rendezvous.json").write_text('{"host": "n1", "port": 7}')
+    first.send()
+
+    second.send()
+
+    assert json.loads((second.folder / "rendezvous.json").read_text()) == {"host": "n1", "port": 7}
+
+
+def test_launcher_of_an_attempt_that_is_over_is_refused(node, mirrored):
+    with pytest.raises(receiving.AttemptOver):
+        receiving.attempt_of(mirrored.run, 2)
+
+
+def test_second_launcher_of_a_node_is_refused(node, tmp_path, mirrored):
+    node.send()
+    other = ImitatedNode(tmp_path / "other", mirrored)
+    other.launcher = "another"
+    other.restart()
+
+    with pytest.raises(Refused):
+        other.mirror.run_once(ended=False)
+
+
+PATHS = [
+    "../x",
+    "/etc/passwd",
+    "killed",
+    "stop-sent",
+    "launch.json",
+    "config.json",
+    "a/../stdout.log",
+    "checkpoints",
+    "node-1/stdout.log",
+    "resume/model.bin",
+]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "checkpoints/\x00", "checkpoints/" + "x" * 2000])
+def test_path_that_no_launcher_sends_is_refused(path):
+    with pytest.raises(receiving.InvalidInput):
+        receiving.check_path(path, 0)
+
+
+# --- what is not needed any more -------------------------------------------------------------
+
+
+def test_ingested_bytes_are_dropped_and_another_host_leaves_holes(node, mirrored, attempt):
+    node.append("stdout.log", "one\n")
+    node.send()
+    node.append("stdout.log", "two\n")
+    node.send()
+    node.save("step-1.bin", b"state")
+    node.send()
+    take(mirrored, attempt)
+    stamp = (attempt.directory / "checkpoints" / "step-1.bin").stat()
+    notes = {"stdout": 4, "checkpoints": {"step-1.bin": [5, stamp.st_mtime_ns, 1, 1, 0]}}
+
+    drop_ingested(mirrored, notes)
+    shutil.rmtree(attempt.directory)
+    restore(mirrored, attempt)
+    take(mirrored, attempt)
+
+    assert (attempt.directory / "stdout.log").read_bytes() == b"\0\0\0\0two\n"
+    again = (attempt.directory / "checkpoints" / "step-1.bin").stat()
+    assert (again.st_size, again.st_mtime_ns) == (stamp.st_size, stamp.st_mtime_ns)
+
+
+def test_forgotten_attempt_leaves_nothing_in_the_storage(
+    node, mirrored, django_capture_on_commit_callbacks
+):
+    node.save("step-1.bin", os.urandom(200_000))
+    node.send()
+    key = MirroredChunk.objects.get().key
+
+    with django_capture_on_commit_callbacks(execute=True):
+        mirrored.forget()
+
+    assert not artifact_storage().exists(key)
+    assert not MirroredFile.objects.exists()
