@@ -12,7 +12,7 @@ SOURCES := accounts artifacts code_bundles core dashboard execution goodput loca
   projects registry runs static sweeps templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test test-pages test-frameworks test-slurm test-mlflow chaos lint messages lock bench screenshots FORCE
+.PHONY: up dev test test-pages test-frameworks test-slurm test-ray test-mlflow chaos lint messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -41,6 +41,10 @@ test-frameworks: $(VENV)/.test $(VENV)-frameworks/.installed
 # have to be installed, and root starts them. 5 minutes.
 test-slurm: $(VENV)/.test
 	TEST_SLURM=1 $(IN_VENV) -m pytest tests/slurm --numprocesses 0 --durations 15
+
+# Trainings on a real Ray of two nodes on this machine, in an environment of its own. 10 minutes.
+test-ray: $(VENV)-ray/.installed
+	TEST_RAY=1 $(VENV)-ray/bin/python -m pytest tests/ray --numprocesses 0 --durations 15
 
 # MLflow's own tests against TrainHub: docs/mlflow.md.
 test-mlflow: $(VENV)/.test
@@ -127,6 +131,15 @@ $(VENV)-frameworks/.installed: tests/frameworks/requirements.txt \
 	@$(@D)/bin/python $(PIP_INSTALL) tests/frameworks/requirements.txt
 	@DS_BUILD_OPS=0 $(@D)/bin/python $(PIP_INSTALL) tests/frameworks/requirements-deepspeed.txt || \
 	  echo "DeepSpeed cannot be installed here: its tests are skipped"
+	@touch $@
+
+# Ray beside what the tests need: packages of its own come first, and none of them is replaced.
+$(VENV)-ray/.installed: requirements-ray.txt $(VENV)/.test
+	@echo "Installing Ray into $(@D) …"
+	@$(IN_VENV) -m venv --clear $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) requirements-ray.txt
+	@$(IN_VENV) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/trainhub.pth"
 	@touch $@
 
 # Frameworks that are only recorded (orbax, composer, megatron): tests/frameworks/record.py.

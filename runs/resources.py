@@ -8,20 +8,23 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
+from runs import ray_options
 
 MAX_NODES: Final = 10_000
 MIN_TIME_LIMIT_SECONDS: Final = 60  # Slurm counts minutes
 MAX_TIME_LIMIT_SECONDS: Final = 366 * 86_400
 
 SLURM: Final = "slurm"
+RAY: Final = "ray"
 # Executors whose trainings may work on several nodes.
-ON_NODES: Final = frozenset({SLURM})
+ON_NODES: Final = frozenset({SLURM, RAY})
 # Executor -> the names that Recipe.engine_options may have for it.
 ENGINE_OPTIONS: Final[dict[str, frozenset[str]]] = {
     SLURM: frozenset(
         {"partition", "account", "qos", "constraint", "reservation", "exclude", "nodelist"}
         | {"gres_type"}
     ),
+    RAY: frozenset({"runtime_env", "resources", "labels"}),
 }
 _VALUE: Final = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]{0,499}")
 
@@ -62,6 +65,9 @@ def check_engine_options(executor: str, options: Any) -> None:
                 "known": ", ".join(sorted(known)) or "–",
             }
         )
+    if executor == RAY:
+        ray_options.check(options)
+        return
     for name, value in options.items():
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise InvalidInput(

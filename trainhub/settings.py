@@ -308,6 +308,7 @@ EXECUTORS = {
     "simulated": "execution.executors.simulated.SimulatedExecutor",
     "process": "execution.executors.process.ProcessExecutor",
     "slurm": "execution.executors.slurm.executor.SlurmExecutor",
+    "ray": "execution.executors.ray.executor.RayExecutor",
     "unmanaged": "execution.executors.unmanaged.UnmanagedExecutor",
 }
 SIMULATION_STEPS_PER_SECOND = env.float("TRAINHUB_SIMULATION_STEPS_PER_SECOND", default=10.0)
@@ -319,6 +320,12 @@ EXECUTORS_OFFERED = env.list("TRAINHUB_EXECUTORS", default=[])
 CLUSTER_JOBS = env.int("TRAINHUB_CLUSTER_JOBS", default=200)
 # How often Slurm is asked for the state of all jobs at most.
 SLURM_POLL_SECONDS = env.float("TRAINHUB_SLURM_POLL_SECONDS", default=2.0)
+# The address of a Ray cluster's dashboard, which takes jobs; empty: there is none.
+RAY_ADDRESS = env.str("TRAINHUB_RAY_ADDRESS", default="")
+# How often Ray is asked for the state of all jobs at most.
+RAY_POLL_SECONDS = env.float("TRAINHUB_RAY_POLL_SECONDS", default=2.0)
+# Where attempts are kept on nodes that share no directory with the worker.
+NODE_WORK_DIR = env.str("TRAINHUB_NODE_WORK_DIR", default="/tmp/trainhub")  # noqa: S108
 # The Python on a cluster's nodes that has psutil; empty: this one, on a shared file system.
 NODE_PYTHON = env.str("TRAINHUB_NODE_PYTHON", default="")
 # Whether workers keep the processes of each run in a cgroup of their own, where they may.

@@ -61,6 +61,9 @@ TOKEN_LIFE = timedelta(days=90)  # of a script's token, in case no worker revoke
 
 class LauncherExecutor(CheckpointExecutor):
     engine: ClassVar[str] = ""  # of its attempts: the cluster that runs them; "" for this host
+    # Whether trainings get variables of this process, e.g. PATH: those of another machine have its
+    # own.
+    inherits_environment: ClassVar[bool] = True
 
     @abstractmethod
     def host_of(self, attempt: Attempt) -> AttemptHost: ...
@@ -72,11 +75,10 @@ class LauncherExecutor(CheckpointExecutor):
 
     def start(self, run: Run, worker: Worker) -> None:
         attempt = Attempt.of(run)
-        host = self.host_of(attempt)
         if attempt.is_launched:
-            host.launch()
+            self._launch(run, worker, attempt)
             return
-        command_of(run)  # before anything else is done for a command that cannot be started
+        self._command(run)  # before anything else is done for a command that cannot be started
         stuck = self._end_earlier_attempts(run, worker)
         self._check_stuck(run, stuck)
         draft, user = self._draft(attempt)
@@ -86,11 +88,16 @@ class LauncherExecutor(CheckpointExecutor):
         code = place_code(run, folder)
         source = source_of(run, folder / "resume")
         self._rewind(run, worker, source)
-        place = attempt.directory / folder.relative_to(draft)
+        place = self._place(attempt) / folder.relative_to(draft)
         code_place = None if code is None else place / code.relative_to(folder)
-        command = command_of(run, code_place)
+        command = self._command(run, code_place)
         environment = self._token(run, worker) | environment_of(
-            run, attempt, place, user, gpus=self._gpu_variables(run)
+            run,
+            attempt,
+            place,
+            user,
+            gpus=self._gpu_variables(run),
+            inherits=self.inherits_environment,
         )
         if source.path is not None:
             inside = source.path.relative_to(folder)
@@ -107,7 +114,18 @@ class LauncherExecutor(CheckpointExecutor):
             starts_in=code,
             engine=self._told(run),
         )
-        host.launch()
+        self._launch(run, worker, attempt)
+
+    def _launch(self, run: Run, worker: Worker, attempt: Attempt) -> None:
+        self.host_of(attempt).launch()
+
+    def _place(self, attempt: Attempt) -> Path:
+        """The attempt's directory where the training runs."""
+        return attempt.directory
+
+    def _command(self, run: Run, code: Path | None = None) -> list[str]:
+        """``code``: the folder of the run's code where the training runs."""
+        return command_of(run, code)
 
     def _gpu_variables(self, run: Run) -> dict[str, str]:
         """The variables that show a training its GPUs."""

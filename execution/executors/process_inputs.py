@@ -59,23 +59,31 @@ def _damage(checkpoint: Artifact, problem: Damaged) -> Message:
     )
 
 
-def command_of(run: Run, code: Path | None = None) -> list[str]:
-    """The recipe's command with its placeholders filled in. ``code``: the folder of the run's code.
+def command_of(
+    run: Run, code: Path | None = None, *, python: str = "", repository: str = ""
+) -> list[str]:
+    """The recipe's command with its placeholders filled in. ``code``: the folder of the run's code;
+    ``python`` and ``repository``: by default those of this host.
     Raises CannotStart, also for a dataset that the training must not read."""
     try:  # again: a script may have reported it since, and this host has other files
         check_dataset(run.dataset)
     except InvalidInput as error:
         raise CannotStart(words_of(error)) from None
     assert run.recipe is not None
-    command = [filled_in(part, code) for part in run.recipe.command]
+    command = [filled_in(part, code, python, repository) for part in run.recipe.command]
     if not command:
         raise CannotStart(Message("The recipe has no command."))
     return command
 
 
-def filled_in(argument: str, code: Path | None = None) -> str:
+def filled_in(
+    argument: str, code: Path | None = None, python: str = "", repository: str = ""
+) -> str:
     """An argument of a command as it is on this host: see runs.commands.PLACEHOLDERS."""
-    values = {"{python}": sys.executable, "{repository}": str(settings.BASE_DIR)}
+    values = {
+        "{python}": python or sys.executable,
+        "{repository}": repository or str(settings.BASE_DIR),
+    }
     if code is not None:
         values["{code}"] = str(code)
     for placeholder, value in values.items():
@@ -90,9 +98,10 @@ def environment_of(
     user: TrainingUser | None = None,
     *,
     gpus: dict[str, str],
+    inherits: bool = True,
 ) -> dict[str, str]:
     """``folder``: where the training works. ``user``: its own, if it is not the worker's. ``gpus``:
-    the variables that show it its GPUs."""
+    the variables that show it its GPUs. ``inherits``: whether it gets variables of this process."""
     assert run.recipe is not None
     trainhub = {
         "PYTHONUNBUFFERED": "1",  # log lines appear as soon as they are printed
@@ -111,7 +120,7 @@ def environment_of(
     tensorboard = {}
     if run.recipe.read_tensorboard:
         tensorboard[event_files.FOLDER_VARIABLE] = str(folder / event_files.FOLDER)
-    inherited = environment.inherited()
+    inherited = environment.inherited() if inherits else {}
     if user is not None:
         inherited = environment.without_home(inherited) | user.environment(folder)
     ours = {**inherited, **mlflow, **gpus, **tensorboard}

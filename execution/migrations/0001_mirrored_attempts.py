@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ("runs", "0022_cluster_resources"),
+        ("runs", "0027_ray_executor"),
     ]
 
     operations = [

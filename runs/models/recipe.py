@@ -29,10 +29,11 @@ class ExecutorName(models.TextChoices):
     SIMULATED = "simulated", _("Simulated")
     PROCESS = "process", _("Process on a worker's host")
     SLURM = "slurm", _("Slurm")
+    RAY = "ray", _("Ray")
 
 
 # Executors that run the recipe's command.
-WITH_COMMAND = ("process", "slurm")
+WITH_COMMAND = ("process", "slurm", "ray")
 
 
 class RecipeKind(models.TextChoices):
@@ -159,7 +160,8 @@ class Recipe(models.Model):
         blank=True,
         help_text=_(
             "For Slurm: partition, account, qos, constraint, reservation, exclude, nodelist, and "
-            "gres_type, Slurm's name of the GPU type if it has another one."
+            "gres_type, Slurm's name of the GPU type if it has another one. For Ray: runtime_env, "
+            "resources, labels."
         ),
     )
     kind = models.CharField(

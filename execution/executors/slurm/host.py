@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from execution.executors.slurm.commands import SlurmAway, SlurmRefused, SlurmUns
 from execution.executors.slurm.jobs import Job, Jobs, shown
 from execution.executors.slurm.reasons import reason_of
 from execution.executors.slurm.script import LOG, JobDescription, name_of, sbatch, script
+from execution.executors.told_endings import ending_of, exits_of
 from execution.launcher import files
 from execution.launcher.nodes import LOST_SECONDS, NODE_FAILED, Silence
 from runs.executors import CannotStart
@@ -130,15 +130,7 @@ class SlurmHost(AttemptHost):
 
     def _exits(self) -> dict[int, dict[str, Any]]:
         """What the launchers have said of the end, by the rank of their node."""
-        exits = {}
-        for rank in range(self.attempt.node_count):
-            folder = self.attempt.node_folder(rank)
-            with contextlib.suppress(OSError):
-                os.listdir(folder)  # asks a file server anew: see nodes.py
-            note = _read(folder / "exit.json")
-            if note is not None:
-                exits[rank] = note
-        return exits
+        return exits_of(self.attempt)
 
     def state(self) -> State:
         exits = self._exits()
@@ -219,19 +211,7 @@ class SlurmHost(AttemptHost):
         self, exits: dict[int, dict[str, Any]], cause: Cause | None, at: float | None
     ) -> Ending:
         """``at``: when the files were last written, if some launcher has not said it."""
-        cut_off = [note["at"] for note in exits.values() if note.get("cut_off")]
-        disk_full = any(note.get("disk_full") for note in exits.values())
-        if len(exits) < self.attempt.node_count:
-            at = min([*cut_off, *([] if at is None else [at])])
-            return Ending(None, at, True, disk_full, cause=cause)
-        node = self._first_failed(exits)
-        told = exits[node]
-        at = min(cut_off) if cut_off else told.get("at", time.time())
-        return Ending(int(told["returncode"]), at, bool(cut_off), disk_full, node, cause)
-
-    def _first_failed(self, exits: dict[int, dict[str, Any]]) -> int:
-        failed = _read(self.attempt.directory / NODE_FAILED)
-        return 0 if failed is None else int(failed["node"])
+        return ending_of(self.attempt, exits, cause, at)
 
     def _last_line(self) -> str:
         try:

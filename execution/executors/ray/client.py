@@ -1,0 +1,164 @@
+"""Ray's jobs, through Ray's own client, which is an optional extra: requirements-ray.txt."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLate
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.conf import settings
+
+from core.exceptions import DomainError
+from core.messages import Message
+from core.text import storable
+
+logger = logging.getLogger(__name__)
+
+SECONDS: Final = 30.0  # of a call: the client itself waits for ever
+WAITING: Final = frozenset({"PENDING"})
+WORKING: Final = frozenset({"RUNNING"})
+
+
+class RayAway(DomainError):
+    """Ray does not answer."""
+
+    status_code = 503
+
+
+class RayRefused(DomainError):
+    """Ray has refused what it was asked. ``text``: its own words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Message("Ray says: %(text)s", text=text or "–"))
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Job:
+    """``state``: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED. ``message``: Ray's own words."""
+
+    id: str
+    state: str
+    message: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state not in WAITING | WORKING
+
+
+def is_installed() -> bool:
+    return importlib.util.find_spec("ray") is not None
+
+
+class Jobs:
+    """What Ray says of its jobs, at most RAY_POLL_SECONDS old. Shared by threads.
+
+    Calls are made in a thread of their own, so that a head that hangs holds nobody else up.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray")
+        self._listed: dict[str, Job] = {}
+        self._asked_at = float("-inf")  # monotonic seconds
+        self._problem: DomainError | None = None
+
+    def get(self, job_id: str) -> Job | None:
+        """None if Ray does not know it (any more). Raises RayAway."""
+        with self._lock:
+            if time.monotonic() - self._asked_at > settings.RAY_POLL_SECONDS:
+                self._ask()
+            if self._problem is not None:
+                raise self._problem
+            return self._listed.get(job_id)
+
+    def get_now(self, job_id: str) -> Job | None:
+        self.ask_again()
+        return self.get(job_id)
+
+    def ask_again(self) -> None:
+        """Let the next question be asked anew: something has been changed."""
+        with self._lock:
+            self._asked_at = float("-inf")
+
+    def _ask(self) -> None:
+        try:
+            found = self._call(lambda client: client.list_jobs())
+        except DomainError as problem:
+            self._problem = problem
+        else:
+            self._problem = None
+            jobs = [_job(details) for details in found]
+            self._listed = {job.id: job for job in jobs if job.id}
+        self._asked_at = time.monotonic()
+
+    def submit(self, job_id: str, entrypoint: str, **options: Any) -> None:
+        """Submit a job; one of this id that Ray has is left as it is. Raises RayAway,
+        RayRefused."""
+        try:
+            self._call(
+                lambda client: client.submit_job(
+                    entrypoint=entrypoint, submission_id=job_id, **options
+                )
+            )
+        except RayRefused as refusal:
+            if "already exists" not in refusal.text:
+                raise
+        self.ask_again()
+
+    def stop(self, job_id: str) -> None:
+        """Let Ray end the job: SIGTERM to its driver, SIGKILL 3 s later. Raises RayAway."""
+        try:
+            self._call(lambda client: client.stop_job(job_id))
+        except RayRefused:
+            return  # it does not know it
+        finally:
+            self.ask_again()
+
+    def _call(self, what: Callable[[Any], Any]) -> Any:
+        future: Future[Any] = self._calls.submit(lambda: what(_client()))
+        try:
+            return future.result(timeout=SECONDS)
+        except TooLate:
+            raise RayAway(_no_answer(f"{SECONDS:.0f} s")) from None
+        except (ConnectionError, OSError) as error:
+            raise RayAway(_no_answer(str(error))) from None
+        except RuntimeError as error:
+            text = _last_words(str(error))
+            if _is_away(str(error)):
+                raise RayAway(_no_answer(text)) from None
+            raise RayRefused(text) from None
+        except ValueError as error:
+            raise RayRefused(_last_words(str(error))) from None
+
+
+def _client() -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    return JobSubmissionClient(settings.RAY_ADDRESS)
+
+
+def _job(details: Any) -> Job:
+    state = getattr(details.status, "value", str(details.status))
+    return Job(details.submission_id or "", str(state), _last_words(details.message or ""))
+
+
+def _is_away(text: str) -> bool:
+    """Whether an error is the head's own: a proxy's, or that of one that is starting."""
+    marks = ("status code 50", "Failed to connect", "Connection refused", "timed out")
+    return any(mark in text for mark in marks) and "already exists" not in text
+
+
+def _no_answer(why: str) -> Message:
+    return Message("Ray does not answer (%(why)s). Its jobs go on.", why=storable(why)[:300])
+
+
+def _last_words(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return storable(lines[-1][:500]) if lines else ""

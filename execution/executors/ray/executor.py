@@ -1,0 +1,153 @@
+"""A command on the nodes of a Ray cluster, which share no directory with the worker.
+
+What an attempt starts with is in the artifacts' storage, and what it writes comes back over HTTP:
+see execution/mirror. One launcher runs on each node. See docs/clusters.md and docs/adr/0032-ray.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from django.conf import settings
+
+from accounts.open_mode import is_open
+from core.exceptions import DomainError
+from core.messages import Message
+from execution.executors import attempt as attempts
+from execution.executors.attempt import Attempt, Ending
+from execution.executors.launcher_executor import LauncherExecutor
+from execution.executors.notes import notes_of
+from execution.executors.process_inputs import command_of
+from execution.executors.ray.client import Jobs, is_installed
+from execution.executors.ray.host import RayHost, WebServer
+from execution.executors.ray.job import JobDescription
+from execution.executors.told_endings import read_note
+from execution.launcher.remote import PLACE, PYTHON
+from execution.mirror.materializing import drop_ingested, materialize, restore
+from execution.mirror.starting import put_start
+from execution.models import MirroredAttempt
+from runs.executors import CannotStart, WorkStatus
+from runs.models import Run, Worker
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY: Final = f"{PLACE}/repository"
+
+
+class RayExecutor(LauncherExecutor):
+    engine: ClassVar[str] = "ray"
+    has_queue: ClassVar[bool] = True
+    inherits_environment: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._jobs = Jobs()
+        self._web = WebServer()
+
+    def works_here(self) -> bool:
+        return bool(settings.RAY_ADDRESS) and is_installed()
+
+    def host_of(self, attempt: Attempt) -> RayHost:
+        return RayHost(attempt, self._jobs, self._web)
+
+    # --- start -------------------------------------------------------------------------------
+
+    def start(self, run: Run, worker: Worker) -> None:
+        if not is_open() and run.created_by is None:
+            raise CannotStart(
+                Message("Its launchers need a token of its owner to report, and it has no owner.")
+            )
+        self._restore_earlier(run)
+        super().start(run, worker)
+
+    def _launch(self, run: Run, worker: Worker, attempt: Attempt) -> None:
+        launch = read_note(attempt.directory / "launch.json")
+        put_start(run, worker, attempt, launch)
+        super()._launch(run, worker, attempt)
+
+    def _place(self, attempt: Attempt) -> Path:
+        return Path(PLACE)
+
+    def _command(self, run: Run, code: Path | None = None) -> list[str]:
+        return command_of(run, code, python=PYTHON, repository=REPOSITORY)
+
+    def _before_launch(self, run: Run, draft: Path) -> None:
+        """``{repository}`` has the examples: nodes have no TrainHub."""
+        if any(REPOSITORY in part for part in self._command(run)):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(
+                settings.BASE_DIR / "examples", draft / "repository" / "examples", ignore=ignored
+            )
+
+    def _told(self, run: Run) -> Mapping[str, Any]:
+        job = JobDescription.of(run)
+        assert run.recipe is not None
+        return {
+            "engine": self.engine,
+            "nodes": job.nodes,
+            "gpus_per_node": job.gpus_per_node,
+            "grace_seconds": run.recipe.stop_grace_seconds,
+            "job": asdict(job),
+            "url": f"{settings.PUBLIC_URL}/projects/{run.project_id}/runs/{run.pk}"
+            f"/attempts/{run.attempt}",
+        }
+
+    # --- the files of a node -----------------------------------------------------------------
+
+    def poll(self, run: Run, worker: Worker) -> WorkStatus:
+        attempt = Attempt.of(run)
+        if not attempt.is_launched:
+            mirrored = MirroredAttempt.objects.filter(run=run, number=run.attempt).first()
+            if mirrored is not None:
+                restore(mirrored, attempt)
+        elif not notes_of(run, attempt):
+            self._launch(run, worker, attempt)  # its worker may have died before it did
+        return super().poll(run, worker)
+
+    def _ingest(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> bool:
+        is_stored = super()._ingest(run, worker, attempt, ending)
+        mirrored = MirroredAttempt.objects.filter(run=run, number=attempt.number).first()
+        if mirrored is not None:
+            current = Run.objects.only("executor_state").get(pk=run.pk)
+            drop_ingested(mirrored, notes_of(current, attempt))
+        return is_stored
+
+    def _restore_earlier(self, run: Run) -> None:
+        """Earlier attempts whose files another host has."""
+        for mirrored in MirroredAttempt.objects.filter(run=run, number__lt=run.attempt):
+            attempt = Attempt(run.pk, mirrored.number)
+            restore(mirrored, attempt)
+            materialize(mirrored, attempt)
+
+    def _end_earlier_attempts(self, run: Run, worker: Worker) -> list[Attempt]:
+        stuck = super()._end_earlier_attempts(run, worker)
+        for mirrored in MirroredAttempt.objects.filter(run=run, number__lt=run.attempt):
+            mirrored.forget()
+        return stuck
+
+    def abandon(self, run: Run, worker: Worker) -> None:
+        self._restore_earlier(run)
+        super().abandon(run, worker)
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def forget(self, run: Run) -> None:
+        """Delete the files once Ray has nothing of the run any more; until then, ``tidy`` tries
+        again."""
+        folder = attempts.run_directory(run.pk)
+        for attempt in attempts.attempts_in(folder):
+            host = self.host_of(attempt)
+            try:
+                if not host.is_over and not host.kill():
+                    return
+            except DomainError as problem:
+                logger.warning("the files of run %s are kept for now: %s", run.pk, problem)
+                return
+            attempt.delete()
+        shutil.rmtree(folder, ignore_errors=True)
+        for mirrored in MirroredAttempt.objects.filter(run=run.pk):
+            mirrored.forget()

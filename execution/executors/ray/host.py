@@ -1,0 +1,262 @@
+"""The job of one attempt on Ray: submitting it, following it, ending it.
+
+The truth is the launchers', which report over HTTP: a head that has forgotten the job does not end
+them. Ray is believed about a job that has not begun, and about one whose launchers are silent.
+``ray.json`` in the attempt's directory says that the job was submitted, ``ray-end.json`` why the
+attempt was ended without its launchers' word.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from django.conf import settings
+
+from core.database import current_time
+from core.messages import Message, dumps, loads
+from execution.executors.attempt import Attempt, Cause, Ending
+from execution.executors.attempt_host import AttemptHost, State, Waiting
+from execution.executors.ray import endings
+from execution.executors.ray.client import Job, Jobs, RayRefused
+from execution.executors.ray.job import JobDescription, name_of, submission
+from execution.executors.told_endings import Exits, ending_of, exits_of, read_note
+from execution.launcher import files
+from execution.mirror.materializing import materialize
+from execution.models import MirroredAttempt
+from runs.executors import CannotStart
+
+logger = logging.getLogger(__name__)
+
+JOB: Final = "ray.json"
+END: Final = "ray-end.json"
+STOPPED_IN_RAY: Final = "ray-stopped"  # somebody has stopped the job there
+SILENT_SECONDS: Final = 10.0  # of a launcher whose job Ray does not run any more
+REACHABLE_SECONDS: Final = 10.0  # that launchers get to report after the web server was away
+KILL_SECONDS: Final = 4.0  # for launchers to end what they have started
+STOP_SECONDS: Final = 10.0  # for Ray to end a job
+POLL_SECONDS: Final = 0.1
+PROBE_SECONDS: Final = 3.0
+
+
+class WebServer:
+    """Whether launchers could report: since when TrainHub's own web server has been answering, as
+    far as this process knows."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._probed_at = float("-inf")
+
+    def answers_for(self) -> float:
+        """Seconds; 0.0 if it does not answer."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._probed_at > 1.0:
+                was_long_ago = now - self._probed_at > REACHABLE_SECONDS
+                self._probed_at = now
+                if not _is_up():
+                    self._since = None
+                elif self._since is None or was_long_ago:
+                    self._since = now
+            return 0.0 if self._since is None else now - self._since
+
+
+def _is_up() -> bool:
+    try:
+        address = f"{settings.PUBLIC_URL}/healthz"
+        with urllib.request.urlopen(address, timeout=PROBE_SECONDS):  # noqa: S310
+            return True
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class RayHost(AttemptHost):
+    attempt: Attempt
+    jobs: Jobs
+    web: WebServer
+
+    # --- submitting --------------------------------------------------------------------------
+
+    def launch(self) -> None:
+        is_submitted = (self.attempt.directory / JOB).exists()
+        if is_submitted or self.attempt.was_killed or self.mirrored is None:
+            return
+        launch = read_note(self.attempt.directory / "launch.json")
+        job = JobDescription(**launch["job"])
+        token = launch["environment"].get("MLFLOW_TRACKING_TOKEN", "")
+        try:
+            self.jobs.submit(
+                name_of(self.attempt),
+                **submission(self.attempt, job, url=launch["url"], token=token),
+            )
+        except RayRefused as refusal:
+            raise CannotStart(refusal.message) from None
+        files.write_atomically(self.attempt.directory / JOB, {"submitted_at": time.time()})
+        logger.info("attempt %s is job %s", self.attempt.directory, name_of(self.attempt))
+
+    @property
+    def mirrored(self) -> MirroredAttempt | None:
+        return MirroredAttempt.objects.filter(
+            run=self.attempt.run_id, number=self.attempt.number
+        ).first()
+
+    # --- following ---------------------------------------------------------------------------
+
+    def exits(self) -> Exits:
+        """What the launchers have said of the end, as far as it has arrived."""
+        mirrored = self.mirrored
+        if mirrored is not None:
+            materialize(mirrored, self.attempt)
+        return exits_of(self.attempt)
+
+    def state(self) -> State:
+        exits = self.exits()
+        decided = read_note(self.attempt.directory / END)
+        if decided is not None:
+            cause = Cause(decided["kind"], loads(decided["reason"]), decided["is_interruption"])
+            return ending_of(self.attempt, exits, cause, decided["at"])
+        if len(exits) == self.attempt.node_count:
+            return self._told(exits)
+        mirrored = self.mirrored
+        if mirrored is None:
+            return self._decide(endings.FORGOTTEN, exits)
+        if not (self.attempt.directory / JOB).exists() and not self.attempt.was_killed:
+            return Waiting(Message("It is being submitted to Ray."))
+        job = self.jobs.get(name_of(self.attempt))
+        silent = self._silent_seconds(mirrored)
+        if silent is None:
+            return self._before_it_began(job)
+        if job is not None and not job.has_ended:
+            return None
+        if self.attempt.was_killed:
+            return ending_of(self.attempt, exits, None, self.attempt.last_modified())
+        if silent <= SILENT_SECONDS:
+            if job is not None and job.state == "STOPPED":
+                self.attempt.request(STOPPED_IN_RAY)
+                self.ask()  # it may save
+            return None
+        if self.web.answers_for() < REACHABLE_SECONDS:
+            return None  # they may be at work, and unheard
+        cause = endings.STOPPED if job is not None and job.state == "STOPPED" else endings.NODE_LOST
+        return self._decide(cause, exits)
+
+    def _silent_seconds(self, mirrored: MirroredAttempt) -> float | None:
+        """For how long the quietest of the launchers that have not ended has not reported; None
+        before the first report."""
+        ended = set(exits_of(self.attempt))
+        nodes = list(mirrored.nodes.all())
+        if not nodes:
+            return None
+        now = current_time()
+        silences = [
+            (now - node.seen_at).total_seconds() for node in nodes if node.rank not in ended
+        ]
+        if len(nodes) < self.attempt.node_count:  # one has not begun
+            silences.append(min((now - node.seen_at).total_seconds() for node in nodes))
+        return max(silences, default=0.0)
+
+    def _before_it_began(self, job: Job | None) -> State:
+        if self.attempt.was_killed:
+            return Ending(None, self.attempt.last_modified(), True)
+        if job is not None and not job.has_ended:
+            return Waiting(self._reason(job))
+        if job is None:  # the head has lost it, and nothing has begun: it is submitted again
+            (self.attempt.directory / JOB).unlink(missing_ok=True)
+            return Waiting(Message("Ray has forgotten its job: it is being submitted again."))
+        return self._decide(endings.never_began(job), {})
+
+    def _reason(self, job: Job) -> Message:
+        launch = read_note(self.attempt.directory / "launch.json")
+        needs = launch["job"]
+        if job.state == "PENDING":
+            return Message("Ray prepares its job.")
+        return Message(
+            "It waits for %(nodes)d nodes of the Ray cluster with %(cpus)d CPUs and %(gpus)d GPUs "
+            "each, all at once.",
+            nodes=needs["nodes"],
+            cpus=needs["cpus_per_node"],
+            gpus=needs["gpus_per_node"],
+        )
+
+    def _told(self, exits: Exits) -> State:
+        """How it ended, as all its launchers have said."""
+        if any(note.get("time_limit") for note in exits.values()):
+            return ending_of(self.attempt, exits, endings.TIME_LIMIT, None)
+        if any(note.get("launcher_lost") for note in exits.values()):
+            return ending_of(self.attempt, exits, endings.LAUNCHER_LOST, None)
+        if (self.attempt.directory / STOPPED_IN_RAY).exists():
+            return ending_of(self.attempt, exits, endings.STOPPED, None)
+        return ending_of(self.attempt, exits, None, None)
+
+    def _decide(self, cause: Cause, exits: Exits) -> Ending:
+        """Note why it has ended: Ray forgets."""
+        at = self.attempt.last_modified()
+        note = {
+            "kind": str(cause.kind),
+            "reason": dumps(cause.reason),
+            "is_interruption": cause.is_interruption,
+            "at": at,
+        }
+        files.write_atomically(self.attempt.directory / END, note)
+        return ending_of(self.attempt, exits, cause, at)
+
+    # --- ending ------------------------------------------------------------------------------
+
+    def ask(self) -> None:
+        self.attempt.request("stop-sent")
+        mirrored = self.mirrored
+        if mirrored is None:
+            return
+        MirroredAttempt.objects.filter(pk=mirrored.pk, stop=False).update(stop=True)
+        if not mirrored.nodes.exists():  # nothing to save
+            self.kill()
+
+    def kill(self) -> bool:
+        """Raises RayAway."""
+        self.attempt.request("killed")
+        mirrored = self.mirrored
+        if mirrored is not None:
+            MirroredAttempt.objects.filter(pk=mirrored.pk, kill=False).update(kill=True)
+            if mirrored.nodes.exists() and _within(KILL_SECONDS, self._is_told):
+                return True
+        return self._stop_job()
+
+    def _stop_job(self) -> bool:
+        job = self.jobs.get_now(name_of(self.attempt))
+        if job is None or job.has_ended:
+            return True
+        self.jobs.stop(job.id)
+        return _within(STOP_SECONDS, self._job_is_over)
+
+    def _job_is_over(self) -> bool:
+        job = self.jobs.get(name_of(self.attempt))
+        return job is None or job.has_ended
+
+    def _is_told(self) -> bool:
+        return len(self.exits()) == self.attempt.node_count
+
+    def end_leftovers(self) -> None:
+        """A job whose launchers have told the end is over by itself in a moment."""
+        if (self.attempt.directory / END).exists():
+            self.kill()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Ray has nothing of it any more. Raises RayAway."""
+        return self._job_is_over()
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True

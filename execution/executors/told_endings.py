@@ -1,0 +1,54 @@
+"""How an attempt on several nodes has ended, by what their launchers have written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from execution.executors.attempt import Attempt, Cause, Ending
+from execution.launcher.nodes import NODE_FAILED
+
+Exits = dict[int, dict[str, Any]]
+
+
+def exits_of(attempt: Attempt) -> Exits:
+    """What the launchers have said of the end, by the rank of their node."""
+    exits = {}
+    for rank in range(attempt.node_count):
+        folder = attempt.node_folder(rank)
+        with contextlib.suppress(OSError):
+            os.listdir(folder)  # asks a file server anew: see nodes.py
+        note = read_note(folder / "exit.json")
+        if note is not None:
+            exits[rank] = note
+    return exits
+
+
+def ending_of(attempt: Attempt, exits: Exits, cause: Cause | None, at: float | None) -> Ending:
+    """``at``: when the files were last written, if some launcher has not said it."""
+    cut_off = [note["at"] for note in exits.values() if note.get("cut_off")]
+    disk_full = any(note.get("disk_full") for note in exits.values())
+    if len(exits) < attempt.node_count:
+        at = min([*cut_off, *([] if at is None else [at])])
+        return Ending(None, at, True, disk_full, cause=cause)
+    node = _first_failed(attempt)
+    told = exits[node]
+    at = min(cut_off) if cut_off else told.get("at", time.time())
+    code = None if told.get("launcher_lost") else int(told["returncode"])
+    return Ending(code, at, bool(cut_off), disk_full, node, cause)
+
+
+def _first_failed(attempt: Attempt) -> int:
+    failed = read_note(attempt.directory / NODE_FAILED)
+    return 0 if failed is None else int(failed["node"])
+
+
+def read_note(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,134 @@
+"""The driver of a Ray job: takes all of its nodes at once, and starts a launcher on each.
+
+It is the job's entrypoint and needs ray, and nothing of TrainHub but launcher.pyz beside it. The
+launchers are processes of their own, which report to TrainHub themselves: they outlive this driver,
+and Ray's head. When the driver is told to stop, it only leaves: TrainHub has asked them before, or
+asks them then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+LAUNCHER: Final = "launcher.pyz"
+POLL_SECONDS: Final = 0.2
+PASSED: Final = ("TRAINHUB_ATTEMPT_URL", "TRAINHUB_ATTEMPT_TOKEN", "TRAINHUB_NODE_DIR")
+GB: Final = 1024**3
+
+
+def start_agent(
+    rank: int, job: dict[str, Any], address: str
+) -> tuple[str, list[str], dict[str, str]]:
+    """Where the launcher's log is, its command, and its variables. Copies the launcher out of the
+    folder that Ray removes with the job."""
+    import psutil
+
+    folder = Path(os.environ["TRAINHUB_NODE_DIR"])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = Path.cwd().name  # Ray's, by the content
+    program = folder / f"{name}-{LAUNCHER}"
+    if not program.exists():
+        draft = program.with_suffix(f".{os.getpid()}-{rank}")
+        shutil.copy(LAUNCHER, draft)
+        draft.replace(program)
+    variables = dict(os.environ)
+    variables.pop("TRAINHUB_JOB", None)
+    variables["TRAINHUB_NODE_RANK"] = str(rank)
+    variables["TRAINHUB_NODE_ADDRESS"] = address
+    # Ray has psutil among its own modules.
+    variables["TRAINHUB_MODULES"] = str(Path(psutil.__file__).parent.parent)
+    if job.get("time_limit_seconds"):
+        variables["TRAINHUB_JOB_TIME_LEFT"] = str(job["time_limit_seconds"])
+    command = [sys.executable, "-I", str(program), "--remote"]
+    return str(folder / f"agent-{rank}.log"), command, variables
+
+
+class NodeLauncher:
+    """An actor on each node. Keeps the launcher's agent alive, and returns its exit code."""
+
+    def run(self, rank: int, job: dict[str, Any]) -> int:
+        import ray
+
+        log, command, variables = start_agent(rank, job, ray.util.get_node_ip_address())
+        while True:
+            with open(log, "ab") as output:
+                agent = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    env=variables,
+                )
+            while agent.poll() is None:
+                time.sleep(POLL_SECONDS)
+            if agent.returncode >= 0:
+                return int(agent.returncode)
+            print(f"the agent of node {rank} was killed ({agent.returncode}): again", flush=True)  # noqa: T201
+
+
+def bundle_of(job: dict[str, Any]) -> dict[str, float]:
+    """What each node gives."""
+    bundle = {"CPU": float(job["cpus_per_node"]), **job["resources"]}
+    if job["gpus_per_node"]:
+        bundle["GPU"] = float(job["gpus_per_node"])
+    if job["memory_gb_per_node"]:
+        bundle["memory"] = float(job["memory_gb_per_node"] * GB)
+    return bundle
+
+
+def main() -> int:
+    import ray
+    from ray.util.placement_group import placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    job = json.loads(os.environ["TRAINHUB_JOB"])
+    ray.init(log_to_driver=True)
+    nodes, bundle = int(job["nodes"]), bundle_of(job)
+    options: dict[str, Any] = {"strategy": "STRICT_SPREAD" if nodes > 1 else "PACK"}
+    if job["labels"]:
+        options["bundle_label_selector"] = [job["labels"]] * nodes
+    print(f"waits for {nodes} nodes with {bundle}", flush=True)  # noqa: T201
+    group = placement_group([bundle] * nodes, **options)
+    ray.get(group.ready())
+    print("starts", flush=True)  # noqa: T201
+    actor = ray.remote(max_restarts=0)(NodeLauncher)
+    others = {name: value for name, value in bundle.items() if name not in {"CPU", "GPU", "memory"}}
+    launchers = [
+        actor.options(
+            num_cpus=bundle["CPU"],
+            num_gpus=bundle.get("GPU", 0),
+            memory=bundle.get("memory"),
+            resources=others,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                placement_group=group, placement_group_bundle_index=rank
+            ),
+        ).remote()
+        for rank in range(nodes)
+    ]
+    pending = [item.run.remote(rank, job) for rank, item in enumerate(launchers)]
+    code = 0
+    while pending:
+        done, pending = ray.wait(pending, num_returns=1)
+        try:
+            code = code or int(ray.get(done[0]))
+        except ray.exceptions.RayError as error:
+            # Its node is gone. The others are told by TrainHub, once the run is to go on.
+            print(f"a launcher is lost: {error}", flush=True)  # noqa: T201
+            return 1
+    return code
+
+
+if __name__ == "__main__":
+    code = main()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    sys.exit(code)

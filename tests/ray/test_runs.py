@@ -1,0 +1,334 @@
+"""Runs on a real Ray, with a worker: what happens to jobs, nodes, the head, the web server."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from django.utils import translation
+
+from artifacts.checkpoints import latest_sound_checkpoint, resume_run
+from artifacts.storage import artifact_storage
+from execution.executors.attempt import Attempt
+from execution.executors.ray.executor import RayExecutor
+from execution.mirror.receiving import FOLDER
+from execution.models import MirroredChunk
+from execution.worker import WorkerLoop
+from metrics.models import MetricPoint
+from runs import actions
+from runs.models import EventKind, FailureKind
+from runs.status import RunStatus
+from tests.execution.worker_loops import over
+from tests.factories import RecipeFactory, RunFactory, stored_path
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+
+TRAINING = Path(__file__).with_name("training.py")
+STEPPER = Path(__file__).parent.parent / "execution" / "executors" / "stepper.py"
+LONG = {"max_steps": 1_000_000}
+
+
+def loop_of(name="ray"):
+    loop = WorkerLoop(name=name, slots=1, executors={"ray": RayExecutor()}, tick_seconds=0.05)
+    loop.register()
+    return loop
+
+
+@pytest.fixture
+def loop():
+    return loop_of()
+
+
+def tick_until(loop, condition, seconds=90):
+    def tick():
+        loop.tick()
+        return condition()
+
+    return wait_until(tick, seconds=seconds, every=0.1)
+
+
+def ray_run(script=TRAINING, hyperparameters=LONG, *, nodes=1, gpu_count=0, **fields):
+    recipe_fields = {"executor": "ray", "command": ["{python}", str(script)]}
+    for name in ("stop_grace_seconds", "engine_options", "max_restarts", "command"):
+        if name in fields:
+            recipe_fields[name] = fields.pop(name)
+    return RunFactory(
+        recipe=RecipeFactory(**recipe_fields),
+        hyperparameters=hyperparameters,
+        total_steps=None,
+        max_restarts=recipe_fields.get("max_restarts", 3),
+        nodes=nodes,
+        gpu_count=gpu_count,
+        gpu_type="a100" if gpu_count else "",
+        **fields,
+    )
+
+
+def at_step(run, step):
+    def reached():
+        run.refresh_from_db()
+        return run.step >= step
+
+    return reached
+
+
+def is_again_at_work(run):
+    """Whether its second attempt has reported a step."""
+    run.refresh_from_db()
+    began = run.attempt_started_at
+    return run.attempt == 2 and began is not None and run.stepped_at > began
+
+
+def kinds(run):
+    return list(run.events.order_by("id").values_list("kind", flat=True))
+
+
+def steps_of(run):
+    points = MetricPoint.objects.filter(series__run=run, series__key="train_loss")
+    return list(points.order_by("step", "timestamp_ms").values_list("step", flat=True))
+
+
+def assert_whole(run):
+    """No point, line or checkpoint is missing or doubled."""
+    steps = steps_of(run)
+    assert steps == list(range(run.start_step + 1, steps[-1] + 1))
+    numbers = list(run.log_lines.order_by("seq").values_list("seq", flat=True))
+    assert numbers == list(range(1, run.log_count + 1))
+    saved = list(run.artifacts.filter(type="checkpoint").values_list("step", flat=True))
+    assert len(saved) == len(set(saved))
+
+
+def expected_state(step):
+    total = 0
+    for number in range(1, step + 1):
+        total = (total * 31 + number) % 1_000_003
+    return {"step": step, "sum": total}
+
+
+def state_in(artifact):
+    return json.loads(stored_path(artifact).read_text())
+
+
+def agents_of(cluster, rank):
+    return [
+        process
+        for process in cluster.agents()
+        if "--remote" in process.cmdline()
+        and process.environ().get("TRAINHUB_NODE_RANK") == str(rank)
+    ]
+
+
+# --- over both nodes -------------------------------------------------------------------------
+
+
+def test_run_over_both_nodes_is_cancelled_with_its_checkpoint_and_resumes_byte_exactly(loop):
+    run = ray_run(nodes=2, gpu_count=2)
+    tick_until(loop, at_step(run, 60))
+    sources = run.log_lines.filter(message__contains="rank 1 of 2").values_list("source", flat=True)
+    assert list(sources) == ["stdout@1"]
+    assert run.log_lines.filter(message__regex=r"^devices \d$").count() == 2
+
+    actions.cancel_run(run, by=None, wait_seconds=0)
+    began = time.monotonic()
+    tick_until(loop, lambda: over(run))
+    seconds = time.monotonic() - began
+
+    assert run.status == RunStatus.CANCELLED
+    assert seconds <= 5, seconds
+    assert_whole(run)
+    kept = latest_sound_checkpoint(run)
+    assert kept.step == run.step
+    assert state_in(kept) == expected_state(kept.step)
+
+    end = kept.step + 40
+    resumed = resume_run(run, kept, by=None, hyperparameters={"max_steps": end})
+    tick_until(loop, lambda: over(resumed))
+
+    assert resumed.status == RunStatus.COMPLETED
+    assert_whole(resumed)
+    assert state_in(latest_sound_checkpoint(resumed)) == expected_state(end)
+
+
+def test_nothing_of_a_run_that_is_over_is_left_in_the_storage(loop):
+    run = ray_run(STEPPER, {"max_steps": 20})
+    tick_until(loop, lambda: over(run))
+
+    def is_tidy():
+        loop._next_tidy = 0.0
+        return not MirroredChunk.objects.exists()
+
+    tick_until(loop, is_tidy)
+    _folders, files = artifact_storage().listdir(f"{run.project_id}/{run.pk}/{FOLDER}")
+    assert files == []
+
+
+# --- waiting ---------------------------------------------------------------------------------
+
+
+def test_run_that_waits_says_for_what_and_is_cancelled_at_once(loop):
+    run = ray_run(nodes=2, gpu_count=200)
+
+    def waits_for_resources():
+        run.refresh_from_db()
+        with translation.override("en"):
+            return "all at once" in str(run.status_reason)
+
+    tick_until(loop, waits_for_resources)
+    assert run.status == RunStatus.QUEUED
+
+    actions.cancel_run(run, by=None, wait_seconds=0)
+    began = time.monotonic()
+    tick_until(loop, lambda: over(run))
+
+    assert run.status == RunStatus.CANCELLED
+    assert time.monotonic() - began <= 5
+
+
+# --- what goes wrong -------------------------------------------------------------------------
+
+
+def test_training_goes_on_within_a_minute_after_a_node_was_killed(loop, cluster):
+    run = ray_run(nodes=2, max_restarts=0)
+    tick_until(loop, at_step(run, 60))
+    [first], [second] = agents_of(cluster, 0), agents_of(cluster, 1)
+    on_other = [item for item in cluster.agents() if item.pid in _below(cluster.other)]
+    del on_other
+
+    for agent in (first, second):  # whichever is there: a machine that loses power takes all of it
+        for process in [*agent.children(recursive=True), agent]:
+            process.send_signal(signal.SIGKILL)
+    cluster.other.kill()
+    began = time.monotonic()
+    cluster.start_other()
+    tick_until(loop, lambda: is_again_at_work(run), seconds=120)
+
+    assert time.monotonic() - began <= 60
+    assert run.restart_count == 0
+    assert_whole(run)
+
+
+def _below(node):
+    return {process.pid for process in node.processes()}
+
+
+def test_killed_agent_is_started_again(loop, cluster):
+    run = ray_run()
+    tick_until(loop, at_step(run, 30))
+
+    for agent in agents_of(cluster, 0):
+        agent.send_signal(signal.SIGKILL)
+    tick_until(loop, at_step(run, run.step + 100))
+
+    assert run.attempt == 1
+    assert_whole(run)
+
+
+def test_killed_launcher_uses_up_a_restart(loop, cluster):
+    run = ray_run()
+    tick_until(loop, at_step(run, 60))
+    folder = next(cluster.node_dir.glob("*/attempt"))
+    launcher = json.loads((folder / "launcher.json").read_text())["pid"]
+
+    import os
+
+    os.kill(launcher, signal.SIGKILL)
+    tick_until(loop, lambda: is_again_at_work(run))
+
+    assert run.restart_count == 1
+    assert_whole(run)
+
+
+def test_another_worker_on_another_host_goes_on(loop, settings, tmp_path):
+    run = ray_run()
+    tick_until(loop, at_step(run, 120))
+    settings.WORKER_LEASE_SECONDS = 0.5
+    time.sleep(0.6)
+    settings.WORK_DIR = tmp_path / "other-host"
+
+    other = loop_of("other")
+    tick_until(other, at_step(run, run.step + 100))
+
+    assert (run.attempt, run.worker_id) == (1, other.worker.pk)
+    assert Attempt.of(run).directory.exists()
+    actions.cancel_run(run, by=None, wait_seconds=0)
+    tick_until(other, lambda: over(run))
+    assert_whole(run)
+    assert state_in(latest_sound_checkpoint(run))["step"] == run.step
+
+
+def test_job_that_somebody_stops_in_ray_saves_and_uses_up_a_restart(loop, cluster):
+    run = ray_run(TRAINING, max_restarts=1)
+    tick_until(loop, at_step(run, 30))
+
+    cluster.client().stop_job(f"trainhub-{run.pk}-1")
+    tick_until(loop, lambda: is_again_at_work(run))
+
+    recovered = run.events.get(kind=EventKind.RECOVERED)
+    with translation.override("en"):
+        assert "ray job stop" in str(recovered.reason)
+    assert run.restart_count == 1
+    assert_whole(run)
+
+
+def test_training_that_fails_ends_the_others_and_the_run(loop, tmp_path):
+    script = tmp_path / "fails.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "if os.environ['TRAINHUB_NODE_RANK'] == '1':\n"
+        "    sys.exit('RuntimeError: no such shard')\n"
+        "time.sleep(600)\n"
+    )
+    run = ray_run(script, nodes=2, max_restarts=0, stop_grace_seconds=2)
+
+    tick_until(loop, lambda: over(run))
+
+    assert run.status == RunStatus.FAILED
+    assert "no such shard" in str(run.status_reason)
+
+
+def test_job_that_cannot_be_prepared_fails_the_run_with_rays_words(loop):
+    options = {"runtime_env": {"pip": ["no-such-package-of-trainhub==0.0.0"]}}
+    run = ray_run(engine_options=options)
+
+    tick_until(loop, lambda: over(run))
+
+    assert (run.status, run.failure_kind) == (RunStatus.FAILED, FailureKind.CANNOT_START)
+
+
+def test_head_that_is_restarted_and_has_forgotten_its_jobs(loop, cluster):
+    """The launcher goes on reporting, so the run goes on."""
+    run = ray_run()
+    tick_until(loop, at_step(run, 60))
+
+    cluster.head.process.send_signal(signal.SIGKILL)
+    for process in cluster.head.processes():
+        process.send_signal(signal.SIGKILL)
+    cluster.head.kill()
+    tick_until(loop, at_step(run, run.step + 100))
+    assert EventKind.FAULT in kinds(run)
+    cluster.other.kill()
+    cluster.start_head()
+    cluster.start_other()
+    tick_until(loop, at_step(run, run.step + 100))
+
+    assert (run.status, run.attempt) == (RunStatus.RUNNING, 1)
+    actions.cancel_run(run, by=None, wait_seconds=0)
+    tick_until(loop, lambda: over(run))
+    assert_whole(run)
+
+
+def test_head_that_takes_everything_with_it_does_not_leave_the_run_running(loop, cluster):
+    run = ray_run()
+    tick_until(loop, at_step(run, 60))
+
+    cluster.head.kill()
+    cluster.other.kill()
+    cluster.end_trainings()
+    cluster.start_head()
+    cluster.start_other()
+    tick_until(loop, lambda: is_again_at_work(run), seconds=120)
+
+    assert run.restart_count == 0
+    assert_whole(run)
