@@ -274,7 +274,7 @@ class LauncherExecutor(CheckpointExecutor):
         if asked:
             return WorkStatus(WorkState.STOPPED, exit_code=code)
         if ending.cause is not None:
-            return _ended_by_cluster(ending.cause, code)
+            return ended_by_cluster(ending.cause, code)
         if code is None:
             reason = Message("The training process disappeared without an exit code.")
             return WorkStatus(WorkState.DIED, reason=reason)
@@ -345,7 +345,7 @@ class LauncherExecutor(CheckpointExecutor):
                     host.kill()
 
 
-def _ended_by_cluster(cause: attempts.Cause, code: int | None) -> WorkStatus:
+def ended_by_cluster(cause: attempts.Cause, code: int | None) -> WorkStatus:
     return WorkStatus(
         WorkState.DIED,
         reason=cause.reason,

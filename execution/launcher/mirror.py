@@ -112,12 +112,15 @@ class Mirror:
         offset = known[1] if known[0] == version else 0
         try:
             with open(self._node.attempt / entry.path, "rb") as file:
-                file.seek(offset)
                 while offset < entry.size:
+                    file.seek(offset)  # the server may have less than was sent, or more
                     chunk = file.read(min(CHUNK_BYTES, entry.size - offset))
                     if not chunk or not self._is_same(entry):
                         return False
-                    offset = self._put(entry, version, offset, chunk)
+                    size = self._put(entry, version, offset, chunk)
+                    if size <= offset:
+                        return False
+                    offset = size
         except OutOfStep:
             self._known = self._told = None  # ask anew
             return False
@@ -137,7 +140,7 @@ class Mirror:
         )
         if self._known is not None:
             self._known[entry.path] = (version, size)
-        return max(size, offset)
+        return size
 
     def _is_same(self, entry: Entry) -> bool:
         """Whether the file is as it was found: then what was read is, too."""

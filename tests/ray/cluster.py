@@ -60,9 +60,10 @@ class Node:
         except psutil.Error:
             return []
 
-    def kill(self):
-        """kill -9 of all of it, the launchers on it included, as when a machine loses power."""
-        found = self.processes()
+    def kill(self, but=()):
+        """kill -9 of all of it, the launchers on it included, as when a machine loses power; but
+        not of the processes with these ids."""
+        found = [process for process in self.processes() if process.pid not in but]
         for process in found:
             try:
                 process.send_signal(signal.SIGKILL)
@@ -81,6 +82,7 @@ class Cluster:
         self.dashboard = free_port()
         self.address = f"http://127.0.0.1:{self.dashboard}"
         self.head = self.other = None
+        self.known = set()  # the ids of nodes before one is added
 
     def start(self):
         self.start_head()
@@ -99,7 +101,9 @@ class Cluster:
             "--node-ip-address=127.0.0.1",
             name="head",
         )
-        wait_until(self.takes_jobs, seconds=START_SECONDS, or_say=self.log_tail("head"))
+        wait_until(self.takes_jobs, seconds=START_SECONDS)
+        wait_until(lambda: self.alive_nodes() - self.known, seconds=START_SECONDS)
+        self.known = self.known | self.alive_nodes()
 
     def start_other(self):
         self.other = Node(
@@ -109,11 +113,9 @@ class Cluster:
             "--node-ip-address=127.0.0.1",
             name="other",
         )
-        wait_until(lambda: self.alive_nodes() == 2, seconds=START_SECONDS)
-
-    def log_tail(self, name):
-        path = self.folder / f"{name}.log"
-        return path.read_text(errors="replace")[-2000:] if path.exists() else ""
+        before = self.known
+        wait_until(lambda: len(self.alive_nodes() - before) >= 1, seconds=START_SECONDS)
+        self.known = self.known | self.alive_nodes()
 
     def client(self):
         from ray.job_submission import JobSubmissionClient
@@ -131,9 +133,9 @@ class Cluster:
         from ray.util.state import list_nodes
 
         try:
-            return sum(node.state == "ALIVE" for node in list_nodes(address=self.address))
+            return {item.node_id for item in list_nodes(address=self.address) if is_alive(item)}
         except Exception:  # of a dashboard that is starting
-            return 0
+            return set()
 
     def job_states(self):
         return {job.submission_id: job.status.value for job in self.client().list_jobs()}
@@ -159,6 +161,11 @@ class Cluster:
                 continue
         psutil.wait_procs(ours, timeout=10)
 
+    def kill_head_alone(self):
+        """kill -9 of Ray on the head's machine, without what is no part of it."""
+        launchers = {process.pid for process in self.agents() if _is_training(process)}
+        self.head.kill(but=launchers)
+
     def stop(self):
         for node in (self.other, self.head):
             if node is not None:
@@ -169,6 +176,10 @@ class Cluster:
             except psutil.Error:
                 continue
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def is_alive(node):
+    return node.state == "ALIVE"
 
 
 def _is_training(process):

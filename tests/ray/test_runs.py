@@ -1,6 +1,7 @@
 """Runs on a real Ray, with a worker: what happens to jobs, nodes, the head, the web server."""
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from runs.status import RunStatus
 from tests.execution.worker_loops import over
 from tests.factories import RecipeFactory, RunFactory, stored_path
 from tests.waiting import wait_until
+from tests.web_server import web_server
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
@@ -75,10 +77,10 @@ def at_step(run, step):
 
 
 def is_again_at_work(run):
-    """Whether its second attempt has reported a step."""
+    """Whether a later attempt has reported a step."""
     run.refresh_from_db()
     began = run.attempt_started_at
-    return run.attempt == 2 and began is not None and run.stepped_at > began
+    return run.attempt > 1 and began is not None and run.stepped_at > began
 
 
 def kinds(run):
@@ -136,7 +138,8 @@ def test_run_over_both_nodes_is_cancelled_with_its_checkpoint_and_resumes_byte_e
     seconds = time.monotonic() - began
 
     assert run.status == RunStatus.CANCELLED
-    assert seconds <= 5, seconds
+    print(f"cancel to the kept checkpoint: {seconds:.1f} s")  # noqa: T201
+    assert seconds <= 5
     assert_whole(run)
     kept = latest_sound_checkpoint(run)
     assert kept.step == run.step
@@ -191,26 +194,28 @@ def test_run_that_waits_says_for_what_and_is_cancelled_at_once(loop):
 
 def test_training_goes_on_within_a_minute_after_a_node_was_killed(loop, cluster):
     run = ray_run(nodes=2, max_restarts=0)
-    tick_until(loop, at_step(run, 60))
-    [first], [second] = agents_of(cluster, 0), agents_of(cluster, 1)
-    on_other = [item for item in cluster.agents() if item.pid in _below(cluster.other)]
-    del on_other
+    tick_until(loop, at_step(run, 400))
+    node = {process.pid for process in cluster.other.processes()}
+    agents = [*agents_of(cluster, 0), *agents_of(cluster, 1)]
+    lost = [process for process in agents if process.ppid() in node]
+    assert len(lost) == 1
 
-    for agent in (first, second):  # whichever is there: a machine that loses power takes all of it
-        for process in [*agent.children(recursive=True), agent]:
-            process.send_signal(signal.SIGKILL)
+    # A machine that loses power takes all of it.
+    for process in [*lost[0].children(recursive=True), *lost]:
+        process.send_signal(signal.SIGKILL)
     cluster.other.kill()
     began = time.monotonic()
     cluster.start_other()
     tick_until(loop, lambda: is_again_at_work(run), seconds=120)
 
-    assert time.monotonic() - began <= 60
+    seconds = time.monotonic() - began
+    print(f"killed node to training again: {seconds:.0f} s")  # noqa: T201
+    assert seconds <= 60
     assert run.restart_count == 0
+    rewound = run.events.get(kind=EventKind.REWOUND).reason
+    with translation.override("en"):
+        assert "to step 0" not in str(rewound)
     assert_whole(run)
-
-
-def _below(node):
-    return {process.pid for process in node.processes()}
 
 
 def test_killed_agent_is_started_again(loop, cluster):
@@ -230,8 +235,6 @@ def test_killed_launcher_uses_up_a_restart(loop, cluster):
     tick_until(loop, at_step(run, 60))
     folder = next(cluster.node_dir.glob("*/attempt"))
     launcher = json.loads((folder / "launcher.json").read_text())["pid"]
-
-    import os
 
     os.kill(launcher, signal.SIGKILL)
     tick_until(loop, lambda: is_again_at_work(run))
@@ -289,7 +292,7 @@ def test_training_that_fails_ends_the_others_and_the_run(loop, tmp_path):
 
 
 def test_job_that_cannot_be_prepared_fails_the_run_with_rays_words(loop):
-    options = {"runtime_env": {"pip": ["no-such-package-of-trainhub==0.0.0"]}}
+    options = {"runtime_env": {"conda": "no-such-environment"}}
     run = ray_run(engine_options=options)
 
     tick_until(loop, lambda: over(run))
@@ -302,10 +305,7 @@ def test_head_that_is_restarted_and_has_forgotten_its_jobs(loop, cluster):
     run = ray_run()
     tick_until(loop, at_step(run, 60))
 
-    cluster.head.process.send_signal(signal.SIGKILL)
-    for process in cluster.head.processes():
-        process.send_signal(signal.SIGKILL)
-    cluster.head.kill()
+    cluster.kill_head_alone()
     tick_until(loop, at_step(run, run.step + 100))
     assert EventKind.FAULT in kinds(run)
     cluster.other.kill()
@@ -332,3 +332,26 @@ def test_head_that_takes_everything_with_it_does_not_leave_the_run_running(loop,
 
     assert run.restart_count == 0
     assert_whole(run)
+
+
+def test_web_server_that_is_away_loses_nothing(loop, settings):
+    with web_server() as server:
+        settings.PUBLIC_URL = server.url
+        run = ray_run()
+        tick_until(loop, at_step(run, 60))
+
+        server.kill()
+        reached = run.step
+        deadline = time.monotonic() + 25  # longer than a silence that would end it
+        tick_until(loop, lambda: time.monotonic() > deadline)
+        run.refresh_from_db()
+        assert (run.status, run.attempt) == (RunStatus.RUNNING, 1)
+        server.start()
+        tick_until(loop, at_step(run, reached + 500))
+
+        actions.cancel_run(run, by=None, wait_seconds=0)
+        tick_until(loop, lambda: over(run))
+    assert run.status == RunStatus.CANCELLED
+    assert_whole(run)
+    kept = latest_sound_checkpoint(run)
+    assert state_in(kept) == expected_state(kept.step)

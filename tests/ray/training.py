@@ -49,7 +49,7 @@ def all_reduce(others):
     if rank:
         others[0].sendall(b"\1" if stop else b"\0")
         return bool(exactly(others[0])[0])
-    stop = any([bool(exactly(other)[0]) for other in others]) or stop
+    stop = sum(exactly(other)[0] for other in others) > 0 or stop
     for other in others:
         other.sendall(b"\1" if stop else b"\0")
     return stop

@@ -32,10 +32,10 @@ class RayAway(DomainError):
 
 
 class RayRefused(DomainError):
-    """Ray has refused what it was asked. ``text``: its own words."""
+    """Ray has refused what it was asked. ``text``: all of its own words."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(Message("Ray says: %(text)s", text=text or "–"))
+        super().__init__(Message("Ray says: %(text)s", text=_last_words(text) or "–"))
         self.text = text
 
 
@@ -130,12 +130,11 @@ class Jobs:
         except (ConnectionError, OSError) as error:
             raise RayAway(_no_answer(str(error))) from None
         except RuntimeError as error:
-            text = _last_words(str(error))
             if _is_away(str(error)):
-                raise RayAway(_no_answer(text)) from None
-            raise RayRefused(text) from None
+                raise RayAway(_no_answer(_last_words(str(error)))) from None
+            raise RayRefused(str(error)) from None
         except ValueError as error:
-            raise RayRefused(_last_words(str(error))) from None
+            raise RayRefused(str(error)) from None
 
 
 def _client() -> Any:
@@ -160,5 +159,6 @@ def _no_answer(why: str) -> Message:
 
 
 def _last_words(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The last line that says something: an answer may be a traceback with a full stop below."""
+    lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 1]
     return storable(lines[-1][:500]) if lines else ""

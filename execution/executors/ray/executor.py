@@ -20,7 +20,7 @@ from core.exceptions import DomainError
 from core.messages import Message
 from execution.executors import attempt as attempts
 from execution.executors.attempt import Attempt, Ending
-from execution.executors.launcher_executor import LauncherExecutor
+from execution.executors.launcher_executor import LauncherExecutor, ended_by_cluster
 from execution.executors.notes import notes_of
 from execution.executors.process_inputs import command_of
 from execution.executors.ray.client import Jobs, is_installed
@@ -32,7 +32,7 @@ from execution.mirror.materializing import drop_ingested, materialize, restore
 from execution.mirror.starting import put_start
 from execution.models import MirroredAttempt
 from runs.executors import CannotStart, WorkStatus
-from runs.models import Run, Worker
+from runs.models import FailureKind, Run, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +134,14 @@ class RayExecutor(LauncherExecutor):
         super().abandon(run, worker)
 
     # --- the end -----------------------------------------------------------------------------
+
+    def _status_at_end(self, run: Run, attempt: Attempt, ending: Ending) -> WorkStatus:
+        """A job that somebody has stopped in Ray was asked to save for that."""
+        cause = ending.cause
+        is_ours = run.stop_requested_at is not None
+        if cause is not None and cause.kind == FailureKind.CLUSTER_CANCEL and not is_ours:
+            return ended_by_cluster(cause, ending.returncode)
+        return super()._status_at_end(run, attempt, ending)
 
     def forget(self, run: Run) -> None:
         """Delete the files once Ray has nothing of the run any more; until then, ``tidy`` tries

@@ -137,12 +137,13 @@ class RayHost(AttemptHost):
             return None
         if self.attempt.was_killed:
             return ending_of(self.attempt, exits, None, self.attempt.last_modified())
+        reachable = self.web.answers_for()  # counts from the first question on
         if silent <= SILENT_SECONDS:
             if job is not None and job.state == "STOPPED":
                 self.attempt.request(STOPPED_IN_RAY)
                 self.ask()  # it may save
             return None
-        if self.web.answers_for() < REACHABLE_SECONDS:
+        if reachable < REACHABLE_SECONDS:
             return None  # they may be at work, and unheard
         cause = endings.STOPPED if job is not None and job.state == "STOPPED" else endings.NODE_LOST
         return self._decide(cause, exits)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from artifacts.storage import artifact_storage
 from execution.executors.attempt import Attempt
+from execution.launcher import mirror
 from execution.launcher.hub import Refused
 from execution.mirror import receiving
 from execution.mirror.materializing import drop_ingested, materialize, restore
@@ -46,6 +47,12 @@ def node(tmp_path, mirrored):
     return ImitatedNode(tmp_path / "node", mirrored)
 
 
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """A few lines are several chunks, of a few bytes."""
+    monkeypatch.setattr(mirror, "CHUNK_BYTES", 5)
+
+
 def contents(folder):
     """The files that are mirrored, by path."""
     names = ("stdout.log", "stderr.log", "metrics.jsonl")
@@ -73,7 +80,7 @@ ACTIONS = st.sampled_from(["print", "report", "save", "rotate", "send", "send", 
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(actions=st.lists(st.tuples(ACTIONS, st.integers(0, 3)), max_size=30), data=st.data())
-def test_any_interleaving_of_lost_answers_gives_the_same_bytes(actions, data):
+def test_any_interleaving_of_lost_answers_gives_the_same_bytes(small_chunks, actions, data):
     mirrored, attempt = mirrored_attempt(running())
     restore(mirrored, attempt)
     folder = Path(tempfile.mkdtemp())
