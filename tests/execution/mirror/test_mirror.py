@@ -114,6 +114,22 @@ def test_any_interleaving_of_lost_answers_gives_the_same_bytes(small_chunks, act
         shutil.rmtree(folder)
 
 
+def test_file_that_has_grown_since_a_lost_answer_arrives_whole(
+    node, mirrored, attempt, small_chunks
+):
+    node.append("stdout.log", "ab")
+    fates = iter([GOOD, GOOD, LOST_ANSWER])
+    node.hub.fate = lambda: next(fates)
+    assert node.send() is False
+    node.append("stdout.log", "cdefghijklmnop")
+    node.hub.fate = lambda: GOOD
+
+    node.send()
+    take(mirrored, attempt)
+
+    assert (attempt.directory / "stdout.log").read_text() == "abcdefghijklmnop"
+
+
 # --- files -----------------------------------------------------------------------------------
 
 
