@@ -27,7 +27,7 @@ whether or not the run was interrupted and resumed.
 
 The modules: ``configuration`` (settings), ``corpus`` (text, vocabulary, split), ``model``,
 ``adamw``, ``checkpoint``, ``evaluation``, ``reporting`` (log, metrics, progress), ``training``
-(the loop), ``interruption`` (signals), ``atomic`` (atomic file writes).
+(the loop), ``ranks`` (several nodes), ``interruption`` (signals), ``atomic`` (atomic file writes).
 """
 
 from __future__ import annotations
@@ -48,11 +48,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
 from configuration import Configuration, ConfigurationError  # noqa: E402  must follow the lines above
+from ranks import RankLostError  # noqa: E402
 from reporting import use_any_encoding  # noqa: E402
 from training import DivergenceError, Training  # noqa: E402
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE_INPUT = 2
+EXIT_STOPPED = 143  # because another rank was asked to stop
 
 
 def main() -> int:
@@ -64,13 +66,13 @@ def main() -> int:
         training.run()
     except ConfigurationError as error:
         return _fail(error, EXIT_UNUSABLE_INPUT)
-    except DivergenceError as error:
+    except (DivergenceError, RankLostError) as error:
         return _fail(error, EXIT_FAILED)
     except MemoryError:
         return _fail("out of memory: lower batch_size, hidden_dim or context_length", EXIT_FAILED)
     except OSError as error:
         return _fail(f"cannot write the results: {error}", EXIT_FAILED)
-    return INTERRUPTION.exit_code if training.is_interrupted else 0
+    return (INTERRUPTION.exit_code or EXIT_STOPPED) if training.is_interrupted else 0
 
 
 def _fail(reason: object, exit_code: int) -> int:

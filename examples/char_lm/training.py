@@ -17,10 +17,11 @@ from configuration import (
     ConfigurationError,
     Hyperparameters,
 )
-from corpus import Corpus, read_text
+from corpus import Corpus, IntArray, read_text
 from evaluation import generate, unigram_loss, validation_loss
 from interruption import Interruption
-from model import ModelShape, initial_parameters, loss_and_gradients
+from model import ModelShape, Parameters, initial_parameters, loss_and_gradients
+from ranks import Ranks
 from reporting import MetricsFile, ProgressBar, log, perplexity, write_evaluation
 
 
@@ -53,6 +54,7 @@ class Training:
         total_steps: int,
         interruption: Interruption,
         metrics_file: MetricsFile,
+        ranks: Ranks | None = None,
     ) -> None:
         self.configuration = configuration
         self.hyperparameters = configuration.hyperparameters
@@ -61,14 +63,16 @@ class Training:
         self.total_steps = total_steps
         self.interruption = interruption
         self.metrics_file = metrics_file
+        self.ranks = ranks or Ranks()
         self.unigram_loss = unigram_loss(corpus)
         self.stopwatch = Stopwatch()
-        self.progress_bar = ProgressBar(self.hyperparameters.progress_bar)
+        self.progress_bar = ProgressBar(self.hyperparameters.progress_bar and self.ranks.is_first)
         self.saved_step: int | None = None
+        self._is_to_stop = False  # as all ranks agree
 
     @classmethod
     def prepare(cls, configuration: Configuration, interruption: Interruption) -> Training:
-        """Read the text and the checkpoint to resume from, and open the outputs.
+        """Read the text and the checkpoint to resume from, open the outputs, meet the other ranks.
 
         Raises:
             ConfigurationError: One of them is unusable; nothing was trained.
@@ -101,12 +105,13 @@ class Training:
             raise ConfigurationError(
                 f"cannot write {configuration.metrics_file}: {error.strerror}"
             ) from error
-        return cls(configuration, corpus, state, total_steps, interruption, metrics_file)
+        ranks = Ranks.meet()
+        return cls(configuration, corpus, state, total_steps, interruption, metrics_file, ranks)
 
     @property
     def is_interrupted(self) -> bool:
         """Whether the run was asked to stop before its last step."""
-        return self.interruption.is_requested and self.state.step < self.total_steps
+        return self._is_to_stop and self.state.step < self.total_steps
 
     def run(self) -> None:
         """Train until the last step, or until the step during which a signal arrives.
@@ -123,16 +128,22 @@ class Training:
             with np.errstate(over="ignore", invalid="ignore"):
                 if self.state.step == self.total_steps:
                     self._report(self._evaluate())
-                while self.state.step < self.total_steps and not self.interruption.is_requested:
+                while self.state.step < self.total_steps and not self._agree_to_stop():
                     self._advance()
                 self._save()
         finally:
             self.progress_bar.close()
         step = f"step {self.state.step}/{self.total_steps}"
         if self.is_interrupted:
-            log(f"{self.interruption.name}: stopped at {step}, checkpoint saved")
+            name = self.interruption.name or "another rank"
+            log(f"{name}: stopped at {step}, checkpoint saved")
         else:
             log(f"finished at {step}")
+
+    def _agree_to_stop(self) -> bool:
+        """Whether any rank was asked to stop: all stop at the same step."""
+        self._is_to_stop = self.ranks.any(self.interruption.is_requested)
+        return self._is_to_stop
 
     def _advance(self) -> None:
         """Run one step, then report and save what is due.
@@ -141,6 +152,8 @@ class Training:
         run resumes from it.
         """
         metrics = self._step()
+        if not self.ranks.is_first:
+            return
         step, hyperparameters = self.state.step, self.hyperparameters
         is_last = step == self.total_steps
         if is_last or step % hyperparameters.log_every == 0:
@@ -163,7 +176,7 @@ class Training:
         started = time.perf_counter()
         state, hyperparameters = self.state, self.hyperparameters
         contexts, targets = self.corpus.training_batch(state.rng, hyperparameters.batch_size)
-        loss, gradients = loss_and_gradients(state.parameters, contexts, targets)
+        loss, gradients = self._loss_and_gradients(contexts, targets)
         gradient_norm = clip_gradients(gradients, hyperparameters.grad_clip)
         self._require_finite(state.step + 1, "training loss", loss)
         self._require_finite(state.step + 1, "gradient norm", gradient_norm)
@@ -182,6 +195,28 @@ class Training:
             "grad_norm": gradient_norm,
         }
 
+    def _loss_and_gradients(
+        self, contexts: IntArray, targets: IntArray
+    ) -> tuple[float, Parameters]:
+        """Those of the batch, of which each rank computes its share."""
+        ranks, parameters = self.ranks, self.state.parameters
+        if ranks.count == 1:
+            return loss_and_gradients(parameters, contexts, targets)
+        own = ranks.share(targets)
+        weight = len(own) / len(targets)
+        flat = np.zeros(1 + sum(value.size for value in parameters.values()))
+        if len(own):
+            loss, gradients = loss_and_gradients(parameters, ranks.share(contexts), own)
+            values = [gradients[name].ravel() for name in parameters]
+            flat[:] = np.concatenate([[loss], *values]) * weight
+        total = ranks.sum(flat)
+        summed, start = {}, 1
+        for name, value in parameters.items():
+            part = total[start : start + value.size]
+            summed[name] = part.reshape(value.shape).astype(value.dtype)
+            start += value.size
+        return float(total[0]), summed
+
     def _evaluate(self) -> dict[str, float]:
         """Evaluate on the held-out text, replace evaluation.json, and return the metrics."""
         step, parameters = self.state.step, self.state.parameters
@@ -198,12 +233,12 @@ class Training:
         return metrics
 
     def _report(self, metrics: dict[str, float]) -> None:
-        if metrics:
+        if metrics and self.ranks.is_first:
             self.metrics_file.append(self.state.step, metrics)
 
     def _save(self) -> None:
         """Save a checkpoint of the current step unless it is already saved."""
-        if self.saved_step == self.state.step:
+        if self.saved_step == self.state.step or not self.ranks.is_first:
             return
         for name, value in self.state.parameters.items():
             self._require_finite(self.state.step, name, float(np.abs(value).max()))
