@@ -79,9 +79,10 @@ class RayExecutor(LauncherExecutor):
         """``{repository}`` has the examples: nodes have no TrainHub."""
         if any(REPOSITORY in part for part in self._command(run)):
             ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(
-                settings.BASE_DIR / "examples", draft / "repository" / "examples", ignore=ignored
-            )
+            target = draft / "repository"
+            shutil.copytree(settings.BASE_DIR / "examples", target / "examples", ignore=ignored)
+            for text in settings.BASE_DIR.glob("README*.md"):  # what char-lm reads by default
+                shutil.copy(text, target)
 
     def _told(self, run: Run) -> Mapping[str, Any]:
         job = JobDescription.of(run)

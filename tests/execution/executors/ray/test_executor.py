@@ -1,0 +1,282 @@
+"""The Ray executor on a Ray that only answers: what the states of jobs and launchers mean."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone, translation
+
+from execution.executors.attempt import Attempt
+from execution.executors.ray import host as hosts
+from execution.executors.ray.client import RayAway
+from execution.executors.ray.executor import RayExecutor
+from execution.executors.ray.host import WebServer
+from execution.models import MirroredAttempt, MirroredNode
+from runs.executors import CannotStart, WorkState
+from runs.models import FailureKind, Run
+from tests.execution.executors.ray.imitated import ImitatedRay
+from tests.execution.mirror.nodes import ImitatedNode
+from tests.factories import RecipeFactory, UserFactory, running
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = timedelta(seconds=60)
+
+
+@pytest.fixture(autouse=True)
+def ray(monkeypatch, settings):
+    settings.RAY_POLL_SECONDS = 0.0
+    settings.PUBLIC_URL = "http://hub.example:8000"
+    monkeypatch.setattr(hosts, "KILL_SECONDS", 0.0)
+    monkeypatch.setattr(WebServer, "answers_for", lambda _self: 60.0)
+    return ImitatedRay(monkeypatch)
+
+
+@pytest.fixture
+def executor():
+    return RayExecutor()
+
+
+@pytest.fixture
+def run():
+    recipe = RecipeFactory(executor="ray", command=["{python}", "{repository}/examples/x.py"])
+    return running(recipe=recipe)
+
+
+def fresh(run):
+    return Run.objects.select_related("recipe", "project", "worker").get(pk=run.pk)
+
+
+def poll(executor, run):
+    run = fresh(run)
+    return executor.poll(run, run.worker)
+
+
+def name(run, attempt=1):
+    return f"trainhub-{run.pk}-{attempt}"
+
+
+@pytest.fixture
+def node(executor, run, ray, tmp_path):
+    """The launcher of a run that Ray has started."""
+    executor.start(run, run.worker)
+    ray.states[name(run)] = "RUNNING"
+    node = ImitatedNode(tmp_path / "node", MirroredAttempt.objects.get())
+    node.send()
+    return node
+
+
+def be_silent():
+    MirroredNode.objects.update(seen_at=timezone.now() - LONG_AGO)
+
+
+# --- the job ---------------------------------------------------------------------------------
+
+
+def test_job_has_what_launchers_need(executor, run, ray):
+    executor.start(run, run.worker)
+
+    [job] = ray.submitted
+    variables = job["runtime_env"]["env_vars"]
+    path = f"projects/{run.project_id}/runs/{run.pk}/attempts/1"
+    assert job["submission_id"] == name(run)
+    assert variables["TRAINHUB_ATTEMPT_URL"] == f"http://hub.example:8000/{path}"
+    assert json.loads(variables["TRAINHUB_JOB"])["nodes"] == 1
+
+
+def test_node_gets_no_path_and_no_variable_of_this_host(executor, run, settings):
+    executor.start(run, run.worker)
+
+    launch = MirroredAttempt.objects.get().launch
+    assert launch["command"] == ["{python}", "{attempt}/repository/examples/x.py"]
+    assert launch["environment"]["TRAINHUB_CONFIG"] == "{attempt}/config.json"
+    assert "PATH" not in launch["environment"]
+    assert str(settings.WORK_DIR) not in json.dumps(launch)
+
+
+def test_submitting_twice_makes_one_job(executor, run, ray):
+    executor.start(run, run.worker)
+    (Attempt.of(run).directory / "ray.json").unlink()  # its worker died before it noted that
+
+    executor.start(fresh(run), run.worker)
+
+    assert len(ray.submitted) == 1
+
+
+def test_run_without_owner_cannot_report_where_sign_in_is_required(executor, run, settings):
+    settings.OPEN_MODE = False
+
+    with pytest.raises(CannotStart):
+        executor.start(run, run.worker)
+
+
+def test_job_reports_with_the_runs_own_token(executor, run, ray, settings):
+    settings.OPEN_MODE = False
+    run.change(created_by=UserFactory())
+
+    executor.start(fresh(run), run.worker)
+
+    token = ray.submitted[0]["runtime_env"]["env_vars"]["TRAINHUB_ATTEMPT_TOKEN"]
+    assert token.endswith(run.pk)
+
+
+# --- states ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("PENDING", "prepares its job"), ("RUNNING", "all at once")]
+)
+def test_job_whose_launchers_have_not_begun_waits(executor, run, ray, state, reason):
+    executor.start(run, run.worker)
+    ray.states[name(run)] = state
+
+    work = poll(executor, run)
+
+    assert work.state is WorkState.WAITING
+    with translation.override("en"):
+        assert reason in str(work.reason)
+
+
+def test_job_that_failed_before_it_began_says_why(executor, run, ray):
+    executor.start(run, run.worker)
+    ray.states[name(run)] = "FAILED"
+    ray.messages[name(run)] = "Traceback:\nModuleNotFoundError: No module named 'ray'\n"
+
+    work = poll(executor, run)
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.CANNOT_START)
+    with translation.override("en"):
+        assert "No module named 'ray'" in str(work.reason)
+
+
+def test_job_that_ray_has_forgotten_before_it_began_is_submitted_again(executor, run, ray):
+    executor.start(run, run.worker)
+    ray.states.clear()
+
+    assert poll(executor, run).state is WorkState.WAITING
+    poll(executor, run)
+
+    assert len(ray.submitted) == 2
+
+
+def test_run_whose_launcher_reports_is_working(executor, run, node):
+    assert poll(executor, run).state is WorkState.WORKING
+
+
+@pytest.mark.parametrize("states", [{}, {"FAILED"}], ids=["forgotten", "failed"])
+def test_run_whose_launcher_reports_goes_on_whatever_ray_says(executor, run, ray, node, states):
+    ray.states = {name(run): state for state in states}
+
+    assert poll(executor, run).state is WorkState.WORKING
+
+
+@pytest.mark.parametrize("states", [{}, {"FAILED"}], ids=["forgotten", "failed"])
+def test_silent_launcher_of_a_job_that_ray_does_not_run_is_lost(executor, run, ray, node, states):
+    ray.states = {name(run): state for state in states}
+    be_silent()
+
+    work = poll(executor, run)
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.NODE_FAILED)
+    assert work.is_interruption
+    assert poll(executor, run) == work
+
+
+def test_silent_launcher_of_a_job_that_runs_is_waited_for(executor, run, node):
+    be_silent()
+
+    assert poll(executor, run).state is WorkState.WORKING
+
+
+def test_silence_counts_only_while_the_web_server_answers(executor, run, ray, node, monkeypatch):
+    monkeypatch.setattr(WebServer, "answers_for", lambda _self: 3.0)
+    ray.states.clear()
+    be_silent()
+
+    assert poll(executor, run).state is WorkState.WORKING
+
+
+def test_nothing_is_decided_while_ray_does_not_answer(executor, run, ray, node):
+    ray.problem = ConnectionError("refused")
+    node.append("stdout.log", "still here\n")
+    node.send()
+
+    with pytest.raises(RayAway):
+        poll(executor, run)
+
+    assert fresh(run).log_lines.filter(message="still here").exists()
+
+
+def test_job_that_somebody_stops_in_ray_is_asked_to_save(executor, run, ray, node):
+    ray.states[name(run)] = "STOPPED"
+    assert poll(executor, run).state is WorkState.WORKING
+    node.send()
+    assert (node.folder / "stop-sent").exists()
+    node.end(returncode=143)
+    node.send(ended=True)
+
+    work = poll(executor, run)
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.CLUSTER_CANCEL)
+
+
+def test_end_is_told_by_the_launcher_even_if_ray_does_not_answer(executor, run, ray, node):
+    ray.problem = ConnectionError("refused")
+    node.append("stdout.log", "done\n")
+    node.end()
+    node.send(ended=True)
+
+    assert poll(executor, run).state is WorkState.FINISHED
+
+
+# --- stopping --------------------------------------------------------------------------------
+
+
+def test_stop_asks_the_launcher_and_not_ray(executor, run, ray, node):
+    executor.stop(fresh(run), run.worker)
+    node.send()
+
+    assert (node.folder / "stop-sent").exists()
+    assert ray.stopped == []
+
+
+def test_stop_of_a_job_that_waits_ends_it(executor, run, ray):
+    executor.start(run, run.worker)
+
+    executor.stop(fresh(run), run.worker)
+
+    assert ray.stopped == [name(run)]
+
+
+def test_kill_ends_launcher_and_job(executor, run, ray, node):
+    executor.kill(fresh(run), run.worker)
+    node.send()
+
+    assert (node.folder / "killed").exists()
+    assert ray.stopped == [name(run)]
+
+
+# --- the end ---------------------------------------------------------------------------------
+
+
+def test_forgotten_run_leaves_nothing(executor, run, ray, node):
+    ray.states.clear()
+
+    executor.forget(run)
+
+    assert not Attempt.of(run).directory.exists()
+    assert not MirroredAttempt.objects.exists()
+
+
+def test_files_are_kept_while_ray_does_not_answer(executor, run, ray, node):
+    ray.problem = ConnectionError("refused")
+
+    executor.forget(run)
+
+    assert Attempt.of(run).directory.exists()
+
+
+def test_executor_is_offered_only_with_an_address(executor, settings):
+    settings.RAY_ADDRESS = ""
+
+    assert not executor.works_here()
