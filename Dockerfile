@@ -24,6 +24,12 @@ WORKDIR /app
 COPY requirements.lock .
 RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements.lock
 
+# requirements-ray.txt for a worker that submits to Ray.
+ARG EXTRA_REQUIREMENTS=""
+COPY requirements-ray.txt .
+RUN test -z "$EXTRA_REQUIREMENTS" || \
+    pip install --no-cache-dir --disable-pip-version-check --requirement "$EXTRA_REQUIREMENTS"
+
 COPY . .
 COPY --from=pages /pages/node_modules node_modules
 # The key is for this step alone; a container gets its own when it starts.

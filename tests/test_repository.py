@@ -216,8 +216,15 @@ def test_compose_starts_again_what_ends():
     services = COMPOSE["services"]
 
     assert {name: service["restart"] for name, service in services.items()} == dict.fromkeys(
-        ("db", "web", "worker"), "unless-stopped"
+        ("db", "web", "worker", "ray-head", "ray-node", "worker-ray"), "unless-stopped"
     )
+
+
+def test_compose_starts_ray_only_if_it_is_asked_for():
+    services = COMPOSE["services"]
+
+    with_profile = {name for name, service in services.items() if "profiles" in service}
+    assert with_profile == {"ray-head", "ray-node", "worker-ray"}
 
 
 @pytest.mark.parametrize("name", OWN_SERVICES)
