@@ -17,8 +17,6 @@ from artifacts.viewsets import ArtifactFileView, ArtifactViewSet, ProjectArtifac
 from code_bundles.viewsets import CodeUploadView, CodeViewSet, RunCodeViewSet
 from core import errors
 from core.ids import ID_PATTERN
-from execution.viewsets import ExplanationViewSet
-from goodput.viewsets import GoodputView, PrometheusView, RunGoodputViewSet
 from execution.mirror.viewsets import (
     NUMBER,
     NodeFileView,
@@ -26,6 +24,8 @@ from execution.mirror.viewsets import (
     StartFilesView,
     StartView,
 )
+from execution.viewsets import ExplanationViewSet
+from goodput.viewsets import GoodputView, PrometheusView, RunGoodputViewSet
 from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
 from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet

@@ -90,7 +90,9 @@ class Mirror:
         answer = self._hub.sync(self._node.rank, report)
         self._seen = float(answer["now"])
         if answer["files"] is not None:
-            self._known = {path: (version, int(size)) for path, version, size in answer["files"]}
+            self._known = {
+                file["path"]: (file["version"], int(file["size"])) for file in answer["files"]
+            }
         self._obey(answer)
 
     def _obey(self, answer: dict[str, Any]) -> None:

@@ -99,14 +99,17 @@ def sync(
     known = None
     if files is not None or not knows:
         rows = MirroredFile.objects.filter(node=node)
-        known = [list(row) for row in rows.values_list("path", "version", "received")]
+        known = [
+            {"path": path, "version": version, "size": size}
+            for path, version, size in rows.values_list("path", "version", "received")
+        ]
     is_alone = _node_count(attempt) == 1
     return {
         "now": time.time(),
         "stop": attempt.stop,
         "kill": attempt.kill,
-        "meeting": None if is_alone else shared(attempt, RENDEZVOUS),
-        "failed": None if is_alone else shared(attempt, NODE_FAILED),
+        "meeting": None if is_alone else shared(attempt, RENDEZVOUS, {"host": str, "port": int}),
+        "failed": None if is_alone else shared(attempt, NODE_FAILED, {"node": int, "lost": bool}),
         "files": known,
     }
 
@@ -217,16 +220,20 @@ def drop(chunks: Any) -> None:
         UnreferencedBlob.objects.release(keys)
 
 
-def shared(attempt: MirroredAttempt, path: str) -> Any:
-    """The content of a small file that one node writes for all; None until it has arrived."""
+def shared(attempt: MirroredAttempt, path: str, types: dict[str, type]) -> dict[str, Any] | None:
+    """The content of a small file that one node writes for all: values of these ``types``. None
+    until it has arrived."""
     files = MirroredFile.objects.filter(node__attempt=attempt, path=path).order_by("node__rank")
     for file in files.prefetch_related("chunks"):
         if file.is_whole:
             content = b"".join(chunk.bytes() for chunk in file.chunks.order_by("start"))
             try:
-                return json.loads(content)
-            except ValueError:
+                found = json.loads(content)
+                told = {name: found[name] for name in types}
+            except (ValueError, TypeError, KeyError):
                 continue
+            if all(type(told[name]) is types[name] for name in types):
+                return told
     return None
 
 
@@ -320,3 +327,9 @@ def _append(
     MirroredFile.objects.filter(pk=pk).update(**changes)
     MirroredNode.objects.filter(pk=node.pk).update(seen_at=Now(), revision=F("revision") + 1)
     return end
+
+
+def forget_mirrored(*, instance: Run, **_signal: Any) -> None:
+    """Receiver of pre_delete: what a run that is deleted has in the storage goes with it."""
+    for attempt in MirroredAttempt.objects.filter(run=instance):
+        attempt.forget()

@@ -74,13 +74,23 @@ class ReportSerializer(KnownFieldsSerializer):
 
 
 class FailedNodeSerializer(serializers.Serializer[Any]):
+    """The first node whose training has failed, or that is lost."""
+
     node = serializers.IntegerField()
     lost = serializers.BooleanField()
 
 
 class MeetingSerializer(serializers.Serializer[Any]):
+    """Where the ranks of all nodes meet."""
+
     host = serializers.CharField()
     port = serializers.IntegerField()
+
+
+class ArrivedSerializer(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    version = serializers.CharField()
+    size = serializers.IntegerField(help_text="Bytes that have arrived.")
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
@@ -89,15 +99,10 @@ class AnswerSerializer(serializers.Serializer[Any]):
     now = serializers.FloatField(help_text="By the server's clock, in Unix seconds.")
     stop = serializers.BooleanField(help_text="Save, and end.")
     kill = serializers.BooleanField(help_text="End now.")
-    meeting = serializers.JSONField(
-        allow_null=True, help_text="Where the ranks of all nodes meet: {host, port}."
-    )
-    failed = serializers.JSONField(
-        allow_null=True, help_text="The first node that failed: {node, lost}."
-    )
-    files = serializers.JSONField(
-        allow_null=True,
-        help_text="[path, version, bytes that have arrived] of each file, if it was asked for.",
+    meeting = MeetingSerializer(allow_null=True)
+    failed = FailedNodeSerializer(allow_null=True)
+    files = ArrivedSerializer(
+        many=True, allow_null=True, help_text="How much of each file has arrived, if asked for."
     )
 
 

@@ -4,36 +4,72 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('runs', '0026_device_models'),
+        ("runs", "0026_device_models"),
     ]
 
     operations = [
         migrations.RemoveConstraint(
-            model_name='recipe',
-            name='recipe_executor_known',
+            model_name="recipe",
+            name="recipe_executor_known",
         ),
         migrations.RemoveConstraint(
-            model_name='recipe',
-            name='recipe_process_has_command',
+            model_name="recipe",
+            name="recipe_process_has_command",
         ),
         migrations.AlterField(
-            model_name='recipe',
-            name='engine_options',
-            field=models.JSONField(blank=True, db_default={}, default=dict, help_text="For Slurm: partition, account, qos, constraint, reservation, exclude, nodelist, and gres_type, Slurm's name of the GPU type if it has another one. For Ray: runtime_env, resources, labels.", verbose_name='options of its cluster'),
+            model_name="recipe",
+            name="engine_options",
+            field=models.JSONField(
+                blank=True,
+                db_default={},
+                default=dict,
+                help_text="For Slurm: partition, account, qos, constraint, reservation, exclude, nodelist, and gres_type, Slurm's name of the GPU type if it has another one. For Ray: runtime_env, resources, labels.",
+                verbose_name="options of its cluster",
+            ),
         ),
         migrations.AlterField(
-            model_name='recipe',
-            name='executor',
-            field=models.CharField(choices=[('simulated', 'Simulated'), ('process', "Process on a worker's host"), ('slurm', 'Slurm'), ('ray', 'Ray')], max_length=16, verbose_name='executor'),
+            model_name="recipe",
+            name="executor",
+            field=models.CharField(
+                choices=[
+                    ("simulated", "Simulated"),
+                    ("process", "Process on a worker's host"),
+                    ("slurm", "Slurm"),
+                    ("ray", "Ray"),
+                ],
+                max_length=16,
+                verbose_name="executor",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="gpupool",
+            name="executor",
+            field=models.CharField(
+                choices=[
+                    ("simulated", "Simulated"),
+                    ("process", "Process on a worker's host"),
+                    ("slurm", "Slurm"),
+                    ("ray", "Ray"),
+                ],
+                max_length=16,
+                verbose_name="executor",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='recipe',
-            constraint=models.CheckConstraint(condition=models.Q(('executor__in', ['simulated', 'process', 'slurm', 'ray'])), name='recipe_executor_known'),
+            model_name="recipe",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("executor__in", ["simulated", "process", "slurm", "ray"])),
+                name="recipe_executor_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='recipe',
-            constraint=models.CheckConstraint(condition=models.Q(('command', []), ('executor__in', ('process', 'slurm', 'ray')), _negated=True), name='recipe_process_has_command'),
+            model_name="recipe",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("command", []), ("executor__in", ("process", "slurm", "ray")), _negated=True
+                ),
+                name="recipe_process_has_command",
+            ),
         ),
     ]

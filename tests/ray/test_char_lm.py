@@ -23,6 +23,7 @@ def run_of(steps):
         nodes=2,
         gpu_count=0,
         gpu_type="",
+        dataset="readme",
         hyperparameters={"max_steps": steps, "log_every": 5, "checkpoint_every": 200},
         total_steps=None,
     )

@@ -323,15 +323,16 @@ def test_ingested_bytes_are_dropped_and_another_host_leaves_holes(node, mirrored
     assert (again.st_size, again.st_mtime_ns) == (stamp.st_size, stamp.st_mtime_ns)
 
 
+@pytest.mark.parametrize("what", ["attempt", "run"])
 def test_forgotten_attempt_leaves_nothing_in_the_storage(
-    node, mirrored, django_capture_on_commit_callbacks
+    node, mirrored, what, django_capture_on_commit_callbacks
 ):
     node.save("step-1.bin", os.urandom(200_000))
     node.send()
     key = MirroredChunk.objects.get().key
 
     with django_capture_on_commit_callbacks(execute=True):
-        mirrored.forget()
+        mirrored.forget() if what == "attempt" else mirrored.run.delete()
 
     assert not artifact_storage().exists(key)
     assert not MirroredFile.objects.exists()
