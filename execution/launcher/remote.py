@@ -42,6 +42,8 @@ RETRY_SECONDS: Final = 2.0
 LIFE_SECONDS: Final = 5.0  # between two signs of life to the launcher
 BEGIN_SECONDS: Final = 30.0  # for a launcher to begin
 END_SECONDS: Final = 20.0  # for a launcher that is to kill its training
+LOCK: Final = "agent.lock"
+ABANDONED_SECONDS: Final = 7 * 86_400.0  # of an attempt whose agent is gone
 OWN_VARIABLES: Final = ("TRAINHUB_ATTEMPT_URL", "TRAINHUB_ATTEMPT_TOKEN", "TRAINHUB_JOB")
 
 
@@ -53,7 +55,8 @@ def run(environ: Mapping[str, str]) -> int:
         signal.signal(number, signal.SIG_IGN)  # the server says what is to be done
     root = Path(environ["TRAINHUB_NODE_DIR"]) / _name_of(hub.url, rank)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (root / "agent.lock").open("w") as lock:
+    sweep(root.parent, but=root)
+    with (root / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         attempt = root / "attempt"
         try:
@@ -75,6 +78,18 @@ def _name_of(url: str, rank: int) -> str:
     digest = hashlib.sha256(url.encode()).hexdigest()[:12]
     _base, _runs, tail = url.rpartition("/runs/")
     return f"{tail.replace('/', '-')}-{rank}-{digest}"
+
+
+def sweep(folder: Path, *, but: Path) -> None:
+    """Delete what agents that were killed have left on this node, a week later."""
+    for lock in folder.glob(f"*/{LOCK}"):
+        with contextlib.suppress(OSError):
+            is_old = time.time() - lock.stat().st_mtime > ABANDONED_SECONDS
+            if lock.parent == but or not is_old:
+                continue
+            with lock.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody's
+                shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 # --- what it starts with ---------------------------------------------------------------------

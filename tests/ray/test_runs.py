@@ -233,7 +233,7 @@ def test_killed_agent_is_started_again(loop, cluster):
 def test_killed_launcher_uses_up_a_restart(loop, cluster):
     run = ray_run()
     tick_until(loop, at_step(run, 60))
-    folder = next(cluster.node_dir.glob("*/attempt"))
+    folder = next(cluster.node_dir.glob(f"{run.pk}-*/attempt"))
     launcher = json.loads((folder / "launcher.json").read_text())["pid"]
 
     os.kill(launcher, signal.SIGKILL)
