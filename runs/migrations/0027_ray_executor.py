@@ -52,6 +52,8 @@ class Migration(migrations.Migration):
                     ("slurm", "Slurm"),
                     ("ray", "Ray"),
                 ],
+                blank=True,
+                help_text="Whose runs use it; empty: those of every executor without a pool of its own.",
                 max_length=16,
                 verbose_name="executor",
             ),
