@@ -61,7 +61,7 @@ def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(metric_lines, "time", clock)
     monkeypatch.setattr(ingestion, "time", clock)
-    monkeypatch.setattr(ingestion, "file_time", lambda directory: clock.time())
+    monkeypatch.setattr(Attempt, "now", lambda self: clock.time())
     monkeypatch.setattr(Attempt, "launch", lambda self: None)
     monkeypatch.setattr(Attempt, "_processes", lambda self: [])
     return clock
