@@ -298,6 +298,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "LogLevel": "logs.models.LogLevel",
         "ArtifactType": "artifacts.kinds.ArtifactType",
         "ArtifactTagValue": "artifacts.kinds.TagValue",
+        "SweepStatus": "sweeps.models.SweepStatus",
+        "SweepMethod": "sweeps.models.Method.values",
     },
 }
 
