@@ -13,17 +13,18 @@ from runs.models import RecipeKind, Worker
 from runs.status import RunStatus
 
 # Runs that workers hold, with the GPU time of their present holds within the window and the month.
+# (extract would calculate with numerics, which takes a third longer.)
 HELD: Final = Statement(
     f"""
 SELECT
     pool, project_id, sum(gpu_count)::int8,
     coalesce(sum(gpu_count) FILTER (WHERE kind = '{RecipeKind.EVALUATION.value}'), 0)::int8,
-    sum(gpu_count * extract(
-        epoch FROM statement_timestamp() - greatest(held_since, since.window_start)
-    ))::float8,
-    sum(gpu_count * extract(
-        epoch FROM statement_timestamp() - greatest(held_since, since.month_start)
-    ))::float8
+    sum(gpu_count * date_part(
+        'epoch', statement_timestamp() - greatest(held_since, since.window_start)
+    )),
+    sum(gpu_count * date_part(
+        'epoch', statement_timestamp() - greatest(held_since, since.month_start)
+    ))
 FROM runs_run, (
     SELECT
         statement_timestamp() - make_interval(secs => %(window_seconds)s::float8) AS window_start,

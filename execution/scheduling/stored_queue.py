@@ -15,7 +15,7 @@ from typing import Final
 from core.database import Bigints, Statement, Texts
 from execution.scheduling.candidate import Candidate, Place
 from execution.scheduling.quotas import Quotas
-from execution.scheduling.supply import NO_LIMIT, Fit
+from execution.scheduling.supply import Fit
 from runs.models import RecipeKind
 from runs.status import RunStatus
 
@@ -33,39 +33,59 @@ _COLUMNS: Final = f"""
     id, project_id, gpu_count::int8, {EXPECTED_SECONDS},
     kind = '{RecipeKind.EVALUATION.value}', recipe_id = ANY (%(device_recipes)s::text[])
 """
-# The pools, priorities and projects of the queue: the next one of the index each time, so that it
-# takes as many steps as there are, however many runs there are
+# The pools and priorities of the queue: the next one of the index each time, so that it takes as
+# many steps as there are, however many runs there are
 # (https://wiki.postgresql.org/wiki/Loose_indexscan).
-GROUPS: Final = Statement(
+PRIORITIES: Final = Statement(
     f"""
 WITH RECURSIVE found AS (
     (
-        SELECT pool, priority * -1 AS descending, project_id
+        SELECT pool, priority * -1 AS descending
         FROM runs_run WHERE {_WAITING}
-        ORDER BY pool, priority * -1, project_id LIMIT 1
+        ORDER BY pool, priority * -1 LIMIT 1
     )
     UNION ALL
     SELECT next.*
     FROM found, LATERAL (
-        SELECT pool, priority * -1, project_id
+        SELECT pool, priority * -1
         FROM runs_run
-        WHERE {_WAITING} AND (pool, priority * -1, project_id)
-            > (found.pool, found.descending, found.project_id)
-        ORDER BY pool, priority * -1, project_id LIMIT 1
+        WHERE {_WAITING} AND (pool, priority * -1) > (found.pool, found.descending)
+        ORDER BY pool, priority * -1 LIMIT 1
     ) AS next
 )
 SELECT * FROM found
 """  # noqa: S608  composed of constants
 )
+# Of one priority, the first runs of each project; the projects are found in the same way.
 FIRST_OF_PROJECTS: Final = Statement(
     f"""
+WITH RECURSIVE project AS (
+    (
+        SELECT project_id AS id
+        FROM runs_run
+        WHERE {_WAITING} AND pool = %(pool)s::text AND priority * -1 = %(descending)s::int4
+        ORDER BY project_id LIMIT 1
+    )
+    UNION ALL
+    SELECT next.*
+    FROM project, LATERAL (
+        SELECT project_id
+        FROM runs_run
+        WHERE {_WAITING} AND pool = %(pool)s::text AND priority * -1 = %(descending)s::int4
+            AND project_id > project.id
+        ORDER BY project_id LIMIT 1
+    ) AS next
+)
 SELECT next.*
-FROM unnest(%(projects)s::text[], %(gpus)s::int8[]) AS project (id, gpus), LATERAL (
+FROM project
+LEFT JOIN unnest(%(limited)s::text[], %(gpus)s::int8[]) AS quota (project_id, gpus)
+    ON quota.project_id = project.id,
+LATERAL (
     SELECT {_COLUMNS}, extract(epoch FROM queued_at)::float8
     FROM runs_run
     WHERE {_WAITING} AND pool = %(pool)s::text AND priority * -1 = %(descending)s::int4
         AND project_id = project.id AND recipe_id = ANY (%(recipes)s::text[])
-        AND gpu_count <= project.gpus
+        AND (quota.gpus IS NULL OR gpu_count <= quota.gpus)
         AND gpu_count <= CASE
             WHEN kind = '{RecipeKind.EVALUATION.value}' THEN %(evaluation)s::int8
             ELSE %(training)s::int8
@@ -124,11 +144,11 @@ class Scope:
 
 @dataclass(slots=True)
 class Waiting:
-    """What waits for a pool: interrupted runs, in order, and of each priority (descending, so that
-    -9 is the priority 9) the projects."""
+    """What waits for a pool: interrupted runs, in order, and the priorities of the others, highest
+    first, negated as in ``Place``."""
 
     interrupted: list[Candidate] = field(default_factory=list)
-    projects: dict[int, list[str]] = field(default_factory=dict)
+    descending: list[int] = field(default_factory=list)
 
 
 def waiting(scope: Scope) -> dict[str, Waiting]:
@@ -136,8 +156,8 @@ def waiting(scope: Scope) -> dict[str, Waiting]:
     found: dict[str, Waiting] = defaultdict(Waiting)
     for pool, candidate in scope.interrupted():
         found[pool].interrupted.append(candidate)
-    for pool, descending, project in GROUPS.rows():
-        found[pool].projects.setdefault(descending, []).append(project)
+    for pool, descending in PRIORITIES.rows():
+        found[pool].descending.append(descending)
     return found
 
 
@@ -149,10 +169,7 @@ class StoredQueue:
         self._scope = scope
         self._interrupted = waiting.interrupted
         self._taken: set[str] = set()
-        self._tiers = [
-            _Tier(self, descending, waiting.projects[descending])
-            for descending in sorted(waiting.projects)
-        ]
+        self._tiers = [_Tier(self, descending) for descending in waiting.descending]
 
     def first(self, fit: Fit) -> Candidate | None:
         for candidate in self._interrupted:
@@ -175,15 +192,15 @@ class StoredQueue:
         limits = self._scope.quotas.of(candidate.project_id, self._pool)
         return all(candidate.gpu_count <= limit.left for limit in limits)
 
-    def read(self, descending: int, projects: list[str], fit: Fit) -> Iterator[Candidate]:
+    def read(self, descending: int, fit: Fit) -> Iterator[Candidate]:
         """The first runs of each project that are free and fit, in no order."""
         scope = self._scope
         left = scope.quotas.left(self._pool)
         rows = FIRST_OF_PROJECTS.rows(
             pool=self._pool,
             descending=descending,
-            projects=Texts(projects),
-            gpus=Bigints(left.get(project, NO_LIMIT) for project in projects),
+            limited=Texts(left),
+            gpus=Bigints(left.values()),
             recipes=Texts(scope.recipes),
             device_recipes=Texts(scope.device_recipes),
             taken=Texts(self._taken),
@@ -202,10 +219,9 @@ class StoredQueue:
 class _Tier:
     """The runs of one priority."""
 
-    def __init__(self, queue: StoredQueue, descending: int, projects: list[str]) -> None:
+    def __init__(self, queue: StoredQueue, descending: int) -> None:
         self._queue = queue
         self._descending = descending
-        self._projects = projects
         self._rows: list[Candidate] = []
         self._ends: set[str] = set()  # the last run that was read of a project that has more
         self._read: Fit | None = None  # what the rows were read for
@@ -230,7 +246,7 @@ class _Tier:
 
     def _load(self, fit: Fit) -> None:
         self._rows = sorted(
-            self._queue.read(self._descending, self._projects, fit),
+            self._queue.read(self._descending, fit),
             key=lambda candidate: candidate.place,
         )
         self._read = fit

@@ -242,7 +242,7 @@ def test_concurrent_workers_never_overbook_a_pool():
 # --- the index -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "scans"), [("GROUPS", 2), ("FIRST_OF_PROJECTS", 1)])
+@pytest.mark.parametrize(("name", "scans"), [("PRIORITIES", 2), ("FIRST_OF_PROJECTS", 3)])
 def test_queue_is_read_from_its_index(name, scans):
     project = ProjectFactory()
     done = RunFactory.build(project=project, status=RunStatus.COMPLETED)
