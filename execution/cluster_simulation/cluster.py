@@ -12,6 +12,7 @@ import time
 from bisect import insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from random import Random
 from typing import Final
 
@@ -38,6 +39,7 @@ MAX_STEPS: Final = 2**40
 ANALYZE_EVERY: Final = 5_000  # runs
 ESTIMATES: Final = 300  # runs whose start is estimated, about
 ESTIMATED_AFTER_SECONDS: Final = 60.0  # of waiting
+LIFETIME: Final = timedelta(days=100 * 365)  # of the worker
 LEARN_EVERY: Final = 10  # runs of a kind, after which their length is looked up again
 
 
@@ -49,7 +51,7 @@ class Conditions:
 
     gpus: int
     reserve: int = 0
-    resolution_seconds: float = 5.0
+    resolution_seconds: float = 10.0
     node_failures: float = 6.0
     checkpoint_seconds: float = 1800.0
     save_seconds: float = 30.0
@@ -200,7 +202,7 @@ class Cluster:
             executors=[ExecutorName.SIMULATED],
             slots=32_767,
             started_at=self._clock.time(),
-            last_heartbeat=self._clock.time(),
+            last_heartbeat=self._clock.time() + LIFETIME,  # it never dies
         )
         nodes = max(1, conditions.gpus // NODE_GPUS)
         rate = nodes * conditions.node_failures / (365 * 86_400)

@@ -67,8 +67,8 @@ def size_of(run: SimulatedRun) -> str:
 @dataclass(frozen=True, slots=True)
 class Summary:
     """``utilization``: GPU time in use while runs were submitted, ÷ what there was; ``goodput``:
-    work that was kept ÷ GPU time in use; ``fairness``: Jain's index of how much longer than its
-    work each project's runs took in the mean (1: all alike; Jain, Chiu, Hawe 1984);
+    work that was kept ÷ GPU time in use; ``fairness``: Jain's index of the slowdowns of the
+    projects, GPU time with waiting ÷ GPU time (1: all alike; Jain, Chiu, Hawe 1984);
     ``estimate_error``: the median of |estimated - real| ÷ real waiting from then on, of those that
     waited longer than ten minutes, of which there were ``estimates``."""
 
@@ -131,14 +131,15 @@ def used_gpu_seconds(outcome: Outcome, until: float) -> float:
 
 
 def fairness(runs: Sequence[SimulatedRun]) -> float:
-    slowdowns: dict[str, list[float]] = defaultdict(list)
+    work: dict[str, float] = defaultdict(float)
+    waited: dict[str, float] = defaultdict(float)
     for run in runs:
         if run.waited is not None:
-            work = max(10.0, run.job.seconds)  # bounded, so that the shortest do not decide
-            slowdowns[run.job.project].append((run.waited + work) / work)
-    means = [sum(each) / len(each) for each in slowdowns.values()]
-    squares = sum(mean * mean for mean in means)
-    return sum(means) ** 2 / (len(means) * squares) if squares else math.nan
+            work[run.job.project] += run.job.gpu_count * run.job.seconds
+            waited[run.job.project] += run.job.gpu_count * run.waited
+    slowdowns = [1 + waited[project] / work[project] for project in work if work[project]]
+    squares = sum(slowdown * slowdown for slowdown in slowdowns)
+    return sum(slowdowns) ** 2 / (len(slowdowns) * squares) if squares else math.nan
 
 
 def estimate_errors(outcome: Outcome) -> list[float]:

@@ -59,6 +59,19 @@ def test_short_run_goes_ahead_only_with_backfilling():
     assert waited == {"backfill": 0, "fifo": 148}
 
 
+def test_start_of_a_run_that_waits_is_estimated():
+    taught = [job(number * 100, 8, 100, project="a") for number in range(12)]
+    jobs = [*taught, job(2000, 8, 100, project="a"), job(2001, 8, 50, project="b")]
+
+    outcome, _statuses, _events = played(jobs, resolution_seconds=1.0)
+
+    *_others, last = outcome.runs
+    assert last.estimate is not None
+    made, told = last.estimate
+    assert made == pytest.approx(2061, abs=2)
+    assert told == pytest.approx(last.started, abs=20)
+
+
 def test_runs_end_as_their_jobs_say():
     _outcome, statuses, events = played(
         [job(0, 1, 5), job(0, 1, 5, ending=Ending.FAILED), job(0, 1, 5, ending=Ending.CANCELLED)]
