@@ -59,9 +59,9 @@ lint: $(VENV)/.test node_modules/.installed
 	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 # Compare TrainHub with its peers on this machine: docs/benchmarks.md. ONLY=log-batch,run-detail
-# selects benchmarks, ONLY=pages those in a browser, POINTS=100000000 sets the size of the large
-# table, QUICK=1 only checks that everything runs, RECORD=1 writes the figures to the document,
-# BASE=../other compares with another checkout instead.
+# selects benchmarks, ONLY=cluster or pages a group of them, POINTS=100000000 sets the size of the
+# large table, QUICK=1 only checks that everything runs, RECORD=1 writes the figures to the
+# document, BASE=../other compares with another checkout instead.
 bench: $(if $(findstring pages,$(ONLY)),$(VENV)/.test node_modules/.installed,$(VENV)/.runtime)
 ifdef BASE
 	@$(IN_VENV) -m benchmarks.compare $(BASE)

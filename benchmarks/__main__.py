@@ -12,12 +12,13 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from benchmarks import pages, reading, scheduling, unmodified, writing
+from benchmarks import accounts, pages, reading, scheduling, sizes, unmodified, writing
 from benchmarks.bench import Bench, Subjects
 from benchmarks.client import Pace
 from benchmarks.database import running_cluster
 from benchmarks.environments import BENCH, PACKAGES, ROOT, versions
 from benchmarks.report import (
+    CLUSTER_SECTION,
     FIGURES_SECTION,
     PAGES_SECTION,
     Row,
@@ -27,11 +28,15 @@ from benchmarks.report import (
     record,
 )
 
-API_SUBJECTS: Final[Subjects] = (
-    writing.SUBJECTS | unmodified.SUBJECTS | reading.SUBJECTS | scheduling.SUBJECTS
-)
-SUBJECTS: Final[Subjects] = API_SUBJECTS | pages.SUBJECTS
-PAGES: Final = "pages"  # all subjects in a browser
+API_SUBJECTS: Final[Subjects] = writing.SUBJECTS | unmodified.SUBJECTS | reading.SUBJECTS
+CLUSTER_SUBJECTS: Final[Subjects] = scheduling.SUBJECTS | accounts.SUBJECTS | sizes.SUBJECTS
+SUBJECTS: Final[Subjects] = API_SUBJECTS | CLUSTER_SUBJECTS | pages.SUBJECTS
+# Name → subjects that are measured together, and the place of their figures.
+GROUPS: Final = {
+    "": (API_SUBJECTS, FIGURES_SECTION),
+    "cluster": (CLUSTER_SUBJECTS, CLUSTER_SECTION),
+    "pages": (pages.SUBJECTS, PAGES_SECTION),  # in a browser
+}
 PACE: Final = Pace()
 QUICK: Final = Pace(repetitions=2, seconds=0.5, warm_up_seconds=0.3)
 FIGURES: Final = BENCH / "figures.md"
@@ -40,11 +45,11 @@ FIGURES: Final = BENCH / "figures.md"
 def main() -> int:
     options = _options()
     names = _names(options.only)
-    only_pages = set(names) <= set(pages.SUBJECTS)
+    alone = set(names) <= set(pages.SUBJECTS | CLUSTER_SUBJECTS)  # without the other peers
     sections: dict[str, list[Row]] = {}
     failed = []
     with running_cluster(options.directory) as cluster:
-        about = machine(versions(["mlflow"] if only_pages else PACKAGES))
+        about = machine(versions(["mlflow"] if alone else PACKAGES))
         if options.quick:
             about.append("QUICK: these figures only show that everything works")
         print_line("\n".join(about))
@@ -71,11 +76,8 @@ def main() -> int:
     figures = markdown(about, sections)
     FIGURES.write_text(figures)
     if options.record and not failed:
-        record(
-            ROOT / "docs" / "benchmarks.md",
-            figures,
-            PAGES_SECTION if only_pages else FIGURES_SECTION,
-        )
+        _subjects, section = GROUPS[options.only]
+        record(ROOT / "docs" / "benchmarks.md", figures, section)
     missed = [row for rows in sections.values() for row in rows if (row.margin or 0) < 0]
     print_line(f"\n{len(missed)} bars missed" + "".join(f"\n  {row}" for row in missed))
     if failed:
@@ -84,15 +86,18 @@ def main() -> int:
 
 
 def _names(only: str) -> list[str]:
-    """The subjects that ``only`` names: all but the pages if it is empty."""
-    if only == PAGES:
-        return list(pages.SUBJECTS)
-    return only.split(",") if only else list(API_SUBJECTS)
+    """The subjects of the group that ``only`` names, or those that it lists."""
+    if only in GROUPS:
+        subjects, _section = GROUPS[only]
+        return list(subjects)
+    return only.split(",")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", default="", help=f"{PAGES}, or subjects: {','.join(SUBJECTS)}")
+    parser.add_argument(
+        "--only", default="", help=f"cluster, pages, or subjects: {','.join(SUBJECTS)}"
+    )
     parser.add_argument("--quick", action="store_true", help="only check that everything works")
     parser.add_argument("--points", type=int, default=10_000_000, help="stored points for volume")
     parser.add_argument(
@@ -111,8 +116,8 @@ def _options() -> argparse.Namespace:
     unknown = set(_names(options.only)) - set(SUBJECTS)
     if unknown:
         parser.error(f"unknown subjects: {', '.join(sorted(unknown))}")
-    if options.record and (options.only not in ("", PAGES) or options.quick):
-        parser.error(f"--record requires a full run, or --only {PAGES}")
+    if options.record and (options.only not in GROUPS or options.quick):
+        parser.error("--record requires a full run, or --only cluster or pages")
     return options
 
 

@@ -78,7 +78,7 @@ def _appending() -> Iterator[Row]:
     from logs.appending import append_log
     from runs.models import Run
 
-    batches = [_lines(number * BATCH, BATCH) for number in range(10)]
+    batches = [lines_from(number * BATCH, BATCH) for number in range(10)]
     run = _new_run()
 
     def append(lines: list[Line]) -> None:
@@ -107,7 +107,7 @@ def _appending() -> Iterator[Row]:
     yield Row("append of one line, slowest", max(singles) * 1000, "ms", None, None)
 
 
-def _lines(first: int, count: int) -> list[Line]:
+def lines_from(first: int, count: int) -> list[Line]:
     from logs.lines import Line
 
     rnd = random.Random(first)
@@ -191,7 +191,7 @@ def _searches(url: str, length: int) -> Iterator[Row]:
     run = _new_run()
     for first in range(1, length + 1, BATCH):
         with transaction.atomic():
-            append_log(Run.objects.lock(run.pk), _lines(first, BATCH))
+            append_log(Run.objects.lock(run.pk), lines_from(first, BATCH))
     with connection.cursor() as cursor:
         cursor.execute("VACUUM (ANALYZE) logs_logline")
         cursor.execute("VACUUM (ANALYZE) logs_logblock")

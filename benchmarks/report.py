@@ -19,6 +19,10 @@ FIGURES_SECTION: Final = (
     "<!-- figures: written by make bench RECORD=1 -->",
     "<!-- /figures -->",
 )
+CLUSTER_SECTION: Final = (
+    "<!-- cluster: written by make bench ONLY=cluster RECORD=1 -->",
+    "<!-- /cluster -->",
+)
 PAGES_SECTION: Final = (
     "<!-- pages: written by make bench ONLY=pages RECORD=1 -->",
     "<!-- /pages -->",

@@ -42,18 +42,29 @@ HELD: Final = "at, NULL, 0, at, at, 'worker_000000000000', 3600"
 QUEUED: Final = "NULL, NULL, NULL, NULL, NULL, NULL, 600 + i % 5000"
 
 
-@contextmanager
-def _queue(bench: Bench, finished: int) -> Iterator[dict[str, str]]:
-    """A database with 10,000 queued, 500 running and ``finished`` runs; the environment of a worker
-    on it."""
-    cluster = bench.cluster
-    cluster.drop(DATABASE)
-    cluster.create(DATABASE)
-    environment = {**os.environ, "DATABASE_URL": cluster.url(DATABASE)}
+def migrated(bench: Bench, database: str) -> dict[str, str]:
+    """The environment of a process on a new database with TrainHub's tables."""
+    bench.cluster.drop(database)
+    bench.cluster.create(database)
+    environment = {**os.environ, "DATABASE_URL": bench.cluster.url(database)}
     subprocess.run(
         [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
         env=environment, cwd=ROOT, check=True,
     )  # fmt: skip
+    return environment
+
+
+def result_of(module: str, *arguments: object, environment: dict[str, str]) -> Any:
+    """What ``python -m benchmarks.MODULE`` prints, from JSON."""
+    return _result(_process(module, *arguments, environment=environment))
+
+
+@contextmanager
+def queue_of(bench: Bench, finished: int) -> Iterator[dict[str, str]]:
+    """A database with 10,000 queued, 500 running and ``finished`` runs; the environment of a worker
+    on it."""
+    cluster = bench.cluster
+    environment = migrated(bench, DATABASE)
     cluster.execute(
         DATABASE,
         f"""
@@ -101,9 +112,14 @@ FROM generate_series(0, {WORKERS - 1}) AS i;
 def _start(
     environment: dict[str, str], worker: int, seconds: float, slots: int
 ) -> subprocess.Popen[bytes]:
-    arguments = [f"w{worker}", str(seconds), str(slots)]
+    return _process("claiming", f"w{worker}", seconds, slots, environment=environment)
+
+
+def _process(
+    module: str, *arguments: object, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.claiming", *arguments],
+        [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)],
         env=environment, cwd=ROOT, stdout=subprocess.PIPE,
     )  # fmt: skip
 
@@ -117,7 +133,7 @@ def _result(process: subprocess.Popen[bytes]) -> Any:
 def claims(bench: Bench) -> list[Row]:
     finished = bench.size(1_000_000, 1_000)
     seconds = bench.size(10, 1)
-    with _queue(bench, finished) as environment:
+    with queue_of(bench, finished) as environment:
         one = _result(_start(environment, 0, seconds, 1))
         running = [
             _start(environment, number, bench.size(5, 1), BATCH) for number in range(WORKERS)
