@@ -12,6 +12,7 @@ from core.exceptions import DomainError
 from core.messages import Text
 from runs.actions import cancel_run
 from runs.descriptions import describe
+from runs.interruptions import continue_run, pause_run
 from runs.models import Run
 
 
@@ -30,6 +31,16 @@ class Outcome:
 def cancel(runs: Iterable[Run], *, by: User | None) -> Outcome:
     """Ask each run to stop, without waiting until it has."""
     return _each(runs, lambda run: cancel_run(run, by=by, wait_seconds=0))
+
+
+def pause(runs: Iterable[Run], *, by: User | None) -> Outcome:
+    """Ask each run to stop until it is continued, without waiting until it has."""
+    return _each(runs, lambda run: pause_run(run, by=by, wait_seconds=0))
+
+
+def continue_paused(runs: Iterable[Run], *, by: User | None) -> Outcome:
+    """Queue each run again."""
+    return _each(runs, lambda run: continue_run(run, by=by))
 
 
 def tag(runs: Iterable[Run], *, key: str, text: str | None, by: User | None) -> Outcome:

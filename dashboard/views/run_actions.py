@@ -107,6 +107,16 @@ def _cancel(request: PageRequest, runs: list[Run]) -> None:
     )
 
 
+def _pause(request: PageRequest, runs: list[Run]) -> None:
+    outcome = bulk.pause(runs, by=request.user)
+    _tell(request, outcome, _("%(n)d paused or stopping."))
+
+
+def _continue(request: PageRequest, runs: list[Run]) -> None:
+    outcome = bulk.continue_paused(runs, by=request.user)
+    _tell(request, outcome, _("%(n)d queued again."))
+
+
 def _tag(request: PageRequest, runs: list[Run]) -> None:
     form = TagRunsForm(request.POST)
     if not form.is_valid():
@@ -140,6 +150,8 @@ def _restore(request: PageRequest, runs: list[Run]) -> None:
 
 ACTIONS: Final[dict[str, Callable[[PageRequest, list[Run]], Any]]] = {
     "cancel": _cancel,
+    "pause": _pause,
+    "continue": _continue,
     "tag": _tag,
     "archive": _archive,
     "unarchive": _unarchive,

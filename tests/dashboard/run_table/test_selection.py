@@ -2,10 +2,10 @@
 
 import pytest
 
-from runs.models import Run
+from runs.models import Run, StopKind
 from runs.status import RunStatus
 from tests.dashboard.run_table.pages import page, shown, told
-from tests.factories import RunFactory, unmanaged_run
+from tests.factories import RunFactory, running, unmanaged_run
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +77,35 @@ def test_refused_runs_are_told_with_the_reason(client, url, make_run):
 
     assert "1 archived." in told(response)
     assert "1 refused (at work): The run has not ended yet" in told(response)
+
+
+def test_selected_runs_are_paused_and_those_that_cannot_be_are_told(client, url, project, make_run):
+    queued = RunFactory(project=project)
+    held = running(project=project)
+    ended = make_run("ended")
+    ended.transition(RunStatus.COMPLETED)
+    elsewhere = unmanaged_run(project=project, name="elsewhere")
+
+    response = act(client, url, "pause", queued, held, ended, elsewhere)
+
+    queued.refresh_from_db()
+    held.refresh_from_db()
+    assert queued.is_paused
+    assert held.stop_kind == StopKind.PAUSE
+    assert "2 paused or stopping." in told(response)
+    assert "1 refused (ended): The run has ended (Completed)" in told(response)
+    assert "1 refused (elsewhere): The run is unmanaged" in told(response)
+
+
+def test_selected_runs_are_continued_and_those_that_are_not_paused_are_told(client, url, project):
+    paused = [RunFactory(project=project, status=RunStatus.PAUSED) for _ in range(2)]
+    queued = RunFactory(project=project, name="queued")
+
+    response = act(client, url, "continue", *paused, queued)
+
+    assert Run.objects.queued().count() == 3
+    assert "2 queued again." in told(response)
+    assert "1 refused (queued): The run is not paused (Queued)" in told(response)
 
 
 def test_selected_runs_are_tagged(client, url, make_run):
