@@ -49,6 +49,10 @@ class RunFilter(django_filters.FilterSet):  # type: ignore[misc]
     tag = django_filters.ChoiceFilter(
         choices=TAGS, method="with_tagged_checkpoint", label=_("Tag on one of its checkpoints.")
     )
+    # The reverse relation: sweeps are in an app above this one.
+    sweep = django_filters.CharFilter(
+        field_name="sweep_trial__sweep", max_length=MAX_LENGTH, label=_("Of which it is a trial.")
+    )
     created_after = TimeFilter(field_name="created_at", lookup_expr="gte")
     created_before = TimeFilter(field_name="created_at", lookup_expr="lt")
     sort = django_filters.OrderingFilter(

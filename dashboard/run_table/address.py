@@ -28,13 +28,14 @@ TRASH: Final = "trash"
 ARCHIVED: Final = ("with", "only", TRASH)  # which runs are shown beside, or instead of, others
 BARE: Final = "view="  # the query of the table as it is without a saved view
 # The parameters of the filters, and the fields of an address without any.
-FILTERS: Final = ("filter", "name", "status", "who", "tag", "archived", "page")
+FILTERS: Final = ("filter", "name", "status", "who", "tag", "sweep", "archived", "page")
 NO_FILTERS: Final[dict[str, Any]] = {
     "filter": "",
     "name": "",
     "statuses": (),
     "who": "",
     "tag": "",
+    "sweep": "",
     "archived": "",
 }
 
@@ -58,6 +59,7 @@ class Address:
     statuses: tuple[RunStatus, ...] = ()
     who: str = ""
     tag: str = ""  # on one of its checkpoints
+    sweep: str = ""  # the id of the one whose trials are asked for
     group: Column | None = None
     archived: str = ""  # empty: without archived runs; else one of ARCHIVED
     page: int = 1
@@ -77,6 +79,7 @@ class Address:
             statuses=tuple(statuses),
             who=_text(query, "who", MAX_NAME_LENGTH),
             tag=tag if tag in TagValue.values else "",
+            sweep=_text(query, "sweep", MAX_LENGTH),
             group=group if group and group.is_groupable else None,
             archived=archived if archived in ARCHIVED else "",
             page=max(1, min(MAX_PAGE, whole_number(query.get("page"), 1))),
@@ -130,6 +133,7 @@ class Address:
             *(("status", status.value) for status in self.statuses),
             ("who", self.who),
             ("tag", self.tag),
+            ("sweep", self.sweep),
             ("group", self.group.spec if self.group else ""),
             ("archived", self.archived),
             ("page", str(self.page) if self.page > 1 else ""),

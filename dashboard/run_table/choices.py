@@ -25,10 +25,12 @@ from dashboard.run_table.columns import (
 )
 from dashboard.run_table.query import Known
 from metrics.goals import by_importance, direction_of
+from sweeps.models import SweepQuerySet
 
 # Of each kind: the field below them takes the name of any other.
 MAX_OFFERED: Final = 40
 MAX_GROUPS_OFFERED: Final = 12
+MAX_SWEEPS_OFFERED: Final = 50
 MENU_SECONDS: Final = 60
 SYSTEM_TAGS: Final = "mlflow."
 
@@ -112,6 +114,14 @@ def group_choices(known: Known, address: Address) -> list[GroupChoice]:
         GroupChoice(column, address.but(group=column), column == address.group)
         for column in columns
     ]
+
+
+def sweep_choices(sweeps: SweepQuerySet, chosen: str) -> list[tuple[str, str]]:
+    """Ids and names of the newest of the project's ``sweeps``, and of the chosen one."""
+    newest = dict(sweeps.order_by("-created_at").values_list("pk", "name")[:MAX_SWEEPS_OFFERED])
+    if chosen and chosen not in newest:
+        newest[chosen] = sweeps.filter(pk=chosen).values_list("name", flat=True).first() or chosen
+    return list(newest.items())
 
 
 def _params(known: Known) -> list[str]:

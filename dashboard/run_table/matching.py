@@ -32,7 +32,7 @@ from dashboard.run_table.address import Address, Sort
 from dashboard.run_table.columns import Kind
 from dashboard.run_table.indexed import IndexedColumns
 from dashboard.run_table.matching_queries import NEWEST, Parts, Term
-from dashboard.run_table.search import PageColumns, greatest_tag, has_tag, series_field
+from dashboard.run_table.search import PageColumns, greatest_tag, has_tag, in_sweep, series_field
 from metrics.models import MetricSeries
 from runs.models import RunQuerySet
 from tracking.columns import USER
@@ -180,6 +180,8 @@ def _plain(address: Address) -> Q:
         condition &= Q(Exact(USER, Constant(address.who)))
     if address.tag:
         condition &= Q(has_tag(address.tag))
+    if address.sweep:
+        condition &= Q(in_sweep(address.sweep))
     return condition
 
 

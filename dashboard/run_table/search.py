@@ -35,6 +35,7 @@ from runs.held_time import ELAPSED_SECONDS, HELD_SECONDS
 from runs.models import FailureKind
 from runs.param_values import MAX_NUMBER_LENGTH, MAX_TEXT, NUMBER
 from runs.status import RunStatus
+from sweeps.models import SweepTrial
 from tracking.columns import USER, RunColumns
 from tracking.conditions import Column, Kind, json_text, json_value, unknown_field
 from tracking.errors import InvalidParameter
@@ -61,6 +62,11 @@ TAG_ORDER: Final = (TagValue.ARCHIVED, TagValue.CANDIDATE, TagValue.RELEASED)
 def has_tag(value: str) -> Exists:
     """Whether a checkpoint of the run has that tag. A join would list a run once per checkpoint."""
     return Exists(ArtifactTag.objects.filter(value=value, artifact__run=OuterRef("pk")))
+
+
+def in_sweep(sweep_id: str) -> Exists:
+    """Whether the run is a trial of that sweep."""
+    return Exists(SweepTrial.objects.filter(sweep=sweep_id, run=OuterRef("pk")))
 
 
 def greatest_tag() -> Case:

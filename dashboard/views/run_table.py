@@ -33,7 +33,7 @@ from dashboard.run_table.address import (
     table_url,
 )
 from dashboard.run_table.cells import export_value
-from dashboard.run_table.choices import columns_menu, group_choices
+from dashboard.run_table.choices import columns_menu, group_choices, sweep_choices
 from dashboard.run_table.columns import NAME, Column
 from dashboard.run_table.defaults import default_columns, shown_columns
 from dashboard.run_table.table import (
@@ -49,6 +49,7 @@ from metrics.exports import neutral
 from projects.models import Project
 from runs.models import Run, RunQuerySet
 from runs.status import RunStatus
+from sweeps.models import Sweep
 from tracking.errors import InvalidParameter
 
 PAGE_SIZE = 50
@@ -92,12 +93,14 @@ def _page(request: PageRequest, project: Project) -> dict[str, Any]:
     default = default_columns(known)
     columns = shown_columns(address.columns, default)
     runs = runs_of(request, project, address)
+    sweeps = Sweep.objects.visible_to(request.user).filter(project=project)
     context: dict[str, Any] = {
         "project": project,
         "address": address,
         "known": known,
         "statuses": RunStatus,
         "tag_values": TagValue,
+        "sweeps": sweep_choices(sweeps, address.sweep),
         "column_choices": columns_menu(known, columns),
         "group_choices": group_choices(known, address),
         "hidden_for_columns": address.pairs("columns"),

@@ -112,9 +112,9 @@ def test_detail_query_count_does_not_depend_on_the_number_of_runs(
     RunFactory.create_batch(20, project=project)
     client.get(LIST)
 
-    # User, project, version and names of columns, saved views, whether it is an address of a view,
-    # count, ids, runs.
-    with django_assert_num_queries(9) as captured:
+    # User, project, version and names of columns, sweeps, saved views, whether it is an address of
+    # a view, count, ids, runs.
+    with django_assert_num_queries(10) as captured:
         client.get(f"/dashboard/projects/{project.pk}")
 
     touched = " ".join(query["sql"] for query in captured)

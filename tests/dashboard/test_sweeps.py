@@ -184,6 +184,29 @@ def test_run_and_project_link_to_the_sweep(client):
     assert f'href="/dashboard/projects/{sweep.project_id}/sweeps"' in project_page
 
 
+def test_table_of_runs_is_filtered_by_the_sweep_that_the_page_links_to(client):
+    sweep = sweep_of(max_parallel=2, max_trials=2)
+    pass_over(sweep)
+    RunFactory(project=sweep.project, name="alone")
+    table = f"/dashboard/projects/{sweep.project_id}?sweep={sweep.pk}"
+
+    response = client.get(table)
+
+    shown = {row.run.pk for row in response.context["page"].rows}
+    assert shown == {trial.run_id for trial in trials(sweep)}
+    assert response.context["sweeps"] == [(sweep.pk, "search")]
+    assert f'href="{table}"' in page_of(client, path_of(sweep))
+
+
+def test_filter_by_an_unknown_sweep_matches_nothing_and_says_which(client):
+    sweep = sweep_of()
+
+    response = client.get(f"/dashboard/projects/{sweep.project_id}?sweep=swp_gone")
+
+    assert "No run matches." in response.content.decode()
+    assert ("swp_gone", "swp_gone") in response.context["sweeps"]
+
+
 def test_history_draws_the_best_so_far_and_far_values_at_the_edge():
     sweep = sweep_of()
     values_of(sweep, *[5.0, 4.0, 4.5, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0, 1e9])

@@ -98,6 +98,17 @@ def test_list_is_the_projects_newest_first_and_paged(client, project):
     assert page["X-Total-Count"] == "2"
 
 
+def test_runs_are_listed_by_their_sweep(client, project):
+    sweep = pass_over(sweep_of(project=project, max_parallel=2))
+    RunFactory(project=project)
+
+    listed = client.get(f"/projects/{project.pk}/runs?sweep={sweep.pk}").json()
+
+    assert {run["id"] for run in listed} == {trial.run_id for trial in trials(sweep)}
+    assert len(listed) == 2
+    assert client.get(f"/projects/{project.pk}/runs?sweep=sweep_gone").json() == []
+
+
 def test_pause_continue_cancel(client, project):
     sweep = sweep_of(project=project)
 

@@ -15,7 +15,7 @@ def of(text: str) -> Address:
 def test_address_is_parsed():
     address = of(
         "columns=status,params.lr,min.eval_loss&sort=-metrics.loss&filter=step+%3E+3&name=a&who=b"
-        "&status=已失败&status=已完成&tag=发布&group=params.lr&archived=with&page=3&view=view_1"
+        "&status=已失败&status=已完成&tag=发布&sweep=sweep_1&group=params.lr&archived=with&page=3&view=view_1"
     )
 
     assert address == Address(
@@ -30,6 +30,7 @@ def test_address_is_parsed():
         statuses=(RunStatus.COMPLETED, RunStatus.FAILED),
         who="b",
         tag="发布",
+        sweep="sweep_1",
         group=Column(Kind.PARAM, "lr"),
         archived="with",
         page=3,
@@ -42,7 +43,7 @@ def test_address_is_parsed():
     [
         "columns=status,params.lr&sort=-metrics.a/b&filter=a+%3D+%22%26%22&page=2",
         "columns=params.a%252Cb,tags.50%2525",
-        "status=已失败&group=who&archived=only&view=view_1",
+        "status=已失败&status=已暂停&sweep=sweep_1&group=who&archived=only&view=view_1",
         "",
     ],
 )

@@ -152,10 +152,11 @@ def test_error_in_the_filter_has_a_position(project, text, position):
     [
         ("name=LPH", ["alpha"]),
         ("status=已失败&status=已取消", ["beta"]),
+        ("status=已暂停", ["paused"]),
         ("who=ada", ["alpha"]),
         ("tag=发布", ["beta"]),
-        ("status=nonsense", ["beta", "alpha"]),
-        ("name=%00", ["beta", "alpha"]),
+        ("status=nonsense", ["paused", "beta", "alpha"]),
+        ("name=%00", ["paused", "beta", "alpha"]),
     ],
 )
 def test_plain_filters_select_runs(project, make_run, text, expected):
@@ -163,6 +164,7 @@ def test_plain_filters_select_runs(project, make_run, text, expected):
     beta = make_run("beta")
     beta.transition(RunStatus.FAILED)
     checkpoint(beta).tag(TagValue.RELEASED, notes="", by=None)
+    make_run("paused", status=RunStatus.PAUSED)
 
     assert names(project, text) == expected
 
