@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
-from accounts.open_mode import is_open, local_administrator, objection_to
+from accounts.open_mode import LocalAdministrator, is_open, objection_to
 
 # Not the admin: recipes are commands that run on this machine, so it requires a password even in
 # open mode, and so do the pages that write recipes (dashboard/operators.py). Not the API: it has
@@ -25,5 +25,5 @@ class OpenModeMiddleware:
             if objection is not None:
                 raise PermissionDenied(objection)
             if request.user.is_anonymous:
-                request.user = local_administrator()
+                request.user = LocalAdministrator()  # type: ignore[assignment]
         return self.get_response(request)
