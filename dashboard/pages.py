@@ -35,8 +35,22 @@ def attempt(
     try:
         return action(*args, **kwargs)
     except DomainError as error:
-        form.add_error(error.attr if error.attr in form.fields else None, str(error.message))
+        form.add_error(_field_of(form, error.attr), str(error.message))
         return None
+
+
+def sent(request: HttpRequest) -> tuple[Any, Any]:
+    """The data and files of a form, if the request sends it."""
+    return (request.POST, request.FILES) if request.method == "POST" else (None, None)
+
+
+def _field_of(form: forms.BaseForm, attr: str | None) -> str | None:
+    """The field that shows what is wrong with ``attr``: of resources.gpu_type, gpu_type; of code,
+    that of the form which brings it. None: above the form."""
+    name = (attr or "").rpartition(".")[2]
+    if name == "code":
+        return getattr(form, "code_field", None)
+    return name if name in form.fields else None
 
 
 def page_of(request: HttpRequest, rows: QuerySet[M, Any], size: int) -> Page[M]:

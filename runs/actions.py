@@ -58,15 +58,17 @@ def create_run(
     priority: int = 0,
     preemptible: bool | None = None,
     code: CodeRequest | None = None,
+    code_of: Run | None = None,
     time_limit_seconds: int | None = None,
 ) -> Run:
     """Queue a run with ``project``'s configuration, overridden by the arguments.
 
-    Raises ProjectArchived, InvalidInput, CodeForbidden.
+    ``code_of``: the run whose code it gets if it brings none, as a resumed run does. Raises
+    ProjectArchived, InvalidInput, CodeForbidden.
     """
     recipe = recipe or default_recipe()
     resources = resources or {}
-    its_code = code_of_new_run(code, recipe, by=by)
+    its_code = code_of_new_run(code, recipe, by=by, source=code_of)
     with transaction.atomic():
         number = project.allocate_run_number()
         # Read the defaults only now: allocating has refreshed ``project`` to the version that the

@@ -105,6 +105,16 @@ def check_brought(code: CodeRequest, recipe: Recipe, *, by: User | None) -> None
         raise UnknownCode(_("There is no code with this hash: upload it first."), attr="code")
 
 
+def may_bring(recipe: Recipe, *, by: User | None) -> bool:
+    """Whether the recipe takes code from the caller."""
+    try:
+        _check_takes_code(recipe)
+        _check_role(recipe, by)
+    except DomainError:
+        return False
+    return True
+
+
 def code_of_new_run(
     code: CodeRequest | None,
     recipe: Recipe,

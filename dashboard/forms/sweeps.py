@@ -100,7 +100,7 @@ class SweepForm(RunForm):
         self.initial["metric"] = next(iter(project.key_metrics), "")
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
         own = ("search_space", "metric", "goal", "value_of", "method", "pruning", "min_steps",
                "reduction_factor", "max_trials", "max_parallel")  # fmt: skip
         given = {
@@ -109,5 +109,5 @@ class SweepForm(RunForm):
             if self.cleaned_data.get(name) not in (None, "")
         }
         seed = self.cleaned_data.get("search_seed")
-        common = {name: value for name, value in self.configuration.items() if value}
+        common = {name: value for name, value in super().configuration.items() if value != {}}
         return {**common, **given, **({} if seed is None else {"seed": seed})}

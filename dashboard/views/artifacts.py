@@ -23,12 +23,12 @@ from artifacts.previews.raw import raw
 from core.messages import Message, Text
 from dashboard.forms.artifacts import TagForm
 from dashboard.forms.runs import RunForm
-from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of
+from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of, sent
 from dashboard.run_header import run_context
 from dashboard.views.lookups import get_artifact, get_run
 from metrics.key_metrics import keys_of
 from registry.checkpoints import rows_of
-from runs.models import Run
+from runs.models import Run, RunCode
 
 CHECKPOINTS_PER_PAGE = 100
 FILES_PER_PAGE = 100
@@ -123,14 +123,20 @@ def resume(request: PageRequest, project_id: str, run_id: str, artifact_id: str)
     """Start a new run from this checkpoint. Empty fields keep the values of the original run."""
     checkpoint = get_artifact(request, project_id, run_id, artifact_id)
     source = checkpoint.run
-    form = RunForm(request.POST if request.method == "POST" else None)
+    form = RunForm(*sent(request), by=request.user)
     form.suggest_source(source)
     if form.is_valid():
-        run = attempt(form, resume_run, source, checkpoint, by=request.user, **form.configuration)
+        run = form.submit(resume_run, source, checkpoint)
         if run is not None:
             params = {"name": run.name, "step": run.start_step}
             messages.success(request, _("%(name)s resumes from step %(step)d.") % params)
             return redirect("dashboard:run", project_id, run.pk)
-    context = {"form": form, "checkpoint": checkpoint, "run": source, "project": source.project}
+    context = {
+        "form": form,
+        "checkpoint": checkpoint,
+        "run": source,
+        "project": source.project,
+        "kept_code": RunCode.of(source),
+    }
     status = INVALID_FORM if form.errors else None
     return render(request, "runs/form.html", context, status=status)

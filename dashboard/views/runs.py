@@ -10,11 +10,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.forms.descriptions import DescriptionForm
 from dashboard.forms.runs import RunForm
-from dashboard.pages import INVALID_FORM, PageRequest, attempt
+from dashboard.pages import INVALID_FORM, PageRequest, attempt, sent
 from dashboard.views.lookups import get_project, get_run
 from runs import actions, interruptions
 from runs.descriptions import describe
-from runs.models import Run
+from runs.models import Run, RunCode
 
 # The request does not block for long: the page shows that a run is stopping, and keeps asking.
 CANCEL_WAIT_SECONDS = 3.0
@@ -25,17 +25,18 @@ def create(request: PageRequest, project_id: str) -> HttpResponse:
     """A form for a new run. ``?from=``: filled in with the configuration of that run."""
     project = get_project(request, project_id)
     source = _source(request, project_id)
-    form = RunForm(request.POST if request.method == "POST" else None)
+    form = RunForm(*sent(request), by=request.user)
     form.suggest_project(project)
     if source is not None:
         form.fill_in(source)
     if form.is_valid():
-        run = attempt(form, actions.create_run, project, by=request.user, **form.configuration)
+        run = form.submit(actions.create_run, project, code_of=source)
         if run is not None:
             messages.success(request, _("%(name)s is queued.") % {"name": run.name})
             return redirect("dashboard:run", project.pk, run.pk)
     status = INVALID_FORM if form.errors else None
-    context = {"form": form, "project": project, "source": source}
+    kept_code = None if source is None else RunCode.of(source)
+    context = {"form": form, "project": project, "source": source, "kept_code": kept_code}
     return render(request, "runs/form.html", context, status=status)
 
 

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dashboard.forms.sweeps import SweepForm
 from dashboard.live import live
-from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of
+from dashboard.pages import INVALID_FORM, PageRequest, page_of, sent
 from dashboard.sweep_page import history_of, in_order, parallel_url
 from dashboard.views.lookups import get_project, poll_status
 from sweeps import actions
@@ -40,10 +40,10 @@ def sweep_list(request: PageRequest, project_id: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def create(request: PageRequest, project_id: str) -> HttpResponse:
     project = get_project(request, project_id)
-    form = SweepForm(request.POST if request.method == "POST" else None)
+    form = SweepForm(*sent(request), by=request.user)
     form.suggest_sweep(project)
     if form.is_valid():
-        sweep = attempt(form, actions.create_sweep, project, by=request.user, **form.arguments)
+        sweep = form.submit(actions.create_sweep, project)
         if sweep is not None:
             messages.success(request, _("%(name)s begins.") % {"name": sweep.name})
             return redirect("dashboard:sweep", project.pk, sweep.pk)

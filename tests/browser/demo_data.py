@@ -17,6 +17,7 @@ def main() -> None:
     call_command("load_demo", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
     add_operator()
+    _take_code()
     _claim_first()
     _add_sweep()
 
@@ -28,6 +29,15 @@ def add_operator() -> None:
     from tests.browser.site import OPERATOR, PASSWORD
 
     User.objects.create_superuser(OPERATOR, password=PASSWORD)
+
+
+def _take_code() -> None:
+    """The form of a run asks for code."""
+    from runs.models import Recipe
+
+    Recipe.objects.filter(name="demo-sft").update(
+        code="optional", code_from="members", git_urls=["https://git.example/sft.git"]
+    )
 
 
 def _claim_first() -> None:

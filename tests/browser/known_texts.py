@@ -22,7 +22,7 @@ NAMES = frozenset(
         *("TPE", "ASHA"),
         # Of search spaces.
         *("float", "int", "categorical", "low", "high", "log", "step", "count", "choices"),
-        *("Python", "shell", "gbk", "utf", "UTF", "Git", "README"),
+        *("Slurm", "Ray", "zip", "main", "Python", "shell", "gbk", "utf", "UTF", "Git", "README"),
         # Of the language of searches.
         *("and", "not", "like", "ilike", "null", "params", "metrics", "tags", "attributes"),
     ]

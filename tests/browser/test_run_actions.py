@@ -1,4 +1,7 @@
-"""What is done with the runs of a project's table, in a browser: each test has its own runs."""
+"""What is done with the runs of a project's table, in a browser, and the form of a new run.
+
+Each test has its own runs.
+"""
 
 import pytest
 from django.contrib.auth.models import User
@@ -8,13 +11,14 @@ from metrics.points import Point, Points
 from metrics.recording import record_points
 from runs.models import Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory
+from tests.factories import GpuPoolFactory, ProjectFactory, RecipeFactory, RunFactory
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
 ]
 
+GIT_URLS = ["https://git.example/lm.git", "https://git.example/eval.git"]
 LOSSES = {"low": 1.0, "middle": 2.0, "high": 3.0}
 
 
@@ -154,3 +158,33 @@ def test_table_works_without_javascript(open_page, url):
 
     expect(page.locator("#run-rows thead")).to_contain_text("模型")
     expect(page.locator("#filter")).to_have_value("params.lr > 0.15")
+
+
+def test_form_offers_what_the_chosen_recipe_can_use(page):
+    RecipeFactory(name="on-slurm", executor="slurm", code="none")
+    RecipeFactory(name="with-code", code="optional", code_from="members", git_urls=GIT_URLS[:1])
+    RecipeFactory(name="other-code", code="optional", code_from="members", git_urls=GIT_URLS[1:])
+    GpuPoolFactory(gpu_type="A100")
+    GpuPoolFactory(gpu_type="H100", executor="slurm")
+    page.goto(f"/dashboard/projects/{ProjectFactory().pk}/runs/new")
+    recipe, code = page.locator("[name=recipe]"), page.locator("#code-fields")
+
+    recipe.select_option("on-slurm")
+    expect(code).to_be_hidden()
+    assert offered(page, "gpu_type") == ["", "H100"]
+
+    page.locator("[name=gpu_type]").select_option("H100")
+    recipe.select_option("with-code")
+    expect(code).to_be_visible()
+    assert offered(page, "gpu_type") == ["", "A100"]
+    expect(page.locator("[name=gpu_type]")).to_have_value("")
+    assert offered(page, "git_url") == ["", GIT_URLS[0]]
+
+    recipe.select_option("other-code")
+    assert offered(page, "git_url") == ["", GIT_URLS[1]]
+
+
+def offered(page: Page, name: str) -> list[str]:
+    """The values of a choice that can be chosen."""
+    script = "options => options.filter(option => !option.disabled).map(option => option.value)"
+    return page.locator(f"[name={name}] option").evaluate_all(script)

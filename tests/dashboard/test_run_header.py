@@ -119,7 +119,7 @@ def test_run_again_opens_the_form_filled_in(client):
 
     for text in ('value="papers"', 'value="2e-5"', "warmup", 'value="A100"', 'value="4"'):
         assert text in page
-    assert '<option value="simulated" selected>' in page
+    assert '<option value="simulated" selected' in page
 
 
 @pytest.mark.parametrize("like", ["run_none", "%00", "x" * 5000])

@@ -20,6 +20,7 @@ def test_run_again_has_the_values_of_the_run(client, project, make_run):
         gpu_type="A100",
         gpu_count=4,
         priority=3,
+        preemptible=True,
     )
 
     response = client.get(f"/dashboard/projects/{project.pk}/runs/new?from={run.pk}")
@@ -36,6 +37,7 @@ def test_run_again_has_the_values_of_the_run(client, project, make_run):
         "nodes": 1,
         "time_limit_seconds": None,
         "priority": 3,
+        "preemptible": "yes",
         "learning_rate": "3e-5",
         "batch_size": "",
         "num_epochs": "",
