@@ -77,10 +77,18 @@ def explanation(why: Explanation) -> str:
     if why.estimated_start is None:
         return why.reason
     left = max(timedelta(), why.estimated_start - timezone.now())
-    return _("%(reason)s Starts probably in %(time)s.") % {
+    return _("%(reason)s It will probably start in %(time)s.") % {
         "reason": why.reason,
         "time": roughly(left),
     }
+
+
+@register.simple_tag
+def place_in_queue(why: Explanation) -> str:
+    """Number 3 in the queue of A100"""
+    if not why.run.pool:
+        return _("Number %(n)d in the queue") % {"n": why.position}
+    return _("Number %(n)d in the queue of %(pool)s") % {"n": why.position, "pool": why.run.pool}
 
 
 @register.simple_tag

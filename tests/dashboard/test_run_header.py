@@ -11,7 +11,14 @@ from metrics.recording import record_metrics
 from runs.descriptions import describe
 from runs.models import EventKind, Run
 from runs.status import RunStatus
-from tests.factories import RunFactory, checkpoint, running, unmanaged_run
+from tests.factories import (
+    GpuPoolFactory,
+    RunFactory,
+    WorkerFactory,
+    checkpoint,
+    running,
+    unmanaged_run,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -21,6 +28,11 @@ def client(client, settings):
     settings.LANGUAGE_CODE = "en"
     local_administrator()
     return client
+
+
+@pytest.fixture
+def worker():
+    return WorkerFactory()
 
 
 def url_of(run, part=""):
@@ -42,6 +54,38 @@ def test_running_run_tells_its_time_left_and_its_tokens_a_second(client):
     assert "about 20 min left (19 min – 21 min)" in page
     assert "2,000 tokens/s" in page
     assert "step 400 of 1,000" in page
+
+
+def test_run_that_waits_tells_its_place_what_for_and_when_it_will_start(client, worker):
+    GpuPoolFactory(capacity=8)
+    now = timezone.now()
+    running(worker, gpu_type="A100", gpu_count=8, started_at=now, attempt_started_at=now)
+    RunFactory(gpu_type="A100", gpu_count=8, priority=1)
+    run = RunFactory(gpu_type="A100", gpu_count=4)
+
+    page = page_of(client, run)
+
+    assert f'<a href="/dashboard/workers#queued-{run.pk}">Number 2 in the queue of A100</a>' in page
+    assert "Waiting for 4 A100 GPUs; 0 are free. It will probably start in " in page
+
+
+def test_run_without_gpus_tells_its_place(client, worker):
+    run = RunFactory()
+
+    page = page_of(client, run)
+
+    assert "Number 1 in the queue</a>" in page
+    assert "It will probably start" not in page
+
+
+def test_run_that_nothing_can_execute_tells_no_start(client):
+    GpuPoolFactory(capacity=8)
+    run = RunFactory(gpu_type="A100", gpu_count=4)
+
+    page = page_of(client, run)
+
+    assert "No running worker can execute it." in page
+    assert "It will probably start" not in page
 
 
 def test_key_metrics_of_the_project_are_shown_with_their_best(client):
