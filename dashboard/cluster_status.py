@@ -70,7 +70,7 @@ class ClusterStatus:
 
     workers: list[WorkerRow]  # alive workers first
     pools: list[PoolRow]
-    queue: list[Explanation]
+    queue: list[Explanation]  # pool by pool
     queue_length: int
 
 
@@ -87,9 +87,14 @@ def cluster_status() -> ClusterStatus:
     return ClusterStatus(
         workers=sorted(rows, key=lambda row: not row.worker.is_alive),
         pools=pool_rows(),
-        queue=explain_queue(QUEUE_SHOWN),
+        queue=sorted(explain_queue(QUEUE_SHOWN), key=_place),
         queue_length=Run.objects.unclaimed().count(),
     )
+
+
+def _place(waiting: Explanation) -> tuple[str, int]:
+    """Pool by pool; first what its cluster has already."""
+    return waiting.run.pool, waiting.position or 0
 
 
 def pool_rows() -> list[PoolRow]:

@@ -83,6 +83,12 @@ def explanation(why: Explanation) -> str:
     }
 
 
+@register.filter
+def has_begun(run: Run) -> bool:
+    """Whether a run of the queue waits to go on, such as after its worker died."""
+    return run.status == RunStatus.RUNNING
+
+
 @register.simple_tag
 def place_in_queue(why: Explanation) -> str:
     """Number 3 in the queue of A100"""

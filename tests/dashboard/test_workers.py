@@ -1,5 +1,6 @@
 """The page of the queue, GPU pools and workers."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -128,6 +129,50 @@ def test_queue_is_in_claim_order_and_shows_the_next_run(client):
         == "Next in the queue: a worker will claim it as soon as it has a free slot."
     )
     assert queue[3].reason == "Waiting for a free slot; runs ahead of it: 3."
+
+
+def test_queue_is_shown_pool_by_pool_and_first_what_a_cluster_has(client):
+    RunFactory(name="small")
+    for gpu_type in ("H100", "A100"):
+        GpuPoolFactory(gpu_type=gpu_type)
+        for name in ("first", "second"):
+            RunFactory(name=f"{gpu_type}-{name}", gpu_type=gpu_type, gpu_count=8, pool=gpu_type)
+    RunFactory(name="submitted", gpu_type="A100", pool="A100", worker=WorkerFactory())
+
+    response = client.get(PAGE)
+
+    names = [waiting.run.name for waiting in response.context["cluster"].queue]
+    assert names == ["small", "submitted", "A100-first", "A100-second", "H100-first", "H100-second"]
+    text = " ".join(response.content.decode().split())
+    headings = re.findall(r'<th scope="rowgroup" colspan="8"> (.*?) </th>', text)
+    assert headings == [
+        f'{pool} <small class="n">{count}</small>'
+        for pool, count in (("No GPU pool", 1), ("A100", 3), ("H100", 2))
+    ]
+
+
+def test_queue_of_one_pool_has_no_heading(client):
+    RunFactory()
+
+    assert "rowgroup" not in client.get(PAGE).content.decode()
+
+
+def test_queue_says_on_how_many_nodes_and_which_runs_go_on(client):
+    RunFactory(gpu_type="H100", gpu_count=16, nodes=2)
+    RunFactory(name="interrupted", status=RunStatus.RUNNING, started_at=timezone.now())
+
+    page = client.get(PAGE).content.decode()
+
+    assert page.count("badge-running") == 1
+    assert "on 2 nodes" in page
+
+
+def test_pool_says_which_gpus_of_which_cluster_it_has(client):
+    GpuPoolFactory(name="big", gpu_type="H100-SXM5", executor="slurm", cluster="gpu")
+
+    page = " ".join(client.get(PAGE).content.decode().split())
+
+    assert "H100-SXM5 · Slurm · gpu" in page
 
 
 def test_page_without_anything_says_what_to_do(client):
