@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from django.conf import settings
 
@@ -29,6 +30,10 @@ from runs.models import Run
 logger = logging.getLogger(__name__)
 
 
+# The default of torchrun's --nproc-per-node, as on the nodes of a cluster: launcher/nodes.py.
+PROCESSES_PER_NODE: Final = "PET_NPROC_PER_NODE"
+
+
 class DeviceHeld(DomainError):
     """A process that cannot be killed yet uses a GPU that the run is to use."""
 
@@ -39,7 +44,10 @@ class ProcessExecutor(LauncherExecutor):
 
     def _gpu_variables(self, run: Run) -> dict[str, str]:
         known = run.worker is not None and run.worker.devices is not None
-        return variables_of(run.devices, known=known)
+        variables = variables_of(run.devices, known=known)
+        if run.devices:
+            variables[PROCESSES_PER_NODE] = str(len(run.devices))
+        return variables
 
     def _check_stuck(self, run: Run, stuck: list[Attempt]) -> None:
         for attempt in stuck:

@@ -396,14 +396,14 @@ SHOW = (
     "import json, os, pathlib, sys, time\n"
     "folder = pathlib.Path(sys.argv[1])\n"
     "draft = folder / ('.' + os.environ['TRAINHUB_RUN_ID'])\n"
-    "draft.write_text(json.dumps(os.environ.get('CUDA_VISIBLE_DEVICES')))\n"
+    "draft.write_text(json.dumps(os.environ.get(sys.argv[2])))\n"
     "draft.rename(folder / os.environ['TRAINHUB_RUN_ID'])\n"
     "time.sleep(600)"
 )
 
 
-def show_recipe(folder, **fields):
-    return RecipeFactory(command=[sys.executable, "-c", SHOW, str(folder)], **fields)
+def show_recipe(folder, variable="CUDA_VISIBLE_DEVICES", **fields):
+    return RecipeFactory(command=[sys.executable, "-c", SHOW, str(folder), variable], **fields)
 
 
 def shown(folder, run):
@@ -450,6 +450,18 @@ def test_recipe_may_set_the_variable_itself(tmp_path):
     loop.tick()
 
     assert shown(tmp_path, run) == "7"
+
+
+@pytest.mark.django_db
+def test_torchrun_starts_a_rank_for_each_device_by_default(tmp_path):
+    loop = worker_loop("one", 3)
+    recipe = show_recipe(tmp_path, variable="PET_NPROC_PER_NODE")
+    runs = [gpu_run(2, recipe=recipe), gpu_run(0, recipe=recipe)]
+    loop.slots = 2
+
+    loop.tick()
+
+    assert [shown(tmp_path, run) for run in runs] == ["2", None]
 
 
 @pytest.mark.django_db
