@@ -16,7 +16,11 @@ from django.db.migrations.loader import MigrationLoader
 from execution.executors.training_user import CAPABILITIES
 
 ROOT = Path(__file__).parents[1]
-REQUIREMENTS = sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("tests/*/requirements*.txt")])
+REQUIREMENTS = sorted(
+    path
+    for folder in (".", "tests/*", "examples/*")
+    for path in ROOT.glob(f"{folder}/requirements*.txt")
+)
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 LOCKED = re.compile(r"([\w.-]+)(?:\[.*\])?==([^\s;]+)")
 OWN_SERVICES = ("web", "worker")
