@@ -125,6 +125,7 @@ $(VENV)-mlflow-%/.installed: requirements-mlflow-%.txt $(VENV)/.made
 	@touch $@
 
 $(VENV)-frameworks/.installed: tests/frameworks/requirements.txt \
+  examples/hf_finetune/requirements.txt \
   tests/frameworks/requirements-deepspeed.txt $(VENV)/.made
 	@echo "Installing the frameworks into $(@D) …"
 	@$(IN_VENV) -m venv --clear $(@D)

@@ -24,7 +24,10 @@ def hub(
         make_recipes()
     with web_server(tmp_path_factory.mktemp("hub")) as server:
         worker = WorkerProcess(
-            "frameworks", TRAINHUB_DATA_DIR=server.data, TRAINHUB_PORT=server.port
+            "frameworks",
+            TRAINHUB_DATA_DIR=server.data,
+            TRAINHUB_PORT=server.port,
+            TRAINHUB_EXECUTORS="process",
         )
         yield Hub(server)
         worker.terminate()

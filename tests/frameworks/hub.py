@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 import psutil
+from django.core.management import call_command
 
 from artifacts.models import Artifact
-from runs.models import Run
+from runs.models import Recipe, Run
 from tests.factories import RecipeFactory
-from tests.frameworks.recipes import COMMON, FRAMEWORKS, Framework
+from tests.frameworks.recipes import COMMON, EXAMPLES, FRAMEWORKS, Framework
 from tests.waiting import wait_until
 from tests.web_server import WebServer
 
@@ -24,12 +25,16 @@ class Hub:
         self._undisturbed: dict[str, Training] = {}
 
     def start(self, framework: Framework, **hyperparameters: Any) -> Training:
+        """Of 24 steps; a hyperparameter that is None is left to the recipe."""
         project = self.api.post("/projects", {"name": framework.name}).json
+        wanted = {"max_steps": 24, **hyperparameters}
         answer = self.api.post(
             f"/projects/{project['id']}/runs",
             {
                 "recipe": framework.name,
-                "hyperparameters": {"max_steps": 24, **hyperparameters},
+                "hyperparameters": {
+                    name: value for name, value in wanted.items() if value is not None
+                },
             },
         )
         assert answer.status == 201, answer.body
@@ -52,6 +57,12 @@ def make_recipes() -> None:
             environment=COMMON | framework.environment,
             stop_grace_seconds=60,
         )
+    for file, framework in EXAMPLES.items():
+        call_command("loaddata", file, verbosity=0)
+        recipe = Recipe.objects.get(name=framework.name)
+        recipe.command = framework.command
+        recipe.environment |= COMMON | framework.environment
+        recipe.save()
 
 
 class Training:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -88,6 +89,32 @@ FRAMEWORKS = [
         needs=Path(MPIRUN or "/usr/bin/mpirun"),
     ),
 ]
+
+EXAMPLE = ROOT / "examples" / "hf_finetune"
+
+
+def example(file: str, name: str) -> Framework:
+    """A recipe as it is in ``file``, but for its environment of Python, with two ranks a node."""
+    [recipe] = json.loads((EXAMPLE / file).read_text())
+    assert recipe["pk"] == name
+    torchrun, *arguments = recipe["fields"]["command"]
+    return Framework(
+        name,
+        [str(ENVIRONMENT / Path(torchrun).name), *arguments],
+        2,
+        loss="loss",
+        has_launcher=True,
+        environment={"PET_NPROC_PER_NODE": "2"},
+    )
+
+
+HF_FINETUNE = example("recipe.json", "hf-finetune")
+HF_FINETUNE_SLURM = example("recipe-slurm.json", "hf-finetune-slurm")
+# By the file that holds the recipe.
+EXAMPLES = {
+    str(EXAMPLE / "recipe.json"): HF_FINETUNE,
+    str(EXAMPLE / "recipe-slurm.json"): HF_FINETUNE_SLURM,
+}
 
 # For each recipe. Quiet, and the same numbers whatever else the machine does.
 COMMON = {
