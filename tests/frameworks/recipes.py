@@ -93,8 +93,9 @@ FRAMEWORKS = [
 EXAMPLE = ROOT / "examples" / "hf_finetune"
 
 
-def example(file: str, name: str) -> Framework:
-    """A recipe as it is in ``file``, but for its environment of Python, with two ranks a node."""
+def example(file: str, name: str, *, ranks_per_node: int) -> Framework:
+    """A recipe as it is in ``file``, but for its environment of Python, with two ranks: the sum of
+    more may depend on their order, and DDP changes that after its first step."""
     [recipe] = json.loads((EXAMPLE / file).read_text())
     assert recipe["pk"] == name
     torchrun, *arguments = recipe["fields"]["command"]
@@ -104,12 +105,12 @@ def example(file: str, name: str) -> Framework:
         2,
         loss="loss",
         has_launcher=True,
-        environment={"PET_NPROC_PER_NODE": "2"},
+        environment={"PET_NPROC_PER_NODE": str(ranks_per_node)},
     )
 
 
-HF_FINETUNE = example("recipe.json", "hf-finetune")
-HF_FINETUNE_SLURM = example("recipe-slurm.json", "hf-finetune-slurm")
+HF_FINETUNE = example("recipe.json", "hf-finetune", ranks_per_node=2)
+HF_FINETUNE_SLURM = example("recipe-slurm.json", "hf-finetune-slurm", ranks_per_node=1)
 # By the file that holds the recipe.
 EXAMPLES = {
     str(EXAMPLE / "recipe.json"): HF_FINETUNE,

@@ -1,8 +1,9 @@
 """The recipe hf-finetune of examples/hf_finetune: Trainer with two ranks under torchrun, on one
-node, and on both nodes of a real Slurm where there is one."""
+node, and on the two nodes of a real Slurm where there is one."""
 
 from __future__ import annotations
 
+import getpass
 import io
 import tarfile
 from collections import Counter
@@ -49,13 +50,12 @@ def slurm_hub(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hu
         cluster.start()
         worker = WorkerProcess(
             "frameworks-slurm",
-            **cluster.environment()
-            | {
-                "TRAINHUB_DATA_DIR": hub.server.data,
-                "TRAINHUB_PORT": hub.server.port,
-                "TRAINHUB_EXECUTORS": "slurm",
-                "TRAINHUB_SLURM_POLL_SECONDS": 0.2,
-            },
+            TRAINHUB_DATA_DIR=hub.server.data,
+            TRAINHUB_PORT=hub.server.port,
+            TRAINHUB_EXECUTORS="slurm",
+            TRAINHUB_SLURM_POLL_SECONDS=0.2,
+            USER=getpass.getuser(),
+            **{name: cluster.environment()[name] for name in ("PATH", "SLURM_CONF")},
         )
         yield hub
         worker.terminate()
