@@ -17,8 +17,9 @@ TRAINHUB_DATASET_DIRS    folders of texts and models; a run may read no others
 MLFLOW_TRACKING_URI      where Trainer reports, to the run MLFLOW_RUN_ID; unset: nowhere
 =======================  ==========================================================================
 
-On SIGTERM or SIGINT it finishes the step, saves, and exits with 75. On CPUs, a training that was
-stopped and resumed with as many ranks ends with the weights of one that was not.
+On SIGTERM or SIGINT it finishes the step, saves, and exits with 75. On CPUs, a training of one or
+two ranks that was stopped and resumed with as many ends with exactly the weights of one that was
+not. With more, the last digits differ: DDP adds gradients in another order after its first step.
 
 The modules: ``options`` (settings), ``texts`` (the data), ``models`` (model and tokenizer),
 ``stopping`` (signals), ``reports`` (metrics, evaluation).
