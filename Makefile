@@ -42,7 +42,8 @@ test-frameworks: $(VENV)/.test $(VENV)-frameworks/.installed
 test-slurm: $(VENV)/.test
 	TEST_SLURM=1 $(IN_VENV) -m pytest tests/slurm --numprocesses 0 --durations 15
 
-# Trainings on a real Ray of two nodes on this machine, in an environment of its own. 10 minutes.
+# Trainings on a real Ray of two nodes on this machine, in an environment of its own. 10 minutes; those
+# of a framework only after make test-frameworks.
 test-ray: $(VENV)-ray/.installed
 	TEST_RAY=1 $(VENV)-ray/bin/python -m pytest tests/ray --numprocesses 0 --durations 15
 
