@@ -79,7 +79,9 @@ FROM (
                 AND run.stepped_at > run.attempt_started_at
             THEN run.attempt_started_at + (run.stepped_at - run.attempt_started_at)
                 * least((run.total_steps - base)::float8 / (run.step - base), 1e6)
-            ELSE run.held_since + make_interval(secs => least(run.expected_seconds, 1e9))
+            ELSE run.held_since + make_interval(
+                secs => CASE WHEN run.expected_seconds > 1e9 THEN 1e9 ELSE run.expected_seconds END
+            )
         END AS expected
     FROM runs_run AS run
     JOIN runs_worker AS worker ON worker.id = run.worker_id,

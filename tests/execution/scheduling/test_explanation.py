@@ -156,6 +156,17 @@ def test_start_is_estimated_by_the_steps_of_the_runs_that_hold_gpus():
     assert starts[1] - starts[0] == timedelta(minutes=10)
 
 
+def test_run_of_unknown_length_is_taken_to_need_as_long_again():
+    GpuPoolFactory(capacity=8)
+    ahead = running(gpu_type="A100", pool="A100", gpu_count=8)
+    ahead.change(held_since=timezone.now() - timedelta(hours=2))
+
+    start = explain(gpu_run(8)).estimated_start
+
+    expected = timezone.now() + timedelta(hours=2)
+    assert start == pytest.approx(expected, abs=timedelta(seconds=20))
+
+
 def test_run_that_cannot_start_has_no_estimate():
     WorkerFactory()
     GpuPoolFactory(capacity=8)
