@@ -8,6 +8,7 @@ import platform
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -338,7 +339,8 @@ class WorkerLoop:
         for run in self.held_runs():
             if self._is_on_this_host(run):
                 processes.append(run)
-            elif self._executor(run).in_database or stop_work:  # a cluster's work goes on
+            # A cluster's work goes on; where it holds GPUs of a pool, it keeps them.
+            elif self._executor(run).in_database or (stop_work and self._executor(run).schedules):
                 with self._isolating_errors(run):
                     run.release(self.worker, next_attempt=False)
         if stop_work:
@@ -426,11 +428,11 @@ class WorkerLoop:
 
     def _slots(self) -> dict[tuple[str, ...], int]:
         """Executors, and how many runs of them this worker may hold."""
-        by_queue: dict[bool, list[str]] = {False: [], True: []}
+        by_kind: dict[tuple[bool, bool], list[str]] = defaultdict(list)
         for name, executor in self.executors.items():
-            by_queue[executor.has_queue].append(name)
+            by_kind[executor.has_queue, executor.schedules].append(name)
         slots = {False: self.slots, True: settings.CLUSTER_JOBS}
-        return {tuple(names): slots[queue] for queue, names in by_queue.items() if names}
+        return {tuple(names): slots[has_queue] for (has_queue, _), names in by_kind.items()}
 
     def reap(self) -> None:
         """Recover the runs of workers whose lease has expired, unless these have just had no

@@ -466,6 +466,7 @@ def reap(run: Run, reason: Text, *, by: Worker) -> None:
     """Recover a run whose worker died, or finish stopping it. Call with the row locked."""
     if executor_of(run).has_queue:  # its job goes on
         is_wanted = run.stop_kind in {StopKind.CANCEL, StopKind.PAUSE}
+        is_wanted = is_wanted or not executor_of(run).schedules  # it keeps the GPUs of its pool
         run.hand_over(by if is_wanted else None, reason)
     elif run.stop_kind not in {StopKind.CANCEL, StopKind.PAUSE}:
         run.continue_elsewhere(reason)

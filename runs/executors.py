@@ -95,6 +95,10 @@ class Executor(ABC):
     # Whether its cluster decides when the work starts. A run that waits there is 排队中 and takes
     # no slot of its worker, and its work goes on when the worker is gone.
     has_queue: ClassVar[bool] = False
+    # Whether its cluster decides in what order, and counts the GPUs: then runs go there as soon as
+    # quotas allow. Otherwise a run goes there once the GPUs of its pool are free, which it holds
+    # from then on.
+    schedules: ClassVar[bool] = False
 
     @abstractmethod
     def planned_steps(self, hyperparameters: dict[str, Any]) -> int | None:

@@ -60,8 +60,9 @@ def claim_ids(
     higher priority waits for.
 
     ``executors``: whose runs; by default of all without a queue of their own. Runs of executors
-    that have one go there in the order of ours, as far as quotas allow: their cluster counts their
-    GPUs, and they stay queued until it starts them. ``rules``: by default those of the settings.
+    that have one go there in the order of ours, and stay queued until their cluster starts them: as
+    far as quotas allow if it schedules, otherwise as the GPUs of their pools become free.
+    ``rules``: by default those of the settings.
 
     Concurrent workers never claim the same run: locked rows are skipped. The pools' rows, the
     quotas', and those of the workers that share GPUs, are locked, so that no two of them allocate
@@ -72,10 +73,12 @@ def claim_ids(
         wanted = [name for name in worker.executors if executors is None or name in executors]
         in_queues = executors is not None and all(has_queue(name) for name in wanted)
         wanted = [name for name in wanted if has_queue(name) is in_queues]
+        in_schedulers = in_queues and all(schedules(name) for name in wanted)
+        wanted = [name for name in wanted if schedules(name) is in_schedulers]
         recipes = dict(RECIPES.rows(worker=worker.pk, executors=Texts(wanted)))
         if not recipes:
             return []
-        counted = None if in_queues else pools
+        counted = None if in_schedulers else pools
         claiming = _Claiming(worker, counted, recipes, slots, rules or rules_of_settings())
         devices = {}
         for candidate in claiming.chosen(slots):
@@ -91,6 +94,12 @@ def has_queue(name: str) -> bool:
     """Whether the executor has a queue of its own; one that this version does not know has none."""
     executor = executors_by_name().get(name)
     return executor is not None and executor.has_queue
+
+
+def schedules(name: str) -> bool:
+    """Whether the executor's cluster counts the GPUs of its runs, and TrainHub does not."""
+    executor = executors_by_name().get(name)
+    return executor is not None and executor.schedules
 
 
 def uses_devices(name: str) -> bool:

@@ -17,6 +17,7 @@ from execution.scheduling.claiming import uses_devices
 from execution.scheduling.forecast import forecast
 from execution.scheduling.gpu_use import GpuUse, expected_ends
 from execution.scheduling.host_devices import HostDevices
+from execution.scheduling.pools import of_scheduler
 from execution.scheduling.quotas import Quotas
 from execution.scheduling.rules import rules_of_settings
 from execution.scheduling.stored_queue import EXPECTED_SECONDS
@@ -196,6 +197,8 @@ class Explainer:
         if not run.pool:
             return ""
         pool = self._pools.get(run.pool)
+        if pool is not None and of_scheduler(pool):
+            return ""
         if pool is None:
             return _("Its GPU pool %(pool)s has been deleted.") % {"pool": run.pool}
         for_it = pool.capacity - (0 if run.kind == RecipeKind.EVALUATION else pool.reserve)
@@ -236,7 +239,7 @@ class Explainer:
 
     def _supplies(self, name: str) -> Supplies:
         pool = self._pools.get(name)
-        if pool is None:
+        if pool is None or of_scheduler(pool):
             return Supplies()
         used, evaluating = self._use.in_pool(name), self._use.evaluations.get(name, 0)
         common = pool.capacity - pool.reserve

@@ -13,24 +13,30 @@ from runs.models import RecipeKind, Worker
 from runs.status import RunStatus
 
 # Runs that workers hold, with the GPU time of their present holds within the window and the month.
-# (extract would calculate with numerics, which takes a third longer.)
+# One that waits in its cluster has its GPUs, so that no other run is sent there for them, but has
+# used none. (extract would calculate with numerics, which takes a third longer.)
 HELD: Final = Statement(
     f"""
 SELECT
     pool, project_id, sum(gpu_count)::int8,
     coalesce(sum(gpu_count) FILTER (WHERE kind = '{RecipeKind.EVALUATION.value}'), 0)::int8,
-    sum(gpu_count * date_part(
+    coalesce(sum(gpu_count * date_part(
         'epoch', statement_timestamp() - greatest(held_since, since.window_start)
-    )),
-    sum(gpu_count * date_part(
+    )) FILTER (WHERE held_since IS NOT NULL), 0),
+    coalesce(sum(gpu_count * date_part(
         'epoch', statement_timestamp() - greatest(held_since, since.month_start)
-    ))
-FROM runs_run, (
+    )) FILTER (WHERE held_since IS NOT NULL), 0)
+FROM (
+    SELECT pool, project_id, gpu_count, kind, held_since FROM runs_run
+    WHERE status = '{RunStatus.RUNNING.value}' AND worker_id IS NOT NULL AND gpu_count > 0
+    UNION ALL
+    SELECT pool, project_id, gpu_count, kind, NULL FROM runs_run
+    WHERE status = '{RunStatus.QUEUED.value}' AND worker_id IS NOT NULL AND gpu_count > 0
+) AS held, (
     SELECT
         statement_timestamp() - make_interval(secs => %(window_seconds)s::float8) AS window_start,
         date_trunc('month', statement_timestamp(), 'UTC') AS month_start
 ) AS since
-WHERE status = '{RunStatus.RUNNING.value}' AND worker_id IS NOT NULL AND gpu_count > 0
 GROUP BY pool, project_id
 """  # noqa: S608  composed of constants
 )
@@ -79,14 +85,15 @@ FROM (
                 AND run.stepped_at > run.attempt_started_at
             THEN run.attempt_started_at + (run.stepped_at - run.attempt_started_at)
                 * least((run.total_steps - base)::float8 / (run.step - base), 1e6)
-            ELSE run.held_since + make_interval(
+            ELSE coalesce(run.held_since, statement_timestamp()) + make_interval(
                 secs => CASE WHEN run.expected_seconds > 1e9 THEN 1e9 ELSE run.expected_seconds END
             )
         END AS expected
     FROM runs_run AS run
     JOIN runs_worker AS worker ON worker.id = run.worker_id,
         LATERAL (SELECT coalesce(run.attempt_start_step, run.start_step) AS base) AS attempt
-    WHERE run.status = '{RunStatus.RUNNING.value}' AND run.gpu_count > 0
+    WHERE run.status IN ('{RunStatus.RUNNING.value}', '{RunStatus.QUEUED.value}')
+        AND run.worker_id IS NOT NULL AND run.gpu_count > 0
         AND (run.pool = %(pool)s::text OR worker.host = %(host)s::text)
 ) AS held
 """  # noqa: S608  composed of constants

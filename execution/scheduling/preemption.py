@@ -22,18 +22,21 @@ SELECT
     coalesce((SELECT capacity FROM runs_gpupool WHERE name = %(pool)s::text), 0)::int8
     - coalesce(sum(gpu_count) FILTER (WHERE stop_requested_at IS NULL), 0)::int8
 FROM runs_run
-WHERE status = '{RunStatus.RUNNING.value}' AND worker_id IS NOT NULL AND pool = %(pool)s::text
+WHERE status IN ('{RunStatus.RUNNING.value}', '{RunStatus.QUEUED.value}')
+    AND worker_id IS NOT NULL AND pool = %(pool)s::text
 """  # noqa: S608  composed of constants
 )
-# The least urgent first, and of these the ones that lose the least: the last to have started.
+# The least urgent first, and of these the ones that lose the least: those that still wait in their
+# cluster, then the last to have started.
 VICTIMS: Final = Statement(
     f"""
 SELECT run.id, run.gpu_count::int8
 FROM runs_run AS run JOIN runs_worker AS worker ON worker.id = run.worker_id
-WHERE run.status = '{RunStatus.RUNNING.value}' AND run.pool = %(pool)s::text AND run.preemptible
+WHERE run.status IN ('{RunStatus.RUNNING.value}', '{RunStatus.QUEUED.value}')
+    AND run.worker_id IS NOT NULL AND run.pool = %(pool)s::text AND run.preemptible
     AND run.priority < %(priority)s::int8 AND run.stop_requested_at IS NULL AND run.gpu_count > 0
     AND (%(host)s::text = '' OR worker.host = %(host)s::text)
-ORDER BY run.priority, run.held_since DESC, run.id
+ORDER BY run.priority, run.held_since DESC NULLS FIRST, run.id
 """  # noqa: S608
 )
 

@@ -341,6 +341,12 @@ class Run(models.Model):
                 name="run_running",
                 condition=models.Q(status=RunStatus.RUNNING),
             ),
+            # Those that wait in the queue of their cluster.
+            models.Index(
+                fields=["worker"],
+                name="run_submitted",
+                condition=models.Q(status=RunStatus.QUEUED, worker__isnull=False),
+            ),
         )
         constraints = (
             models.CheckConstraint(
@@ -693,21 +699,26 @@ class Run(models.Model):
         Raises InvalidTransition.
         """
         preempted = kind is StopKind.PREEMPT
+        waited = self.is_held and self.status == RunStatus.QUEUED  # in its cluster
         was_started = self.attempt_started_at is not None
         if was_started:
             attempt_ending.send(sender=Run, run=self)
         self._revoke_tokens()
-        self.transition(
-            RunStatus.QUEUED if preempted else RunStatus.PAUSED,
-            kind=EventKind.PREEMPTED if preempted else EventKind.PAUSED,
-            reason=reason,
-            by=by,
-            attempt=min(self.attempt + was_started, MAX_ATTEMPT),
-            attempt_started_at=None,
-            attempt_start_step=None,
-            stop_kind="",
-            stop_requested_at=None,
-        )
+        fields: dict[str, Any] = {
+            "attempt": min(self.attempt + (was_started or waited), MAX_ATTEMPT),
+            "attempt_started_at": None,
+            "attempt_start_step": None,
+            "stop_kind": "",
+            "stop_requested_at": None,
+            "estimated_start": None,
+        }
+        kind_of_event = EventKind.PREEMPTED if preempted else EventKind.PAUSED
+        if preempted and waited:
+            self.note(kind_of_event, reason=reason, by=by, worker=self.worker)
+            self.change(status_reason=reason, **fields)
+        else:
+            to = RunStatus.QUEUED if preempted else RunStatus.PAUSED
+            self.transition(to, kind=kind_of_event, reason=reason, by=by, **fields)
         self.change(worker=None, devices=[])
 
     def requeue(self, *, by: User | None) -> None:

@@ -101,6 +101,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         held = self.running().exclude(worker=None).order_by()
         return dict(held.values_list("pool").annotate(count=Sum("gpu_count")))
 
+    def gpus_submitted(self) -> dict[str, int]:
+        """How many GPUs of each pool the runs need that wait in their clusters."""
+        waiting = self.filter(status=RunStatus.QUEUED).exclude(worker=None).order_by()
+        return dict(waiting.values_list("pool").annotate(count=Sum("gpu_count")))
+
     def lost(self) -> RunQuerySet:
         """Runs whose worker's lease has expired, by the database's clock."""
         lease = timedelta(seconds=settings.WORKER_LEASE_SECONDS)

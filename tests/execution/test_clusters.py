@@ -3,15 +3,28 @@
 from datetime import timedelta
 
 import pytest
-from django.utils import timezone
+from django.db import transaction
+from django.utils import timezone, translation
 
 from core.messages import Message
 from execution.scheduling.claiming import claim
+from execution.scheduling.explanation import WaitsFor, explain
+from execution.scheduling.gpu_use import GpuUse
+from execution.scheduling.pools import pool_uses
 from execution.worker import WorkerLoop, offered_executors
 from runs import actions
 from runs.executors import WorkState, WorkStatus, executors
 from runs.held_time import held_time
-from runs.models import EventKind, FailureKind, Run, WorkerInUse
+from runs.models import (
+    EventKind,
+    FailureKind,
+    GpuPool,
+    Quota,
+    Run,
+    StopKind,
+    Worker,
+    WorkerInUse,
+)
 from runs.status import InvalidTransition, RunStatus
 from tests.execution.worker_loops import kinds
 from tests.factories import GpuPoolFactory, RecipeFactory, RunFactory
@@ -27,6 +40,7 @@ class Cluster:
 
     in_database = False
     has_queue = True
+    schedules = True
 
     def __init__(self):
         self.work = WorkStatus(WorkState.ABSENT)
@@ -58,8 +72,32 @@ class Cluster:
     def forget(self, run):
         self.calls.append("forget")
 
+    def pools(self):
+        return []
+
     def tidy(self):
         """Nothing to tidy."""
+
+
+class Unordered(Cluster):
+    """One that does not schedule: TrainHub counts its GPUs, as of Ray. ``begins``: the state of
+    work that was just submitted; ``works``: that of each attempt."""
+
+    schedules = False
+
+    def __init__(self):
+        super().__init__()
+        self.begins = WAITING
+        self.works = {}
+
+    def poll(self, run, worker):
+        return self.works.get((run.pk, run.attempt), WorkStatus(WorkState.ABSENT))
+
+    def start(self, run, worker):
+        self.works[run.pk, run.attempt] = self.begins
+
+    def kill(self, run, worker):
+        self.works[run.pk, run.attempt] = WorkStatus(WorkState.STOPPED)
 
 
 @pytest.fixture
@@ -80,6 +118,33 @@ def registered(cluster, name="one", **options):
 
 def slurm_run(**fields):
     return RunFactory(recipe=RecipeFactory(executor="slurm"), **fields)
+
+
+@pytest.fixture
+def unordered():
+    return Unordered()
+
+
+@pytest.fixture
+def counting_loop(unordered):
+    """A worker of a cluster with a pool of 8 GPUs."""
+    GpuPoolFactory(gpu_type="A100", capacity=8, executor="ray")
+    return registered_for_ray(unordered)
+
+
+def registered_for_ray(cluster, name="one"):
+    loop = WorkerLoop(name=name, executors={"ray": cluster}, tick_seconds=0.01)
+    loop.register()
+    return loop
+
+
+def ray_run(gpu_count=8, **fields):
+    recipe = RecipeFactory(executor="ray")
+    return RunFactory(recipe=recipe, gpu_type="A100", pool="A100", gpu_count=gpu_count, **fields)
+
+
+def is_submitted(run):
+    return fresh(run).worker_id is not None
 
 
 def fresh(run):
@@ -251,6 +316,139 @@ def test_newer_checkpoints_let_time_limits_go_on(loop):
         )
 
     assert (fresh(run).attempt, fresh(run).status) == (4, RunStatus.QUEUED)
+
+
+# --- clusters that do not schedule -----------------------------------------------------------
+
+
+def test_run_goes_to_its_cluster_once_the_gpus_of_its_pool_are_free(counting_loop, unordered):
+    first, second = ray_run(), ray_run()
+
+    counting_loop.tick()
+    assert (is_submitted(first), is_submitted(second)) == (True, False)
+
+    unordered.works[first.pk, 1] = WorkStatus(WorkState.FINISHED, exit_code=0)
+    counting_loop.tick()
+    assert is_submitted(second)
+
+
+def test_run_that_its_cluster_has_not_started_has_its_gpus(counting_loop):
+    """Somebody outside TrainHub holds them: no other run is sent there to wait for the same."""
+    first, second = ray_run(6), ray_run(4)
+
+    counting_loop.tick()
+    counting_loop.tick()
+
+    assert (fresh(first).status, is_submitted(second)) == (RunStatus.QUEUED, False)
+    assert pool_uses()[0].used == 6
+    with translation.override("en"):
+        explained = explain(fresh(second))
+    assert explained.waits_for is WaitsFor.GPUS
+    assert "2 are free" in explained.reason
+
+
+def test_waiting_in_the_cluster_uses_no_gpu_time(counting_loop):
+    run = ray_run()
+    counting_loop.tick()
+
+    use = GpuUse.read(7)
+
+    assert use.in_pool("A100") == 8
+    assert use.usage() == {run.project_id: 0.0}
+
+
+def test_smaller_run_fills_what_the_head_does_not_need(counting_loop, unordered):
+    unordered.begins = WORKING
+    ray_run(6)
+    counting_loop.tick()
+    head = ray_run(8, queued_at=timezone.now() - timedelta(hours=1))
+    small = ray_run(2, expected_seconds=1.0)
+
+    counting_loop.tick()
+
+    assert (is_submitted(head), is_submitted(small)) == (False, True)
+
+
+def test_quota_counts_runs_that_their_cluster_has_not_started(counting_loop):
+    first = ray_run(2)
+    Quota.objects.create(project=first.project, max_gpus=3)
+    second = ray_run(2, project=first.project)
+
+    counting_loop.tick()
+    counting_loop.tick()
+
+    assert (is_submitted(first), is_submitted(second)) == (True, False)
+
+
+def test_urgent_run_takes_the_place_of_one_that_its_cluster_has_not_started(
+    counting_loop, unordered
+):
+    waiting = ray_run(preemptible=True)
+    counting_loop.tick()
+    urgent = ray_run(priority=50)
+
+    counting_loop.tick()
+    assert fresh(waiting).stop_kind == StopKind.PREEMPT
+    counting_loop.tick()
+
+    waiting = fresh(waiting)
+    assert (waiting.status, waiting.worker, waiting.attempt) == (RunStatus.QUEUED, None, 2)
+    assert is_submitted(urgent)
+    assert EventKind.PREEMPTED in kinds(waiting)
+
+
+def test_run_of_a_pool_that_was_deleted_is_not_submitted(counting_loop):
+    run = ray_run()
+    GpuPool.objects.all().delete()
+
+    counting_loop.tick()
+
+    assert not is_submitted(run)
+
+
+def test_job_of_a_dead_worker_keeps_its_gpus(counting_loop, unordered):
+    first, second = ray_run(), ray_run()
+    counting_loop.tick()
+    Worker.objects.update(last_heartbeat=timezone.now() - timedelta(hours=1))
+
+    other = registered_for_ray(unordered, "other")
+    other.tick()
+
+    assert (fresh(first).worker, fresh(first).attempt) == (other.worker, 1)
+    assert not is_submitted(second)
+
+
+@pytest.mark.parametrize("stop_work", [True, False])
+def test_job_of_a_worker_that_leaves_keeps_its_gpus(counting_loop, stop_work):
+    run = ray_run()
+    counting_loop.tick()
+
+    counting_loop.leave(stop_work=stop_work, stop_seconds=1)
+
+    assert is_submitted(run)
+
+
+def test_engines_of_a_worker_have_slots_of_their_own(cluster, unordered, settings):
+    settings.CLUSTER_JOBS = 1
+    loop = WorkerLoop(name="both", executors={"slurm": cluster, "ray": unordered})
+    loop.register()
+    GpuPoolFactory(gpu_type="A100", capacity=8, executor="ray")
+    runs = [slurm_run(), slurm_run(), ray_run(4), ray_run(4)]
+
+    loop.tick()
+
+    assert [is_submitted(run) for run in runs] == [True, False, True, False]
+
+
+def test_run_that_was_paused_while_its_cluster_held_it_begins_another_attempt(loop, cluster):
+    run = slurm_run()
+    loop.tick()
+    with transaction.atomic():
+        fresh(run).request_stop(StopKind.PAUSE, by=None)
+
+    loop.tick()
+
+    assert (fresh(run).status, fresh(run).attempt) == (RunStatus.PAUSED, 2)
 
 
 # --- workers ---------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ COMMANDS: Final = ("sbatch", "squeue", "scontrol", "scancel")
 class SlurmExecutor(LauncherExecutor):
     engine: ClassVar[str] = "slurm"
     has_queue: ClassVar[bool] = True
+    schedules: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._jobs = Jobs()
