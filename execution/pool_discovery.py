@@ -28,8 +28,9 @@ def discover_pools(executors: Mapping[str, Executor]) -> None:
         except DomainError as problem:
             logger.info("the pools of %s are not known now: %s", name, problem)
             continue
-        for pool in found:
-            _keep(name, pool)
+        kept = {_keep(name, pool) for pool in found}
+        if name != ExecutorName.PROCESS:
+            _empty_others(name, kept)
 
 
 def on_hosts() -> list[FoundPool]:
@@ -44,19 +45,27 @@ def on_hosts() -> list[FoundPool]:
     return [FoundPool(model, len(found)) for model, found in sorted(devices.items())]
 
 
-def _keep(executor: str, found: FoundPool) -> None:
+def _empty_others(executor: str, kept: set[str]) -> None:
+    """The cluster has no nodes any more with what it was found to have before."""
+    others = GpuPool.objects.filter(executor=executor, is_discovered=True, capacity__gt=0)
+    for pool in others.exclude(pk__in=kept):
+        pool.rediscover(0)
+
+
+def _keep(executor: str, found: FoundPool) -> str:
+    """Returns the pool's name; "" if there is none of its own."""
     gpu_type = re.sub(r"[^\w.\- ]", "-", found.gpu_type)[:MAX_NAME]
     of_type = GpuPool.objects.filter(gpu_type=gpu_type)
     pool = of_type.filter(executor=executor, cluster=found.cluster).first()
     if pool is None:
         is_set = executor == ExecutorName.PROCESS and of_type.filter(executor="").exists()
-        if not is_set:
-            _create(executor, gpu_type, found)
-    elif pool.is_discovered and pool.capacity != found.capacity:
+        return "" if is_set else _create(executor, gpu_type, found)
+    if pool.is_discovered and pool.capacity != found.capacity:
         pool.rediscover(found.capacity)
+    return pool.name
 
 
-def _create(executor: str, gpu_type: str, found: FoundPool) -> None:
+def _create(executor: str, gpu_type: str, found: FoundPool) -> str:
     pool = GpuPool(
         name=_free_name(gpu_type, executor, found.cluster),
         gpu_type=gpu_type,
@@ -69,8 +78,9 @@ def _create(executor: str, gpu_type: str, found: FoundPool) -> None:
         with transaction.atomic():
             pool.save(force_insert=True)
     except IntegrityError:  # another worker has found it too
-        return
+        return pool.name
     logger.info("found the GPU pool %s of %s", pool, executor)
+    return pool.name
 
 
 def _free_name(*words: str) -> str:

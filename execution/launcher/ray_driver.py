@@ -80,6 +80,8 @@ def bundle_of(job: dict[str, Any]) -> dict[str, float]:
     bundle = {"CPU": float(job["cpus_per_node"]), **job["resources"]}
     if job["gpus_per_node"]:
         bundle["GPU"] = float(job["gpus_per_node"])
+    if job.get("accelerator_type"):
+        bundle[f"accelerator_type:{job['accelerator_type']}"] = 0.001  # as Ray's own option does
     if job["memory_gb_per_node"]:
         bundle["memory"] = float(job["memory_gb_per_node"] * GB)
     return bundle

@@ -103,6 +103,14 @@ def test_cluster_that_is_away_changes_nothing():
     assert discover(slurm=Cluster()) == {("a100", "slurm", "main", 16)}
 
 
+def test_pool_whose_nodes_have_left_the_cluster_is_empty():
+    discover(ray=Cluster(FoundPool("A100", 16), FoundPool("H100", 8)))
+
+    found = discover(ray=Cluster(FoundPool("H100", 8)))
+
+    assert found == {("A100", "ray", "", 0), ("H100", "ray", "", 8)}
+
+
 def test_short_name_finds_the_only_model_that_begins_so():
     host("a", "A100-SXM4-80GB")
     discover()

@@ -21,6 +21,8 @@ from core.text import storable
 logger = logging.getLogger(__name__)
 
 SECONDS: Final = 30.0  # of a call: the client itself waits for ever
+NODES_SECONDS: Final = 10.0
+MAX_NODES: Final = 10_000  # that Ray lists
 WAITING: Final = frozenset({"PENDING"})
 WORKING: Final = frozenset({"RUNNING"})
 
@@ -68,6 +70,7 @@ class Jobs:
         self._listed: dict[str, Job] = {}
         self._asked_at = float("-inf")  # monotonic seconds
         self._problem: DomainError | None = None
+        self._nodes: tuple[float, list[dict[str, float]]] = (float("-inf"), [])
 
     def get(self, job_id: str) -> Job | None:
         """None if Ray does not know it (any more). Raises RayAway."""
@@ -97,6 +100,18 @@ class Jobs:
             jobs = [_job(details) for details in found]
             self._listed = {job.id: job for job in jobs if job.id}
         self._asked_at = time.monotonic()
+
+    def nodes(self) -> list[dict[str, float]]:
+        """The resources of each node that is alive, at most NODES_SECONDS old. Raises RayAway,
+        RayRefused."""
+        with self._lock:
+            at, nodes = self._nodes
+        if time.monotonic() - at > NODES_SECONDS:
+            found = self._call(lambda _client: _nodes())
+            nodes = [dict(node.resources_total or {}) for node in found]
+            with self._lock:
+                self._nodes = time.monotonic(), nodes
+        return nodes
 
     def submit(self, job_id: str, entrypoint: str, **options: Any) -> None:
         """Submit a job; one of this id that Ray has is left as it is. Raises RayAway,
@@ -141,6 +156,14 @@ def _client() -> Any:
     from ray.job_submission import JobSubmissionClient
 
     return JobSubmissionClient(settings.RAY_ADDRESS)
+
+
+def _nodes() -> list[Any]:
+    from ray.util.state import list_nodes
+
+    alive = [("state", "=", "ALIVE")]
+    found = list_nodes(address=settings.RAY_ADDRESS, filters=alive, limit=MAX_NODES)
+    return list(found)
 
 
 def _job(details: Any) -> Job:

@@ -26,17 +26,20 @@ from execution.executors.process_inputs import command_of
 from execution.executors.ray.client import Jobs, is_installed
 from execution.executors.ray.host import RayHost, WebServer
 from execution.executors.ray.job import JobDescription
+from execution.executors.ray.pools import nodes_with, pools_in
 from execution.executors.told_endings import read_note
+from execution.launcher.ray_driver import bundle_of
 from execution.launcher.remote import PLACE, PYTHON
 from execution.mirror.materializing import drop_ingested, materialize, restore
 from execution.mirror.starting import put_start
 from execution.models import MirroredAttempt
-from runs.executors import CannotStart, WorkStatus
-from runs.models import FailureKind, Run, Worker
+from runs.executors import CannotStart, FoundPool, WorkState, WorkStatus
+from runs.models import FailureKind, GpuPool, Run, Worker
 
 logger = logging.getLogger(__name__)
 
 REPOSITORY: Final = f"{PLACE}/repository"
+UNPLACED_SECONDS: Final = 600.0  # that a job waits before it is asked whether it ever can begin
 
 
 class RayExecutor(LauncherExecutor):
@@ -97,6 +100,9 @@ class RayExecutor(LauncherExecutor):
             f"/attempts/{run.attempt}",
         }
 
+    def pools(self) -> list[FoundPool]:
+        return pools_in(self._jobs.nodes())
+
     # --- the files of a node -----------------------------------------------------------------
 
     def poll(self, run: Run, worker: Worker) -> WorkStatus:
@@ -107,7 +113,30 @@ class RayExecutor(LauncherExecutor):
                 restore(mirrored, attempt)
         elif not notes_of(run, attempt):
             self._launch(run, worker, attempt)  # its worker may have died before it did
-        return super().poll(run, worker)
+        work = super().poll(run, worker)
+        if work.state is WorkState.WAITING and self._cannot_be_placed(run, attempt):
+            job = JobDescription.of(run)
+            reason = Message(
+                "No %(nodes)d nodes of the Ray cluster have %(cpus)d CPUs and %(gpus)d GPUs each, "
+                "and whatever else its recipe asks for.",
+                nodes=job.nodes,
+                cpus=job.cpus_per_node,
+                gpus=job.gpus_per_node,
+            )
+            kind = FailureKind.CANNOT_START
+            return WorkStatus(WorkState.FAILED, reason=reason, failure_kind=kind)
+        return work
+
+    def _cannot_be_placed(self, run: Run, attempt: Attempt) -> bool:
+        """Whether the run would keep the GPUs of its pool from others for ever: there are enough,
+        but no nodes that have as many as it needs on each. Raises RayAway, RayRefused."""
+        if self.host_of(attempt).waiting_seconds < UNPLACED_SECONDS:
+            return False
+        pool = GpuPool.objects.filter(pk=run.pool, is_discovered=True).first()
+        if pool is None or pool.capacity < run.gpu_count:  # a node that is away may come back
+            return False
+        needed = bundle_of(asdict(JobDescription.of(run)))
+        return nodes_with(self._jobs.nodes(), needed) < run.nodes
 
     def _ingest(self, run: Run, worker: Worker, attempt: Attempt, ending: Ending | None) -> bool:
         is_stored = super()._ingest(run, worker, attempt, ending)

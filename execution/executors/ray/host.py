@@ -148,6 +148,12 @@ class RayHost(AttemptHost):
         cause = endings.STOPPED if job is not None and job.state == "STOPPED" else endings.NODE_LOST
         return self._decide(cause, exits)
 
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long its job has been submitted."""
+        note = read_note(self.attempt.directory / JOB)
+        return 0.0 if note is None else time.time() - float(note["submitted_at"])
+
     def _silent_seconds(self, mirrored: MirroredAttempt) -> float | None:
         """For how long the quietest of the launchers that have not ended has not reported; None
         before the first report."""

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from execution import launcher
 from execution.executors.attempt import Attempt
+from execution.executors.ray.pools import UNTYPED
 from execution.launcher import packing
 from runs.models import Run
 
@@ -33,6 +34,7 @@ class JobDescription:
     cpus_per_node: int
     memory_gb_per_node: int | None
     time_limit_seconds: int | None
+    accelerator_type: str = ""  # of its GPUs, by Ray's name
     resources: dict[str, float] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     runtime_env: dict[str, Any] = field(default_factory=dict)
@@ -48,10 +50,17 @@ class JobDescription:
             cpus_per_node=recipe.cpus_per_node or 1,
             memory_gb_per_node=recipe.memory_gb_per_node,
             time_limit_seconds=run.time_limit_seconds,
+            accelerator_type=_accelerator_type(run),
             resources=options.get("resources", {}),
             labels=options.get("labels", {}),
             runtime_env=options.get("runtime_env", {}),
         )
+
+
+def _accelerator_type(run: Run) -> str:
+    """That of the pool which the run's GPUs count against; "" if nodes of any type will do."""
+    is_typed = run.pool and run.gpu_count and run.gpu_type != UNTYPED
+    return run.gpu_type if is_typed else ""
 
 
 def name_of(attempt: Attempt) -> str:

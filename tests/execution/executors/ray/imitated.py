@@ -6,7 +6,8 @@ from execution.executors.ray import client
 
 
 class ImitatedRay:
-    """Stands for Ray's JobSubmissionClient. ``states``: submission id → state."""
+    """Stands for Ray's JobSubmissionClient, and what lists its nodes. ``states``: submission id →
+    state; ``nodes``: the resources of each node."""
 
     def __init__(self, monkeypatch):
         self.states = {}
@@ -14,7 +15,9 @@ class ImitatedRay:
         self.submitted = []
         self.stopped = []
         self.problem = None
+        self.nodes = []
         monkeypatch.setattr(client, "_client", lambda: self)
+        monkeypatch.setattr(client, "_nodes", self.list_nodes)
 
     def _check(self):
         if self.problem is not None:
@@ -26,6 +29,10 @@ class ImitatedRay:
             SimpleNamespace(submission_id=name, status=state, message=self.messages.get(name, ""))
             for name, state in self.states.items()
         ]
+
+    def list_nodes(self):
+        self._check()
+        return [SimpleNamespace(resources_total=resources) for resources in self.nodes]
 
     def submit_job(self, *, submission_id, **options):
         self._check()

@@ -10,13 +10,15 @@ from execution.executors.attempt import Attempt
 from execution.executors.ray import host as hosts
 from execution.executors.ray.client import RayAway
 from execution.executors.ray.executor import RayExecutor
-from execution.executors.ray.host import WebServer
+from execution.executors.ray.host import RayHost, WebServer
+from execution.executors.ray.job import JobDescription
+from execution.launcher.ray_driver import bundle_of
 from execution.models import MirroredAttempt, MirroredNode
-from runs.executors import CannotStart, WorkState
-from runs.models import FailureKind, Run
+from runs.executors import CannotStart, FoundPool, WorkState
+from runs.models import FailureKind, GpuPool, Run
 from tests.execution.executors.ray.imitated import ImitatedRay
 from tests.execution.mirror.nodes import ImitatedNode
-from tests.factories import RecipeFactory, UserFactory, running
+from tests.factories import GpuPoolFactory, RecipeFactory, UserFactory, running
 
 pytestmark = pytest.mark.django_db
 
@@ -227,6 +229,68 @@ def test_end_is_told_by_the_launcher_even_if_ray_does_not_answer(executor, run, 
     node.send(ended=True)
 
     assert poll(executor, run).state is WorkState.FINISHED
+
+
+# --- GPUs ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu_run():
+    """It needs a node with 8 GPUs."""
+    GpuPoolFactory(gpu_type="A100", capacity=8, executor="ray", is_discovered=True)
+    recipe = RecipeFactory(executor="ray", command=["{python}", "x.py"])
+    return running(recipe=recipe, gpu_count=8, gpu_type="A100", pool="A100")
+
+
+def test_pools_are_what_living_nodes_announce(executor, ray):
+    ray.nodes = [{"CPU": 8.0, "GPU": 8.0, "accelerator_type:A100": 1.0}] * 2
+
+    assert executor.pools() == [FoundPool("A100", 16)]
+
+
+def test_job_asks_for_gpus_of_its_pools_type(executor, gpu_run, ray):
+    executor.start(gpu_run, gpu_run.worker)
+
+    job = json.loads(ray.submitted[0]["runtime_env"]["env_vars"]["TRAINHUB_JOB"])
+    assert bundle_of(job) == {"CPU": 1.0, "GPU": 8.0, "accelerator_type:A100": 0.001}
+
+
+@pytest.mark.parametrize("fields", [{"pool": ""}, {"gpu_type": "gpu", "pool": "gpu"}])
+def test_job_takes_nodes_of_any_type_where_no_type_is_known(executor, gpu_run, fields):
+    gpu_run.change(**fields)
+
+    assert JobDescription.of(fresh(gpu_run)).accelerator_type == ""
+
+
+def wait_for_nodes(executor, run, ray, monkeypatch):
+    executor.start(run, run.worker)
+    ray.states[name(run)] = "RUNNING"
+    monkeypatch.setattr(RayHost, "waiting_seconds", 601.0)
+    return poll(executor, run)
+
+
+def test_run_that_no_node_is_large_enough_for_fails_and_frees_its_pool(
+    executor, gpu_run, ray, monkeypatch
+):
+    ray.nodes = [{"CPU": 8.0, "GPU": 4.0, "accelerator_type:A100": 1.0}] * 2
+
+    work = wait_for_nodes(executor, gpu_run, ray, monkeypatch)
+
+    assert (work.state, work.failure_kind) == (WorkState.FAILED, FailureKind.CANNOT_START)
+    with translation.override("en"):
+        assert "1 CPUs and 8 GPUs each" in str(work.reason)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "fields"),
+    [(1, {}), (0, {"capacity": 4}), (0, {"is_discovered": False})],
+    ids=["others hold it", "it is away", "its pool was set"],
+)
+def test_run_whose_nodes_may_come_waits_on(executor, gpu_run, ray, monkeypatch, nodes, fields):
+    ray.nodes = [{"CPU": 8.0, "GPU": 8.0, "accelerator_type:A100": 1.0}] * nodes
+    GpuPool.objects.update(**fields)
+
+    assert wait_for_nodes(executor, gpu_run, ray, monkeypatch).state is WorkState.WAITING
 
 
 # --- stopping --------------------------------------------------------------------------------
