@@ -8,7 +8,7 @@ class ExecutionConfig(AppConfig):
         from django.db.models.signals import pre_delete
 
         from artifacts.signals import checkpoint_renewed
-        from execution.mirror.receiving import forget_mirrored
+        from execution.mirror.dropping import forget_mirrored
         from execution.upload_log import log_renewal
         from runs.models import Run
 

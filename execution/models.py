@@ -64,6 +64,8 @@ class MirroredNode(models.Model):
     # The newest server time (Unix seconds) that it knew when it last listed its files.
     listed_after = models.FloatField(default=0.0)
     revision = models.PositiveBigIntegerField(default=0)  # rises with every change of its files
+    # Of what it has sent, what the worker has not stored yet: the sum of its chunks.
+    waiting_bytes = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         verbose_name = _("mirrored node")

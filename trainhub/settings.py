@@ -328,6 +328,9 @@ RAY_ADDRESS = env.str("TRAINHUB_RAY_ADDRESS", default="")
 RAY_POLL_SECONDS = env.float("TRAINHUB_RAY_POLL_SECONDS", default=2.0)
 # Where attempts are kept on nodes that share no directory with the worker.
 NODE_WORK_DIR = env.str("TRAINHUB_NODE_WORK_DIR", default="/tmp/trainhub")  # noqa: S108
+# How much the nodes of an attempt may have sent that its worker has not stored yet, in GB: nodes
+# keep the rest. More than the largest checkpoint.
+MIRROR_WAITING_GB = env.float("TRAINHUB_MIRROR_WAITING_GB", default=4096.0)
 # The Python on a cluster's nodes that has psutil; empty: this one, on a shared file system.
 NODE_PYTHON = env.str("TRAINHUB_NODE_PYTHON", default="")
 # Whether workers keep the processes of each run in a cgroup of their own, where they may.

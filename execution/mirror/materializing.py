@@ -24,7 +24,7 @@ from django.db import transaction
 from execution.executor_state import AttemptNotes
 from execution.executors.attempt import CLOCK, Attempt
 from execution.launcher import files
-from execution.mirror.receiving import drop
+from execution.mirror.dropping import drop
 from execution.models import MirroredAttempt, MirroredChunk, MirroredFile, MirroredNode
 
 STATE: Final = "mirrored.json"  # path → version of what is in the directory; and the revisions
@@ -213,7 +213,7 @@ def drop_ingested(mirrored: MirroredAttempt, notes: AttemptNotes) -> None:
             continue
         if chunks.exists():
             with transaction.atomic():
-                drop(chunks)
+                drop(file.node_id, chunks)
 
 
 def _offsets(notes: AttemptNotes) -> dict[str, int]:

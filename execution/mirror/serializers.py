@@ -9,7 +9,7 @@ from rest_framework import serializers
 from core.fields import StrictCharField, StrictIntegerField
 from core.known_names import KnownFieldsSerializer
 from core.numbers import MAX_BIGINT
-from execution.mirror.receiving import MAX_FILES, Described
+from execution.mirror.listings import MAX_FILES, Described
 from execution.models import MAX_PATH_BYTES, MAX_VERSION_LENGTH
 
 MAX_LAUNCHER_LENGTH: Final = 64
@@ -19,7 +19,7 @@ MAX_SECONDS: Final = 1e12
 class FileSerializer(KnownFieldsSerializer):
     """A file as it is on its node."""
 
-    path = StrictCharField(max_length=MAX_PATH_BYTES)
+    path = StrictCharField(max_length=MAX_PATH_BYTES, trim_whitespace=False)
     version = StrictCharField(
         max_length=MAX_VERSION_LENGTH, help_text="Names the content; of a file that grows, stays."
     )

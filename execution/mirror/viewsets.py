@@ -23,7 +23,7 @@ from core.exceptions import DomainError, InvalidInput
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, names_of
 from core.negotiation import AnyAccept
-from execution.mirror import receiving
+from execution.mirror import listings, receiving, reporters
 from execution.mirror.receiving import MAX_CHUNK_BYTES
 from execution.mirror.serializers import (
     AnswerSerializer,
@@ -67,7 +67,7 @@ class AttemptView(KnownParametersMixin, APIView):
         run = get_object_or_404(
             visible, pk=self.kwargs["run_id"], project=self.kwargs["project_id"]
         )
-        return receiving.attempt_of(run, int(self.kwargs["number"]))
+        return reporters.attempt_of(run, int(self.kwargs["number"]))
 
 
 class StartView(AttemptView):
@@ -153,7 +153,7 @@ class NodeView(AttemptView):
         serializer = ReportSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         report = serializer.validated_data
-        answer = receiving.sync(
+        answer = listings.sync(
             attempt,
             int(rank),
             launcher=report["launcher"],
@@ -182,6 +182,10 @@ class NodeFileView(AttemptView):
             200: ReceivedSerializer,
             409: OpenApiResponse(description="Bytes before these are missing."),
             410: OVER,
+            503: OpenApiResponse(
+                description="The worker has to store first what has arrived "
+                "(`too_much_waits`): keep the rest, and try again."
+            ),
         },
     )
     def put(

@@ -8,8 +8,9 @@ from execution.executors.attempt import Attempt
 from execution.launcher.hub import Away, OutOfStep, Refused
 from execution.launcher.mirror import Mirror
 from execution.launcher.nodes import Node
-from execution.mirror import receiving
-from execution.mirror.receiving import AttemptOver, Described
+from execution.mirror import listings, receiving
+from execution.mirror.listings import Described
+from execution.mirror.reporters import AttemptOver
 from execution.models import MirroredAttempt
 
 LOST_REQUEST, LOST_ANSWER, REPEATED, GOOD = "lost request", "lost answer", "repeated", "good"
@@ -35,6 +36,8 @@ class LossyHub:
             raise Refused(str(over)) from None
         except receiving.OutOfStep as error:
             raise OutOfStep(str(error)) from None
+        except receiving.TooMuchWaits as error:
+            raise Away(str(error)) from None
         if fate == LOST_ANSWER:
             raise Away(fate)
         return answer
@@ -48,7 +51,7 @@ class LossyHub:
         about = {key: report[key] for key in ("launcher", "now", "seen", "knows")}
         attempt = MirroredAttempt.objects.get(pk=self.attempt.pk)
         answer = self._through(
-            lambda: receiving.sync(
+            lambda: listings.sync(
                 attempt, rank, files=described if files is not None else None, **about
             )
         )

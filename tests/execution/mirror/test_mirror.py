@@ -11,12 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.storage import artifact_storage
+from core.exceptions import InvalidInput
 from execution.executors.attempt import Attempt
 from execution.launcher import mirror
 from execution.launcher.hub import Refused
-from execution.mirror import receiving
 from execution.mirror.materializing import drop_ingested, materialize, restore
-from execution.models import MirroredAttempt, MirroredChunk, MirroredFile
+from execution.mirror.paths import check_path
+from execution.mirror.receiving import GB
+from execution.mirror.reporters import AttemptOver, attempt_of
+from execution.models import MirroredAttempt, MirroredChunk, MirroredFile, MirroredNode
 from tests.execution.mirror.nodes import (
     GOOD,
     LOST_ANSWER,
@@ -265,8 +268,8 @@ def test_meeting_place_of_the_first_node_reaches_the_others(tmp_path):
 
 
 def test_launcher_of_an_attempt_that_is_over_is_refused(node, mirrored):
-    with pytest.raises(receiving.AttemptOver):
-        receiving.attempt_of(mirrored.run, 2)
+    with pytest.raises(AttemptOver):
+        attempt_of(mirrored.run, 2)
 
 
 def test_second_launcher_of_a_node_is_refused(node, tmp_path, mirrored):
@@ -295,8 +298,69 @@ PATHS = [
 
 @pytest.mark.parametrize("path", [*PATHS, "checkpoints/\x00", "checkpoints/" + "x" * 2000])
 def test_path_that_no_launcher_sends_is_refused(path):
-    with pytest.raises(receiving.InvalidInput):
-        receiving.check_path(path, 0)
+    with pytest.raises(InvalidInput):
+        check_path(path, 0)
+
+
+# --- how much may wait -----------------------------------------------------------------------
+
+
+def waiting_bytes():
+    return MirroredNode.objects.get().waiting_bytes
+
+
+def all_chunks():
+    return sum(MirroredChunk.objects.values_list("size", flat=True))
+
+
+def test_checkpoint_waits_on_its_node_while_too_much_is_not_stored(
+    node, mirrored, attempt, settings
+):
+    settings.MIRROR_WAITING_GB = 1000 / GB
+    node.save("step-1.bin", b"a" * 800)
+    node.send()
+    node.save("step-2.bin", b"b" * 800)
+    assert node.send() is False
+    take(mirrored, attempt)
+    stamp = (attempt.directory / "checkpoints" / "step-1.bin").stat()
+
+    drop_ingested(mirrored, {"checkpoints": {"step-1.bin": [800, stamp.st_mtime_ns, 1, 1, 0]}})
+    node.send()
+
+    take(mirrored, attempt)
+    assert contents(attempt.directory)["checkpoints/step-2.bin"] == b"b" * 800
+
+
+def test_what_is_printed_and_the_notes_arrive_beside_a_checkpoint_that_waits(
+    node, mirrored, attempt, settings
+):
+    settings.MIRROR_WAITING_GB = 1000 / GB
+    node.save("step-1.bin", b"a" * 890)
+    node.save("step-2.bin", b"b" * 890)
+    node.send()
+    node.append("stdout.log", "x" * 100)
+    (node.folder / "rendezvous.json").write_text(json.dumps({"host": "x" * 100, "port": 7}))
+
+    node.send()
+
+    take(mirrored, attempt)
+    assert (attempt.directory / "stdout.log").stat().st_size == 100
+    assert json.loads((attempt.directory / "rendezvous.json").read_text())["port"] == 7
+
+
+def test_what_waits_is_what_is_here(node, mirrored, attempt):
+    node.append("stdout.log", "one\n")
+    node.save("step-1.bin", os.urandom(200_000))
+    node.send()
+    assert waiting_bytes() == all_chunks() == 200_004
+
+    node.save("step-1.bin", b"another")
+    node.send()
+    assert waiting_bytes() == all_chunks() == 11
+
+    (node.folder / "checkpoints" / "step-1.bin").unlink()
+    node.send()
+    assert waiting_bytes() == all_chunks() == 4
 
 
 # --- what is not needed any more -------------------------------------------------------------

@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.tokens import issue_script_token
 from execution.executors.attempt import Attempt
-from execution.mirror.receiving import MAX_CHUNK_BYTES
+from execution.mirror.receiving import GB, MAX_CHUNK_BYTES
 from execution.mirror.starting import put_start
 from execution.models import MirroredAttempt, MirroredFile
 from runs.status import RunStatus
@@ -115,6 +115,27 @@ def test_chunk_above_the_limit_is_refused(client, run):
     response = put(client, run, bytes(MAX_CHUNK_BYTES + 1))
 
     assert (response.status_code, code_of(response)) == (413, "chunk_too_large")
+
+
+def test_more_than_may_wait_is_refused_for_now(client, run, settings):
+    settings.MIRROR_WAITING_GB = 10 / GB
+    report(client, run, files=[LOG])
+    put(client, run, b"0123456789")
+
+    response = put(client, run, b"x", offset=10)
+
+    assert (response.status_code, code_of(response)) == (503, "too_much_waits")
+    assert response.headers["Retry-After"] == "5"
+    assert MirroredFile.objects.get().received == 10
+
+
+def test_name_with_a_space_at_its_end_is_kept(client, run):
+    saved = {"path": "checkpoints/a ", "version": "1", "grows": False, "size": 1, "modified_ns": 1}
+    report(client, run, files=[saved])
+
+    response = put(client, run, b"x", path="checkpoints/a%20", version="1")
+
+    assert response.json() == {"size": 1}
 
 
 @pytest.mark.parametrize(
