@@ -66,6 +66,8 @@ class MirroredNode(models.Model):
     revision = models.PositiveBigIntegerField(default=0)  # rises with every change of its files
     # Of what it has sent, what the worker has not stored yet: the sum of its chunks.
     waiting_bytes = models.PositiveBigIntegerField(default=0)
+    problem = models.TextField(blank=True)  # which files it cannot send, and why
+    is_told = models.BooleanField(default=True)  # its run's readers know the problem as it is
 
     class Meta:
         verbose_name = _("mirrored node")

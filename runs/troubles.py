@@ -13,7 +13,11 @@ from core.messages import Text
 from runs.models import EventKind, Run, StopKind, Worker
 
 # The kind of the event that begins a trouble -> that of its end.
-ENDS: Final = {EventKind.NOT_STORED: EventKind.STORED, EventKind.FAULT: EventKind.FAULT_OVER}
+ENDS: Final = {
+    EventKind.NOT_STORED: EventKind.STORED,
+    EventKind.NOT_SENT: EventKind.SENT,
+    EventKind.FAULT: EventKind.FAULT_OVER,
+}
 
 
 def begin(run: Run, kind: EventKind, reason: Text, *, worker: Worker) -> bool:

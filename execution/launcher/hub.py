@@ -1,7 +1,8 @@
 """The server's endpoints for an attempt's launchers, over HTTP: see execution/mirror/viewsets.py.
 
-An error is one of three: Refused (the server has answered that it takes nothing more of this
-attempt), OutOfStep (what it knows is not what was thought), Away (anything else: try again).
+An error is one of four: Refused (the server takes nothing more of this attempt), OutOfStep (what it
+knows is not what was thought), Rejected (it will never take this request), Away (anything else: try
+again).
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import Any, Final
 SECONDS: Final = 30.0  # of a request
 ENDED: Final = frozenset({404, 410})
 OUT_OF_STEP: Final = 409
+REJECTED: Final = frozenset({400, 411, 413, 414, 415, 422, 431})  # by a proxy, too
 UNAUTHORIZED: Final = 401
 REFUSED_SECONDS: Final = 60.0  # of 401 in a row: an attempt's token ends with it
+TOO_MUCH_WAITS: Final = "too_much_waits"
+MAX_WORDS: Final = 500
 
 
 class Refused(Exception):
@@ -28,8 +32,16 @@ class OutOfStep(Exception):
     """The server knows another version, or fewer bytes, of a file."""
 
 
+class Rejected(Exception):
+    """The server will never take this request; why, in its words."""
+
+
 class Away(Exception):
     """The server does not answer, or cannot for now."""
+
+
+class Full(Away):
+    """Its worker has to store first what has arrived."""
 
 
 class Unauthorized(Away):
@@ -45,22 +57,22 @@ class Hub:
     token: str
 
     def start(self) -> dict[str, Any]:
-        """What to start. Raises Refused, Away."""
+        """What to start. Raises Refused, Rejected, Away."""
         return dict(json.loads(self._request("GET", "/start")))
 
     def start_bytes(self, first: int, end: int) -> bytes:
-        """Bytes of the archive of what it starts with. Raises Refused, Away."""
+        """Bytes of the archive of what it starts with. Raises Refused, Rejected, Away."""
         return self._request("GET", "/start/files", headers={"Range": f"bytes={first}-{end - 1}"})
 
     def sync(self, rank: int, report: dict[str, Any]) -> dict[str, Any]:
-        """Raises Refused, Away."""
+        """Raises Refused, Rejected, Away."""
         body = json.dumps(report).encode()
         answer = self._request("POST", f"/nodes/{rank}", body, {"Content-Type": "application/json"})
         return dict(json.loads(answer))
 
     def put(self, rank: int, content: bytes, **about: str | int) -> int:
         """Send a chunk of a file; the number of bytes that the server has of it then. Raises
-        Refused, OutOfStep, Away."""
+        Refused, OutOfStep, Rejected, Away."""
         query = urllib.parse.urlencode(about)
         headers = {"Content-Type": "application/octet-stream"}
         answer = self._request("PUT", f"/nodes/{rank}/files?{query}", content, headers)
@@ -82,19 +94,35 @@ class Hub:
                 content: bytes = response.read()
                 return content
         except urllib.error.HTTPError as error:
-            raise _meaning(error) from None
+            raise meaning_of(error) from None
         except Exception as error:  # of sockets, TLS, a proxy, an answer that is cut off
             raise Away(f"{type(error).__name__}: {error}") from None
 
 
-def _meaning(error: urllib.error.HTTPError) -> Exception:
+def meaning_of(error: urllib.error.HTTPError) -> Exception:
+    """The exception that an answer is raised as."""
     try:
-        text = error.read(2000).decode(errors="replace")
+        text = error.read(10_000).decode(errors="replace")
     except Exception:  # cut off: the status says enough
         text = ""
-    why = f"{error.code} {text}"
+    code, words = _words_of(text)
+    why = f"{error.code} {words}".strip()
     if error.code in ENDED:
         return Refused(why)
     if error.code == OUT_OF_STEP:
         return OutOfStep(why)
+    if error.code in REJECTED:
+        return Rejected(why)
+    if code == TOO_MUCH_WAITS:
+        return Full(why)
     return Unauthorized(why) if error.code == UNAUTHORIZED else Away(why)
+
+
+def _words_of(text: str) -> tuple[str, str]:
+    """The code and the words of an answer: those of TrainHub's first error, else its text."""
+    try:
+        first = json.loads(text)["errors"][0]
+        where = f"{first['attr']}: " if first["attr"] else ""
+        return str(first["code"]), f"{where}{first['detail']}"[:MAX_WORDS]
+    except (ValueError, TypeError, KeyError, IndexError):  # a proxy's
+        return "", " ".join(text.split())[:MAX_WORDS]

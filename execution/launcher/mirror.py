@@ -16,9 +16,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from execution.launcher.files import file_time, raise_flag, write_atomically
-from execution.launcher.hub import REFUSED_SECONDS, Away, Hub, OutOfStep, Refused, Unauthorized
+from execution.launcher.hub import (
+    REFUSED_SECONDS,
+    Away,
+    Full,
+    Hub,
+    OutOfStep,
+    Refused,
+    Rejected,
+    Unauthorized,
+)
 from execution.launcher.nodes import NODE_FAILED, RENDEZVOUS, Node
 from execution.launcher.tree import Entry, Tree
+from execution.launcher.unsent import Unsent, without_new
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 POLL_SECONDS: Final = 1.0
@@ -35,33 +45,57 @@ class Mirror:
         self._versions: dict[str, tuple[str, Entry]] = {}
         self._known: dict[str, tuple[str, int]] | None = None  # as the server says
         self._told: list[Any] | None = None  # the last listing that it has taken
+        self._told_problem = ""
+        self.unsent = Unsent()
         self._seen = 0.0
 
     # --- one pass ----------------------------------------------------------------------------
 
     def run_once(self, *, ended: bool) -> bool:
-        """Send what is new; True if that, with the end, is all. Raises Refused, Away."""
+        """Send what is new; True if that, with the end, is all. Raises Refused, Rejected, Away."""
         if self._known is None:
             self._sync(None)
         entries = self._tree.entries(ended=ended)
         ending = self._tree.ending() if ended else None
         if ending is not None:
             entries.append(ending)
+        is_all = True
+        for entry in self._listed(entries):
+            if entry is ending:
+                if not is_all:
+                    return False
+                if self.unsent.problem != self._told_problem:
+                    self._sync(None)  # nobody asks after the end
+            is_all = self._send(entry) and is_all
+        self.unsent.not_full()
+        return ending is not None and is_all
+
+    def _listed(self, entries: list[Entry]) -> list[Entry]:
+        """Tell the server what there is; what of it can be sent. Raises Refused, Rejected, Away."""
         listing = [self._described(entry) for entry in entries]
+        if not self.unsent.has_rejected_listing(listing):
+            try:
+                self._tell(listing)
+            except Rejected as error:
+                _say(f"the server does not take the files that are here: {error}")
+                self.unsent.reject_listing(listing, str(error))
+            else:
+                self.unsent.accept_listing(entries)
+                return entries
+        known = {path: version for path, (version, _size) in (self._known or {}).items()}
+        kept = without_new(entries, [item["version"] for item in listing], known)
+        self._tell([self._described(entry) for entry in kept])
+        return kept
+
+    def _tell(self, listing: list[Any]) -> None:
         self._sync(listing if listing != self._told else None)
         self._told = listing
-        is_all = True
-        for entry in entries:
-            is_all = self._send(entry) and is_all
-            if entry is ending and not is_all:
-                return False
-        return ending is not None and is_all
 
     def _described(self, entry: Entry) -> dict[str, Any]:
         about = {"path": entry.path, "version": self._version(entry), "grows": entry.grows}
         if entry.grows:
             return about
-        return {**about, "size": entry.size, "modified_ns": entry.modified_ns}
+        return {**about, "size": entry.size, "modified_ns": max(0, entry.modified_ns)}
 
     def _version(self, entry: Entry) -> str:
         """Names the content: of a file that grows, as long as it only does."""
@@ -87,7 +121,10 @@ class Mirror:
             "files": listing,
             "knows": self._known is not None,
         }
+        if problem := self.unsent.problem:
+            report["problem"] = problem
         answer = self._hub.sync(self._node.rank, report)
+        self._told_problem = problem
         self._seen = float(answer["now"])
         if answer["files"] is not None:
             self._known = {
@@ -108,7 +145,10 @@ class Mirror:
                     write_atomically(folder / name, content)
 
     def _send(self, entry: Entry) -> bool:
-        """Send what the server lacks of the file; False if it has changed meanwhile."""
+        """Send what the server lacks of the file, unless it will not have it; False if it has
+        changed meanwhile."""
+        if self.unsent.has_rejected(entry):
+            return True
         version = self._version(entry)
         known = (self._known or {}).get(entry.path, ("", 0))
         offset = known[1] if known[0] == version else 0
@@ -126,6 +166,12 @@ class Mirror:
         except OutOfStep:
             self._known = self._told = None  # ask anew
             return False
+        except Rejected as error:
+            _say(f"the server does not take {entry.path}: {error}")
+            self.unsent.reject(entry, str(error))
+        except Full as error:
+            self.unsent.full(str(error))
+            raise
         except FileNotFoundError:
             return False  # pruned
         return True
@@ -137,7 +183,7 @@ class Mirror:
             path=entry.path,
             version=version,
             offset=offset,
-            modified_ns=entry.modified_ns,
+            modified_ns=max(0, entry.modified_ns),
             launcher=self._launcher,
         )
         if self._known is not None:
@@ -158,19 +204,19 @@ class Mirror:
     # --- until the end -----------------------------------------------------------------------
 
     def run(self, has_ended: Callable[[], bool]) -> None:
-        """Until everything has been sent, with the end. Raises Refused."""
+        """Until everything has been sent, with the end. Raises Refused, and Rejected if the server
+        takes no report at all."""
         failures = 0
-        unauthorized_since: float | None = None
+        refused_since: float | None = None
         while True:
             ended = has_ended()
             try:
                 if self.run_once(ended=ended):
                     return
-            except Unauthorized as error:
-                now = time.monotonic()
-                unauthorized_since = unauthorized_since or now
-                if now - unauthorized_since > REFUSED_SECONDS:
-                    raise Refused(str(error)) from None
+            except (Unauthorized, Rejected) as error:
+                refused_since = refused_since or time.monotonic()
+                if time.monotonic() - refused_since > REFUSED_SECONDS:
+                    raise final(error) from None
                 failures += 1
             except (Away, OutOfStep, OSError, KeyError, ValueError) as error:
                 if failures == 0:
@@ -179,9 +225,14 @@ class Mirror:
             else:
                 if failures:
                     _say("the server is back")
-                failures, unauthorized_since = 0, None
+                failures, refused_since = 0, None
             pause = SOON_SECONDS if ended else POLL_SECONDS
             time.sleep(min(LONGEST_PAUSE_SECONDS, pause * 2 ** min(failures, 5)))
+
+
+def final(error: Unauthorized | Rejected) -> Exception:
+    """What such an error is once it has lasted REFUSED_SECONDS."""
+    return error if isinstance(error, Rejected) else Refused(str(error))
 
 
 def _say(text: str) -> None:

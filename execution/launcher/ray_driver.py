@@ -20,7 +20,7 @@ from typing import Any, Final
 
 LAUNCHER: Final = "launcher.pyz"
 POLL_SECONDS: Final = 0.2
-PASSED: Final = ("TRAINHUB_ATTEMPT_URL", "TRAINHUB_ATTEMPT_TOKEN", "TRAINHUB_NODE_DIR")
+MAX_WORDS: Final = 1000
 GB: Final = 1024**3
 
 
@@ -51,10 +51,20 @@ def start_agent(
     return str(folder / f"agent-{rank}.log"), command, variables
 
 
-class NodeLauncher:
-    """An actor on each node. Keeps the launcher's agent alive, and returns its exit code."""
+def last_words(log: Path) -> str:
+    """The last line of an agent's log."""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - MAX_WORDS))
+        lines = file.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "")
+    return ""
 
-    def run(self, rank: int, job: dict[str, Any]) -> int:
+
+class NodeLauncher:
+    """An actor on each node, which keeps the launcher's agent alive."""
+
+    def run(self, rank: int, job: dict[str, Any]) -> tuple[int, str]:
+        """The agent's exit code, and its last words."""
         import ray
 
         log, command, variables = start_agent(rank, job, ray.util.get_node_ip_address())
@@ -71,7 +81,7 @@ class NodeLauncher:
             while agent.poll() is None:
                 time.sleep(POLL_SECONDS)
             if agent.returncode >= 0:
-                return int(agent.returncode)
+                return int(agent.returncode), last_words(Path(log))
             print(f"the agent of node {rank} was killed ({agent.returncode}): again", flush=True)  # noqa: T201
 
 
@@ -121,7 +131,10 @@ def main() -> int:
     while pending:
         done, pending = ray.wait(pending, num_returns=1)
         try:
-            code = code or int(ray.get(done[0]))
+            returned, words = ray.get(done[0])
+            if returned:  # the last line of a job's output is why it has failed
+                print(words or f"a launcher has returned {returned}", flush=True)  # noqa: T201
+            code = code or int(returned)
         except ray.exceptions.RayError as error:
             # Its node is gone. The others are told by TrainHub, once the run is to go on.
             print(f"a launcher is lost: {error}", flush=True)  # noqa: T201

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from execution.launcher import files, process_tree
-from execution.launcher.hub import REFUSED_SECONDS, Away, Hub, Refused, Unauthorized
-from execution.launcher.mirror import CHUNK_BYTES, Mirror, read_note
+from execution.launcher.hub import REFUSED_SECONDS, Away, Hub, Refused, Rejected, Unauthorized
+from execution.launcher.mirror import CHUNK_BYTES, Mirror, final, read_note
 from execution.launcher.nodes import MIRROR_ALIVE, Node, folder_of
 from execution.launcher.program import CANNOT_EXECUTE
 
@@ -44,11 +44,13 @@ BEGIN_SECONDS: Final = 30.0  # for a launcher to begin
 END_SECONDS: Final = 20.0  # for a launcher that is to kill its training
 LOCK: Final = "agent.lock"
 ABANDONED_SECONDS: Final = 7 * 86_400.0  # of an attempt whose agent is gone
+REJECTED: Final = 76  # EX_PROTOCOL of sysexits.h
 OWN_VARIABLES: Final = ("TRAINHUB_ATTEMPT_URL", "TRAINHUB_ATTEMPT_TOKEN", "TRAINHUB_JOB")
 
 
 def run(environ: Mapping[str, str]) -> int:
-    """Returns the exit code: that of the training, 0 for one that was refused."""
+    """Returns the exit code: that of the training, 0 for one that was refused, REJECTED for one
+    whose launcher the server does not understand."""
     hub = Hub(environ["TRAINHUB_ATTEMPT_URL"], environ.get("TRAINHUB_ATTEMPT_TOKEN", ""))
     rank = int(environ.get("TRAINHUB_NODE_RANK", "0"))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -62,14 +64,18 @@ def run(environ: Mapping[str, str]) -> int:
         try:
             _prepare(attempt, hub, rank)
             _launch(attempt, environ, rank)
-            _mirror(attempt, hub, rank)
-        except Refused as refusal:
+            is_all_sent = _mirror(attempt, hub, rank)
+        except (Refused, Rejected) as refusal:
             print(f"the server takes nothing of this attempt: {refusal}", flush=True)  # noqa: T201
             _end(attempt)
-            code = 0
+            is_over = isinstance(refusal, Refused)
+            code, is_needed = (0, False) if is_over else (REJECTED, attempt.exists())
         else:
-            code = _exit_code(attempt, rank)
-        shutil.rmtree(root, ignore_errors=True)
+            code, is_needed = _exit_code(attempt, rank), not is_all_sent
+        if is_needed:  # for a person: ``sweep`` deletes it a week later
+            os.utime(root / LOCK)
+        else:
+            shutil.rmtree(root, ignore_errors=True)
     return code
 
 
@@ -96,15 +102,16 @@ def sweep(folder: Path, *, but: Path) -> None:
 
 
 def _prepare(attempt: Path, hub: Hub, rank: int) -> None:
-    """Create the attempt's directory, whole or not at all. Waits for the server. Raises Refused."""
-    unauthorized_since: float | None = None
+    """Create the attempt's directory, whole or not at all. Waits for the server. Raises Refused,
+    Rejected."""
+    refused_since: float | None = None
     while not attempt.exists():
         try:
             _fetch(attempt, hub, rank)
-        except Unauthorized as error:
-            unauthorized_since = unauthorized_since or time.monotonic()
-            if time.monotonic() - unauthorized_since > REFUSED_SECONDS:
-                raise Refused(str(error)) from None
+        except (Unauthorized, Rejected) as error:
+            refused_since = refused_since or time.monotonic()
+            if time.monotonic() - refused_since > REFUSED_SECONDS:
+                raise final(error) from None
             time.sleep(RETRY_SECONDS)
         except (Away, OSError, ValueError) as error:
             print(f"cannot start yet: {error}", flush=True)  # noqa: T201
@@ -188,12 +195,14 @@ def _launch(attempt: Path, environ: Mapping[str, str], rank: int) -> None:
         )
 
 
-def _mirror(attempt: Path, hub: Hub, rank: int) -> None:
-    """Until all is sent. Raises Refused."""
+def _mirror(attempt: Path, hub: Hub, rank: int) -> bool:
+    """Until all is sent that the server takes; whether that was all. Raises Refused, Rejected."""
     node = Node(attempt, rank, int(read_note(attempt / "launch.json").get("nodes", 1)))
     threading.Thread(target=_show_life, args=(attempt,), daemon=True).start()
     ended = partial(_has_ended, node, time.monotonic())
-    Mirror(node, hub, str(read_note(attempt / "mirror.json")["launcher"])).run(ended)
+    mirror = Mirror(node, hub, str(read_note(attempt / "mirror.json")["launcher"]))
+    mirror.run(ended)
+    return mirror.unsent.is_empty
 
 
 def _show_life(attempt: Path) -> None:

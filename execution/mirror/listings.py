@@ -41,17 +41,21 @@ def sync(
     seen: float,
     files: list[Described] | None,
     knows: bool,
+    problem: str = "",
 ) -> dict[str, Any]:
     """Take a node's report; return what is asked of it. ``files``: what it has now; None: the same
-    as before. ``knows``: whether it knows how far each file has arrived. Raises AttemptOver,
-    InvalidInput."""
+    as before. ``knows``: whether it knows how far each file has arrived. ``problem``: which of them
+    it cannot send, and why. Raises AttemptOver, InvalidInput."""
     node = node_of(attempt, rank, launcher, now)
     if files is not None:
         _check_files(files, rank)
         with transaction.atomic():
             locked = MirroredNode.objects.select_for_update(no_key=True).get(pk=node.pk)
             _take_listing(locked, files)
-    MirroredNode.objects.filter(pk=node.pk).update(seen_at=Now(), listed_after=seen)
+    changes: dict[str, Any] = {"seen_at": Now(), "listed_after": seen}
+    if problem != node.problem:
+        changes |= {"problem": problem, "is_told": False}
+    MirroredNode.objects.filter(pk=node.pk).update(**changes)
     known = None
     if files is not None or not knows:
         rows = MirroredFile.objects.filter(node=node)

@@ -75,6 +75,9 @@ def _incomplete_entries(
     for row in rows:
         if entry := _entry_of(row.path):
             entries[entry].append(row)
+    count = int(mirrored.launch.get("nodes", 1))
+    # One that has a problem may have parts that it cannot even list.
+    is_complete = len(nodes) == count and not (count > 1 and any(node.problem for node in nodes))
     incomplete = set()
     for entry, parts in entries.items():
         complete_at = max(row.received_at for row in parts)
@@ -83,8 +86,7 @@ def _incomplete_entries(
             for node in nodes
             if len(nodes) > 1
         )
-        has_all_nodes = len(nodes) == int(mirrored.launch.get("nodes", 1))
-        if not (all(row.is_whole for row in parts) and is_listed and has_all_nodes):
+        if not (all(row.is_whole for row in parts) and is_listed and is_complete):
             incomplete.add(entry)
     return incomplete
 

@@ -14,6 +14,7 @@ from execution.models import MAX_PATH_BYTES, MAX_VERSION_LENGTH
 
 MAX_LAUNCHER_LENGTH: Final = 64
 MAX_SECONDS: Final = 1e12
+MAX_PROBLEM_LENGTH: Final = 1000
 
 
 class FileSerializer(KnownFieldsSerializer):
@@ -56,6 +57,12 @@ class ReportSerializer(KnownFieldsSerializer):
     )
     knows = serializers.BooleanField(
         help_text="Whether the node knows how much of each file has arrived."
+    )
+    problem = StrictCharField(
+        max_length=MAX_PROBLEM_LENGTH,
+        allow_blank=True,
+        default="",
+        help_text="Which of its files it cannot send, and why: the readers of the run are told.",
     )
 
     def described(self) -> list[Described] | None:

@@ -161,6 +161,7 @@ class NodeView(AttemptView):
             seen=report["seen"],
             files=serializer.described(),
             knows=report["knows"],
+            problem=report["problem"],
         )
         return Response(answer)
 

@@ -35,6 +35,8 @@ class EventKind(models.TextChoices):
     UNARCHIVED = "unarchived", _("listed again")
     NOT_STORED = "not_stored", _("could not store its files")
     STORED = "stored", _("stored its files after all")
+    NOT_SENT = "not_sent", _("could not send its files")
+    SENT = "sent", _("sent its files after all")
     FAULT = "fault", _("its worker met an error")
     FAULT_OVER = "fault_over", _("its worker's error is over")
     RENAMED = "renamed", _("renamed")

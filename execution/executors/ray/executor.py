@@ -31,6 +31,7 @@ from execution.executors.told_endings import read_note
 from execution.launcher.ray_driver import bundle_of
 from execution.launcher.remote import PLACE, PYTHON
 from execution.mirror.materializing import drop_ingested, materialize, restore
+from execution.mirror.problems import tell_problems
 from execution.mirror.starting import put_start
 from execution.models import MirroredAttempt
 from runs.executors import CannotStart, FoundPool, WorkState, WorkStatus
@@ -107,8 +108,10 @@ class RayExecutor(LauncherExecutor):
 
     def poll(self, run: Run, worker: Worker) -> WorkStatus:
         attempt = Attempt.of(run)
+        mirrored = MirroredAttempt.objects.filter(run=run, number=run.attempt).first()
+        if mirrored is not None:
+            tell_problems(run, worker, mirrored)
         if not attempt.is_launched:
-            mirrored = MirroredAttempt.objects.filter(run=run, number=run.attempt).first()
             if mirrored is not None:
                 restore(mirrored, attempt)
         elif not notes_of(run, attempt):

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from execution.launcher import remote
-from execution.launcher.remote import ABANDONED_SECONDS, LOCK, placed, sweep
+from execution.launcher.hub import Hub, Rejected
+from execution.launcher.remote import ABANDONED_SECONDS, LOCK, REJECTED, placed, sweep
 
 
 @pytest.fixture
@@ -24,6 +25,27 @@ def attempt_of(tmp_path):
         return folder
 
     return make
+
+
+def test_agent_whose_requests_are_rejected_ends_and_says_why(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(remote, "REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(remote.signal, "signal", lambda *_handler: None)
+    asked = []
+
+    def start(hub):
+        asked.append(hub.url)
+        raise Rejected("400 The host node.example is not allowed.")
+
+    monkeypatch.setattr(Hub, "start", start)
+    url = "http://hub.example/projects/p/runs/r/attempts/1"
+
+    code = remote.run({"TRAINHUB_ATTEMPT_URL": url, "TRAINHUB_NODE_DIR": str(tmp_path)})
+
+    assert code == REJECTED
+    assert set(asked) == {url}
+    assert "400 The host node.example is not allowed." in capfd.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_description_has_the_paths_of_the_node(tmp_path):

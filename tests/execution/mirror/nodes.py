@@ -4,8 +4,9 @@ import json
 import os
 from pathlib import Path
 
+from core.exceptions import InvalidInput
 from execution.executors.attempt import Attempt
-from execution.launcher.hub import Away, OutOfStep, Refused
+from execution.launcher.hub import Away, Full, OutOfStep, Refused, Rejected
 from execution.launcher.mirror import Mirror
 from execution.launcher.nodes import Node
 from execution.mirror import listings, receiving
@@ -17,12 +18,15 @@ LOST_REQUEST, LOST_ANSWER, REPEATED, GOOD = "lost request", "lost answer", "repe
 
 
 class LossyHub:
-    """Calls the server's functions. ``fate``: what happens to the next request."""
+    """Calls the server's functions. ``fate``: what happens to the next request. ``rejected``: paths
+    that the server does not take; ``unlisted``: that it does not even take in a listing."""
 
     def __init__(self, attempt: MirroredAttempt):
         self.attempt = attempt
         self.fate = lambda: GOOD
         self.sent_bytes = 0
+        self.rejected, self.unlisted = set(), set()
+        self.put_paths = []
 
     def _through(self, call):
         fate = self.fate()
@@ -37,18 +41,23 @@ class LossyHub:
         except receiving.OutOfStep as error:
             raise OutOfStep(str(error)) from None
         except receiving.TooMuchWaits as error:
-            raise Away(str(error)) from None
+            raise Full(str(error)) from None
+        except InvalidInput as error:
+            raise Rejected(str(error)) from None
         if fate == LOST_ANSWER:
             raise Away(fate)
         return answer
 
     def sync(self, rank, report):
         files = report["files"]
+        if unlisted := self.unlisted & {item["path"] for item in files or []}:
+            raise Rejected(f"400 no such file: {min(unlisted)}")
         described = files and [
             Described(item["path"], item["version"], item.get("size"), item.get("modified_ns", 0))
             for item in files
         ]
         about = {key: report[key] for key in ("launcher", "now", "seen", "knows")}
+        about["problem"] = report.get("problem", "")
         attempt = MirroredAttempt.objects.get(pk=self.attempt.pk)
         answer = self._through(
             lambda: listings.sync(
@@ -59,6 +68,9 @@ class LossyHub:
 
     def put(self, rank, content, **about):
         self.sent_bytes += len(content)
+        self.put_paths.append(about["path"])
+        if about["path"] in self.rejected:
+            raise Rejected("400 not this one")
         return self._through(lambda: receiving.receive(self.attempt, rank, content, **about))
 
 

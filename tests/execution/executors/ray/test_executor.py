@@ -165,6 +165,20 @@ def test_run_whose_launcher_reports_is_working(executor, run, node):
     assert poll(executor, run).state is WorkState.WORKING
 
 
+def test_run_says_what_its_launcher_cannot_send(executor, run, node):
+    node.save("step-1.bin", b"state")
+    node.hub.rejected = {"checkpoints/step-1.bin"}
+    node.send()
+    node.send()
+
+    poll(executor, run)
+
+    with translation.override("en"):
+        assert "Node 0 cannot send its files: checkpoints/step-1.bin" in str(
+            fresh(run).status_reason
+        )
+
+
 @pytest.mark.parametrize("states", [{}, {"FAILED"}], ids=["forgotten", "failed"])
 def test_run_whose_launcher_reports_goes_on_whatever_ray_says(executor, run, ray, node, states):
     ray.states = {name(run): state for state in states}

@@ -1,0 +1,89 @@
+"""What the server does not take of a node's files, and what readers of the run are told of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from execution.launcher.tree import CHECKPOINTS, EVENTS, Entry
+
+FULL_SECONDS: Final = 60.0  # that the server may be full without a word
+MAX_PROBLEM: Final = 1000
+
+
+class Unsent:
+    """Rejected files and listings are not sent again as long as they are the same."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, tuple[str, str]] = {}  # path → the file's stamp, why
+        self._listing: tuple[list[Any], str] | None = None  # and why
+        self._full: tuple[float, str] | None = None  # since when, in monotonic seconds, and why
+
+    def reject(self, entry: Entry, why: str) -> None:
+        self._files[entry.path] = (entry.stamp, why)
+
+    def has_rejected(self, entry: Entry) -> bool:
+        return self._files.get(entry.path, ("", ""))[0] == entry.stamp
+
+    def reject_listing(self, listing: list[Any], why: str) -> None:
+        self._listing = (listing, why)
+
+    def has_rejected_listing(self, listing: list[Any]) -> bool:
+        return self._listing is not None and self._listing[0] == listing
+
+    def accept_listing(self, entries: list[Entry]) -> None:
+        """All ``entries`` are listed: what was rejected of others is past."""
+        self._listing = None
+        stamps = {entry.path: entry.stamp for entry in entries}
+        self._files = {
+            path: (stamp, why)
+            for path, (stamp, why) in self._files.items()
+            if stamps.get(path) == stamp
+        }
+
+    def full(self, why: str) -> None:
+        self._full = (self._full[0] if self._full else time.monotonic(), why)
+
+    def not_full(self) -> None:
+        self._full = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._files and self._listing is None
+
+    @property
+    def problem(self) -> str:
+        """Which files are not sent, and why, in the server's words; "" if there is no problem."""
+        if self._listing is not None:
+            return _plain(self._listing[1])
+        for path, (_stamp, why) in self._files.items():
+            return _plain(f"{path}: {why}")
+        if self._full is not None and time.monotonic() - self._full[0] >= FULL_SECONDS:
+            return _plain(self._full[1])
+        return ""
+
+
+def _plain(text: str) -> str:
+    """As any server takes it: what cannot be sent must not keep the rest from it."""
+    return text.replace("\0", "").encode(errors="replace").decode()[:MAX_PROBLEM].strip()
+
+
+def without_new(entries: list[Entry], versions: list[str], known: dict[str, str]) -> list[Entry]:
+    """Of a listing that was rejected, what launchers themselves write, and the checkpoints that the
+    server knows as they are. ``known``: path → version."""
+    new = {
+        _top(entry.path)
+        for entry, version in zip(entries, versions, strict=True)
+        if known.get(entry.path) != version
+    }
+    return [entry for entry in entries if is_own(entry) or _top(entry.path) not in new]
+
+
+def is_own(entry: Entry) -> bool:
+    """Whether its name is the launcher's, not the training's."""
+    return not entry.path.startswith(f"{CHECKPOINTS}/") and EVENTS not in entry.path
+
+
+def _top(path: str) -> str:
+    """The checkpoint that a file is part of."""
+    return "/".join(path.split("/", 2)[:2])
