@@ -324,6 +324,8 @@ CLUSTER_JOBS = env.int("TRAINHUB_CLUSTER_JOBS", default=200)
 SLURM_POLL_SECONDS = env.float("TRAINHUB_SLURM_POLL_SECONDS", default=2.0)
 # The address of a Ray cluster's dashboard, which takes jobs; empty: there is none.
 RAY_ADDRESS = env.str("TRAINHUB_RAY_ADDRESS", default="")
+# What it wants in the header Authorization, as a bearer token; empty: as Ray's own variables say.
+RAY_TOKEN = env.str("TRAINHUB_RAY_TOKEN", default="")
 # How often Ray is asked for the state of all jobs at most.
 RAY_POLL_SECONDS = env.float("TRAINHUB_RAY_POLL_SECONDS", default=2.0)
 # Where attempts are kept on nodes that share no directory with the worker.

@@ -34,12 +34,15 @@ class Node:
     """A node: the processes that ``ray start --block`` has started."""
 
     def __init__(self, cluster, *arguments, name):
+        token = cluster.token
+        authentication = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
         self.log = cluster.folder / f"{name}.log"
         environment = {
             **{key: text for key, text in os.environ.items() if not key.startswith("RAY_")},
             # As in Ray's images: its Python is the first.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RAY_health_check_period_ms": "1000",
+            **authentication,
         }
         ray = str(Path(sys.executable).with_name("ray"))
         options = [f"--num-cpus={CPUS}", f"--num-gpus={GPUS}", "--object-store-memory=100000000"]
@@ -74,7 +77,10 @@ class Node:
 
 
 class Cluster:
-    def __init__(self):
+    """``token``: what its nodes, and whoever asks them, must have."""
+
+    def __init__(self, token=""):
+        self.token = token
         # Short: the path of a UNIX socket is.
         self.folder = Path(tempfile.mkdtemp(prefix="thr-", dir="/tmp"))
         self.node_dir = self.folder / "nodes"
@@ -120,7 +126,10 @@ class Cluster:
     def client(self):
         from ray.job_submission import JobSubmissionClient
 
-        return JobSubmissionClient(self.address)
+        return JobSubmissionClient(self.address, headers=self._headers())
+
+    def _headers(self):
+        return {"Authorization": f"Bearer {self.token}"} if self.token else None
 
     def takes_jobs(self):
         try:
@@ -130,10 +139,13 @@ class Cluster:
         return True
 
     def alive_nodes(self):
-        from ray.util.state import list_nodes
+        from ray.util.state.api import StateApiClient
+        from ray.util.state.common import ListApiOptions, StateResource
 
         try:
-            return {item.node_id for item in list_nodes(address=self.address) if is_alive(item)}
+            client = StateApiClient(self.address, headers=self._headers())
+            found = client.list(StateResource.NODES, ListApiOptions(), raise_on_missing_output=True)
+            return {item.node_id for item in found if item.state == "ALIVE"}
         except Exception:  # of a dashboard that is starting
             return set()
 
@@ -176,10 +188,6 @@ class Cluster:
             except psutil.Error:
                 continue
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def is_alive(node):
-    return node.state == "ALIVE"
 
 
 def _is_training(process):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ WORKING: Final = frozenset({"RUNNING"})
 
 
 class RayAway(DomainError):
-    """Ray does not answer."""
+    """Ray does not answer, or not this worker."""
 
     status_code = 503
 
@@ -150,20 +151,43 @@ class Jobs:
             raise RayRefused(str(error)) from None
         except ValueError as error:
             raise RayRefused(str(error)) from None
+        except Exception as error:
+            if not _is_denied(error):
+                raise
+            why = getattr(error, "message", str(error)).partition("\n")[0]
+            raise RayAway(
+                Message(
+                    "Ray does not accept TRAINHUB_RAY_TOKEN (%(why)s).", why=storable(why)[:300]
+                )
+            ) from None
 
 
 def _client() -> Any:
     from ray.job_submission import JobSubmissionClient
 
-    return JobSubmissionClient(settings.RAY_ADDRESS)
+    return JobSubmissionClient(settings.RAY_ADDRESS, headers=headers())
 
 
 def _nodes() -> list[Any]:
-    from ray.util.state import list_nodes
+    """As ray.util.state.list_nodes does, which passes no headers on."""
+    from ray.util.state.api import StateApiClient
+    from ray.util.state.common import ListApiOptions, StateResource
 
-    alive = [("state", "=", "ALIVE")]
-    found = list_nodes(address=settings.RAY_ADDRESS, filters=alive, limit=MAX_NODES)
-    return list(found)
+    client = StateApiClient(settings.RAY_ADDRESS, headers=headers())
+    alive = ListApiOptions(limit=MAX_NODES, filters=[("state", "=", "ALIVE")])
+    return list(client.list(StateResource.NODES, alive, raise_on_missing_output=True))
+
+
+def headers() -> dict[str, str] | None:
+    """None: as Ray's own variables say, RAY_AUTH_MODE and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."""
+    token = settings.RAY_TOKEN
+    return {"Authorization": f"Bearer {token}"} if token else None
+
+
+def _is_denied(error: Exception) -> bool:
+    """Whether Ray, or a proxy before it, wants another token (401, 403)."""
+    denied = getattr(sys.modules.get("ray.exceptions"), "AuthenticationError", None)
+    return denied is not None and isinstance(error, denied)
 
 
 def _job(details: Any) -> Job:
