@@ -20,13 +20,16 @@ class Changed(Exception):
 
 class Member(NamedTuple):
     """A file of an archive: its name there, its size in bytes, when it was modified (Unix seconds),
-    how to open it, and what raises Changed if the opened file is not as it was found."""
+    how to open it, and what raises Changed if the opened file is not as it was found. ``link``: the
+    target of a symbolic link, which has no bytes."""
 
     name: str
     size: int
     modified_at: float
     open: Callable[[], IO[bytes]]
     check: Callable[[IO[bytes]], None] = lambda _file: None
+    mode: int = 0o644
+    link: str = ""
 
 
 def member_of(name: str, path: Path, found: os.stat_result | None = None) -> Member:
@@ -39,6 +42,12 @@ def member_of(name: str, path: Path, found: os.stat_result | None = None) -> Mem
     opening = partial(open_file, path, None if found is None else found.st_uid)
     check = partial(check_unchanged, status)
     return Member(name, status.st_size, status.st_mtime, opening, check)
+
+
+def link_to(name: str, path: Path) -> Member:
+    """A symbolic link on disk."""
+    modified_at = path.lstat().st_mtime
+    return Member(name, 0, modified_at, partial(open_file, path), link=os.readlink(path))
 
 
 def check_unchanged(found: os.stat_result, file: IO[bytes]) -> None:
@@ -110,13 +119,17 @@ def size_of(members: Iterable[Member]) -> int:
 
 def _header(member: Member) -> bytes:
     info: Any = tarfile.TarInfo(member.name)
-    info.size, info.mtime = member.size, int(member.modified_at)
+    info.size, info.mtime, info.mode = member.size, int(member.modified_at), member.mode
+    if member.link:
+        info.type, info.linkname = tarfile.SYMTYPE, member.link
     header: bytes = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     return header
 
 
 def _blocks_of(member: Member) -> Iterator[bytes]:
     yield _header(member)
+    if member.link:
+        return
     missing = member.size
     try:
         with member.open() as file:

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from artifacts.storage import HashingFile, artifact_storage
 from artifacts.storage_errors import storage_errors
-from artifacts.tar_stream import Member, TarStream, member_of
+from artifacts.tar_stream import Member, TarStream, link_to, member_of
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from execution.executors.attempt import Attempt
 from execution.mirror.receiving import FOLDER
@@ -56,6 +56,15 @@ def _members(directory: Path) -> Iterator[Member]:
             yield member_of(name, path)
         for current, folders, names in os.walk(path):
             folders.sort()
-            for file in sorted(names):
+            links = [folder for folder in folders if Path(current, folder).is_symlink()]
+            for file in sorted([*names, *links]):
                 inside = Path(current, file)
-                yield member_of(str(inside.relative_to(directory)), inside)
+                yield _member(str(inside.relative_to(directory)), inside)
+
+
+def _member(name: str, path: Path) -> Member:
+    """As a run's code needs it: links, and which files can be executed."""
+    if path.is_symlink():
+        return link_to(name, path)
+    mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+    return member_of(name, path)._replace(mode=mode)

@@ -1,8 +1,10 @@
 """Runs on a real Ray, with a worker: what happens to jobs, nodes, the head, the web server."""
 
+import io
 import json
 import os
 import signal
+import stat
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from django.utils import translation
 
 from artifacts.checkpoints import latest_sound_checkpoint, resume_run
 from artifacts.storage import artifact_storage
+from code_bundles import storing
 from execution.executors.attempt import Attempt
 from execution.executors.ray.executor import RayExecutor
 from execution.mirror.receiving import FOLDER
@@ -18,8 +21,9 @@ from execution.models import MirroredChunk
 from execution.worker import WorkerLoop
 from metrics.models import MetricPoint
 from runs import actions
-from runs.models import EventKind, FailureKind
+from runs.models import EventKind, FailureKind, RunCode
 from runs.status import RunStatus
+from tests.code_bundles.bundles import link, zip_of
 from tests.execution.worker_loops import over
 from tests.factories import RecipeFactory, RunFactory, stored_path
 from tests.waiting import wait_until
@@ -152,6 +156,27 @@ def test_run_over_both_nodes_is_cancelled_with_its_checkpoint_and_resumes_byte_e
     assert resumed.status == RunStatus.COMPLETED
     assert_whole(resumed)
     assert state_in(latest_sound_checkpoint(resumed)) == expected_state(end)
+
+
+def test_each_node_has_the_code_that_the_run_has_brought(loop):
+    run = ray_run(command=["{code}/bin/start.sh"], nodes=2)
+    start = b'#!/bin/sh\nexec python "$TRAINHUB_CODE_DIR/train.py"\n'
+    train = b"import os, helper; print(helper.WORD, os.environ['TRAINHUB_NODE_RANK'])"
+    archive = zip_of(
+        ("tools/start.sh", start, stat.S_IFREG | 0o755),
+        ("train.py", train, stat.S_IFREG | 0o644),
+        ("helper.py", b"WORD = 'hello from'", stat.S_IFREG | 0o644),
+        link("bin", "tools"),
+    )
+    stored, _is_new = storing.receive(io.BytesIO(archive), by=None)
+    RunCode.objects.create(run=run, bundle=stored, origin={})
+
+    tick_until(loop, lambda: over(run))
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.COMPLETED, str(run.status_reason)
+    printed = set(run.log_lines.values_list("message", flat=True))
+    assert {"hello from 0", "hello from 1"} <= printed
 
 
 def test_nothing_of_a_run_that_is_over_is_left_in_the_storage(loop):
@@ -298,6 +323,18 @@ def test_job_that_cannot_be_prepared_fails_the_run_with_rays_words(loop):
     tick_until(loop, lambda: over(run))
 
     assert (run.status, run.failure_kind) == (RunStatus.FAILED, FailureKind.CANNOT_START)
+
+
+def test_run_whose_launcher_is_not_understood_fails_with_the_servers_words(loop, settings):
+    settings.ALLOWED_HOSTS = ["another.example"]
+    run = ray_run(max_restarts=0)
+
+    tick_until(loop, lambda: over(run), seconds=150)
+
+    run.refresh_from_db()
+    assert (run.status, run.failure_kind) == (RunStatus.FAILED, FailureKind.CANNOT_START)
+    with translation.override("en"):
+        assert "the server takes nothing of this attempt: 400" in str(run.status_reason)
 
 
 def test_head_that_is_restarted_and_has_forgotten_its_jobs(loop, cluster):

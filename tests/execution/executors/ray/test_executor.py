@@ -1,11 +1,14 @@
 """The Ray executor on a Ray that only answers: what the states of jobs and launchers mean."""
 
+import io
 import json
+import tarfile
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone, translation
 
+from artifacts.storage import open_range
 from execution.executors.attempt import Attempt
 from execution.executors.ray import host as hosts
 from execution.executors.ray.client import RayAway
@@ -15,7 +18,8 @@ from execution.executors.ray.job import JobDescription
 from execution.launcher.ray_driver import bundle_of
 from execution.models import MirroredAttempt, MirroredNode
 from runs.executors import CannotStart, FoundPool, WorkState
-from runs.models import FailureKind, GpuPool, Run
+from runs.models import FailureKind, GpuPool, Run, RunCode
+from tests.code_bundles.bundles import bundle
 from tests.execution.executors.ray.imitated import ImitatedRay
 from tests.execution.mirror.nodes import ImitatedNode
 from tests.factories import GpuPoolFactory, RecipeFactory, UserFactory, running
@@ -94,6 +98,30 @@ def test_node_gets_no_path_and_no_variable_of_this_host(executor, run, settings)
     assert launch["environment"]["TRAINHUB_CONFIG"] == "{attempt}/config.json"
     assert "PATH" not in launch["environment"]
     assert str(settings.WORK_DIR) not in json.dumps(launch)
+
+
+def test_run_starts_in_its_code_on_the_node(executor, settings):
+    recipe = RecipeFactory(
+        executor="ray",
+        command=["{python}", "{code}/train.py"],
+        code="required",
+        code_from="members",
+    )
+    run = running(recipe=recipe)
+    RunCode.objects.create(run=run, bundle=bundle({"train.py": "print()"}), origin={})
+
+    executor.start(run, run.worker)
+
+    mirrored = MirroredAttempt.objects.get()
+    launch = mirrored.launch
+    assert launch["command"] == ["{python}", "{attempt}/code/train.py"]
+    assert launch["environment"]["TRAINHUB_CODE_DIR"] == "{attempt}/code"
+    assert launch["starts_in"] == "code"
+    with (
+        open_range(mirrored.start_key, 0, mirrored.start_bytes) as file,
+        tarfile.open(fileobj=io.BytesIO(file.read())) as tar,
+    ):
+        assert "code/train.py" in tar.getnames()
 
 
 def test_submitting_twice_makes_one_job(executor, run, ray):
