@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ REQUIREMENTS = sorted(
 )
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 LOCKED = re.compile(r"([\w.-]+)(?:\[.*\])?==([^\s;]+)")
-OWN_SERVICES = ("web", "worker")
+OWN_SERVICES = ("web", "worker", "worker-ray")
 
 
 def tracked_files() -> list[Path]:
@@ -229,6 +230,41 @@ def test_compose_starts_ray_only_if_it_is_asked_for():
 
     with_profile = {name for name, service in services.items() if "profiles" in service}
     assert with_profile == {"ray-head", "ray-node", "worker-ray"}
+
+
+def test_worker_of_compose_that_has_a_user_for_trainings_may_use_it():
+    """Otherwise it does not start."""
+    workers = {
+        name: service
+        for name, service in COMPOSE["services"].items()
+        if "run_worker" in service.get("command", [])
+    }
+    with_user = {
+        name
+        for name, service in workers.items()
+        if service["environment"]["TRAINHUB_TRAINING_USER"]
+    }
+
+    assert set(workers) == {"worker", "worker-ray"}
+    assert with_user == {name for name, service in workers.items() if "cap_add" in service}
+
+
+def test_compose_has_the_ray_of_its_client():
+    services = COMPOSE["services"]
+    [client] = re.findall(r"ray\[default\]==(\S+)", (ROOT / "requirements-ray.txt").read_text())
+
+    for name in ("ray-head", "ray-node"):
+        assert services[name]["image"].startswith(f"rayproject/ray:{client}-")
+
+
+def test_nodes_of_composes_ray_reach_the_web_server_by_a_name_that_it_allows():
+    services = COMPOSE["services"]
+    url = urlsplit(services["worker-ray"]["environment"]["TRAINHUB_PUBLIC_URL"])
+    web = services["web"]["environment"]
+
+    assert url.hostname in services
+    assert url.hostname in web["TRAINHUB_ALLOWED_HOSTS"].split(",")
+    assert str(url.port) == web["TRAINHUB_PORT"]
 
 
 @pytest.mark.parametrize("name", OWN_SERVICES)
