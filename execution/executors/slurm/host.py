@@ -75,9 +75,7 @@ class SlurmHost(AttemptHost):
             return
         asked_at = self._note.get("asked_at")
         if asked_at is not None:
-            found = self.jobs.named(name_of(self.attempt))
-            if found:
-                self._take_note(found[0].id)
+            if self._found_job() is not None:
                 return
             if time.time() - asked_at < SUBMIT_SECONDS:
                 raise NotSubmitted(
@@ -104,6 +102,15 @@ class SlurmHost(AttemptHost):
                 raise CannotStart(refusal.message) from None
             raise
         self._take_note(answer.strip().split(";")[0])
+
+    def _found_job(self) -> Job | None:
+        """The job whose submission was not answered, if Slurm has it: its id is noted. Raises
+        SlurmAway, SlurmRefused."""
+        found = self.jobs.named(name_of(self.attempt))
+        if not found:
+            return None
+        self._take_note(found[0].id)
+        return found[0]
 
     def _take_note(self, job_id: str) -> None:
         files.write_atomically(self.attempt.directory / JOB, {"job": job_id})
@@ -140,11 +147,14 @@ class SlurmHost(AttemptHost):
         if len(exits) == self.attempt.node_count:
             return self._told(exits)
         job_id = self._job_id
-        if job_id is None:
-            if self.attempt.was_killed:
-                return self._ending(exits, None, 0.0)
+        if job_id is not None:
+            job = self.jobs.get(job_id, name_of(self.attempt))
+        elif self.attempt.was_killed:
+            return self._ending(exits, None, 0.0)
+        elif self._has_begun:  # before the worker that submitted it had the answer, and died
+            job = self._found_job()
+        else:
             return Waiting(Message("It is being submitted to Slurm."))
-        job = self.jobs.get(job_id, name_of(self.attempt))
         exits = self._exits()  # what was written before Slurm said so
         if len(exits) == self.attempt.node_count:
             return self._told(exits)

@@ -77,6 +77,33 @@ def test_job_whose_submission_was_not_answered_is_found_by_its_name(slurm, host)
     assert isinstance(host.state(), Waiting)
 
 
+def test_job_that_began_before_its_submission_was_answered_is_followed(slurm, host):
+    slurm.answer_to_sbatch = SlurmUnsure("Socket timed out")
+    with pytest.raises(SlurmUnsure):
+        host.launch()
+    slurm.states["1"] = "RUNNING"
+    begin(host)
+
+    host.launch()
+
+    assert host.state() is None
+    assert json.loads((host.attempt.directory / "slurm.json").read_text()) == {"job": "1"}
+
+
+def test_end_of_a_job_that_began_before_its_submission_was_answered_is_noticed(slurm, host):
+    slurm.answer_to_sbatch = SlurmUnsure("Socket timed out")
+    with pytest.raises(SlurmUnsure):
+        host.launch()
+    slurm.states["1"] = "RUNNING"
+    begin(host)
+    host.state()
+    slurm.states["1"] = "NODE_FAIL"
+
+    ending = host.state()
+
+    assert ending.cause.kind == FailureKind.NODE_FAILED
+
+
 def test_job_that_was_not_taken_is_submitted_again_after_a_while(slurm, host, monkeypatch):
     slurm.answer_to_sbatch, slurm.takes = SlurmUnsure("Socket timed out"), False
     with pytest.raises(SlurmUnsure):
