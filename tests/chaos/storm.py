@@ -14,7 +14,9 @@ from tests.chaos.plan import CANCELLED
 from tests.waiting import wait_until
 
 LOOK_SECONDS = 0.05
-RETRY_SECONDS = 0.2
+RETRY_SECONDS = 0.5  # until a strike that has found nobody looks again
+LONGEST = 1.5  # of the time of a storm, for those that still look
+ENOUGH = 0.75  # of the strikes
 USE = """
 SELECT project_id, gpu_count, devices FROM runs_run
 WHERE status = %s AND worker_id IS NOT NULL AND held_since IS NOT NULL AND gpu_count > 0
@@ -31,8 +33,8 @@ class Storm:
         self.most_gpus = 0
         self.samples = 0
         self._paused = []
-        times = sorted(random.uniform(1.0, seconds) for _ in range(strikes))
-        self._due = [(at, self._strike) for at in times]
+        self._strikes = strikes
+        self._due = [(random.uniform(1.0, seconds), self._strike) for _ in range(strikes)]
         for item in planned:
             self._due.append((item.at, self._creation(item)))
         self._due.sort(key=lambda due: due[0])
@@ -53,21 +55,35 @@ class Storm:
 
         wait_until(all_over, seconds=seconds, every=LOOK_SECONDS, or_say="runs are not over")
 
+    def lulls(self):
+        """Says if it was too calm to show anything."""
+        if len(self.strikes) < self._strikes * ENOUGH:
+            yield f"only {len(self.strikes)} of {self._strikes} strikes have hit"
+        for kind in ("training", "launcher", "worker"):
+            if not any(kind in strike.kind for strike in self.strikes):
+                yield f"no {kind} was struck"
+
+    @property
+    def strikes(self):
+        """A host's once, not those of all that ran on it."""
+        return [strike for strike in self.kills.done if "by host" not in strike.kind]
+
     @property
     def _elapsed(self):
         return time.monotonic() - self._began
 
     def _look(self):
-        while self._due and self._due[0][0] <= self._elapsed:
-            self._due.pop(0)[1]()
         for unit in self.units:
             unit.keep()
+        now = self._elapsed
+        while self._due and self._due[0][0] <= now:
+            self._due.pop(0)[1]()
         self._continue_paused()
         self._sample()
 
     def _strike(self, kind=None):
         kind = kind or self.kills.kind()
-        if not self.kills.strike(kind) and self._elapsed < self.seconds:
+        if not self.kills.strike(kind) and self._elapsed < LONGEST * self.seconds:
             self._at(RETRY_SECONDS, lambda: self._strike(kind))
 
     # --- people ------------------------------------------------------------------------------
@@ -138,8 +154,8 @@ def tell(storm, units):
     """What has happened."""
     runs = Run.objects.filter(pk__in=[item.run.pk for item in storm.planned])
     ends = Counter(RunStatus(run.status).name for run in runs)
-    strikes = [strike for strike in storm.kills.done if "by host" not in strike.kind]
-    print(f"{len(strikes)} strikes: {dict(Counter(strike.kind for strike in strikes))}")
+    kinds = Counter(strike.kind for strike in storm.strikes)
+    print(f"{kinds.total()} strikes: {dict(kinds)}")
     print(f"{len(runs)} runs: {dict(ends)}; {sum(run.attempt for run in runs)} attempts")
     capacity = storm.creator.pool.capacity
     print(f"at most {storm.most_gpus} of {capacity} GPUs in {storm.samples} samples")

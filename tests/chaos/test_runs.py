@@ -69,15 +69,19 @@ def test_runs_are_over_honestly_after_a_minute_of_kills(units, ledger):
     storm = Storm(chance, planned, creator, kills, units, seconds=SECONDS, strikes=strikes)
 
     storm.blow()
-    storm.settle(seconds=180)
+    storm.settle(seconds=600)
 
     after = Planned(len(planned), 0.0, "completes", 5, GPUS, 1, 0, 0.0, 1)
     creator.create(after)  # needs every GPU
-    wait_until(lambda: Run.objects.get(pk=after.run.pk).is_terminal)
+    wait_until(lambda: Run.objects.get(pk=after.run.pk).is_terminal, seconds=180)
     wait_until(all_accounted)
-    wait_until(lambda: not [*launchers(), *trainings()], seconds=TIDY_SECONDS + 15)
+    wait_until(lambda: not [*launchers(), *trainings()], seconds=TIDY_SECONDS + 60)
     tell(storm, units)
-    problems = [*storm.problems, *problems_of([*planned, after], ledger, kills.done)]
+    problems = [
+        *storm.lulls(),
+        *storm.problems,
+        *problems_of([*planned, after], ledger, kills.done),
+    ]
     problems += [*gpu_problems(creator), *file_problems()]
     for unit in units:
         problems += unit.problems()
