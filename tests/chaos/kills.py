@@ -8,6 +8,7 @@ import psutil
 from django.conf import settings
 
 from execution.launcher.process_tree import send
+from runs.models import Worker
 from tests.workers import WorkerProcess
 
 TRAINING_NAME = "witnessed_training.py"
@@ -100,6 +101,11 @@ class Unit:
     def runs(self):
         return self.worker.process.poll() is None
 
+    def is_ready(self):
+        """Whether it has registered since it was started."""
+        pid = self.worker.process.pid
+        return self.runs and Worker.objects.filter(name=self.name, pid=pid).exists()
+
     def keep(self, restart_seconds=0.5):
         now = time.monotonic()
         if self._frozen_until is not None and now >= self._frozen_until:
@@ -160,7 +166,7 @@ BY_HOST = "by host"  # one for each attempt that a strike at the host has hit
 
 class Kills:
     """Strikes of random kinds. ``random`` also chooses the victims. ``others``: more kinds, each
-    with its weight and what is done."""
+    with its weight and what is done, which returns False if there was nobody."""
 
     def __init__(self, random, units, lease_seconds, others=None):
         self.random, self.units, self.lease_seconds = random, units, lease_seconds
@@ -175,7 +181,9 @@ class Kills:
         """False if there is nobody to strike: try again."""
         if kind in self._others:
             self.note(kind, kind)
-            self._others[kind][1]()
+            if self._others[kind][1]() is False:
+                self.done.pop()
+                return False
             return True
         number = getattr(signal, kind.split()[0], signal.SIGKILL)
         if "worker" in kind:
@@ -185,7 +193,7 @@ class Kills:
         )
 
     def _strike_worker(self, kind, number):
-        there = [unit for unit in self.units if unit.runs]
+        there = [unit for unit in self.units if unit.is_ready()]
         if not there:
             return False
         unit = self.random.choice(there)

@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 
 LOOK_SECONDS = 0.05
 RETRY_SECONDS = 0.5  # until a strike that has found nobody looks again
-LONGEST = 1.5  # of the time of a storm, for those that still look
+LONGEST = 5  # of the time of a storm, for those that still look
 ENOUGH = 0.75  # of the strikes
 USE = """
 SELECT project_id, gpu_count, devices FROM runs_run
@@ -40,6 +40,8 @@ class Storm:
         self._due.sort(key=lambda due: due[0])
 
     def blow(self):
+        for unit in self.kills.units:
+            wait_until(unit.is_ready, seconds=180)
         self._began = time.monotonic()
         while self._due or self._elapsed < self.seconds:
             self._look()
