@@ -58,8 +58,10 @@ class Silences:
         return silence.seconds()
 
     def forget(self, folder: Path) -> None:
+        """Of the attempt in ``folder``, all its nodes'."""
         with self._lock:
-            self._known.pop(folder, None)
+            for known in [known for known in self._known if known.is_relative_to(folder)]:
+                del self._known[known]
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class SlurmHost(AttemptHost):
                 self.silences.forget(self.attempt.directory)
                 return None
             is_lost = begun and silent and 0 not in exits
-            if is_lost or (failed.get("lost") and 0 in exits):
+            if is_lost or (failed.get("lost") and 0 in exits) or self._is_left_by_a_node(exits):
                 return self._decide(endings.NODE_LOST, exits)
             return None
         if job is None and begun and not silent and 0 not in exits:
@@ -188,6 +190,14 @@ class SlurmHost(AttemptHost):
             job = shown(job.id) or job
         cause = endings.cause_of(job, has_begun=begun, log=self._last_line())
         return self._decide(cause, exits)
+
+    def _is_left_by_a_node(self, exits: dict[int, dict[str, Any]]) -> bool:
+        """Whether a launcher has disappeared that rank 0, which has ended, cannot miss any more."""
+        if 0 not in exits:
+            return False
+        left = [rank for rank in range(self.attempt.node_count) if rank not in exits]
+        silences = [self.silences.seconds(self.attempt.node_folder(rank)) for rank in left]
+        return any(seconds > LOST_SECONDS for seconds in silences)
 
     def _told(self, exits: dict[int, dict[str, Any]]) -> State:
         """How it ended, as all its launchers have said; why, if that was Slurm's doing."""

@@ -303,6 +303,20 @@ def test_node_that_is_silent_is_lost_before_slurm_notices(slurm, host, monkeypat
     assert slurm.states["1"] == "CANCELLED"
 
 
+def test_node_that_is_silent_after_rank_0_has_ended_is_lost(slurm, host, monkeypatch):
+    monkeypatch.setattr(hosts, "LOST_SECONDS", 0.01)
+    host.launch()
+    begin(host)
+    slurm.states["1"] = "RUNNING"
+    end(host, 0, 137)
+    assert host.state() is None
+    time.sleep(0.02)
+
+    ending = host.state()
+
+    assert ending.cause.kind == FailureKind.NODE_FAILED
+
+
 def test_suspended_job_is_not_lost(slurm, host, monkeypatch):
     monkeypatch.setattr(hosts, "LOST_SECONDS", -1.0)
     host.launch()
