@@ -24,11 +24,16 @@ WHERE status = %s AND worker_id IS NOT NULL AND held_since IS NOT NULL AND gpu_c
 
 
 class Storm:
-    """``units``: what is started again whenever it ends."""
+    """``units``: what is started again whenever it ends. ``counts_gpus``: whether TrainHub keeps to
+    the pool and the quota itself: a cluster gives the GPUs of a dead node away before TrainHub
+    knows of it, and starts what it was sent."""
 
-    def __init__(self, random, planned, creator, kills, units, *, seconds, strikes):
+    def __init__(
+        self, random, planned, creator, kills, units, *, seconds, strikes, counts_gpus=True
+    ):
         self.planned, self.creator, self.kills, self.units = planned, creator, kills, units
         self.seconds = seconds
+        self._counts_gpus = counts_gpus
         self.problems = []
         self.most_gpus = 0
         self.samples = 0
@@ -135,6 +140,8 @@ class Storm:
         self.samples += 1
         used = sum(count for _project, count, _devices in rows)
         self.most_gpus = max(self.most_gpus, used)
+        if not self._counts_gpus:
+            return
         self._check(used <= self.creator.pool.capacity, f"{used} GPUs of the pool are in use")
         limited = self.creator.quota
         of_project = sum(count for project, count, _ in rows if project == limited.project_id)
