@@ -25,8 +25,7 @@ WHERE status = %s AND worker_id IS NOT NULL AND held_since IS NOT NULL AND gpu_c
 
 class Storm:
     """``units``: what is started again whenever it ends. ``counts_gpus``: whether TrainHub keeps to
-    the pool and the quota itself: a cluster gives the GPUs of a dead node away before TrainHub
-    knows of it, and starts what it was sent."""
+    the pool itself: a cluster gives the GPUs of a dead node away before TrainHub knows of it."""
 
     def __init__(
         self, random, planned, creator, kills, units, *, seconds, strikes, counts_gpus=True
@@ -140,12 +139,12 @@ class Storm:
         self.samples += 1
         used = sum(count for _project, count, _devices in rows)
         self.most_gpus = max(self.most_gpus, used)
-        if not self._counts_gpus:
-            return
-        self._check(used <= self.creator.pool.capacity, f"{used} GPUs of the pool are in use")
         limited = self.creator.quota
         of_project = sum(count for project, count, _ in rows if project == limited.project_id)
         self._check(of_project <= limited.max_gpus, f"{of_project} GPUs of the quota are in use")
+        if not self._counts_gpus:
+            return
+        self._check(used <= self.creator.pool.capacity, f"{used} GPUs of the pool are in use")
         devices = Counter(name for _project, _count, names in rows for name in names)
         doubled = [name for name, count in devices.items() if count > 1]
         self._check(not doubled, f"several runs have the GPUs {doubled}")
