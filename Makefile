@@ -23,6 +23,8 @@ dev: $(VENV)/.test node_modules/.installed
 	@TRAINHUB_DEBUG=true exec $(VENV)/bin/watchfiles --sigint-timeout 15 --ignore-paths var \
 	  "$(IN_VENV) manage.py up --own-session" $(SOURCES)
 
+# The processes that tests start would each compile TrainHub anew if bytecode were not kept.
+test: export PYTHONDONTWRITEBYTECODE =
 test: lint $(CLIENTS)
 	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
 
