@@ -12,7 +12,7 @@ SOURCES := accounts artifacts code_bundles core dashboard execution goodput loca
   projects registry runs static sweeps templates tracking trainhub
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test test-pages test-frameworks test-slurm test-ray test-mlflow chaos chaos-runs lint messages lock bench screenshots FORCE
+.PHONY: up dev test test-processes test-pages test-frameworks test-slurm test-ray test-mlflow chaos chaos-runs lint messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -25,8 +25,15 @@ dev: $(VENV)/.test node_modules/.installed
 
 # The processes that tests start would each compile TrainHub anew if bytecode were not kept.
 test: export PYTHONDONTWRITEBYTECODE =
-test: lint $(CLIENTS)
-	$(IN_VENV) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --durations 15
+test: lint $(VENV)/.test
+	$(IN_VENV) -m pytest -m "not processes" --numprocesses $(TEST_PROCESSES) --dist loadgroup \
+	  --durations 15
+
+# Servers, workers, upgrades and MLflow's clients as processes of their own: 10 minutes.
+test-processes: export PYTHONDONTWRITEBYTECODE =
+test-processes: $(VENV)/.test node_modules/.installed $(CLIENTS)
+	$(IN_VENV) -m pytest -m processes --numprocesses $(TEST_PROCESSES) --dist loadgroup \
+	  --durations 15
 
 # All pages in a browser: every flow, for every reader, by keyboard, without JavaScript. These
 # tests are not in make test.

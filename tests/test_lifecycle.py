@@ -9,7 +9,7 @@ import pytest
 from tests.http import Api
 from tests.up_process import STOP_SECONDS, UpProcess
 
-pytestmark = pytest.mark.xdist_group("walking")
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("walking")]
 TIMEOUT_SECONDS = 60
 
 

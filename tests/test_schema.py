@@ -2,7 +2,6 @@
 
 import pytest
 import schemathesis
-from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
@@ -16,14 +15,13 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from artifacts.models import Artifact
-from artifacts.storage import artifact_storage
-from execution.models import MirroredAttempt
 from runs.actions import create_run
-from runs.models import Run, RunCode
+from runs.models import RunCode
 from sweeps.actions import create_sweep
 from sweeps.driving import advance
 from tests.code_bundles.bundles import bundle
-from tests.factories import ProjectFactory, sha256
+from tests.execution.mirror.attempts import begin_on_nodes
+from tests.factories import ProjectFactory
 from trainhub.wsgi import application
 
 load_all_checks()
@@ -99,15 +97,6 @@ def ids(db) -> dict[str, str]:
         "number": "1",
         "rank": "0",
     }
-
-
-def begin_on_nodes(run: Run) -> None:
-    """What its launchers would find if its executor had some."""
-    key = artifact_storage().save(f"{run.project_id}/{run.pk}/start.tar", ContentFile(b"tar"))
-    launch = {"command": ["x"], "environment": {}}
-    MirroredAttempt.objects.create(
-        run=run, number=1, launch=launch, start_key=key, start_bytes=3, start_sha256=sha256(b"tar")
-    )
 
 
 @schema.include(path_regex="{").parametrize()

@@ -15,7 +15,7 @@ MEGABYTE = 1024 * 1024
 SMALL, LARGE = 2 * MEGABYTE, 200 * MEGABYTE
 SECONDS = 30  # generous, as other tests may keep the machine busy
 
-pytestmark = pytest.mark.xdist_group("uploads")
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("uploads")]
 
 
 @pytest.fixture(scope="module")

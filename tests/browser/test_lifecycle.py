@@ -12,6 +12,7 @@ from tests.factories import ProjectFactory, RunFactory, running
 from tests.waiting import wait_until
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.browser,
     # The server and worker threads see only committed data.
     pytest.mark.django_db(transaction=True, serialized_rollback=True),

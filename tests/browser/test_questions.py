@@ -11,7 +11,11 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.site import Site
 from trainhub.demo.pretraining import SPIKE_AT
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("questions")]  # one site for all
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.browser,
+    pytest.mark.xdist_group("questions"),
+]  # one site for all
 
 MOST_CLICKS = 3
 PATIENCE_MS = 30_000

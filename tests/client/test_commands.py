@@ -28,6 +28,7 @@ from tests.waiting import wait_until
 from tests.web_server import web_server
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
     pytest.mark.xdist_group("client"),
 ]

@@ -9,6 +9,7 @@ from runs.models import Run, RunCode
 from tests.code_bundles.bundles import commit, git
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
     pytest.mark.xdist_group("client"),
 ]

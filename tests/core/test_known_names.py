@@ -7,6 +7,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 from tests.clients import ApiClient
 from tests.code_bundles.bundles import bundle
+from tests.execution.mirror.attempts import begin_on_nodes
 from tests.factories import ProjectFactory, RunFactory, checkpoint
 
 pytestmark = pytest.mark.django_db
@@ -41,6 +42,9 @@ def address(path: str) -> str:
         ids["id"] = artifact.pk if "/artifacts/{id}" in path else artifact.run_id
     if "{sha256}" in path:
         ids["sha256"] = bundle({"train.py": ""}).pk
+    if "{number}" in path:
+        begin_on_nodes(artifact.run)
+        ids |= {"number": "1", "rank": "0"}
     return path.format(**ids)
 
 

@@ -22,7 +22,10 @@ from tests.processes import lives
 from tests.waiting import wait_until
 from tests.workers import WorkerProcess
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.django_db(transaction=True, serialized_rollback=True),
+]
 
 STEPPER = Path(__file__).parent / "executors" / "stepper.py"
 SHORT_LEASE = {"TRAINHUB_WORKER_LEASE_SECONDS": 2}

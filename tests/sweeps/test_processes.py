@@ -13,7 +13,10 @@ from tests.sweeps.searches import sweep_of, trials
 from tests.waiting import wait_until
 from tests.workers import WorkerProcess
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.django_db(transaction=True, serialized_rollback=True),
+]
 
 
 def test_workers_at_once_create_each_trial_once():

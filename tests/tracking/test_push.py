@@ -15,7 +15,10 @@ from tests.waiting import wait_until
 from tests.web_server import web_server
 from trainhub.front.answers import ANSWERS
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.django_db(transaction=True, serialized_rollback=True),
+]
 
 BATCHES, STEPS, KEYS = 120, 10, ("loss", "accuracy")
 

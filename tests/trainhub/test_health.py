@@ -34,8 +34,8 @@ def test_readyz_with_every_migration_is_200(client: Client):
 def test_readyz_with_a_missing_migration_is_503(client: Client):
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM django_migrations WHERE app = 'runs' AND id ="
-            " (SELECT max(id) FROM django_migrations WHERE app = 'runs')"
+            "DELETE FROM django_migrations WHERE app = 'metrics' AND id ="
+            " (SELECT max(id) FROM django_migrations WHERE app = 'metrics')"
         )
 
     response = client.get("/readyz")

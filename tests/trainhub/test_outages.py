@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 from tests.web_server import WebServer, web_server
 from trainhub.up.embedded_postgres import EmbeddedPostgres
 
-pytestmark = pytest.mark.xdist_group("outages")  # one cluster for all
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("outages")]  # one cluster for all
 
 REST, MLFLOW, PAGE = "/projects", "/api/2.0/mlflow/experiments/get?experiment_id=1", "/dashboard"
 

@@ -19,7 +19,8 @@ from tests.web_server import WebServer, web_server
 
 def on_its_own_core(version: str):
     """Run the tests of one version together; different versions may run in parallel."""
-    return pytest.param(version, marks=pytest.mark.xdist_group(f"mlflow-{version}"))
+    group = pytest.mark.xdist_group(f"mlflow-{version}")
+    return pytest.param(version, marks=[group, pytest.mark.processes])
 
 
 @pytest.fixture(scope="package", params=[on_its_own_core("3"), on_its_own_core("2")])

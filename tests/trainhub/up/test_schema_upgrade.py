@@ -17,7 +17,11 @@ from psycopg import sql
 from tests.workers import database_url
 
 # One process: an upgrade takes longer than most of the tests.
-pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("schema-upgrade")]
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.django_db,
+    pytest.mark.xdist_group("schema-upgrade"),
+]
 
 BEFORE = Path(__file__).parent / "data" / "before_0_1_0.sql"
 

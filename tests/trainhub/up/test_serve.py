@@ -19,7 +19,7 @@ from tests.http import Api
 from tests.processes import lives
 from tests.up_process import REPOSITORY, free_port, wait_until
 
-pytestmark = pytest.mark.xdist_group("serve")  # one server for all
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("serve")]  # one server for all
 
 
 @pytest.fixture(scope="module")

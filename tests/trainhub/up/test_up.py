@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 from tests.processes import lives
 from tests.up_process import STOP_SECONDS, UpProcess, free_port, up_process, wait_until
 
-pytestmark = pytest.mark.xdist_group("up")  # one instance for all
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("up")]  # one instance for all
 
 # Orphans check for their parent every half second, and the worker takes up to four to exit.
 ORPHAN_SECONDS = 12
