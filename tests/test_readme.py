@@ -45,6 +45,7 @@ def test_links_point_to_existing_files():
         assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
+@pytest.mark.processes
 @pytest.mark.xdist_group("walking")
 def test_api_examples_run_as_pasted(up_at_walking_speed: UpProcess):
     # Later blocks use shell variables of earlier ones.
@@ -63,6 +64,9 @@ def test_api_examples_run_as_pasted(up_at_walking_speed: UpProcess):
     )
 
     assert result.returncode == 0, result.stdout + result.stderr
+    picture = ROOT / "curves.png"  # what an example draws
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    picture.unlink()
     assert '"候选"' in result.stdout
     assert "train_loss,2,2026-01-05T08:00:01.000Z,NaN" in result.stdout
 
