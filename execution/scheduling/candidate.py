@@ -19,7 +19,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """``expected_seconds``: how long it will hold its GPUs; None: unknown."""
+    """``expected_seconds``: how long it will hold its GPUs; None: unknown. ``is_guess``: it is not
+    known, but a forecast has to take it to be something."""
 
     run_id: str
     project_id: str
@@ -28,3 +29,4 @@ class Candidate:
     expected_seconds: float | None = None
     is_evaluation: bool = False
     uses_devices: bool = False  # of the worker's host
+    is_guess: bool = False

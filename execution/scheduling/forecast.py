@@ -56,6 +56,8 @@ def _with_known_lengths(candidates: list[Candidate]) -> list[Candidate]:
             expected_seconds=guess
             if candidate.expected_seconds is None
             else candidate.expected_seconds,
+            # Nor does the queue let one go ahead of which it does not know how long it takes.
+            is_guess=candidate.expected_seconds is None,
         )
         for candidate in candidates
     ]

@@ -101,7 +101,9 @@ class Fit:
         if candidate.gpu_count > most:
             return False
         expected = candidate.expected_seconds
-        is_short = expected is not None and expected <= self.within_seconds
+        is_short = (
+            expected is not None and not candidate.is_guess and expected <= self.within_seconds
+        )
         return is_short or math.isinf(self.within_seconds) or candidate.gpu_count <= spare
 
 

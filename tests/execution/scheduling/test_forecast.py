@@ -34,5 +34,17 @@ def test_run_of_unknown_length_is_taken_to_be_like_the_others():
     assert forecast(queue, supplies(8), NOW, wanted={"last"}) == {"last": NOW + 200}
 
 
+def test_run_of_unknown_length_does_not_go_ahead():
+    queue = [
+        candidate("head", 8, expected=100.0),
+        candidate("unknown", 1, since=1.0),
+        candidate("short", 1, expected=10.0, since=2.0),
+    ]
+
+    starts = forecast(queue, supplies(8, (4, 60.0)), NOW, wanted={"unknown", "short"})
+
+    assert starts == {"unknown": NOW + 160, "short": NOW}
+
+
 def test_run_that_never_fits_has_no_start():
     assert forecast([candidate("huge", 9)], supplies(8), NOW, wanted={"huge"}) == {}
