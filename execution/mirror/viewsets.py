@@ -1,6 +1,7 @@
 """Endpoints for the launchers of an attempt that share no directory with its worker.
 
-All of them are for the run's own token, and for its current attempt: of any other, 410.
+All of them are for the run's own token (in open mode, which has none, for any caller): 403 for
+others. They are for its current attempt: 410 for others.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.open_mode import is_open
+from accounts.permissions import script_run_of
 from artifacts.downloads import Unsatisfiable, parse_range
 from artifacts.storage import CHUNK_BYTES, open_range
 from artifacts.uploads import Body, LengthRequired, draining
@@ -62,11 +66,16 @@ class AttemptView(KnownParametersMixin, APIView):
     schema_tags: ClassVar[list[str]] = ["launchers"]
 
     def attempt(self) -> MirroredAttempt:
-        """Raises Http404, AttemptOver."""
+        """Raises PermissionDenied, Http404, AttemptOver."""
+        run_id = self.kwargs["run_id"]
+        # What an attempt starts with has a token of the run's owner.
+        if not is_open() and script_run_of(self.request.user) != run_id:
+            raise PermissionDenied(
+                _("Only launchers of the run %(run)s, with its own token, may do this.")
+                % {"run": run_id}
+            )
         visible = Run.objects.visible_to(self.request.user)
-        run = get_object_or_404(
-            visible, pk=self.kwargs["run_id"], project=self.kwargs["project_id"]
-        )
+        run = get_object_or_404(visible, pk=run_id, project=self.kwargs["project_id"])
         return reporters.attempt_of(run, int(self.kwargs["number"]))
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.test import Client
+from knox.models import AuthToken
 
 from accounts.tokens import issue_script_token
 from execution.executors.attempt import Attempt
@@ -208,4 +209,38 @@ def test_token_of_the_run_is_enough(client, run):
     token, _digest = issue_script_token(UserFactory(), run.pk, life=timedelta(hours=1))
     client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {token}"
 
+    assert report(client, run).status_code == 200
+
+
+@pytest.fixture
+def signed_in(client, settings, request):
+    """Signed in as a member or as an operator, with a token of their own."""
+    settings.OPEN_MODE = False
+    user = UserFactory(is_staff=request.param, is_superuser=request.param)
+    _row, token = AuthToken.objects.create(user)
+    client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return client
+
+
+@pytest.mark.parametrize("signed_in", [False, True], ids=["member", "operator"], indirect=True)
+def test_people_get_no_token_of_the_owner_and_report_nothing(signed_in, run):
+    MirroredAttempt.objects.update(launch={"environment": {"MLFLOW_TRACKING_TOKEN": "th_secret"}})
+
+    answers = [
+        signed_in.get(url(run, "/start")),
+        signed_in.get(url(run, "/start/files")),
+        report(signed_in, run),
+        put(signed_in, run, b"x"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403, 403, 403, 403]
+    assert not any(b"th_secret" in answer.content for answer in answers)
+
+
+def test_token_of_the_run_is_enough_where_sign_in_is_required(client, run, settings):
+    settings.OPEN_MODE = False
+    token, _digest = issue_script_token(UserFactory(), run.pk, life=timedelta(hours=1))
+    client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+
+    assert client.get(url(run, "/start")).status_code == 200
     assert report(client, run).status_code == 200
