@@ -7,9 +7,10 @@ whole, once it has not changed for a moment, and is there for the server only wh
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,13 @@ MAX_PATH_BYTES: Final = 1000
 EVENTS: Final = "tfevents"
 CHECKPOINTS: Final = "checkpoints"
 NOT_SEARCHED: Final = frozenset({"resume", "code", "repository", CHECKPOINTS})
+# What is still being written, directly in the checkpoint folder: as in artifacts/layouts.py, which
+# nodes do not have. But PyTorch's DCP saves a ``.metadata`` there.
+_TEMPORARY: Final = re.compile(
+    r"\..*|tmp[-_].*|.*\.(tmp|part|partial|incomplete)|.*\.tmp.*|.*orbax-checkpoint-tmp.*|.*~",
+    re.IGNORECASE,
+)
+METADATA: Final = ".metadata"
 # By the launcher or the agent, atomically.
 AT_ONCE: Final = ("launcher.json", "process.json", RENDEZVOUS, NODE_FAILED)
 LAST: Final = "exit.json"
@@ -83,17 +91,20 @@ class Tree:
         return Entry(path, grows, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _saved(self) -> Iterator[str]:
-        for number, path in enumerate(_files_below(self._root / CHECKPOINTS, frozenset())):
+        """Inside a folder all names count: the parts of a checkpoint, zarr's for one, may begin
+        with a dot."""
+        folder = self._root / CHECKPOINTS
+        for number, path in enumerate(_files_below(folder, is_temporary)):
             if number >= MAX_ENTRIES:
                 return
-            if not _is_draft(path.name):
+            if path.parent != folder or path.name == METADATA or not is_temporary(path.name):
                 yield str(path.relative_to(self._root))
 
     def _event_files(self, *, ended: bool) -> list[str]:
         now = time.monotonic()
         if ended or now >= self._next_look:
             found = []
-            for number, path in enumerate(_files_below(self._root, NOT_SEARCHED)):
+            for number, path in enumerate(_files_below(self._root, NOT_SEARCHED.__contains__)):
                 if number >= MAX_ENTRIES:
                     break
                 if EVENTS in path.name:
@@ -104,13 +115,13 @@ class Tree:
         return self._events
 
 
-def _files_below(folder: Path, skipped: frozenset[str]) -> Iterator[Path]:
+def _files_below(folder: Path, is_skipped: Callable[[str], bool]) -> Iterator[Path]:
     """Regular files, and links to such that lead out of ``folder``: those within it lead to files
-    that are found by themselves."""
+    that are found by themselves. ``is_skipped``: of the name of a folder directly in it."""
     real = os.path.realpath(folder)
     for current, folders, names in os.walk(folder):
         if current == str(folder):
-            folders[:] = [name for name in folders if name not in skipped]
+            folders[:] = [name for name in folders if not is_skipped(name)]
         folders.sort()
         for name in sorted(names):
             path = Path(current, name)
@@ -119,10 +130,9 @@ def _files_below(folder: Path, skipped: frozenset[str]) -> Iterator[Path]:
                 yield path
 
 
-def _is_draft(name: str) -> bool:
-    return name.endswith((".tmp", ".temp", ".partial")) or (
-        name.startswith(".") and name != ".metadata"  # PyTorch's DCP writes it last
-    )
+def is_temporary(name: str) -> bool:
+    """Whether what has this name, directly in the checkpoint folder, is still being written."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def _is_at_rest(entry: Entry, now: float) -> bool:
