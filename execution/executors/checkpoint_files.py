@@ -41,7 +41,7 @@ def fetch(checkpoint: Artifact, folder: Path) -> Path:
 
 def _fetch(checkpoint: Artifact, folder: Path) -> Path:
     if checkpoint.file_name.endswith(FOLDER_SUFFIX):
-        return _unpack(checkpoint, folder / "unpacked")
+        return unpack(checkpoint, folder / "unpacked")
     path = folder / checkpoint.file_name
     _copy(checkpoint, path)
     return path
@@ -76,7 +76,7 @@ def _copy(artifact: Artifact, target: Path) -> None:
             copy.write(chunk)
 
 
-def _unpack(artifact: Artifact, folder: Path) -> Path:
+def unpack(artifact: Artifact, folder: Path) -> Path:
     """The one folder of an archive, unpacked while it is read: the archive itself takes no room.
     Raises Damaged."""
     with _whole_or_nothing(folder), _verified(artifact) as source:

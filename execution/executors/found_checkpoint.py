@@ -103,9 +103,7 @@ class FoundCheckpoint:
         return self.path.suffix if re.fullmatch(r"\.\w{1,16}", self.path.suffix, re.A) else ""
 
     def version(self, attempt: int) -> str:
-        """A short hash that differs from those of other checkpoints of the same step."""
-        identity = f"{attempt}/{self.saved_as}/{self.stamp}"
-        return hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return version_of(attempt, self.saved_as, self.stamp)
 
     @contextmanager
     def content(self) -> Iterator[Source]:
@@ -170,6 +168,11 @@ class FoundCheckpoint:
 
     def _openers(self) -> Mapping[str, soundness.Opener]:
         return {file.inside: file.open for file in self.files}
+
+
+def version_of(attempt: int, saved_as: str, stamp: list[int]) -> str:
+    """A short hash that differs from those of other checkpoints of the same step."""
+    return hashlib.sha256(f"{attempt}/{saved_as}/{stamp}".encode()).hexdigest()[:8]
 
 
 def by_step(checkpoints: Iterable[FoundCheckpoint]) -> list[FoundCheckpoint]:

@@ -5,14 +5,14 @@ node gave it. A file that is sent as a whole appears as a whole; what is directl
 folder, a file or a folder, appears only once every node that may have a part of it has sent that.
 
 Bytes that were ingested are deleted from the database. A worker that has not written them itself
-leaves a hole in their place: nobody reads them again.
+leaves a hole in their place. Nobody reads them again, unless the checkpoint has changed since: then
+its holes are filled from the stored one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,12 +23,18 @@ from django.db import transaction
 
 from execution.executor_state import AttemptNotes
 from execution.executors.attempt import CLOCK, Attempt
+from execution.executors.notes import notes_of
 from execution.launcher import files
 from execution.mirror.dropping import drop
+from execution.mirror.ingested import Ingested, first_of_each, has_all, ingested_in, unpacked
+from execution.mirror.paths import CHECKPOINTS
+from execution.mirror.writing import Writer
 from execution.models import MirroredAttempt, MirroredChunk, MirroredFile, MirroredNode
 
-STATE: Final = "mirrored.json"  # path → version of what is in the directory; and the revisions
-CHECKPOINTS: Final = "checkpoints"
+logger = logging.getLogger(__name__)
+
+# Path → version of what is in the directory; which of these are holes; and the revisions.
+STATE: Final = "mirrored.json"
 LAST: Final = "exit.json"
 
 
@@ -46,24 +52,53 @@ def materialize(mirrored: MirroredAttempt, attempt: Attempt) -> None:
         .select_related("node")
         .order_by("node__rank", "path")
     )
-    wanted = _first_of_each(rows)
-    writer = _Writer(attempt.directory, state.get("files", {}))
+    wanted = first_of_each(rows)
+    writer = Writer(attempt.directory, state)
     held_back = _incomplete_entries(mirrored, nodes, rows)
+    coming = {path: row for path, row in wanted.items() if _entry_of(path) not in held_back}
+    unknown = _fill_holes(mirrored, attempt, writer, coming.values())
     # The ends last: with them the worker settles the attempt.
-    for row in sorted(wanted.values(), key=lambda row: _name(row) == LAST):
-        if _entry_of(row.path) not in held_back:
+    for row in sorted(coming.values(), key=lambda row: _name(row) == LAST):
+        if row.path not in unknown:
             writer.write(row)
-    writer.remove_others(wanted)
-    content = {"revisions": revisions, "files": writer.versions}
+    writer.remove({path for path in writer.versions if path not in wanted})
+    content = {"revisions": revisions, "files": writer.versions, "holes": sorted(writer.holes)}
     files.write_atomically(attempt.directory / STATE, content)
 
 
-def _first_of_each(rows: Iterable[MirroredFile]) -> dict[str, MirroredFile]:
-    """By path; of a file that several nodes have, the first node's."""
-    found: dict[str, MirroredFile] = {}
-    for row in rows:
-        found.setdefault(row.path, row)
-    return found
+def _fill_holes(
+    mirrored: MirroredAttempt, attempt: Attempt, writer: Writer, rows: Iterable[MirroredFile]
+) -> set[str]:
+    """Fill the holes of ingested checkpoints that have changed since, which are ingested again.
+    Returns the paths of those of which bytes are nowhere any more: they stay as they are."""
+    unknown: set[str] = set()
+    for checkpoint in ingested_in(rows, notes_of(mirrored.run, attempt)):
+        if checkpoint.is_unchanged:
+            continue
+        holes = [file for file in checkpoint.files if writer.lacks(file)]
+        if holes and not _fill(mirrored, attempt, writer, checkpoint, holes):
+            logger.warning(
+                "%s of run %s was saved again, but what it had before is not stored any more",
+                checkpoint.saved_as,
+                mirrored.run_id,
+            )
+            unknown |= {file.path for file in checkpoint.files}
+    return unknown
+
+
+def _fill(
+    mirrored: MirroredAttempt,
+    attempt: Attempt,
+    writer: Writer,
+    checkpoint: Ingested,
+    holes: list[MirroredFile],
+) -> bool:
+    with unpacked(mirrored.run, attempt, checkpoint) as folder:
+        if folder is None or not has_all(folder, checkpoint, holes):
+            return False
+        for file in holes:
+            writer.take(file, folder / checkpoint.inside(file))
+    return True
 
 
 def _incomplete_entries(
@@ -107,90 +142,6 @@ def _note_clock(attempt: Attempt, node: MirroredNode) -> None:
         files.write_atomically(path, node.clock_seconds)
 
 
-class _Writer:
-    """``versions``: path → version of what is in the directory, as far as that is known."""
-
-    def __init__(self, directory: Path, versions: dict[str, str]) -> None:
-        self._directory = directory
-        self.versions = dict(versions)
-
-    def write(self, row: MirroredFile) -> None:
-        path = self._directory / row.path
-        if row.size is None:
-            self._append(row, path)
-        elif row.is_whole:
-            self._replace(row, path)
-
-    def _append(self, row: MirroredFile, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if self.versions.get(row.path) not in {row.version, None}:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-        with open(path, "ab", opener=files.private) as file:
-            size = file.tell()
-            if size < row.received:
-                self._write_from(row, file, size)
-        self.versions[row.path] = row.version
-        os.utime(path, ns=(row.modified_ns, row.modified_ns))
-
-    def _write_from(self, row: MirroredFile, file: Any, size: int) -> None:
-        """What follows the first ``size`` bytes. What is not kept any more becomes a hole."""
-        for chunk in row.chunks.filter(start__lt=row.received).order_by("start").iterator():
-            if chunk.start + chunk.size <= size:
-                continue
-            if chunk.start > size:
-                file.truncate(chunk.start)
-                size = chunk.start
-            content = chunk.bytes()[size - chunk.start : row.received - chunk.start]
-            file.write(content)
-            file.flush()
-            size += len(content)
-        if size < row.received:
-            file.truncate(row.received)
-
-    def _replace(self, row: MirroredFile, path: Path) -> None:
-        if self.versions.get(row.path) == row.version and path.exists():
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".mirror-{os.getpid()}.tmp")
-        try:
-            with open(draft, "wb", opener=files.private) as file:
-                self._write_from(row, file, 0)
-            os.utime(draft, ns=(row.modified_ns, row.modified_ns))
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-        self.versions[row.path] = row.version
-        self._date_folders(path.parent, row.modified_ns)
-
-    def _date_folders(self, folder: Path, modified_ns: int) -> None:
-        """A folder of a checkpoint was touched when its newest file was written."""
-        while folder != self._directory and CHECKPOINTS in folder.parts:
-            newest = max(modified_ns, 0)
-            with contextlib.suppress(OSError):
-                times = [item.stat().st_mtime_ns for item in folder.iterdir() if item.is_file()]
-                newest = max([modified_ns, *times])
-                os.utime(folder, ns=(newest, newest))
-            folder = folder.parent
-
-    def remove_others(self, wanted: Iterable[str]) -> None:
-        """Remove what its node has removed."""
-        for path in set(self.versions) - set(wanted):
-            target = self._directory / path
-            target.unlink(missing_ok=True)
-            self._remove_empty(target.parent)
-            del self.versions[path]
-
-    def _remove_empty(self, folder: Path) -> None:
-        top = self._directory / CHECKPOINTS
-        while folder.is_relative_to(top) and folder != top:
-            try:
-                folder.rmdir()
-            except OSError:
-                return
-            folder = folder.parent
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
@@ -203,13 +154,22 @@ def _read(path: Path) -> dict[str, Any]:
 
 def drop_ingested(mirrored: MirroredAttempt, notes: AttemptNotes) -> None:
     """Delete the bytes that were ingested, as ``notes`` tell: of text, those before the offsets; of
-    checkpoints, all."""
+    checkpoints, all, unless they have changed since."""
     offsets = _offsets(notes)
-    saved = notes.get("checkpoints", {})
-    for file in MirroredFile.objects.filter(node__attempt=mirrored, received__gt=0):
+    rows = list(MirroredFile.objects.filter(node__attempt=mirrored).order_by("node__rank", "path"))
+    stored = {
+        file.path: checkpoint
+        for checkpoint in ingested_in(first_of_each(rows).values(), notes)
+        if checkpoint.is_unchanged
+        for file in checkpoint.files
+    }
+    waiting = set(
+        MirroredChunk.objects.filter(file__node__attempt=mirrored).values_list("file", flat=True)
+    )
+    for file in (row for row in rows if row.pk in waiting):
         if file.size is None:
             chunks = _before(file, offsets.get(file.path, 0))
-        elif any(_is_of(file, path, entry) for path, entry in saved.items()):
+        elif file.path in stored and file.is_whole:
             chunks = file.chunks.all()
         else:
             continue
@@ -238,14 +198,6 @@ def _before(file: MirroredFile, offset: int) -> Any:
     end = last.start + last.size
     limit = offset if end <= offset else last.start
     return MirroredChunk.objects.filter(file=file, start__lt=limit)
-
-
-def _is_of(file: MirroredFile, saved_as: str, entry: list[int]) -> bool:
-    """Whether the file is of an ingested checkpoint, and not newer than that. ``entry``: of the
-    notes: its size, when it was modified, how many files it has."""
-    path = f"{CHECKPOINTS}/{saved_as}"
-    inside = file.path == path or file.path.startswith(f"{path}/")
-    return inside and file.is_whole and file.modified_ns <= entry[1]
 
 
 # --- an attempt of another worker's host -----------------------------------------------------
