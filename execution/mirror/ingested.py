@@ -48,11 +48,16 @@ class Ingested:
 
 
 def first_of_each(rows: Iterable[MirroredFile]) -> dict[str, MirroredFile]:
-    """By path; of a file that several nodes have, that of the first in ``rows``."""
+    """By path; of a file that several nodes have, that of the first in ``rows``. Of what is a file
+    on one node and a folder on another, the file."""
     found: dict[str, MirroredFile] = {}
     for row in rows:
         found.setdefault(row.path, row)
-    return found
+    return {
+        path: row
+        for path, row in found.items()
+        if not any(folder in found for folder in _folders_of(path))
+    }
 
 
 def ingested_in(files: Iterable[MirroredFile], notes: AttemptNotes) -> list[Ingested]:
@@ -60,18 +65,17 @@ def ingested_in(files: Iterable[MirroredFile], notes: AttemptNotes) -> list[Inge
     saved = notes.get("checkpoints", {})
     parts: dict[str, list[MirroredFile]] = defaultdict(list)
     for file in files if saved else ():
-        for saved_as in _folders_of(file.path):
-            if saved_as in saved:
+        for path in (file.path, *_folders_of(file.path)):
+            saved_as = path.removeprefix(f"{CHECKPOINTS}/")
+            if saved_as != path and saved_as in saved:
                 parts[saved_as].append(file)
     return [Ingested(saved_as, saved[saved_as], found) for saved_as, found in parts.items()]
 
 
 def _folders_of(path: str) -> Iterator[str]:
-    """``path`` and the folders that it is in, within the checkpoint folder."""
-    inside = path.removeprefix(f"{CHECKPOINTS}/")
-    while inside and inside != path:
-        yield inside
-        inside = inside.rpartition("/")[0]
+    """The folders that ``path`` is in, innermost first."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 @contextmanager

@@ -56,12 +56,17 @@ def materialize(mirrored: MirroredAttempt, attempt: Attempt) -> None:
     writer = Writer(attempt.directory, state)
     held_back = _incomplete_entries(mirrored, nodes, rows)
     coming = {path: row for path, row in wanted.items() if _entry_of(path) not in held_back}
-    unknown = _fill_holes(mirrored, attempt, writer, coming.values())
+    lost = _fill_holes(mirrored, attempt, writer, coming.values())
+
+    def stays(path: str) -> bool:
+        return _entry_of(path) in held_back or any(path.startswith(folder) for folder in lost)
+
+    # Before others take their names.
+    writer.remove([path for path in writer.versions if path not in wanted and not stays(path)])
     # The ends last: with them the worker settles the attempt.
     for row in sorted(coming.values(), key=lambda row: _name(row) == LAST):
-        if row.path not in unknown:
+        if not stays(row.path):
             writer.write(row)
-    writer.remove({path for path in writer.versions if path not in wanted})
     content = {"revisions": revisions, "files": writer.versions, "holes": sorted(writer.holes)}
     files.write_atomically(attempt.directory / STATE, content)
 
@@ -70,8 +75,9 @@ def _fill_holes(
     mirrored: MirroredAttempt, attempt: Attempt, writer: Writer, rows: Iterable[MirroredFile]
 ) -> set[str]:
     """Fill the holes of ingested checkpoints that have changed since, which are ingested again.
-    Returns the paths of those of which bytes are nowhere any more: they stay as they are."""
-    unknown: set[str] = set()
+    Returns the folders, with a slash, of those of which bytes are nowhere any more: they stay as
+    they are."""
+    lost: set[str] = set()
     for checkpoint in ingested_in(rows, notes_of(mirrored.run, attempt)):
         if checkpoint.is_unchanged:
             continue
@@ -82,8 +88,8 @@ def _fill_holes(
                 checkpoint.saved_as,
                 mirrored.run_id,
             )
-            unknown |= {file.path for file in checkpoint.files}
-    return unknown
+            lost.add(f"{CHECKPOINTS}/{checkpoint.saved_as}/")
+    return lost
 
 
 def _fill(

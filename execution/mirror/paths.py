@@ -13,6 +13,7 @@ from execution.launcher.nodes import NODE_FAILED, RENDEZVOUS
 from execution.models import MAX_PATH_BYTES
 
 CHECKPOINTS: Final = "checkpoints"
+MAX_NAME_BYTES: Final = 255  # of a file or folder, on Linux
 LOGS: Final = frozenset({"stdout.log", "stderr.log", "launcher.log"})
 NOTES: Final = frozenset({"launcher.json", "process.json", "exit.json"})
 # What nodes may send, besides what is below ``checkpoints``.
@@ -21,7 +22,7 @@ OWN_FILES: Final = LOGS | NOTES
 
 def check_path(path: str, rank: int) -> None:
     """Raises InvalidInput for a path that no launcher sends: one outside the attempt's directory,
-    or a request, which only workers make."""
+    one that the worker's host cannot have, or a request, which only workers make."""
     parts = PurePosixPath(path).parts
     is_plain = (
         0 < len(path.encode(errors="replace")) <= MAX_PATH_BYTES
@@ -29,6 +30,7 @@ def check_path(path: str, rank: int) -> None:
         and str(PurePosixPath(path)) == path
         and not path.startswith("/")
         and ".." not in parts
+        and all(len(part.encode(errors="replace")) <= MAX_NAME_BYTES for part in parts)
     )
     if not is_plain or not _is_sent(parts, rank):
         raise InvalidInput(_("A launcher sends no such file: %(path)s") % {"path": path[:200]})

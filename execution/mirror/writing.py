@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,7 @@ class Writer:
 
     def take(self, row: MirroredFile, source: Path) -> None:
         """Move its bytes from ``source``."""
-        path = self._directory / row.path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._place_for(row)
         os.utime(source, ns=(row.modified_ns, row.modified_ns))
         os.replace(source, path)
         self.versions[row.path] = row.version
@@ -45,14 +45,26 @@ class Writer:
         self._date_folders(path.parent, row.modified_ns)
 
     def write(self, row: MirroredFile) -> None:
-        path = self._directory / row.path
         if row.size is None:
-            self._append(row, path)
-        elif row.is_whole:
-            self._replace(row, path)
+            self._append(row)
+        elif row.is_whole and not self.has(row):
+            self._replace(row)
 
-    def _append(self, row: MirroredFile, path: Path) -> None:
+    def _place_for(self, row: MirroredFile) -> Path:
+        """Its path. In the checkpoint folder, what was a file there may be a folder now, and what
+        was a folder a file."""
+        path = self._directory / row.path
+        if path.is_relative_to(self._directory / CHECKPOINTS):
+            for folder in path.relative_to(self._directory).parents:
+                if (self._directory / folder).is_file():
+                    (self._directory / folder).unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _append(self, row: MirroredFile) -> None:
+        path = self._place_for(row)
         if self.versions.get(row.path) not in {row.version, None}:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
@@ -82,11 +94,10 @@ class Writer:
             is_whole = False
         return is_whole
 
-    def _replace(self, row: MirroredFile, path: Path) -> None:
-        if self.has(row):
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".mirror-{os.getpid()}.tmp")
+    def _replace(self, row: MirroredFile) -> None:
+        path = self._place_for(row)
+        # Not in the folder of a checkpoint, where it would be a part of that.
+        draft = self._directory / f".mirror-{os.getpid()}.tmp"
         try:
             with open(draft, "wb", opener=files.private) as file:
                 is_whole = self._write_from(row, file, 0)
@@ -112,7 +123,10 @@ class Writer:
         """Remove what its node has removed."""
         for path in paths:
             target = self._directory / path
-            target.unlink(missing_ok=True)
+            # A folder is not it: it was replaced before the directory's state was noted.
+            if not target.is_dir():
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    target.unlink()
             self._remove_empty(target.parent)
             del self.versions[path]
             self.holes.discard(path)

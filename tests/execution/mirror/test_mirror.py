@@ -15,7 +15,7 @@ from core.exceptions import InvalidInput
 from execution.executors.attempt import Attempt
 from execution.launcher import mirror
 from execution.launcher.hub import Refused
-from execution.mirror.materializing import drop_ingested, materialize, restore
+from execution.mirror.materializing import STATE, drop_ingested, materialize, restore
 from execution.mirror.paths import check_path
 from execution.mirror.receiving import GB
 from execution.mirror.reporters import AttemptOver, attempt_of
@@ -296,10 +296,94 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize("path", [*PATHS, "checkpoints/\x00", "checkpoints/" + "x" * 2000])
+@pytest.mark.parametrize("path", [*PATHS, "checkpoints/\x00", "checkpoints/" + "x/" * 1000 + "x"])
 def test_path_that_no_launcher_sends_is_refused(path):
     with pytest.raises(InvalidInput):
         check_path(path, 0)
+
+
+@pytest.mark.parametrize("letter", ["x", "检"])
+def test_name_that_no_file_can_have_is_refused(letter):
+    longest = letter * (255 // len(letter.encode()))
+    check_path(f"checkpoints/{longest}/{longest}", 0)
+
+    with pytest.raises(InvalidInput):
+        check_path(f"checkpoints/{longest}{letter}/x", 0)
+
+
+# --- a file that becomes a folder, and a folder that becomes a file ----------------------------
+
+AS_FILE, AS_FOLDER = "last", "last/sub/state.bin"
+
+
+def become(node, before, after):
+    """Save ``after`` in place of ``before``."""
+    shutil.rmtree(node.folder / "checkpoints")
+    (node.folder / "checkpoints").mkdir()
+    node.save(after, f"as {after}".encode())
+    node.send()
+
+
+@pytest.mark.parametrize(("before", "after"), [(AS_FILE, AS_FOLDER), (AS_FOLDER, AS_FILE)])
+def test_checkpoint_changes_between_file_and_folder(node, mirrored, attempt, before, after):
+    node.save(before, b"before")
+    node.send()
+    take(mirrored, attempt)
+    become(node, before, after)
+
+    take(mirrored, attempt)
+
+    assert contents(attempt.directory) == contents(node.folder)
+
+
+@pytest.mark.parametrize(("before", "after"), [(AS_FILE, AS_FOLDER), (AS_FOLDER, AS_FILE)])
+def test_worker_that_died_while_a_file_became_a_folder_goes_on(
+    node, mirrored, attempt, before, after
+):
+    node.save(before, b"before")
+    node.send()
+    take(mirrored, attempt)
+    state = (attempt.directory / STATE).read_bytes()
+    become(node, before, after)
+    take(mirrored, attempt)
+    (attempt.directory / STATE).write_bytes(state)  # as if it had died before it noted that
+
+    take(mirrored, attempt)
+
+    assert contents(attempt.directory) == contents(node.folder)
+
+
+def test_file_of_one_node_that_is_a_folder_on_another_stops_nothing(tmp_path):
+    mirrored, attempt = mirrored_attempt(running(), nodes=2)
+    restore(mirrored, attempt)
+    nodes = [ImitatedNode(tmp_path / str(rank), mirrored, rank) for rank in range(2)]
+    nodes[0].save(AS_FILE, b"file")
+    nodes[1].save(AS_FOLDER, b"folder")
+    for _report in range(3):
+        for node in nodes:
+            node.send()
+
+    take(mirrored, attempt)
+    nodes[1].append("stdout.log", "more\n")
+    nodes[1].send()
+    take(mirrored, attempt)
+
+    assert contents(attempt.directory) == {"checkpoints/last": b"file"}
+    assert (attempt.directory / "node-1" / "stdout.log").read_text() == "more\n"
+
+
+def test_folder_that_changes_stays_as_it_is_until_all_of_it_is_here(node, mirrored, attempt):
+    node.save("step-1/a.bin", b"a")
+    node.send()
+    take(mirrored, attempt)
+    (node.folder / "checkpoints" / "step-1" / "a.bin").unlink()
+    node.save("step-1/b.bin", b"b")
+    node.send()
+    MirroredFile.objects.filter(path="checkpoints/step-1/b.bin").update(received=0)
+
+    take(mirrored, attempt)
+
+    assert set(contents(attempt.directory)) == {"checkpoints/step-1/a.bin"}
 
 
 # --- how much may wait -----------------------------------------------------------------------
