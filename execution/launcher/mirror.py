@@ -56,6 +56,7 @@ class Mirror:
         if self._known is None:
             self._sync(None)
         entries = self._tree.entries(ended=ended)
+        self.unsent.leave_out(self._tree.left_out)
         ending = self._tree.ending() if ended else None
         if ending is not None:
             entries.append(ending)

@@ -6,12 +6,14 @@ whole, once it has not changed for a moment, and is there for the server only wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +21,8 @@ from execution.launcher.files import file_time
 from execution.launcher.nodes import NODE_FAILED, RENDEZVOUS, Node
 
 REST_SECONDS: Final = 0.5
-MAX_ENTRIES: Final = 50_000
+MAX_ENTRIES: Final = 50_000  # files that are listed
+MAX_LOOKS: Final = 4 * MAX_ENTRIES  # files that are looked at
 MAX_PATH_BYTES: Final = 1000
 EVENTS: Final = "tfevents"
 CHECKPOINTS: Final = "checkpoints"
@@ -60,6 +63,7 @@ class Tree:
         self._root = node.attempt
         self._events: list[str] = []
         self._next_look = 0.0
+        self.left_out: list[str] = []  # of the checkpoint folder, when it was last looked at
 
     def entries(self, *, ended: bool) -> list[Entry]:
         """What there is, in the order in which it is to be sent: what was printed and reported
@@ -90,21 +94,31 @@ class Tree:
             return None
         return Entry(path, grows, status.st_ino, status.st_size, status.st_mtime_ns)
 
-    def _saved(self) -> Iterator[str]:
-        """Inside a folder all names count: the parts of a checkpoint, zarr's for one, may begin
-        with a dot."""
+    def _saved(self) -> list[str]:
+        """The files below the checkpoint folder: what is directly in it, a file or a folder, with
+        all of its files or not at all; the newest if there are too many. Inside a folder all names
+        count: the parts of a checkpoint, zarr's for one, may begin with a dot."""
         folder = self._root / CHECKPOINTS
-        for number, path in enumerate(_files_below(folder, is_temporary)):
-            if number >= MAX_ENTRIES:
-                return
-            if path.parent != folder or path.name == METADATA or not is_temporary(path.name):
-                yield str(path.relative_to(self._root))
+        room, looks = MAX_ENTRIES, MAX_LOOKS
+        found: list[tuple[bool, str, list[Path]]] = []
+        self.left_out = []
+        for path in _newest_first(folder):
+            files = list(islice(_files_of(path, folder), min(room, looks) + 1))
+            looks -= min(looks, len(files))
+            if len(files) > room or not looks:
+                self.left_out.append(path.name)
+                continue
+            room -= len(files)
+            found.append((path.is_dir(), path.name, files))
+        return [
+            str(file.relative_to(self._root)) for _, _, files in sorted(found) for file in files
+        ]
 
     def _event_files(self, *, ended: bool) -> list[str]:
         now = time.monotonic()
         if ended or now >= self._next_look:
             found = []
-            for number, path in enumerate(_files_below(self._root, NOT_SEARCHED.__contains__)):
+            for number, path in enumerate(_files_below(self._root, NOT_SEARCHED)):
                 if number >= MAX_ENTRIES:
                     break
                 if EVENTS in path.name:
@@ -115,19 +129,49 @@ class Tree:
         return self._events
 
 
-def _files_below(folder: Path, is_skipped: Callable[[str], bool]) -> Iterator[Path]:
+def _files_below(folder: Path, skipped: frozenset[str]) -> Iterator[Path]:
     """Regular files, and links to such that lead out of ``folder``: those within it lead to files
-    that are found by themselves. ``is_skipped``: of the name of a folder directly in it."""
+    that are found by themselves."""
     real = os.path.realpath(folder)
     for current, folders, names in os.walk(folder):
         if current == str(folder):
-            folders[:] = [name for name in folders if not is_skipped(name)]
+            folders[:] = [name for name in folders if name not in skipped]
         folders.sort()
         for name in sorted(names):
             path = Path(current, name)
-            is_pointer = path.is_symlink() and os.path.realpath(path).startswith(f"{real}/")
-            if not is_pointer:
+            if not _is_pointer(path, real):
                 yield path
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """What is directly in the checkpoint folder, without what is still being written."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(folder) as items:
+        for item in items:
+            is_metadata = item.name == METADATA and item.is_file()
+            if is_metadata or not is_temporary(item.name):
+                with contextlib.suppress(FileNotFoundError):  # pruned
+                    found.append((item.stat(follow_symlinks=False).st_mtime_ns, item.path))
+    return [Path(path) for _modified_ns, path in sorted(found, reverse=True)]
+
+
+def _files_of(path: Path, folder: Path) -> Iterator[Path]:
+    """The files of what is directly in the checkpoint ``folder``: of a folder, all below it."""
+    real = os.path.realpath(folder)
+    if not path.is_dir():
+        found: Iterator[Path] = iter([path])
+    elif path.is_symlink():
+        return
+    else:
+        found = _files_below(path, frozenset())
+    for file in found:
+        if not _is_pointer(file, real):
+            yield file
+
+
+def _is_pointer(path: Path, real: str) -> bool:
+    """Whether it is a link to something below the folder whose real path is ``real``."""
+    return path.is_symlink() and os.path.realpath(path).startswith(f"{real}/")
 
 
 def is_temporary(name: str) -> bool:

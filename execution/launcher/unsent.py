@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from execution.launcher.tree import CHECKPOINTS, EVENTS, Entry
+from execution.launcher.tree import CHECKPOINTS, EVENTS, MAX_ENTRIES, Entry
 
 FULL_SECONDS: Final = 60.0  # that the server may be full without a word
 MAX_PROBLEM: Final = 1000
+MAX_SHOWN: Final = 5  # names
 
 
 class Unsent:
@@ -17,6 +18,7 @@ class Unsent:
     def __init__(self) -> None:
         self._files: dict[str, tuple[str, str]] = {}  # path → the file's stamp, why
         self._listing: tuple[list[Any], str] | None = None  # and why
+        self._left_out = ""  # why some of the files are not even listed
         self._full: tuple[float, str] | None = None  # since when, in monotonic seconds, and why
 
     def reject(self, entry: Entry, why: str) -> None:
@@ -41,6 +43,12 @@ class Unsent:
             if stamps.get(path) == stamp
         }
 
+    def leave_out(self, names: list[str]) -> None:
+        """Note what is directly in the checkpoint folder and is not listed: there is too much."""
+        shown = ", ".join(names[:MAX_SHOWN]) + (", …" if len(names) > MAX_SHOWN else "")
+        text = f"there are more than {MAX_ENTRIES} files, so that these are left out: {shown}"
+        self._left_out = text if names else ""
+
     def full(self, why: str) -> None:
         self._full = (self._full[0] if self._full else time.monotonic(), why)
 
@@ -49,13 +57,16 @@ class Unsent:
 
     @property
     def is_empty(self) -> bool:
-        return not self._files and self._listing is None
+        return not (self._files or self._listing or self._left_out)
 
     @property
     def problem(self) -> str:
-        """Which files are not sent, and why, in the server's words; "" if there is no problem."""
+        """Which files are not sent, and why, if possible in the server's words; "" if there is no
+        problem."""
         if self._listing is not None:
             return _plain(self._listing[1])
+        if self._left_out:
+            return _plain(f"{CHECKPOINTS}: {self._left_out}")
         for path, (_stamp, why) in self._files.items():
             return _plain(f"{path}: {why}")
         if self._full is not None and time.monotonic() - self._full[0] >= FULL_SECONDS:

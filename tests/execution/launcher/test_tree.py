@@ -1,6 +1,7 @@
 """Which files of a node its server is to have."""
 
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -64,3 +65,56 @@ def test_file_in_a_folder_that_has_just_changed_is_not_sent(folder):
 @given(st.text(max_size=8) | st.from_regex(layouts._TEMPORARY, fullmatch=True))
 def test_nodes_and_workers_agree_on_what_is_temporary(name):
     assert tree.is_temporary(name) == layouts.is_temporary(name)
+
+
+# --- too many files --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def four_files(monkeypatch):
+    """More are too many."""
+    monkeypatch.setattr(tree, "MAX_ENTRIES", 4)
+
+
+def date(folder, name, age_seconds):
+    at = time.time() - age_seconds
+    os.utime(folder / name, (at, at))
+
+
+def test_newest_checkpoints_are_sent_whole_and_the_others_not_at_all(folder, four_files):
+    save(folder, "1/a", "1/b", "2/a", "2/b", "2/c", "3/a")
+    for age_seconds, name in ((300, "1"), (200, "2"), (100, "3")):
+        date(folder, name, age_seconds)
+    found = Tree(Node(folder.parent, 0, 1))
+
+    entries = found.entries(ended=False)
+
+    assert [entry.path for entry in entries] == [
+        f"checkpoints/{name}" for name in ("2/a", "2/b", "2/c", "3/a")
+    ]
+    assert found.left_out == ["1"]
+
+
+def test_nothing_is_left_out_of_as_many_files_as_may_be(folder, four_files):
+    save(folder, "1/a", "1/b", "2/a", "x.bin")
+
+    assert len(saved(folder)) == 4
+
+
+def test_folder_that_alone_has_too_many_files_keeps_nothing_else_back(folder, four_files):
+    save(folder, "all/1", "all/2", "all/3", "all/4", "all/5", "step-1.bin")
+    date(folder, "all", 0)
+
+    assert saved(folder) == {"step-1.bin"}
+
+
+def test_links_within_the_checkpoint_folder_are_no_files_of_their_own(folder, tmp_path):
+    save(folder, "step-1/a", "step-2.bin")
+    (tmp_path / "elsewhere.bin").write_bytes(b"x")
+    os.utime(tmp_path / "elsewhere.bin", (1, 1))
+    (folder / "latest").symlink_to("step-1")
+    (folder / "best.bin").symlink_to("step-2.bin")
+    (folder / "step-1" / "b").symlink_to(folder / "step-2.bin")
+    (folder / "base.bin").symlink_to(tmp_path / "elsewhere.bin")
+
+    assert saved(folder) == {"step-1/a", "step-2.bin", "base.bin"}

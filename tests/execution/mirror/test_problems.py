@@ -1,8 +1,10 @@
 """What the server does not take of a node is not sent for ever, and the rest arrives."""
 
+import os
+
 import pytest
 
-from execution.launcher import unsent
+from execution.launcher import tree, unsent
 from execution.launcher.hub import OutOfStep
 from execution.mirror.materializing import materialize, restore
 from execution.mirror.problems import tell_problems
@@ -180,6 +182,26 @@ def test_folder_of_two_nodes_waits_while_one_has_a_problem(tmp_path):
     materialize(MirroredAttempt.objects.get(), attempt)
 
     assert list((attempt.directory / "checkpoints").iterdir()) == []
+
+
+# --- too many files --------------------------------------------------------------------------
+
+
+def test_checkpoint_that_is_left_out_is_a_problem_until_there_is_room(node, monkeypatch):
+    monkeypatch.setattr(tree, "MAX_ENTRIES", 2)
+    node.save("step-0/a.bin", b"old", age_seconds=5000)
+    os.utime(node.folder / "checkpoints" / "step-0", (1, 1))
+    node.send()
+    node.send()
+
+    assert "these are left out: step-0" in problem()
+    assert not node.mirror.unsent.is_empty
+    assert arrived() == {"stdout.log", BAD, GOOD}
+
+    (node.folder / BAD).unlink()
+    node.send()
+    assert problem() == ""
+    assert "checkpoints/step-0/a.bin" in arrived()
 
 
 # --- a server that is full -------------------------------------------------------------------
