@@ -61,7 +61,8 @@ class MirroredNode(models.Model):
     seen_at = models.DateTimeField(db_default=Now())  # when it last reported
     # The node's clock minus the server's, in seconds, when it first reported.
     clock_seconds = models.FloatField(default=0.0)
-    # The newest server time (Unix seconds) that it knew when it last listed its files.
+    # The newest server time (Unix seconds) that it knew when it last listed its files; 0 if it did
+    # not list all.
     listed_after = models.FloatField(default=0.0)
     revision = models.PositiveBigIntegerField(default=0)  # rises with every change of its files
     # Of what it has sent, what the worker has not stored yet: the sum of its chunks.

@@ -27,10 +27,11 @@ from execution.launcher.hub import (
     Unauthorized,
 )
 from execution.launcher.nodes import NODE_FAILED, RENDEZVOUS, Node
-from execution.launcher.tree import Entry, Tree
-from execution.launcher.unsent import Unsent, without_new
+from execution.launcher.tree import CHECKPOINTS, Entry, Tree
+from execution.launcher.unsent import Unsent, top_of, without_new
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024
+PROBE_BYTES: Final = 64 * 1024  # of a file that the server may not take for now
 POLL_SECONDS: Final = 1.0
 SOON_SECONDS: Final = 0.2  # after something was sent, or asked for
 LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -45,6 +46,7 @@ class Mirror:
         self._versions: dict[str, tuple[str, Entry]] = {}
         self._known: dict[str, tuple[str, int]] | None = None  # as the server says
         self._told: list[Any] | None = None  # the last listing that it has taken
+        self._is_all_listed = True  # in what is told
         self._told_problem = ""
         self.unsent = Unsent()
         self._seen = 0.0
@@ -60,21 +62,41 @@ class Mirror:
         ending = self._tree.ending() if ended else None
         if ending is not None:
             entries.append(ending)
-        is_all = True
-        for entry in self._listed(entries):
-            if entry is ending:
-                if not is_all:
-                    return False
-                if self.unsent.problem != self._told_problem:
-                    self._sync(None)  # nobody asks after the end
-            is_all = self._send(entry) and is_all
-        self.unsent.not_full()
-        return ending is not None and is_all
+        listed = [entry for entry in self._listed(entries) if entry is not ending]
+        is_all = self._send_all(listed, ended=ended)
+        if ending is None or not is_all:
+            return False
+        if self.unsent.problem != self._told_problem:
+            self._sync(None)  # nobody asks after the end
+        return self._send(ending)
+
+    def _send_all(self, entries: list[Entry], *, ended: bool) -> bool:
+        """False if some have changed meanwhile. A checkpoint for which the server is full keeps the
+        others from nothing: it may be full for that one alone. Raises Full, unless the end must not
+        wait for that any more."""
+        is_all, full = True, None
+        waiting: set[str] = set()
+        for entry in entries:
+            if top_of(entry.path) in waiting:
+                continue
+            try:
+                is_all = self._send(entry, is_probe=full is not None) and is_all
+            except Full as error:
+                full = error
+                if not entry.path.startswith(f"{CHECKPOINTS}/"):
+                    break  # what was printed before a checkpoint comes before it
+                waiting.add(top_of(entry.path))
+        if full is None:
+            self.unsent.not_full()
+        elif not (ended and self.unsent.is_stuck):
+            raise full
+        return is_all
 
     def _listed(self, entries: list[Entry]) -> list[Entry]:
         """Tell the server what there is; what of it can be sent. Raises Refused, Rejected, Away."""
         listing = [self._described(entry) for entry in entries]
         if not self.unsent.has_rejected_listing(listing):
+            self._is_all_listed = not self._tree.left_out
             try:
                 self._tell(listing)
             except Rejected as error:
@@ -83,6 +105,7 @@ class Mirror:
             else:
                 self.unsent.accept_listing(entries)
                 return entries
+        self._is_all_listed = False
         known = {path: version for path, (version, _size) in (self._known or {}).items()}
         kept = without_new(entries, [item["version"] for item in listing], known)
         self._tell([self._described(entry) for entry in kept])
@@ -118,7 +141,7 @@ class Mirror:
         report = {
             "launcher": self._launcher,
             "now": file_time(self._node.attempt),
-            "seen": self._seen,
+            "seen": self._seen if self._is_all_listed else 0.0,
             "files": listing,
             "knows": self._known is not None,
         }
@@ -145,25 +168,27 @@ class Mirror:
                 if content is not None and not (folder / name).exists():
                     write_atomically(folder / name, content)
 
-    def _send(self, entry: Entry) -> bool:
+    def _send(self, entry: Entry, *, is_probe: bool = False) -> bool:
         """Send what the server lacks of the file, unless it will not have it; False if it has
-        changed meanwhile."""
+        changed meanwhile. ``is_probe``: the first bytes may be in vain."""
         if self.unsent.has_rejected(entry):
             return True
         version = self._version(entry)
         known = (self._known or {}).get(entry.path, ("", 0))
         offset = known[1] if known[0] == version else 0
+        limit = PROBE_BYTES if is_probe else CHUNK_BYTES
         try:
             with open(self._node.attempt / entry.path, "rb") as file:
                 while offset < entry.size:
                     file.seek(offset)  # the server may have less than was sent, or more
-                    chunk = file.read(min(CHUNK_BYTES, entry.size - offset))
+                    chunk = file.read(min(limit, entry.size - offset))
                     if not chunk or not self._is_same(entry):
                         return False
                     size = self._put(entry, version, offset, chunk)
                     if size <= offset:
                         return False
-                    offset = size
+                    offset, limit = size, CHUNK_BYTES
+                    self.unsent.taken()
         except OutOfStep:
             self._known = self._told = None  # ask anew
             return False

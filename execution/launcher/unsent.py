@@ -8,6 +8,9 @@ from typing import Any, Final
 from execution.launcher.tree import CHECKPOINTS, EVENTS, MAX_ENTRIES, Entry
 
 FULL_SECONDS: Final = 60.0  # that the server may be full without a word
+# That the server may be full, and take nothing, before the end is sent without the rest. Longer
+# than a worker needs for a large checkpoint.
+STUCK_SECONDS: Final = 1800.0
 MAX_PROBLEM: Final = 1000
 MAX_SHOWN: Final = 5  # names
 
@@ -20,6 +23,7 @@ class Unsent:
         self._listing: tuple[list[Any], str] | None = None  # and why
         self._left_out = ""  # why some of the files are not even listed
         self._full: tuple[float, str] | None = None  # since when, in monotonic seconds, and why
+        self._stuck_since: float | None = None  # in monotonic seconds
 
     def reject(self, entry: Entry, why: str) -> None:
         self._files[entry.path] = (entry.stamp, why)
@@ -50,14 +54,26 @@ class Unsent:
         self._left_out = text if names else ""
 
     def full(self, why: str) -> None:
-        self._full = (self._full[0] if self._full else time.monotonic(), why)
+        now = time.monotonic()
+        self._full = (self._full[0] if self._full else now, why)
+        self._stuck_since = now if self._stuck_since is None else self._stuck_since
+
+    def taken(self) -> None:
+        """The server has taken some bytes."""
+        self._stuck_since = None
 
     def not_full(self) -> None:
-        self._full = None
+        self._full = self._stuck_since = None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the server has been full for so long that the end must not wait any more."""
+        since = self._stuck_since
+        return since is not None and time.monotonic() - since >= STUCK_SECONDS
 
     @property
     def is_empty(self) -> bool:
-        return not (self._files or self._listing or self._left_out)
+        return not (self._files or self._listing or self._left_out or self._full)
 
     @property
     def problem(self) -> str:
@@ -83,11 +99,11 @@ def without_new(entries: list[Entry], versions: list[str], known: dict[str, str]
     """Of a listing that was rejected, what launchers themselves write, and the checkpoints that the
     server knows as they are. ``known``: path → version."""
     new = {
-        _top(entry.path)
+        top_of(entry.path)
         for entry, version in zip(entries, versions, strict=True)
         if known.get(entry.path) != version
     }
-    return [entry for entry in entries if is_own(entry) or _top(entry.path) not in new]
+    return [entry for entry in entries if is_own(entry) or top_of(entry.path) not in new]
 
 
 def is_own(entry: Entry) -> bool:
@@ -95,6 +111,6 @@ def is_own(entry: Entry) -> bool:
     return not entry.path.startswith(f"{CHECKPOINTS}/") and EVENTS not in entry.path
 
 
-def _top(path: str) -> str:
+def top_of(path: str) -> str:
     """The checkpoint that a file is part of."""
     return "/".join(path.split("/", 2)[:2])

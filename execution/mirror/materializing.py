@@ -27,7 +27,7 @@ from execution.executors.notes import notes_of
 from execution.launcher import files
 from execution.mirror.dropping import drop
 from execution.mirror.ingested import Ingested, first_of_each, has_all, ingested_in, unpacked
-from execution.mirror.paths import CHECKPOINTS
+from execution.mirror.paths import CHECKPOINTS, entry_of
 from execution.mirror.writing import Writer
 from execution.models import MirroredAttempt, MirroredChunk, MirroredFile, MirroredNode
 
@@ -55,11 +55,11 @@ def materialize(mirrored: MirroredAttempt, attempt: Attempt) -> None:
     wanted = first_of_each(rows)
     writer = Writer(attempt.directory, state)
     held_back = _incomplete_entries(mirrored, nodes, rows)
-    coming = {path: row for path, row in wanted.items() if _entry_of(path) not in held_back}
+    coming = {path: row for path, row in wanted.items() if entry_of(path) not in held_back}
     lost = _fill_holes(mirrored, attempt, writer, coming.values())
 
     def stays(path: str) -> bool:
-        return _entry_of(path) in held_back or any(path.startswith(folder) for folder in lost)
+        return entry_of(path) in held_back or any(path.startswith(folder) for folder in lost)
 
     # Before others take their names.
     writer.remove([path for path in writer.versions if path not in wanted and not stays(path)])
@@ -114,28 +114,20 @@ def _incomplete_entries(
     entries: dict[str, list[MirroredFile]] = defaultdict(list)
     ended = {row.node.rank for row in rows if _name(row) == LAST and row.is_whole}
     for row in rows:
-        if entry := _entry_of(row.path):
+        if entry := entry_of(row.path):
             entries[entry].append(row)
-    count = int(mirrored.launch.get("nodes", 1))
-    # One that has a problem may have parts that it cannot even list.
-    is_complete = len(nodes) == count and not (count > 1 and any(node.problem for node in nodes))
+    are_all_here = len(nodes) == int(mirrored.launch.get("nodes", 1))
     incomplete = set()
     for entry, parts in entries.items():
         complete_at = max(row.received_at for row in parts)
-        is_listed = all(
-            node.rank in ended or node.listed_after >= complete_at
+        # One that has listed only some of its files has listed none of them after 0.
+        is_listed = len(nodes) == 1 or all(
+            node.listed_after > 0 and (node.rank in ended or node.listed_after >= complete_at)
             for node in nodes
-            if len(nodes) > 1
         )
-        if not (all(row.is_whole for row in parts) and is_listed and is_complete):
+        if not (all(row.is_whole for row in parts) and is_listed and are_all_here):
             incomplete.add(entry)
     return incomplete
-
-
-def _entry_of(path: str) -> str:
-    """What is directly in the checkpoint folder and has ``path``; "" if that is elsewhere."""
-    parts = path.split("/", 2)
-    return parts[1] if parts[0] == CHECKPOINTS and len(parts) > 1 else ""
 
 
 def _name(row: MirroredFile) -> str:

@@ -52,3 +52,9 @@ def is_note(path: str) -> bool:
     parts = PurePosixPath(path).parts
     notes = NOTES | {NODE_FAILED, RENDEZVOUS, "evaluation.json"}
     return parts[0] != CHECKPOINTS and parts[-1] in notes
+
+
+def entry_of(path: str) -> str:
+    """What is directly in the checkpoint folder and has ``path``; "" if that is elsewhere."""
+    parts = path.split("/", 2)
+    return parts[1] if parts[0] == CHECKPOINTS and len(parts) > 1 else ""

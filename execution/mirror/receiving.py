@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from artifacts.storage import HashingFile, artifact_storage
 from artifacts.storage_errors import storage_errors
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError, InvalidInput
-from execution.mirror.paths import CHECKPOINTS, is_note
+from execution.mirror.paths import CHECKPOINTS, entry_of, is_note
 from execution.mirror.reporters import node_of
 from execution.models import MirroredAttempt, MirroredChunk, MirroredFile, MirroredNode
 
@@ -84,10 +85,20 @@ def _check_waiting(attempt: MirroredAttempt, path: str, size: int) -> None:
     nodes = MirroredNode.objects.filter(attempt=attempt)
     waiting = nodes.aggregate(total=Sum("waiting_bytes", default=0))["total"]
     limit = settings.MIRROR_WAITING_GB * GB
+    of_checkpoints = limit * CHECKPOINTS_SHARE
+    is_of_checkpoint = path.startswith(f"{CHECKPOINTS}/")
     if is_note(path):
         limit += NOTES_BYTES
-    elif path.startswith(f"{CHECKPOINTS}/"):
-        limit *= CHECKPOINTS_SHARE
+    elif is_of_checkpoint:
+        limit = of_checkpoints
+    if waiting + size <= limit:
+        return
+    entries = _entries(attempt)
+    if is_of_checkpoint:
+        waiting = _waiting_for(entries, entry_of(path), waiting)
+    else:  # what checkpoints have beyond their share does not count
+        excess = sum(entry.waiting for entry in entries.values()) - of_checkpoints
+        waiting -= max(0, excess)
     if waiting + size > limit:
         raise TooMuchWaits(
             _(
@@ -96,6 +107,42 @@ def _check_waiting(attempt: MirroredAttempt, path: str, size: int) -> None:
             )
             % {"limit": f"{settings.MIRROR_WAITING_GB:g}"}
         )
+
+
+@dataclass
+class _Entry:
+    """What is directly in the checkpoint folder: the lowest key of its files, how many of its bytes
+    wait for the worker, and whether all of it is here that nodes have listed."""
+
+    key: int
+    waiting: int = 0
+    is_whole: bool = True
+
+
+def _entries(attempt: MirroredAttempt) -> dict[str, _Entry]:
+    """By name."""
+    files = MirroredFile.objects.filter(
+        node__attempt=attempt, path__startswith=f"{CHECKPOINTS}/"
+    ).annotate(waiting=Sum("chunks__size", default=0))
+    found: dict[str, _Entry] = {}
+    for key, path, size, received, waiting in files.order_by("pk").values_list(
+        "pk", "path", "size", "received", "waiting"
+    ):
+        entry = found.setdefault(entry_of(path), _Entry(key))
+        entry.waiting += waiting
+        entry.is_whole = entry.is_whole and size == received
+    return found
+
+
+def _waiting_for(entries: dict[str, _Entry], name: str, waiting: int) -> int:
+    """How many bytes count for the entry ``name``, of all that are ``waiting``. Of entries of which
+    a node has yet to send something, the one that was listed first has to wait for no later one:
+    else nodes that are ahead could fill what may wait with entries that others cannot complete."""
+    incomplete = [entry for entry in entries.values() if not entry.is_whole]
+    oldest = min(incomplete, key=lambda entry: entry.key, default=None)
+    if oldest is None or entries.get(name) is not oldest:
+        return waiting
+    return sum(entry.waiting for entry in entries.values() if entry.key <= oldest.key)
 
 
 def _file(node: MirroredNode, path: str, version: str) -> MirroredFile:

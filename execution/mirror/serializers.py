@@ -47,7 +47,10 @@ class ReportSerializer(KnownFieldsSerializer):
         min_value=0, max_value=MAX_SECONDS, help_text="By the node's clock, in Unix seconds."
     )
     seen = serializers.FloatField(
-        min_value=0, max_value=MAX_SECONDS, help_text="`now` of the last answer; 0 at first."
+        min_value=0,
+        max_value=MAX_SECONDS,
+        help_text="`now` of the last answer; 0 at first, "
+        "and if the node has files that it does not list.",
     )
     files = serializers.ListField(
         child=FileSerializer(),

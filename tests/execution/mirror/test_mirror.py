@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from artifacts.storage import artifact_storage
 from core.exceptions import InvalidInput
 from execution.executors.attempt import Attempt
-from execution.launcher import mirror
+from execution.launcher import mirror, unsent
 from execution.launcher.hub import Refused
 from execution.mirror.materializing import STATE, drop_ingested, materialize, restore
 from execution.mirror.paths import check_path
@@ -430,6 +430,69 @@ def test_what_is_printed_and_the_notes_arrive_beside_a_checkpoint_that_waits(
     take(mirrored, attempt)
     assert (attempt.directory / "stdout.log").stat().st_size == 100
     assert json.loads((attempt.directory / "rendezvous.json").read_text())["port"] == 7
+
+
+def test_node_that_is_ahead_keeps_no_other_from_completing_a_checkpoint(
+    tmp_path, settings, monkeypatch
+):
+    settings.MIRROR_WAITING_GB = 1000 / GB
+    monkeypatch.setattr(unsent, "FULL_SECONDS", 0.0)
+    mirrored, attempt = mirrored_attempt(running(), nodes=2)
+    restore(mirrored, attempt)
+    fast, slow = (ImitatedNode(tmp_path / str(rank), mirrored, rank) for rank in range(2))
+    for step in (1, 2, 3):
+        fast.save(f"step-{step}/__0_0.distcp", b"0" * 300)
+    fast.send()
+    for step in (1, 2, 3):
+        slow.save(f"step-{step}/__1_0.distcp", b"1" * 300)
+    fast.save("step-4/__0_0.distcp", b"0" * 300)
+
+    for _pass in range(3):
+        slow.send()
+        fast.send()
+    take(mirrored, attempt)
+
+    assert set(contents(attempt.directory)) == {
+        "checkpoints/step-1/__0_0.distcp",
+        "checkpoints/step-1/__1_0.distcp",
+    }
+    assert MirroredNode.objects.exclude(problem="").exists()
+    waits = sum(MirroredNode.objects.values_list("waiting_bytes", flat=True))
+    assert waits == all_chunks() == 1200  # the oldest went on, and no other
+
+
+def test_checkpoint_of_which_a_part_is_here_goes_on_beside_a_newer_one(
+    node, mirrored, attempt, settings, monkeypatch
+):
+    settings.MIRROR_WAITING_GB = 1000 / GB
+    monkeypatch.setattr(mirror, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(mirror, "PROBE_BYTES", 10)
+    node.save("step-5.bin", b"5" * 500)
+    node.save("step-9.bin", b"9" * 600)
+    node.send()
+    (node.folder / "checkpoints" / "step-5.bin").unlink()
+    node.save("step-10.bin", b"0" * 600)  # before step-9 by its name
+
+    node.send()
+
+    take(mirrored, attempt)
+    assert set(contents(attempt.directory)) == {"checkpoints/step-9.bin"}
+
+
+def test_logs_have_room_beside_the_oldest_checkpoint(tmp_path, settings):
+    settings.MIRROR_WAITING_GB = 1000 / GB
+    mirrored, _attempt = mirrored_attempt(running(), nodes=2)
+    fast, slow = (ImitatedNode(tmp_path / str(rank), mirrored, rank) for rank in range(2))
+    fast.save("step-1/__0_0.distcp", b"0" * 400)
+    fast.save("step-2/__0_0.distcp", b"0" * 400)
+    fast.send()
+    slow.save("step-1/__1_0.distcp", b"1" * 400)
+    slow.send()
+    slow.append("stdout.log", "x" * 100)
+
+    assert slow.send()
+
+    assert MirroredFile.objects.get(path="node-1/stdout.log").received == 100
 
 
 def test_what_waits_is_what_is_here(node, mirrored, attempt):

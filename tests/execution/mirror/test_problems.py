@@ -223,6 +223,42 @@ def test_server_that_stays_full_is_a_problem(node, settings, monkeypatch):
     assert problem() == ""
 
 
+def test_end_waits_for_checkpoints_while_the_server_is_full(node, settings):
+    settings.MIRROR_WAITING_GB = 6 / GB
+    node.end()
+
+    assert node.send(ended=True) is False
+    assert "exit.json" not in arrived()
+
+
+def test_end_arrives_after_a_long_time_in_which_the_server_is_full(node, settings, monkeypatch):
+    settings.MIRROR_WAITING_GB = 6 / GB
+    monkeypatch.setattr(unsent, "FULL_SECONDS", 0.0)
+    monkeypatch.setattr(unsent, "STUCK_SECONDS", 0.0)
+    node.end()
+
+    assert node.mirror.run_once(ended=True)
+
+    assert "exit.json" in arrived()
+    assert "TRAINHUB_MIRROR_WAITING_GB" in problem()
+    assert not node.mirror.unsent.is_empty
+
+
+def test_time_in_which_the_server_is_full_begins_anew_when_it_takes_something(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(unsent.time, "monotonic", lambda: now)
+    noted = unsent.Unsent()
+    noted.full("full")
+    now = unsent.STUCK_SECONDS - 1
+    noted.taken()
+    noted.full("full")
+    now += unsent.STUCK_SECONDS - 1
+    assert not noted.is_stuck
+
+    now += 1
+    assert noted.is_stuck
+
+
 # --- the readers of the run ------------------------------------------------------------------
 
 
