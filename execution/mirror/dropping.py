@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest
 
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from execution.models import MirroredAttempt, MirroredChunk, MirroredNode
 from runs.models import Run
+from runs.status import TERMINAL
 
 
 def drop(node: int, chunks: Any) -> None:
@@ -28,3 +29,8 @@ def forget_mirrored(*, instance: Run, **_signal: Any) -> None:
     """Receiver of pre_delete: what a run that is deleted has in the storage goes with it."""
     for attempt in MirroredAttempt.objects.filter(run=instance):
         attempt.forget()
+
+
+def ended_attempts() -> QuerySet[MirroredAttempt]:
+    """Of runs that have ended: nobody takes anything of them any more."""
+    return MirroredAttempt.objects.filter(run__status__in=TERMINAL)

@@ -25,11 +25,12 @@ from execution.executors.notes import notes_of
 from execution.executors.process_inputs import command_of
 from execution.executors.ray.client import Jobs, is_installed
 from execution.executors.ray.host import RayHost, WebServer
-from execution.executors.ray.job import JobDescription
+from execution.executors.ray.job import JobDescription, name_of
 from execution.executors.ray.pools import nodes_with, pools_in
 from execution.executors.told_endings import read_note
 from execution.launcher.ray_driver import bundle_of
 from execution.launcher.remote import PLACE, PYTHON
+from execution.mirror.dropping import ended_attempts
 from execution.mirror.materializing import drop_ingested, materialize, restore
 from execution.mirror.problems import tell_problems
 from execution.mirror.starting import put_start
@@ -192,3 +193,21 @@ class RayExecutor(LauncherExecutor):
         shutil.rmtree(folder, ignore_errors=True)
         for mirrored in MirroredAttempt.objects.filter(run=run.pk):
             mirrored.forget()
+
+    def tidy(self) -> None:
+        super().tidy()
+        local = attempts.local_runs()
+        try:
+            for mirrored in ended_attempts().exclude(run__in=local):
+                self._forget_without_files(mirrored)
+        except DomainError as problem:
+            logger.warning("attempts of runs that have ended are kept for now: %s", problem)
+
+    def _forget_without_files(self, mirrored: MirroredAttempt) -> None:
+        """No host may have files of it: no ``forget`` would come to it. Raises RayAway,
+        RayRefused."""
+        attempt = Attempt(mirrored.run_id, mirrored.number)
+        if self.host_of(attempt).is_over:
+            mirrored.forget()
+        else:
+            self._jobs.stop(name_of(attempt))

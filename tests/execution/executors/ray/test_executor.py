@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from execution.launcher.ray_driver import bundle_of
 from execution.models import MirroredAttempt, MirroredNode
 from runs.executors import CannotStart, FoundPool, WorkState
 from runs.models import FailureKind, GpuPool, Run, RunCode
+from runs.status import RunStatus
 from tests.code_bundles.bundles import bundle
 from tests.execution.executors.ray.imitated import ImitatedRay
 from tests.execution.mirror.nodes import ImitatedNode
@@ -380,6 +382,50 @@ def test_files_are_kept_while_ray_does_not_answer(executor, run, ray, node):
     executor.forget(run)
 
     assert Attempt.of(run).directory.exists()
+
+
+def end_without_files(run):
+    """As a run does whose worker's host is gone."""
+    shutil.rmtree(Attempt.of(run).directory.parent)
+    run.transition(RunStatus.CANCELLED)
+
+
+def test_run_that_has_ended_without_files_on_any_host_is_forgotten(executor, run, ray, node):
+    end_without_files(run)
+    ray.states[name(run)] = "SUCCEEDED"
+
+    executor.tidy()
+
+    assert not MirroredAttempt.objects.exists()
+
+
+def test_job_of_a_run_that_has_ended_without_files_is_stopped_first(executor, run, ray, node):
+    end_without_files(run)
+
+    executor.tidy()
+    assert ray.stopped == [name(run)]
+    assert MirroredAttempt.objects.exists()
+
+    executor.tidy()
+    assert not MirroredAttempt.objects.exists()
+
+
+def test_run_that_has_not_ended_is_not_forgotten(executor, run, ray, node):
+    shutil.rmtree(Attempt.of(run).directory.parent)
+    ray.states[name(run)] = "SUCCEEDED"
+
+    executor.tidy()
+
+    assert MirroredAttempt.objects.exists()
+
+
+def test_run_that_has_ended_is_kept_while_ray_does_not_answer(executor, run, ray, node):
+    end_without_files(run)
+    ray.problem = ConnectionError("refused")
+
+    executor.tidy()
+
+    assert MirroredAttempt.objects.exists()
 
 
 def test_executor_is_offered_only_with_an_address(executor, settings):
