@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heapreplace
 from typing import Final
 
@@ -11,14 +12,15 @@ from django.db import transaction
 
 from core.database import Statement, Texts, current_time
 from execution.scheduling.candidate import Candidate, Place
-from execution.scheduling.gpu_use import GpuUse, devices_of_hosts, expected_ends
+from execution.scheduling.gpu_use import GpuUse
 from execution.scheduling.host_devices import HostDevices
 from execution.scheduling.policy import Pass
 from execution.scheduling.preemption import preempt_for
 from execution.scheduling.quotas import Quotas
 from execution.scheduling.rules import Rules, rules_of_settings
 from execution.scheduling.stored_queue import Scope, StoredQueue, waiting
-from execution.scheduling.supply import Reservation, Supplies, Supply
+from execution.scheduling.stored_supplies import StoredSupplies
+from execution.scheduling.supply import Supply
 from runs.executors import executors as executors_by_name
 from runs.models import GpuPool, Run, Worker
 from runs.models.claim_queries import claim_runs
@@ -86,7 +88,8 @@ def claim_ids(
             devices[candidate.run_id] = claiming.devices.take(count)
         claimed = claim_runs(worker, devices, in_queue=in_queues)
         for head in claiming.blocked():
-            preempt_for(head.candidate, head.pool, worker)
+            read_supplies = partial(claiming.supplies_left, head.pool)
+            preempt_for(head.candidate, head.pool, worker, read_supplies)
         return [pk for pk in devices if pk in claimed]
 
 
@@ -173,7 +176,7 @@ class _Claiming:
         return {
             name: Pass(
                 StoredQueue(name, self._scope, runs),
-                self._supplies(name),
+                self._supplies(name, self._use),
                 self._now,
                 backfills=self._rules.backfills,
             )
@@ -188,7 +191,11 @@ class _Claiming:
         pool = self._pools.get(name)
         return pool is not None and (not pool.hosts or self._worker.host in pool.hosts)
 
-    def _supplies(self, name: str) -> Supplies:
+    def supplies_left(self, name: str) -> StoredSupplies:
+        """What the claim has left of the GPUs, once its runs are stored."""
+        return self._supplies(name, GpuUse.read(self._rules.fair_share_days))
+
+    def _supplies(self, name: str, use: GpuUse) -> StoredSupplies:
         known = self._worker.devices
         host = None
         if self._scope.device_recipes and known is not None:
@@ -196,7 +203,7 @@ class _Claiming:
         pool = None if self._pools is None else self._pools.get(name)
         if pool is None:
             return StoredSupplies(host=host, name=name, host_name=self._worker.host)
-        used, evaluating = self._use.in_pool(name), self._use.evaluations.get(name, 0)
+        used, evaluating = use.in_pool(name), use.evaluations.get(name, 0)
         common = pool.capacity - pool.reserve
         return StoredSupplies(
             pool=Supply(pool.capacity, pool.capacity - used),
@@ -206,33 +213,3 @@ class _Claiming:
             name=name,
             host_name=self._worker.host,
         )
-
-
-@dataclass(slots=True)
-class StoredSupplies(Supplies):
-    """Reads when GPUs become free only if a run has to wait for them."""
-
-    name: str = ""
-    host_name: str = ""
-    _has_releases: bool = False
-
-    def starts_elsewhere(self, head: Candidate, now: float) -> bool:
-        host = self.host
-        if not head.uses_devices or host is None or host.free >= head.gpu_count:
-            return False
-        self._read_releases()
-        here = (host.time_of(head.gpu_count, now), self.host_name)
-        return any(
-            (supply.time_of(head.gpu_count, now), name) < here
-            for name, supply in devices_of_hosts().items()
-            if name != self.host_name and supply.capacity >= head.gpu_count
-        )
-
-    def reserve_for(self, head: Candidate, now: float) -> Reservation:
-        self._read_releases()
-        return Supplies.reserve_for(self, head, now)
-
-    def _read_releases(self) -> None:
-        if not self._has_releases:
-            self._has_releases = True
-            self.add_releases(expected_ends(self.name, self.host_name))

@@ -3,77 +3,116 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from core.database import Statement
 from execution.scheduling.candidate import Candidate
+from execution.scheduling.stored_supplies import StoredSupplies
+from execution.scheduling.supply import Hold, Release
 from runs.interruptions import preemption
-from runs.models import Run, StopKind, Worker
+from runs.models import RecipeKind, Run, StopKind, Worker
 from runs.status import RunStatus
 
 logger = logging.getLogger(__name__)
 
-# The GPUs of a pool that are free, or that runs are about to release because they stop; of a run
-# that uses devices of its worker's host, those of the host also.
-COMING: Final = Statement(
+# What runs are about to release because they stop: of the pool, and of the worker's host.
+STOPPING: Final = Statement(
     f"""
 SELECT
-    coalesce((SELECT capacity FROM runs_gpupool WHERE name = %(pool)s::text), 0)::int8
-    - coalesce(sum(gpu_count) FILTER (WHERE stop_requested_at IS NULL), 0)::int8
-FROM runs_run
-WHERE status IN ('{RunStatus.RUNNING.value}', '{RunStatus.QUEUED.value}')
-    AND worker_id IS NOT NULL AND pool = %(pool)s::text
+    run.gpu_count::int8, run.kind = '{RecipeKind.EVALUATION.value}', run.pool = %(pool)s::text,
+    worker.host = %(host)s::text AND run.devices <> '{{}}'
+FROM runs_run AS run JOIN runs_worker AS worker ON worker.id = run.worker_id
+WHERE run.status IN ('{RunStatus.RUNNING.value}', '{RunStatus.QUEUED.value}')
+    AND run.worker_id IS NOT NULL AND run.stop_requested_at IS NOT NULL AND run.gpu_count > 0
+    AND (run.pool = %(pool)s::text OR worker.host = %(host)s::text)
 """  # noqa: S608  composed of constants
+)
+# The devices that such runs release, by host.
+STOPPING_ON_HOSTS: Final = Statement(
+    f"""
+SELECT worker.host, sum(run.gpu_count)::int8
+FROM runs_run AS run JOIN runs_worker AS worker ON worker.id = run.worker_id
+WHERE run.status = '{RunStatus.RUNNING.value}' AND run.stop_requested_at IS NOT NULL
+    AND run.devices <> '{{}}'
+GROUP BY worker.host
+"""  # noqa: S608
 )
 # The least urgent first, and of these the ones that lose the least: those that still wait in their
 # cluster, then the last to have started.
 VICTIMS: Final = Statement(
     f"""
-SELECT run.id, run.gpu_count::int8
+SELECT
+    run.id, run.gpu_count::int8, run.kind = '{RecipeKind.EVALUATION.value}',
+    worker.host = %(host)s::text AND run.devices <> '{{}}'
 FROM runs_run AS run JOIN runs_worker AS worker ON worker.id = run.worker_id
 WHERE run.status IN ('{RunStatus.RUNNING.value}', '{RunStatus.QUEUED.value}')
     AND run.worker_id IS NOT NULL AND run.pool = %(pool)s::text AND run.preemptible
     AND run.priority < %(priority)s::int8 AND run.stop_requested_at IS NULL AND run.gpu_count > 0
-    AND (%(host)s::text = '' OR worker.host = %(host)s::text)
 ORDER BY run.priority, run.held_since DESC NULLS FIRST, run.id
 """  # noqa: S608
 )
 
 
-def preempt_for(head: Candidate, pool: str, worker: Worker) -> list[str]:
-    """Ask preemptible runs of the pool to stop, as many as ``head`` needs, if that is enough for
-    it. Call in the transaction that has locked the pool. Returns their IDs."""
+def preempt_for(
+    head: Candidate, pool: str, worker: Worker, read_supplies: Callable[[], StoredSupplies]
+) -> list[str]:
+    """Ask preemptible runs of the pool to stop, as many as ``head`` needs, if it then fits.
+
+    ``read_supplies``: reads what is free for the pool's runs on the worker's host. Call in the
+    transaction that has locked the pool. Returns the IDs of the runs.
+    """
     if not pool or not head.place.is_queued:
         return []
-    host = worker.host if head.uses_devices else ""
     priority = -head.place.descending_priority
-    victims = VICTIMS.rows(pool=pool, priority=priority, host=host)
+    victims = VICTIMS.rows(pool=pool, priority=priority, host=worker.host)
     if not victims:
         return []
-    [[coming]] = COMING.rows(pool=pool)
-    chosen = smallest_set(victims, head.gpu_count - coming)
+    supplies = read_supplies()
+    for count, is_evaluation, in_pool, on_host in STOPPING.rows(pool=pool, host=worker.host):
+        supplies.release(Hold(Release(0.0, count), is_evaluation, in_pool, on_host))
+    if supplies.fits(head) or _is_freed_elsewhere(head, supplies):
+        return []
+    chosen = smallest_set(
+        [
+            (pk, supplies.released(head, Hold(Release(0.0, count), is_evaluation, True, on_host)))
+            for pk, count, is_evaluation, on_host in victims
+        ],
+        supplies.missing(head),
+    )
     for pk in chosen:
         _stop(pk, head, priority)
     return chosen
 
 
-def smallest_set(victims: Sequence[tuple[str, int]], needed: int) -> list[str]:
-    """Of ``victims`` (ID and GPUs, in the order in which to stop them), those that release
-    ``needed`` GPUs; none if all together do not. None of them could be left out."""
-    chosen: list[tuple[str, int]] = []
-    total = 0
-    for victim in victims:
-        if total >= needed:
-            break
-        chosen.append(victim)
-        total += victim[1]
-    if total < needed:
+def _is_freed_elsewhere(head: Candidate, supplies: StoredSupplies) -> bool:
+    """Whether runs stop on another host, which then has the devices that ``head`` lacks here."""
+    if not supplies.lacks_devices(head):
+        return False
+    stopping = dict(STOPPING_ON_HOSTS.rows())
+    return any(
+        supply.free + stopping.get(host, 0) >= head.gpu_count
+        for host, supply in supplies.other_hosts().items()
+    )
+
+
+def smallest_set(victims: Sequence[tuple[str, Sequence[int]]], needed: Sequence[int]) -> list[str]:
+    """Of ``victims`` (ID and GPUs of each supply, in the order in which to stop them), those that
+    release what is ``needed`` of each supply; none if all together do not. None of them could be
+    left out."""
+    chosen: list[tuple[str, Sequence[int]]] = []
+    missing = list(needed)  # not positive: released
+    for pk, counts in victims:
+        if any(min(count, short) > 0 for count, short in zip(counts, missing, strict=True)):
+            chosen.append((pk, counts))
+            missing = [short - count for count, short in zip(counts, missing, strict=True)]
+    if max(missing) > 0:
         return []
     kept = []
-    for pk, count in reversed(chosen):  # the most urgent goes on if it may
-        if total - count >= needed:
-            total -= count
+    for pk, counts in reversed(chosen):  # the most urgent goes on if it may
+        without = [short + count for count, short in zip(counts, missing, strict=True)]
+        if max(without) <= 0:
+            missing = without
         else:
             kept.append(pk)
     return kept[::-1]

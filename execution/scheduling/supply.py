@@ -146,13 +146,22 @@ class Supplies:
     def add_releases(self, holds: Iterable[Hold]) -> None:
         """What is known of the runs whose GPUs are not free."""
         for hold in holds:
-            for supply, is_its in (
-                (self.pool, hold.in_pool),
-                (self.common, hold.in_pool and not hold.is_evaluation),
-                (self.host, hold.on_host),
-            ):
-                if supply is not None and is_its:
-                    insort(supply.releases, hold.release)
+            for supply in self._held(hold):
+                insort(supply.releases, hold.release)
+
+    def release(self, hold: Hold) -> None:
+        """Free what the run holds."""
+        for supply in self._held(hold):
+            supply.free += hold.release.count
+
+    def missing(self, candidate: Candidate) -> list[int]:
+        """How many GPUs it lacks of each supply that it takes from; not positive: none."""
+        return [candidate.gpu_count - supply.free for supply in self._of(candidate)]
+
+    def released(self, candidate: Candidate, hold: Hold) -> list[int]:
+        """How many GPUs of each supply that the candidate takes from the run holds."""
+        held = {id(supply) for supply in self._held(hold)}
+        return [hold.release.count * (id(supply) in held) for supply in self._of(candidate)]
 
     def next_release(self) -> float | None:
         """When GPUs become free next; None: all are."""
@@ -194,6 +203,14 @@ class Supplies:
         common = None if candidate.is_evaluation else self.common
         host = self.host if candidate.uses_devices else None
         return [supply for supply in (self.pool, common, host) if supply is not None]
+
+    def _held(self, hold: Hold) -> list[Supply]:
+        supplies = (
+            (self.pool, hold.in_pool),
+            (self.common, hold.in_pool and not hold.is_evaluation),
+            (self.host, hold.on_host),
+        )
+        return [supply for supply, is_its in supplies if supply is not None and is_its]
 
 
 @dataclass(slots=True)

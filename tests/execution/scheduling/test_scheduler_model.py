@@ -83,8 +83,9 @@ class Scheduler(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1), slots=st.integers(1, 4))
     def claim(self, worker, slots):
-        before = self.used()
+        before, stopping = self.used(), self.preempted()
         claimed = claim(self.workers[worker], slots)
+        self.whoever_they_stop_for_then_fits(self.preempted() - stopping)
         assert len(claimed) <= slots
         for run in claimed:
             assert (run.status, run.worker) == (RunStatus.RUNNING, self.workers[worker])
@@ -179,6 +180,21 @@ class Scheduler(RuleBasedStateMachine):
                 self.shrunk.discard(quota.owner)
             assert held <= quota.max_gpus or quota.owner in self.shrunk
 
+    def whoever_they_stop_for_then_fits(self, stopped):
+        for pool in GpuPool.objects.all():
+            victims = [run for run in stopped if run.pool == pool.name]
+            if not victims:
+                continue
+            left = Run.objects.running().exclude(worker=None).filter(pool=pool.name, stop_kind="")
+            free = pool.capacity - sum(run.gpu_count for run in left)
+            common = free - pool.reserve
+            common += sum(run.gpu_count for run in left if run.kind == RecipeKind.EVALUATION)
+            assert any(
+                run.gpu_count <= (free if run.kind == RecipeKind.EVALUATION else min(free, common))
+                for run in Run.objects.unclaimed().filter(pool=pool.name)
+                if run.priority > max(victim.priority for victim in victims)
+            )
+
     def all_that_can_run_does(self):
         """Once nothing more comes, and what runs ends, only what cannot run still waits."""
         Quota.objects.all().delete()
@@ -205,6 +221,9 @@ class Scheduler(RuleBasedStateMachine):
 
     def used(self):
         return Counter(Run.objects.gpus_in_use())
+
+    def preempted(self):
+        return set(Run.objects.running().filter(stop_kind=StopKind.PREEMPT))
 
     def held_of(self, owner):
         held = Run.objects.running().exclude(worker=None).filter(project__owner=owner)
