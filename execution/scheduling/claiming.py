@@ -212,4 +212,5 @@ class _Claiming:
             reserve=pool.reserve,
             name=name,
             host_name=self._worker.host,
+            pool_hosts=pool.hosts,
         )

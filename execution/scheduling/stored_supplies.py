@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from execution.scheduling.candidate import Candidate
@@ -11,10 +12,13 @@ from execution.scheduling.supply import Reservation, Supplies, Supply
 
 @dataclass(slots=True)
 class StoredSupplies(Supplies):
-    """Reads when GPUs become free only if a run has to wait for them."""
+    """Reads when GPUs become free only if a run has to wait for them.
+
+    ``pool_hosts``: those that serve the pool; empty: all."""
 
     name: str = ""
     host_name: str = ""
+    pool_hosts: Collection[str] = ()
     _has_releases: bool = False
 
     def lacks_devices(self, head: Candidate) -> bool:
@@ -23,10 +27,12 @@ class StoredSupplies(Supplies):
         return head.uses_devices and host is not None and host.free < head.gpu_count
 
     def other_hosts(self) -> dict[str, Supply]:
-        """The devices of the other hosts."""
-        hosts = devices_of_hosts()
-        hosts.pop(self.host_name, None)
-        return hosts
+        """The devices of the other hosts that serve the pool."""
+        return {
+            name: supply
+            for name, supply in devices_of_hosts().items()
+            if name != self.host_name and (not self.pool_hosts or name in self.pool_hosts)
+        }
 
     def starts_elsewhere(self, head: Candidate, now: float) -> bool:
         host = self.host

@@ -130,6 +130,17 @@ def test_nobody_is_preempted_if_the_host_would_still_lack_devices():
     assert stopping() == set()
 
 
+def test_host_that_does_not_serve_the_pool_is_not_waited_for():
+    GpuPoolFactory(capacity=8, hosts=["a"])
+    worker = devices("a", preemptible=True)
+    WorkerFactory(host="b", executors=["process"], devices=[str(n) for n in range(8)])
+    urgent(5, recipe=process())
+
+    claim(worker, slots=1)
+
+    assert len(stopping()) == 1
+
+
 def test_run_claimed_last_is_counted():
     """As many are asked to stop as are needed beside the run that this claim has started."""
     GpuPoolFactory(capacity=8)
