@@ -8,7 +8,7 @@ which ``pg_catalog`` comes after it.
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -49,10 +49,11 @@ class Clock:
 def sandbox(began: datetime) -> Iterator[Clock]:
     """Empty tables like those of the database, and a clock that stands at ``began``. Only in a
     process that does nothing else."""
-    schema = f"simulation_{os.getpid()}"
+    # Not by the process: those of two containers may have the same number.
+    schema = f"simulation_{secrets.token_hex(8)}"
     clock = Clock(began)
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
+        cursor.execute(f"CREATE SCHEMA {schema}")
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         for (table,) in cursor.fetchall():
             cursor.execute(f'CREATE TABLE {schema}."{table}" (LIKE public."{table}" INCLUDING ALL)')

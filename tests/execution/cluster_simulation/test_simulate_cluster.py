@@ -1,5 +1,6 @@
 """manage.py simulate_cluster: the real scheduler under a simulated clock."""
 
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 
 import pytest
@@ -14,9 +15,10 @@ from execution.cluster_simulation.sandbox import sandbox
 from execution.cluster_simulation.trace import Ending, Job
 from execution.management.commands.simulate_cluster import BEGAN
 from execution.scheduling.rules import FIRST_IN_FIRST_OUT
+from projects.models import Project
 from runs.models import Run, RunEvent
 from runs.status import RunStatus
-from tests.factories import RunFactory
+from tests.factories import ProjectFactory, RunFactory
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
@@ -168,3 +170,21 @@ def test_job_larger_than_the_cluster_is_refused(tmp_path):
 
     with pytest.raises(CommandError, match="needs 9 GPUs"):
         call_command("simulate_cluster", "--trace", str(path), "--gpus", "8", "--no-progress")
+
+
+def test_simulations_of_processes_with_the_same_number_have_tables_of_their_own():
+    """As in two containers; here, two threads of a process have sessions of their own."""
+
+    def begin_another():
+        with sandbox(BEGAN):
+            ProjectFactory()
+            count = Project.objects.count()
+        connection.close()
+        return count
+
+    with sandbox(BEGAN):
+        with ThreadPoolExecutor(1) as other:
+            of_other = other.submit(begin_another).result()
+        own = Project.objects.count()
+
+    assert (own, of_other) == (0, 1)
