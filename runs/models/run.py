@@ -384,6 +384,12 @@ class Run(models.Model):
         return self.worker_id is not None
 
     @property
+    def has_priority(self) -> bool:
+        """Whether its priority has an effect: it waits to be claimed, for the first time or to go
+        on. An interrupted run goes before all others, and a cluster has priorities of its own."""
+        return self.status == RunStatus.QUEUED and not (self.is_unmanaged or self.is_held)
+
+    @property
     def configured_hyperparameters(self) -> dict[str, Any]:
         """What its script is given, and a clone of it: without what scripts have reported, which is
         text (MLflow's params), unless it is all there is, as of an unmanaged run."""
@@ -522,16 +528,16 @@ class Run(models.Model):
             )
         with transaction.atomic():
             current = Run.objects.lock(self.pk)
-            if current.status != RunStatus.QUEUED or current.is_unmanaged:
-                raise InvalidTransition(
-                    _t("%(run)s does not wait in the queue any more: its priority has no effect.")
-                    % {"run": current.name}
-                )
-            if current.worker is not None:
-                raise InvalidTransition(
+            if not current.has_priority:
+                in_cluster = current.status == RunStatus.QUEUED and current.is_held
+                reason = (
                     _t("%(run)s waits in the queue of its cluster, which has its own priorities.")
-                    % {"run": current.name}
+                    if in_cluster
+                    else _t(
+                        "%(run)s does not wait in the queue any more: its priority has no effect."
+                    )
                 )
+                raise InvalidTransition(reason % {"run": current.name})
             if current.priority != priority:
                 change = Message("%(before)d → %(after)d", before=current.priority, after=priority)
                 current.change(priority=priority)

@@ -167,6 +167,17 @@ def test_queue_says_on_how_many_nodes_and_which_runs_go_on(client):
     assert "on 2 nodes" in page
 
 
+def test_priority_is_offered_for_the_runs_whose_priority_can_be_changed(client):
+    continued = RunFactory(started_at=timezone.now())
+    interrupted = RunFactory(status=RunStatus.RUNNING, started_at=timezone.now(), worker=None)
+    in_cluster = RunFactory(worker=WorkerFactory())
+
+    page = client.get(PAGE).content.decode()
+
+    assert all(f"queued-{run.pk}" in page for run in (continued, interrupted, in_cluster))
+    assert re.findall(r"runs/(run_\w+)/priority", page) == [continued.pk]
+
+
 def test_pool_says_which_gpus_of_which_cluster_it_has(client):
     GpuPoolFactory(name="big", gpu_type="H100-SXM5", executor="slurm", cluster="gpu")
 

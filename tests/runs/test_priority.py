@@ -1,11 +1,13 @@
 """The priority of a run that waits."""
 
 import pytest
+from django.utils import timezone
 from django.utils.translation import override
 
 from core.exceptions import InvalidInput
+from runs import interruptions
 from runs.models import EventKind
-from runs.status import InvalidTransition
+from runs.status import InvalidTransition, RunStatus
 from tests.factories import RunFactory, UserFactory, running
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +26,15 @@ def test_priority_of_a_queued_run_is_changed_and_recorded():
             user,
             "1 → 5",
         )
+
+
+def test_priority_of_a_run_that_is_continued_after_a_pause_is_changed():
+    run = RunFactory(status=RunStatus.PAUSED, started_at=timezone.now())
+    continued = interruptions.continue_run(run, by=None)
+
+    continued.set_priority(5, by=None)
+
+    assert continued.priority == 5
 
 
 def test_same_priority_records_nothing():
