@@ -13,9 +13,10 @@ from django.db import close_old_connections, connection
 
 from core.database_errors import problem_of
 
-# Each keeps a database connection. There are more while all of these are slow.
+# Each keeps a database connection. As many more are added whenever all of them are slow: a busy
+# machine, which is slow for a moment, does not get one for each run at once.
 USUAL_THREADS: Final = 16
-STUCK_SECONDS: Final = 0.2  # all threads are slow if none has begun other work for so long
+STUCK_SECONDS: Final = 0.2  # the usual threads are slow if none has begun other work for so long
 
 Work: TypeAlias = Callable[[], None]
 
@@ -49,7 +50,7 @@ class InlineTasks:
 
 class ThreadedTasks:
     """Does the work in threads, which are started when they are needed: up to ``usual_threads``,
-    and one for each work that waits while all of them are slow.
+    and up to as many more each time that all of them are slow while work waits.
 
     They are daemons: work that ``wait`` has given up on does not keep the process alive. Like a
     worker that is killed, it leaves nothing half done, since rows are written in transactions and
@@ -107,13 +108,18 @@ class ThreadedTasks:
     def _add_threads(self) -> None:
         """Call with the lock held."""
         count = min(len(self._keys), self._usual_threads) - len(self._threads)
-        if time.monotonic() - self._begun_at > STUCK_SECONDS:
-            count = len(self._waiting)
+        if time.monotonic() - self._begun_at > self._stuck_seconds:
+            count = min(len(self._waiting), self._usual_threads)
             self._begun_at = time.monotonic()
         for _number in range(count):
             thread = threading.Thread(target=self._work, name="work of runs", daemon=True)
             self._threads.add(thread)
             thread.start()
+
+    @property
+    def _stuck_seconds(self) -> float:
+        """The more threads there are, the less likely is it that all of them are slow."""
+        return STUCK_SECONDS * max(1.0, len(self._threads) / self._usual_threads)
 
     def _work(self) -> None:
         try:

@@ -72,6 +72,21 @@ def test_work_does_not_wait_for_threads_that_are_all_slow(tasks):
     wait_until(lambda: len(tasks._threads) == 2, or_say="the others have not ended")
 
 
+def test_threads_that_are_slow_for_a_moment_are_joined_by_a_few(tasks, monkeypatch):
+    monkeypatch.setattr(tasks_module, "STUCK_SECONDS", 60.0)
+    resume = threading.Event()
+    for number in range(50):
+        tasks.start(str(number), lambda: resume.wait(timeout=60))
+    wait_until(lambda: len(tasks._waiting) == 48)
+
+    monkeypatch.setattr(tasks_module, "STUCK_SECONDS", -1.0)
+    tasks.wait(seconds=0)
+
+    assert len(tasks._threads) == 4
+    resume.set()
+    assert tasks.wait(seconds=60)
+
+
 def test_urgent_work_is_done_before_what_waits_for_a_thread(monkeypatch):
     monkeypatch.setattr(tasks_module, "STUCK_SECONDS", 60.0)
     tasks = ThreadedTasks(usual_threads=1)
