@@ -12,7 +12,17 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from benchmarks import accounts, pages, reading, scheduling, sizes, unmodified, writing
+from benchmarks import (
+    accounts,
+    pages,
+    reading,
+    scheduling,
+    sizes,
+    supervising,
+    tracking,
+    unmodified,
+    writing,
+)
 from benchmarks.bench import Bench, Subjects
 from benchmarks.client import Pace
 from benchmarks.database import running_cluster
@@ -29,7 +39,13 @@ from benchmarks.report import (
 )
 
 API_SUBJECTS: Final[Subjects] = writing.SUBJECTS | unmodified.SUBJECTS | reading.SUBJECTS
-CLUSTER_SUBJECTS: Final[Subjects] = scheduling.SUBJECTS | accounts.SUBJECTS | sizes.SUBJECTS
+CLUSTER_SUBJECTS: Final[Subjects] = (
+    scheduling.SUBJECTS
+    | supervising.SUBJECTS
+    | tracking.SUBJECTS
+    | accounts.SUBJECTS
+    | sizes.SUBJECTS
+)
 SUBJECTS: Final[Subjects] = API_SUBJECTS | CLUSTER_SUBJECTS | pages.SUBJECTS
 # Name → subjects that are measured together, and the place of their figures.
 GROUPS: Final = {
