@@ -46,7 +46,8 @@ SIGNALLED_CODES = frozenset({129, 130, 137, 143})
 REQUESTS = frozenset(
     {"stop-sent", "asked.json", "killed", "heartbeat", "time-limit", "node-failed", "job.log"}
     | {"slurm.json", "slurm-end.json"}
-    | {"ray.json", "ray-end.json", "ray-stopped", "mirror-alive", "mirrored.json", "clock.json"}
+    | {"ray.json", "ray-end.json", "ray-stopped", "ray-over.json"}
+    | {"mirror-alive", "mirrored.json", "clock.json"}
 )
 CLOCK = "clock.json"  # the node's clock minus this host's, in seconds, if it is another one
 

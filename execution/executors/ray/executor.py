@@ -24,9 +24,10 @@ from execution.executors.launcher_executor import LauncherExecutor, ended_by_clu
 from execution.executors.notes import notes_of
 from execution.executors.process_inputs import command_of
 from execution.executors.ray.client import Jobs, is_installed
-from execution.executors.ray.host import RayHost, WebServer
+from execution.executors.ray.host import RayHost
 from execution.executors.ray.job import JobDescription, name_of
 from execution.executors.ray.pools import nodes_with, pools_in
+from execution.executors.ray.web_server import WebServer
 from execution.executors.told_endings import read_note
 from execution.launcher.ray_driver import bundle_of
 from execution.launcher.remote import PLACE, PYTHON

@@ -9,14 +9,10 @@ attempt was ended without its launchers' word.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-
-from django.conf import settings
 
 from core.database import current_time
 from core.messages import Message, dumps, loads
@@ -25,6 +21,7 @@ from execution.executors.attempt_host import AttemptHost, State, Waiting
 from execution.executors.ray import endings
 from execution.executors.ray.client import Job, Jobs, RayRefused
 from execution.executors.ray.job import JobDescription, name_of, submission
+from execution.executors.ray.web_server import WebServer
 from execution.executors.told_endings import Exits, ending_of, exits_of, read_note
 from execution.launcher import files
 from execution.mirror.materializing import materialize
@@ -35,45 +32,17 @@ logger = logging.getLogger(__name__)
 
 JOB: Final = "ray.json"
 END: Final = "ray-end.json"
+OVER: Final = "ray-over.json"  # Ray does not run the job any more
 STOPPED_IN_RAY: Final = "ray-stopped"  # somebody has stopped the job there
 SILENT_SECONDS: Final = 10.0  # of a launcher whose job Ray does not run any more
 REACHABLE_SECONDS: Final = 10.0  # that launchers get to report after the web server was away
+# Of a launcher whose job Ray says it runs: Ray says so for ever of jobs that a head which was
+# restarted has lost.
+LOST_SECONDS: Final = 180.0
+UNHEARD_SECONDS: Final = 60.0  # as REACHABLE_SECONDS, for those: a request may hang for 30 s
 KILL_SECONDS: Final = 4.0  # for launchers to end what they have started
 STOP_SECONDS: Final = 10.0  # for Ray to end a job
 POLL_SECONDS: Final = 0.1
-PROBE_SECONDS: Final = 3.0
-
-
-class WebServer:
-    """Whether launchers could report: since when TrainHub's own web server has been answering, as
-    far as this process knows."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._since: float | None = None
-        self._probed_at = float("-inf")
-
-    def answers_for(self) -> float:
-        """Seconds; 0.0 if it does not answer."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._probed_at > 1.0:
-                was_long_ago = now - self._probed_at > REACHABLE_SECONDS
-                self._probed_at = now
-                if not _is_up():
-                    self._since = None
-                elif self._since is None or was_long_ago:
-                    self._since = now
-            return 0.0 if self._since is None else now - self._since
-
-
-def _is_up() -> bool:
-    try:
-        address = f"{settings.PUBLIC_URL}/healthz"
-        with urllib.request.urlopen(address, timeout=PROBE_SECONDS):  # noqa: S310
-            return True
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True)
@@ -129,24 +98,48 @@ class RayHost(AttemptHost):
             return self._decide(endings.FORGOTTEN, exits)
         if not (self.attempt.directory / JOB).exists() and not self.attempt.was_killed:
             return Waiting(Message("It is being submitted to Ray."))
-        job = self.jobs.get(name_of(self.attempt))
         silent = self._silent_seconds(mirrored)
+        if silent is not None and silent > LOST_SECONDS and self.attempt.was_killed:
+            return ending_of(self.attempt, exits, None, self.attempt.last_modified())
+        job = self.jobs.get(name_of(self.attempt))
         if silent is None:
             return self._before_it_began(job)
         if job is not None and not job.has_ended:
-            return None
+            (self.attempt.directory / OVER).unlink(missing_ok=True)
+            if silent <= SILENT_SECONDS:
+                return None
+            return self._judge(endings.NODE_LOST, exits, silent, is_run=True)
         if self.attempt.was_killed:
             return ending_of(self.attempt, exits, None, self.attempt.last_modified())
-        reachable = self.web.answers_for()  # counts from the first question on
+        self._note_over()
+        is_stopped = job is not None and job.state == "STOPPED"
         if silent <= SILENT_SECONDS:
-            if job is not None and job.state == "STOPPED":
+            if is_stopped:
                 self.attempt.request(STOPPED_IN_RAY)
                 self.ask()  # it may save
             return None
-        if reachable < REACHABLE_SECONDS:
-            return None  # they may be at work, and unheard
-        cause = endings.STOPPED if job is not None and job.state == "STOPPED" else endings.NODE_LOST
-        return self._decide(cause, exits)
+        cause = endings.STOPPED if is_stopped else endings.NODE_LOST
+        return self._judge(cause, exits, silent, is_run=False)
+
+    def _judge(self, cause: Cause, exits: Exits, silent: float, *, is_run: bool) -> Ending | None:
+        """Whether launchers that are silent are lost: they may be at work, and unheard. ``is_run``:
+        whether Ray says that it runs the job."""
+        answering = self.web.answers_for()
+        if is_run:
+            is_lost = silent > LOST_SECONDS and answering >= UNHEARD_SECONDS
+        else:
+            is_lost = answering >= REACHABLE_SECONDS
+        return self._decide(cause, exits) if is_lost else None
+
+    def _note_over(self) -> None:
+        if not (self.attempt.directory / OVER).exists():
+            files.write_atomically(self.attempt.directory / OVER, {"at": time.time()})
+
+    @property
+    def _over_seconds(self) -> float:
+        """For how long Ray has not run the job."""
+        note = read_note(self.attempt.directory / OVER)
+        return 0.0 if note is None else time.time() - float(note["at"])
 
     @property
     def waiting_seconds(self) -> float:
@@ -165,8 +158,9 @@ class RayHost(AttemptHost):
         silences = [
             (now - node.seen_at).total_seconds() for node in nodes if node.rank not in ended
         ]
-        if len(nodes) < self.attempt.node_count:  # one has not begun
+        if len(nodes) < self.attempt.node_count:  # one has not begun: it may be fetching its start
             silences.append(min((now - node.seen_at).total_seconds() for node in nodes))
+            silences.append(self._over_seconds - LOST_SECONDS)  # nobody starts it any more
         return max(silences, default=0.0)
 
     def _before_it_began(self, job: Job | None) -> State:
@@ -256,8 +250,17 @@ class RayHost(AttemptHost):
 
     @property
     def is_over(self) -> bool:
-        """Whether Ray has nothing of it any more. Raises RayAway."""
-        return self._job_is_over()
+        """Whether Ray has nothing of it any more, or only says that it runs what has been ended
+        long ago. Raises RayAway."""
+        return self._was_killed_long_ago or self._job_is_over()
+
+    @property
+    def _was_killed_long_ago(self) -> bool:
+        try:
+            killed_at = (self.attempt.directory / "killed").stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return files.file_time(self.attempt.directory) - killed_at > LOST_SECONDS
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:

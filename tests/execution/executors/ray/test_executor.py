@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from datetime import timedelta
@@ -14,8 +15,9 @@ from execution.executors.attempt import Attempt
 from execution.executors.ray import host as hosts
 from execution.executors.ray.client import RayAway
 from execution.executors.ray.executor import RayExecutor
-from execution.executors.ray.host import RayHost, WebServer
+from execution.executors.ray.host import RayHost
 from execution.executors.ray.job import JobDescription
+from execution.executors.ray.web_server import WebServer
 from execution.launcher.ray_driver import bundle_of
 from execution.models import MirroredAttempt, MirroredNode
 from runs.executors import CannotStart, FoundPool, WorkState
@@ -29,6 +31,7 @@ from tests.factories import GpuPoolFactory, RecipeFactory, UserFactory, running
 pytestmark = pytest.mark.django_db
 
 LONG_AGO = timedelta(seconds=60)
+LOST = timedelta(seconds=hosts.LOST_SECONDS + 10)
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +77,8 @@ def node(executor, run, ray, tmp_path):
     return node
 
 
-def be_silent():
-    MirroredNode.objects.update(seen_at=timezone.now() - LONG_AGO)
+def be_silent(since=LONG_AGO, **nodes):
+    MirroredNode.objects.filter(**nodes).update(seen_at=timezone.now() - since)
 
 
 # --- the job ---------------------------------------------------------------------------------
@@ -232,6 +235,93 @@ def test_silent_launcher_of_a_job_that_runs_is_waited_for(executor, run, node):
     be_silent()
 
     assert poll(executor, run).state is WorkState.WORKING
+
+
+def test_launcher_silent_for_long_is_lost_though_ray_says_that_its_job_runs(
+    executor, run, ray, node
+):
+    be_silent(LOST)
+
+    work = poll(executor, run)
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.NODE_FAILED)
+    assert work.is_interruption
+    assert ray.stopped == [name(run)]
+
+
+def test_launchers_of_a_running_job_get_time_to_report_after_the_web_server_was_away(
+    executor, run, ray, node, monkeypatch
+):
+    monkeypatch.setattr(WebServer, "answers_for", lambda _self: 50.0)
+    be_silent(LOST)
+
+    assert poll(executor, run).state is WorkState.WORKING
+    assert ray.stopped == []
+
+
+@pytest.fixture
+def two_nodes(executor, run, ray, tmp_path):
+    """The launchers of a run over two nodes."""
+    run.change(nodes=2)
+    executor.start(fresh(run), run.worker)
+    ray.states[name(run)] = "RUNNING"
+    mirrored = MirroredAttempt.objects.get()
+    return [ImitatedNode(tmp_path / str(rank), mirrored, rank) for rank in range(2)]
+
+
+def test_one_silent_node_of_several_is_lost(executor, run, two_nodes):
+    for node in two_nodes:
+        node.send()
+    be_silent(LOST, rank=1)
+
+    work = poll(executor, run)
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.NODE_FAILED)
+
+
+def test_node_that_has_yet_to_begin_is_waited_for(executor, run, ray, two_nodes):
+    two_nodes[0].send()
+
+    assert poll(executor, run).state is WorkState.WORKING
+    ray.states[name(run)] = "FAILED"
+    assert poll(executor, run).state is WorkState.WORKING
+
+
+def test_node_that_has_not_begun_long_after_its_job_was_over_is_lost(
+    executor, run, ray, two_nodes, monkeypatch
+):
+    two_nodes[0].send()
+    ray.states[name(run)] = "FAILED"
+    poll(executor, run)
+    (Attempt.of(run).directory / hosts.OVER).write_text(json.dumps({"at": 0.0}))
+
+    work = poll(executor, run)
+
+    assert (work.state, work.failure_kind) == (WorkState.DIED, FailureKind.NODE_FAILED)
+
+
+def test_killed_run_ends_though_ray_says_that_its_job_runs(executor, run, ray, node, monkeypatch):
+    monkeypatch.setattr(hosts, "STOP_SECONDS", 0.0)
+    monkeypatch.setattr(ray, "stop_job", lambda _id: None)  # it does nothing
+    executor.kill(fresh(run), run.worker)
+    be_silent(LOST)
+
+    assert poll(executor, run).state is not WorkState.WORKING
+
+
+def test_files_of_a_run_killed_long_ago_go_though_ray_says_that_its_job_runs(
+    executor, run, ray, node, monkeypatch
+):
+    monkeypatch.setattr(hosts, "STOP_SECONDS", 0.0)
+    monkeypatch.setattr(ray, "stop_job", lambda _id: None)
+    executor.forget(run)
+    assert Attempt.of(run).directory.exists()
+
+    killed = Attempt.of(run).directory / "killed"
+    os.utime(killed, times=(0, 0))
+    executor.forget(run)
+
+    assert not Attempt.of(run).directory.exists()
 
 
 def test_silence_counts_only_while_the_web_server_answers(executor, run, ray, node, monkeypatch):
