@@ -24,7 +24,7 @@ from execution.executors.launcher_executor import LauncherExecutor, ended_by_clu
 from execution.executors.notes import notes_of
 from execution.executors.process_inputs import command_of
 from execution.executors.ray.client import Jobs, is_installed
-from execution.executors.ray.host import RayHost
+from execution.executors.ray.host import RayHost, Unheard
 from execution.executors.ray.job import JobDescription, name_of
 from execution.executors.ray.pools import nodes_with, pools_in
 from execution.executors.ray.web_server import WebServer
@@ -38,6 +38,7 @@ from execution.mirror.starting import put_start
 from execution.models import MirroredAttempt
 from runs.executors import CannotStart, FoundPool, WorkState, WorkStatus
 from runs.models import FailureKind, GpuPool, Run, Worker
+from runs.status import RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,12 @@ class RayExecutor(LauncherExecutor):
                 restore(mirrored, attempt)
         elif not notes_of(run, attempt):
             self._launch(run, worker, attempt)  # its worker may have died before it did
-        work = super().poll(run, worker)
+        try:
+            work = super().poll(run, worker)
+        except Unheard:
+            if run.stop_requested_at is None or run.status != RunStatus.RUNNING:
+                raise
+            return WorkStatus(WorkState.WORKING)  # launchers that are heard are asked to stop
         if work.state is WorkState.WAITING and self._cannot_be_placed(run, attempt):
             job = JobDescription.of(run)
             reason = Message(

@@ -14,7 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from django.conf import settings
+
 from core.database import current_time
+from core.exceptions import DomainError
 from core.messages import Message, dumps, loads
 from execution.executors.attempt import Attempt, Cause, Ending
 from execution.executors.attempt_host import AttemptHost, State, Waiting
@@ -43,6 +46,21 @@ UNHEARD_SECONDS: Final = 60.0  # as REACHABLE_SECONDS, for those: a request may 
 KILL_SECONDS: Final = 4.0  # for launchers to end what they have started
 STOP_SECONDS: Final = 10.0  # for Ray to end a job
 POLL_SECONDS: Final = 0.1
+
+
+class Unheard(DomainError):
+    """Launchers are silent, and nothing tells whether they could be heard."""
+
+    status_code = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            Message(
+                "Its launchers do not report, and %(url)s cannot be reached from this worker: "
+                "whether a node is lost is not known.",
+                url=settings.PUBLIC_URL,
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -123,8 +141,12 @@ class RayHost(AttemptHost):
 
     def _judge(self, cause: Cause, exits: Exits, silent: float, *, is_run: bool) -> Ending | None:
         """Whether launchers that are silent are lost: they may be at work, and unheard. ``is_run``:
-        whether Ray says that it runs the job."""
+        whether Ray says that it runs the job. Raises Unheard."""
         answering = self.web.answers_for()
+        if answering is None:
+            if silent > LOST_SECONDS:
+                raise Unheard
+            return None
         if is_run:
             is_lost = silent > LOST_SECONDS and answering >= UNHEARD_SECONDS
         else:

@@ -15,13 +15,13 @@ from execution.executors.attempt import Attempt
 from execution.executors.ray import host as hosts
 from execution.executors.ray.client import RayAway
 from execution.executors.ray.executor import RayExecutor
-from execution.executors.ray.host import RayHost
+from execution.executors.ray.host import RayHost, Unheard
 from execution.executors.ray.job import JobDescription
 from execution.executors.ray.web_server import WebServer
 from execution.launcher.ray_driver import bundle_of
 from execution.models import MirroredAttempt, MirroredNode
 from runs.executors import CannotStart, FoundPool, WorkState
-from runs.models import FailureKind, GpuPool, Run, RunCode
+from runs.models import FailureKind, GpuPool, Run, RunCode, StopKind
 from runs.status import RunStatus
 from tests.code_bundles.bundles import bundle
 from tests.execution.executors.ray.imitated import ImitatedRay
@@ -330,6 +330,34 @@ def test_silence_counts_only_while_the_web_server_answers(executor, run, ray, no
     be_silent()
 
     assert poll(executor, run).state is WorkState.WORKING
+
+
+@pytest.mark.parametrize("states", [{}, {"RUNNING"}], ids=["forgotten", "running"])
+def test_run_says_that_a_lost_node_cannot_be_told_from_one_that_is_not_heard(
+    executor, run, ray, node, monkeypatch, states
+):
+    monkeypatch.setattr(WebServer, "answers_for", lambda _self: None)
+    ray.states = {name(run): state for state in states}
+    be_silent()
+    assert poll(executor, run).state is WorkState.WORKING
+    be_silent(LOST)
+
+    with pytest.raises(Unheard) as told:
+        poll(executor, run)
+
+    with translation.override("en"):
+        assert "http://hub.example:8000 cannot be reached from this worker" in str(told.value)
+
+
+def test_run_that_is_not_heard_can_be_cancelled(executor, run, ray, node, monkeypatch):
+    monkeypatch.setattr(WebServer, "answers_for", lambda _self: None)
+    ray.states.clear()
+    be_silent(LOST)
+    run.change(stop_kind=StopKind.CANCEL, stop_requested_at=timezone.now())
+
+    assert poll(executor, run).state is WorkState.WORKING
+    executor.kill(fresh(run), run.worker)
+    assert poll(executor, run).state is WorkState.STOPPED
 
 
 def test_nothing_is_decided_while_ray_does_not_answer(executor, run, ray, node):
