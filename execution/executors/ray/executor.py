@@ -23,7 +23,7 @@ from execution.executors.attempt import Attempt, Ending
 from execution.executors.launcher_executor import LauncherExecutor, ended_by_cluster
 from execution.executors.notes import notes_of
 from execution.executors.process_inputs import command_of
-from execution.executors.ray.client import Jobs, is_installed
+from execution.executors.ray.client import Jobs, RayAway, is_installed
 from execution.executors.ray.host import RayHost, Unheard
 from execution.executors.ray.job import JobDescription, name_of
 from execution.executors.ray.pools import nodes_with, pools_in
@@ -121,7 +121,7 @@ class RayExecutor(LauncherExecutor):
             self._launch(run, worker, attempt)  # its worker may have died before it did
         try:
             work = super().poll(run, worker)
-        except Unheard:
+        except (RayAway, Unheard):
             if run.stop_requested_at is None or run.status != RunStatus.RUNNING:
                 raise
             return WorkStatus(WorkState.WORKING)  # launchers that are heard are asked to stop

@@ -360,6 +360,17 @@ def test_run_that_is_not_heard_can_be_cancelled(executor, run, ray, node, monkey
     assert poll(executor, run).state is WorkState.STOPPED
 
 
+def test_cancel_reaches_launchers_while_ray_does_not_answer(executor, run, ray, node):
+    ray.problem = ConnectionError("refused")
+    run.change(stop_kind=StopKind.CANCEL, stop_requested_at=timezone.now())
+
+    assert poll(executor, run).state is WorkState.WORKING
+    executor.stop(fresh(run), run.worker)
+    node.send()
+
+    assert (node.folder / "stop-sent").exists()
+
+
 def test_nothing_is_decided_while_ray_does_not_answer(executor, run, ray, node):
     ray.problem = ConnectionError("refused")
     node.append("stdout.log", "still here\n")
