@@ -55,7 +55,9 @@ def tick_until(loop, condition, seconds=90):
     return wait_until(tick, seconds=seconds, every=0.1)
 
 
-def ray_run(script=TRAINING, hyperparameters=LONG, *, nodes=1, gpu_count=0, **fields):
+def ray_run(
+    script=TRAINING, hyperparameters=LONG, *, nodes=1, gpu_count=0, gpu_type="a100", **fields
+):
     recipe_fields = {"executor": "ray", "command": ["{python}", str(script)]}
     for name in ("stop_grace_seconds", "engine_options", "max_restarts", "command"):
         if name in fields:
@@ -67,7 +69,7 @@ def ray_run(script=TRAINING, hyperparameters=LONG, *, nodes=1, gpu_count=0, **fi
         max_restarts=recipe_fields.get("max_restarts", 3),
         nodes=nodes,
         gpu_count=gpu_count,
-        gpu_type="a100" if gpu_count else "",
+        gpu_type=gpu_type if gpu_count else "",
         **fields,
     )
 
@@ -130,7 +132,7 @@ def agents_of(cluster, rank):
 
 
 def test_run_over_both_nodes_is_cancelled_with_its_checkpoint_and_resumes_byte_exactly(loop):
-    run = ray_run(nodes=2, gpu_count=2)
+    run = ray_run(nodes=2, gpu_count=2, gpu_type="gpu")
     tick_until(loop, at_step(run, 60))
     sources = run.log_lines.filter(message__contains="rank 1 of 2").values_list("source", flat=True)
     assert list(sources) == ["stdout@1"]
