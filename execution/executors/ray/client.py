@@ -8,8 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TooLate
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,10 +17,10 @@ from django.conf import settings
 from core.exceptions import DomainError
 from core.messages import Message
 from core.text import storable
+from execution.executors.ray.calls import Calls, limited
 
 logger = logging.getLogger(__name__)
 
-SECONDS: Final = 30.0  # of a call: the client itself waits for ever
 NODES_SECONDS: Final = 10.0
 MAX_NODES: Final = 10_000  # that Ray lists
 WAITING: Final = frozenset({"PENDING"})
@@ -60,27 +59,28 @@ def is_installed() -> bool:
 
 
 class Jobs:
-    """What Ray says of its jobs, at most RAY_POLL_SECONDS old. Shared by threads.
-
-    Calls are made in a thread of their own, so that a head that hangs holds nobody else up.
-    """
+    """What Ray says of its jobs, at most RAY_POLL_SECONDS old. Shared by threads: those that want
+    to know while it is asked wait for the same answer."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._calls = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray")
-        self._listed: dict[str, Job] = {}
-        self._asked_at = float("-inf")  # monotonic seconds
-        self._problem: DomainError | None = None
+        self._lock = threading.Lock()  # never held during a call
+        self._calls = Calls()
+        self._answer: Future[dict[str, Job]] = Future()  # the newest
+        self._answered_at = float("-inf")  # monotonic seconds
+        self._asking: Future[dict[str, Job]] | None = None
         self._nodes: tuple[float, list[dict[str, float]]] = (float("-inf"), [])
 
     def get(self, job_id: str) -> Job | None:
         """None if Ray does not know it (any more). Raises RayAway."""
         with self._lock:
-            if time.monotonic() - self._asked_at > settings.RAY_POLL_SECONDS:
-                self._ask()
-            if self._problem is not None:
-                raise self._problem
-            return self._listed.get(job_id)
+            age = time.monotonic() - self._answered_at
+            known = self._answer if age <= settings.RAY_POLL_SECONDS else self._asking
+            question: Future[dict[str, Job]] = Future() if known is None else known
+            if known is None:
+                self._asking = question
+        if known is None:
+            self._ask(question)
+        return question.result().get(job_id)
 
     def get_now(self, job_id: str) -> Job | None:
         self.ask_again()
@@ -89,18 +89,19 @@ class Jobs:
     def ask_again(self) -> None:
         """Let the next question be asked anew: something has been changed."""
         with self._lock:
-            self._asked_at = float("-inf")
+            self._answered_at = float("-inf")
+            self._asking = None  # what it is told may be older
 
-    def _ask(self) -> None:
+    def _ask(self, question: Future[dict[str, Job]]) -> None:
         try:
-            found = self._call(lambda client: client.list_jobs())
-        except DomainError as problem:
-            self._problem = problem
-        else:
-            self._problem = None
-            jobs = [_job(details) for details in found]
-            self._listed = {job.id: job for job in jobs if job.id}
-        self._asked_at = time.monotonic()
+            jobs = [_job(details) for details in self._call(lambda client: client.list_jobs())]
+            question.set_result({job.id: job for job in jobs if job.id})
+        except BaseException as problem:  # for all who wait
+            question.set_exception(problem)
+        with self._lock:
+            if self._asking is question:
+                self._asking = None
+                self._answer, self._answered_at = question, time.monotonic()
 
     def nodes(self) -> list[dict[str, float]]:
         """The resources of each node that is alive, at most NODES_SECONDS old. Raises RayAway,
@@ -108,7 +109,7 @@ class Jobs:
         with self._lock:
             at, nodes = self._nodes
         if time.monotonic() - at > NODES_SECONDS:
-            found = self._call(lambda _client: _nodes())
+            found = self._timed(_nodes)
             nodes = [dict(node.resources_total or {}) for node in found]
             with self._lock:
                 self._nodes = time.monotonic(), nodes
@@ -138,12 +139,13 @@ class Jobs:
             self.ask_again()
 
     def _call(self, what: Callable[[Any], Any]) -> Any:
-        future: Future[Any] = self._calls.submit(lambda: what(_client()))
+        return self._timed(lambda deadline: what(_client(deadline)))
+
+    def _timed(self, what: Callable[[float], Any]) -> Any:
+        """Raises RayAway, RayRefused."""
         try:
-            return future.result(timeout=SECONDS)
-        except TooLate:
-            raise RayAway(_no_answer(f"{SECONDS:.0f} s")) from None
-        except (ConnectionError, OSError) as error:
+            return self._calls.call(what)
+        except OSError as error:  # of sockets, requests, time limits
             raise RayAway(_no_answer(str(error))) from None
         except RuntimeError as error:
             if _is_away(str(error)):
@@ -152,6 +154,8 @@ class Jobs:
         except ValueError as error:
             raise RayRefused(str(error)) from None
         except Exception as error:
+            if _is_unavailable(error):
+                raise RayAway(_no_answer(_last_words(str(error)))) from None
             if not _is_denied(error):
                 raise
             why = getattr(error, "message", str(error)).partition("\n")[0]
@@ -162,18 +166,18 @@ class Jobs:
             ) from None
 
 
-def _client() -> Any:
+def _client(deadline: float) -> Any:
     from ray.job_submission import JobSubmissionClient
 
-    return JobSubmissionClient(settings.RAY_ADDRESS, headers=headers())
+    return limited(JobSubmissionClient)(deadline, settings.RAY_ADDRESS, headers=headers())
 
 
-def _nodes() -> list[Any]:
+def _nodes(deadline: float) -> list[Any]:
     """As ray.util.state.list_nodes does, which passes no headers on."""
     from ray.util.state.api import StateApiClient
     from ray.util.state.common import ListApiOptions, StateResource
 
-    client = StateApiClient(settings.RAY_ADDRESS, headers=headers())
+    client = limited(StateApiClient)(deadline, settings.RAY_ADDRESS, headers=headers())
     alive = ListApiOptions(limit=MAX_NODES, filters=[("state", "=", "ALIVE")])
     return list(client.list(StateResource.NODES, alive, raise_on_missing_output=True))
 
@@ -188,6 +192,12 @@ def _is_denied(error: Exception) -> bool:
     """Whether Ray, or a proxy before it, wants another token (401, 403)."""
     denied = getattr(sys.modules.get("ray.exceptions"), "AuthenticationError", None)
     return denied is not None and isinstance(error, denied)
+
+
+def _is_unavailable(error: Exception) -> bool:
+    """Whether the part of Ray that lists its nodes cannot be asked."""
+    unavailable = getattr(sys.modules.get("ray.util.state.exception"), "ServerUnavailable", None)
+    return unavailable is not None and isinstance(error, unavailable)
 
 
 def _job(details: Any) -> Job:

@@ -16,7 +16,7 @@ class ImitatedRay:
         self.stopped = []
         self.problem = None
         self.nodes = []
-        monkeypatch.setattr(client, "_client", lambda: self)
+        monkeypatch.setattr(client, "_client", lambda _deadline: self)
         monkeypatch.setattr(client, "_nodes", self.list_nodes)
 
     def _check(self):
@@ -30,7 +30,7 @@ class ImitatedRay:
             for name, state in self.states.items()
         ]
 
-    def list_nodes(self):
+    def list_nodes(self, _deadline):
         self._check()
         return [SimpleNamespace(resources_total=resources) for resources in self.nodes]
 
