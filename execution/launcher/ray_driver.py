@@ -20,6 +20,12 @@ from typing import Any, Final
 
 LAUNCHER: Final = "launcher.pyz"
 POLL_SECONDS: Final = 0.2
+# An agent that is killed is started again after 1, 2, 4, 8, 15 s: before its launcher ends the
+# training because nobody hears it.
+MAX_RESTARTS: Final = 5
+LONGEST_PAUSE_SECONDS: Final = 15.0
+STEADY_SECONDS: Final = 600.0  # of an agent: earlier kills do not count any more
+OTHERS_SECONDS: Final = 180.0  # and the grace period, for the other launchers once one has failed
 MAX_WORDS: Final = 1000
 GB: Final = 1024**3
 
@@ -68,21 +74,42 @@ class NodeLauncher:
         import ray
 
         log, command, variables = start_agent(rank, job, ray.util.get_node_ip_address())
-        while True:
-            with open(log, "ab") as output:
-                agent = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                    env=variables,
-                )
-            while agent.poll() is None:
-                time.sleep(POLL_SECONDS)
-            if agent.returncode >= 0:
-                return int(agent.returncode), last_words(Path(log))
-            print(f"the agent of node {rank} was killed ({agent.returncode}): again", flush=True)  # noqa: T201
+        return keep_alive(rank, command, variables, Path(log))
+
+
+def keep_alive(
+    rank: int, command: list[str], variables: dict[str, str], log: Path
+) -> tuple[int, str]:
+    """Run the agent until it exits, or is killed again and again, say for want of memory. Its exit
+    code (128 + the signal), and its last words."""
+    kills = 0
+    while True:
+        began = time.monotonic()
+        code = run_agent(command, variables, log)
+        if code >= 0:
+            return code, last_words(log)
+        kills = 1 if time.monotonic() - began > STEADY_SECONDS else kills + 1
+        if kills > MAX_RESTARTS:
+            return 128 - code, f"the agent of node {rank} was killed {kills} times (signal {-code})"
+        pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (kills - 1))
+        print(f"the agent of node {rank} was killed ({code}): again in {pause:.0f} s", flush=True)  # noqa: T201
+        time.sleep(pause)
+
+
+def run_agent(command: list[str], variables: dict[str, str], log: Path) -> int:
+    """Its exit code; negative: the signal that has killed it."""
+    with log.open("ab") as output:
+        agent = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=variables,
+        )
+    while agent.poll() is None:
+        time.sleep(POLL_SECONDS)
+    return int(agent.returncode)
 
 
 def bundle_of(job: dict[str, Any]) -> dict[str, float]:
@@ -127,18 +154,29 @@ def main() -> int:
         for rank in range(nodes)
     ]
     pending = [item.run.remote(rank, job) for rank, item in enumerate(launchers)]
-    code = 0
+    return wait_for(ray, pending, OTHERS_SECONDS + float(job.get("grace_seconds", 0.0)))
+
+
+def wait_for(ray: Any, pending: list[Any], others_seconds: float) -> int:
+    """Wait for all launchers; once one has failed, for ``others_seconds``: they do not end by
+    themselves if it could not tell its end. The exit code of the first that failed."""
+    code, deadline = 0, None
     while pending:
-        done, pending = ray.wait(pending, num_returns=1)
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        done, pending = ray.wait(pending, num_returns=1, timeout=left)
+        if not done:
+            print(f"{len(pending)} launchers have not ended: left", flush=True)  # noqa: T201
+            return code
         try:
             returned, words = ray.get(done[0])
-            if returned:  # the last line of a job's output is why it has failed
-                print(words or f"a launcher has returned {returned}", flush=True)  # noqa: T201
-            code = code or int(returned)
         except ray.exceptions.RayError as error:
             # Its node is gone. The others are told by TrainHub, once the run is to go on.
             print(f"a launcher is lost: {error}", flush=True)  # noqa: T201
             return 1
+        if returned:  # the last line of a job's output is why it has failed
+            print(words or f"a launcher has returned {returned}", flush=True)  # noqa: T201
+            code = code or int(returned)
+            deadline = deadline or time.monotonic() + others_seconds
     return code
 
 

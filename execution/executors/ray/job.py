@@ -38,6 +38,7 @@ class JobDescription:
     resources: dict[str, float] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     runtime_env: dict[str, Any] = field(default_factory=dict)
+    grace_seconds: float = 0.0  # for a training that is asked to stop
 
     @classmethod
     def of(cls, run: Run) -> JobDescription:
@@ -54,6 +55,7 @@ class JobDescription:
             resources=options.get("resources", {}),
             labels=options.get("labels", {}),
             runtime_env=options.get("runtime_env", {}),
+            grace_seconds=recipe.stop_grace_seconds,
         )
 
 
