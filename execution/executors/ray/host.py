@@ -1,9 +1,10 @@
 """The job of one attempt on Ray: submitting it, following it, ending it.
 
 The truth is the launchers', which report over HTTP: a head that has forgotten the job does not end
-them. Ray is believed about a job that has not begun, and about one whose launchers are silent.
-``ray.json`` in the attempt's directory says that the job was submitted, ``ray-end.json`` why the
-attempt was ended without its launchers' word.
+them. Ray is believed about a job that has not begun, and about one whose launchers are silent,
+unless they have been for LOST_SECONDS. ``ray.json`` in the attempt's directory says that the job
+was submitted, ``ray-end.json`` why the attempt was ended without its launchers' word,
+``ray-over.json`` since when Ray has not run the job.
 """
 
 from __future__ import annotations
