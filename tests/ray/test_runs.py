@@ -15,6 +15,7 @@ from artifacts.checkpoints import latest_sound_checkpoint, resume_run
 from artifacts.storage import artifact_storage
 from code_bundles import storing
 from execution.executors.attempt import Attempt
+from execution.executors.ray import host
 from execution.executors.ray.executor import RayExecutor
 from execution.mirror.receiving import FOLDER
 from execution.models import MirroredChunk
@@ -286,6 +287,26 @@ def test_another_worker_on_another_host_goes_on(loop, settings, tmp_path):
     tick_until(other, lambda: over(run))
     assert_whole(run)
     assert state_in(latest_sound_checkpoint(run))["step"] == run.step
+
+
+def test_node_that_falls_silent_is_lost_though_ray_says_that_the_job_runs(
+    loop, cluster, monkeypatch
+):
+    monkeypatch.setattr(host, "LOST_SECONDS", 20.0)
+    monkeypatch.setattr(host, "UNHEARD_SECONDS", 5.0)
+    run = ray_run(nodes=2, max_restarts=0)
+    tick_until(loop, at_step(run, 120))
+
+    for agent in agents_of(cluster, 1):
+        agent.send_signal(signal.SIGSTOP)
+    tick_until(loop, lambda: is_again_at_work(run), seconds=180)
+
+    recovered = run.events.get(kind=EventKind.RECOVERED)
+    with translation.override("en"):
+        assert "A node of its Ray job is lost" in str(recovered.reason)
+    assert cluster.job_states()[f"trainhub-{run.pk}-1"] == "STOPPED"
+    assert run.restart_count == 0
+    assert_whole(run)
 
 
 def test_job_that_somebody_stops_in_ray_saves_and_uses_up_a_restart(loop, cluster):
