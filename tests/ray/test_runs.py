@@ -22,11 +22,13 @@ from execution.models import MirroredChunk
 from execution.worker import WorkerLoop
 from metrics.models import MetricPoint
 from runs import actions
+from runs.executors import FoundPool
 from runs.models import EventKind, FailureKind, RunCode
 from runs.status import RunStatus
 from tests.code_bundles.bundles import link, zip_of
 from tests.execution.worker_loops import over
 from tests.factories import RecipeFactory, RunFactory, stored_path
+from tests.ray.cluster import GPUS
 from tests.waiting import wait_until
 from tests.web_server import web_server
 
@@ -244,6 +246,7 @@ def test_training_goes_on_within_a_minute_after_a_node_was_killed(loop, cluster)
     with translation.override("en"):
         assert "to step 0" not in str(rewound)
     assert_whole(run)
+    assert RayExecutor().pools() == [FoundPool("gpu", 2 * GPUS)]  # the lost node's no more
 
 
 def test_killed_agent_is_started_again(loop, cluster):
