@@ -257,6 +257,17 @@ def test_compose_has_the_ray_of_its_client():
         assert services[name]["image"].startswith(f"rayproject/ray:{client}-")
 
 
+def test_example_for_kuberay_has_the_ray_of_its_client():
+    cluster = yaml.safe_load((ROOT / "examples" / "kuberay" / "ray-cluster.yaml").read_text())
+    [client] = re.findall(r"ray\[default\]==(\S+)", (ROOT / "requirements-ray.txt").read_text())
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+
+    assert cluster["spec"]["rayVersion"] == client
+    for group in groups:
+        [container] = group["template"]["spec"]["containers"]
+        assert container["image"].startswith(f"rayproject/ray:{client}-")
+
+
 def test_nodes_of_composes_ray_reach_the_web_server_by_a_name_that_it_allows():
     services = COMPOSE["services"]
     url = urlsplit(services["worker-ray"]["environment"]["TRAINHUB_PUBLIC_URL"])
