@@ -7,7 +7,6 @@ writes and from the operating system.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
@@ -177,7 +176,7 @@ class Attempt:
         """Write what launchers need into ``draft``. Raises OSError."""
         files.write_atomically(draft / "launch.json", dict(description))
         for rank in range(description.get("nodes", 1)):
-            _prepare_node(nodes.folder_of(draft, rank))
+            nodes.prepare(nodes.folder_of(draft, rank))
         for name in ("stop-sent", "killed"):
             files.reserve(draft / name, size_bytes=0)
 
@@ -209,7 +208,7 @@ class Attempt:
 
     @property
     def _launch(self) -> dict[str, Any]:
-        return _read_json(self.directory / "launch.json") or {}
+        return files.read(self.directory / "launch.json") or {}
 
     def launch(self) -> None:
         """Start the launcher, unless it is at work or has been: then this does nothing. Whoever
@@ -258,7 +257,7 @@ class Attempt:
         # writes launcher.json, it is alive, it writes exit.json, it exits.
         launching = self._is_launching()
         alive = self._launcher() is not None or self.process() is not None
-        note = _read_json(self._exit_note)
+        note = files.read(self._exit_note)
         if note is not None:
             at = note.get("at", self._exit_note.stat().st_mtime)
             return Ending(
@@ -301,7 +300,7 @@ class Attempt:
         return _live_process(self.directory / "launcher.json")
 
     def _launcher_takes_requests(self) -> bool:
-        note = _read_json(self.directory / "launcher.json") or {}
+        note = files.read(self.directory / "launcher.json") or {}
         return self._launcher() is not None and bool(note.get("takes_requests"))
 
     def _is_launching(self) -> bool:
@@ -321,7 +320,7 @@ class Attempt:
 
     def now(self) -> float:
         """Now, in Unix seconds by the clock that dates the training's files."""
-        return files.file_time(self.directory) + float(_read_json(self.directory / CLOCK) or 0.0)
+        return files.file_time(self.directory) + float(files.read(self.directory / CLOCK) or 0.0)
 
     # --- stopping ----------------------------------------------------------------------------
 
@@ -329,7 +328,7 @@ class Attempt:
     def stop_was_sent(self) -> bool:
         """Whether the command was asked to stop while it was running."""
         notes = [
-            _read_json(self.node_folder(rank) / "exit.json") for rank in range(self.node_count)
+            files.read(self.node_folder(rank) / "exit.json") for rank in range(self.node_count)
         ]
         told = [note["asked"] for note in notes if note is not None and "asked" in note]
         if told:
@@ -423,7 +422,7 @@ class Attempt:
         return process_tree.living(found)
 
     def _recorded(self) -> list[psutil.Process | None]:
-        notes = _read_json(self.directory / "descendants.json") or []
+        notes = files.read(self.directory / "descendants.json") or []
         return [process_tree.find(pid, started) for pid, started in notes]
 
     def _cgroup(self) -> Cgroup | None:
@@ -447,14 +446,6 @@ class Attempt:
             except psutil.Error:
                 continue  # another user's, a zombie, or already gone
         return processes
-
-
-def _prepare_node(folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for name in ("process.json", "exit.json"):
-        files.reserve(folder / name)
-    for name in ("stdout.log", "stderr.log", "launcher.log"):
-        (folder / name).touch(0o600)
 
 
 def run_directory(run_id: str) -> Path:
@@ -501,7 +492,7 @@ def _reap_launchers() -> None:
 
 def _live_process(path: Path) -> psutil.Process | None:
     """The process that ``path`` describes, if it is alive and its PID was not reused."""
-    note = _read_json(path)
+    note = files.read(path)
     return None if note is None else process_tree.find(int(note["pid"]), note["since_boot"])
 
 
@@ -514,10 +505,3 @@ def _kill(
     refused = {item for item in everyone if not process_tree.send(item, signal.SIGKILL)}
     _gone, alive = psutil.wait_procs(everyone - refused, timeout=KILL_SECONDS)
     return refused, set(alive)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None

@@ -6,15 +6,19 @@ the attempt's directory.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import psutil
 
 from core.messages import Text
 from execution.executors.attempt import Attempt, Ending
+
+POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,3 +90,13 @@ class LocalHost(AttemptHost):
 
     def processes(self) -> list[psutil.Process]:
         return self.attempt.tree()
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Wait for ``condition``, for at most so long; whether it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True

@@ -345,6 +345,18 @@ class LauncherExecutor(CheckpointExecutor):
                     host.kill()
 
 
+def told_of(run: Run, engine: str, job: Mapping[str, Any]) -> dict[str, Any]:
+    """What launchers in a cluster are told. ``job``: what the attempt asks of the cluster."""
+    assert run.recipe is not None
+    return {
+        "engine": engine,
+        "nodes": job["nodes"],
+        "gpus_per_node": job["gpus_per_node"],
+        "grace_seconds": run.recipe.stop_grace_seconds,
+        "job": job,
+    }
+
+
 def ended_by_cluster(cause: attempts.Cause, code: int | None) -> WorkStatus:
     return WorkStatus(
         WorkState.DIED,

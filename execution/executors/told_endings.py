@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from core.messages import Message, dumps, loads
 from execution.executors.attempt import Attempt, Cause, Ending
+from execution.launcher import files
 from execution.launcher.nodes import NODE_FAILED
+from runs.models import FailureKind
 
 Exits = dict[int, dict[str, Any]]
+TIME_LIMIT: Final = Cause(
+    FailureKind.TIME_LIMIT,
+    Message("The time limit of its job was reached: it goes on in a new one."),
+    is_interruption=True,
+)
 
 
 def exits_of(attempt: Attempt) -> Exits:
@@ -22,7 +29,7 @@ def exits_of(attempt: Attempt) -> Exits:
         folder = attempt.node_folder(rank)
         with contextlib.suppress(OSError):
             os.listdir(folder)  # asks a file server anew: see nodes.py
-        note = read_note(folder / "exit.json")
+        note = files.read(folder / "exit.json")
         if note is not None:
             exits[rank] = note
     return exits
@@ -42,13 +49,29 @@ def ending_of(attempt: Attempt, exits: Exits, cause: Cause | None, at: float | N
     return Ending(code, at, bool(cut_off), disk_full, node, cause)
 
 
-def _first_failed(attempt: Attempt) -> int:
-    failed = read_note(attempt.directory / NODE_FAILED)
-    return 0 if failed is None else int(failed["node"])
+def decide(attempt: Attempt, note: Path, cause: Cause, exits: Exits) -> Ending:
+    """End the attempt for this ``cause``, and write it down: what a cluster says of it changes, and
+    it forgets."""
+    at = attempt.last_modified()
+    content = {
+        "kind": str(cause.kind),
+        "reason": dumps(cause.reason),
+        "is_interruption": cause.is_interruption,
+        "at": at,
+    }
+    files.write_atomically(note, content)
+    return ending_of(attempt, exits, cause, at)
 
 
-def read_note(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+def decided(attempt: Attempt, note: Path, exits: Exits) -> Ending | None:
+    """What ``decide`` has written down before."""
+    known = files.read(note)
+    if known is None:
         return None
+    cause = Cause(known["kind"], loads(known["reason"]), known["is_interruption"])
+    return ending_of(attempt, exits, cause, known["at"])
+
+
+def _first_failed(attempt: Attempt) -> int:
+    failed = files.read(attempt.directory / NODE_FAILED)
+    return 0 if failed is None else int(failed["node"])

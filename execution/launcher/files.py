@@ -11,7 +11,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 RESERVED_BYTES: Final = 4096  # a block of most file systems
 
@@ -37,6 +37,14 @@ def write_text_atomically(path: Path, text: str) -> None:
 def write_atomically(path: Path, content: object) -> None:
     """Write JSON so that a reader finds all of it or nothing. Raises OSError."""
     write_text_atomically(path, json.dumps(content))
+
+
+def read(path: Path) -> Any:
+    """The JSON in ``path``; None if there is no such file. Raises OSError, ValueError."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
 
 
 def reserve(path: Path, size_bytes: int = RESERVED_BYTES) -> None:

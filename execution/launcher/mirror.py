@@ -9,12 +9,12 @@ the server says.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from execution.launcher import files
 from execution.launcher.files import file_time, raise_flag, write_atomically
 from execution.launcher.hub import (
     REFUSED_SECONDS,
@@ -268,6 +268,6 @@ def _say(text: str) -> None:
 
 def read_note(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        return files.read(path)
+    except ValueError:
         return None

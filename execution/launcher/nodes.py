@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from execution.launcher.files import private, raise_flag, write_atomically
+from execution.launcher.files import private, raise_flag, reserve, write_atomically
 from execution.launcher.requests import ASKED, PEER_FAILED, TIME_LIMIT, Requests
 
 HEARTBEAT: Final = "heartbeat"
@@ -68,6 +68,15 @@ class Node:
 
 def folder_of(attempt: Path, rank: int) -> Path:
     return attempt if rank == 0 else attempt / f"node-{rank}"
+
+
+def prepare(folder: Path) -> None:
+    """The files of a node that have to be there, and places for those that must find some."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name in ("process.json", "exit.json"):
+        reserve(folder / name)
+    for name in ("stdout.log", "stderr.log", "launcher.log"):
+        (folder / name).touch(0o600)
 
 
 def heartbeat_ns(folder: Path, name: str = HEARTBEAT) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,14 @@ from execution.launcher.program import main
 
 main()
 """
+
+
+def version() -> str:
+    """Another one for each state of its modules."""
+    digest = hashlib.sha256()
+    for module in sorted(FOLDER.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def pack(path: Path) -> None:

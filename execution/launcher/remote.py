@@ -33,7 +33,7 @@ from typing import Any, Final
 from execution.launcher import files, process_tree
 from execution.launcher.hub import REFUSED_SECONDS, Away, Hub, Refused, Rejected, Unauthorized
 from execution.launcher.mirror import CHUNK_BYTES, Mirror, final, read_note
-from execution.launcher.nodes import MIRROR_ALIVE, Node, folder_of
+from execution.launcher.nodes import MIRROR_ALIVE, Node, folder_of, prepare
 from execution.launcher.program import CANNOT_EXECUTE
 
 PLACE: Final = "{attempt}"  # in commands and variables: the attempt's directory
@@ -133,7 +133,7 @@ def _fetch(attempt: Path, hub: Hub, rank: int) -> None:
     files.write_atomically(draft / "mirror.json", {"launcher": uuid.uuid4().hex})
     for name in ("stop-sent", "killed"):
         files.reserve(draft / name, size_bytes=0)
-    prepare_node(folder_of(draft, rank))
+    prepare(folder_of(draft, rank))
     draft.rename(attempt)
 
 
@@ -162,15 +162,6 @@ def placed(launch: dict[str, Any], attempt: Path) -> dict[str, Any]:
         "command": [fill(part) for part in launch["command"]],
         "environment": {name: fill(text) for name, text in launch["environment"].items()},
     }
-
-
-def prepare_node(folder: Path) -> None:
-    """The files of a node that have to be there, and places for those that must find some."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for name in ("process.json", "exit.json"):
-        files.reserve(folder / name)
-    for name in ("stdout.log", "stderr.log", "launcher.log"):
-        (folder / name).touch(0o600)
 
 
 # --- the launcher ----------------------------------------------------------------------------

@@ -11,12 +11,10 @@ its holes are filled from the stored one.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from django.db import transaction
@@ -41,7 +39,7 @@ LAST: Final = "exit.json"
 def materialize(mirrored: MirroredAttempt, attempt: Attempt) -> None:
     """Bring the attempt's directory up to date. Raises OSError, and the storage's errors."""
     nodes = list(mirrored.nodes.order_by("rank"))
-    state = _read(attempt.directory / STATE)
+    state = files.read(attempt.directory / STATE) or {}
     is_alone = len(nodes) == 1
     revisions = [[node.rank, node.revision, 0 if is_alone else node.listed_after] for node in nodes]
     if not nodes or revisions == state.get("revisions"):
@@ -138,13 +136,6 @@ def _note_clock(attempt: Attempt, node: MirroredNode) -> None:
     path = attempt.directory / CLOCK
     if not path.exists():
         files.write_atomically(path, node.clock_seconds)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return {}
 
 
 # --- what is not needed any more -------------------------------------------------------------

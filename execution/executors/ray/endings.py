@@ -9,11 +9,6 @@ from execution.executors.attempt import Cause
 from execution.executors.ray.client import Job
 from runs.models import FailureKind
 
-TIME_LIMIT: Final = Cause(
-    FailureKind.TIME_LIMIT,
-    Message("The time limit of its job was reached: it goes on in a new one."),
-    is_interruption=True,
-)
 NODE_LOST: Final = Cause(
     FailureKind.NODE_FAILED,
     Message("A node of its Ray job is lost: its launcher there does not report any more."),

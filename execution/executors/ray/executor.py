@@ -20,7 +20,7 @@ from core.exceptions import DomainError
 from core.messages import Message
 from execution.executors import attempt as attempts
 from execution.executors.attempt import Attempt, Ending
-from execution.executors.launcher_executor import LauncherExecutor, ended_by_cluster
+from execution.executors.launcher_executor import LauncherExecutor, ended_by_cluster, told_of
 from execution.executors.notes import notes_of
 from execution.executors.process_inputs import command_of
 from execution.executors.ray.client import Jobs, RayAway, is_installed
@@ -28,7 +28,7 @@ from execution.executors.ray.host import RayHost, Unheard
 from execution.executors.ray.job import JobDescription, name_of
 from execution.executors.ray.pools import nodes_with, pools_in
 from execution.executors.ray.web_server import WebServer
-from execution.executors.told_endings import read_note
+from execution.launcher import files
 from execution.launcher.ray_driver import bundle_of
 from execution.launcher.remote import PLACE, PYTHON
 from execution.mirror.dropping import ended_attempts
@@ -72,7 +72,7 @@ class RayExecutor(LauncherExecutor):
         super().start(run, worker)
 
     def _launch(self, run: Run, worker: Worker, attempt: Attempt) -> None:
-        launch = read_note(attempt.directory / "launch.json")
+        launch = files.read(attempt.directory / "launch.json")
         put_start(run, worker, attempt, launch)
         super()._launch(run, worker, attempt)
 
@@ -92,16 +92,10 @@ class RayExecutor(LauncherExecutor):
                 shutil.copy(text, target)
 
     def _told(self, run: Run) -> Mapping[str, Any]:
-        job = JobDescription.of(run)
-        assert run.recipe is not None
+        url = f"{settings.PUBLIC_URL}/projects/{run.project_id}/runs/{run.pk}"
         return {
-            "engine": self.engine,
-            "nodes": job.nodes,
-            "gpus_per_node": job.gpus_per_node,
-            "grace_seconds": run.recipe.stop_grace_seconds,
-            "job": asdict(job),
-            "url": f"{settings.PUBLIC_URL}/projects/{run.project_id}/runs/{run.pk}"
-            f"/attempts/{run.attempt}",
+            **told_of(run, self.engine, asdict(JobDescription.of(run))),
+            "url": f"{url}/attempts/{run.attempt}",
         }
 
     def pools(self) -> list[FoundPool]:

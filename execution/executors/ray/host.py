@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,14 +18,21 @@ from django.conf import settings
 
 from core.database import current_time
 from core.exceptions import DomainError
-from core.messages import Message, dumps, loads
+from core.messages import Message
 from execution.executors.attempt import Attempt, Cause, Ending
-from execution.executors.attempt_host import AttemptHost, State, Waiting
+from execution.executors.attempt_host import AttemptHost, State, Waiting, within
 from execution.executors.ray import endings
 from execution.executors.ray.client import Job, Jobs, RayRefused
 from execution.executors.ray.job import JobDescription, name_of, submission
 from execution.executors.ray.web_server import WebServer
-from execution.executors.told_endings import Exits, ending_of, exits_of, read_note
+from execution.executors.told_endings import (
+    TIME_LIMIT,
+    Exits,
+    decide,
+    decided,
+    ending_of,
+    exits_of,
+)
 from execution.launcher import files
 from execution.mirror.materializing import materialize
 from execution.models import MirroredAttempt
@@ -46,7 +52,6 @@ LOST_SECONDS: Final = 180.0
 UNHEARD_SECONDS: Final = 60.0  # as REACHABLE_SECONDS, for those: a request may hang for 30 s
 KILL_SECONDS: Final = 4.0  # for launchers to end what they have started
 STOP_SECONDS: Final = 10.0  # for Ray to end a job
-POLL_SECONDS: Final = 0.1
 
 
 class Unheard(DomainError):
@@ -76,7 +81,7 @@ class RayHost(AttemptHost):
         is_submitted = (self.attempt.directory / JOB).exists()
         if is_submitted or self.attempt.was_killed or self.mirrored is None:
             return
-        launch = read_note(self.attempt.directory / "launch.json")
+        launch = files.read(self.attempt.directory / "launch.json")
         job = JobDescription(**launch["job"])
         token = launch["environment"].get("MLFLOW_TRACKING_TOKEN", "")
         try:
@@ -106,10 +111,9 @@ class RayHost(AttemptHost):
 
     def state(self) -> State:
         exits = self.exits()
-        decided = read_note(self.attempt.directory / END)
-        if decided is not None:
-            cause = Cause(decided["kind"], loads(decided["reason"]), decided["is_interruption"])
-            return ending_of(self.attempt, exits, cause, decided["at"])
+        ending = decided(self.attempt, self.attempt.directory / END, exits)
+        if ending is not None:
+            return ending
         if len(exits) == self.attempt.node_count:
             return self._told(exits)
         mirrored = self.mirrored
@@ -161,13 +165,13 @@ class RayHost(AttemptHost):
     @property
     def _over_seconds(self) -> float:
         """For how long Ray has not run the job."""
-        note = read_note(self.attempt.directory / OVER)
+        note = files.read(self.attempt.directory / OVER)
         return 0.0 if note is None else time.time() - float(note["at"])
 
     @property
     def waiting_seconds(self) -> float:
         """For how long its job has been submitted."""
-        note = read_note(self.attempt.directory / JOB)
+        note = files.read(self.attempt.directory / JOB)
         return 0.0 if note is None else time.time() - float(note["submitted_at"])
 
     def _silent_seconds(self, mirrored: MirroredAttempt) -> float | None:
@@ -197,7 +201,7 @@ class RayHost(AttemptHost):
         return self._decide(endings.never_began(job), {})
 
     def _reason(self, job: Job) -> Message:
-        launch = read_note(self.attempt.directory / "launch.json")
+        launch = files.read(self.attempt.directory / "launch.json")
         needs = launch["job"]
         if job.state == "PENDING":
             return Message("Ray prepares its job.")
@@ -212,7 +216,7 @@ class RayHost(AttemptHost):
     def _told(self, exits: Exits) -> State:
         """How it ended, as all its launchers have said."""
         if any(note.get("time_limit") for note in exits.values()):
-            return ending_of(self.attempt, exits, endings.TIME_LIMIT, None)
+            return ending_of(self.attempt, exits, TIME_LIMIT, None)
         if any(note.get("launcher_lost") for note in exits.values()):
             return ending_of(self.attempt, exits, endings.LAUNCHER_LOST, None)
         if (self.attempt.directory / STOPPED_IN_RAY).exists():
@@ -220,16 +224,7 @@ class RayHost(AttemptHost):
         return ending_of(self.attempt, exits, None, None)
 
     def _decide(self, cause: Cause, exits: Exits) -> Ending:
-        """Note why it has ended: Ray forgets."""
-        at = self.attempt.last_modified()
-        note = {
-            "kind": str(cause.kind),
-            "reason": dumps(cause.reason),
-            "is_interruption": cause.is_interruption,
-            "at": at,
-        }
-        files.write_atomically(self.attempt.directory / END, note)
-        return ending_of(self.attempt, exits, cause, at)
+        return decide(self.attempt, self.attempt.directory / END, cause, exits)
 
     # --- ending ------------------------------------------------------------------------------
 
@@ -248,7 +243,7 @@ class RayHost(AttemptHost):
         mirrored = self.mirrored
         if mirrored is not None:
             MirroredAttempt.objects.filter(pk=mirrored.pk, kill=False).update(kill=True)
-            if mirrored.nodes.exists() and _within(KILL_SECONDS, self._is_told):
+            if mirrored.nodes.exists() and within(KILL_SECONDS, self._is_told):
                 return True
         return self._stop_job()
 
@@ -257,7 +252,7 @@ class RayHost(AttemptHost):
         if job is None or job.has_ended:
             return True
         self.jobs.stop(job.id)
-        return _within(STOP_SECONDS, self._job_is_over)
+        return within(STOP_SECONDS, self._job_is_over)
 
     def _job_is_over(self) -> bool:
         job = self.jobs.get(name_of(self.attempt))
@@ -284,12 +279,3 @@ class RayHost(AttemptHost):
         except FileNotFoundError:
             return False
         return files.file_time(self.attempt.directory) - killed_at > LOST_SECONDS
-
-
-def _within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import uuid
@@ -99,10 +98,7 @@ def submission(attempt: Attempt, job: JobDescription, *, url: str, token: str) -
 def travelling() -> Path:
     """A folder with the driver and the launcher, which Ray copies to its nodes: one for each
     version."""
-    digest = hashlib.sha256()
-    for module in sorted(packing.FOLDER.glob("*.py")):
-        digest.update(module.read_bytes())
-    folder: Path = settings.WORK_DIR / f"ray-{digest.hexdigest()[:16]}"
+    folder: Path = settings.WORK_DIR / f"ray-{packing.version()}"
     if not folder.exists():
         draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")  # no other process writes it
         draft.mkdir(parents=True)

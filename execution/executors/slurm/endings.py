@@ -8,13 +8,9 @@ from typing import Final
 from core.messages import Message
 from execution.executors.attempt import Cause
 from execution.executors.slurm.jobs import Job
+from execution.executors.told_endings import TIME_LIMIT
 from runs.models import FailureKind
 
-TIME_LIMIT: Final = Cause(
-    FailureKind.TIME_LIMIT,
-    Message("The time limit of its job was reached: it goes on in a new one."),
-    is_interruption=True,
-)
 NODE_LOST: Final = Cause(
     FailureKind.NODE_FAILED,
     Message("A node of its job has failed, or its launcher there has disappeared."),

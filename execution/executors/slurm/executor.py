@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 from core.exceptions import DomainError
 from execution.executors import attempt as attempts
 from execution.executors.attempt import Attempt, Ending
-from execution.executors.launcher_executor import LauncherExecutor
+from execution.executors.launcher_executor import LauncherExecutor, told_of
 from execution.executors.quiet_attempts import QuietAttempts, signature_of
 from execution.executors.slurm.commands import slurm
 from execution.executors.slurm.host import Silences, SlurmHost
@@ -61,15 +61,7 @@ class SlurmExecutor(LauncherExecutor):
         return is_stored
 
     def _told(self, run: Run) -> Mapping[str, Any]:
-        job = JobDescription.of(run)
-        assert run.recipe is not None
-        return {
-            "engine": self.engine,
-            "nodes": job.nodes,
-            "gpus_per_node": job.gpus_per_node,
-            "grace_seconds": run.recipe.stop_grace_seconds,
-            "job": asdict(job),
-        }
+        return told_of(run, self.engine, asdict(JobDescription.of(run)))
 
     def pools(self) -> list[FoundPool]:
         return pools_in(slurm(["sinfo", "--noheader", "--format=%R|%G|%D"]))

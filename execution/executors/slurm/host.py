@@ -8,25 +8,30 @@ has ended is told by its launchers (execution/launcher/nodes.py).
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from core.exceptions import DomainError
-from core.messages import Message, dumps, loads
+from core.messages import Message
 from execution.executors.attempt import Attempt, Cause, Ending
-from execution.executors.attempt_host import AttemptHost, State, Waiting
+from execution.executors.attempt_host import AttemptHost, State, Waiting, within
 from execution.executors.slurm import endings
 from execution.executors.slurm.commands import SlurmAway, SlurmRefused, SlurmUnsure, slurm
 from execution.executors.slurm.jobs import Job, Jobs, shown
 from execution.executors.slurm.reasons import reason_of
 from execution.executors.slurm.script import LOG, JobDescription, name_of, sbatch, script
-from execution.executors.told_endings import ending_of, exits_of
+from execution.executors.told_endings import (
+    TIME_LIMIT,
+    Exits,
+    decide,
+    decided,
+    ending_of,
+    exits_of,
+)
 from execution.launcher import files
 from execution.launcher.nodes import LOST_SECONDS, NODE_FAILED, Silence
 from runs.executors import CannotStart
@@ -38,7 +43,6 @@ END: Final = "slurm-end.json"
 SUBMIT_SECONDS: Final = 60.0  # until a job whose submission was not answered would be listed
 KILL_SECONDS: Final = 4.0  # for launchers to end what they have started
 CANCEL_SECONDS: Final = 8.0  # for Slurm to end a job
-POLL_SECONDS: Final = 0.1
 
 
 class NotSubmitted(DomainError):
@@ -121,7 +125,7 @@ class SlurmHost(AttemptHost):
 
     @property
     def _note(self) -> dict[str, Any]:
-        return _read(self.attempt.directory / JOB) or {}
+        return files.read(self.attempt.directory / JOB) or {}
 
     @property
     def _job_id(self) -> str | None:
@@ -129,7 +133,7 @@ class SlurmHost(AttemptHost):
 
     @property
     def _launch(self) -> dict[str, Any]:
-        return _read(self.attempt.directory / "launch.json") or {}
+        return files.read(self.attempt.directory / "launch.json") or {}
 
     # --- following ---------------------------------------------------------------------------
 
@@ -137,22 +141,22 @@ class SlurmHost(AttemptHost):
     def _has_begun(self) -> bool:
         return (self.attempt.directory / "launcher.json").exists()
 
-    def _exits(self) -> dict[int, dict[str, Any]]:
+    def _exits(self) -> Exits:
         """What the launchers have said of the end, by the rank of their node."""
         return exits_of(self.attempt)
 
     def state(self) -> State:
         exits = self._exits()
-        decided = _read(self.attempt.directory / END)
-        if decided is not None:
-            return self._ending(exits, _cause_in(decided), decided["at"])
+        ending = decided(self.attempt, self.attempt.directory / END, exits)
+        if ending is not None:
+            return ending
         if len(exits) == self.attempt.node_count:
             return self._told(exits)
         job_id = self._job_id
         if job_id is not None:
             job = self.jobs.get(job_id, name_of(self.attempt))
         elif self.attempt.was_killed:
-            return self._ending(exits, None, 0.0)
+            return ending_of(self.attempt, exits, None, 0.0)
         elif self._has_begun:  # before the worker that submitted it had the answer, and died
             job = self._found_job()
         else:
@@ -162,7 +166,7 @@ class SlurmHost(AttemptHost):
             return self._told(exits)
         return self._state_of(job, exits)
 
-    def _state_of(self, job: Job | None, exits: dict[int, dict[str, Any]]) -> State:
+    def _state_of(self, job: Job | None, exits: Exits) -> State:
         begun = self._has_begun
         if job is not None and job.waits:
             return (
@@ -170,7 +174,7 @@ class SlurmHost(AttemptHost):
                 if begun
                 else Waiting(reason_of(job), job.starts_at)
             )
-        failed = _read(self.attempt.directory / NODE_FAILED) or {}
+        failed = files.read(self.attempt.directory / NODE_FAILED) or {}
         silent = self.silences.seconds(self.attempt.directory) > LOST_SECONDS
         if job is not None and not job.has_ended:
             if job.state == "SUSPENDED":
@@ -183,7 +187,7 @@ class SlurmHost(AttemptHost):
         if job is None and begun and not silent and 0 not in exits:
             return None  # a controller that lost its state does not end its jobs
         if self.attempt.was_killed:
-            return self._ending(exits, None, self.attempt.last_modified())
+            return ending_of(self.attempt, exits, None, self.attempt.last_modified())
         if failed.get("lost"):
             return self._decide(endings.NODE_LOST, exits)
         if job is not None and begun:
@@ -191,7 +195,7 @@ class SlurmHost(AttemptHost):
         cause = endings.cause_of(job, has_begun=begun, log=self._last_line())
         return self._decide(cause, exits)
 
-    def _is_left_by_a_node(self, exits: dict[int, dict[str, Any]]) -> bool:
+    def _is_left_by_a_node(self, exits: Exits) -> bool:
         """Whether a launcher has disappeared that rank 0, which has ended, cannot miss any more."""
         if 0 not in exits:
             return False
@@ -199,39 +203,27 @@ class SlurmHost(AttemptHost):
         silences = [self.silences.seconds(self.attempt.node_folder(rank)) for rank in left]
         return any(seconds > LOST_SECONDS for seconds in silences)
 
-    def _told(self, exits: dict[int, dict[str, Any]]) -> State:
+    def _told(self, exits: Exits) -> State:
         """How it ended, as all its launchers have said; why, if that was Slurm's doing."""
         if any(note.get("time_limit") for note in exits.values()):
-            return self._ending(exits, endings.TIME_LIMIT, None)
+            return ending_of(self.attempt, exits, TIME_LIMIT, None)
         by_slurm = any(note.get("terminated") for note in exits.values())
         killed = any(note["returncode"] in {-9, 137} for note in exits.values())
         if self.attempt.was_killed or not (by_slurm or killed) or self._job_id is None:
-            return self._ending(exits, None, None)
+            return ending_of(self.attempt, exits, None, None)
         job = self.jobs.get(self._job_id, name_of(self.attempt))
         if job is not None and job.waits:
             return self._decide(endings.REQUEUED, exits)
         if job is not None and not job.has_ended:
             return None  # it says why in a moment
         cause = endings.cause_known(job)
-        return self._ending(exits, None, None) if cause is None else self._decide(cause, exits)
+        if cause is None:
+            return ending_of(self.attempt, exits, None, None)
+        return self._decide(cause, exits)
 
-    def _decide(self, cause: Cause, exits: dict[int, dict[str, Any]]) -> Ending:
-        """Note why Slurm has ended the job: its own word changes once the job is cancelled."""
-        at = self.attempt.last_modified()
-        note = {
-            "kind": str(cause.kind),
-            "reason": dumps(cause.reason),
-            "is_interruption": cause.is_interruption,
-            "at": at,
-        }
-        files.write_atomically(self.attempt.directory / END, note)
-        return self._ending(exits, cause, at)
-
-    def _ending(
-        self, exits: dict[int, dict[str, Any]], cause: Cause | None, at: float | None
-    ) -> Ending:
-        """``at``: when the files were last written, if some launcher has not said it."""
-        return ending_of(self.attempt, exits, cause, at)
+    def _decide(self, cause: Cause, exits: Exits) -> Ending:
+        """Slurm's own word changes once the job is cancelled."""
+        return decide(self.attempt, self.attempt.directory / END, cause, exits)
 
     def _last_line(self) -> str:
         try:
@@ -249,14 +241,14 @@ class SlurmHost(AttemptHost):
 
     def kill(self) -> bool:
         self.attempt.request("killed")
-        if self._has_begun and _within(KILL_SECONDS, self._is_told):
+        if self._has_begun and within(KILL_SECONDS, self._is_told):
             return True
         jobs = self._live_jobs()
         if not jobs:
             return True
         for job_id in jobs:
             self._cancel(job_id)
-        return _within(CANCEL_SECONDS, lambda: self._is_told() or not self._live_jobs())
+        return within(CANCEL_SECONDS, lambda: self._is_told() or not self._live_jobs())
 
     def _live_jobs(self) -> list[str]:
         """The attempt's jobs that Slurm still has, also one whose submission was not answered."""
@@ -286,23 +278,3 @@ class SlurmHost(AttemptHost):
         job_id = self._job_id
         job = None if job_id is None else self.jobs.get(job_id, name_of(self.attempt))
         return job is None or job.has_ended
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-
-
-def _cause_in(note: dict[str, Any]) -> Cause:
-    return Cause(note["kind"], loads(note["reason"]), note["is_interruption"])
-
-
-def _within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True

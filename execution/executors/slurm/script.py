@@ -6,7 +6,6 @@ and the script only paths.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shlex
 import shutil
@@ -113,10 +112,7 @@ exec {launcher} --exit-code {folder}
 def packed_launcher() -> Path:
     """The launcher in one file in the shared directory: the nodes need no TrainHub. One file for
     each version, so that an update changes nothing under running jobs."""
-    digest = hashlib.sha256()
-    for module in sorted(packing.FOLDER.glob("*.py")):
-        digest.update(module.read_bytes())
-    path: Path = settings.WORK_DIR / f"launcher-{digest.hexdigest()[:16]}.pyz"
+    path: Path = settings.WORK_DIR / f"launcher-{packing.version()}.pyz"
     if not path.exists():
         draft = path.with_suffix(f".{uuid.uuid4().hex}")  # that no other process writes
         packing.pack(draft)
