@@ -14,30 +14,36 @@ from runs.status import RunStatus
 
 # Runs that workers hold, with the GPU time of their present holds within the window and the month.
 # One that waits in its cluster has its GPUs, so that no other run is sent there for them, but has
-# used none. (extract would calculate with numerics, which takes a third longer.)
+# used none. (Seconds are subtracted rather than timestamps, and projects, whose collation is C, are
+# compared before pools: together they halve the time.)
 HELD: Final = Statement(
     f"""
+WITH month AS MATERIALIZED (
+    SELECT
+        date_part('epoch', statement_timestamp()) AS now,
+        date_part(
+            'epoch', statement_timestamp() - date_trunc('month', statement_timestamp(), 'UTC')
+        ) AS seconds
+)
 SELECT
     pool, project_id, sum(gpu_count)::int8,
     coalesce(sum(gpu_count) FILTER (WHERE kind = '{RecipeKind.EVALUATION.value}'), 0)::int8,
-    coalesce(sum(gpu_count * date_part(
-        'epoch', statement_timestamp() - greatest(held_since, since.window_start)
-    )) FILTER (WHERE held_since IS NOT NULL), 0),
-    coalesce(sum(gpu_count * date_part(
-        'epoch', statement_timestamp() - greatest(held_since, since.month_start)
-    )) FILTER (WHERE held_since IS NOT NULL), 0)
+    coalesce(sum(
+        gpu_count * least(now - held_at, %(window_seconds)s::float8)
+    ) FILTER (WHERE held_at IS NOT NULL), 0),
+    coalesce(sum(
+        gpu_count * least(now - held_at, month.seconds)
+    ) FILTER (WHERE held_at IS NOT NULL), 0)
 FROM (
-    SELECT pool, project_id, gpu_count, kind, held_since FROM runs_run
+    SELECT pool, project_id, gpu_count, kind, date_part('epoch', held_since) AS held_at
+    FROM runs_run
     WHERE status = '{RunStatus.RUNNING.value}' AND worker_id IS NOT NULL AND gpu_count > 0
     UNION ALL
-    SELECT pool, project_id, gpu_count, kind, NULL FROM runs_run
+    SELECT pool, project_id, gpu_count, kind, NULL
+    FROM runs_run
     WHERE status = '{RunStatus.QUEUED.value}' AND worker_id IS NOT NULL AND gpu_count > 0
-) AS held, (
-    SELECT
-        statement_timestamp() - make_interval(secs => %(window_seconds)s::float8) AS window_start,
-        date_trunc('month', statement_timestamp(), 'UTC') AS month_start
-) AS since
-GROUP BY pool, project_id
+) AS held, month
+GROUP BY project_id, pool
 """  # noqa: S608  composed of constants
 )
 # The time of holds that are over. Of the first day of the window, the part that is within it.

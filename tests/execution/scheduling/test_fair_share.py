@@ -64,6 +64,21 @@ def test_gpus_that_are_held_count_as_they_are_used():
     assert GpuUse.read(7.0).usage()[project.pk] == pytest.approx(8 * HOUR, rel=0.01)
 
 
+def test_hold_counts_within_the_window_and_the_month():
+    GpuPoolFactory()
+    now = datetime.now(UTC)
+    began = now - timedelta(days=40)
+    run = running(gpu_type="A100", gpu_count=4, held_since=began)
+
+    use = GpuUse.read(7.0)
+
+    month_began = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    assert use.usage()[run.project_id] == pytest.approx(4 * 7 * 24 * HOUR, abs=40)
+    assert use.month(run.project_id, "A100") == pytest.approx(
+        4 * (now - month_began).total_seconds(), abs=40
+    )
+
+
 def test_hold_is_counted_when_it_ends_by_day():
     GpuPoolFactory()
     run = running(gpu_type="A100", gpu_count=2)
