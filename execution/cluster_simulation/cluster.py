@@ -315,8 +315,8 @@ class Cluster:
         return seconds
 
     def _note_stops(self) -> None:
-        """Runs that were asked to stop for others begin to save."""
-        if any(run.job.preemptible for run in self._held.values()):
+        """Runs that were asked to stop for others, which still wait, begin to save."""
+        if self._waiting and any(run.job.preemptible for run in self._held.values()):
             for (run_id,) in writing.STOPPING.rows():
                 at = self._clock.seconds + self._conditions.save_seconds
                 self._stopping.setdefault(run_id, at)

@@ -22,7 +22,12 @@ from core.database import Statement
 
 CLOCKS: Final = ("now", "statement_timestamp", "transaction_timestamp", "clock_timestamp")
 
-
+# With their storage parameters, which LIKE leaves out: without fillfactor, each update of a run
+# would write to all of its indexes.
+TABLES: Final = """
+SELECT relname, array_to_string(reloptions, ', ') FROM pg_class
+WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
 SET_TIME: Final = Statement("SELECT set_config('simulation.now', %(time)s::text, false)")
 
 
@@ -54,9 +59,11 @@ def sandbox(began: datetime) -> Iterator[Clock]:
     clock = Clock(began)
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE SCHEMA {schema}")
-        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        for (table,) in cursor.fetchall():
+        cursor.execute(TABLES)
+        for table, options in cursor.fetchall():
             cursor.execute(f'CREATE TABLE {schema}."{table}" (LIKE public."{table}" INCLUDING ALL)')
+            if options:
+                cursor.execute(f'ALTER TABLE {schema}."{table}" SET ({options})')
         for name in CLOCKS:
             cursor.execute(
                 f"CREATE FUNCTION {schema}.{name}() RETURNS timestamptz LANGUAGE sql STABLE AS "

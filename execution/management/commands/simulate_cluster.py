@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from core.migration_state import has_every_migration
 from core.sessions import lift_limits
 from execution.cluster_simulation.cluster import Cluster, Conditions, Outcome
 from execution.cluster_simulation.report import pictures, text
@@ -50,20 +52,32 @@ class Command(BaseCommand):
         )
         parser.add_argument("--seed", type=int, default=1)
         parser.add_argument(
+            "--resolution",
+            type=float,
+            default=10.0,
+            help="seconds; what happens within it happens at once; default 10",
+        )
+        parser.add_argument(
             "--compare", action="store_true", help="the same first in, first out, beside it"
         )
         parser.add_argument("--out", type=Path, help="a folder for the pictures and the tables")
         parser.add_argument("--no-progress", action="store_true")
 
     def handle(self, **options: Any) -> None:
+        if not has_every_migration():
+            raise CommandError("Its tables are those of the database: run manage.py migrate first.")
         jobs, gpus = _jobs(options)
         lift_limits()
         reserve = round(gpus * options["reserve"])
-        policies = {FAIR: Conditions(gpus, reserve, node_failures=options["failures"])}
+        fair = Conditions(
+            gpus,
+            reserve,
+            resolution_seconds=options["resolution"],
+            node_failures=options["failures"],
+        )
+        policies = {FAIR: fair}
         if options["compare"]:
-            policies[FIFO] = Conditions(
-                gpus, node_failures=options["failures"], rules=FIRST_IN_FIRST_OUT
-            )
+            policies[FIFO] = replace(fair, reserve=0, rules=FIRST_IN_FIRST_OUT)
         outcomes = {
             name: self._simulate(
                 name,
@@ -113,6 +127,8 @@ def _jobs(options: dict[str, Any]) -> tuple[list[Job], int]:
         raise CommandError("--reserve: a share from 0 to below 1.")
     if not 0 <= options["failures"] <= 1000:
         raise CommandError("--failures: a number from 0 to 1000.")
+    if not 0.1 <= options["resolution"] <= 3600:
+        raise CommandError("--resolution: seconds from 0.1 to 3600.")
     if options["trace"] is not None:
         try:
             return read_trace(options["trace"]), options["gpus"] or 64

@@ -6,6 +6,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from core.database import current_time
@@ -156,12 +157,21 @@ def test_command_takes_a_trace(tmp_path):
         (["--load", "nan"], "--load"),
         (["--reserve", "1"], "--reserve"),
         (["--failures", "-1"], "--failures"),
+        (["--resolution", "0"], "--resolution"),
         (["--trace", "nowhere.csv"], "cannot be read"),
     ],
 )
 def test_nonsense_is_refused(arguments, why):
     with pytest.raises(CommandError, match=why):
         call_command("simulate_cluster", *arguments)
+
+
+@pytest.mark.django_db
+def test_database_that_is_not_up_to_date_is_refused():
+    MigrationRecorder.Migration.objects.filter(app="metrics").last().delete()
+
+    with pytest.raises(CommandError, match=r"manage\.py migrate"):
+        call_command("simulate_cluster")
 
 
 def test_job_larger_than_the_cluster_is_refused(tmp_path):
