@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -17,10 +16,10 @@ class Place(NamedTuple):
     run_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """``expected_seconds``: how long it will hold its GPUs; None: unknown. ``is_guess``: it is not
-    known, but a forecast has to take it to be something."""
+    known, but a forecast has to take it to be something. ``real_seconds``: how long it does hold
+    them, in a forecast that draws it; None: as expected."""
 
     run_id: str
     project_id: str
@@ -30,3 +29,5 @@ class Candidate:
     is_evaluation: bool = False
     uses_devices: bool = False  # of the worker's host
     is_guess: bool = False
+    recipe_id: str = ""
+    real_seconds: float | None = None

@@ -14,7 +14,8 @@ from django.utils.translation import gettext as _
 from core.database import Doubles, Statement, Texts, current_time
 from execution.scheduling.candidate import Candidate, Place
 from execution.scheduling.claiming import uses_devices
-from execution.scheduling.forecast import forecast
+from execution.scheduling.endings import Endings
+from execution.scheduling.forecast import likely_starts
 from execution.scheduling.gpu_use import GpuUse, expected_ends
 from execution.scheduling.host_devices import HostDevices
 from execution.scheduling.pools import of_scheduler
@@ -71,7 +72,7 @@ ORDER: Final = Statement(
 SELECT * FROM (
     SELECT
         id, project_id, gpu_count::int8, {EXPECTED_SECONDS},
-        kind = '{RecipeKind.EVALUATION.value}', pool,
+        kind = '{RecipeKind.EVALUATION.value}', pool, recipe_id,
         (status = '{RunStatus.QUEUED.value}') AS is_queued,
         priority::int8, coalesce(used.seconds, 0),
         extract(epoch FROM CASE
@@ -148,9 +149,10 @@ class Explainer:
         )
         listed = []
         for row in rows:
-            pk, project, gpus, expected, evaluates, of_pool, is_queued, priority, used, since = row[
-                :10
-            ]
+            (
+                pk, project, gpus, expected, evaluates, of_pool, recipe,
+                is_queued, priority, used, since, position,
+            ) = row  # fmt: skip
             place = Place(
                 is_queued,
                 -priority if is_queued else 0,
@@ -158,8 +160,8 @@ class Explainer:
                 since,
                 pk,
             )
-            candidate = Candidate(pk, project, place, gpus, expected, evaluates)
-            listed.append(Waiting(candidate, of_pool, row[10]))
+            candidate = Candidate(pk, project, place, gpus, expected, evaluates, recipe_id=recipe)
+            listed.append(Waiting(candidate, of_pool, position))
         return listed
 
     def _reason(self, run: Run, waiting: Waiting) -> tuple[WaitsFor, str]:
@@ -258,15 +260,18 @@ class Explainer:
         return None if at is None else datetime.fromtimestamp(at, UTC)
 
     def _forecast(self, pool: str, queue: Sequence[Waiting]) -> dict[str, float]:
-        supplies = self._supplies(pool)
-        supplies.add_releases(expected_ends(pool))
         candidates = [
             item.candidate
             for item in queue
             if item.pool == pool and self._is_within_quotas(item.candidate, pool)
         ]
-        wanted = {candidate.run_id for candidate in candidates}
-        return forecast(candidates, supplies, self._now, wanted=wanted)
+        return likely_starts(
+            candidates,
+            expected_ends(pool),
+            lambda: self._supplies(pool),
+            self._now,
+            Endings.read(pool),
+        )
 
     def _is_within_quotas(self, candidate: Candidate, pool: str) -> bool:
         """Those that wait for their quota are left out: when it is free is not known."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.database import Statement
+from execution.scheduling.candidate import Candidate
 from execution.scheduling.supply import Hold, Release, Supply
 from runs.models import RecipeKind, Worker
 from runs.status import RunStatus
@@ -51,14 +52,13 @@ USED: Final = Statement(
     """
 SELECT
     pool, project_id,
-    sum(gpu_seconds * CASE
-        WHEN day > first_day THEN 1
-        WHEN day = first_day THEN 1 - extract(epoch FROM window_start - first_day) / 86400
-        ELSE 0
-    END)::float8,
-    coalesce(sum(gpu_seconds) FILTER (WHERE day >= month_day), 0)::float8
+    coalesce(sum(gpu_seconds) FILTER (WHERE day > first_day), 0)
+        + coalesce(sum(gpu_seconds) FILTER (WHERE day = first_day), 0) * of_first_day,
+    coalesce(sum(gpu_seconds) FILTER (WHERE day >= month_day), 0)
 FROM runs_gpuusage, (
-    SELECT window_start, window_start::date AS first_day, month_day
+    SELECT
+        window_start::date AS first_day, month_day,
+        1 - date_part('epoch', window_start - window_start::date) / 86400 AS of_first_day
     FROM (
         SELECT
             (statement_timestamp() AT TIME ZONE 'UTC')
@@ -67,7 +67,7 @@ FROM runs_gpuusage, (
     ) AS now
 ) AS since
 WHERE day >= least(first_day, month_day)
-GROUP BY pool, project_id
+GROUP BY project_id, pool, of_first_day
 """
 )
 # When each run that a worker holds is expected to release its GPUs: by its steps if it has
@@ -82,22 +82,34 @@ SELECT
         ELSE now + greatest(now - held_since, interval '1 minute')
     END)::float8,
     gpu_count::int8, kind = '{RecipeKind.EVALUATION.value}', pool = %(pool)s::text,
-    host = %(host)s::text AND devices <> '{{}}'
+    host = %(host)s::text AND devices <> '{{}}', recipe_id,
+    CASE WHEN stop_requested_at IS NULL AND expected > now THEN planned_seconds END
 FROM (
     SELECT
         run.*, worker.host, statement_timestamp() AS now,
         CASE
-            WHEN run.total_steps > base AND run.step > base
-                AND run.stepped_at > run.attempt_started_at
-            THEN run.attempt_started_at + (run.stepped_at - run.attempt_started_at)
-                * least((run.total_steps - base)::float8 / (run.step - base), 1e6)
-            ELSE coalesce(run.held_since, statement_timestamp()) + make_interval(
+            WHEN step_seconds IS NULL
+            THEN coalesce(run.held_since, statement_timestamp()) + make_interval(
                 secs => CASE WHEN run.expected_seconds > 1e9 THEN 1e9 ELSE run.expected_seconds END
             )
-        END AS expected
+            ELSE run.attempt_started_at
+                + make_interval(secs => least(step_seconds * (run.total_steps - base), 1e9))
+        END AS expected,
+        CASE
+            WHEN step_seconds IS NULL THEN run.expected_seconds
+            ELSE step_seconds * (run.total_steps - run.start_step)
+        END AS planned_seconds
     FROM runs_run AS run
     JOIN runs_worker AS worker ON worker.id = run.worker_id,
-        LATERAL (SELECT coalesce(run.attempt_start_step, run.start_step) AS base) AS attempt
+        LATERAL (SELECT coalesce(run.attempt_start_step, run.start_step) AS base) AS attempt,
+        LATERAL (
+            SELECT CASE
+                WHEN run.total_steps > base AND run.step > base
+                    AND run.stepped_at > run.attempt_started_at
+                THEN date_part('epoch', run.stepped_at - run.attempt_started_at)
+                    / (run.step - base)
+            END AS step_seconds
+        ) AS pace
     WHERE run.status IN ('{RunStatus.RUNNING.value}', '{RunStatus.QUEUED.value}')
         AND run.worker_id IS NOT NULL AND run.gpu_count > 0
         AND (run.pool = %(pool)s::text OR worker.host = %(host)s::text)
@@ -110,8 +122,8 @@ def expected_ends(pool: str, host: str = "") -> list[Hold]:
     """Of the runs that hold GPUs of the pool, or devices of the host."""
     rows = EXPECTED_ENDS.rows(pool=pool, host=host)
     return [
-        Hold(Release(at, count), is_evaluation, in_pool, on_host)
-        for at, count, is_evaluation, in_pool, on_host in rows
+        Hold(Release(at, count), is_evaluation, in_pool, on_host, recipe_id or "", planned_seconds)
+        for at, count, is_evaluation, in_pool, on_host, recipe_id, planned_seconds in rows
     ]
 
 
@@ -158,6 +170,13 @@ class GpuUse:
         if not fair_share_days:
             in_window.clear()
         return cls(gpus, evaluations, in_window, in_month)
+
+    def take(self, pool: str, candidate: Candidate) -> None:
+        """The candidate holds its GPUs from now on."""
+        key = (pool, candidate.project_id)
+        self.gpus[key] = self.gpus.get(key, 0) + candidate.gpu_count
+        if candidate.is_evaluation:
+            self.evaluations[pool] = self.evaluations.get(pool, 0) + candidate.gpu_count
 
     def usage(self) -> dict[str, float]:
         """GPU-seconds of each project in the window, in all pools: what fair share orders by."""

@@ -6,7 +6,7 @@ import math
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from execution.scheduling.candidate import Candidate
 
@@ -16,20 +16,29 @@ NO_LIMIT: Final = 2**31 - 1
 SHORTEST_GUESS_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Release:
-    at: float  # Unix seconds
-    count: int
+class Release(NamedTuple):
+    """``at``: when it is expected, in Unix seconds. ``ends``: when it comes, in a forecast that
+    draws it; None: as expected."""
+
+    at: float
+    gpus: int
+    ends: float | None = None
+
+    @property
+    def comes(self) -> float:
+        return self.at if self.ends is None else self.ends
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """What a run holds. ``in_pool``, ``on_host``: of the pool, of the worker's host."""
+class Hold(NamedTuple):
+    """What a run holds. ``in_pool``, ``on_host``: of the pool, of the worker's host.
+    ``planned_seconds``: how long the whole run takes if it reaches its end; None: unknown."""
 
     release: Release
     is_evaluation: bool
     in_pool: bool
     on_host: bool
+    recipe_id: str = ""
+    planned_seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -44,21 +53,20 @@ class Supply:
     def of(cls, capacity: int, releases: Iterable[Release]) -> Supply:
         """All but those that will be released are free."""
         listed = sorted(releases)
-        return cls(capacity, capacity - sum(release.count for release in listed), listed)
+        return cls(capacity, capacity - sum(release.gpus for release in listed), listed)
 
     @property
     def used(self) -> int:
         return self.capacity - self.free
 
     def take(self, release: Release) -> None:
-        self.free -= release.count
+        self.free -= release.gpus
         insort(self.releases, release)
 
     def advance(self, now: float) -> None:
         """Free what has been released by ``now``."""
-        count = sum(1 for release in self.releases if release.at <= now)
-        self.free += sum(release.count for release in self.releases[:count])
-        del self.releases[:count]
+        self.free += sum(release.gpus for release in self.releases if release.comes <= now)
+        self.releases = [release for release in self.releases if release.comes > now]
 
     def time_of(self, count: int, now: float) -> float:
         """When ``count`` will be free, if nobody takes any meanwhile; infinite: never."""
@@ -66,12 +74,12 @@ class Supply:
         for release in self.releases:
             if free >= count:
                 break
-            free, at = free + release.count, max(now, release.at)
+            free, at = free + release.gpus, max(now, release.at)
         return at if free >= count else math.inf
 
     def free_at(self, at: float) -> int:
         """How many will be free then."""
-        return self.free + sum(release.count for release in self.releases if release.at <= at)
+        return self.free + sum(release.gpus for release in self.releases if release.at <= at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +154,16 @@ class Supplies:
     def add_releases(self, holds: Iterable[Hold]) -> None:
         """What is known of the runs whose GPUs are not free."""
         for hold in holds:
-            for supply in self._held(hold):
-                insort(supply.releases, hold.release)
+            for held in self._held(hold):
+                held.releases.append(hold.release)
+        for supply in (self.pool, self.common, self.host):
+            if supply is not None:
+                supply.releases.sort()
 
     def release(self, hold: Hold) -> None:
         """Free what the run holds."""
         for supply in self._held(hold):
-            supply.free += hold.release.count
+            supply.free += hold.release.gpus
 
     def missing(self, candidate: Candidate) -> list[int]:
         """How many GPUs it lacks of each supply that it takes from; not positive: none."""
@@ -161,11 +172,12 @@ class Supplies:
     def released(self, candidate: Candidate, hold: Hold) -> list[int]:
         """How many GPUs of each supply that the candidate takes from the run holds."""
         held = {id(supply) for supply in self._held(hold)}
-        return [hold.release.count * (id(supply) in held) for supply in self._of(candidate)]
+        return [hold.release.gpus * (id(supply) in held) for supply in self._of(candidate)]
 
     def next_release(self) -> float | None:
         """When GPUs become free next; None: all are."""
-        return self.pool.releases[0].at if self.pool is not None and self.pool.releases else None
+        releases = [] if self.pool is None else self.pool.releases
+        return min((release.comes for release in releases), default=None)
 
     def advance(self, now: float) -> None:
         """Free what has been released by ``now``."""
@@ -176,8 +188,9 @@ class Supplies:
     def take(self, candidate: Candidate, now: float) -> None:
         expected = candidate.expected_seconds
         seconds = SHORTEST_GUESS_SECONDS if expected is None else expected
+        ends = None if candidate.real_seconds is None else now + candidate.real_seconds
         for supply in self._of(candidate):
-            supply.take(Release(now + seconds, candidate.gpu_count))
+            supply.take(Release(now + seconds, candidate.gpu_count, ends))
 
     def starts_elsewhere(self, head: Candidate, now: float) -> bool:
         """Whether another worker's host has devices for ``head`` sooner, which does not fit here

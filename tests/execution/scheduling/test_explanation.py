@@ -156,6 +156,25 @@ def test_start_is_estimated_by_the_steps_of_the_runs_that_hold_gpus():
     assert starts[1] - starts[0] == timedelta(minutes=10)
 
 
+def test_estimate_is_earlier_where_runs_of_the_recipe_are_cancelled_early():
+    GpuPoolFactory(capacity=8)
+    now = timezone.now()
+    RunFactory(pool="A100", status=RunStatus.CANCELLED, total_steps=100, step=50, held_seconds=60.0)
+    running(
+        gpu_type="A100",
+        gpu_count=8,
+        total_steps=100,
+        step=25,
+        attempt_started_at=now - timedelta(minutes=10),
+        stepped_at=now,
+        held_since=now - timedelta(minutes=10),
+    )
+
+    start = explain(gpu_run(8)).estimated_start
+
+    assert start == pytest.approx(now + timedelta(minutes=10), abs=timedelta(seconds=20))
+
+
 def test_run_of_unknown_length_is_taken_to_need_as_long_again():
     GpuPoolFactory(capacity=8)
     ahead = running(gpu_type="A100", pool="A100", gpu_count=8)

@@ -1,6 +1,10 @@
 """When the runs of a queue will start."""
 
-from execution.scheduling.forecast import forecast
+import pytest
+
+from execution.scheduling.endings import Endings
+from execution.scheduling.forecast import forecast, likely_starts
+from execution.scheduling.supply import Hold, Release, Supplies, Supply
 from tests.execution.scheduling.test_policy import NOW, candidate, supplies
 
 
@@ -48,3 +52,59 @@ def test_run_of_unknown_length_does_not_go_ahead():
 
 def test_run_that_never_fits_has_no_start():
     assert forecast([candidate("huge", 9)], supplies(8), NOW, wanted={"huge"}) == {}
+
+
+def holds_of(recipe, count):
+    """Runs that will hold 4 GPUs for 100 s more, if they do all of their steps."""
+    return [Hold(Release(NOW + 100, 4), False, True, False, recipe, 100.0)] * count
+
+
+def nothing_free():
+    return Supplies(pool=Supply(8, 0), common=Supply(8, 0))
+
+
+def test_start_is_the_median_over_the_ends_that_runs_may_have():
+    waiting = [candidate("next", 4)]
+
+    starts = likely_starts(
+        waiting,
+        holds_of("train", 2),
+        nothing_free,
+        NOW,
+        Endings({"train": [number / 100 for number in range(1, 101)]}),
+    )
+
+    # The first of two ends that are anywhere from 0 to 100 s: with one chance in two before 29 s.
+    assert starts["next"] == pytest.approx(NOW + 29, abs=20)
+
+
+def test_start_is_the_same_whenever_it_is_asked_for():
+    endings = Endings({"train": [0.1, 0.2, 0.5, 0.9]})
+
+    first, second = (
+        likely_starts(
+            [candidate("next", 4)],
+            holds_of("train", 2),
+            nothing_free,
+            NOW,
+            endings,
+        )
+        for _number in range(2)
+    )
+
+    assert first == second
+
+
+def test_scheduler_does_not_foresee_that_a_run_ends_early():
+    """It lets the short run go ahead of the head, which by its plan cannot start before."""
+    waiting = [candidate("head", 8, expected=1000.0), candidate("short", 4, expected=50.0, since=1)]
+
+    starts = likely_starts(
+        waiting,
+        holds_of("train", 1),
+        lambda: Supplies(pool=Supply(8, 4), common=Supply(8, 4)),
+        NOW,
+        Endings({"train": [0.1]}),
+    )
+
+    assert starts == {"short": NOW, "head": NOW + 50}
