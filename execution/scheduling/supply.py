@@ -6,11 +6,13 @@ import math
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from execution.scheduling.candidate import Candidate
 
 NO_LIMIT: Final = 2**31 - 1
+BY_TIME: Final = attrgetter("at")
 # What a run of unknown length is taken to need from now on, at least. The longer it has run, the
 # longer it will: durations of trainings spread over many orders of magnitude.
 SHORTEST_GUESS_SECONDS: Final = 60.0
@@ -52,7 +54,7 @@ class Supply:
     @classmethod
     def of(cls, capacity: int, releases: Iterable[Release]) -> Supply:
         """All but those that will be released are free."""
-        listed = sorted(releases)
+        listed = sorted(releases, key=BY_TIME)
         return cls(capacity, capacity - sum(release.gpus for release in listed), listed)
 
     @property
@@ -61,7 +63,7 @@ class Supply:
 
     def take(self, release: Release) -> None:
         self.free -= release.gpus
-        insort(self.releases, release)
+        insort(self.releases, release, key=BY_TIME)
 
     def advance(self, now: float) -> None:
         """Free what has been released by ``now``."""
@@ -158,7 +160,7 @@ class Supplies:
                 held.releases.append(hold.release)
         for supply in (self.pool, self.common, self.host):
             if supply is not None:
-                supply.releases.sort()
+                supply.releases.sort(key=BY_TIME)
 
     def release(self, hold: Hold) -> None:
         """Free what the run holds."""

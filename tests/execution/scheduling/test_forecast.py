@@ -95,6 +95,20 @@ def test_start_is_the_same_whenever_it_is_asked_for():
     assert first == second
 
 
+def test_runs_of_known_and_unknown_endings_may_be_expected_to_end_together():
+    waiting = [candidate("next", 8, expected=10.0)]
+
+    starts = likely_starts(
+        waiting,
+        [*holds_of("train", 1), *holds_of("other", 1)],
+        nothing_free,
+        NOW,
+        Endings({"train": [0.5]}),
+    )
+
+    assert starts == {"next": NOW + 100}
+
+
 def test_scheduler_does_not_foresee_that_a_run_ends_early():
     """It lets the short run go ahead of the head, which by its plan cannot start before."""
     waiting = [candidate("head", 8, expected=1000.0), candidate("short", 4, expected=50.0, since=1)]
