@@ -30,6 +30,15 @@ COPY requirements-ray.txt .
 RUN test -z "$EXTRA_REQUIREMENTS" || \
     pip install --no-cache-dir --disable-pip-version-check --requirement "$EXTRA_REQUIREMENTS"
 
+# Debian's munge slurm-client slurmctld slurmd for a Slurm to try. The key that munge's installation
+# makes would be that of everybody who has the image.
+ARG SLURM_PACKAGES=""
+RUN test -z "$SLURM_PACKAGES" || { \
+    apt-get update \
+    && apt-get install --yes --no-install-recommends $SLURM_PACKAGES \
+    && rm -rf /var/lib/apt/lists/* /etc/munge/munge.key \
+    && install --directory --owner trainhub --group trainhub /slurm; }
+
 COPY . .
 COPY --from=pages /pages/node_modules node_modules
 # The key is for this step alone; a container gets its own when it starts.

@@ -49,9 +49,9 @@ test-frameworks: $(VENV)/.test $(VENV)-frameworks/.installed
 # Trainings on a real Slurm of two nodes on this machine: slurm-wlm, munge and slurm-client of Debian
 # have to be installed, and root starts them. 10 minutes: in one of its tests, 40 runs pass while nodes,
 # the controller, workers and trainings are killed at random (CHAOS_SEED, CHAOS_RUNS, CHAOS_SECONDS as
-# for chaos-runs).
+# for chaos-runs). tests/compose: the Slurm of docker-compose.yml, in namespaces.
 test-slurm: $(VENV)/.test
-	TEST_SLURM=1 $(IN_VENV) -m pytest tests/slurm --numprocesses 0 --durations 15
+	TEST_SLURM=1 $(IN_VENV) -m pytest tests/slurm tests/compose --numprocesses 0 --durations 15
 
 # Trainings on a real Ray of two nodes on this machine, in an environment of its own. 10 minutes; those
 # of a framework only after make test-frameworks.

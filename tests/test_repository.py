@@ -24,7 +24,9 @@ REQUIREMENTS = sorted(
 )
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 LOCKED = re.compile(r"([\w.-]+)(?:\[.*\])?==([^\s;]+)")
-OWN_SERVICES = ("web", "worker", "worker-ray")
+OWN_SERVICES = ("web", "worker", "worker-ray", "worker-slurm")
+RAY_SERVICES = ("ray-head", "ray-node", "worker-ray")
+SLURM_SERVICES = ("slurm-node1", "slurm-node2", "slurm-controller", "worker-slurm")
 
 
 def tracked_files() -> list[Path]:
@@ -221,15 +223,22 @@ def test_compose_starts_again_what_ends():
     services = COMPOSE["services"]
 
     assert {name: service["restart"] for name, service in services.items()} == dict.fromkeys(
-        ("db", "web", "worker", "ray-head", "ray-node", "worker-ray"), "unless-stopped"
+        ("db", "web", "worker", *RAY_SERVICES, *SLURM_SERVICES), "unless-stopped"
     )
 
 
-def test_compose_starts_ray_only_if_it_is_asked_for():
+def test_compose_starts_clusters_only_if_they_are_asked_for():
     services = COMPOSE["services"]
 
-    with_profile = {name for name, service in services.items() if "profiles" in service}
-    assert with_profile == {"ray-head", "ray-node", "worker-ray"}
+    profiles = {
+        name: tuple(service["profiles"])
+        for name, service in services.items()
+        if "profiles" in service
+    }
+    assert profiles == {
+        **dict.fromkeys(RAY_SERVICES, ("ray",)),
+        **dict.fromkeys(SLURM_SERVICES, ("slurm",)),
+    }
 
 
 def test_worker_of_compose_that_has_a_user_for_trainings_may_use_it():
@@ -245,7 +254,7 @@ def test_worker_of_compose_that_has_a_user_for_trainings_may_use_it():
         if service["environment"]["TRAINHUB_TRAINING_USER"]
     }
 
-    assert set(workers) == {"worker", "worker-ray"}
+    assert set(workers) == {"worker", "worker-ray", "worker-slurm"}
     assert with_user == {name for name, service in workers.items() if "cap_add" in service}
 
 

@@ -154,7 +154,7 @@ class SlurmHost(AttemptHost):
             return self._told(exits)
         job_id = self._job_id
         if job_id is not None:
-            job = self.jobs.get(job_id, name_of(self.attempt))
+            job = self._job(job_id)
         elif self.attempt.was_killed:
             return ending_of(self.attempt, exits, None, 0.0)
         elif self._has_begun:  # before the worker that submitted it had the answer, and died
@@ -165,6 +165,15 @@ class SlurmHost(AttemptHost):
         if len(exits) == self.attempt.node_count:
             return self._told(exits)
         return self._state_of(job, exits)
+
+    def _job(self, job_id: str) -> Job | None:
+        """The job; one that has begun waits only if Slurm says so after that: what it said before
+        may be SLURM_POLL_SECONDS old. Raises SlurmAway, SlurmRefused."""
+        job = self.jobs.get(job_id, name_of(self.attempt))
+        if job is not None and job.waits and self._has_begun:
+            self.jobs.ask_again()
+            job = self.jobs.get(job_id, name_of(self.attempt))
+        return job
 
     def _state_of(self, job: Job | None, exits: Exits) -> State:
         begun = self._has_begun
@@ -211,7 +220,7 @@ class SlurmHost(AttemptHost):
         killed = any(note["returncode"] in {-9, 137} for note in exits.values())
         if self.attempt.was_killed or not (by_slurm or killed) or self._job_id is None:
             return ending_of(self.attempt, exits, None, None)
-        job = self.jobs.get(self._job_id, name_of(self.attempt))
+        job = self._job(self._job_id)
         if job is not None and job.waits:
             return self._decide(endings.REQUEUED, exits)
         if job is not None and not job.has_ended:

@@ -259,6 +259,23 @@ def test_job_that_slurm_has_put_back_is_over(slurm, host, has_saved):
     assert host.state() == ending
 
 
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_job_that_began_since_slurm_was_asked_has_not_been_put_back(
+    slurm, host, settings, has_ended
+):
+    settings.SLURM_POLL_SECONDS = 60.0
+    host.launch()
+    assert isinstance(host.state(), Waiting)
+
+    slurm.states["1"] = "RUNNING"
+    begin(host)
+    if has_ended:
+        for rank in range(2):
+            end(host, rank, 143, terminated=True)
+
+    assert host.state() is None  # it runs, or Slurm has not said yet why it was ended
+
+
 def test_job_that_ends_before_its_launcher_begins_tells_its_last_line(slurm, host):
     host.launch()
     (host.attempt.directory / "job.log").write_text("python: not found\n\n")
