@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,20 +50,28 @@ class NotSubmitted(DomainError):
 
 
 class Silences:
-    """For how long the launchers of attempts have shown no sign, as far as this process knows."""
+    """For how long the launchers of attempts have shown no sign, as far as this process knows, and
+    since when it knows that they have begun."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[Path, Silence] = {}
+        self._begun: dict[Path, float] = {}
 
     def seconds(self, folder: Path) -> float:
         with self._lock:
             silence = self._known.setdefault(folder, Silence(folder))
         return silence.seconds()
 
+    def begun_at(self, folder: Path) -> float:
+        """When this was first asked of an attempt that has begun, in monotonic seconds."""
+        with self._lock:
+            return self._begun.setdefault(folder, time.monotonic())
+
     def forget(self, folder: Path) -> None:
         """Of the attempt in ``folder``, all its nodes'."""
         with self._lock:
+            self._begun.pop(folder, None)
             for known in [known for known in self._known if known.is_relative_to(folder)]:
                 del self._known[known]
 
@@ -167,13 +175,13 @@ class SlurmHost(AttemptHost):
         return self._state_of(job, exits)
 
     def _job(self, job_id: str) -> Job | None:
-        """The job; one that has begun waits only if Slurm says so after that: what it said before
-        may be SLURM_POLL_SECONDS old. Raises SlurmAway, SlurmRefused."""
+        """The job. One that has begun waits only if Slurm says so after that: until it is asked
+        the next time, the job counts as running. Raises SlurmAway, SlurmRefused."""
         job = self.jobs.get(job_id, name_of(self.attempt))
-        if job is not None and job.waits and self._has_begun:
-            self.jobs.ask_again()
-            job = self.jobs.get(job_id, name_of(self.attempt))
-        return job
+        if job is None or not job.waits or not self._has_begun:
+            return job
+        begun_at = self.silences.begun_at(self.attempt.directory)
+        return job if self.jobs.was_asked_since(begun_at) else replace(job, state="RUNNING")
 
     def _state_of(self, job: Job | None, exits: Exits) -> State:
         begun = self._has_begun

@@ -77,6 +77,11 @@ class Jobs:
         with self._lock:
             self._asked_at = float("-inf")
 
+    def was_asked_since(self, moment: float) -> bool:
+        """Whether what Slurm said is newer than that, in monotonic seconds."""
+        with self._lock:
+            return self._asked_at > moment
+
     def _current(self) -> dict[str, Job]:
         with self._lock:
             if time.monotonic() - self._asked_at > settings.SLURM_POLL_SECONDS:

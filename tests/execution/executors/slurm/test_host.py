@@ -246,6 +246,7 @@ def test_time_limit_is_told_by_launchers(slurm, host):
 def test_job_that_slurm_has_put_back_is_over(slurm, host, has_saved):
     host.launch()
     begin(host)
+    assert host.state() is None  # it runs
     slurm.states["1"] = "PENDING"
     if has_saved:
         for rank in range(2):
