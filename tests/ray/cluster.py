@@ -173,10 +173,10 @@ class Cluster:
                 continue
         psutil.wait_procs(ours, timeout=10)
 
-    def kill_head_alone(self):
-        """kill -9 of Ray on the head's machine, without what is no part of it."""
+    def kill_alone(self, node):
+        """kill -9 of Ray on the node's machine, without what is no part of it."""
         launchers = {process.pid for process in self.agents() if _is_training(process)}
-        self.head.kill(but=launchers)
+        node.kill(but=launchers)
 
     def stop(self):
         for node in (self.other, self.head):

@@ -368,10 +368,10 @@ def test_head_that_is_restarted_and_has_forgotten_its_jobs(loop, cluster):
     run = ray_run()
     tick_until(loop, at_step(run, 60))
 
-    cluster.kill_head_alone()
+    cluster.kill_alone(cluster.head)
     tick_until(loop, at_step(run, run.step + 100))
     assert EventKind.FAULT in kinds(run)
-    cluster.other.kill()
+    cluster.kill_alone(cluster.other)
     cluster.start_head()
     cluster.start_other()
     tick_until(loop, at_step(run, run.step + 100))
