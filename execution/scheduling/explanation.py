@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
@@ -130,14 +130,21 @@ class Explainer:
         found = next((item for item in queue if item.candidate.run_id == run.pk), None)
         if found is None:  # it has just been claimed
             return Explanation(run, None, WaitsFor.NOTHING, _("It is about to start."))
-        return self.explain_waiting(run, found, queue)
+        starts = partial(self._forecast, run.pool, queue, {run.pk})
+        return self._explain_waiting(run, found, starts)
 
-    def explain_waiting(self, run: Run, waiting: Waiting, queue: Sequence[Waiting]) -> Explanation:
-        """``queue``: that of its pool, at least up to it."""
+    def explain_listed(self, run: Run, waiting: Waiting, listed: Sequence[Waiting]) -> Explanation:
+        """``listed``: those of the queue that are to be explained."""
+        return self._explain_waiting(run, waiting, partial(self._starts_of, run.pool, listed))
+
+    def _explain_waiting(
+        self, run: Run, waiting: Waiting, starts: Callable[[], dict[str, float]]
+    ) -> Explanation:
         waits_for, reason = self._reason(run, waiting)
         start = None
-        if waits_for in {WaitsFor.GPUS, WaitsFor.RUNS_AHEAD}:
-            start = self._start_of(run.pool, waiting, queue)
+        if waits_for in {WaitsFor.GPUS, WaitsFor.RUNS_AHEAD} and waiting.position <= MOST_AHEAD:
+            at = starts().get(run.pk)
+            start = None if at is None else datetime.fromtimestamp(at, UTC)
         return Explanation(run, waiting.position, waits_for, reason, start)
 
     def order(self, pool: str | None, most: int, run: str = "") -> list[Waiting]:
@@ -251,15 +258,13 @@ class Explainer:
             reserve=pool.reserve,
         )
 
-    def _start_of(self, pool: str, waiting: Waiting, queue: Sequence[Waiting]) -> datetime | None:
-        if waiting.position > MOST_AHEAD:
-            return None
+    def _starts_of(self, pool: str, listed: Sequence[Waiting]) -> dict[str, float]:
         if pool not in self._starts:
-            self._starts[pool] = self._forecast(pool, queue)
-        at = self._starts[pool].get(waiting.candidate.run_id)
-        return None if at is None else datetime.fromtimestamp(at, UTC)
+            wanted = {item.candidate.run_id for item in listed}
+            self._starts[pool] = self._forecast(pool, listed, wanted)
+        return self._starts[pool]
 
-    def _forecast(self, pool: str, queue: Sequence[Waiting]) -> dict[str, float]:
+    def _forecast(self, pool: str, queue: Sequence[Waiting], wanted: Set[str]) -> dict[str, float]:
         candidates = [
             item.candidate
             for item in queue
@@ -271,6 +276,7 @@ class Explainer:
             lambda: self._supplies(pool),
             self._now,
             Endings.read(pool),
+            wanted=wanted,
         )
 
     def _is_within_quotas(self, candidate: Candidate, pool: str) -> bool:
@@ -303,7 +309,7 @@ def explain_queue(limit: int) -> list[Explanation]:
         .in_bulk([item.candidate.run_id for item in listed])
     )
     explained = [
-        explainer.explain_waiting(runs[item.candidate.run_id], item, listed)
+        explainer.explain_listed(runs[item.candidate.run_id], item, listed)
         for item in listed
         if item.candidate.run_id in runs
     ]

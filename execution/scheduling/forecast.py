@@ -26,16 +26,22 @@ def likely_starts(
     new_supplies: Callable[[], Supplies],
     now: float,
     endings: Endings,
+    *,
+    wanted: Set[str],
 ) -> dict[str, float]:
-    """Run ID -> the median of its starts if runs end as earlier ones have (the Monte Carlo method).
-    The more runs wait, the fewer scenarios are played, down to one.
+    """Run ID -> the median of its starts if runs end as earlier ones have (the Monte Carlo method),
+    of the ``wanted`` ones for which there is one. The more runs start until then, the fewer
+    scenarios are played, down to one.
 
-    ``holds``: of the GPUs that are not free; ``new_supplies``: those of the pool, without releases.
+    ``candidates``: in the order of the queue; ``holds``: of the GPUs that are not free;
+    ``new_supplies``: those of the pool, without releases.
     """
     random = Random(0)  # the same each time somebody looks
-    wanted = {candidate.run_id for candidate in candidates}
-    starts: dict[str, list[float]] = {pk: [] for pk in wanted}
-    scenarios = max(1, min(SCENARIOS, MAX_STARTS // max(1, len(candidates))))
+    places = [place for place, it in enumerate(candidates, 1) if it.run_id in wanted]
+    if not places:
+        return {}
+    scenarios = max(1, min(SCENARIOS, MAX_STARTS // places[-1]))
+    starts: dict[str, list[float]] = {candidates[place - 1].run_id: [] for place in places}
     for _number in range(scenarios):
         supplies = new_supplies()
         supplies.add_releases(endings.hold(hold, now, random) for hold in holds)

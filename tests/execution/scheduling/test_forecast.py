@@ -54,6 +54,9 @@ def test_run_that_never_fits_has_no_start():
     assert forecast([candidate("huge", 9)], supplies(8), NOW, wanted={"huge"}) == {}
 
 
+WANTED = {"next", "head", "short"}
+
+
 def holds_of(recipe, count):
     """Runs that will hold 4 GPUs for 100 s more, if they do all of their steps."""
     return [Hold(Release(NOW + 100, 4), False, True, False, recipe, 100.0)] * count
@@ -72,6 +75,7 @@ def test_start_is_the_median_over_the_ends_that_runs_may_have():
         nothing_free,
         NOW,
         Endings({"train": [number / 100 for number in range(1, 101)]}),
+        wanted=WANTED,
     )
 
     # The first of two ends that are anywhere from 0 to 100 s: with one chance in two before 29 s.
@@ -88,6 +92,7 @@ def test_start_is_the_same_whenever_it_is_asked_for():
             nothing_free,
             NOW,
             endings,
+            wanted=WANTED,
         )
         for _number in range(2)
     )
@@ -104,6 +109,7 @@ def test_runs_of_known_and_unknown_endings_may_be_expected_to_end_together():
         nothing_free,
         NOW,
         Endings({"train": [0.5]}),
+        wanted=WANTED,
     )
 
     assert starts == {"next": NOW + 100}
@@ -119,6 +125,17 @@ def test_scheduler_does_not_foresee_that_a_run_ends_early():
         lambda: Supplies(pool=Supply(8, 4), common=Supply(8, 4)),
         NOW,
         Endings({"train": [0.1]}),
+        wanted=WANTED,
     )
 
     assert starts == {"short": NOW, "head": NOW + 50}
+
+
+def test_only_what_is_asked_for_has_a_start():
+    waiting = [candidate("next", 4, expected=10.0), candidate("last", 4, expected=10.0, since=1.0)]
+
+    starts = likely_starts(
+        waiting, holds_of("train", 2), nothing_free, NOW, Endings({}), wanted={"last"}
+    )
+
+    assert starts == {"last": NOW + 100}
