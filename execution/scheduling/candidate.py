@@ -30,4 +30,5 @@ class Candidate(NamedTuple):
     uses_devices: bool = False  # of the worker's host
     is_guess: bool = False
     recipe_id: str = ""
+    planned_seconds: float | None = None  # from its first step on
     real_seconds: float | None = None

@@ -87,8 +87,6 @@ def claim_ids(
             count = candidate.gpu_count if candidate.uses_devices else 0
             devices[candidate.run_id] = claiming.devices.take(count)
         claimed = claim_runs(worker, devices, in_queue=in_queues)
-        if len(claimed) < len(devices):
-            claiming.read_use()
         for head in claiming.blocked():
             read_supplies = partial(claiming.supplies_left, head.pool)
             preempt_for(head.candidate, head.pool, worker, read_supplies)
@@ -159,7 +157,6 @@ class _Claiming:
         while heads and slots > 0:
             _place, pool, candidate, following = heads[0]
             yield candidate
-            self._use.take(pool, candidate)
             slots -= 1
             successor = next(following, None) if slots else None
             if successor is None:
@@ -174,10 +171,6 @@ class _Claiming:
             for pool, one in self._passes.items()
             if one.blocked is not None
         ]
-
-    def read_use(self) -> None:
-        """Read again what is held: not all of the chosen runs could be claimed."""
-        self._use = GpuUse.read(self._rules.fair_share_days)
 
     def _begin_passes(self) -> dict[str, Pass]:
         return {
@@ -199,8 +192,8 @@ class _Claiming:
         return pool is not None and (not pool.hosts or self._worker.host in pool.hosts)
 
     def supplies_left(self, name: str) -> StoredSupplies:
-        """What the chosen runs have left of the GPUs."""
-        return self._supplies(name, self._use)
+        """What the claim has left of the GPUs, once its runs are stored."""
+        return self._supplies(name, GpuUse.read(self._rules.fair_share_days))
 
     def _supplies(self, name: str, use: GpuUse) -> StoredSupplies:
         known = self._worker.devices

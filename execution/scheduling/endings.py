@@ -20,11 +20,11 @@ SELECT recipe_id, array_agg(share ORDER BY share)
 FROM (
     SELECT
         recipe_id,
-        CASE
+        least(1, CASE
             WHEN total_steps > start_step AND step > start_step
-            THEN least(1, (step - start_step)::float8 / (total_steps - start_step))
+            THEN (step - start_step)::float8 / (total_steps - start_step)
             ELSE held_seconds / expected_seconds
-        END AS share
+        END) AS share
     FROM (
         SELECT
             recipe_id, pool, start_step, step, total_steps, held_seconds, expected_seconds
@@ -55,22 +55,28 @@ class Endings:
     def hold(self, hold: Hold, now: float, random: Random) -> Hold:
         """The hold with an end that is drawn from those that are still possible. The scheduler
         goes on to expect the planned one."""
-        planned = hold.planned_seconds
-        shares = self._shares.get(hold.recipe_id)
-        if not planned or not shares:
+        left = hold.release.at - now
+        seconds = self._draw(hold.recipe_id, hold.planned_seconds, left, random)
+        if seconds is None:
             return hold
-        done = max(0.0, 1 - (hold.release.at - now) / planned)
-        possible = len(shares) - (first := bisect_right(shares, done))
-        if not possible:
-            return hold
-        share = shares[first + int(random.random() * possible)]
-        ends = now + (share - done) * planned
-        return hold._replace(release=hold.release._replace(ends=ends))
+        return hold._replace(release=hold.release._replace(ends=now + seconds))
 
     def candidate(self, candidate: Candidate, random: Random) -> Candidate:
         """The candidate with a length that is drawn."""
-        shares = self._shares.get(candidate.recipe_id)
-        if not shares or candidate.expected_seconds is None:
-            return candidate
-        share = shares[int(random.random() * len(shares))]
-        return candidate._replace(real_seconds=candidate.expected_seconds * share)
+        left = candidate.expected_seconds
+        seconds = self._draw(candidate.recipe_id, candidate.planned_seconds, left, random)
+        return candidate._replace(real_seconds=seconds)
+
+    def _draw(
+        self, recipe_id: str, planned: float | None, left: float | None, random: Random
+    ) -> float | None:
+        """How much longer a run of ``planned`` seconds works if ``left`` are left to its end; None
+        if nothing is known."""
+        shares = self._shares.get(recipe_id)
+        if not shares or not planned or left is None:
+            return None
+        done = max(0.0, 1 - left / planned)
+        first = bisect_right(shares, done)
+        if first == len(shares):
+            return None
+        return (shares[first + int(random.random() * (len(shares) - first))] - done) * planned

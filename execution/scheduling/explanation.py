@@ -26,6 +26,7 @@ from execution.scheduling.supply import Supplies, Supply
 from runs.models import GpuPool, RecipeKind, Run, Worker
 from runs.status import RunStatus
 
+LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 MOST_AHEAD: Final = 2000  # runs for which a start is still estimated
 
 
@@ -72,7 +73,7 @@ ORDER: Final = Statement(
 SELECT * FROM (
     SELECT
         id, project_id, gpu_count::int8, {EXPECTED_SECONDS},
-        kind = '{RecipeKind.EVALUATION.value}', pool, recipe_id,
+        kind = '{RecipeKind.EVALUATION.value}', pool, recipe_id, expected_seconds,
         (status = '{RunStatus.QUEUED.value}') AS is_queued,
         priority::int8, coalesce(used.seconds, 0),
         extract(epoch FROM CASE
@@ -144,7 +145,7 @@ class Explainer:
         start = None
         if waits_for in {WaitsFor.GPUS, WaitsFor.RUNS_AHEAD} and waiting.position <= MOST_AHEAD:
             at = starts().get(run.pk)
-            start = None if at is None else datetime.fromtimestamp(at, UTC)
+            start = None if at is None or at > LATEST else datetime.fromtimestamp(at, UTC)
         return Explanation(run, waiting.position, waits_for, reason, start)
 
     def order(self, pool: str | None, most: int, run: str = "") -> list[Waiting]:
@@ -157,7 +158,7 @@ class Explainer:
         listed = []
         for row in rows:
             (
-                pk, project, gpus, expected, evaluates, of_pool, recipe,
+                pk, project, gpus, expected, evaluates, of_pool, recipe, planned,
                 is_queued, priority, used, since, position,
             ) = row  # fmt: skip
             place = Place(
@@ -167,7 +168,16 @@ class Explainer:
                 since,
                 pk,
             )
-            candidate = Candidate(pk, project, place, gpus, expected, evaluates, recipe_id=recipe)
+            candidate = Candidate(
+                pk,
+                project,
+                place,
+                gpus,
+                expected,
+                evaluates,
+                recipe_id=recipe,
+                planned_seconds=planned,
+            )
             listed.append(Waiting(candidate, of_pool, position))
         return listed
 

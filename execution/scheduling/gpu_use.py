@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.database import Statement
-from execution.scheduling.candidate import Candidate
 from execution.scheduling.supply import Hold, Release, Supply
 from runs.models import RecipeKind, Worker
 from runs.status import RunStatus
@@ -170,13 +169,6 @@ class GpuUse:
         if not fair_share_days:
             in_window.clear()
         return cls(gpus, evaluations, in_window, in_month)
-
-    def take(self, pool: str, candidate: Candidate) -> None:
-        """The candidate holds its GPUs from now on."""
-        key = (pool, candidate.project_id)
-        self.gpus[key] = self.gpus.get(key, 0) + candidate.gpu_count
-        if candidate.is_evaluation:
-            self.evaluations[pool] = self.evaluations.get(pool, 0) + candidate.gpu_count
 
     def usage(self) -> dict[str, float]:
         """GPU-seconds of each project in the window, in all pools: what fair share orders by."""

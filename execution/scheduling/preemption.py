@@ -68,8 +68,10 @@ def preempt_for(
     victims = VICTIMS.rows(pool=pool, priority=priority, host=worker.host)
     if not victims:
         return []
+    # Before what is free: one that ends in between may be in both, which only postpones this.
+    stopping = STOPPING.rows(pool=pool, host=worker.host)
     supplies = read_supplies()
-    for count, is_evaluation, in_pool, on_host in STOPPING.rows(pool=pool, host=worker.host):
+    for count, is_evaluation, in_pool, on_host in stopping:
         supplies.release(Hold(Release(0.0, count), is_evaluation, in_pool, on_host))
     if supplies.fits(head) or _is_freed_elsewhere(head, supplies):
         return []

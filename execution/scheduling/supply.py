@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -13,6 +15,7 @@ from execution.scheduling.candidate import Candidate
 
 NO_LIMIT: Final = 2**31 - 1
 BY_TIME: Final = attrgetter("at")
+_numbers = itertools.count()  # of releases that come at the same time
 # What a run of unknown length is taken to need from now on, at least. The longer it has run, the
 # longer it will: durations of trainings spread over many orders of magnitude.
 SHORTEST_GUESS_SECONDS: Final = 60.0
@@ -49,7 +52,9 @@ class Supply:
 
     capacity: int
     free: int
-    releases: list[Release] = field(default_factory=list)  # by time
+    releases: list[Release] = field(default_factory=list)  # by the time when they are expected
+    # The same as a heap by the time when they come, once a forecast asks for it.
+    _coming: list[tuple[float, int, Release]] | None = None
 
     @classmethod
     def of(cls, capacity: int, releases: Iterable[Release]) -> Supply:
@@ -64,11 +69,28 @@ class Supply:
     def take(self, release: Release) -> None:
         self.free -= release.gpus
         insort(self.releases, release, key=BY_TIME)
+        if self._coming is not None:
+            heappush(self._coming, (release.comes, next(_numbers), release))
+
+    def next_release(self) -> float | None:
+        """When GPUs become free next; None: all are."""
+        coming = self._heap()
+        return coming[0][0] if coming else None
 
     def advance(self, now: float) -> None:
         """Free what has been released by ``now``."""
-        self.free += sum(release.gpus for release in self.releases if release.comes <= now)
-        self.releases = [release for release in self.releases if release.comes > now]
+        coming = self._heap()
+        while coming and coming[0][0] <= now:
+            _at, _number, release = heappop(coming)
+            self.free += release.gpus
+            first = bisect_left(self.releases, release.at, key=BY_TIME)
+            del self.releases[self.releases.index(release, first)]
+
+    def _heap(self) -> list[tuple[float, int, Release]]:
+        if self._coming is None:
+            self._coming = [(one.comes, next(_numbers), one) for one in self.releases]
+            heapify(self._coming)
+        return self._coming
 
     def time_of(self, count: int, now: float) -> float:
         """When ``count`` will be free, if nobody takes any meanwhile; infinite: never."""
@@ -81,7 +103,8 @@ class Supply:
 
     def free_at(self, at: float) -> int:
         """How many will be free then."""
-        return self.free + sum(release.gpus for release in self.releases if release.at <= at)
+        until = bisect_right(self.releases, at, key=BY_TIME)
+        return self.free + sum(release.gpus for release in self.releases[:until])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +176,10 @@ class Supplies:
     def fits(self, candidate: Candidate) -> bool:
         return all(supply.free >= candidate.gpu_count for supply in self._of(candidate))
 
+    def may_fit(self, count: int) -> bool:
+        """Whether any run of so many GPUs or more could start now."""
+        return self.pool is None or self.pool.free >= count
+
     def add_releases(self, holds: Iterable[Hold]) -> None:
         """What is known of the runs whose GPUs are not free."""
         for hold in holds:
@@ -178,8 +205,7 @@ class Supplies:
 
     def next_release(self) -> float | None:
         """When GPUs become free next; None: all are."""
-        releases = [] if self.pool is None else self.pool.releases
-        return min((release.comes for release in releases), default=None)
+        return None if self.pool is None else self.pool.next_release()
 
     def advance(self, now: float) -> None:
         """Free what has been released by ``now``."""

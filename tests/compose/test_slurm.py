@@ -5,6 +5,7 @@ munge, slurm-client, slurmctld, slurmd and iproute2.
 """
 
 import os
+import re
 import time
 
 import pytest
@@ -46,6 +47,11 @@ def wait_until_idle(project):
         every=0.2,
         or_say="".join(project.log(name) for name in (*NODES, CONTROLLER)),
     )
+
+
+def started_at(project, name):
+    shown = project.run(WORKER, "scontrol", "--oneliner", "show", "node", name).stdout
+    return re.search(r"SlurmdStartTime=(\S+)", shown)[1]
 
 
 def output_of_job_on_both_nodes(project, command):
@@ -104,11 +110,14 @@ def test_container_starts_again_after_it_was_killed(project):
 @pytest.mark.parametrize("names", [NODES[:1], NODES])
 def test_nodes_that_come_back_at_other_addresses_are_used(project, names):
     wait_until_idle(project)
+    before = {name: started_at(project, name) for name in names}
     for name in names:
         project.kill(name)
 
     project.start(*reversed(names))
 
+    # Until they register again, the controller takes them for idle at their old addresses.
+    wait_until(lambda: all(started_at(project, name) != before[name] for name in names), every=0.2)
     wait_until_idle(project)
     output = output_of_job_on_both_nodes(project, "hostname")
     assert sorted(output.splitlines()) == NODES

@@ -177,11 +177,13 @@ class SlurmHost(AttemptHost):
     def _job(self, job_id: str) -> Job | None:
         """The job. One that has begun waits only if Slurm says so after that: until it is asked
         the next time, the job counts as running. Raises SlurmAway, SlurmRefused."""
+        begun_at = self.silences.begun_at(self.attempt.directory) if self._has_begun else None
+        # Before the answer is read: meanwhile, another thread may get a newer one.
+        is_news = begun_at is not None and self.jobs.was_asked_since(begun_at)
         job = self.jobs.get(job_id, name_of(self.attempt))
-        if job is None or not job.waits or not self._has_begun:
+        if job is None or not job.waits or is_news or not self._has_begun:
             return job
-        begun_at = self.silences.begun_at(self.attempt.directory)
-        return job if self.jobs.was_asked_since(begun_at) else replace(job, state="RUNNING")
+        return replace(job, state="RUNNING")
 
     def _state_of(self, job: Job | None, exits: Exits) -> State:
         begun = self._has_begun

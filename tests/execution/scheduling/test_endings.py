@@ -70,11 +70,24 @@ def test_run_of_which_nothing_is_known_ends_as_planned(held):
 
 def test_waiting_run_gets_a_part_of_its_length():
     place = Place(True, 0, 0.0, 0.0, "waiting")
-    waiting = Candidate("waiting", "project", place, 8, 100.0, recipe_id="train")
+    waiting = Candidate(
+        "waiting", "project", place, 8, 100.0, recipe_id="train", planned_seconds=100.0
+    )
 
     drawn = Endings({"train": [0.5]}).candidate(waiting, Random(1))
 
     assert (drawn.expected_seconds, drawn.real_seconds) == (100.0, 50.0)
+
+
+def test_resumed_run_ends_no_earlier_than_it_has_come():
+    place = Place(True, 0, 0.0, 0.0, "resumed")
+    resumed = Candidate(
+        "resumed", "project", place, 8, 20.0, recipe_id="train", planned_seconds=100.0
+    )
+
+    drawn = Endings({"train": [0.5, 0.9]}).candidate(resumed, Random(1))
+
+    assert drawn.real_seconds == pytest.approx(10.0)
 
 
 @pytest.mark.django_db
@@ -92,6 +105,24 @@ def test_shares_are_those_of_the_recipe_and_the_pool():
 
     ends = drawn_ends(endings, hold(left=100.0, planned=100.0, recipe=train.pk))
     assert set(ends) == {25.0, 50.0, 100.0}
+
+
+@pytest.mark.django_db
+def test_run_is_not_taken_to_go_on_beyond_its_plan():
+    GpuPoolFactory()
+    recipe = RecipeFactory()
+    RunFactory(
+        recipe=recipe,
+        pool="A100",
+        status=RunStatus.COMPLETED,
+        total_steps=0,
+        held_seconds=1e6,
+        expected_seconds=1.0,
+    )
+
+    ends = drawn_ends(Endings.read("A100"), hold(left=80.0, planned=80.0, recipe=recipe.pk))
+
+    assert set(ends) == {80.0}
 
 
 @pytest.mark.django_db

@@ -2,8 +2,10 @@
 
 import pytest
 
+from execution.scheduling import forecast as forecasts
 from execution.scheduling.endings import Endings
 from execution.scheduling.forecast import forecast, likely_starts
+from execution.scheduling.policy import Pass
 from execution.scheduling.supply import Hold, Release, Supplies, Supply
 from tests.execution.scheduling.test_policy import NOW, candidate, supplies
 
@@ -139,3 +141,19 @@ def test_only_what_is_asked_for_has_a_start():
     )
 
     assert starts == {"last": NOW + 100}
+
+
+def test_queue_that_needs_more_than_is_free_is_not_looked_through(monkeypatch):
+    """Each look would go through all that is held."""
+    passes = []
+    monkeypatch.setattr(
+        forecasts, "Pass", lambda *arguments: passes.append(arguments) or Pass(*arguments)
+    )
+    held = [Hold(Release(NOW + second, 1), False, True, False) for second in range(1, 101)]
+    supplies = Supplies(pool=Supply(100, 0), common=Supply(100, 0))
+    supplies.add_releases(held)
+
+    starts = forecast([candidate("whole", 100)], supplies, NOW, wanted={"whole"})
+
+    assert starts == {"whole": NOW + 100}
+    assert len(passes) == 1
