@@ -7,35 +7,15 @@ import tarfile
 import pytest
 
 from artifacts.models import Artifact
-from execution.executors.attempt import Attempt
 from execution.executors.ingestion import Ingestion
 from execution.executors.notes import notes_of
 from execution.mirror.materializing import drop_ingested, materialize, restore
 from execution.models import MirroredAttempt, MirroredChunk
 from runs.models import Run
-from tests.execution.mirror.nodes import ImitatedNode, mirrored_attempt
-from tests.factories import running
 
 pytestmark = pytest.mark.django_db
 
 WEIGHTS, STATE = "step-1/sub/weights.bin", "step-1/state.bin"
-
-
-@pytest.fixture
-def mirrored():
-    row, attempt = mirrored_attempt(running())
-    restore(row, attempt)
-    return row
-
-
-@pytest.fixture
-def attempt(mirrored):
-    return Attempt(mirrored.run_id, mirrored.number)
-
-
-@pytest.fixture
-def node(tmp_path, mirrored):
-    return ImitatedNode(tmp_path / "node", mirrored)
 
 
 def poll(mirrored, attempt):

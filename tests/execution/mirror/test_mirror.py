@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from artifacts.storage import artifact_storage
 from core.exceptions import InvalidInput
-from execution.executors.attempt import Attempt
 from execution.launcher import mirror, unsent
 from execution.launcher.hub import Refused
 from execution.mirror.materializing import STATE, drop_ingested, materialize, restore
@@ -31,23 +30,6 @@ from tests.execution.mirror.nodes import (
 from tests.factories import running
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def mirrored():
-    row, attempt = mirrored_attempt(running())
-    restore(row, attempt)
-    return row
-
-
-@pytest.fixture
-def attempt(mirrored):
-    return Attempt(mirrored.run_id, mirrored.number)
-
-
-@pytest.fixture
-def node(tmp_path, mirrored):
-    return ImitatedNode(tmp_path / "node", mirrored)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from random import Random
 
 import pytest
-from django.utils import timezone
 
 from execution.scheduling.candidate import Candidate, Place
 from execution.scheduling.endings import Endings
@@ -108,25 +107,10 @@ def test_shares_are_those_of_the_recipe_and_the_pool():
 
 
 @pytest.mark.django_db
-def test_run_is_not_taken_to_go_on_beyond_its_plan():
-    GpuPoolFactory()
-    recipe = RecipeFactory()
-    RunFactory(
-        recipe=recipe,
-        pool="A100",
-        status=RunStatus.COMPLETED,
-        total_steps=0,
-        held_seconds=1e6,
-        expected_seconds=1.0,
-    )
-
-    ends = drawn_ends(Endings.read("A100"), hold(left=80.0, planned=80.0, recipe=recipe.pk))
-
-    assert set(ends) == {80.0}
-
-
-@pytest.mark.django_db
-def test_part_of_a_run_without_steps_is_that_of_its_time():
+@pytest.mark.parametrize(
+    ("held_seconds", "left"), [(30.0, 20.0), (1e6, 80.0)], ids=["less", "more than expected"]
+)
+def test_part_of_a_run_without_steps_is_that_of_its_time_up_to_all(held_seconds, left):
     GpuPoolFactory()
     recipe = RecipeFactory()
     RunFactory(
@@ -134,11 +118,10 @@ def test_part_of_a_run_without_steps_is_that_of_its_time():
         pool="A100",
         status=RunStatus.FAILED,
         total_steps=0,
-        held_seconds=30.0,
+        held_seconds=held_seconds,
         expected_seconds=120.0,
-        finished_at=timezone.now(),
     )
 
     ends = drawn_ends(Endings.read("A100"), hold(left=80.0, planned=80.0, recipe=recipe.pk))
 
-    assert set(ends) == {20.0}
+    assert set(ends) == {left}
