@@ -8,8 +8,8 @@ from typing import Final
 from urllib.parse import quote
 
 from django.db.models import Max
-from django.utils import timezone
 
+from dashboard.live import moment
 from execution.scheduling.explanation import Explanation, explain_queue
 from execution.scheduling.pools import PoolUse, pool_uses
 from runs.models import GpuPool, Run, RunEvent, Worker
@@ -118,6 +118,6 @@ def version() -> str:
         ),
         Worker.objects.alive().count(),
         list(GpuPool.objects.values_list("name", "capacity", "reserve")),
-        timezone.now().strftime("%H:%M"),
+        moment(60),
     )
     return repr(parts)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
 from dashboard.cluster_status import PoolRow, pool_rows
+from dashboard.live import moment
 from execution.scheduling.explanation import Explanation, explain_queue
 from metrics.key_metrics import keys_of
 from metrics.sparklines import Column, sparklines
@@ -145,6 +146,6 @@ def version(user: User) -> str:
         running["at"],
         ArtifactTag.objects.filter(value=TagValue.RELEASED).aggregate(at=Max("applied_at"))["at"],
         Worker.objects.alive().count(),
-        timezone.now().strftime("%H:%M"),
+        moment(60),
     )
     return repr(parts)

@@ -5,6 +5,7 @@ See RFC 9110, section 13.1.2 (If-None-Match).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Concatenate, ParamSpec
@@ -18,6 +19,13 @@ from dashboard.pages import PageRequest
 P = ParamSpec("P")
 View = Callable[Concatenate[PageRequest, P], HttpResponse]
 Version = Callable[Concatenate[PageRequest, P], str]
+
+clock: Callable[[], float] = time.time
+
+
+def moment(seconds: float) -> int:
+    """Changes every ``seconds``: part of the version of what changes as time passes."""
+    return int(clock() / seconds)
 
 
 def live(version: Version[P]) -> Callable[[View[P]], View[P]]:

@@ -27,7 +27,7 @@ from dashboard.compared_runs import Selection
 from dashboard.comparison.address import Address
 from dashboard.comparison.columns import Column
 from dashboard.comparison.differences import section
-from dashboard.live import live
+from dashboard.live import live, moment
 from dashboard.operators import sees_commands
 from dashboard.pages import STOP_POLLING, PageRequest
 from dashboard.theme import theme_of_pictures
@@ -75,7 +75,7 @@ def _summary_version(request: PageRequest) -> str:
         (run.pk, run.name, run.status, run.updated_at, run.reported_at, bool(run.silent_since))
         for run in selection.runs
     ]
-    return f"{runs} {timezone.now():%H:%M}"
+    return f"{runs} {moment(60)}"
 
 
 @require_safe

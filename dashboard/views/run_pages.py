@@ -6,7 +6,6 @@ itself includes, so the first render and every refresh are the same. It ends wit
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from django.http import Http404, HttpResponse
@@ -16,7 +15,7 @@ from django.views.decorators.http import require_safe
 from accounts.permissions import sees_everything
 from dashboard.forms.logs import LogFilterForm
 from dashboard.lineage_table import lineage
-from dashboard.live import live
+from dashboard.live import live, moment
 from dashboard.operators import sees_commands
 from dashboard.pages import PageRequest, attempt, page_of
 from dashboard.run_configuration import configuration
@@ -118,8 +117,8 @@ def _version(request: PageRequest, project_id: str, run_id: str) -> str:
     no_step = at_work and no_step_since(stepped_at, attempt_started_at) is not None
     waits = status in PENDING and worker is None and recipe is not None
     # Why it waits changes with what others do: looked up again after a while.
-    moment = int(time.time() / EXPLAINED_SECONDS) if waits else 0
-    return repr((row, silent, no_step, moment))
+    explained = moment(EXPLAINED_SECONDS) if waits else 0
+    return repr((row, silent, no_step, explained))
 
 
 @require_safe

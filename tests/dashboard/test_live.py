@@ -6,7 +6,7 @@ from django.http import Http404, HttpResponse
 from django.test import RequestFactory
 from django.utils.translation import override
 
-from dashboard.live import live
+from dashboard.live import live, moment
 
 
 class Source:
@@ -76,3 +76,10 @@ def test_version_of_nothing_is_not_found():
     request.user = AnonymousUser()
     with pytest.raises(Http404):
         live(gone)(lambda _request: HttpResponse())(request)
+
+
+@pytest.mark.parametrize(("second", "number"), [(0.0, 0), (59.9, 0), (60.0, 1), (125.0, 2)])
+def test_moment_changes_once_in_each_interval(monkeypatch, second, number):
+    monkeypatch.setattr("dashboard.live.clock", lambda: second)
+
+    assert moment(60) == number
