@@ -5,7 +5,8 @@ The logic is in plain functions of the request, so that views that bypass DRF ca
 
 import base64
 import binascii
-from typing import cast
+from datetime import datetime, timedelta
+from typing import Final, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -14,7 +15,6 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from knox.crypto import hash_token
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import (
     AuthenticationFailed,
@@ -24,6 +24,9 @@ from rest_framework.exceptions import (
 )
 from rest_framework.request import Request
 
+from accounts.grants import Grant, give
+from accounts.models import Token
+from accounts.models.token import digest_of, run_of
 from accounts.open_mode import (
     LocalAdministrator,
     carries_form,
@@ -32,7 +35,9 @@ from accounts.open_mode import (
     objection_to,
 )
 from accounts.queries import token_of_digest
-from accounts.tokens import run_of
+from accounts.roles import Scope
+
+USE_NOTED_AFTER: Final = timedelta(minutes=1)  # since it was last noted that a token is used
 
 
 def caller_of(request: HttpRequest) -> User:
@@ -80,19 +85,30 @@ def _basic_password(credentials: str) -> str:
 
 
 def _owner(token: str) -> User:
-    """The owner of ``token``, and the run that it is limited to, see ``script_run_of``. Bypasses
-    knox's lookup, which reads all of a user's tokens on every request and fails on tokens that are
-    not UTF-8."""
-    owner_and_expiry = token_of_digest(hash_token(token))
-    if owner_and_expiry is None:
+    """The owner of ``token``, limited to what the token allows, see grant_of."""
+    found = token_of_digest(digest_of(token))
+    if found is None:
         raise AuthenticationFailed(_("The token is not valid."))
-    user, expiry = owner_and_expiry
-    if expiry is not None and expiry <= timezone.now():
+    now = timezone.now()
+    if found.expires_at is not None and found.expires_at <= now:
         raise AuthenticationFailed(_("The token has expired."))
-    if not user.is_active:
+    if not found.owner.is_active:
         raise AuthenticationFailed(_("The token's user is not active."))
-    user.script_run_id = run_of(token)  # type: ignore[attr-defined]
-    return user
+    _note_use(found.id, found.last_used_at, now)
+    grant = Grant(
+        highest_role=Scope(found.scope).highest_role,
+        project_id=found.project_id,
+        run_id=run_of(token),
+        token_id=found.id,
+        access_version=found.access_version,
+    )
+    return give(found.owner, grant)
+
+
+def _note_use(token_id: str, last_used_at: datetime | None, now: datetime) -> None:
+    """Not at every request: it would cost more than the lookup."""
+    if last_used_at is None or now - last_used_at >= USE_NOTED_AFTER:
+        Token.objects.filter(pk=token_id).update(last_used_at=now)
 
 
 def user_of_open_mode(request: HttpRequest) -> User | None:

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 
+from accounts.grants import UNLIMITED
 from core.loopback import is_loopback_address
 
 LOCAL_ADMINISTRATOR = "admin"
@@ -40,7 +41,8 @@ class LocalAdministrator(SimpleLazyObject):  # type: ignore[type-arg]
 
     is_authenticated = True
     is_anonymous = False
-    script_run_id = ""
+    is_superuser = True
+    grant = UNLIMITED
 
     def __init__(self) -> None:
         super().__init__(local_administrator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -16,20 +17,34 @@ COLUMNS: Final = ("id", "is_superuser", "username", "is_staff", "is_active")
 
 TOKEN: Final = Statement(
     f"""
-SELECT token.expiry, {", ".join(f"owner.{column}" for column in COLUMNS)}
-FROM knox_authtoken AS token JOIN auth_user AS owner ON owner.id = token.user_id
+SELECT token.id, token.scope, coalesce(token.project_id, ''), token.expires_at,
+    token.last_used_at, (SELECT number FROM accounts_accessversion),
+    {", ".join(f"owner.{column}" for column in COLUMNS)}
+FROM accounts_token AS token JOIN auth_user AS owner ON owner.id = token.user_id
 WHERE token.digest = %(digest)s::text
 """  # noqa: S608  built from constants
 )
 
 
-def token_of_digest(digest: str) -> tuple[User, datetime | None] | None:
-    """The token's owner and expiry (None: never), or None if there is no such token.
+@dataclass(frozen=True, slots=True)
+class FoundToken:
+    id: str
+    scope: str
+    project_id: str
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    access_version: int
+    owner: User
+
+
+def token_of_digest(digest: str) -> FoundToken | None:
+    """The token with this hash; None if there is none.
 
     With the ORM, this lookup would take longer than the rest of most requests.
     """
     row = TOKEN.row(digest=digest)
     if row is None:
         return None
-    expiry, *values = row
-    return User.from_db(DEFAULT_DB_ALIAS, COLUMNS, values), expiry
+    id, scope, project_id, expires_at, last_used_at, version, *owner = row
+    user = User.from_db(DEFAULT_DB_ALIAS, COLUMNS, owner)
+    return FoundToken(id, scope, project_id, expires_at, last_used_at, version, user)

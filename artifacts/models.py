@@ -13,14 +13,16 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import User
 from django.core.files.base import File
 from django.db import models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.grants import AnyUser
 from accounts.permissions import script_run_of, sees_everything
+from accounts.roles import Role
 from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
 from artifacts.kinds import ArtifactType, TagValue
@@ -34,6 +36,7 @@ from core.json_field import JSONField
 from core.message_field import MessageField
 from core.messages import Message, Text, dumps, loads
 from core.text import MAX_KEY_LENGTH
+from projects.models import Project
 from runs.checkpoint import CheckpointGone
 from runs.models import Run
 
@@ -77,11 +80,13 @@ class InUse(DomainError):
 
 
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ArtifactQuerySet:
-        """The artifacts that ``user`` may see: until there are teams, all if signed in."""
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> ArtifactQuerySet:
+        """The artifacts of the runs that ``user`` may see."""
+        if sees_everything(user, role=role):
+            return self.all()
         if script_run_of(user):
-            return self.filter(run__in=Run.objects.visible_to(user))
-        return self.all() if sees_everything(user) else self.none()
+            return self.filter(run__in=Run.objects.visible_to(user, role=role))
+        return self.filter(run__project__in=Project.objects.visible_to(user, role=role))
 
     def checkpoints(self) -> ArtifactQuerySet:
         return self.filter(type=ArtifactType.CHECKPOINT)

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.direct_answers import DirectAnswersMixin
-from accounts.permissions import sees_everything
+from accounts.roles import Role
 from core.json import BytesParser, read_bounded
 from core.known_names import names_of
 from core.pagination import LinkHeaderPagination, PageQuery
@@ -30,6 +30,7 @@ from metrics.serializers import (
     series_json,
     summary_json,
 )
+from projects.access import may_directly
 from runs.reports import in_trash
 from runs.run_json import has_run
 from runs.viewsets import RunScopedViewSet
@@ -117,7 +118,7 @@ class MetricViewSet(DirectAnswersMixin, RunScopedViewSet):
     def create_directly(
         request: HttpRequest, caller: User, project_id: str, run_id: str
     ) -> bytes | None:
-        if not sees_everything(caller):
+        if not may_directly(caller, project_id, Role.MEMBER):
             return None
         return _record(read_bounded(request), project_id, run_id)
 
@@ -147,7 +148,9 @@ class MetricViewSet(DirectAnswersMixin, RunScopedViewSet):
         request: HttpRequest, caller: User, project_id: str, run_id: str
     ) -> bytes | None:
         query = _series_query(request.META["QUERY_STRING"])
-        if query is None or not (sees_everything(caller) and has_run(project_id, run_id)):
+        if query is None or not may_directly(caller, project_id, Role.VIEWER):
+            return None
+        if not has_run(project_id, run_id):
             return None
         return _series(run_id, query)
 

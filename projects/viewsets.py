@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.roles import Role
 from accounts.users import user_of
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, names_of
@@ -49,6 +50,8 @@ class ProjectViewSet(
     """Projects."""
 
     schema_tags: ClassVar[list[str]] = ["projects"]
+    project_argument = "id"
+    roles: ClassVar[dict[str, Role]] = {"partial_update": Role.MAINTAINER}
     queryset = Project.objects.none()
     serializer_class = ProjectDetailSerializer
     pagination_class = LinkHeaderPagination

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from accounts.grants import AnyUser
 from accounts.permissions import script_run_of, sees_everything
+from accounts.roles import Role
 from core.exceptions import InvalidInput
 from core.json_field import JSONField
 from core.text import MAX_KEY_LENGTH
@@ -45,11 +46,13 @@ def new_model_id() -> str:
 
 
 class LoggedModelQuerySet(models.QuerySet["LoggedModel"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> LoggedModelQuerySet:
-        """The logged models that ``user`` may see: until there are teams, all if signed in."""
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> LoggedModelQuerySet:
+        """The logged models of projects in which ``user`` has ``role``; a script sees its run's."""
         if script_run_of(user):
-            return self.filter(source_run__in=Run.objects.visible_to(user))
-        return self.all() if sees_everything(user) else self.none()
+            return self.filter(source_run__in=Run.objects.visible_to(user, role=role))
+        if sees_everything(user, role=role):
+            return self.all()
+        return self.filter(project__in=Project.objects.visible_to(user, role=role))
 
     def kept(self) -> LoggedModelQuerySet:
         """Excludes deleted models."""

@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from accounts.permissions import sees_everything
+from accounts.grants import AnyUser, grant_of
+from accounts.models import Team
+from accounts.permissions import script_run_of, sees_everything
+from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from artifacts.queries import lock_promotions
 from core.exceptions import DomainError
 from core.ids import PublicIdField
+from projects.models import Project
 from registry.logged_models import LoggedModel
 from registry.tags import TagsMixin
 from runs.models import Run
@@ -68,9 +72,19 @@ class Source:
 
 
 class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RegisteredModelQuerySet:
-        """The models that ``user`` may see: until there are teams, all if signed in."""
-        return self.all() if sees_everything(user) else self.none()
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> RegisteredModelQuerySet:
+        """The models that belong to ``user`` or their teams, and those with a version of a project
+        that they see. Whoever wants to change a model needs ``role`` for all of its versions."""
+        role = max(role, grant_of(user).needed_role)
+        if sees_everything(user, role=role):
+            return self.all()
+        versions = ModelVersion.objects.filter(model=models.OuterRef("pk"))
+        seen = versions.visible_to(user, role=role)
+        found = self.filter(_belongs_to(user, role) | models.Exists(seen))
+        if role == Role.VIEWER:
+            return found
+        of_strangers = versions.exclude(pk__in=seen.values("pk"))
+        return found.exclude(models.Exists(of_strangers))
 
     def register(
         self, name: str, *, description: str, tags: dict[str, str], by: User | None
@@ -78,9 +92,24 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
         """Create a model without versions. Raises NameTaken."""
         try:
             with transaction.atomic():
-                return self.create(name=name, description=description, tags=tags, created_by=by)
+                return self.create(
+                    name=name,
+                    description=description,
+                    tags=tags,
+                    created_by=by,
+                    team=Team.only_one_of(by),
+                )
         except IntegrityError:
             raise _name_taken(name) from None
+
+
+def _belongs_to(user: AnyUser, role: Role, prefix: str = "") -> models.Q:
+    """Models that ``user`` has registered, or somebody of a team in which they have ``role``."""
+    grant = grant_of(user)
+    of_teams = models.Q(**{f"{prefix}team__in": Team.objects.visible_to(user, role=role)})
+    if grant.run_id or grant.project_id or grant.highest_role < role:
+        return of_teams  # none
+    return of_teams | models.Q(**{f"{prefix}created_by": user.pk})
 
 
 def _name_taken(name: str) -> NameTaken:
@@ -100,6 +129,9 @@ class RegisteredModel(TagsMixin):
         blank=True,
         related_name="+",
         verbose_name=_("created by"),
+    )
+    team = models.ForeignKey(
+        Team, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("team")
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
@@ -142,12 +174,15 @@ class RegisteredModel(TagsMixin):
         with transaction.atomic():
             lock_promotions()
             checkpoint = _checkpoint_at(source.file)
+            run = source.run or (checkpoint.run if checkpoint else None)
+            origin = run or source.logged_model
             version = self.versions.create(
                 number=self._next_number(),
                 source=source.uri,
                 location=source.location,
                 checkpoint=checkpoint,
-                run=source.run or (checkpoint.run if checkpoint else None),
+                run=run,
+                project_id=None if origin is None else origin.project_id,
                 run_elsewhere=source.run_elsewhere,
                 run_link=run_link,
                 logged_model=source.logged_model,
@@ -204,9 +239,17 @@ def _checkpoint_at(file: RunFile | None) -> Artifact | None:
 
 
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ModelVersionQuerySet:
-        """The versions that ``user`` may see: until there are teams, all if signed in."""
-        return self.all() if sees_everything(user) else self.none()
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> ModelVersionQuerySet:
+        """The versions of projects in which ``user`` has ``role``, and those of no project whose
+        model belongs to ``user`` or their teams."""
+        role = max(role, grant_of(user).needed_role)
+        if sees_everything(user, role=role):
+            return self.all()
+        projects = Project.objects.visible_to(user, role=role)
+        if script_run_of(user):
+            return self.none()
+        of_no_project = models.Q(project=None) & _belongs_to(user, role, "model__")
+        return self.filter(models.Q(project__in=projects) | of_no_project)
 
     def follow_tag(self, value: TagValue) -> None:
         """Apply a tag of these versions' checkpoint: set their stage, and in each model point the
@@ -230,6 +273,16 @@ class ModelVersion(TagsMixin):
     number = models.PositiveIntegerField(_("version"))
     source = models.TextField(_("source"), max_length=2000)
     location = models.TextField(_("location"), max_length=2000)
+    # Of its run or logged model: who sees the project sees the version.
+    project = models.ForeignKey(
+        Project,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="model_versions",
+        verbose_name=_("project"),
+    )
     run = models.ForeignKey(
         Run,
         models.SET_NULL,

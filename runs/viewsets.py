@@ -20,11 +20,12 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.direct_answers import DirectAnswersMixin
-from accounts.permissions import sees_everything
+from accounts.roles import Role
 from accounts.users import user_of
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, names_of
 from core.pagination import LinkHeaderPagination, PageQuery
+from projects.access import may_directly
 from projects.models import Project
 from runs import actions, examples
 from runs.code import resolved
@@ -118,7 +119,7 @@ class RunViewSet(
     def retrieve_directly(
         request: HttpRequest, caller: User, project_id: str, id: str
     ) -> bytes | None:
-        return run_detail(project_id, id) if sees_everything(caller) else None
+        return run_detail(project_id, id) if may_directly(caller, project_id, Role.VIEWER) else None
 
     @extend_schema(
         summary="Create a run (创建训练运行)",

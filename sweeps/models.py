@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from accounts.permissions import sees_everything
+from accounts.grants import AnyUser
+from accounts.permissions import script_run_of, sees_everything
+from accounts.roles import Role
 from core.choices import ContractChoices
 from core.ids import PublicIdField
 from core.json_field import JSONField
 from core.message_field import MessageField
 from core.text import MAX_KEY_LENGTH, MAX_NAME_LENGTH
+from projects.models import Project
 from runs.models import Run
 
 NAME_RESERVE = 8  # characters of a run's name that its trial's number takes
@@ -60,9 +62,13 @@ class TrialState(models.TextChoices):
 
 
 class SweepQuerySet(models.QuerySet["Sweep"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> SweepQuerySet:
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> SweepQuerySet:
         """Those of projects that ``user`` sees; scripts see none."""
-        return self.all() if sees_everything(user) else self.none()
+        if sees_everything(user, role=role):
+            return self.all()
+        if script_run_of(user):
+            return self.none()
+        return self.filter(project__in=Project.objects.visible_to(user, role=role))
 
     def lock(self, pk: str) -> Sweep:
         """Raises DoesNotExist. Call inside a transaction."""

@@ -22,9 +22,10 @@ from artifacts.paths import checked_path
 from artifacts.viewsets import download_file
 from core.negotiation import AnyAccept
 from runs.models import Run
-from tracking.errors import DoesNotExist, InvalidParameter, MlflowError, Unseen
+from tracking.errors import DoesNotExist, InvalidParameter, MlflowError
 from tracking.model_sources import get_logged_model
 from tracking.protocol import JsonObject, Message, Response, endpoint, protocol_view
+from tracking.unseen import unseen
 from tracking.vocabulary import artifact_uri
 
 # Clients match the start of this text and fall back to a single request.
@@ -58,12 +59,13 @@ def resolve(caller: User, path: str) -> tuple[Run, str]:
 
 def get_run(caller: User, run_id: str, experiment_id: str = DEFAULT_EXPERIMENT) -> Run:
     """Raises DoesNotExist. Experiment "0", the clients' default, matches any experiment."""
-    visible = Run.objects.visible_to(caller)
+    has_nul = "\x00" in run_id + experiment_id
+    rows = Run.objects.none() if has_nul else Run.objects.filter(pk=run_id)
     if experiment_id != DEFAULT_EXPERIMENT:
-        visible = visible.filter(project=experiment_id)
-    run = visible.filter(pk=run_id).first() if "\x00" not in run_id + experiment_id else None
+        rows = rows.filter(project=experiment_id)
+    run: Run | None = rows.visible_to(caller).first()
     if run is None:
-        raise Unseen(_("Run %(id)s not found.") % {"id": run_id})
+        raise unseen(caller, rows, _("Run %(id)s not found.") % {"id": run_id})
     return run
 
 

@@ -43,6 +43,13 @@ DOMAIN_CODES: Final[dict[str, str]] = {
     },
 }
 
+# For the other TrainHub errors.
+CODE_OF_STATUS: Final = {
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    409: "RESOURCE_CONFLICT",
+}
+
 
 class MlflowError(Exception):
     """An error response with ``code`` (a key of STATUS) and a human-readable message."""
@@ -88,7 +95,7 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
         code, seconds = DOMAIN_CODES[error.code], error.retry_seconds
         return MlflowError(code, str(error.message), retry_seconds=seconds)
     if isinstance(error, DomainError):
-        code = "RESOURCE_CONFLICT" if error.status_code == 409 else "INVALID_PARAMETER_VALUE"
+        code = CODE_OF_STATUS.get(error.status_code, "INVALID_PARAMETER_VALUE")
         return MlflowError(code, str(error.message))
     if isinstance(error, Run.DoesNotExist):
         return DoesNotExist(_("Run not found."))

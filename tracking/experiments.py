@@ -17,6 +17,7 @@ from django.urls import path
 from django.utils.translation import gettext as _
 
 from accounts.permissions import script_run_of
+from accounts.roles import Role
 from core.text import MAX_NAME_LENGTH
 from core.times import milliseconds
 from projects.models import Project, ProjectStatus
@@ -25,11 +26,12 @@ from runs.reports import check_texts
 from tracking import paging
 from tracking.columns import ExperimentColumns
 from tracking.conditions import where
-from tracking.errors import AlreadyExists, DoesNotExist, InvalidParameter, Unseen
+from tracking.errors import AlreadyExists, DoesNotExist, InvalidParameter
 from tracking.filters import parse_orders
 from tracking.malformed import missing
 from tracking.protocol import Message, endpoint, storable_text
 from tracking.queries import lock_experiment_name
+from tracking.unseen import unseen
 from tracking.vocabulary import (
     NOTE_TAG,
     ViewType,
@@ -58,10 +60,10 @@ def get_experiment(caller: User, experiment_id: str) -> Project:
     """Raises DoesNotExist."""
     if experiment_id == DEFAULT_ID:
         return default_experiment(caller)
-    matches = Project.objects.visible_to(caller).filter(pk=storable_text(experiment_id, name="id"))
-    project = matches.first()
+    rows = Project.objects.filter(pk=storable_text(experiment_id, name="id"))
+    project: Project | None = rows.visible_to(caller).first()
     if project is None:
-        raise Unseen(_("Experiment %(id)s not found.") % {"id": experiment_id})
+        raise unseen(caller, rows, _("Experiment %(id)s not found.") % {"id": experiment_id})
     return project
 
 
@@ -157,7 +159,7 @@ class Search(Message):
     view_type: ViewType | None = None
 
 
-@endpoint("GET", "POST", message=Search)
+@endpoint("GET", "POST", message=Search, role=Role.VIEWER)
 def search(caller: User, message: Search) -> dict[str, Any]:
     columns = ExperimentColumns()
     projects = Project.objects.visible_to(caller)
@@ -202,7 +204,7 @@ class Update(Message):
     new_name: str | None = None
 
 
-@endpoint("POST", message=Update)
+@endpoint("POST", message=Update, role=Role.MAINTAINER)
 def update(caller: User, message: Update) -> dict[str, Any]:
     project = get_active_experiment(caller, message.experiment_id)
     if message.new_name is None:
@@ -235,14 +237,14 @@ def _reserve(caller: User, name: str, *, exclude: Project | None = None) -> None
         )
 
 
-@endpoint("POST", message=ById)
+@endpoint("POST", message=ById, role=Role.MAINTAINER)
 def delete(caller: User, message: ById) -> dict[str, Any]:
     """Its runs are deleted with it, and its name can be given to another."""
     trash.delete_with_runs(get_experiment(caller, message.experiment_id), by=caller)
     return {}
 
 
-@endpoint("POST", message=ById)
+@endpoint("POST", message=ById, role=Role.MAINTAINER)
 def restore(caller: User, message: ById) -> dict[str, Any]:
     project = get_experiment(caller, message.experiment_id)
     if project.is_archived:

@@ -18,6 +18,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext as _
 
 from accounts.permissions import script_run_of
+from accounts.roles import Role
 from core.numbers import json_number
 from core.times import milliseconds
 from registry.logged_models import LoggedModel, LoggedModelMetric, LoggedModelStatus
@@ -178,7 +179,7 @@ def log_params(caller: User, message: LogParams, model_id: str) -> dict[str, Any
     return {}
 
 
-@endpoint("POST", message=Search)
+@endpoint("POST", message=Search, role=Role.VIEWER)
 def search(caller: User, message: Search) -> dict[str, Any]:
     columns = LoggedModelColumns(_on_datasets(message.datasets))
     projects = project_ids(caller, message.experiment_ids)

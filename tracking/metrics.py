@@ -22,12 +22,14 @@ from metrics.recording import RunGone
 from registry.logged_models import LoggedModel
 from registry.queries import ModelPoint
 from runs import params_tags
+from runs.access import may_use_run
 from runs.models import Run
 from runs.reports import in_trash
 from runs.system_metrics import mean_gpu_utilization, tells_gpu_utilization
 from tracking.errors import InvalidParameter, Unseen
 from tracking.protocol import JsonObject, Message, endpoint
 from tracking.registry_messages import Digest, Id, LongName
+from tracking.unseen import unseen
 from tracking.vocabulary import check_time
 
 # https://github.com/mlflow/mlflow/blob/master/mlflow/utils/validation.py
@@ -82,10 +84,10 @@ class GetHistory(Message):
 
 def visible_run(caller: User, run_id: str) -> str:
     """Return ``run_id`` if the caller can see such a run. Raises DoesNotExist."""
-    if "\x00" in run_id or not (
-        sees_everything(caller) or Run.objects.visible_to(caller).filter(pk=run_id).exists()
-    ):
+    if "\x00" in run_id:
         raise _run_not_found(run_id)
+    if not may_use_run(caller, run_id):
+        raise unseen(caller, Run.objects.filter(pk=run_id), str(_run_not_found(run_id)))
     return run_id
 
 

@@ -14,7 +14,8 @@ from django.utils.translation import gettext as _
 from registry.logged_models import LoggedModel
 from registry.models import ModelVersion, RunFile, Source
 from runs.models import Run
-from tracking.errors import DoesNotExist, InvalidParameter, Unseen
+from tracking.errors import InvalidParameter
+from tracking.unseen import unseen
 
 MODEL_ID: Final = re.compile(r"m-[0-9a-f]{32}")
 # mlflow-artifacts:/{experiment}/{run}/artifacts/{path}
@@ -36,8 +37,11 @@ def source_of(uri: str, *, run_id: str, model_id: str, caller: User) -> Source:
         return replace(source, run_elsewhere=elsewhere)
     model = get_logged_model(model_id, caller) if model_id else None
     file = _file_at(address.scheme, address.netloc, path)
+    its_run = find_run(file.run_id, caller) if file else None
     run = run or _run_of(model)
-    return Source(uri, _location(uri, file, caller), file, run, elsewhere, model)
+    if file is None or its_run is None:  # elsewhere, or none of the caller's business
+        return Source(uri, uri, None, run, elsewhere, model)
+    return Source(uri, _location_of_file(its_run, file.path), file, run, elsewhere, model)
 
 
 def check_remote(uri: str) -> None:
@@ -95,15 +99,8 @@ def _file_at(scheme: str, host: str, path: str) -> RunFile | None:
     return None
 
 
-def _location(uri: str, file: RunFile | None, caller: User) -> str:
-    """The URI that MLflow clients download from: TrainHub's own if the file is stored here."""
-    run = Run.objects.visible_to(caller).filter(pk=file.run_id).first() if file else None
-    if file is None or run is None:
-        return uri
-    return _location_of_file(run, file.path)
-
-
 def _location_of_file(run: Run, path: str) -> str:
+    """The URI that MLflow clients download a file that is stored here from."""
     return f"mlflow-artifacts:/{run.project_id}/{run.pk}/artifacts/{path}"
 
 
@@ -145,16 +142,19 @@ def get_run(run_id: str, caller: User) -> Run:
     """Raises DoesNotExist."""
     run = find_run(run_id, caller)
     if run is None:
-        raise Unseen(_("Run %(id)s not found.") % {"id": run_id})
+        rows = Run.objects.filter(pk=run_id)
+        raise unseen(caller, rows, _("Run %(id)s not found.") % {"id": run_id})
     return run
 
 
 def get_logged_model(model_id: str, caller: User, *, include_deleted: bool = False) -> LoggedModel:
-    models = LoggedModel.objects.visible_to(caller).select_related("source_run", "keeper")
-    matches = (models if include_deleted else models.kept()).filter(pk=model_id)
-    model = matches.first() if "\x00" not in model_id else None
+    models = LoggedModel.objects.none() if "\x00" in model_id else LoggedModel.objects.all()
+    rows = (models if include_deleted else models.kept()).filter(pk=model_id)
+    model: LoggedModel | None = (
+        rows.visible_to(caller).select_related("source_run", "keeper").first()
+    )
     if model is None:
-        raise Unseen(_("Logged model %(id)s not found.") % {"id": model_id})
+        raise unseen(caller, rows, _("Logged model %(id)s not found.") % {"id": model_id})
     return model
 
 
@@ -164,15 +164,13 @@ def get_version(name: str, number: str, caller: User) -> ModelVersion:
         raise InvalidParameter(
             _("Parameter 'version' must be an integer, got '%(number)s'.") % {"number": number}
         )
-    version = (
-        ModelVersion.objects.visible_to(caller)
-        .filter(model__name=name, number=int(number))
+    rows = ModelVersion.objects.filter(model__name=name, number=int(number))
+    version: ModelVersion | None = (
+        rows.visible_to(caller)
         .select_related("model", "checkpoint__run", "run", "logged_model", "created_by")
         .first()
     )
     if version is None:
-        raise DoesNotExist(
-            _("Model Version (name=%(name)s, version=%(number)s) not found.")
-            % {"number": number, "name": name}
-        )
+        text = _("Model Version (name=%(name)s, version=%(number)s) not found.")
+        raise unseen(caller, rows, text % {"number": number, "name": name})
     return version

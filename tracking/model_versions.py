@@ -11,6 +11,7 @@ import msgspec
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
+from accounts.roles import Role
 from registry.models import ModelVersion, Stage
 from tracking import paging
 from tracking.columns import PROMPT_TAG, ModelVersionColumns
@@ -107,7 +108,7 @@ def update(caller: User, message: Describe) -> dict[str, Any]:
     return _response(version)
 
 
-@endpoint("DELETE", message=OfVersion)
+@endpoint("DELETE", message=OfVersion, role=Role.MAINTAINER)
 def delete(caller: User, message: OfVersion) -> dict[str, Any]:
     get_version(message.name, message.version, caller).remove()
     return {}
@@ -122,6 +123,8 @@ def transition_stage(caller: User, message: TransitionStage) -> dict[str, Any]:
             _("Existing versions can be archived only in Staging or Production, not in %(stage)s.")
             % {"stage": stage.value}
         )
+    if archive_others:
+        get_model(message.name, caller)  # the role for all of its versions
     version = get_version(message.name, message.version, caller)
     version.move_to(stage, archive_others=archive_others, by=caller)
     return _response(version)

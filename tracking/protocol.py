@@ -21,11 +21,19 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
 from accounts.authentication import caller_of
-from accounts.permissions import refusal_of_script, script_run_of
+from accounts.grants import grant_of, needing
+from accounts.permissions import (
+    refusal_of_scope,
+    refusal_of_script,
+    script_run_of,
+    sees_everything,
+)
+from accounts.roles import Role
 from core import refusals
 from core.database_errors import problem_of
 from core.handler import raise_direct_error
 from core.json import read_bounded
+from projects.permissions import default_role
 from tracking.errors import InvalidParameter, MlflowError, Unseen, as_mlflow_error
 from tracking.malformed import malformed
 
@@ -62,6 +70,9 @@ Response: TypeAlias = JsonObject | HttpResponseBase
 class View:
     """An endpoint of the protocol, served by ``handle(request, caller, **path arguments)``.
 
+    What it finds are rows for which the caller has ``role``; if that is None, viewers read and
+    members change.
+
     Expected TrainHub errors become MLflow errors. Any other exception is a bug, which Django turns
     into a 500.
     """
@@ -69,8 +80,11 @@ class View:
     csrf_exempt = True  # callers send tokens, see caller_of
     login_required = False  # the view authenticates callers itself
 
-    def __init__(self, handle: Callable[..., Response], methods: Sequence[str]) -> None:
+    def __init__(
+        self, handle: Callable[..., Response], methods: Sequence[str], role: Role | None
+    ) -> None:
         update_wrapper(self, handle)
+        self._role = role
         self._handle = handle
         self._methods = methods
 
@@ -100,6 +114,11 @@ class View:
         run_id = script_run_of(caller)
         if run_id and not FOR_SCRIPTS.match(request.path_info) and self is not endpoint_not_found:
             raise MlflowError("PERMISSION_DENIED", refusal_of_script(run_id))
+        role = self._role or default_role(request.method)
+        if not sees_everything(caller, role=role):
+            if grant_of(caller).highest_role < role:
+                raise MlflowError("PERMISSION_DENIED", refusal_of_scope())
+            caller = needing(caller, role)
         try:
             return self._handle(request, caller, **arguments)
         except Unseen as error:
@@ -116,10 +135,13 @@ class JsonView(View):
         return orjson.dumps(self._response(request, arguments))
 
 
-def endpoint(*methods: str, message: type[M]) -> Callable[[Callable[..., JsonObject]], View]:
+def endpoint(
+    *methods: str, message: type[M], role: Role | None = None
+) -> Callable[[Callable[..., JsonObject]], View]:
     """Decorate a function ``(caller, message, **path arguments)`` that returns a JSON object.
 
     The message is decoded from the query of a GET request and from the JSON body of any other.
+    ``role``: see View.
     """
     decoder = msgspec.json.Decoder(message, strict=False)
 
@@ -128,7 +150,7 @@ def endpoint(*methods: str, message: type[M]) -> Callable[[Callable[..., JsonObj
         def read_and_handle(request: HttpRequest, caller: User, **arguments: str) -> JsonObject:
             return handle(caller, _read(request, message, decoder), **arguments)
 
-        return JsonView(read_and_handle, methods)
+        return JsonView(read_and_handle, methods, role)
 
     return decorate
 
@@ -136,7 +158,7 @@ def endpoint(*methods: str, message: type[M]) -> Callable[[Callable[..., JsonObj
 def protocol_view(*methods: str) -> Callable[[Callable[..., Response]], View]:
     """Like ``endpoint``, for a function ``(request, caller, **path arguments)`` that reads the body
     itself, such as artifact bytes."""
-    return lambda handle: View(handle, methods)
+    return lambda handle: View(handle, methods, None)
 
 
 def _read(request: HttpRequest, message: type[M], decoder: msgspec.json.Decoder[M]) -> M:

@@ -12,14 +12,15 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.utils.translation import gettext as _
 
-from registry.models import ModelVersion, RegisteredModel, Stage
+from accounts.roles import Role
+from registry.models import ModelAlias, ModelVersion, RegisteredModel, Stage
 from tracking import paging
 from tracking.columns import RegisteredModelColumns
 from tracking.conditions import where
-from tracking.errors import DoesNotExist, InvalidParameter
+from tracking.errors import InvalidParameter
 from tracking.filters import parse_orders
 from tracking.model_sources import get_version
 from tracking.protocol import Message, endpoint
@@ -33,6 +34,7 @@ from tracking.registry_messages import (
     registered_model_json,
     version_json,
 )
+from tracking.unseen import unseen
 
 ALIAS: Final = re.compile(r"[\w\-]{1,255}")
 RESERVED_ALIAS: Final = re.compile(r"latest|v\d+", re.IGNORECASE)
@@ -91,29 +93,29 @@ def create(caller: User, message: Create) -> dict[str, Any]:
         tags=as_dict(message.tags),
         by=caller,
     )
-    return _response(model)
+    return _response(model, caller)
 
 
 @endpoint("GET", message=Named)
 def get(caller: User, message: Named) -> dict[str, Any]:
-    return _response(get_model(message.name, caller))
+    return _response(get_model(message.name, caller), caller)
 
 
-@endpoint("POST", message=Rename)
+@endpoint("POST", message=Rename, role=Role.MAINTAINER)
 def rename(caller: User, message: Rename) -> dict[str, Any]:
     model = get_model(message.name, caller)
     model.rename(checked_name(message.new_name))
-    return _response(model)
+    return _response(model, caller)
 
 
 @endpoint("PATCH", message=Describe)
 def update(caller: User, message: Describe) -> dict[str, Any]:
     model = get_model(message.name, caller)
     model.describe(message.description)
-    return _response(model)
+    return _response(model, caller)
 
 
-@endpoint("DELETE", message=Named)
+@endpoint("DELETE", message=Named, role=Role.MAINTAINER)
 def delete(caller: User, message: Named) -> dict[str, Any]:
     get_model(message.name, caller).remove()
     return {}
@@ -127,7 +129,7 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     ordering = paging.Ordering(parse_orders(message.order_by), paging.NAME, columns)
     page = ordering.page(models, token=message.page_token, limit=message.max_results)
     page_models = paging.in_order(_models(caller), page.ids)
-    latest = _latest_versions(page_models)
+    latest = _latest_versions(page_models, caller)
     return {
         "registered_models": [
             registered_model_json(model, latest[model.pk]) for model in page_models
@@ -136,11 +138,11 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     }
 
 
-@endpoint("GET", "POST", message=LatestVersions)
+@endpoint("GET", "POST", message=LatestVersions, role=Role.VIEWER)
 def get_latest_versions(caller: User, message: LatestVersions) -> dict[str, Any]:
     model = get_model(message.name, caller)
     stages = [parse_stage(stage) for stage in message.stages] or list(Stage)
-    versions = [v for v in _latest_versions([model])[model.pk] if v.stage in stages]
+    versions = [v for v in _latest_versions([model], caller)[model.pk] if v.stage in stages]
     return {"model_versions": [version_json(version, model) for version in versions]}
 
 
@@ -160,8 +162,9 @@ def delete_tag(caller: User, message: DeleteTag) -> dict[str, Any]:
 def set_alias(caller: User, message: SetAlias) -> dict[str, Any]:
     if not ALIAS.fullmatch(message.alias) or RESERVED_ALIAS.fullmatch(message.alias):
         raise InvalidParameter(_("%(alias)s is not a valid alias.") % {"alias": message.alias})
+    model = get_model(message.name, caller)
     version = get_version(message.name, message.version, caller)
-    version.model.set_alias(message.alias, version.number, by=caller)
+    model.set_alias(message.alias, version.number, by=caller)
     return {}
 
 
@@ -174,7 +177,7 @@ def delete_alias(caller: User, message: Alias) -> dict[str, Any]:
 @endpoint("GET", message=Alias)
 def get_by_alias(caller: User, message: Alias) -> dict[str, Any]:
     model = get_model(message.name, caller)
-    versions = model.versions.select_related("created_by")
+    versions = model.versions.visible_to(caller).select_related("created_by")
     if message.alias.lower() == "latest":
         version = versions.first()  # the newest
     else:
@@ -209,20 +212,31 @@ def parse_stage(name: str) -> Stage:
 def get_model(name: str, caller: User) -> RegisteredModel:
     model = _models(caller).filter(name=name).first()
     if model is None:
-        raise DoesNotExist(_("Registered Model with name=%(name)s not found.") % {"name": name})
+        rows = RegisteredModel.objects.filter(name=name)
+        text = _("Registered Model with name=%(name)s not found.") % {"name": name}
+        raise unseen(caller, rows, text)
     return model
 
 
 def _models(caller: User) -> QuerySet[RegisteredModel]:
     models = RegisteredModel.objects.visible_to(caller).select_related("created_by")
-    return models.prefetch_related("aliases__version")
+    return models.prefetch_related(Prefetch("aliases", _aliases(caller)))
 
 
-def _latest_versions(models: Iterable[RegisteredModel]) -> dict[str, list[ModelVersion]]:
-    """The newest version in each stage, by model id; one query for all models."""
+def _aliases(caller: User) -> QuerySet[ModelAlias]:
+    """Those of versions that the caller sees."""
+    visible = ModelVersion.objects.visible_to(caller)
+    return ModelAlias.objects.filter(version__in=visible).select_related("version")
+
+
+def _latest_versions(
+    models: Iterable[RegisteredModel], caller: User
+) -> dict[str, list[ModelVersion]]:
+    """The newest version in each stage that the caller sees, by model id; one query for all."""
     latest = defaultdict(list)
     for version in (
-        ModelVersion.objects.filter(model__in=models)
+        ModelVersion.objects.visible_to(caller)
+        .filter(model__in=models)
         .order_by("model_id", "stage", "-number")
         .distinct("model_id", "stage")
         .select_related("created_by")
@@ -232,6 +246,6 @@ def _latest_versions(models: Iterable[RegisteredModel]) -> dict[str, list[ModelV
     return latest
 
 
-def _response(model: RegisteredModel) -> dict[str, Any]:
-    latest = _latest_versions([model])[model.pk]
+def _response(model: RegisteredModel, caller: User) -> dict[str, Any]:
+    latest = _latest_versions([model], caller)[model.pk]
     return {"registered_model": registered_model_json(model, latest)}

@@ -12,6 +12,7 @@ from django.urls import path
 from django.utils.translation import gettext as _
 
 from accounts.permissions import script_run_of
+from accounts.roles import Role
 from core.numbers import Int64
 from core.text import MAX_NAME_LENGTH, truncate
 from runs import inputs, params_tags, unmanaged
@@ -21,12 +22,13 @@ from runs.reports import lock_reporting_run, truncate_texts
 from tracking import experiments, paging
 from tracking.columns import RunColumns
 from tracking.conditions import where
-from tracking.errors import DoesNotExist, InvalidParameter, MlflowError, Unseen
+from tracking.errors import DoesNotExist, InvalidParameter, MlflowError
 from tracking.experiments import Limit, Tag
 from tracking.filters import parse_orders
 from tracking.malformed import missing
 from tracking.protocol import Message, endpoint, storable_text
 from tracking.run_json import run_info, run_json, runs_json
+from tracking.unseen import unseen
 from tracking.vocabulary import STATUSES, USER_TAG, StatusName, ViewType, time_from
 
 MAX_EXPERIMENTS = 10_000
@@ -47,10 +49,10 @@ def get_run(caller: User, message: ById) -> Run:
     run_id = message.run_id or message.run_uuid
     if not run_id:
         raise missing("run_id")
-    visible = Run.objects.visible_to(caller)
-    run = visible.filter(pk=storable_text(run_id, name="run_id")).first()
+    rows = Run.objects.filter(pk=storable_text(run_id, name="run_id"))
+    run: Run | None = rows.visible_to(caller).first()
     if run is None:
-        raise Unseen(_("Run %(id)s not found.") % {"id": run_id})
+        raise unseen(caller, rows, _("Run %(id)s not found.") % {"id": run_id})
     return run
 
 
@@ -140,7 +142,7 @@ class Search(Message):
     page_token: str | None = None
 
 
-@endpoint("POST", message=Search)
+@endpoint("POST", message=Search, role=Role.VIEWER)
 def search(caller: User, message: Search) -> dict[str, Any]:
     """Queries the ids of the page first and then their rows, so that sorting handles ids only."""
     columns = RunColumns()

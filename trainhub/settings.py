@@ -68,7 +68,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "drf_standardized_errors",
-    "knox",
     "rest_framework",
     "simple_history",
     "trainhub",
@@ -102,6 +101,7 @@ PAGES_MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.middleware.OpenModeMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "projects.middleware.RoleMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "core.middleware.DomainErrorMiddleware",
     "core.refused_methods.RefusedMethodMiddleware",
@@ -250,12 +250,6 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "core.errors.csrf_failure"
 
-REST_KNOX = {
-    "AUTH_HEADER_PREFIX": "Bearer",
-    "TOKEN_TTL": None,  # set per token: manage.py create_token --days
-    "TOKEN_PREFIX": "th_",  # lets secret scanners recognize a leaked token
-}
-
 # --- API -------------------------------------------------------------------------------------
 
 # The largest body of a JSON endpoint. Does not apply to artifact uploads.
@@ -270,7 +264,7 @@ REST_FRAMEWORK = {
         "accounts.authentication.OpenModeAuthentication",
         "accounts.authentication.BrowserSessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.MembersOnly"],
+    "DEFAULT_PERMISSION_CLASSES": ["projects.permissions.ByRole"],
     "DEFAULT_SCHEMA_CLASS": "core.openapi.AutoSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
@@ -287,7 +281,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["accounts.permissions.MembersOnly"],
+    "SERVE_PERMISSIONS": ["projects.permissions.ByRole"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

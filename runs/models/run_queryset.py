@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Now
 
+from accounts.grants import AnyUser
 from accounts.permissions import script_run_of, sees_everything
+from accounts.roles import Role
 from core.gates import Gate
+from projects.models import Project
 from runs.status import ACTIVE, PENDING, RunStatus
 
 if TYPE_CHECKING:
@@ -42,13 +44,15 @@ class LeaseLost(Exception):
 
 
 class RunQuerySet(models.QuerySet["Run"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> RunQuerySet:
-        """The runs that ``user`` may see. Until there are teams, every member sees every run; a
-        script sees its own, and those that it has created nested in it."""
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> RunQuerySet:
+        """The runs of projects in which ``user`` has ``role``. A script sees its own, and those
+        that it has created nested in it."""
         if run_id := script_run_of(user):
             nested = Q(**{f"tags__{PARENT_TAG}": run_id}, recipe=None, created_by=user.pk)
             return self.filter(Q(pk=run_id) | nested)
-        return self.all() if sees_everything(user) else self.none()
+        if sees_everything(user, role=role):
+            return self.all()
+        return self.filter(project__in=Project.objects.visible_to(user, role=role))
 
     def listed(self) -> RunQuerySet:
         """Without hidden runs; those in the trash included."""

@@ -5,8 +5,8 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from knox.models import AuthToken
 
+from accounts.models import Token
 from accounts.tokens import issue_script_token
 from registry.logged_models import LoggedModel
 from runs.models import Run, StopKind
@@ -282,7 +282,7 @@ def test_token_cannot_be_made_to_name_another_run(client, run, other):
 
 
 def test_tokens_of_users_are_not_limited(client, other):
-    _stored, token = AuthToken.objects.create(other.created_by)
+    _stored, token = Token.issue(other.created_by)
 
     answer = client.get("/projects", headers={"Authorization": f"Bearer {token}"})
 
@@ -319,7 +319,7 @@ def test_token_ends_with_the_work_of_its_run(ask, run, end):
     end(run)
 
     assert ask("GET", path).status_code == 401
-    assert not AuthToken.objects.exists()
+    assert not Token.objects.exists()
 
 
 def test_token_lives_on_while_the_worker_restarts(ask, run):

@@ -10,9 +10,9 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
-from knox.models import AuthToken
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from accounts.models import Token
 from projects.models import Project
 from tests.factories import UserFactory
 
@@ -30,7 +30,7 @@ def user() -> User:
 
 
 def token_of(user: User, **fields: Any) -> str:
-    return AuthToken.objects.create(user, **fields)[1]
+    return Token.issue(user, **fields)[1]
 
 
 def basic(name: str, password: str | bytes) -> str:
@@ -118,20 +118,20 @@ def test_wrong_credentials_are_401(client: Client, user: User, authorization: st
 
 
 def test_stored_digest_is_not_a_valid_token(client: Client, user: User):
-    stored, _token = AuthToken.objects.create(user)
+    stored, _token = Token.issue(user)
 
     assert_refused(ask(client, f"Bearer {stored.digest}"), "authentication_failed")
 
 
 def test_expired_token_is_401(client: Client, user: User):
-    token = token_of(user, expiry=timedelta(days=1))
-    AuthToken.objects.update(expiry=timezone.now() - timedelta(seconds=1))
+    token = token_of(user, life=timedelta(days=1))
+    Token.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
 
     assert_refused(ask(client, f"Bearer {token}"), "authentication_failed")
 
 
 def test_token_before_its_expiry_works(client: Client, user: User):
-    assert ask(client, f"Bearer {token_of(user, expiry=timedelta(minutes=1))}").status_code == 200
+    assert ask(client, f"Bearer {token_of(user, life=timedelta(minutes=1))}").status_code == 200
 
 
 def test_inactive_users_token_is_401(client: Client, user: User):
@@ -143,7 +143,7 @@ def test_inactive_users_token_is_401(client: Client, user: User):
 
 def test_deleted_token_is_401(client: Client, user: User):
     token = token_of(user)
-    AuthToken.objects.all().delete()
+    Token.objects.all().delete()
 
     assert_refused(ask(client, f"Bearer {token}"), "authentication_failed")
 
@@ -206,7 +206,7 @@ def test_created_token_works_and_is_the_only_output(client: Client, user: User):
 def test_created_token_is_not_stored(user: User):
     token = create_token("xiaoli").strip()
 
-    stored = AuthToken.objects.get()
+    stored = Token.objects.get()
     assert token not in (stored.digest, stored.token_key)
     assert len(stored.token_key) < len(token) / 2
 
@@ -214,13 +214,13 @@ def test_created_token_is_not_stored(user: User):
 def test_created_token_does_not_expire_by_default(user: User):
     create_token("xiaoli")
 
-    assert AuthToken.objects.get().expiry is None
+    assert Token.objects.get().expires_at is None
 
 
 def test_created_token_expires_after_days(user: User):
     create_token("xiaoli", "--days", "30")
 
-    life = AuthToken.objects.get().expiry - timezone.now()
+    life = Token.objects.get().expires_at - timezone.now()
     assert timedelta(days=29, hours=23) < life <= timedelta(days=30)
 
 

@@ -8,8 +8,8 @@ import stat
 from datetime import timedelta
 
 import pytest
-from knox.models import AuthToken
 
+from accounts.models import Token
 from artifacts import uploads
 from artifacts.models import Artifact
 from logs import appending
@@ -70,7 +70,7 @@ def test_default_project_is_remembered(trainhub, server, project):
 def test_wrong_token_is_refused_and_not_stored(trainhub, tmp_path):
     with web_server(tmp_path, TRAINHUB_OPEN_MODE="false") as signed:
         user = UserFactory()
-        _token, right = AuthToken.objects.create(user, expiry=timedelta(hours=1))
+        _token, right = Token.issue(user, life=timedelta(hours=1))
         program = Program(trainhub.home)
 
         wrong = program("login", signed.url, given="th_wrong\n")

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
-from knox.models import AuthToken
 
+from accounts.models import Token
 from accounts.tokens import issue_script_token
 from core import database
 from core.handler import Handler
@@ -162,7 +162,7 @@ def test_unknown_host_is_refused(api, run):
 
 def test_user_of_a_token_is_not_kept_for_the_next_request(api, run, settings):
     settings.OPEN_MODE = False
-    _entry, token = AuthToken.objects.create(User.objects.create(username="xiaoli"))
+    _entry, token = Token.issue(User.objects.create(username="xiaoli"))
     known = api.get(path_of(run), headers={"Authorization": f"Bearer {token}"})
 
     unknown = api.get(path_of(run))

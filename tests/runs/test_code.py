@@ -4,6 +4,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.utils import translation
 
+from accounts.grants import Grant, give
 from accounts.open_mode import LocalAdministrator
 from core import git
 from runs import actions, code
@@ -92,7 +93,7 @@ def test_operator_brings_code_to_a_recipe_of_theirs(stored):
 
 def test_script_of_a_run_brings_no_code(stored):
     script = UserFactory()
-    script.script_run_id = "run_1"
+    give(script, Grant(run_id="run_1"))
 
     with pytest.raises(CodeForbidden, match="script"):
         create(taking(), request(stored), by=script)

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 from django.test import Client
-from knox.models import AuthToken
 
+from accounts.models import Token
 from accounts.tokens import issue_script_token
 from execution.executors.attempt import Attempt
 from execution.mirror.receiving import GB, MAX_CHUNK_BYTES
@@ -217,7 +217,7 @@ def signed_in(client, settings, request):
     """Signed in as a member or as an operator, with a token of their own."""
     settings.OPEN_MODE = False
     user = UserFactory(is_staff=request.param, is_superuser=request.param)
-    _row, token = AuthToken.objects.create(user)
+    _row, token = Token.issue(user)
     client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     return client
 

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from knox.models import AuthToken
 
+from accounts.models import Token
 from accounts.tokens import issue_script_token
 from tests.factories import ProjectFactory, RecipeFactory, UserFactory, running, unmanaged_run
 from tests.tracking.clients.conftest import Hub
@@ -20,7 +20,7 @@ MAX_REJECTION_SECONDS = 30
 def token(server, django_db_blocker):
     """A token of user li, whom ``server`` deletes on teardown."""
     with django_db_blocker.unblock():
-        _stored, token = AuthToken.objects.create(UserFactory(username="li"))
+        _stored, token = Token.issue(UserFactory(username="li"))
     return token
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
 from django.db.models.functions import Now
@@ -15,12 +15,15 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from simple_history.models import HistoricalRecords
 
-from accounts.permissions import script_run_of, sees_everything
+from accounts.grants import AnyUser, grant_of
+from accounts.models import Team, TeamMembership
+from accounts.roles import Role
 from core.choices import ContractChoices
 from core.exceptions import DomainError, InvalidInput
 from core.ids import PublicIdField
 from core.json_field import JSONField
 from core.text import MAX_KEY_LENGTH, MAX_NAME_LENGTH
+from projects.models.project_role import ProjectRole
 from projects.signals import project_reopened
 
 MAX_TAGS = 50
@@ -59,11 +62,21 @@ class Version:
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> ProjectQuerySet:
-        """The projects that ``user`` may see (all if signed in, until there are teams)."""
-        if run_id := script_run_of(user):
-            return self.filter(runs__pk=run_id)
-        return self.all() if sees_everything(user) else self.none()
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> ProjectQuerySet:
+        """The projects in which ``user`` has ``role``, or a higher one. Every other ``visible_to``
+        of what belongs to a project is made of this one."""
+        grant = grant_of(user)
+        role = max(role, grant.needed_role)
+        if not user.is_authenticated or grant.highest_role < role:
+            return self.none()
+        if grant.run_id:
+            return self.filter(runs__pk=grant.run_id)
+        projects = self.filter(pk=grant.project_id) if grant.project_id else self.all()
+        if getattr(user, "is_superuser", False):
+            return projects
+        teams = TeamMembership.objects.filter(user=user.pk, role__gte=role).values("team")
+        own = ProjectRole.objects.filter(user=user.pk, role__gte=role).values("project")
+        return projects.filter(models.Q(team__in=teams) | models.Q(pk__in=own))
 
 
 class Project(models.Model):
@@ -86,6 +99,15 @@ class Project(models.Model):
     task_type = models.CharField(_("task type"), max_length=100, blank=True)
     base_model = models.CharField(_("base model"), max_length=MAX_NAME_LENGTH, blank=True)
     owner = models.CharField(_("owner"), max_length=100, blank=True)
+    # Whose members have a role in the project, besides those with one of their own in it.
+    team = models.ForeignKey(
+        Team,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="projects",
+        verbose_name=_("team"),
+    )
     tags = ArrayField(
         models.CharField(max_length=MAX_TAG_LENGTH),
         verbose_name=_("tags"),
@@ -119,6 +141,7 @@ class Project(models.Model):
             "run_count",
             "experiment_tags",
             "key_metrics",
+            "team",
             "created_at",
             "updated_at",
         ]
@@ -150,11 +173,17 @@ class Project(models.Model):
         return self.status == ProjectStatus.ARCHIVED
 
     @classmethod
-    def create(cls, configuration: dict[str, Any], *, by: User | None) -> Project:
-        """Create a draft project whose first version is by ``by``."""
-        project = cls(**configuration)
+    def create(
+        cls, configuration: dict[str, Any], *, by: User | None, team: Team | None = None
+    ) -> Project:
+        """Create a draft project whose first version is by ``by``, who owns it. ``team``: None for
+        the team of those who are in a single one, and none otherwise."""
+        project = cls(**configuration, team=team or Team.only_one_of(by))
         project._history_user = by  # type: ignore[attr-defined]
-        project.save(force_insert=True)
+        with transaction.atomic():
+            project.save(force_insert=True)
+            if by is not None:
+                project.roles.create(user=by, role=Role.OWNER)
         return project
 
     def update(

@@ -1,0 +1,125 @@
+"""Teams own projects; their members have a role in each of them."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, models, transaction
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from accounts.grants import AnyUser, grant_of
+from accounts.roles import Role
+from core.exceptions import DomainError
+from core.ids import PublicIdField
+
+MAX_NAME_LENGTH = 100
+
+
+class TeamNameTaken(DomainError):
+    code = "team_name_taken"
+
+
+class LastOwner(DomainError):
+    code = "last_owner"
+
+
+class TeamQuerySet(models.QuerySet["Team"]):
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> TeamQuerySet:
+        """The teams in which ``user`` has ``role`` or a higher one."""
+        grant = grant_of(user)
+        role = max(role, grant.needed_role)
+        is_limited = bool(grant.run_id or grant.project_id)
+        if not user.is_authenticated or is_limited or grant.highest_role < role:
+            return self.none()
+        if getattr(user, "is_superuser", False):
+            return self.all()
+        return self.filter(
+            pk__in=TeamMembership.objects.filter(user=user.pk, role__gte=role).values("team")
+        )
+
+
+class Team(models.Model):
+    id = PublicIdField(prefix="team")
+    name = models.CharField(_("name"), max_length=MAX_NAME_LENGTH, unique=True)
+    description = models.CharField(_("description"), max_length=500, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    objects = TeamQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("team")
+        verbose_name_plural = _("teams")
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def create(cls, name: str, *, description: str = "", by: User | None) -> Team:
+        """Create a team whose owner is ``by``. Raises TeamNameTaken."""
+        try:
+            with transaction.atomic():
+                team = cls.objects.create(name=name, description=description)
+        except IntegrityError:
+            raise TeamNameTaken(_t("There is a team with this name."), attr="name") from None
+        if by is not None:
+            team.memberships.create(user=by, role=Role.OWNER)
+        return team
+
+    @classmethod
+    def only_one_of(cls, user: User | None) -> Team | None:
+        """The team to which what ``user`` creates belongs unless they say otherwise: that in which
+        they are a member or more, if there is just one."""
+        if user is None:
+            return None
+        trains = TeamMembership.objects.filter(user=user, role__gte=Role.MEMBER)
+        teams = list(trains.select_related("team")[:2])
+        return teams[0].team if len(teams) == 1 else None
+
+    def add(self, user: User, role: Role) -> TeamMembership:
+        """Make ``user`` a member, or change their role. Raises LastOwner."""
+        with transaction.atomic():
+            if role < Role.OWNER:
+                self._keep_an_owner(without=user)
+            membership, _created = self.memberships.update_or_create(
+                user=user, defaults={"role": role}
+            )
+        return membership
+
+    def remove(self, user: User) -> None:
+        """Raises LastOwner."""
+        with transaction.atomic():
+            self._keep_an_owner(without=user)
+            self.memberships.filter(user=user).delete()
+
+    def _keep_an_owner(self, *, without: User) -> None:
+        """Call inside a transaction: the team's row stays locked."""
+        Team.objects.select_for_update().get(pk=self.pk)
+        owners = set(self.memberships.filter(role=Role.OWNER).values_list("user", flat=True))
+        if owners == {without.pk}:
+            raise LastOwner(_t("A team needs an owner: make somebody else one first."))
+
+
+class TeamMembership(models.Model):
+    team = models.ForeignKey(
+        Team, models.CASCADE, related_name="memberships", verbose_name=_("team")
+    )
+    user = models.ForeignKey(
+        User, models.CASCADE, related_name="team_memberships", verbose_name=_("user")
+    )
+    role = models.PositiveSmallIntegerField(_("role"), choices=Role, default=Role.MEMBER)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("team membership")
+        verbose_name_plural = _("team memberships")
+        ordering = ("team", "-role", "user__username")
+        constraints = (
+            models.UniqueConstraint(name="teammembership_once", fields=["team", "user"]),
+            models.CheckConstraint(
+                name="teammembership_role_known", condition=models.Q(role__in=Role.values)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.team}"
