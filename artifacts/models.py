@@ -36,6 +36,7 @@ from core.json_field import JSONField
 from core.message_field import MessageField
 from core.messages import Message, Text, dumps, loads
 from core.text import MAX_KEY_LENGTH
+from projects.access import require_of
 from projects.models import Project
 from runs.checkpoint import CheckpointGone
 from runs.models import Run
@@ -362,10 +363,14 @@ class Artifact(models.Model):
     def tag(self, value: TagValue, *, notes: str, by: User | None) -> ArtifactTag:
         """Tag a checkpoint. Setting the same value again updates its notes, time and author.
 
-        Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone.
+        Members propose candidates; maintainers release and archive.
+
+        Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone, RoleNeeded.
         """
         if not self.is_checkpoint:
             raise NotACheckpoint(Message("Only checkpoints can be tagged."))
+        needed = Role.MEMBER if value is TagValue.CANDIDATE else Role.MAINTAINER
+        require_of(by, self.run.project_id, needed)
         with transaction.atomic():
             lock_promotions()
             # Keeps the tagged bytes from being replaced: see record_checkpoint.

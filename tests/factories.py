@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import factory
+from django.contrib.auth.models import User
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
+from accounts.roles import Role
 from artifacts import storing
 from artifacts.models import Artifact
 from artifacts.storage import artifact_storage
@@ -37,6 +39,13 @@ class ProjectFactory(DjangoModelFactory):
     default_hyperparameters = factory.LazyFunction(
         lambda: {"learning_rate": 3e-5, "batch_size": 16}
     )
+
+
+def member_of(project: Project, role: Role = Role.MEMBER) -> User:
+    """A new user with this role in the project."""
+    user: User = UserFactory()
+    project.roles.create(user=user, role=role)
+    return user
 
 
 class WorkerFactory(DjangoModelFactory):

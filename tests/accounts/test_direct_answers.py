@@ -2,13 +2,12 @@
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.test import Client
 from django.test.client import FakePayload
 
 from metrics.reading import summaries
 from tests.clients import ApiClient
-from tests.factories import RunFactory, running
+from tests.factories import RunFactory, member_of, running
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +60,7 @@ def test_api_responses_use_no_cookies_and_no_sessions(api, run, django_assert_nu
 
 def test_signed_in_browser_can_send_points(client: Client, run, settings):
     settings.OPEN_MODE = False
-    client.force_login(User.objects.create(username="xiaoli"))
+    client.force_login(member_of(run.project))
 
     answer = client.post(
         f"{detail(run)}/metrics", {"points": [POINT]}, content_type="application/json"

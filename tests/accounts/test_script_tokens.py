@@ -282,6 +282,7 @@ def test_token_cannot_be_made_to_name_another_run(client, run, other):
 
 
 def test_tokens_of_users_are_not_limited(client, other):
+    other.project.roles.create(user=other.created_by)
     _stored, token = Token.issue(other.created_by)
 
     answer = client.get("/projects", headers={"Authorization": f"Bearer {token}"})

@@ -9,9 +9,10 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django import Settings
 
+from accounts.roles import Role
 from core.pages import PREFIXES
 from projects.models import Project
-from tests.factories import ProjectFactory, UserFactory
+from tests.factories import ProjectFactory, UserFactory, member_of
 
 pytestmark = pytest.mark.django_db
 
@@ -214,7 +215,7 @@ def test_page_form_without_csrf_token_is_refused(signed_in: Client, path: str):
 @pytest.mark.parametrize("action", ["archive", "reopen"])
 def test_get_of_a_project_action_is_405(client: Client, action: str):
     project = ProjectFactory()
-    client.force_login(UserFactory())
+    client.force_login(member_of(project, Role.OWNER))
 
     assert client.get(f"/dashboard/projects/{project.pk}/{action}").status_code == 405
 
@@ -223,6 +224,7 @@ def test_get_of_a_project_action_is_405(client: Client, action: str):
     "path", ["/projects/{p}/runs/{r}/cancel", "/dashboard/projects/{p}/runs/{r}/retry"]
 )
 def test_get_of_a_run_action_is_405(client: Client, path: str):
-    client.force_login(UserFactory())
+    project = ProjectFactory()
+    client.force_login(member_of(project))
 
-    assert client.get(path.format(p="x1", r="x1")).status_code == 405
+    assert client.get(path.format(p=project.pk, r="x1")).status_code == 405

@@ -12,7 +12,7 @@ from core import database
 from core.handler import Handler
 from metrics import recording
 from tests.clients import ApiClient
-from tests.factories import RunFactory, running
+from tests.factories import RunFactory, member_of, running
 
 pytestmark = pytest.mark.django_db
 
@@ -162,7 +162,7 @@ def test_unknown_host_is_refused(api, run):
 
 def test_user_of_a_token_is_not_kept_for_the_next_request(api, run, settings):
     settings.OPEN_MODE = False
-    _entry, token = Token.issue(User.objects.create(username="xiaoli"))
+    _entry, token = Token.issue(member_of(run.project))
     known = api.get(path_of(run), headers={"Authorization": f"Bearer {token}"})
 
     unknown = api.get(path_of(run))

@@ -3,14 +3,13 @@
 import io
 
 import pytest
-from django.contrib.auth.models import User
 
 from artifacts import storing, uploads
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from execution.outputs import store_configuration
 from tests.clients import ApiClient
-from tests.factories import RunFactory, checkpoint
+from tests.factories import RunFactory, checkpoint, member_of
 
 pytestmark = pytest.mark.django_db
 
@@ -247,7 +246,7 @@ def test_unauthenticated_caller_cannot_transfer_files(api, run, settings):
 def test_link_works_for_signed_in_user(api, run, settings):
     uploads.store(run, "a", io.BytesIO(b"bytes"))
     settings.OPEN_MODE = False
-    api.force_login(User.objects.create_user("alice"))
+    api.force_login(member_of(run.project))
 
     assert body(api.get("/get-artifact", {"run_id": run.pk, "path": "a"})) == b"bytes"
 
