@@ -1,5 +1,7 @@
 """URLs: the contract's API at the root, pages below /dashboard, the admin below /admin."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path, re_path
@@ -12,6 +14,7 @@ from drf_spectacular.views import (
 from rest_framework.routers import SimpleRouter
 from rest_framework_nested.routers import NestedSimpleRouter
 
+from accounts.viewsets import USERNAME_PATTERN, TeamMemberViewSet, TeamViewSet
 from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet, ProjectArtifactViewSet
 from code_bundles.viewsets import CodeUploadView, CodeViewSet, RunCodeViewSet
@@ -30,6 +33,7 @@ from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
 from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet
 from metrics.viewsets import MetricViewSet
+from projects.access_viewsets import AccessViewSet, ProjectMemberViewSet, TokenViewSet
 from projects.viewsets import ProjectViewSet
 from registry.viewsets import ModelCardView
 from runs.interruption_viewsets import ContinueViewSet, PauseViewSet
@@ -45,6 +49,8 @@ from trainhub import health
 projects = SimpleRouter(trailing_slash=False)
 projects.register("projects", ProjectViewSet)
 projects.register("recipes", RecipeViewSet)
+projects.register("teams", TeamViewSet)
+projects.register("tokens", TokenViewSet)
 runs = NestedSimpleRouter(projects, "projects", lookup="project", trailing_slash=False)
 runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
@@ -68,6 +74,10 @@ of_run.register("artifacts", ArtifactViewSet)
 
 RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
 ATTEMPT = rf"{RUN}/attempts/(?P<number>{NUMBER})"
+
+PROJECT = rf"projects/(?P<project_id>{ID_PATTERN})"
+MEMBER = rf"members/(?P<username>{USERNAME_PATTERN})"
+CHANGE_MEMBER: dict[str, Any] = {"put": "update", "delete": "destroy"}
 
 # The most frequent ones first: Django tries patterns in order.
 urlpatterns = [
@@ -93,6 +103,21 @@ urlpatterns = [
     re_path(rf"^{ATTEMPT}/start/files\Z", StartFilesView.as_view(), name="attempt-start-files"),
     *of_run.urls,
     *projects.urls,
+    re_path(
+        rf"^{PROJECT}/access\Z",
+        AccessViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="project-access",
+    ),
+    re_path(
+        rf"^{PROJECT}/{MEMBER}\Z",
+        ProjectMemberViewSet.as_view(CHANGE_MEMBER),
+        name="project-member",
+    ),
+    re_path(
+        rf"^teams/(?P<team_id>{ID_PATTERN})/{MEMBER}\Z",
+        TeamMemberViewSet.as_view(CHANGE_MEMBER),
+        name="team-member",
+    ),
     path("goodput", GoodputView.as_view()),
     path("metrics", PrometheusView.as_view()),
     # MLflow clients print URLs with the run in the fragment: /#/experiments/… (static/js/app.js).

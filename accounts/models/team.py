@@ -23,6 +23,10 @@ class LastOwner(DomainError):
     code = "last_owner"
 
 
+class TeamInUse(DomainError):
+    code = "team_in_use"
+
+
 class TeamQuerySet(models.QuerySet["Team"]):
     def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> TeamQuerySet:
         """The teams in which ``user`` has ``role`` or a higher one."""
@@ -57,14 +61,33 @@ class Team(models.Model):
     @classmethod
     def create(cls, name: str, *, description: str = "", by: User | None) -> Team:
         """Create a team whose owner is ``by``. Raises TeamNameTaken."""
+        team = cls(name=name, description=description)
+        with transaction.atomic():
+            team._save()
+            if by is not None:
+                team.memberships.create(user=by, role=Role.OWNER)
+        return team
+
+    def change(self, *, name: str | None = None, description: str | None = None) -> None:
+        """None leaves it as it is. Raises TeamNameTaken."""
+        self.name = self.name if name is None else name
+        self.description = self.description if description is None else description
+        self._save()
+
+    def _save(self) -> None:
         try:
             with transaction.atomic():
-                team = cls.objects.create(name=name, description=description)
+                self.save()
         except IntegrityError:
             raise TeamNameTaken(_t("There is a team with this name."), attr="name") from None
-        if by is not None:
-            team.memberships.create(user=by, role=Role.OWNER)
-        return team
+
+    def disband(self) -> None:
+        """Delete the team. Raises TeamInUse."""
+        with transaction.atomic():
+            Team.objects.select_for_update().get(pk=self.pk)
+            if self.projects.exists():
+                raise TeamInUse(_t("The team owns projects: give them to another one first."))
+            self.delete()
 
     @classmethod
     def only_one_of(cls, user: User | None) -> Team | None:
