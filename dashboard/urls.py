@@ -8,6 +8,7 @@ from django.views.i18n import set_language
 from core.ids import ID_PATTERN
 from dashboard.theme import set_theme
 from dashboard.views import (
+    access,
     activity,
     artifacts,
     checkpoints,
@@ -73,6 +74,14 @@ urlpatterns = [
     path("/compare/found", compare.found, name="compare-found"),
     path("/compare/summary", compare.live_summary, name="compare-summary"),
     path("/compare/plot.svg", compare.plot, name="compare-plot"),
+    # --- teams and tokens ---
+    path("/teams", access.team_list, name="teams"),
+    path("/teams/<id:team_id>", access.team, name="team"),
+    path("/teams/<id:team_id>/members", access.team_member, name="team-member"),
+    path("/teams/<id:team_id>/members/<int:user_id>/remove", access.team_leave, name="team-leave"),
+    path("/teams/<id:team_id>/accounts", access.team_account, name="team-account"),
+    path("/tokens", access.token_list, name="tokens"),
+    path("/tokens/<id:token_id>/revoke", access.token_revoke, name="token-revoke"),
     # --- projects ---
     path("/projects", projects.project_list, name="projects"),
     path("/projects/new", projects.create, name="project-new"),
@@ -86,6 +95,14 @@ urlpatterns = [
     path("/projects/<id:project_id>/about", projects.about, name="project-about"),
     path("/projects/<id:project_id>/versions", projects.version_list, name="project-versions"),
     path("/projects/<id:project_id>/edit", projects.edit, name="project-edit"),
+    path("/projects/<id:project_id>/access", access.project_access, name="project-access"),
+    path("/projects/<id:project_id>/access/members", access.project_member, name="project-member"),
+    path(
+        "/projects/<id:project_id>/access/<int:user_id>/remove",
+        access.project_leave,
+        name="project-leave",
+    ),
+    path("/projects/<id:project_id>/access/team", access.project_team, name="project-team"),
     path("/projects/<id:project_id>/archive", projects.archive, name="project-archive"),
     path("/projects/<id:project_id>/reopen", projects.reopen, name="project-reopen"),
     path("/projects/<id:project_id>/runs/new", runs.create, name="run-new"),

@@ -131,6 +131,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context_processors.open_mode",
+                "projects.context_processors.may",
                 "dashboard.theme.theme",
             ],
         },

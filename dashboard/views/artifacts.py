@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.roles import Role
 from artifacts.checkpoint_sizes import sizes_of
 from artifacts.checkpoints import resume_run
 from artifacts.kinds import ArtifactType, TagValue
@@ -27,6 +28,7 @@ from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of, sent
 from dashboard.run_header import run_context
 from dashboard.views.lookups import get_artifact, get_run
 from metrics.key_metrics import keys_of
+from projects.permissions import requires
 from registry.checkpoints import rows_of
 from runs.models import Run, RunCode
 
@@ -118,6 +120,7 @@ def tag(request: PageRequest, project_id: str, run_id: str, artifact_id: str) ->
     return render(request, "artifacts/detail.html", _context(artifact, form), status=INVALID_FORM)
 
 
+@requires(Role.MEMBER)
 @require_http_methods(["GET", "HEAD", "POST"])
 def resume(request: PageRequest, project_id: str, run_id: str, artifact_id: str) -> HttpResponse:
     """Start a new run from this checkpoint. Empty fields keep the values of the original run."""

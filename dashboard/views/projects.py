@@ -9,11 +9,13 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.roles import Role
 from dashboard import project_stats
 from dashboard.forms.projects import ProjectFilterForm, ProjectForm
 from dashboard.pages import INVALID_FORM, PageRequest, page_of
 from dashboard.views.lookups import get_project
 from projects.models import Project, ProjectStatus
+from projects.permissions import requires
 
 PROJECTS_PER_PAGE = 25
 
@@ -51,6 +53,7 @@ def create(request: PageRequest) -> HttpResponse:
     return render(request, "projects/form.html", {"form": form}, status=status)
 
 
+@requires(Role.MAINTAINER)
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: PageRequest, project_id: str) -> HttpResponse:
     project = get_project(request, project_id)
@@ -70,6 +73,7 @@ def edit(request: PageRequest, project_id: str) -> HttpResponse:
     return render(request, "projects/form.html", {"form": form, "project": project}, status=status)
 
 
+@requires(Role.MAINTAINER)
 @require_POST
 def archive(request: PageRequest, project_id: str) -> HttpResponse:
     project = get_project(request, project_id)
@@ -78,6 +82,7 @@ def archive(request: PageRequest, project_id: str) -> HttpResponse:
     return redirect("dashboard:project-about", project.pk)
 
 
+@requires(Role.MAINTAINER)
 @require_POST
 def reopen(request: PageRequest, project_id: str) -> HttpResponse:
     project = get_project(request, project_id)

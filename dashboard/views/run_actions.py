@@ -15,6 +15,7 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from accounts.roles import Role
 from dashboard.comparison import address as comparison
 from dashboard.forms.run_table import TagRunsForm
 from dashboard.pages import PageRequest
@@ -23,7 +24,9 @@ from dashboard.run_table.address import Address, table_url
 from dashboard.views.lookups import get_project
 from dashboard.views.run_table import runs_of
 from metrics.exports import ExportFormat, export
+from projects.access import require
 from projects.models import Project
+from projects.permissions import requires
 from runs import bulk
 from runs.models import Run
 from tracking.errors import InvalidParameter
@@ -32,6 +35,7 @@ MAX_RUNS: Final = 1000  # of one action
 REFUSALS_SHOWN: Final = 5
 
 
+@requires(Role.VIEWER)
 @require_POST
 def act(request: PageRequest, project_id: str) -> HttpResponseBase:
     """Do ``action`` with the runs ``runs``, or with ``all`` that the address ``query`` matches."""
@@ -48,6 +52,7 @@ def act(request: PageRequest, project_id: str) -> HttpResponseBase:
         return _export(runs, project, ExportFormat(action))
     done = ACTIONS.get(action)
     if done is not None:
+        require(request.user, project.pk, Role.MEMBER)
         done(request, runs)
     return redirect(back)
 

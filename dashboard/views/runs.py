@@ -8,10 +8,12 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts.roles import Role
 from dashboard.forms.descriptions import DescriptionForm
 from dashboard.forms.runs import RunForm
 from dashboard.pages import INVALID_FORM, PageRequest, attempt, sent
 from dashboard.views.lookups import get_project, get_run
+from projects.permissions import requires
 from runs import actions, interruptions
 from runs.descriptions import describe
 from runs.models import Run, RunCode
@@ -20,6 +22,7 @@ from runs.models import Run, RunCode
 CANCEL_WAIT_SECONDS = 3.0
 
 
+@requires(Role.MEMBER)
 @require_http_methods(["GET", "HEAD", "POST"])
 def create(request: PageRequest, project_id: str) -> HttpResponse:
     """A form for a new run. ``?from=``: filled in with the configuration of that run."""
@@ -46,6 +49,7 @@ def _source(request: PageRequest, project_id: str) -> Run | None:
     return get_run(request, project_id, run_id.replace("\x00", "")) if run_id else None
 
 
+@requires(Role.MEMBER)
 @require_http_methods(["GET", "HEAD", "POST"])
 def describe_run(request: PageRequest, project_id: str, run_id: str) -> HttpResponse:
     """Rename, note and tag the run."""

@@ -8,14 +8,17 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from accounts.roles import Role
 from core.exceptions import DomainError
 from dashboard.forms.run_table import SavedViewForm
 from dashboard.models import SavedView
 from dashboard.pages import PageRequest
 from dashboard.run_table.address import Address, table_url
 from dashboard.views.lookups import get_project
+from projects.permissions import requires
 
 
+@requires(Role.VIEWER)
 @require_POST
 def create(request: PageRequest, project_id: str) -> HttpResponse:
     """Save the address ``query`` under a name."""
@@ -36,6 +39,7 @@ def create(request: PageRequest, project_id: str) -> HttpResponse:
     return redirect(table_url(project.pk, address.but(view=view.pk)))
 
 
+@requires(Role.VIEWER)
 @require_POST
 def change(request: PageRequest, project_id: str, view_id: str) -> HttpResponse:
     """``action``: save (the address ``query``), rename, delete, default or undefault."""

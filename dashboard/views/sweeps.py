@@ -11,11 +11,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.roles import Role
 from dashboard.forms.sweeps import SweepForm
 from dashboard.live import live
 from dashboard.pages import INVALID_FORM, PageRequest, page_of, sent
 from dashboard.sweep_page import history_of, in_order, parallel_url
 from dashboard.views.lookups import get_project, poll_status
+from projects.permissions import requires
 from sweeps import actions
 from sweeps.models import Sweep, TrialState
 
@@ -37,6 +39,7 @@ def sweep_list(request: PageRequest, project_id: str) -> HttpResponse:
     return render(request, "sweeps/list.html", {"project": project, "page": page, "rows": rows})
 
 
+@requires(Role.MEMBER)
 @require_http_methods(["GET", "HEAD", "POST"])
 def create(request: PageRequest, project_id: str) -> HttpResponse:
     project = get_project(request, project_id)
