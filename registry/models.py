@@ -79,12 +79,11 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
         if sees_everything(user, role=role):
             return self.all()
         versions = ModelVersion.objects.filter(model=models.OuterRef("pk"))
-        seen = versions.visible_to(user, role=role)
-        found = self.filter(_belongs_to(user, role) | models.Exists(seen))
+        seen = _seen_versions(user, role)
+        found = self.filter(_belongs_to(user, role) | models.Exists(versions.filter(seen)))
         if role == Role.VIEWER:
             return found
-        of_strangers = versions.exclude(pk__in=seen.values("pk"))
-        return found.exclude(models.Exists(of_strangers))
+        return found.exclude(models.Exists(versions.exclude(seen)))
 
     def register(
         self, name: str, *, description: str, tags: dict[str, str], by: User | None
@@ -110,6 +109,11 @@ def _belongs_to(user: AnyUser, role: Role, prefix: str = "") -> models.Q:
     if grant.run_id or grant.project_id or grant.highest_role < role:
         return of_teams  # none
     return of_teams | models.Q(**{f"{prefix}created_by": user.pk})
+
+
+def _seen_versions(user: AnyUser, role: Role) -> models.Q:
+    projects = models.Q(project__in=Project.objects.visible_to(user, role=role))
+    return projects | models.Q(project=None) & _belongs_to(user, role, "model__")
 
 
 def _name_taken(name: str) -> NameTaken:
@@ -245,11 +249,7 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         role = max(role, grant_of(user).needed_role)
         if sees_everything(user, role=role):
             return self.all()
-        projects = Project.objects.visible_to(user, role=role)
-        if script_run_of(user):
-            return self.none()
-        of_no_project = models.Q(project=None) & _belongs_to(user, role, "model__")
-        return self.filter(models.Q(project__in=projects) | of_no_project)
+        return self.none() if script_run_of(user) else self.filter(_seen_versions(user, role))
 
     def follow_tag(self, value: TagValue) -> None:
         """Apply a tag of these versions' checkpoint: set their stage, and in each model point the
