@@ -27,6 +27,11 @@ class Reference:
 def references() -> Iterator[Reference]:
     """All of them. Streams: call in a transaction, for those of one moment."""
     yield from _artifacts()
+    yield from other_references()
+
+
+def other_references() -> Iterator[Reference]:
+    """Those of code bundles, and of what nodes have sent, which are no artifacts."""
     for bundle in CodeBundle.objects.defer("files").order_by().iterator(ROWS_AT_ONCE):
         yield Reference(bundle.stored_as, bundle.size_bytes, bundle.archive_sha256)
     for attempt in MirroredAttempt.objects.defer("launch").order_by().iterator(ROWS_AT_ONCE):
