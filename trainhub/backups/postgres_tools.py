@@ -22,6 +22,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 from psycopg.conninfo import make_conninfo
 
+from trainhub.backups import tables
 from trainhub.backups.errors import BackupError
 from trainhub.up.embedded_postgres import EmbeddedPostgres
 from trainhub.up.postgres_account import installation
@@ -80,8 +81,11 @@ def running_database(*, create: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        connection.close()  # it may be in any state
+        is_shared = tables.other_sessions() > 0  # of a TrainHub that was started meanwhile
         connection.close()
-        embedded.stop()
+        if not is_shared:
+            embedded.stop()
 
 
 def _run(program: str, arguments: Sequence[str]) -> None:

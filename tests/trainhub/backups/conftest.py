@@ -1,6 +1,7 @@
 """Fixtures of backups: a place for them, and another, empty TrainHub to restore them into."""
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +9,25 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from django.db import connection
+from django.core.management import call_command
+from django.db import connection, transaction
 from psycopg import sql
 
+from artifacts import storing, uploads
 from artifacts.storage import artifact_storage
+from execution import outputs
+from logs.appending import append_log
+from logs.lines import Line
+from metrics.points import Point, Points
+from metrics.recording import record_points
+from runs.models import RunCode
 from tests.artifacts.conftest import s3, s3_server  # noqa: F401
+from tests.code_bundles.bundles import bundle
+from tests.concurrency import in_parallel
+from tests.factories import checkpoint, unmanaged_run
 from tests.workers import database_url
+from trainhub.backups.making import _Copying
+from trainhub.backups.place import find
 
 
 def all_rows() -> dict[str, list[str]]:
@@ -88,3 +102,59 @@ def elsewhere(settings, tmp_path, db):
         yield Elsewhere(name, settings, tmp_path / "elsewhere")
         connection.close()
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+@pytest.fixture
+def english_terminal(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+
+
+def backup(place, *options):
+    call_command("backup", str(place), *options, stdout=io.StringIO())
+    return find(place)
+
+
+def restore(place, *options):
+    call_command("restore", str(place), *options, stdout=io.StringIO())
+
+
+def content_of(artifact):
+    with artifact.open() as file:
+        return file.read()
+
+
+@pytest.fixture
+def run():
+    """With points, lines, files of all kinds, and code."""
+    run = unmanaged_run()
+    record_points(
+        run.pk, Points.of([Point("loss", step, 1 / (step + 1), step) for step in range(20)])
+    )
+    append_log(run, [Line.new("第一行"), Line.new("second")])
+    uploads.store(run, "notes/读我.txt", io.BytesIO("你好".encode()))
+    checkpoint(run, step=10).tag("发布", notes="", by=None)
+    outputs.store_events(run)
+    storing.store_evaluation(run, io.BytesIO(b'{"accuracy": 0.5}'), step=10)
+    RunCode.objects.create(run=run, bundle=bundle({"train.py": "print(1)"}))
+    return run
+
+
+@pytest.fixture
+def after_the_snapshot(monkeypatch):
+    """Lets something happen between the snapshot of the database and the copying of files."""
+
+    def let_happen(action):
+        copy_all = _Copying.copy_all
+
+        def act():
+            with transaction.atomic():
+                action()
+
+        def act_and_copy(copying):
+            for problem in in_parallel(act):
+                assert not isinstance(problem, Exception), problem
+            copy_all(copying)
+
+        monkeypatch.setattr(_Copying, "copy_all", act_and_copy)
+
+    return let_happen

@@ -1,11 +1,8 @@
 """What is restored is what was backed up: row for row and byte for byte, also under load."""
 
-import hashlib
 import io
 import json
 import threading
-from functools import partial
-from unittest.mock import Mock
 
 import pytest
 from django.core.management import call_command
@@ -22,54 +19,19 @@ from metrics.models import MetricPoint, MetricSeries
 from metrics.points import Point, Points
 from metrics.recording import record_points
 from projects.models import Project
-from runs.models import Run, RunCode
-from tests.code_bundles.bundles import bundle
-from tests.concurrency import in_parallel
-from tests.factories import ProjectFactory, checkpoint, damage, stored_path, unmanaged_run
-from tests.trainhub.backups.conftest import all_rows, stored_bytes
+from runs.models import Run
+from tests.factories import ProjectFactory, unmanaged_run
+from tests.trainhub.backups.conftest import all_rows, backup, content_of, restore, stored_bytes
 from tests.waiting import wait_until
-from trainhub.backups.making import _Copying
-from trainhub.backups.place import find
+from trainhub.backups.restoring import unknown_migrations
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
     pytest.mark.usefixtures("english_terminal"),
 ]
 
-
-@pytest.fixture
-def english_terminal(monkeypatch):
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
-
-
-def backup(place, *options):
-    call_command("backup", str(place), *options, stdout=io.StringIO())
-    return find(place)
-
-
-def restore(place, *options):
-    call_command("restore", str(place), *options, stdout=io.StringIO())
-
-
-def content_of(artifact):
-    with artifact.open() as file:
-        return file.read()
-
-
-@pytest.fixture
-def run():
-    """With points, lines, files of all kinds, and code."""
-    run = unmanaged_run()
-    record_points(
-        run.pk, Points.of([Point("loss", step, 1 / (step + 1), step) for step in range(20)])
-    )
-    append_log(run, [Line.new("第一行"), Line.new("second")])
-    uploads.store(run, "notes/读我.txt", io.BytesIO("你好".encode()))
-    checkpoint(run, step=10).tag("发布", notes="", by=None)
-    outputs.store_events(run)
-    storing.store_evaluation(run, io.BytesIO(b'{"accuracy": 0.5}'), step=10)
-    RunCode.objects.create(run=run, bundle=bundle({"train.py": "print(1)"}))
-    return run
+# Before the newest migrations.
+OLDER = [("artifacts", "0003_evaluation_results"), ("execution", "0002_waiting_bytes")]
 
 
 def test_restored_is_row_for_row_and_byte_for_byte_what_was_backed_up(run, place, elsewhere):
@@ -185,93 +147,6 @@ def test_backup_under_load_is_consistent(place, elsewhere):
             assert cursor.fetchone() == (0,)
 
 
-@pytest.fixture
-def after_the_snapshot(monkeypatch):
-    """Lets something happen between the snapshot of the database and the copying of files."""
-
-    def let_happen(action):
-        copy_all = _Copying.copy_all
-
-        def act():
-            with transaction.atomic():
-                action()
-
-        def act_and_copy(copying):
-            for problem in in_parallel(act):
-                assert not isinstance(problem, Exception), problem
-            copy_all(copying)
-
-        monkeypatch.setattr(_Copying, "copy_all", act_and_copy)
-
-    return let_happen
-
-
-def test_deleted_files_stay_until_the_backup_has_them(run, place, elsewhere, after_the_snapshot):
-    after_the_snapshot(partial(file_tree.delete, run, "notes/读我.txt"))
-
-    made = backup(place)
-
-    assert made.manifest.missing == []
-    with elsewhere.used():
-        restore(place)
-        assert content_of(Artifact.objects.get(type="file")) == "你好".encode()
-
-
-def test_row_of_a_rewritten_file_is_that_of_its_bytes(run, place, elsewhere, after_the_snapshot):
-    evaluation = io.BytesIO(b'{"accuracy": 0.75}')
-    after_the_snapshot(partial(storing.store_evaluation, run, evaluation, step=15))
-
-    backup(place)
-
-    with elsewhere.used():
-        restore(place)
-        restored = Artifact.objects.get(type="evaluation")
-        content = content_of(restored)
-        assert json.loads(content) == {"accuracy": 0.75}
-        assert (restored.step, restored.sha256) == (15, hashlib.sha256(content).hexdigest())
-        assert [(it.step, it.value) for it in EvaluationResult.objects.all()] == [
-            (10, 0.5),
-            (15, 0.75),
-        ]
-
-
-def test_damage_is_backed_up_as_it_is_and_told(run, place, monkeypatch):
-    monkeypatch.setattr("trainhub.backups.making.SETTLED_WITHIN_SECONDS", 0.1)
-    checkpoint, note = Artifact.objects.get(type="checkpoint"), Artifact.objects.get(type="file")
-    damage(checkpoint)
-    stored_path(note).unlink()
-
-    with pytest.raises(CommandError, match="1 files are missing there, 1 are not") as told:
-        backup(place)
-
-    manifest = find(place).manifest
-    assert told.value.returncode == 3
-    assert (manifest.missing, manifest.differing) == ([note.storage_key], [checkpoint.storage_key])
-
-
-def test_files_that_a_backup_has_are_not_copied_again(run, place):
-    backup(place)
-    before = {path: path.stat().st_ino for path in (place / "files").rglob("*")}
-    uploads.store(run, "new.txt", io.BytesIO(b"new"))
-
-    backup(place, "--keep", "1")
-
-    after = {path: path.stat().st_ino for path in (place / "files").rglob("*")}
-    assert after.items() >= before.items()
-    assert sum(path.is_file() for path in after.keys() - before.keys()) == 1
-    assert len(list(place.glob("2*"))) == 1
-
-
-def test_files_of_removed_backups_go_unless_another_has_them(run, place):
-    backup(place)
-    file_tree.delete(run, "notes/读我.txt")
-
-    kept = backup(place, "--keep", "1")
-
-    names = {path.name for path in (place / "files").rglob("*") if path.is_file()}
-    assert names == {file.sha256 for file in kept.files()}
-
-
 def test_database_that_is_not_empty_is_replaced_only_by_force(run, place, elsewhere):
     backup(place)
     rows = all_rows()
@@ -313,12 +188,27 @@ def test_backup_of_a_newer_release_is_refused(place, elsewhere):
         restore(place)
 
 
-def test_interrupted_backup_is_none(place, monkeypatch):
-    monkeypatch.setattr(_Copying, "copy_all", Mock(side_effect=KeyboardInterrupt))
-
-    with pytest.raises(CommandError, match="Interrupted") as interrupted:
-        backup(place)
-
-    assert interrupted.value.returncode == 130
-    with pytest.raises(CommandError, match="no finished backup"):
+def test_backup_of_an_older_release_is_migrated(run, place, tmp_path, elsewhere):
+    EvaluationResult.objects.update(created_at=None)  # as that release has them
+    backup(place)
+    rows = all_rows()
+    with elsewhere.used():
         restore(place)
+        for app, name in OLDER:
+            call_command("migrate", app, name, verbosity=0)
+        older = tmp_path / "older"
+        backup(older)
+        assert all_rows() != rows
+
+        restore(older, "--force")
+
+        restored, applied = all_rows(), rows.pop("django_migrations")
+        assert len(restored.pop("django_migrations")) == len(applied)
+        assert restored == rows
+
+
+def test_migrations_of_earlier_releases_that_are_gone_are_no_newer_ones():
+    known = ["0001_initial", "0029_files_not_sent", "0001_squashed_0029_files_not_sent"]
+
+    assert unknown_migrations({"runs": [*known, "0007_script_tokens"], "gone_app": []}) == []
+    assert unknown_migrations({"runs": ["9999_later"]}) == ["runs.9999_later"]
