@@ -264,9 +264,20 @@ class Artifact(models.Model):
         """What of an evaluation's numbers is ignored, and why; empty if nothing is."""
         return loads(self.metadata.get("ignored", ""))
 
-    def set_damage(self, damage: Text) -> None:
-        """Does not save."""
-        kept = {key: value for key, value in self.metadata.items() if key != "damage"}
+    @property
+    def is_damaged_in_storage(self) -> bool:
+        """Whether the damage is that its bytes are not those that were stored."""
+        return bool(self.metadata.get("damaged_in_storage"))
+
+    def set_damage(self, damage: Text, *, in_storage: bool = False) -> None:
+        """Does not save. ``in_storage``: see is_damaged_in_storage."""
+        kept = {
+            key: value
+            for key, value in self.metadata.items()
+            if key not in {"damage", "damaged_in_storage"}
+        }
+        if damage and in_storage:
+            kept["damaged_in_storage"] = True
         self.metadata = {**kept, **damage_metadata(damage)}
 
     def parts(self) -> Iterable[Artifact]:
@@ -325,7 +336,7 @@ class Artifact(models.Model):
         if self.damage:
             return self.damage
         for part in self.parts():
-            problem = part._problem()
+            problem = part.storage_problem()
             if problem is not None:
                 return problem
         return None
@@ -335,7 +346,8 @@ class Artifact(models.Model):
         self.verified_at = timezone.now()
         Artifact.objects.filter(pk=self.pk).update(verified_at=self.verified_at)
 
-    def _problem(self) -> Text | None:
+    def storage_problem(self) -> Text | None:
+        """How this file differs from what was stored; None if it does not. Reads all its bytes."""
         try:
             sha256, size_bytes = sha256_of(self.storage_key)
         except FileNotFoundError:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, models, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from artifacts.deletion_hold import DeletionAllowed
 from artifacts.storage import artifact_storage
 from core.exceptions import DomainError
 from core.messages import Message
@@ -36,11 +37,13 @@ class UnreferencedBlobQuerySet(models.QuerySet["UnreferencedBlob"]):
 
     def drop(self, keys: Iterable[str]) -> None:
         """Delete these blobs, except those that an artifact now refers to or that are being deleted
-        concurrently. If the storage fails to delete one, a later sweep retries it."""
+        concurrently. A later sweep deletes one that the storage fails to delete, or that a backup
+        may still have to read."""
         for key in keys:
             try:
                 with transaction.atomic():
-                    if self.filter(key=key).select_for_update(skip_locked=True).exists():
+                    blob = self.filter(DeletionAllowed(), key=key)
+                    if blob.select_for_update(skip_locked=True).exists():
                         artifact_storage().delete(key)
                         self.filter(key=key).delete()
             except DatabaseError:

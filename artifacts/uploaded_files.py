@@ -116,7 +116,7 @@ def _judge_folder(
 
     ``is_again``: it was whole, and came again; ``is_changed``: with other bytes.
     """
-    checkpoint = file if file.folder else _checkpoint_around(run, file.file)
+    checkpoint = file if file.folder else checkpoint_around(run, file.file)
     if checkpoint is None:
         if is_changed and file.is_checkpoint:
             checkpoint_renewed.send(Artifact, artifact=file, run=run)
@@ -129,11 +129,11 @@ def _judge_folder(
 
 def _recognized(run: Run, path: str) -> ArtifactType:
     """One file represents the checkpoint of a folder: the first that can."""
-    is_checkpoint = layouts.is_checkpoint(path) and _checkpoint_around(run, path) is None
+    is_checkpoint = layouts.is_checkpoint(path) and checkpoint_around(run, path) is None
     return ArtifactType.CHECKPOINT if is_checkpoint else ArtifactType.FILE
 
 
-def _checkpoint_around(run: Run, path: str) -> Artifact | None:
+def checkpoint_around(run: Run, path: str) -> Artifact | None:
     """The checkpoint that is a folder around ``path``; the innermost one."""
     for folder in reversed(folders_of(path)):
         for checkpoint in uploaded_files(run).checkpoints().below(folder):
@@ -159,7 +159,7 @@ def _take_over_parts(run: Run, checkpoint: Artifact) -> None:
 
 def _checkpoints_of_folder(run: Run, path: str) -> ArtifactQuerySet:
     """The checkpoint of the folder that ``path`` is in; empty if that is no checkpoint folder."""
-    checkpoint = _checkpoint_around(run, path)
+    checkpoint = checkpoint_around(run, path)
     folder = layouts.folder_of(path)[0] if checkpoint is None else checkpoint.folder
     if not folder:
         return Artifact.objects.none()
