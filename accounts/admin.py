@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from knox.admin import AuthTokenCreateForm
 from knox.models import AuthToken
 
+from accounts.oidc import admin as _of_allauth  # noqa: F401  (unregisters)
 from core.admin import LargeTableAdmin
 
 admin.site.unregister(AuthToken)

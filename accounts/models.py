@@ -1,0 +1,5 @@
+"""The tables of accounts."""
+
+from accounts.sign_in.allowances import Allowance
+
+__all__ = ["Allowance"]
