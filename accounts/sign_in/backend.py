@@ -15,7 +15,7 @@ from accounts.sign_in.limits import address_of, counted_attempt, remember
 class LimitedPasswords(ModelBackend):
     """Django's backend under the limits of limits.py."""
 
-    def authenticate(  # type: ignore[override]  # as Django's own
+    def authenticate(
         self,
         request: HttpRequest | None,
         username: str | None = None,
