@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ServiceAccount, Team, TeamMembership, Token
+from accounts.oidc import admin as _of_allauth  # noqa: F401  (unregisters)
 from accounts.users import user_of
 from core.admin import LargeTableAdmin
 

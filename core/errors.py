@@ -10,7 +10,8 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from core import refusals
-from core.database_errors import DatabaseProblem, problem_of
+from core.database_errors import problem_of
+from core.exceptions import DomainError
 from core.json import JSONRenderer
 from core.pages import is_page
 
@@ -55,7 +56,8 @@ def unserved(request: HttpRequest, error: BaseException | None) -> HttpResponse 
     return refusal(request, problem)
 
 
-def refusal(request: HttpRequest, problem: DatabaseProblem) -> HttpResponse:
+def refusal(request: HttpRequest, problem: DomainError) -> HttpResponse:
+    """The answer that says when to try again."""
     response = _answer(request, problem.status_code, problem.code, str(problem.message))
     response["Retry-After"] = str(problem.retry_seconds)
     refusals.mark_as_logged(response)

@@ -16,7 +16,7 @@ class DomainError(Exception):
 
     code: ClassVar[str] = "conflict"
     status_code: ClassVar[int] = 409
-    retry_seconds: ClassVar[int | None] = None  # when the caller may try again, if that may help
+    retry_seconds: int | None = None  # when the caller may try again, if that may help
 
     def __init__(self, message: Text | Promise, *, attr: str | None = None) -> None:
         super().__init__(message)

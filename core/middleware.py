@@ -6,7 +6,7 @@ name and the headers that are the same every time, is done here at once.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib import messages
@@ -21,10 +21,11 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 
 from core import refusals, sessions
-from core.errors import unserved
+from core.errors import refusal, unserved
 from core.exceptions import DomainError
 from core.pages import is_page
 
+TOO_MANY: Final = 429
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
@@ -134,7 +135,8 @@ def _security_headers(*, is_secure: bool) -> list[tuple[str, str]]:
 
 
 class DomainErrorMiddleware:
-    """Turns a DomainError on a page into a message and a redirect to the previous page."""
+    """Turns a DomainError on a page into a message and a redirect to the previous page, unless what
+    helps is to wait."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -145,6 +147,8 @@ class DomainErrorMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, DomainError):
             return None
+        if exception.status_code == TOO_MANY:
+            return refusal(request, exception)
         messages.error(request, str(exception.message))
         back = request.headers.get("Referer", "")
         if not url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}):

@@ -63,6 +63,16 @@ class WebServer:
         self.process.wait(timeout=60)
 
 
+def collect_static_files(data: Path | None = None) -> None:
+    """Where a web server with that data directory has them: without, it shows no pages."""
+    subprocess.run(
+        [sys.executable, "manage.py", "collectstatic", "--no-input", "--verbosity", "0"],
+        cwd=settings.BASE_DIR,
+        env=os.environ | {"TRAINHUB_DATA_DIR": str(data or Path(settings.WORK_DIR).parent)},
+        check=True,
+    )
+
+
 @contextmanager
 def web_server(data: Path | None = None, **environment: object) -> Iterator[WebServer]:
     server = WebServer(data, **environment)

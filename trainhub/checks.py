@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -82,6 +83,44 @@ def production_hides_tracebacks(
             )
         ]
     return []
+
+
+@register
+def provider_is_complete(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    if not settings.OIDC_ISSUER:
+        return []
+    if not settings.OIDC_CLIENT_ID:
+        return [
+            Error(
+                "TRAINHUB_OIDC_ISSUER is set: TRAINHUB_OIDC_CLIENT_ID is missing.",
+                id="trainhub.E008",
+            )
+        ]
+    issuer = urlsplit(settings.OIDC_ISSUER)
+    # ID tokens come by this connection: who can change it, can be anyone.
+    if issuer.scheme != "https" and not is_loopback_host(issuer.hostname or ""):
+        return [
+            Error(
+                f"TRAINHUB_OIDC_ISSUER must begin with https://, not {settings.OIDC_ISSUER}.",
+                id="trainhub.E009",
+            )
+        ]
+    return []
+
+
+@register
+def proxy_is_known(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not settings.HTTPS or settings.TRUSTED_PROXIES:
+        return []
+    return [
+        Warning(
+            "All clients have the address of the proxy that TRAINHUB_HTTPS speaks of, and share "
+            "one limit of wrong passwords: set TRAINHUB_TRUSTED_PROXIES to its address.",
+            id="trainhub.W006",
+        )
+    ]
 
 
 @register
@@ -197,6 +236,7 @@ def refuse_contradictions() -> None:
         open_mode_stays_on_loopback,
         open_mode_has_loopback_names,
         production_hides_tracebacks,
+        provider_is_complete,
     ):
         for message in check(None):
             raise ImproperlyConfigured(message.msg)

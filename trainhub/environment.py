@@ -1,15 +1,17 @@
 """Reads settings from the environment. Invalid values raise a clear error, never a guess."""
 
+import ipaddress
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number"}
 BOOLEANS: Final = {"true", "on", "ok", "y", "yes", "1", "false", "off", "no", "n", "0"}
+SMTP_PORTS: Final = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 POSTGRES_SCHEMES: Final = {"postgresql", "postgres", "psql", "pgsql"}
 
 
@@ -66,3 +68,35 @@ class Env(environ.Env):  # type: ignore[misc]
                 "only PostgreSQL; leave DATABASE_URL unset to use the embedded one."
             )
         return config
+
+    def networks(self, name: str) -> list[str]:
+        """IP addresses and networks, separated by commas."""
+        texts: list[str] = self.list(name, default=[])
+        try:
+            return [str(ipaddress.ip_network(text.strip(), strict=False)) for text in texts]
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"{name} must be IP addresses or networks: {error}."
+            ) from None
+
+    def smtp(self, name: str) -> dict[str, Any]:
+        """The parts of the URL of an SMTP server; empty if it is unset. Error messages never
+        contain the password."""
+        url: str = self.str(name, default="")
+        try:
+            parts = urlsplit(url)
+            if url and not (parts.scheme in SMTP_PORTS and parts.hostname):
+                raise ValueError
+            port = parts.port or SMTP_PORTS.get(parts.scheme, 0)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{name} must be smtp+tls://user:password@host:port (STARTTLS), smtp+ssl://… or "
+                "smtp://…"
+            ) from None
+        return {
+            "host": parts.hostname or "",
+            "port": port,
+            "user": unquote(parts.username or ""),
+            "password": unquote(parts.password or ""),
+            "scheme": parts.scheme,
+        }

@@ -64,6 +64,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.postgres",
     "django.contrib.staticfiles",
+    "accounts.oidc.apps.AllauthAccountConfig",
+    "allauth",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -234,6 +238,10 @@ FORMAT_MODULE_PATH = "trainhub.formats"  # of the admin's times
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/dashboard"
 LOGOUT_REDIRECT_URL = "/dashboard"
+AUTHENTICATION_BACKENDS = ["accounts.sign_in.backend.LimitedPasswords"]
+PASSWORD_RESET_TIMEOUT = 24 * 3600  # seconds; the mail says a day
+# Whom people without e-mail ask for a new password: a name, an address, a channel.
+CONTACT = env.str("TRAINHUB_CONTACT", default="")
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -250,6 +258,47 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "core.errors.csrf_failure"
+# Whose X-Forwarded-For is believed: addresses or networks of the proxies in front.
+TRUSTED_PROXIES = env.networks("TRAINHUB_TRUSTED_PROXIES")
+
+# OpenID Connect; without an issuer there is none.
+OIDC_ISSUER = env.str("TRAINHUB_OIDC_ISSUER", default="").rstrip("/")
+OIDC_NAME = env.str("TRAINHUB_OIDC_NAME", default="OpenID Connect")
+OIDC_CLIENT_ID = env.str("TRAINHUB_OIDC_CLIENT_ID", default="")
+# The domains of verified e-mail addresses that may sign in; empty: all whom the provider knows.
+OIDC_DOMAINS = env.list("TRAINHUB_OIDC_DOMAINS", default=[])
+# Whether whoever signs in for the first time gets an account.
+OIDC_CREATE_USERS = env.bool("TRAINHUB_OIDC_CREATE_USERS", default=False)
+# "claim=value": the claim that makes operators; empty: operators do, in the admin.
+OIDC_OPERATORS = env.str("TRAINHUB_OIDC_OPERATORS", default="")
+SOCIALACCOUNT_ADAPTER = "accounts.oidc.adapters.ProviderAdapter"
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": OIDC_NAME,
+                "client_id": OIDC_CLIENT_ID,
+                "secret": env.str("TRAINHUB_OIDC_CLIENT_SECRET", default=""),
+                "settings": {"server_url": OIDC_ISSUER},
+            }
+        ],
+    }
+}
+ACCOUNT_ADAPTER = "accounts.oidc.adapters.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"  # the provider's word counts, or there is no address
+ACCOUNT_USERNAME_BLACKLIST = ["admin"]  # open mode's own
+
+# --- E-mail ----------------------------------------------------------------------------------
+
+smtp = env.smtp("TRAINHUB_EMAIL_URL")
+EMAIL_CONFIGURED = bool(smtp["host"])
+EMAIL_HOST, EMAIL_PORT = smtp["host"], smtp["port"]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = smtp["user"], smtp["password"]
+EMAIL_USE_TLS, EMAIL_USE_SSL = smtp["scheme"] == "smtp+tls", smtp["scheme"] == "smtp+ssl"
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = env.str("TRAINHUB_EMAIL_FROM", default="trainhub@localhost")
 
 # --- API -------------------------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.django_db
 OPEN = {
     "",
     "login",
+    "login/reset",
+    "login/reset/sent",
+    "login/reset/<uidb64>/<token>",
     "admin/login/",
     "dashboard/language",
     "dashboard/theme",

@@ -23,6 +23,7 @@ LONG = {
     "test_charts.py",
     "test_compare.py",
     "test_home.py",
+    "test_oidc.py",
     "test_pages.py",
     "test_recipes.py",
     "test_release.py",

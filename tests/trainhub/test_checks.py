@@ -15,6 +15,8 @@ from trainhub.checks import (
     open_mode_has_loopback_names,
     open_mode_stays_on_loopback,
     production_hides_tracebacks,
+    provider_is_complete,
+    proxy_is_known,
     refuse_contradictions,
     trainings_have_a_user,
 )
@@ -301,3 +303,36 @@ def test_a_command_says_that_the_database_does_not_answer(language: str, sentenc
     assert finished.returncode == 1
     assert sentence in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+# --- sign-in ---------------------------------------------------------------------------------
+
+
+def test_provider_needs_a_client_id(settings: Settings):
+    settings.OIDC_ISSUER, settings.OIDC_CLIENT_ID = "https://sso.example.org", ""
+
+    assert ids(provider_is_complete(None)) == ["trainhub.E008"]
+
+
+@pytest.mark.parametrize(
+    ("issuer", "found"),
+    [
+        ("https://sso.example.org", []),
+        ("http://localhost:8080", []),
+        ("http://sso.example.org", ["trainhub.E009"]),
+        ("sso.example.org", ["trainhub.E009"]),
+        ("", []),
+    ],
+)
+def test_provider_is_reached_by_tls(settings: Settings, issuer: str, found: list[str]):
+    settings.OIDC_ISSUER, settings.OIDC_CLIENT_ID = issuer, "trainhub"
+
+    assert ids(provider_is_complete(None)) == found
+
+
+def test_proxy_that_is_not_named_is_warned_of(settings: Settings):
+    settings.HTTPS, settings.TRUSTED_PROXIES = True, []
+    assert ids(proxy_is_known(None)) == ["trainhub.W006"]
+
+    settings.TRUSTED_PROXIES = ["10.0.0.5/32"]
+    assert proxy_is_known(None) == []

@@ -104,3 +104,40 @@ def test_unknown_choice_is_an_error(set_variable):
 
     with pytest.raises(ImproperlyConfigured, match="must be zh-hans or en, not 'fr'"):
         Env().choice("TRAINHUB_TEST", ["zh-hans", "en"], default="zh-hans")
+
+
+def test_networks_are_addresses_and_networks(set_variable):
+    set_variable("10.0.0.5, 172.16.0.0/12,2001:db8::/32")
+
+    networks = Env().networks("TRAINHUB_TEST")
+
+    assert networks == ["10.0.0.5/32", "172.16.0.0/12", "2001:db8::/32"]
+
+
+def test_name_among_networks_is_an_error(set_variable):
+    set_variable("proxy.example.org")
+
+    with pytest.raises(ImproperlyConfigured, match="must be IP addresses or networks"):
+        Env().networks("TRAINHUB_TEST")
+
+
+def test_mail_server_is_read_from_its_url(set_variable):
+    set_variable("smtp+tls://me%40example.org:p%3Aw@mail.example.org")
+
+    assert Env().smtp("TRAINHUB_TEST") == {
+        "host": "mail.example.org",
+        "port": 587,
+        "user": "me@example.org",
+        "password": "p:w",
+        "scheme": "smtp+tls",
+    }
+
+
+@pytest.mark.parametrize("url", ["mail.example.org", "smtp://me:s3cret@", "imap://s3cret@host"])
+def test_invalid_mail_server_error_omits_the_password(set_variable, url: str):
+    set_variable(url)
+
+    with pytest.raises(ImproperlyConfigured) as caught:
+        Env().smtp("TRAINHUB_TEST")
+
+    assert "s3cret" not in str(caught.value)

@@ -60,8 +60,18 @@ def write_configuration(places: Places) -> None:
         language=settings.LANGUAGE_CODE,
         retry_seconds=RETRY_SECONDS,
         disk_retry_seconds=DISK_RETRY_SECONDS,
+        real_ip=_real_ip(settings.TRUSTED_PROXIES),
     )
     places.configuration.write_text(text, encoding="utf-8")
+
+
+def _real_ip(proxies: list[str]) -> str:
+    """Have $remote_addr be the last address in X-Forwarded-For that is not a trusted proxy's: what
+    a client writes there itself stands before it."""
+    if not proxies:
+        return ""
+    trusted = [f"set_real_ip_from {proxy};" for proxy in proxies]
+    return "\n  ".join([*trusted, "real_ip_header X-Forwarded-For;", "real_ip_recursive on;"])
 
 
 def _in_quotes(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""Sign-in through an OpenID Connect provider, by django-allauth. See docs/sign-in.md."""
