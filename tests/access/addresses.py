@@ -198,6 +198,8 @@ def world() -> World:
         "name": "simulated",
         "action": "pause",
         "path": "notes.txt",
+        "uidb64": "MQ",
+        "token": "a-b",
         "number": "1",
         "rank": "0",
     }

@@ -243,6 +243,10 @@ member     POST             /dashboard/projects/{project_id}/runs/{run_id}/artif
 member     GET POST         /dashboard/projects/{project_id}/runs/{run_id}/artifacts/{artifact_id}/resume
 anyone     GET              /login
 anyone     POST             /logout
+anyone     GET POST         /login/password
+anyone     GET POST         /login/reset
+anyone     GET              /login/reset/sent
+anyone     GET              /login/reset/{uidb64}/{token}
 """.strip().splitlines()
     )
     for methods, path in [(" ".join(methods_and_path[:-1]).replace("-", ""), methods_and_path[-1])]

@@ -45,7 +45,7 @@ def routes(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPa
 
 def concrete(route: str) -> str:
     """A path that matches ``route``, with ids that do not exist."""
-    route = re.sub(r"\(\?P<\w+>\[0-9\][^)]*\)", "1", route)
+    route = re.sub(r"\(\?P<\w+>\[0-9\][^)]*\)|<int:\w+>", "1", route)
     route = re.sub(r"\(\?P<app_label>([a-z]+)[^)]*\)", r"\1", route)
     route = re.sub(r"\(\?P<\w+>[^)]*\)|<[^>]+>", "x1", route)
     return "/" + re.sub(r"\\Z|\$|\\(?=\.)", "", route)
