@@ -93,6 +93,7 @@ MIDDLEWARE = ["core.middleware.PagesMiddleware"]
 # first three have their part in PagesMiddleware.
 PAGES_MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "core.security_headers.SecurityHeadersMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -248,6 +249,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 X_FRAME_OPTIONS = "DENY"
+# Other origins that forms may lead to, by redirects too: those of identity providers.
+CSP_FORM_ORIGINS = env.list("TRAINHUB_CSP_FORM_ORIGINS", default=[])
 CSRF_FAILURE_VIEW = "core.errors.csrf_failure"
 
 REST_KNOX = {

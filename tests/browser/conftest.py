@@ -24,6 +24,7 @@ LONG = {
     "test_compare.py",
     "test_home.py",
     "test_pages.py",
+    "test_policy.py",
     "test_recipes.py",
     "test_release.py",
     "test_run_actions.py",

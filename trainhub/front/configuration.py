@@ -11,6 +11,7 @@ from typing import Final
 
 from django.conf import settings
 
+from core import security_headers
 from trainhub.front.answers import write_answers
 
 TEMPLATE: Final = Path(__file__).with_name("nginx.conf.template")
@@ -57,6 +58,8 @@ def write_configuration(places: Places) -> None:
         body_timeout=BODY_PAUSE_SECONDS,
         searches_each=_share(4),
         searches_all=_share(2),
+        api_policy=security_headers.API_POLICY,
+        page_policy=security_headers.page_policy(),
         language=settings.LANGUAGE_CODE,
         retry_seconds=RETRY_SECONDS,
         disk_retry_seconds=DISK_RETRY_SECONDS,

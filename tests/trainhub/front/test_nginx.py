@@ -259,6 +259,19 @@ def test_answer_without_a_web_server_has_the_form_of_the_url(front: Front, path:
     assert text in body.decode()
 
 
+@pytest.mark.parametrize(
+    ("path", "directive"),
+    [("/projects", "sandbox; default-src 'none'"), ("/dashboard", "script-src 'self';")],
+)
+def test_own_answer_has_the_policy_of_the_url(front: Front, path: str, directive: str):
+    front.backend.breaks_off = 9
+
+    _status, headers, _body = front.get(path)
+
+    assert directive in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
 # --- Searches of logs ------------------------------------------------------------------------
 
 
