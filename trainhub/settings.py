@@ -107,13 +107,15 @@ PAGES_MIDDLEWARE = [
     "core.middleware.DomainErrorMiddleware",
     "core.refused_methods.RefusedMethodMiddleware",
 ]
-# Expected in MIDDLEWARE, but in PAGES_MIDDLEWARE: that of the admin, of security, against framing.
+# Expected in MIDDLEWARE, but in PAGES_MIDDLEWARE: that of the admin, of security, against framing
+# and forgery.
 SILENCED_SYSTEM_CHECKS = [
     "admin.E408",
     "admin.E409",
     "admin.E410",
     "security.W001",
     "security.W002",
+    "security.W003",
 ]
 
 ROOT_URLCONF = "trainhub.urls"
@@ -243,9 +245,17 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Enable behind a proxy that terminates TLS. Otherwise cookies are also sent over plain HTTP.
+# A proxy terminates TLS. Otherwise cookies are also sent over plain HTTP, which production refuses
+# unless it is told to do without: trainhub/checks.py.
 HTTPS = env.bool("TRAINHUB_HTTPS", default=False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+PLAIN_HTTP = env.bool("TRAINHUB_PLAIN_HTTP", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
+# Forms have the token in a field: no script reads the cookie.
+CSRF_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
+# Browsers take a cookie of this name only over HTTPS, from this very host (RFC 6265bis, 4.1.3.2).
+COOKIE_PREFIX = "__Host-" if HTTPS else ""
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 X_FRAME_OPTIONS = "DENY"

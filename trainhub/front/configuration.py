@@ -60,6 +60,7 @@ def write_configuration(places: Places) -> None:
         searches_all=_share(2),
         api_policy=security_headers.API_POLICY,
         page_policy=security_headers.page_policy(),
+        session_cookie=settings.SESSION_COOKIE_NAME,
         language=settings.LANGUAGE_CODE,
         retry_seconds=RETRY_SECONDS,
         disk_retry_seconds=DISK_RETRY_SECONDS,
