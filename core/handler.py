@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
 from core import refusals
+from core.log_context import note_request
 from core.middleware import ApiHeaders
 
 Environ: TypeAlias = dict[str, Any]
@@ -47,6 +48,7 @@ class Handler(WSGIHandler):
     def __call__(  # type: ignore[override]
         self, environ: Environ, start_response: Callable[..., Any]
     ) -> HttpResponseBase | list[bytes]:
+        note_request(environ)
         request = self.request_class(environ)
         view, arguments = _direct_view(request.path_info)
         if view is not None and _is_plain(environ):

@@ -383,6 +383,10 @@ WEB_THREADS = env.int("TRAINHUB_WEB_THREADS", default=8)  # per process; each ma
 
 # --- Logs ------------------------------------------------------------------------------------
 
+LOG_FORMAT = env.choice("TRAINHUB_LOG_FORMAT", ["text", "json"], default="text")
+# Where nginx writes a line for each request; empty: nowhere.
+ACCESS_LOG = env.str("TRAINHUB_ACCESS_LOG", default="")
+
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -391,13 +395,14 @@ LOGGING: dict[str, Any] = {
         "refusals": {"()": "core.log_context.RefusalFilter"},
     },
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s%(context)s"},
+        "text": {"()": "core.log_format.TextFormatter"},
+        "json": {"()": "core.log_format.JsonFormatter"},
     },
     "handlers": {
         "stdout": {
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stdout",
-            "formatter": "line",
+            "formatter": LOG_FORMAT,
             "filters": ["context", "refusals"],
         },
     },

@@ -60,12 +60,21 @@ def write_configuration(places: Places) -> None:
         searches_all=_share(2),
         api_policy=security_headers.API_POLICY,
         page_policy=security_headers.page_policy(),
+        access_log=_access_log(),
         session_cookie=settings.SESSION_COOKIE_NAME,
         language=settings.LANGUAGE_CODE,
         retry_seconds=RETRY_SECONDS,
         disk_retry_seconds=DISK_RETRY_SECONDS,
     )
     places.configuration.write_text(text, encoding="utf-8")
+
+
+def _access_log() -> str:
+    """Written in batches, at the latest after a second."""
+    if not settings.ACCESS_LOG:
+        return "access_log off;"
+    path = _in_quotes(Path(settings.ACCESS_LOG))
+    return f'access_log "{path}" {settings.LOG_FORMAT} buffer=64k flush=1s;'
 
 
 def _in_quotes(path: Path) -> str:
