@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
-from core import refusals
+from core import refusals, request_counts
 from core.log_context import note_request
 from core.middleware import ApiHeaders
 
@@ -56,6 +56,7 @@ class Handler(WSGIHandler):
             content = _answered(view, request, arguments)
             if content is not None:
                 refusals.note_answer(request.method, 200)
+                request_counts.count(200)
                 length = ("Content-Length", str(len(content)))
                 start_response("200 OK", [*self._headers.of_json(request), length])
                 return [content]

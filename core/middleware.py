@@ -20,7 +20,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 
-from core import refusals, security_headers, sessions
+from core import refusals, request_counts, security_headers, sessions
 from core.errors import unserved
 from core.exceptions import DomainError
 from core.pages import is_page
@@ -55,6 +55,7 @@ class PagesMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._respond(request)
         refusals.note_answer(request.method, response.status_code)
+        request_counts.count(response.status_code)
         return response
 
     def _respond(self, request: HttpRequest) -> HttpResponse:
