@@ -381,6 +381,9 @@ WORK_DIR = DATA_DIR / "runs"
 WEB_PROCESSES = env.int("TRAINHUB_WEB_PROCESSES", default=2)
 WEB_THREADS = env.int("TRAINHUB_WEB_THREADS", default=8)  # per process; each may hold a connection
 
+# How many writes of a caller nginx passes on in a second; 0: all.
+WRITES_PER_SECOND = env.int("TRAINHUB_WRITES_PER_SECOND", default=0)
+
 # --- Logs ------------------------------------------------------------------------------------
 
 LOG_FORMAT = env.choice("TRAINHUB_LOG_FORMAT", ["text", "json"], default="text")

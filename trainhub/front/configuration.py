@@ -12,13 +12,15 @@ from typing import Final
 from django.conf import settings
 
 from core import security_headers
-from trainhub.front.answers import write_answers
+from trainhub.front.answers import TOO_MANY_WRITES, write_answers
 
 TEMPLATE: Final = Path(__file__).with_name("nginx.conf.template")
 # How long a body may pause. A body as a whole may take as long as its bytes keep coming: it
 # occupies a connection of nginx, and no thread.
 BODY_PAUSE_SECONDS: Final = 30
 RETRY_SECONDS: Final = 3
+# A caller may save up the writes of so many seconds.
+BURST_SECONDS: Final = 10
 DISK_RETRY_SECONDS: Final = 30
 MAX_CONNECTIONS: Final = 8192  # of clients and to the web server, per nginx process
 
@@ -61,12 +63,24 @@ def write_configuration(places: Places) -> None:
         api_policy=security_headers.API_POLICY,
         page_policy=security_headers.page_policy(),
         access_log=_access_log(),
+        write_limit=_write_limit(),
         session_cookie=settings.SESSION_COOKIE_NAME,
         language=settings.LANGUAGE_CODE,
         retry_seconds=RETRY_SECONDS,
         disk_retry_seconds=DISK_RETRY_SECONDS,
     )
     places.configuration.write_text(text, encoding="utf-8")
+
+
+def _write_limit() -> str:
+    """Counted in memory that all of nginx's processes share: one limit for each web server."""
+    rate = settings.WRITES_PER_SECOND
+    if not rate:
+        return ""
+    return f"""  limit_req_zone $writer zone=writers:4m rate={rate}r/s;
+  limit_req zone=writers burst={rate * BURST_SECONDS} nodelay;
+  limit_req_status {TOO_MANY_WRITES};
+  limit_req_log_level info;"""
 
 
 def _access_log() -> str:
