@@ -10,9 +10,10 @@ INSTALL := $(IN_VENV) $(PIP_INSTALL)
 CLIENTS := $(VENV)-mlflow-3/.installed $(VENV)-mlflow-2/.installed
 SOURCES := accounts artifacts code_bundles core dashboard execution goodput locale logs metrics \
   projects registry runs static sweeps templates tracking trainhub
+CODE := $(filter-out locale static templates,$(SOURCES)) client manage.py
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: up dev test test-processes test-pages test-frameworks test-slurm test-ray test-mlflow chaos chaos-runs lint messages lock bench screenshots FORCE
+.PHONY: audit up dev test test-processes test-pages test-frameworks test-slurm test-ray test-mlflow chaos chaos-runs lint messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -69,6 +70,13 @@ lint: $(VENV)/.test node_modules/.installed
 	PYTHONPATH=client $(VENV)/bin/lint-imports --no-cache --no-logo
 	$(IN_VENV) -m djlint templates --check --lint
 	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+# Insecure code, and known vulnerabilities of what is locked. Asks the vulnerability database of PyPI:
+# without it, it fails rather than say that there are none. VULNERABILITIES=osv asks osv.dev.
+audit: $(VENV)/.test
+	$(IN_VENV) -m bandit --quiet --configfile pyproject.toml --recursive $(CODE)
+	$(IN_VENV) -m pip_audit --strict --disable-pip --require-hashes --requirement requirements.lock \
+	  --vulnerability-service $(or $(VULNERABILITIES),pypi)
 
 # Compare TrainHub with its peers on this machine: docs/benchmarks.md. ONLY=log-batch,run-detail
 # selects benchmarks, ONLY=cluster or pages a group of them, POINTS=100000000 sets the size of the

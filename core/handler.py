@@ -16,7 +16,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
-from core import refusals
+from core import refusals, request_counts
+from core.log_context import note_request
 from core.middleware import ApiHeaders
 
 Environ: TypeAlias = dict[str, Any]
@@ -47,6 +48,7 @@ class Handler(WSGIHandler):
     def __call__(  # type: ignore[override]
         self, environ: Environ, start_response: Callable[..., Any]
     ) -> HttpResponseBase | list[bytes]:
+        note_request(environ)
         request = self.request_class(environ)
         view, arguments = _direct_view(request.path_info)
         if view is not None and _is_plain(environ):
@@ -54,6 +56,7 @@ class Handler(WSGIHandler):
             content = _answered(view, request, arguments)
             if content is not None:
                 refusals.note_answer(request.method, 200)
+                request_counts.count(200)
                 length = ("Content-Length", str(len(content)))
                 start_response("200 OK", [*self._headers.of_json(request), length])
                 return [content]

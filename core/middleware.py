@@ -20,7 +20,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 
-from core import refusals, sessions
+from core import refusals, request_counts, security_headers, sessions
 from core.errors import refusal, unserved
 from core.exceptions import DomainError
 from core.pages import is_page
@@ -56,6 +56,7 @@ class PagesMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._respond(request)
         refusals.note_answer(request.method, response.status_code)
+        request_counts.count(response.status_code)
         return response
 
     def _respond(self, request: HttpRequest) -> HttpResponse:
@@ -126,11 +127,13 @@ class ApiHeaders:
 
 
 def _security_headers(*, is_secure: bool) -> list[tuple[str, str]]:
-    """Those that Django's middleware sets, from the settings."""
+    """Those that Django's middleware sets, from the settings, and the policy."""
     request, response = HttpRequest(), HttpResponse()
     request.is_secure = lambda: is_secure  # type: ignore[method-assign]
     for middleware in (SecurityMiddleware, XFrameOptionsMiddleware):
         middleware(lambda _request: HttpResponse()).process_response(request, response)
+    for name, text in security_headers.of_api().items():
+        response.headers[name] = text
     return [(name, text) for name, text in response.items() if name != "Content-Type"]
 
 

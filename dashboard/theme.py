@@ -44,7 +44,9 @@ def set_theme(request: HttpRequest) -> HttpResponse:
     chosen = request.POST.get("theme", "")
     if chosen in THEMES:
         secure = settings.SESSION_COOKIE_SECURE
-        response.set_cookie(COOKIE, chosen, YEAR_SECONDS, samesite="Lax", secure=secure)
+        response.set_cookie(
+            COOKIE, chosen, YEAR_SECONDS, samesite="Lax", secure=secure, httponly=True
+        )
     else:
         response.delete_cookie(COOKIE)
     return response

@@ -514,7 +514,8 @@ class WorkerLoop:
         """Log an error of one run (a full disk, unreachable storage) and note it on the run, so
         that it does not stop the others; a later pass retries it. A database that is away makes
         the loop wait. ``key``: what is paused for a while, by default the run."""
-        with log_context(run=run.pk, worker=self.name), self._ignoring_lost_lease(run):
+        about = log_context(run=run.pk, attempt=str(run.attempt), worker=self.name)
+        with about, self._ignoring_lost_lease(run):
             try:
                 yield
             except LeaseLost:

@@ -2,18 +2,21 @@
 
 (https://prometheus.io/docs/instrumenting/exposition_formats)
 
-All are gauges: what is of the last 30 days also falls. The number of lines is bounded by those of
+These are gauges: what is of the last 30 days also falls. The number of lines is bounded by those of
 projects and pools of which there have been runs in these days, and the time by the days' rows.
+What operators are alerted by is in operation.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from django.db.models import Count
 
+from goodput import operation
+from goodput.families import Family, Sample
 from goodput.parts import Part
 from goodput.report_queries import Grouping
 from goodput.reports import Days, Group, report
@@ -21,30 +24,11 @@ from runs.models import GpuPool, Run, Worker
 from runs.status import ACTIVE
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-Sample = tuple[Mapping[str, str], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    name: str
-    help: str
-    samples: Iterable[Sample]
-
-    def lines(self) -> Iterator[str]:
-        yield f"# HELP {self.name} {_escaped(self.help, quotes=False)}"
-        yield f"# TYPE {self.name} gauge"
-        for labels, value in self.samples:
-            inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-            yield f"{self.name}{{{inside}}} {value!r}" if labels else f"{self.name} {value!r}"
-
-
-def _escaped(text: str, *, quotes: bool = True) -> str:
-    text = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return text.replace('"', '\\"') if quotes else text
 
 
 def exposition() -> str:
-    lines = [line for family in families() for line in family.lines()]
+    all_families = chain(families(), operation.families())
+    lines = [line for family in all_families for line in family.lines()]
     return "\n".join(lines) + "\n"
 
 

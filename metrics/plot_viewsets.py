@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from core.known_names import names_of
 from core.negotiation import AnyAccept
 from metrics import plots
-from metrics.plot_requests import Draw, PlotQuerySerializer, picture
+from metrics.plot_requests import Draw, PlotQuerySerializer, picture, svg_response
 from runs.viewsets import RunScopedViewSet
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -42,23 +42,23 @@ class _PlotViewSet(RunScopedViewSet):
     parameters: ClassVar[dict[str, list[str]]] = {"list": names_of(PlotQuerySerializer)}
     content_negotiation_class = AnyAccept
 
-    def _respond(self, request: Request, draw: Draw, content_type: str) -> HttpResponse:
+    def _picture(self, request: Request, draw: Draw) -> bytes:
         run = self.get_run()
         params: dict[str, Any] = request.query_params.dict()
         if "keys" in params:
             params["keys"] = request.query_params.getlist("keys")
         query = PlotQuerySerializer(data=params)
         query.is_valid(raise_exception=True)
-        return HttpResponse(picture(run, query.validated_data, draw), content_type)
+        return picture(run, query.validated_data, draw)
 
 
 class SvgPlotViewSet(_PlotViewSet):
     @plot_schema("Draw a run's metrics as SVG", "image/svg+xml")
     def list(self, request: Request, project_id: str, run_id: str) -> HttpResponse:
-        return self._respond(request, plots.plot_svg, "image/svg+xml")
+        return svg_response(self._picture(request, plots.plot_svg))
 
 
 class PngPlotViewSet(_PlotViewSet):
     @plot_schema("Draw a run's metrics as PNG", "image/png")
     def list(self, request: Request, project_id: str, run_id: str) -> HttpResponse:
-        return self._respond(request, plots.plot_png, "image/png")
+        return HttpResponse(self._picture(request, plots.plot_png), "image/png")

@@ -64,8 +64,8 @@ THEMES: Final[dict[Literal["light", "dark"], Colors]] = {
 
 
 def _of_the_reader() -> tuple[Colors, str]:
-    """Colors by name, and the style that gives them: those of the scheme in which the picture is
-    looked at. Where a policy forbids styles, and in what knows none, they are light."""
+    """Colors by name, and the style sheet that gives them: those of the scheme in which the picture
+    is looked at. Where a policy forbids styles, and in what knows none, they are light."""
     light, dark = (
         {"surface": theme.surface, "text": theme.text, "faint": theme.faint, "grid": theme.grid}
         | {f"series-{number}": color for number, color in enumerate(theme.series, start=1)}
@@ -75,10 +75,10 @@ def _of_the_reader() -> tuple[Colors, str]:
     series = tuple(names[f"series-{number + 1}"] for number in range(len(THEMES["light"].series)))
     colors = Colors(names["surface"], names["text"], names["faint"], names["grid"], series)
     tokens = "".join(f"--{name}:{color};" for name, color in dark.items())
-    return colors, f"<style>@media(prefers-color-scheme:dark){{svg{{{tokens}}}}}</style>"
+    return colors, f"@media(prefers-color-scheme:dark){{svg{{{tokens}}}}}"
 
 
-OF_THE_READER, READERS_STYLE = _of_the_reader()
+OF_THE_READER, READERS_CSS = _of_the_reader()
 FONTS: Final = (
     "system-ui, -apple-system, 'Segoe UI', Roboto, 'PingFang SC', 'Microsoft YaHei', "
     "'Noto Sans CJK SC', 'Noto Sans SC', 'WenQuanYi Micro Hei', 'DejaVu Sans', sans-serif"
@@ -223,7 +223,7 @@ class _Picture:
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" font-family="{FONTS}" font-size="11">',
             f"<title>{_text(self.options.title)}</title>" if self.options.title else "",
-            READERS_STYLE if self.options.theme == "auto" else "",
+            f"<style>{READERS_CSS}</style>" if self.options.theme == "auto" else "",
             f'<rect width="{width}" height="{height}" fill="{self.colors.surface}"/>',
             f'<clipPath id="area"><rect {inner} {size}/></clipPath>',
             *self._head(),

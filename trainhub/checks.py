@@ -124,6 +124,28 @@ def proxy_is_known(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 @register
+def production_is_reached_by_https(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Passwords, tokens and sessions cross the network."""
+    if not settings.PRODUCTION:
+        return []
+    if settings.HTTPS and settings.PLAIN_HTTP:
+        text = "TRAINHUB_HTTPS and TRAINHUB_PLAIN_HTTP contradict each other: unset one of them."
+        return [Error(text, id="trainhub.E011")]
+    if settings.HTTPS or settings.PLAIN_HTTP:
+        return []
+    return [
+        Error(
+            "Production is refused over plain HTTP, which shows passwords and tokens to the "
+            "network: put a proxy that terminates TLS in front and set TRAINHUB_HTTPS=true. In a "
+            "network that nobody else can listen to, set TRAINHUB_PLAIN_HTTP=true.",
+            id="trainhub.E010",
+        )
+    ]
+
+
+@register
 def data_directory_is_usable(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -237,6 +259,7 @@ def refuse_contradictions() -> None:
         open_mode_has_loopback_names,
         production_hides_tracebacks,
         provider_is_complete,
+        production_is_reached_by_https,
     ):
         for message in check(None):
             raise ImproperlyConfigured(message.msg)

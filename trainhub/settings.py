@@ -7,6 +7,7 @@ Importing this module starts no process and opens no connection. System checks
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
 
@@ -96,6 +97,7 @@ MIDDLEWARE = ["core.middleware.PagesMiddleware"]
 # first three have their part in PagesMiddleware.
 PAGES_MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "core.security_headers.SecurityHeadersMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -110,13 +112,15 @@ PAGES_MIDDLEWARE = [
     "core.middleware.DomainErrorMiddleware",
     "core.refused_methods.RefusedMethodMiddleware",
 ]
-# Expected in MIDDLEWARE, but in PAGES_MIDDLEWARE: that of the admin, of security, against framing.
+# Expected in MIDDLEWARE, but in PAGES_MIDDLEWARE: that of the admin, of security, against framing
+# and forgery.
 SILENCED_SYSTEM_CHECKS = [
     "admin.E408",
     "admin.E409",
     "admin.E410",
     "security.W001",
     "security.W002",
+    "security.W003",
 ]
 
 ROOT_URLCONF = "trainhub.urls"
@@ -251,9 +255,17 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Enable behind a proxy that terminates TLS. Otherwise cookies are also sent over plain HTTP.
+# A proxy terminates TLS. Otherwise cookies are also sent over plain HTTP, which production refuses
+# unless it is told to do without: trainhub/checks.py.
 HTTPS = env.bool("TRAINHUB_HTTPS", default=False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+PLAIN_HTTP = env.bool("TRAINHUB_PLAIN_HTTP", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
+# Forms have the token in a field: no script reads the cookie.
+CSRF_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
+# Browsers take a cookie of this name only over HTTPS, from this very host (RFC 6265bis, 4.1.3.2).
+COOKIE_PREFIX = "__Host-" if HTTPS else ""
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 X_FRAME_OPTIONS = "DENY"
@@ -263,6 +275,10 @@ TRUSTED_PROXIES = env.networks("TRAINHUB_TRUSTED_PROXIES")
 
 # OpenID Connect; without an issuer there is none.
 OIDC_ISSUER = env.str("TRAINHUB_OIDC_ISSUER", default="").rstrip("/")
+# Other origins that forms may lead to, by redirects too: those of identity providers.
+CSP_FORM_ORIGINS = env.list("TRAINHUB_CSP_FORM_ORIGINS", default=[])
+if OIDC_ISSUER:
+    CSP_FORM_ORIGINS = ["{0.scheme}://{0.netloc}".format(urlsplit(OIDC_ISSUER)), *CSP_FORM_ORIGINS]
 OIDC_NAME = env.str("TRAINHUB_OIDC_NAME", default="OpenID Connect")
 OIDC_CLIENT_ID = env.str("TRAINHUB_OIDC_CLIENT_ID", default="")
 # The domains of verified e-mail addresses that may sign in; empty: all whom the provider knows.
@@ -412,7 +428,14 @@ WORK_DIR = DATA_DIR / "runs"
 WEB_PROCESSES = env.int("TRAINHUB_WEB_PROCESSES", default=2)
 WEB_THREADS = env.int("TRAINHUB_WEB_THREADS", default=8)  # per process; each may hold a connection
 
+# How many writes of a caller nginx passes on in a second; 0: all.
+WRITES_PER_SECOND = env.int("TRAINHUB_WRITES_PER_SECOND", default=0)
+
 # --- Logs ------------------------------------------------------------------------------------
+
+LOG_FORMAT = env.choice("TRAINHUB_LOG_FORMAT", ["text", "json"], default="text")
+# Where nginx writes a line for each request; empty: nowhere.
+ACCESS_LOG = env.str("TRAINHUB_ACCESS_LOG", default="")
 
 LOGGING: dict[str, Any] = {
     "version": 1,
@@ -422,13 +445,14 @@ LOGGING: dict[str, Any] = {
         "refusals": {"()": "core.log_context.RefusalFilter"},
     },
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s%(context)s"},
+        "text": {"()": "core.log_format.TextFormatter"},
+        "json": {"()": "core.log_format.JsonFormatter"},
     },
     "handlers": {
         "stdout": {
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stdout",
-            "formatter": "line",
+            "formatter": LOG_FORMAT,
             "filters": ["context", "refusals"],
         },
     },

@@ -6,11 +6,7 @@ from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import (
-    SpectacularAPIView,
-    SpectacularRedocView,
-    SpectacularSwaggerView,
-)
+from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 from rest_framework_nested.routers import NestedSimpleRouter
 
@@ -44,6 +40,7 @@ from tracking.protocol import endpoint_not_found
 from tracking.server import health as mlflow_health
 from tracking.server import version as mlflow_version
 from trainhub import health
+from trainhub.documentation import RedocView, SwaggerView
 
 # /projects, /projects/{id}, …/export, …/runs, …/runs/{id}, …/artifacts, …/artifacts/{id}
 projects = SimpleRouter(trailing_slash=False)
@@ -129,8 +126,8 @@ urlpatterns = [
     # As people type them.
     path("dashboard/", login_not_required(RedirectView.as_view(url="/dashboard"))),
     path("admin", login_not_required(RedirectView.as_view(url="/admin/"))),
-    path("docs", SpectacularSwaggerView.as_view(), name="docs"),
-    path("redoc", SpectacularRedocView.as_view(), name="redoc"),
+    path("docs", SwaggerView.as_view(), name="docs"),
+    path("redoc", RedocView.as_view(), name="redoc"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("signed-in", health.signed_in),

@@ -210,7 +210,7 @@ def _progress(row: Row) -> Cell:
 
 def _checkpoint_tags(row: Row) -> Cell:
     tags = [badge(TagValue(value)) for value in row.checkpoint_tags]
-    return Cell(SafeString(" ".join(tags)) if tags else NOTHING)
+    return Cell(SafeString(" ".join(tags)) if tags else NOTHING)  # nosec B703  badges are HTML
 
 
 def _gpu_hours(row: Row) -> Cell:

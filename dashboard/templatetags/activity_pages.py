@@ -123,7 +123,8 @@ def activity_sentence(entry: Entry) -> SafeString:
         words |= {"version": subject.version}
     sentence = known if entry.actor is not None else unknown
     escaped = {name: conditional_escape(word) for name, word in words.items()}
-    return mark_safe(str(conditional_escape(str(sentence))) % escaped)  # noqa: S308  # all is escaped
+    # All is escaped.
+    return mark_safe(str(conditional_escape(str(sentence))) % escaped)  # noqa: S308 # nosec
 
 
 def _person(entry: Entry) -> SafeString | str:

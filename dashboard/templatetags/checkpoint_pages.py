@@ -29,7 +29,7 @@ def signed(value: float) -> str:
 def sortable(context: template.Context, column: str, text: str, css: str = "") -> SafeString:
     """The header of a column, which sorts by it: upwards at the first click, downwards at the
     second. ``column``: see SORTS and SIZE_SORTS; empty if it cannot be sorted by."""
-    attributes = format_html(' class="{}"', css) if css else SafeString()
+    attributes = format_html(' class="{}"', css) if css else SafeString("")
     if not column or context.get("unsorted"):
         return format_html('<th scope="col"{}>{}</th>', attributes, text)
     query = context["request"].GET.copy()

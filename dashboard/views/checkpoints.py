@@ -22,6 +22,7 @@ from dashboard.forms.checkpoints import CheckpointFilterForm, DecisionForm, Lead
 from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of
 from dashboard.views.lookups import get_checkpoint, get_project
 from metrics.exports import neutral
+from metrics.plot_requests import svg_response
 from projects.models import Project
 from registry import leaderboards, releases
 from registry.checkpoints import checkpoints_of, main_metrics, rows_of
@@ -235,7 +236,7 @@ def model_card_curve(
     key = request.GET.get("key", "")
     if key not in curve_keys(facts):
         raise Http404
-    return HttpResponse(curve_svg(facts, key), content_type="image/svg+xml")
+    return svg_response(curve_svg(facts, key))
 
 
 @require_safe

@@ -32,6 +32,7 @@ from dashboard.operators import sees_commands
 from dashboard.pages import STOP_POLLING, PageRequest
 from dashboard.theme import theme_of_pictures
 from metrics import curves
+from metrics.plot_requests import svg_response
 from metrics.plots import PlotCurve, PlotOptions, plot_svg
 from runs.models import RunCode
 
@@ -116,7 +117,7 @@ def plot(request: PageRequest) -> HttpResponse:
         )
         for curve in found
     ]
-    return HttpResponse(plot_svg(drawn, options), "image/svg+xml")
+    return svg_response(plot_svg(drawn, options))
 
 
 def _tabs(address: Address) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from dashboard.pages import PageRequest
 from dashboard.theme import theme_of_pictures
 from dashboard.views.lookups import get_run
 from metrics import curves, plots
-from metrics.plot_requests import MAX_TITLE_LENGTH, PlotQuerySerializer, picture
+from metrics.plot_requests import MAX_TITLE_LENGTH, PlotQuerySerializer, picture, svg_response
 from runs.models import Run
 
 
@@ -82,7 +82,7 @@ def run_plot(request: PageRequest, project_id: str, run_id: str) -> HttpResponse
     if request.headers.get("If-None-Match") == etag:
         return _cached(HttpResponseNotModified(), etag)
     content = picture(run, query.validated_data, plots.plot_svg)
-    return _cached(HttpResponse(content, "image/svg+xml"), etag)
+    return _cached(svg_response(content), etag)
 
 
 @require_safe

@@ -25,6 +25,7 @@ LONG = {
     "test_home.py",
     "test_oidc.py",
     "test_pages.py",
+    "test_policy.py",
     "test_recipes.py",
     "test_release.py",
     "test_run_actions.py",

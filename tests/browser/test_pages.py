@@ -53,8 +53,9 @@ class Visit:
         self.problems.append(f"script: {error}")
 
     def note_message(self, message: ConsoleMessage) -> None:
-        is_of_page = message.location.get("url") == self.page.url  # its status is known
-        if message.type == "error" and not is_of_page:
+        is_of_page = message.location.get("url") == self.page.url
+        is_status = is_of_page and message.text.startswith("Failed to load")  # which is known
+        if message.type == "error" and not is_status:
             self.problems.append(message.text)
 
     def open(self, page: Page, site: Site) -> BrowserPage:

@@ -15,6 +15,7 @@ from trainhub.checks import (
     open_mode_has_loopback_names,
     open_mode_stays_on_loopback,
     production_hides_tracebacks,
+    production_is_reached_by_https,
     provider_is_complete,
     proxy_is_known,
     refuse_contradictions,
@@ -105,6 +106,30 @@ def test_debug_outside_production_is_allowed(settings: Settings):
     settings.DEBUG = True
 
     assert production_hides_tracebacks(None) == []
+
+
+@pytest.mark.parametrize(
+    ("https", "plain", "problems"),
+    [
+        (False, False, ["trainhub.E010"]),
+        (True, False, []),
+        (False, True, []),
+        (True, True, ["trainhub.E011"]),
+    ],
+)
+def test_production_over_plain_http_has_to_be_wanted(
+    settings: Settings, https: bool, plain: bool, problems: list[str]
+):
+    settings.PRODUCTION = True
+    settings.HTTPS, settings.PLAIN_HTTP = https, plain
+
+    assert ids(production_is_reached_by_https(None)) == problems
+
+
+def test_plain_http_outside_production_is_allowed(settings: Settings):
+    settings.HTTPS = settings.PLAIN_HTTP = False
+
+    assert production_is_reached_by_https(None) == []
 
 
 def test_data_directory_that_is_a_file_is_refused(settings: Settings, tmp_path: Path):
@@ -249,6 +274,48 @@ def test_every_command_refuses_open_mode_in_production():
 
     assert finished.returncode == 1
     assert "refused in production" in finished.stderr
+
+
+PRODUCTION = {
+    "TRAINHUB_PRODUCTION": "true",
+    "TRAINHUB_SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "TRAINHUB_ALLOWED_HOSTS": "trainhub.example.org",
+}
+
+
+@pytest.mark.parametrize("command", ["run_worker", "serve"])
+def test_production_does_not_start_over_plain_http(command: str):
+    finished = run("manage.py", command, **PRODUCTION)
+
+    assert finished.returncode == 1
+    assert "Production is refused over plain HTTP" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_wsgi_application_does_not_load_in_production_over_plain_http():
+    finished = run("-c", "import trainhub.wsgi", **PRODUCTION)
+
+    assert finished.returncode != 0
+    assert "Production is refused over plain HTTP" in finished.stderr
+
+
+def test_production_passes_the_checks_for_deployment():
+    finished = run(
+        *("manage.py", "check", "--deploy", "--fail-level", "WARNING"),
+        **(PRODUCTION | {"TRAINHUB_HTTPS": "true"}),
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert "no issues" in finished.stdout
+
+
+def test_cookies_over_https_are_bound_to_the_host():
+    names = "SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"
+    code = f"from trainhub import settings as s; print([getattr(s, n) for n in {names!r}])"
+
+    finished = run("-c", code, **(PRODUCTION | {"TRAINHUB_HTTPS": "true"}))
+
+    assert finished.stdout == "['__Host-sessionid', '__Host-csrftoken', True, True]\n"
 
 
 def test_production_requires_sign_in_by_default():

@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from core.errors import json_error
 
+# Of nginx's configuration alone, which sends it as 429: that has a text already.
+TOO_MANY_WRITES: Final = 420
 # Status: code in our API, MLflow's error code, detail.
 ANSWERS: Final[dict[int, tuple[str, str, str | Promise]]] = {
     400: ("bad_request", "BAD_REQUEST", _("The request could not be understood.")),
@@ -21,6 +23,11 @@ ANSWERS: Final[dict[int, tuple[str, str, str | Promise]]] = {
     405: ("method_not_allowed", "BAD_REQUEST", _("This method is not allowed.")),
     413: ("body_too_large", "BAD_REQUEST", _("The body is larger than %(limit)d bytes.")),
     414: ("too_long", "BAD_REQUEST", _("The URL or the headers are too long.")),
+    TOO_MANY_WRITES: (
+        "too_many_writes",
+        "RESOURCE_LIMIT_EXCEEDED",
+        _("Too many changes in a short time. Wait a few seconds, and send more at once."),
+    ),
     429: (
         "too_many_searches",
         "RESOURCE_LIMIT_EXCEEDED",
@@ -50,5 +57,6 @@ def write_answers(directory: Path) -> None:
                 (folder / f"{status}.api.json").write_bytes(json_error(status, code, text).content)
                 mlflow = {"error_code": mlflow_code, "message": text}
                 (folder / f"{status}.mlflow.json").write_bytes(orjson.dumps(mlflow))
-                page = render_to_string("error.html", {"status": status, "detail": text})
+                shown = 429 if status == TOO_MANY_WRITES else status
+                page = render_to_string("error.html", {"status": shown, "detail": text})
                 (folder / f"{status}.page.html").write_text(page, encoding="utf-8")

@@ -11,13 +11,16 @@ from typing import Final
 
 from django.conf import settings
 
-from trainhub.front.answers import write_answers
+from core import security_headers
+from trainhub.front.answers import TOO_MANY_WRITES, write_answers
 
 TEMPLATE: Final = Path(__file__).with_name("nginx.conf.template")
 # How long a body may pause. A body as a whole may take as long as its bytes keep coming: it
 # occupies a connection of nginx, and no thread.
 BODY_PAUSE_SECONDS: Final = 30
 RETRY_SECONDS: Final = 3
+# A caller may save up the writes of so many seconds.
+BURST_SECONDS: Final = 10
 DISK_RETRY_SECONDS: Final = 30
 MAX_CONNECTIONS: Final = 8192  # of clients and to the web server, per nginx process
 
@@ -57,6 +60,11 @@ def write_configuration(places: Places) -> None:
         body_timeout=BODY_PAUSE_SECONDS,
         searches_each=_share(4),
         searches_all=_share(2),
+        api_policy=security_headers.API_POLICY,
+        page_policy=security_headers.page_policy(),
+        access_log=_access_log(),
+        write_limit=_write_limit(),
+        session_cookie=settings.SESSION_COOKIE_NAME,
         language=settings.LANGUAGE_CODE,
         retry_seconds=RETRY_SECONDS,
         disk_retry_seconds=DISK_RETRY_SECONDS,
@@ -72,6 +80,25 @@ def _real_ip(proxies: list[str]) -> str:
         return ""
     trusted = [f"set_real_ip_from {proxy};" for proxy in proxies]
     return "\n  ".join([*trusted, "real_ip_header X-Forwarded-For;", "real_ip_recursive on;"])
+
+
+def _write_limit() -> str:
+    """Counted in memory that all of nginx's processes share: one limit for each web server."""
+    rate = settings.WRITES_PER_SECOND
+    if not rate:
+        return ""
+    return f"""  limit_req_zone $writer zone=writers:4m rate={rate}r/s;
+  limit_req zone=writers burst={rate * BURST_SECONDS} nodelay;
+  limit_req_status {TOO_MANY_WRITES};
+  limit_req_log_level info;"""
+
+
+def _access_log() -> str:
+    """Written in batches, at the latest after a second."""
+    if not settings.ACCESS_LOG:
+        return "access_log off;"
+    path = _in_quotes(Path(settings.ACCESS_LOG))
+    return f'access_log "{path}" {settings.LOG_FORMAT} buffer=64k flush=1s;'
 
 
 def _in_quotes(path: Path) -> str:

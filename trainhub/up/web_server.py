@@ -26,6 +26,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
+from core import request_counts
 from trainhub.front.configuration import Places, write_configuration
 from trainhub.front.frozen import FrozenProcesses, beat
 from trainhub.front.nginx import Nginx
@@ -66,14 +67,15 @@ def serve() -> None:
     places = Places(directory, with_socket / "app.sock", _listen())
     write_configuration(places)
     places.socket.unlink(missing_ok=True)  # of a killed server
-    beats = directory / "beats"
-    shutil.rmtree(beats, ignore_errors=True)
-    beats.mkdir(mode=0o700)
+    beats, counts = directory / "beats", directory / "counts"
+    for files in (beats, counts):
+        shutil.rmtree(files, ignore_errors=True)
+        files.mkdir(mode=0o700)
     _allow_open_files()
     try:
         _WebServer(Nginx(places), places.socket, beats).serve(
             # Otherwise the processes of a killed server would go on.
-            target_loader=partial(load_application, os.getpid(), beats),
+            target_loader=partial(load_application, os.getpid(), beats, counts),
             wrap_loader=False,
         )
     finally:
@@ -186,7 +188,7 @@ class _Respawned(dict[int, float]):
         return default if self._was_killed(number) else super().get(number, default)
 
 
-def load_application(parent_pid: int, beats: Path) -> Callable[..., Any]:
+def load_application(parent_pid: int, beats: Path, counts: Path) -> Callable[..., Any]:
     """Load the application; runs in each of the server's processes."""
     exit_with_parent(parent_pid, grace_seconds=STOP_SECONDS)
     from trainhub.wsgi import application
@@ -196,6 +198,7 @@ def load_application(parent_pid: int, beats: Path) -> Callable[..., Any]:
     gc.collect()
     gc.freeze()
     beat(beats / str(os.getpid()))
+    request_counts.publish(counts)
     return partial(_from_nginx, application)
 
 

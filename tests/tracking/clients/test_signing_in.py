@@ -28,7 +28,8 @@ def token(server, django_db_blocker):
 def secured(version, token, tmp_path_factory):
     """A server in production mode, which requires sign-in."""
     folder = tmp_path_factory.mktemp(f"secured-{version}")
-    with web_server(folder, TRAINHUB_PRODUCTION=True, TRAINHUB_SECRET_KEY="x" * 64) as server:
+    production = {"TRAINHUB_PRODUCTION": True, "TRAINHUB_PLAIN_HTTP": True}
+    with web_server(folder, TRAINHUB_SECRET_KEY="x" * 64, **production) as server:
         server.api.headers["Authorization"] = f"Bearer {token}"
         yield server
 

@@ -6,6 +6,7 @@ import socketserver
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -62,7 +63,7 @@ def _handler(backend: Backend) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(backend.body)
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
         def address_string(self) -> str:
             return "nginx"
@@ -107,6 +108,13 @@ class Front:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Front]:
+    with running_front() as front:
+        yield front
+
+
+@contextmanager
+def running_front() -> Iterator[Front]:
+    """nginx by the settings."""
     backend = Backend()
     with tempfile.TemporaryDirectory(prefix="front-") as folder:
         at = Path(folder) / 'a "$c b\\; {数据}'  # as paths may be

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -257,6 +258,48 @@ def test_answer_without_a_web_server_has_the_form_of_the_url(front: Front, path:
 
     assert status == 503
     assert text in body.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "directive"),
+    [("/projects", "sandbox; default-src 'none'"), ("/dashboard", "script-src 'self';")],
+)
+def test_own_answer_has_the_policy_of_the_url(front: Front, path: str, directive: str):
+    front.backend.breaks_off = 9
+
+    _status, headers, _body = front.get(path)
+
+    assert directive in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+# --- Ids of requests, and the access log -----------------------------------------------------
+
+
+def test_request_gets_an_id_that_the_web_server_and_the_caller_see(front: Front):
+    _status, headers, _body = front.get("/projects")
+
+    _method, _path, received, _body = front.backend.requests[-1]
+    assert re.fullmatch("[0-9a-f]{32}", headers["X-Request-Id"])
+    assert received["X-Request-Id"] == headers["X-Request-Id"]
+
+
+def test_valid_id_of_the_caller_is_kept(front: Front):
+    _status, headers, _body = front.get("/projects", X_Request_Id="build-7.attempt_2")
+
+    assert headers["X-Request-Id"] == "build-7.attempt_2"
+
+
+@pytest.mark.parametrize("given", ["two words", "x" * 65, 'quote"', "<script>", ""])
+def test_other_id_of_the_caller_is_replaced(front: Front, given: str):
+    _status, headers, _body = front.get("/projects", X_Request_Id=given)
+
+    assert re.fullmatch("[0-9a-f]{32}", headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/uploads"])
+def test_own_answer_has_an_id_too(front: Front, path: str):
+    assert front.get(path, X_Request_Id="mine")[1]["X-Request-Id"] == "mine"
 
 
 # --- Searches of logs ------------------------------------------------------------------------

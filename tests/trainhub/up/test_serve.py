@@ -47,6 +47,7 @@ def server(
         "TRAINHUB_DATA_DIR": str(data_dir),
         "TRAINHUB_PORT": str(port),
         "TRAINHUB_PRODUCTION": "true",
+        "TRAINHUB_PLAIN_HTTP": "true",
         "TRAINHUB_OPEN_MODE": "false",
         "TRAINHUB_ALLOWED_HOSTS": "localhost,127.0.0.1,",
     }

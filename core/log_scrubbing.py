@@ -1,0 +1,72 @@
+"""Takes secrets out of log lines: those that are known, and what looks like one.
+
+The last thing that happens to a line, so that it also covers tracebacks and what libraries log.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Final
+
+from django.conf import settings
+
+HIDDEN: Final = "***"
+MIN_SECRET_LENGTH: Final = 8  # shorter ones would hide ordinary words
+_VARIABLES: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN")
+
+# "tokens" alone are no secret here: trainings count them.
+_NAMES: Final = (
+    r"(?:[\w-]*[_-])?(?:token|password|passwd|passphrase|secret|secret[_-]key|access[_-]key"
+    r"|api[_-]?key|private[_-]key|signature|credential)"
+    r"|csrfmiddlewaretoken|(?:__Host-)?(?:sessionid|csrftoken)"
+)
+_PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
+    # Tokens of TrainHub: REST_KNOX["TOKEN_PREFIX"].
+    (re.compile(r"\bth_[0-9A-Za-z]{16,}"), f"th_{HIDDEN}"),
+    # postgresql://user:password@host, https://user:token@host
+    (re.compile(r"\b([A-Za-z][\w+.-]*://[^\s/:@\"']*):[^\s/@\"']+@"), rf"\1:{HIDDEN}@"),
+    # Headers, also as they stand in a dictionary that is printed.
+    (
+        re.compile(r"(?i)\b((?:set-)?cookie[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\r\n]+)"),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?)(?:(\w+) +)?[^\s\"',}]+"),
+        rf"\1\2 {HIDDEN}",
+    ),
+    (re.compile(r"(?i)\b(bearer|basic) +(?!\*)[\w+/.~=-]{8,}"), rf"\1 {HIDDEN}"),
+    # token=…, "password": "…", SECRET_KEY=…
+    (
+        re.compile(rf"(?i)\b({_NAMES})([\"']?\s*[=:]\s*\[?)(\"[^\"]+\"|'[^']+'|[^\s&;,\"'}})\]]+)"),
+        rf"\1\2{HIDDEN}",
+    ),
+)
+
+
+def scrub(text: str) -> str:
+    """``text`` without secrets: *** in their places."""
+    for secret in _known():
+        text = text.replace(secret, HIDDEN)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+@lru_cache(1)
+def _known() -> tuple[str, ...]:
+    """The secrets of this installation, longest first: one may be part of another."""
+    found = {secret for secret in _of_settings() if len(secret) >= MIN_SECRET_LENGTH}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def _of_settings() -> Iterator[str]:
+    yield settings.SECRET_KEY
+    yield settings.RAY_TOKEN
+    yield settings.EMAIL_HOST_PASSWORD
+    for database in settings.DATABASES.values():
+        yield str(database.get("PASSWORD") or "")
+    for name in _VARIABLES:
+        yield os.environ.get(name, "")
