@@ -19,6 +19,7 @@ from django.db import connection
 from django.utils import timezone
 
 from core.database import Statement
+from core.pipeline import Query, query, together
 
 CLOCKS: Final = ("now", "statement_timestamp", "transaction_timestamp", "clock_timestamp")
 
@@ -40,7 +41,11 @@ class Clock:
 
     def set(self, seconds: float) -> None:
         self.seconds = seconds
-        SET_TIME.run(time=str(self.unix))
+        together(self.query())
+
+    def query(self) -> Query:
+        """With which the database takes on the time of this process."""
+        return query(SET_TIME, time=str(self.unix))
 
     @property
     def unix(self) -> float:
@@ -61,7 +66,10 @@ def sandbox(began: datetime) -> Iterator[Clock]:
         cursor.execute(f"CREATE SCHEMA {schema}")
         cursor.execute(TABLES)
         for table, options in cursor.fetchall():
-            cursor.execute(f'CREATE TABLE {schema}."{table}" (LIKE public."{table}" INCLUDING ALL)')
+            # Unlogged: nobody needs them after a crash.
+            cursor.execute(
+                f'CREATE UNLOGGED TABLE {schema}."{table}" (LIKE public."{table}" INCLUDING ALL)'
+            )
             if options:
                 cursor.execute(f'ALTER TABLE {schema}."{table}" SET ({options})')
         for name in CLOCKS:
@@ -71,7 +79,6 @@ def sandbox(began: datetime) -> Iterator[Clock]:
             )
         clock.set(0.0)
         cursor.execute(f"SET search_path = {schema}, pg_catalog")
-        # Nobody needs it after a crash.
         cursor.execute("SET synchronous_commit = off")
     try:
         with patch.object(timezone, "now", clock.time):
