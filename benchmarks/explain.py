@@ -73,7 +73,7 @@ def _plan(statement: Statement, parameters: Mapping[str, Any]) -> list[str]:
     # A separate connection, on which nothing else is prepared.
     with psycopg.connect(os.environ["DATABASE_URL"], prepare_threshold=None) as connection:
         cursor = psycopg.RawCursor(connection)
-        cursor.execute(b"PREPARE explained AS " + statement._sql)
+        cursor.execute(b"PREPARE explained AS " + statement.sql)
         connection.commit()
         for _repetition in range(REPETITIONS):
             cursor.execute(execute.format(sql.SQL(", ").join(literals)))

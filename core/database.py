@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import psycopg
@@ -27,7 +29,9 @@ INT8, FLOAT8, TEXT = 20, 701, 25
 INT8_ARRAY, FLOAT8_ARRAY, TEXT_ARRAY = 1016, 1022, 1009
 # Element types of arrays of numbers: NumPy's own, and as they are sent.
 ELEMENTS = {INT8_ARRAY: ("i8", ">i8"), FLOAT8_ARRAY: ("f8", ">f8")}
+ARRAY_HEADER = struct.Struct(">5i")
 
+Answer = TypeVar("Answer")
 
 # How long a plan is reused. The best plan for an empty table is not the best once a cluster has
 # filled it, and PostgreSQL may take a minute to notice.
@@ -65,10 +69,10 @@ class _ArrayDumper(Dumper):
 
     format = Format.BINARY
     element_oid: ClassVar[int]
-    element: ClassVar[str]
+    element: ClassVar[np.dtype[Any]]  # prefixed by its length
 
     def dump(self, obj: list[Any]) -> Buffer:
-        elements = np.empty(len(obj), dtype=[("length", ">i4"), ("value", self.element)])
+        elements = np.empty(len(obj), dtype=self.element)
         elements["length"] = 8
         elements["value"] = obj
         return _array_header(self.element_oid, len(obj)) + elements.tobytes()
@@ -90,15 +94,17 @@ class _TextsDumper(Dumper):
 
 
 def _array_header(element_oid: int, count: int) -> bytes:
-    return np.array([1, 0, element_oid, count, 1], dtype=">i4").tobytes()
+    return ARRAY_HEADER.pack(1, 0, element_oid, count, 1)
 
 
 class _BigintsDumper(_ArrayDumper):
-    oid, element_oid, element = INT8_ARRAY, INT8, ">i8"
+    oid, element_oid = INT8_ARRAY, INT8
+    element = np.dtype([("length", ">i4"), ("value", ">i8")])
 
 
 class _DoublesDumper(_ArrayDumper):
-    oid, element_oid, element = FLOAT8_ARRAY, FLOAT8, ">f8"
+    oid, element_oid = FLOAT8_ARRAY, FLOAT8
+    element = np.dtype([("length", ">i4"), ("value", ">f8")])
 
 
 class _Context:
@@ -114,7 +120,7 @@ _Context.adapters.register_dumper(Doubles, _DoublesDumper)
 _Context.adapters.register_dumper(Texts, _TextsDumper)
 
 
-class _Session:
+class Session:
     """What a thread keeps for its connection."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -128,10 +134,10 @@ class _Session:
 _of_thread = threading.local()
 
 
-def _session(connection: psycopg.Connection[Any]) -> _Session:
-    session: _Session | None = getattr(_of_thread, "session", None)
+def _session(connection: psycopg.Connection[Any]) -> Session:
+    session: Session | None = getattr(_of_thread, "session", None)
     if session is None or session.connection is not connection:
-        session = _of_thread.session = _Session(connection)
+        session = _of_thread.session = Session(connection)
     return session
 
 
@@ -153,7 +159,7 @@ class Statement:
             return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
         self.text = text
-        self._sql = re.sub(r"%\((\w+)\)s", placeholder, text).encode()
+        self.sql = re.sub(r"%\((\w+)\)s", placeholder, text).encode()
         self._parameters = list(numbers)
         self._columns: list[str] = []
 
@@ -208,18 +214,53 @@ class Statement:
         self._run(parameters)
 
     def _run(self, parameters: dict[str, Any]) -> tuple[PGresult, TransformerType]:
-        database = connections[DEFAULT_DB_ALIAS]  # once: ``django.db.connection`` is a proxy
-        if database.connection is None:
-            database.ensure_connection()
-        if database.force_debug_cursor:  # tests count queries
-            database.queries_log.append({"sql": self._sql.decode(), "time": ""})
-        values = [parameters[name] for name in self._parameters]
-        with database.wrap_database_errors:
-            return self._retried(database, values)
+        values = self.values(parameters)
+        return on_connection([self], lambda session: self._execute(session, values))
 
-    def _retried(self, database: Any, values: list[Any]) -> tuple[PGresult, TransformerType]:
+    def values(self, parameters: dict[str, Any]) -> list[Any]:
+        """In the order of the statement's placeholders."""
+        return [parameters[name] for name in self._parameters]
+
+    def _execute(self, session: Session, values: list[Any]) -> tuple[PGresult, TransformerType]:
+        connection, transformer = session.connection, session.transformer
+        libpq = connection.pgconn
+        if must_begin(connection):
+            check(libpq, libpq.exec_(begin(connection)))
+        result = libpq.exec_prepared(
+            self.prepare(libpq, session.prepared),
+            bound(transformer, values),  # type: ignore[arg-type]  # None is NULL
+            transformer.formats,
+            Format.BINARY,
+        )
+        check(libpq, result)
+        transformer.set_pgresult(result)
+        return result, transformer
+
+    def prepare(self, libpq: PGconn, prepared: dict[Statement, tuple[bytes, float]]) -> bytes:
+        """Prepare the statement if needed and return its name."""
+        now = monotonic()
+        name, at = prepared.get(self, (b"", -math.inf))
+        if now < at + PLAN_SECONDS:
+            return name
+        if name:
+            check(libpq, libpq.exec_(b"DEALLOCATE " + name))
+        name = b"trainhub_%d" % next(self._numbers)
+        check(libpq, libpq.prepare(name, self.sql))
+        prepared[self] = name, now
+        return name
+
+
+def on_connection(statements: Sequence[Statement], execute: Callable[[Session], Answer]) -> Answer:
+    """Call ``execute`` with Django's connection, for ``statements``; see ``Statement.rows``."""
+    database = connections[DEFAULT_DB_ALIAS]  # once: ``django.db.connection`` is a proxy
+    if database.connection is None:
+        database.ensure_connection()
+    if database.force_debug_cursor:  # tests count queries
+        for statement in statements:
+            database.queries_log.append({"sql": statement.sql.decode(), "time": ""})
+    with database.wrap_database_errors:
         try:
-            return self._execute(_session(database.connection), values)
+            return execute(_session(database.connection))
         except STALE:
             _session(database.connection).prepared.clear()
             if database.in_atomic_block:
@@ -229,38 +270,29 @@ class Statement:
                 raise
             database.close()
             database.connect()
-        return self._execute(_session(database.connection), values)
+        return execute(_session(database.connection))
 
-    def _execute(self, session: _Session, values: list[Any]) -> tuple[PGresult, TransformerType]:
-        connection, transformer = session.connection, session.transformer
-        libpq = connection.pgconn
-        if not connection.autocommit and libpq.transaction_status == TransactionStatus.IDLE:
-            connection.execute("SELECT")  # makes psycopg begin the transaction
-        bound = transformer.dump_sequence(
-            values, [_FORMATS.get(type(value), PyFormat.TEXT) for value in values]
-        )
-        result = libpq.exec_prepared(
-            self._prepare(libpq, session.prepared),
-            bound,  # type: ignore[arg-type]  # None is NULL
-            transformer.formats,
-            Format.BINARY,
-        )
-        _check(libpq, result)
-        transformer.set_pgresult(result)
-        return result, transformer
 
-    def _prepare(self, libpq: PGconn, prepared: dict[Statement, tuple[bytes, float]]) -> bytes:
-        """Prepare the statement if needed and return its name."""
-        now = monotonic()
-        name, at = prepared.get(self, (b"", -math.inf))
-        if now < at + PLAN_SECONDS:
-            return name
-        if name:
-            _check(libpq, libpq.exec_(b"DEALLOCATE " + name))
-        name = b"trainhub_%d" % next(self._numbers)
-        _check(libpq, libpq.prepare(name, self._sql))
-        prepared[self] = name, now
-        return name
+def must_begin(connection: psycopg.Connection[Any]) -> bool:
+    """Whether what comes next is the first statement of a transaction."""
+    return (
+        not connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE
+    )
+
+
+def begin(connection: psycopg.Connection[Any]) -> bytes:
+    """The statement that begins a transaction, as psycopg's cursors send it."""
+    level = connection.isolation_level
+    if level is None:
+        return b"BEGIN"
+    return f"BEGIN ISOLATION LEVEL {level.name}".replace("_", " ").encode()
+
+
+def bound(transformer: TransformerType, values: list[Any]) -> Sequence[Buffer | None]:
+    """The values as they are sent; their formats are the transformer's then."""
+    return transformer.dump_sequence(
+        values, [_FORMATS.get(type(value), PyFormat.TEXT) for value in values]
+    )
 
 
 def _array(oid: int, content: bytes | None) -> np.ndarray[Any, Any]:
@@ -271,17 +303,17 @@ def _array(oid: int, content: bytes | None) -> np.ndarray[Any, Any]:
     return elements["value"].astype(native)
 
 
-_current_time = Statement("SELECT statement_timestamp()")
+CURRENT_TIME = Statement("SELECT statement_timestamp()")
 
 
 def current_time() -> datetime:
     """By the database's clock, which the workers and web servers of all hosts share."""
-    [row] = _current_time.rows()
+    [row] = CURRENT_TIME.rows()
     now: datetime = row[0]
     return now
 
 
-def _check(libpq: PGconn, result: PGresult) -> None:
+def check(libpq: PGconn, result: PGresult) -> None:
     """Raise the error in ``result``, if any, as psycopg does."""
     if result.status in SUCCEEDED:
         return

@@ -10,14 +10,15 @@ import heapq
 import math
 import time
 from bisect import insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 from typing import Final
 
-from core.database import Bigints, Doubles, Statement, Texts
+from core.database import Bigints, Doubles, Texts
 from execution.cluster_simulation import writing
+from execution.cluster_simulation.pending import Pending
 from execution.cluster_simulation.sandbox import Clock, analyze
 from execution.cluster_simulation.trace import EVALUATION, Ending, Job
 from execution.scheduling.claiming import claim_ids
@@ -36,7 +37,11 @@ STATUSES: Final = {
 }
 NODE_GPUS: Final = 8
 MAX_STEPS: Final = 2**40
-ANALYZE_EVERY: Final = 5_000  # runs
+SLOTS: Final = 32_767
+# Runs after which the planner is told what the tables hold: until then it takes the runs that no
+# worker holds for few. The first few times after twice as many each.
+ANALYZE_FIRST: Final = 50
+ANALYZE_EVERY: Final = 5_000
 ESTIMATES: Final = 300  # runs whose start is estimated, about
 ESTIMATED_AFTER_SECONDS: Final = 60.0  # of waiting
 LIFETIME: Final = timedelta(days=100 * 365)  # of the worker
@@ -116,10 +121,14 @@ class Cluster:
         self._failures: list[float] = []
         self._held: dict[str, SimulatedRun] = {}
         self._stopping: dict[str, float] = {}  # run -> when it will have saved
+        self._pending = Pending(clock)
         self._waiting = 0
+        self._used = 0  # GPUs
+        self._preemptible = 0  # of the runs that hold GPUs
         self._expected: dict[tuple[str, str, int], list[float]] = {}
         self._to_estimate: list[tuple[float, str]] = []
         self._since_analyze = 0
+        self._analyze_after = ANALYZE_FIRST
         self.outcome = Outcome(conditions.gpus, self._runs)
 
     def _planned(self, number: int, job: Job) -> SimulatedRun:
@@ -151,8 +160,13 @@ class Cluster:
             self._estimate()
             self._analyze(len(submitted))
             yield over
+        self._pending.write()
         self.outcome.until = self._clock.seconds
         self.outcome.seconds = time.perf_counter() - began
+
+    def write(self) -> None:
+        """What is only known here so far into the tables. The scheduler never has to ask for it."""
+        self._pending.write()
 
     def _advance(self, following: SimulatedRun | None) -> None:
         """To the next thing that happens, and as much further as the resolution is wide."""
@@ -165,7 +179,8 @@ class Cluster:
         if math.isinf(at):
             raise RuntimeError("Runs wait that can never start.")
         step = self._conditions.resolution_seconds
-        self._clock.set(max(self._clock.seconds, math.ceil(at / step) * step if step else at))
+        # The database learns it when it is asked for something.
+        self._clock.seconds = max(self._clock.seconds, math.ceil(at / step) * step if step else at)
 
     # --- users -------------------------------------------------------------------------------
 
@@ -200,7 +215,7 @@ class Cluster:
             host=POOL,
             pid=1,
             executors=[ExecutorName.SIMULATED],
-            slots=32_767,
+            slots=SLOTS,
             started_at=self._clock.time(),
             last_heartbeat=self._clock.time() + LIFETIME,  # it never dies
         )
@@ -216,7 +231,8 @@ class Cluster:
         if not runs:
             return
         jobs = [run.job for run in runs]
-        writing.SUBMIT.run(
+        expected = [self._expected_seconds(run) for run in runs]
+        self._pending.submit(
             pool=POOL,
             ids=Texts(run.run_id for run in runs),
             projects=Texts(self._projects[job.project] for job in jobs),
@@ -229,8 +245,7 @@ class Cluster:
             priorities=Bigints(job.priority for job in jobs),
             preemptible=Bigints(job.preemptible for job in jobs),
             total_steps=Bigints(run.total_steps for run in runs),
-            expected=Doubles(self._expected_seconds(run) for run in runs),
-            times=Doubles(self._clock.unix for _run in runs),
+            expected=Doubles(expected),
         )
         self._waiting += len(runs)
         share = ESTIMATES / len(self._runs)
@@ -246,6 +261,7 @@ class Cluster:
         key = (job.project, job.kind, job.gpu_count)
         known = self._expected.setdefault(key, [0.0, -1.0])
         if known[0] % LEARN_EVERY == 0:
+            self._pending.write()
             row = Run(
                 project_id=self._projects[job.project],
                 recipe_id=_slug(job.kind),
@@ -260,8 +276,9 @@ class Cluster:
     # --- workers -----------------------------------------------------------------------------
 
     def _claim(self) -> None:
+        self._pending.write()
         began = time.perf_counter()
-        claimed = claim_ids(self._worker, self._waiting, rules=self._conditions.rules)
+        claimed = claim_ids(self._worker, SLOTS, rules=self._conditions.rules)
         self.outcome.decisions.append(time.perf_counter() - began)
         if not claimed:
             return
@@ -272,13 +289,15 @@ class Cluster:
             run.began = now
             run.attempt += 1
             self._held[run.run_id] = run
+            self._used += run.job.gpu_count
+            self._preemptible += run.job.preemptible
             heapq.heappush(
                 self._ends, (now + run.job.seconds - run.done_seconds, run.attempt, run.run_id)
             )
             pace.append(run.job.planned_seconds / run.total_steps)
         self._waiting -= len(runs)
         self.outcome.claimed += len(runs)
-        writing.BEGIN.run(
+        self._pending.begin(
             ids=Texts(run.run_id for run in runs),
             steps=Bigints(run.step_at(run.done_seconds) for run in runs),
             seconds=Doubles(pace),
@@ -296,7 +315,7 @@ class Cluster:
                 run.ended = now
                 over.append(run)
         if over:
-            writing.END.run(
+            self._pending.end(
                 ids=Texts(run.run_id for run in over),
                 statuses=Texts(STATUSES[run.job.ending] for run in over),
                 steps=Bigints(run.step_at(run.job.seconds) for run in over),
@@ -312,11 +331,13 @@ class Cluster:
         run.held_seconds += seconds
         run.began = None
         del self._held[run.run_id]
+        self._used -= run.job.gpu_count
+        self._preemptible -= run.job.preemptible
         return seconds
 
     def _note_stops(self) -> None:
         """Runs that were asked to stop for others, which still wait, begin to save."""
-        if self._waiting and any(run.job.preemptible for run in self._held.values()):
+        if self._waiting and self._preemptible:
             for (run_id,) in writing.STOPPING.rows():
                 at = self._clock.seconds + self._conditions.save_seconds
                 self._stopping.setdefault(run_id, at)
@@ -329,7 +350,7 @@ class Cluster:
             run.done_seconds += self._release(run)
             run.preemptions += 1
         if runs:
-            self._write(writing.YIELD, runs)
+            self._wait_again(self._pending.give_way, runs)
 
     def _break_nodes(self) -> None:
         """A run of a node that breaks goes on from its latest checkpoint."""
@@ -350,10 +371,10 @@ class Cluster:
             run.lost_seconds += worked - kept
             run.restarts += 1
         if lost:
-            self._write(writing.LOSE, lost)
+            self._wait_again(self._pending.lose, lost)
 
-    def _write(self, statement: Statement, runs: list[SimulatedRun]) -> None:
-        statement.run(
+    def _wait_again(self, write: Callable[..., None], runs: list[SimulatedRun]) -> None:
+        write(
             ids=Texts(run.run_id for run in runs),
             steps=Bigints(run.step_at(run.done_seconds) for run in runs),
         )
@@ -363,8 +384,7 @@ class Cluster:
     # --- looking on --------------------------------------------------------------------------
 
     def _count(self) -> None:
-        used = sum(run.job.gpu_count for run in self._held.values())
-        self.outcome.used.append((self._clock.seconds, used))
+        self.outcome.used.append((self._clock.seconds, self._used))
 
     def _estimate(self) -> None:
         """Ask when some of the runs that wait will start, as their people would."""
@@ -373,6 +393,7 @@ class Cluster:
             run = self._by_id[run_id]
             if run.started is not None:
                 continue
+            self._pending.write()
             start = explain(Run.objects.select_related("recipe").get(pk=run_id)).estimated_start
             if start is not None:
                 at = start.timestamp() - self._clock.unix + self._clock.seconds
@@ -380,8 +401,10 @@ class Cluster:
 
     def _analyze(self, count: int) -> None:
         self._since_analyze += count
-        if self._since_analyze >= ANALYZE_EVERY:
+        if self._since_analyze >= self._analyze_after:
             self._since_analyze = 0
+            self._analyze_after = min(2 * self._analyze_after, ANALYZE_EVERY)
+            self._pending.write()
             analyze("runs_run", "runs_gpuusage")
 
 

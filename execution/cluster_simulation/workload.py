@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
+import numpy as np
+
 from execution.cluster_simulation.trace import EVALUATION, Ending, Job
 
 LONGEST_SECONDS: Final = 10 * 86_400.0
@@ -145,9 +147,12 @@ def _scaled(drawn: list[Job], kind: Kind, gpu_seconds: float) -> list[Job]:
     """Log-normal durations with the median of the kind, as spread as makes its GPU time. If no
     spread does, all are shorter or longer."""
     low, high = 0.0, 5.0
+    counts = np.array([job.gpu_count for job in drawn], dtype=float)
+    normals = np.array([job.seconds for job in drawn])
     for _step in range(40):
         sigma = (low + high) / 2
-        if _gpu_seconds(drawn, kind.median_seconds, sigma) < gpu_seconds:
+        durations = kind.median_seconds * np.exp(sigma * normals)
+        if counts @ durations.clip(SHORTEST_SECONDS, LONGEST_SECONDS) < gpu_seconds:
             low = sigma
         else:
             high = sigma

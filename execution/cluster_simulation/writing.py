@@ -1,5 +1,8 @@
 """SQL with which a simulation writes what users and workers would: many runs at once, each with its
-events, in the rows that the scheduler reads."""
+events, in the rows that the scheduler reads.
+
+``times``: when it happened to each, in Unix seconds.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +49,15 @@ BEGIN: Final = Statement(
     """
 UPDATE runs_run
 SET
-    attempt_started_at = statement_timestamp(), attempt_start_step = job.step,
-    step = job.step + 1, stepped_at = statement_timestamp() + make_interval(secs => job.seconds)
-FROM unnest(%(ids)s::text[], %(steps)s::int8[], %(seconds)s::float8[]) AS job (id, step, seconds)
+    attempt_started_at = to_timestamp(job.at), attempt_start_step = job.step,
+    step = job.step + 1, stepped_at = to_timestamp(job.at) + make_interval(secs => job.seconds)
+FROM unnest(
+    %(ids)s::text[], %(steps)s::int8[], %(seconds)s::float8[], %(times)s::float8[]
+) AS job (id, step, seconds, at)
 WHERE runs_run.id = job.id
 """
 )
-_HELD: Final = "greatest(extract(epoch FROM statement_timestamp() - held_since), 0)"
+_HELD: Final = "greatest(extract(epoch FROM to_timestamp(job.at) - held_since), 0)"
 # The GPU time of these holds, by day: as runs/models/gpu_usage.py counts that of one.
 _USAGE: Final = """
     INSERT INTO runs_gpuusage (project_id, pool, day, gpu_seconds)
@@ -64,7 +69,7 @@ _USAGE: Final = """
     FROM (
         SELECT
             run.project_id, run.pool, run.gpu_count, run.held_since AT TIME ZONE 'UTC' AS began,
-            statement_timestamp() AT TIME ZONE 'UTC' AS ended
+            to_timestamp(job.at) AT TIME ZONE 'UTC' AS ended
         FROM runs_run AS run JOIN job ON job.id = run.id
     ) AS hold, generate_series(date_trunc('day', began), ended, interval '1 day') AS day
     GROUP BY project_id, pool, day
@@ -74,22 +79,22 @@ _USAGE: Final = """
 END: Final = Statement(
     f"""
 WITH job AS (
-    SELECT * FROM unnest(%(ids)s::text[], %(statuses)s::text[], %(steps)s::int8[])
-        AS job (id, status, step)
+    SELECT * FROM unnest(
+        %(ids)s::text[], %(statuses)s::text[], %(steps)s::int8[], %(times)s::float8[]
+    ) AS job (id, status, step, at)
 ), usage AS ({_USAGE}), ended AS (
     UPDATE runs_run
     SET
-        status = job.status, finished_at = statement_timestamp(), worker_id = NULL,
+        status = job.status, finished_at = to_timestamp(job.at), worker_id = NULL,
         step = job.step, held_seconds = held_seconds + {_HELD}, held_since = NULL, stop_kind = '',
-        updated_at = statement_timestamp()
+        updated_at = to_timestamp(job.at)
     FROM job
     WHERE runs_run.id = job.id
-    RETURNING runs_run.id, runs_run.status, attempt
+    RETURNING runs_run.id, runs_run.status, attempt, updated_at
 )
 INSERT INTO runs_runevent (run_id, kind, from_status, to_status, attempt, reason, created_at)
 SELECT
-    id, '{EventKind.STATUS.value}', '{RunStatus.RUNNING.value}', status, attempt, '',
-    statement_timestamp()
+    id, '{EventKind.STATUS.value}', '{RunStatus.RUNNING.value}', status, attempt, '', updated_at
 FROM ended
 """  # noqa: S608
 )
@@ -97,40 +102,42 @@ FROM ended
 LOSE: Final = Statement(
     f"""
 WITH job AS (
-    SELECT * FROM unnest(%(ids)s::text[], %(steps)s::int8[]) AS job (id, step)
+    SELECT * FROM unnest(%(ids)s::text[], %(steps)s::int8[], %(times)s::float8[])
+        AS job (id, step, at)
 ), usage AS ({_USAGE}), lost AS (
     UPDATE runs_run
     SET
         worker_id = NULL, attempt = attempt + 1, restart_count = restart_count + 1,
         step = job.step, attempt_started_at = NULL, stop_kind = '', stop_requested_at = NULL,
-        held_seconds = held_seconds + {_HELD}, held_since = NULL, updated_at = statement_timestamp()
+        held_seconds = held_seconds + {_HELD}, held_since = NULL, updated_at = to_timestamp(job.at)
     FROM job
     WHERE runs_run.id = job.id
-    RETURNING runs_run.id, attempt
+    RETURNING runs_run.id, attempt, updated_at
 )
 INSERT INTO runs_runevent (run_id, kind, from_status, to_status, attempt, reason, created_at)
-SELECT id, '{EventKind.RECOVERED.value}', '', '', attempt, '', statement_timestamp() FROM lost
+SELECT id, '{EventKind.RECOVERED.value}', '', '', attempt, '', updated_at FROM lost
 """  # noqa: S608
 )
 # They gave way, with a checkpoint: back in the queue with their place.
 YIELD: Final = Statement(
     f"""
 WITH job AS (
-    SELECT * FROM unnest(%(ids)s::text[], %(steps)s::int8[]) AS job (id, step)
+    SELECT * FROM unnest(%(ids)s::text[], %(steps)s::int8[], %(times)s::float8[])
+        AS job (id, step, at)
 ), usage AS ({_USAGE}), preempted AS (
     UPDATE runs_run
     SET
         status = '{RunStatus.QUEUED.value}', worker_id = NULL, attempt = attempt + 1,
         step = job.step, attempt_started_at = NULL, stop_kind = '', stop_requested_at = NULL,
-        held_seconds = held_seconds + {_HELD}, held_since = NULL, updated_at = statement_timestamp()
+        held_seconds = held_seconds + {_HELD}, held_since = NULL, updated_at = to_timestamp(job.at)
     FROM job
     WHERE runs_run.id = job.id
-    RETURNING runs_run.id, attempt
+    RETURNING runs_run.id, attempt, updated_at
 )
 INSERT INTO runs_runevent (run_id, kind, from_status, to_status, attempt, reason, created_at)
 SELECT
     id, '{EventKind.PREEMPTED.value}', '{RunStatus.RUNNING.value}', '{RunStatus.QUEUED.value}',
-    attempt, '', statement_timestamp()
+    attempt, '', updated_at
 FROM preempted
 """  # noqa: S608
 )

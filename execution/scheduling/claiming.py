@@ -8,17 +8,24 @@ from functools import partial
 from heapq import heapify, heappop, heapreplace
 from typing import Final
 
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 
-from core.database import Statement, Texts, current_time
+from core.database import CURRENT_TIME, Statement, Texts
+from core.pipeline import Rows, query, together
 from execution.scheduling.candidate import Candidate, Place
 from execution.scheduling.gpu_use import GpuUse
 from execution.scheduling.host_devices import HostDevices
 from execution.scheduling.policy import Pass
 from execution.scheduling.preemption import preempt_for
-from execution.scheduling.quotas import Quotas
+from execution.scheduling.quotas import LOCK_QUOTAS, Quotas
 from execution.scheduling.rules import Rules, rules_of_settings
-from execution.scheduling.stored_queue import Scope, StoredQueue, waiting
+from execution.scheduling.stored_queue import (
+    INTERRUPTED,
+    PRIORITIES,
+    Scope,
+    StoredQueue,
+    waiting,
+)
 from execution.scheduling.stored_supplies import StoredSupplies
 from execution.scheduling.supply import Supply
 from runs.executors import executors as executors_by_name
@@ -27,10 +34,10 @@ from runs.models.claim_queries import claim_runs
 
 MAX_BATCH: Final = 64
 
-_COLUMNS: Final = ", ".join(field.attname for field in GpuPool._meta.concrete_fields)
+_FIELDS: Final = [field.attname for field in GpuPool._meta.concrete_fields]
 # Whoever allocates GPUs waits for whoever else does.
 LOCK_POOLS: Final = Statement(
-    f"SELECT {_COLUMNS} FROM runs_gpupool ORDER BY name FOR NO KEY UPDATE"  # noqa: S608
+    f"SELECT {', '.join(_FIELDS)} FROM runs_gpupool ORDER BY name FOR NO KEY UPDATE"  # noqa: S608
 )
 # What the worker can execute, each with its executor; nothing while it drains.
 RECIPES: Final = Statement(
@@ -71,17 +78,17 @@ def claim_ids(
     the same one. A worker that drains claims nothing.
     """
     with transaction.atomic():
-        pools = {row["name"]: GpuPool(**row) for row in LOCK_POOLS.records()}
         wanted = [name for name in worker.executors if executors is None or name in executors]
         in_queues = executors is not None and all(has_queue(name) for name in wanted)
         wanted = [name for name in wanted if has_queue(name) is in_queues]
         in_schedulers = in_queues and all(schedules(name) for name in wanted)
         wanted = [name for name in wanted if schedules(name) is in_schedulers]
-        recipes = dict(RECIPES.rows(worker=worker.pk, executors=Texts(wanted)))
-        if not recipes:
+        rules = rules or rules_of_settings()
+        state = _State.read(worker, wanted, rules)
+        if not state.recipes:
             return []
-        counted = None if in_schedulers else pools
-        claiming = _Claiming(worker, counted, recipes, slots, rules or rules_of_settings())
+        counted = None if in_schedulers else state.pools
+        claiming = _Claiming(worker, counted, state, slots, rules)
         devices = {}
         for candidate in claiming.chosen(slots):
             count = candidate.gpu_count if candidate.uses_devices else 0
@@ -112,6 +119,42 @@ def uses_devices(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class _State:
+    """What a claim reads of the tables whatever it decides, and locks. ``recipes``: that the worker
+    can execute, each with its executor; ``now``: Unix seconds."""
+
+    pools: dict[str, GpuPool]
+    recipes: dict[str, str]
+    now: float
+    use: GpuUse
+    has_quotas: bool
+    interrupted: Rows
+    priorities: Rows
+
+    @classmethod
+    def read(cls, worker: Worker, executors: Collection[str], rules: Rules) -> _State:
+        pools, recipes, [[now]], held, used, quotas, interrupted, priorities = together(
+            query(LOCK_POOLS),
+            query(RECIPES, worker=worker.pk, executors=Texts(executors)),
+            query(CURRENT_TIME),
+            *GpuUse.queries(rules.fair_share_days),
+            query(LOCK_QUOTAS),
+            query(INTERRUPTED),
+            query(PRIORITIES),
+        )
+        found = [GpuPool.from_db(DEFAULT_DB_ALIAS, _FIELDS, row) for row in pools]
+        return cls(
+            pools={pool.name: pool for pool in found},
+            recipes=dict(recipes),
+            now=now.timestamp(),
+            use=GpuUse.of(held, used, rules.fair_share_days),
+            has_quotas=bool(quotas),
+            interrupted=interrupted,
+            priorities=priorities,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Blocked:
     candidate: Candidate
     pool: str
@@ -124,23 +167,24 @@ class _Claiming:
         self,
         worker: Worker,
         pools: dict[str, GpuPool] | None,
-        recipes: dict[str, str],
+        state: _State,
         slots: int,
         rules: Rules,
     ) -> None:
         self._rules = rules
         self._worker = worker
         self._pools = pools
-        self._now = current_time().timestamp()
+        self._now = state.now
+        self._use = state.use
         self.devices = HostDevices(worker, lock=True)
-        self._use = GpuUse.read(rules.fair_share_days)
         self._scope = Scope(
-            recipes=list(recipes),
-            device_recipes=[pk for pk, executor in recipes.items() if uses_devices(executor)],
-            usage=self._use.usage(),
-            quotas=Quotas.read(self._use, lock=True),
+            recipes=list(state.recipes),
+            device_recipes=[pk for pk, name in state.recipes.items() if uses_devices(name)],
+            usage=state.use.usage(),
+            quotas=Quotas.read(state.use) if state.has_quotas else Quotas(),
             batch=min(slots, MAX_BATCH),
         )
+        self._waiting = waiting(self._scope, state.interrupted, state.priorities)
         self._passes: dict[str, Pass] = {}
 
     def chosen(self, slots: int) -> Iterator[Candidate]:
@@ -173,16 +217,13 @@ class _Claiming:
         ]
 
     def _begin_passes(self) -> dict[str, Pass]:
-        return {
-            name: Pass(
-                StoredQueue(name, self._scope, runs),
-                self._supplies(name, self._use),
-                self._now,
-                backfills=self._rules.backfills,
-            )
-            for name, runs in waiting(self._scope).items()
-            if self._serves(name)
-        }
+        passes = {}
+        for name, runs in self._waiting.items():
+            if self._serves(name):
+                supplies = self._supplies(name, self._use)
+                queue = StoredQueue(name, self._scope, runs, supplies.capacity())
+                passes[name] = Pass(queue, supplies, self._now, backfills=self._rules.backfills)
+        return passes
 
     def _serves(self, name: str) -> bool:
         """Whether the worker executes runs of the pool; of one that was deleted, nobody does."""

@@ -41,6 +41,8 @@ def likely_starts(
     if not places:
         return {}
     scenarios = max(1, min(SCENARIOS, MAX_STARTS // places[-1]))
+    # In an order of their own: that in which the table has them changes, and with it what is drawn.
+    holds = sorted(holds, key=_order)
     starts: dict[str, list[float]] = {candidates[place - 1].run_id: [] for place in places}
     for _number in range(scenarios):
         supplies = new_supplies()
@@ -50,6 +52,10 @@ def likely_starts(
             starts[pk].append(at)
     middle = scenarios // 2
     return {pk: sorted(found)[middle] for pk, found in starts.items() if len(found) > middle}
+
+
+def _order(hold: Hold) -> tuple[float, int, str, float]:
+    return hold.release.at, hold.release.gpus, hold.recipe_id, hold.planned_seconds or 0.0
 
 
 def forecast(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.database import Statement
+from core.pipeline import Query, Rows, query, together
 from execution.scheduling.supply import Hold, Release, Supply
 from runs.models import RecipeKind, Worker
 from runs.status import RunStatus
@@ -49,12 +50,7 @@ GROUP BY project_id, pool
 # The time of holds that are over. Of the first day of the window, the part that is within it.
 USED: Final = Statement(
     """
-SELECT
-    pool, project_id,
-    coalesce(sum(gpu_seconds) FILTER (WHERE day > first_day), 0)
-        + coalesce(sum(gpu_seconds) FILTER (WHERE day = first_day), 0) * of_first_day,
-    coalesce(sum(gpu_seconds) FILTER (WHERE day >= month_day), 0)
-FROM runs_gpuusage, (
+WITH since AS MATERIALIZED (
     SELECT
         window_start::date AS first_day, month_day,
         1 - date_part('epoch', window_start - window_start::date) / 86400 AS of_first_day
@@ -64,7 +60,13 @@ FROM runs_gpuusage, (
                 - make_interval(secs => %(window_seconds)s::float8) AS window_start,
             date_trunc('month', statement_timestamp() AT TIME ZONE 'UTC')::date AS month_day
     ) AS now
-) AS since
+)
+SELECT
+    pool, project_id,
+    coalesce(sum(gpu_seconds) FILTER (WHERE day > first_day), 0)
+        + coalesce(sum(gpu_seconds) FILTER (WHERE day = first_day), 0) * of_first_day,
+    coalesce(sum(gpu_seconds) FILTER (WHERE day >= month_day), 0)
+FROM runs_gpuusage, since
 WHERE day >= least(first_day, month_day)
 GROUP BY project_id, pool, of_first_day
 """
@@ -151,19 +153,27 @@ class GpuUse:
 
     @classmethod
     def read(cls, fair_share_days: float) -> GpuUse:
+        held, used = together(*cls.queries(fair_share_days))
+        return cls.of(held, used, fair_share_days)
+
+    @staticmethod
+    def queries(fair_share_days: float) -> tuple[Query, Query]:
+        """What ``of`` needs the rows of."""
         window = fair_share_days * 86400.0
+        return query(HELD, window_seconds=window), query(USED, window_seconds=window)
+
+    @classmethod
+    def of(cls, held: Rows, used: Rows, fair_share_days: float) -> GpuUse:
         gpus: dict[tuple[str, str], int] = {}
         evaluations: dict[str, int] = defaultdict(int)
         in_window: dict[tuple[str, str], float] = defaultdict(float)
         in_month: dict[tuple[str, str], float] = defaultdict(float)
-        for pool, project, count, evaluating, recently, this_month in HELD.rows(
-            window_seconds=window
-        ):
+        for pool, project, count, evaluating, recently, this_month in held:
             gpus[pool, project] = count
             evaluations[pool] += evaluating
             in_window[pool, project] += max(0.0, recently)
             in_month[pool, project] += max(0.0, this_month)
-        for pool, project, recently, this_month in USED.rows(window_seconds=window):
+        for pool, project, recently, this_month in used:
             in_window[pool, project] += recently
             in_month[pool, project] += this_month
         if not fair_share_days:

@@ -80,10 +80,8 @@ class Quotas:
     limits: list[Limit] = field(default_factory=list)
 
     @classmethod
-    def read(cls, use: GpuUse, *, lock: bool = False) -> Quotas:
-        """``lock``: in a transaction that allocates GPUs."""
-        if lock and not LOCK_QUOTAS.rows():
-            return cls()
+    def read(cls, use: GpuUse) -> Quotas:
+        """A transaction that allocates GPUs locks them before."""
         limits: dict[int, Limit] = {}
         for pk, pool, max_gpus, max_gpu_hours, owner, project in QUOTAS.rows():
             limit = limits.setdefault(pk, Limit(pool, max_gpus, max_gpu_hours, owner))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final
 
 from core.database import Bigints, Statement, Texts
+from core.pipeline import Rows
 from execution.scheduling.candidate import Candidate, Place
 from execution.scheduling.quotas import Quotas
-from execution.scheduling.supply import Fit
+from execution.scheduling.supply import FIT_FIELDS, Fit
 from runs.models import RecipeKind
 from runs.status import RunStatus
 
@@ -111,10 +112,11 @@ LATERAL (
 # Runs in progress without a worker: resumed, recovered, released.
 INTERRUPTED: Final = Statement(
     f"""
-SELECT {_COLUMNS}, extract(epoch FROM started_at)::float8, pool
+SELECT
+    id, project_id, gpu_count::int8, {EXPECTED_SECONDS},
+    kind = '{RecipeKind.EVALUATION.value}', recipe_id, extract(epoch FROM started_at)::float8, pool
 FROM runs_run
-WHERE status = '{RunStatus.RUNNING.value}' AND worker_id IS NULL
-    AND recipe_id = ANY (%(recipes)s::text[])
+WHERE status = '{RunStatus.RUNNING.value}' AND worker_id IS NULL AND recipe_id IS NOT NULL
 """  # noqa: S608
 )
 
@@ -130,15 +132,15 @@ class Scope:
     quotas: Quotas
     batch: int
 
-    def interrupted(self) -> list[tuple[str, Candidate]]:
-        """The interrupted runs, each with its pool."""
-        rows = INTERRUPTED.rows(
-            recipes=Texts(self.recipes), device_recipes=Texts(self.device_recipes)
-        )
+    def interrupted(self, rows: Rows) -> list[tuple[str, Candidate]]:
+        """Those of the interrupted runs that are of its recipes, each with its pool."""
         found = []
-        for pk, project, count, expected, evaluates, devices, since, pool in rows:
-            place = Place(False, 0, 0.0, since, pk)
-            found.append((pool, Candidate(pk, project, place, count, expected, evaluates, devices)))
+        for pk, project, count, expected, evaluates, recipe, since, pool in rows:
+            if recipe in self.recipes:
+                place = Place(False, 0, 0.0, since, pk)
+                devices = recipe in self.device_recipes
+                candidate = Candidate(pk, project, place, count, expected, evaluates, devices)
+                found.append((pool, candidate))
         return sorted(found, key=lambda item: item[1].place)
 
 
@@ -151,12 +153,12 @@ class Waiting:
     descending: list[int] = field(default_factory=list)
 
 
-def waiting(scope: Scope) -> dict[str, Waiting]:
-    """By pool."""
+def waiting(scope: Scope, interrupted: Rows, priorities: Rows) -> dict[str, Waiting]:
+    """By pool, from the rows of INTERRUPTED and PRIORITIES."""
     found: dict[str, Waiting] = defaultdict(Waiting)
-    for pool, candidate in scope.interrupted():
+    for pool, candidate in scope.interrupted(interrupted):
         found[pool].interrupted.append(candidate)
-    for pool, descending in PRIORITIES.rows():
+    for pool, descending in priorities:
         found[pool].descending.append(descending)
     return found
 
@@ -164,9 +166,11 @@ def waiting(scope: Scope) -> dict[str, Waiting]:
 class StoredQueue:
     """See policy.Queue."""
 
-    def __init__(self, pool: str, scope: Scope, waiting: Waiting) -> None:
+    def __init__(self, pool: str, scope: Scope, waiting: Waiting, capacity: Fit) -> None:
+        """``capacity``: what a pass will ask for in any case, and is therefore read first."""
         self._pool = pool
         self._scope = scope
+        self.capacity = capacity
         self._interrupted = waiting.interrupted
         self._taken: set[str] = set()
         self._tiers = [_Tier(self, descending) for descending in waiting.descending]
@@ -205,7 +209,7 @@ class StoredQueue:
             device_recipes=Texts(scope.device_recipes),
             taken=Texts(self._taken),
             batch=scope.batch,
-            **asdict(fit),
+            **{name: getattr(fit, name) for name in FIT_FIELDS},
         )
         for pk, project, count, expected, evaluates, devices, since in rows:
             place = Place(True, descending, scope.usage.get(project, 0.0), since, pk)
@@ -216,42 +220,54 @@ class StoredQueue:
         return self._scope.batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read for ``fit``, in order. ``ends``: the last run of each project that has more."""
+
+    fit: Fit
+    rows: list[Candidate]
+    ends: set[str]
+
+
 class _Tier:
     """The runs of one priority."""
 
     def __init__(self, queue: StoredQueue, descending: int) -> None:
         self._queue = queue
         self._descending = descending
-        self._rows: list[Candidate] = []
-        self._ends: set[str] = set()  # the last run that was read of a project that has more
-        self._read: Fit | None = None  # what the rows were read for
+        self._widest: _Read | None = None
+        self._latest: _Read | None = None
 
     def first(self, fit: Fit) -> Candidate | None:
-        if self._read is None or not fit.is_within(self._read):
-            self._load(fit)
-        found, is_decided = self._scan(fit)
-        if not is_decided:
-            self._load(fit)
-            found, _is_decided = self._scan(fit)
+        for read in (self._latest, self._widest):
+            if read is not None and fit.is_within(read.fit):
+                found, is_decided = self._scan(read, fit)
+                if is_decided:
+                    return found
+        if self._widest is None and fit.is_within(self._queue.capacity):
+            self._widest = self._load(self._queue.capacity)
+            found, is_decided = self._scan(self._widest, fit)
+            if is_decided:
+                return found
+        self._latest = self._load(fit)
+        found, _is_decided = self._scan(self._latest, fit)
         return found
 
-    def _scan(self, fit: Fit) -> tuple[Candidate | None, bool]:
+    def _scan(self, read: _Read, fit: Fit) -> tuple[Candidate | None, bool]:
         """The first of the rows that fits, and whether none that was not read may go before it."""
-        for candidate in self._rows:
+        for candidate in read.rows:
             if fit.allows(candidate) and self._queue.is_free(candidate):
                 return candidate, True
-            if candidate.run_id in self._ends:
+            if candidate.run_id in read.ends:
                 return None, False
         return None, True
 
-    def _load(self, fit: Fit) -> None:
-        self._rows = sorted(
+    def _load(self, fit: Fit) -> _Read:
+        rows = sorted(
             self._queue.read(self._descending, fit),
             key=lambda candidate: candidate.place,
         )
-        self._read = fit
-        counts = Counter(candidate.project_id for candidate in self._rows)
-        last = {candidate.project_id: candidate.run_id for candidate in self._rows}
-        self._ends = {
-            run_id for project, run_id in last.items() if counts[project] >= self._queue.batch
-        }
+        counts = Counter(candidate.project_id for candidate in rows)
+        last = {candidate.project_id: candidate.run_id for candidate in rows}
+        ends = {run_id for project, run_id in last.items() if counts[project] >= self._queue.batch}
+        return _Read(fit, rows, ends)

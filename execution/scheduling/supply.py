@@ -6,7 +6,7 @@ import itertools
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -122,9 +122,7 @@ class Fit:
 
     def is_within(self, other: Fit) -> bool:
         """Whether the ``other`` allows all that this allows."""
-        return all(
-            getattr(self, name) <= getattr(other, name) for name in self.__dataclass_fields__
-        )
+        return all(getattr(self, name) <= getattr(other, name) for name in FIT_FIELDS)
 
     def allows(self, candidate: Candidate) -> bool:
         most = self.evaluation if candidate.is_evaluation else self.training
@@ -138,6 +136,9 @@ class Fit:
             expected is not None and not candidate.is_guess and expected <= self.within_seconds
         )
         return is_short or math.isinf(self.within_seconds) or candidate.gpu_count <= spare
+
+
+FIT_FIELDS: Final = tuple(field.name for field in fields(Fit))
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ def played(jobs, **conditions):
     with sandbox(BEGAN) as clock:
         cluster = Cluster(clock, jobs, Conditions(**{"gpus": 8, "node_failures": 0} | conditions))
         for _over in cluster.play():
+            cluster.write()
             in_use = sum(run.job.gpu_count for run in cluster._held.values())
             assert in_use == sum(Run.objects.gpus_in_use().values()) <= 8
         statuses = list(Run.objects.order_by("id").values_list("status", flat=True))

@@ -102,6 +102,21 @@ def test_start_is_the_same_whenever_it_is_asked_for():
     assert first == second
 
 
+def test_order_in_which_the_table_has_the_runs_that_hold_gpus_changes_nothing():
+    endings = Endings({"train": [number / 100 for number in range(1, 101)]})
+    holds = [
+        Hold(Release(NOW + 100 + number, 4), False, True, False, "train", 1000.0)
+        for number in range(2)
+    ]
+
+    first, second = (
+        likely_starts([candidate("next", 4)], listed, nothing_free, NOW, endings, wanted={"next"})
+        for listed in (holds, holds[::-1])
+    )
+
+    assert first == second != {}
+
+
 def test_runs_of_known_and_unknown_endings_may_be_expected_to_end_together():
     waiting = [candidate("next", 8, expected=10.0)]
 
