@@ -8,7 +8,7 @@ from drf_spectacular.generators import SchemaGenerator
 from tests.clients import ApiClient
 from tests.code_bundles.bundles import bundle
 from tests.execution.mirror.attempts import begin_on_nodes
-from tests.factories import ProjectFactory, RunFactory, checkpoint
+from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint
 
 pytestmark = pytest.mark.django_db
 OWN_FORMAT = ("export",)  # tests/metrics/test_exports.py
@@ -36,6 +36,8 @@ def address(path: str) -> str:
     """``path`` with the ids of rows that are there."""
     artifact = checkpoint(RunFactory())
     ids = {"project_id": artifact.run.project_id, "run_id": artifact.run_id, "path": "a.txt"}
+    if "{username}" in path:
+        ids["username"] = UserFactory().username
     if path.startswith("/projects/{id}"):
         ids["id"] = artifact.run.project_id
     else:

@@ -302,7 +302,7 @@ def test_wsgi_application_does_not_load_in_production_over_plain_http():
 def test_production_passes_the_checks_for_deployment():
     finished = run(
         *("manage.py", "check", "--deploy", "--fail-level", "WARNING"),
-        **(PRODUCTION | {"TRAINHUB_HTTPS": "true"}),
+        **(PRODUCTION | {"TRAINHUB_HTTPS": "true", "TRAINHUB_TRUSTED_PROXIES": "10.0.0.1"}),
     )
 
     assert finished.returncode == 0, finished.stderr
