@@ -1,0 +1,170 @@
+"""Pages of teams, of who sees a project, and of tokens."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from accounts.models import ServiceAccount, Team, Token
+from accounts.roles import Role, Scope
+from tests.factories import ProjectFactory, RunFactory, UserFactory, member_of
+
+pytestmark = pytest.mark.django_db
+
+TEAMS, TOKENS = "/dashboard/teams", "/dashboard/tokens"
+
+
+@pytest.fixture(autouse=True)
+def require_sign_in(settings):
+    settings.OPEN_MODE = False
+    settings.LANGUAGE_CODE = "en"
+
+
+def browser(user: User) -> Client:
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(user)
+    return client
+
+
+def test_new_team_has_a_page_with_its_owner():
+    user = UserFactory(username="li")
+
+    page = browser(user).post(TEAMS, {"name": "NLP"}, follow=True).content.decode()
+
+    assert "<h1>NLP</h1>" in page
+    assert "li" in page
+    assert "Owner" in page
+
+
+def test_name_that_is_taken_is_said_beside_the_field():
+    user = UserFactory()
+    Team.create("NLP", by=user)
+
+    answer = browser(user).post(TEAMS, {"name": "NLP"})
+
+    assert answer.status_code == 422
+    assert "There is a team with this name." in answer.content.decode()
+
+
+def test_owner_adds_and_removes_a_member():
+    owner, other = UserFactory(), UserFactory(username="li")
+    team = Team.create("NLP", by=owner)
+    client = browser(owner)
+
+    client.post(f"{TEAMS}/{team.pk}/members", {"username": "li", "role": "30"})
+    added = team.memberships.get(user=other).role
+    client.post(f"{TEAMS}/{team.pk}/members/{other.pk}/remove")
+
+    assert added == Role.MAINTAINER
+    assert not team.memberships.filter(user=other).exists()
+
+
+def test_unknown_member_is_said_beside_the_field():
+    owner = UserFactory()
+    team = Team.create("NLP", by=owner)
+
+    answer = browser(owner).post(f"{TEAMS}/{team.pk}/members", {"username": "x", "role": "20"})
+
+    assert answer.status_code == 422
+    assert "There is no user x." in answer.content.decode()
+
+
+def test_last_owner_stays_and_is_told_why():
+    owner = UserFactory()
+    team = Team.create("NLP", by=owner)
+
+    page = browser(owner).post(f"{TEAMS}/{team.pk}/members/{owner.pk}/remove", follow=True)
+
+    assert "A team needs an owner" in page.content.decode()
+    assert team.memberships.filter(user=owner).exists()
+
+
+def test_member_has_no_forms():
+    member = UserFactory()
+    team = Team.create("NLP", by=UserFactory())
+    team.add(member, Role.MAINTAINER)
+
+    page = browser(member).get(f"{TEAMS}/{team.pk}").content.decode()
+
+    assert "Leave the team" in page
+    assert 'name="username"' not in page
+
+
+def test_service_account_is_a_member_nobody_signs_in_with():
+    owner = UserFactory()
+    team = Team.create("NLP", by=owner)
+
+    browser(owner).post(f"{TEAMS}/{team.pk}/accounts", {"name": "ci", "description": "nightly"})
+
+    account = ServiceAccount.objects.get()
+    assert not account.user.has_usable_password()
+    assert team.memberships.get(user=account.user).role == Role.MEMBER
+
+
+def test_token_is_shown_once_and_works():
+    client = browser(UserFactory())
+
+    page = client.post(TOKENS, {"name": "laptop", "scope": "write", "days": "30"}).content.decode()
+    secret = re.search(r"th_[0-9a-f]{64}", page)
+
+    assert secret is not None
+    assert secret[0] not in client.get(TOKENS).content.decode()
+    headers = {"Authorization": f"Bearer {secret[0]}"}
+    assert Client(headers=headers).get("/projects").status_code == 200
+
+
+def test_page_with_a_new_token_is_not_cached():
+    answer = browser(UserFactory()).post(TOKENS, {"name": "laptop", "scope": "write"})
+
+    assert "no-store" in answer.headers["Cache-Control"]
+
+
+def test_revoked_token_is_refused():
+    user = UserFactory()
+    token, secret = Token.issue(user)
+
+    browser(user).post(f"{TOKENS}/{token.pk}/revoke")
+
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert Client(headers=headers).get("/projects").status_code == 401
+
+
+def test_token_of_somebody_else_is_not_there():
+    token, _secret = Token.issue(UserFactory())
+
+    assert browser(UserFactory()).post(f"{TOKENS}/{token.pk}/revoke").status_code == 404
+    assert Token.objects.filter(pk=token.pk).exists()
+
+
+def test_owner_gives_roles_in_a_project():
+    project, other = ProjectFactory(), UserFactory(username="li")
+    client = browser(member_of(project, Role.OWNER))
+
+    client.post(
+        f"/dashboard/projects/{project.pk}/access/members", {"username": "li", "role": "10"}
+    )
+
+    assert project.roles.get(user=other).role == Role.VIEWER
+
+
+@pytest.mark.parametrize(
+    ("role", "offers"),
+    [(Role.VIEWER, False), (Role.MEMBER, True)],
+)
+def test_pages_of_a_run_offer_what_the_role_allows(role, offers):
+    run = RunFactory()
+    client = browser(member_of(run.project, role))
+
+    page = client.get(f"/dashboard/projects/{run.project_id}/runs/{run.pk}").content.decode()
+
+    assert ("Cancel run" in page) is offers
+    assert ("New run" in client.get(f"/dashboard/projects/{run.project_id}").content.decode()) is (
+        offers
+    )
+
+
+def test_scopes_are_offered_by_name():
+    page = browser(UserFactory()).get(TOKENS).content.decode()
+
+    assert all(str(scope.label) in page for scope in Scope)
