@@ -1,25 +1,25 @@
-"""Every address of the server, asked for with the ids of two sides: see tests/hidden.py."""
+"""Every address of the server, asked for with the ids of two sides: see tests/access/sides.py."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
 from django.test import Client
-from django.urls import get_resolver
-from django.urls.resolvers import URLPattern, URLResolver
-from django.utils.regex_helper import normalize
 
 from runs.models import Worker
-from tests.hidden import MLFLOW, NOW_MS, Side
+from tests.access import addresses as every
+from tests.access.sides import MLFLOW, NOW_MS, Side
 
-# Whose answers are the same for everybody, or are Django's own for operators.
+# Whose answers are the same for everybody, or are Django's own.
 WITHOUT_PROJECTS = {
-    "", "admin", "admin/", "docs", "redoc", "schema", "favicon.ico", "healthz", "readyz", "health",
-    "version", "signed-in", "v1/traces", "dashboard/", "login", "logout", "api/",
-    "api/3.0/mlflow/server-info", "dashboard/language", "dashboard/theme",
+    "/", "/admin", "/docs", "/redoc", "/schema", "/favicon.ico", "/healthz", "/readyz", "/health",
+    "/version", "/signed-in", "/v1/traces", "/dashboard/", "/logout", "/api/.*",
+    "/api/3.0/mlflow/server-info", "/dashboard/language", "/dashboard/theme",
 }  # fmt: skip
+SIGN_IN = "/login"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -61,42 +61,31 @@ class Ask:
 
 @dataclass(frozen=True)
 class Route:
-    """``text``: with %(name)s in the place of its ``arguments``."""
+    """``text``: with {name} in the place of each argument."""
 
     text: str
-    arguments: tuple[str, ...]
+
+    @property
+    def arguments(self) -> list[str]:
+        return re.findall(r"{(\w+)}", self.text)
 
     @property
     def is_page(self) -> bool:
-        return self.text.startswith("dashboard")
+        return self.text.startswith("/dashboard")
 
     @property
-    def path(self) -> str:
+    def protocol_path(self) -> str:
         """Of MLflow's protocol, below its prefix."""
-        return f"/{self.text}".removeprefix(f"{MLFLOW}/")
+        return self.text.removeprefix(f"{MLFLOW}/")
 
 
 def routes() -> list[Route]:
-    """All but those below /admin."""
-    return [Route(*route) for route in _walk(get_resolver(), "") if route[0] not in _admin()]
-
-
-def _admin() -> set[str]:
-    [admin] = [
-        entry for entry in get_resolver().url_patterns
-        if isinstance(entry, URLResolver) and str(entry.pattern) == "admin/"
-    ]  # fmt: skip
-    return {text for text, _arguments in _walk(admin, "admin/")}
-
-
-def _walk(resolver: URLResolver, before: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for entry in resolver.url_patterns:
-        if isinstance(entry, URLResolver):
-            yield from _walk(entry, before + str(entry.pattern))
-            continue
-        assert isinstance(entry, URLPattern)
-        for text, arguments in normalize(entry.pattern.regex.pattern):
-            yield before + text, tuple(arguments)
+    """All that may tell of projects."""
+    return [
+        Route(text.replace("(?:create|complete|abort)", "create"))
+        for text in every.addresses()
+        if text not in WITHOUT_PROJECTS and not text.startswith(SIGN_IN)
+    ]
 
 
 # --- what its arguments are ----------------------------------------------------------------------
@@ -139,7 +128,7 @@ def _id(route: Route, of: Side) -> str:
         "teams": of.team.pk,
         "tokens": of.token_id,
     }
-    return ids[route.text.partition("/%(id)s")[0].rpartition("/")[2]]
+    return ids[route.text.partition("/{id}")[0].rpartition("/")[2]]
 
 
 # In which order the arguments of an address become a stranger's own.
@@ -161,7 +150,7 @@ def _address(route: Route, hidden: Side, own: Side, mine: set[str]) -> str:
     values = {
         name: argument(name, route, own if name in mine else hidden) for name in route.arguments
     }
-    return "/" + route.text % values
+    return route.text.format(**values)
 
 
 # --- what is asked -------------------------------------------------------------------------------

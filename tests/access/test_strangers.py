@@ -3,7 +3,7 @@
 Every address of the server is asked for, by token and by session, with the ids of what is hidden
 wherever they fit: no answer holds an id, name or text of the hidden side that the request has not
 sent itself. An address that is new is asked for, too, or fails these tests until
-tests/addresses.py says what its arguments are.
+tests/access/asking.py says what its arguments are.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from accounts.models import Token
-from tests.addresses import (
-    WITHOUT_PROJECTS,
+from tests.access.asking import (
     Ask,
-    Route,
     addresses,
     creations,
     mlflow,
@@ -27,8 +25,17 @@ from tests.addresses import (
     routes,
     writes,
 )
+from tests.access.sides import (
+    Rows,
+    Side,
+    all_rows,
+    bearer,
+    filled,
+    rows_since,
+    secrets_of,
+    state_of,
+)
 from tests.factories import GpuPoolFactory, RecipeFactory
-from tests.hidden import Rows, Side, all_rows, bearer, filled, rows_since, secrets_of, state_of
 
 pytestmark = pytest.mark.django_db
 MARKER = "kestrel"
@@ -90,10 +97,6 @@ def by_token(user: User) -> Client:
     return bearer(Token.issue(user)[1])
 
 
-def covered() -> list[Route]:
-    return [route for route in routes() if route.text not in WITHOUT_PROJECTS]
-
-
 def check(world: World, asks: Iterable[Ask]) -> None:
     """Ask for all, and see that nothing is told and nothing has changed."""
     before = state_of(world.rows)
@@ -110,7 +113,7 @@ def test_members_are_told_what_strangers_are_not(world):
     world.client = by_token(world.hidden.member)
     told = set()
 
-    for route in covered():
+    for route in routes():
         if "project_id" in route.arguments and not route.is_page:
             path, _names_hidden = next(addresses(route, world.hidden, world.own))
             told |= world.ask(Ask("GET", path))
@@ -123,7 +126,7 @@ def test_members_are_told_what_strangers_are_not(world):
 def test_token_of_a_stranger_finds_and_changes_nothing(world):
     world.client = by_token(world.own.owner)
     protocol = mlflow(world.hidden, world.own)
-    api = [route for route in covered() if not (route.is_page or route.path in protocol)]
+    api = [route for route in routes() if not (route.is_page or route.protocol_path in protocol)]
 
     check(world, [
         *(ask for route in api for ask in reads(route, world.hidden, world.own)),
@@ -134,12 +137,12 @@ def test_token_of_a_stranger_finds_and_changes_nothing(world):
     ])  # fmt: skip
 
     new = {route.text for route in api if "mlflow/" in route.text and not route.arguments}
-    assert not new, "say in tests/addresses.py what is asked of them"
+    assert not new, "say in tests/access/asking.py what is asked of them"
 
 
 def test_session_of_a_stranger_finds_and_changes_nothing(world):
     world.client = by_session(world.own.owner)
-    pages = [route for route in covered() if route.is_page]
+    pages = [route for route in routes() if route.is_page]
 
     check(world, [
         *(ask for route in pages for ask in reads(route, world.hidden, world.own)),
