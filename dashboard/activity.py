@@ -33,7 +33,7 @@ from runs.status import RunStatus
 PAGE: Final = 50
 MICROSECOND: Final = timedelta(microseconds=1)
 LAST_ID: Final = 2**63 - 1
-FEW_RUNS: Final = 2000  # whose events are read by run; each has about ten
+FEW_RUNS: Final = 5000  # whose events are read by run; each has about ten
 
 
 class ActivityKind(models.TextChoices):

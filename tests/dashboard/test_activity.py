@@ -304,7 +304,7 @@ def test_query_count_does_not_depend_on_the_number_of_entries(client, django_ass
 # --- of whom ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("few", [0, 2000], ids=["by time", "by run"])
+@pytest.mark.parametrize("few", [0, 5000], ids=["by time", "by run"])
 def test_reader_is_told_of_the_projects_that_they_see(monkeypatch, few):
     monkeypatch.setattr("dashboard.activity.FEW_RUNS", few)
     seen, hidden = RunFactory(project=ProjectFactory(run_count=1)), RunFactory()
@@ -321,7 +321,7 @@ def test_reader_is_told_of_the_projects_that_they_see(monkeypatch, few):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("few", [0, 2000], ids=["by time", "by run"])
+@pytest.mark.parametrize("few", [0, 5000], ids=["by time", "by run"])
 def test_pages_of_a_reader_are_complete(monkeypatch, few):
     monkeypatch.setattr("dashboard.activity.FEW_RUNS", few)
     run = RunFactory(project=ProjectFactory(run_count=1))
