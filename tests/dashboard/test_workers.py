@@ -259,7 +259,9 @@ def test_what_operators_change_is_sent(client, change):
 def test_priority_is_changed_from_the_queue():
     run = RunFactory()
 
-    response = member().post(action_of(run, "priority"), {"priority": "7"}, follow=True)
+    response = signed_in(member_of(run.project)).post(
+        action_of(run, "priority"), {"priority": "7"}, follow=True
+    )
 
     run.refresh_from_db()
     assert run.priority == 7
@@ -271,7 +273,9 @@ def test_priority_is_changed_from_the_queue():
 def test_invalid_priority_is_refused(priority):
     run = RunFactory()
 
-    response = member().post(action_of(run, "priority"), {"priority": priority}, follow=True)
+    response = signed_in(member_of(run.project)).post(
+        action_of(run, "priority"), {"priority": priority}, follow=True
+    )
 
     run.refresh_from_db()
     assert (response.status_code, run.priority) == (200, 0)
@@ -281,7 +285,9 @@ def test_invalid_priority_is_refused(priority):
 def test_priority_of_a_run_that_has_started_is_refused_with_a_reason():
     run = running()
 
-    response = member().post(action_of(run, "priority"), {"priority": "7"}, follow=True)
+    response = signed_in(member_of(run.project)).post(
+        action_of(run, "priority"), {"priority": "7"}, follow=True
+    )
 
     assert "does not wait in the queue any more" in messages_of(response)[0]
 
@@ -289,7 +295,7 @@ def test_priority_of_a_run_that_has_started_is_refused_with_a_reason():
 def test_run_is_cancelled_from_the_queue():
     run = RunFactory()
 
-    response = member().post(action_of(run, "leave-queue"), follow=True)
+    response = signed_in(member_of(run.project)).post(action_of(run, "leave-queue"), follow=True)
 
     run.refresh_from_db()
     assert run.status == RunStatus.CANCELLED
