@@ -45,6 +45,13 @@ def is_operator(user: User, permission: str) -> bool:
     return user.is_staff and not is_limited and user.has_perm(permission)
 
 
+def sees_installation(user: User) -> bool:
+    """Whether ``user`` is told of the installation as a whole, with the names of all projects:
+    operators are, unless their token is limited to a project or run."""
+    grant = grant_of(user)
+    return (user.is_superuser or user.is_staff) and not (grant.run_id or grant.project_id)
+
+
 def refusal_of_script(run_id: str) -> str:
     return _("This token is for the run %(run)s alone: it allows nothing else.") % {"run": run_id}
 

@@ -20,17 +20,18 @@ class Link:
 
 
 # Of each run its closest parent only, so that there is a tree: the run whose checkpoint it was
-# resumed from, else the one that it tries again, else the one that it is nested in.
+# resumed from, else the one that it tries again, else the one that it is nested in. All of a family
+# are of one project: what rows edited by hand name in others is not told.
 _CLOSEST: Final = f"""
     CROSS JOIN LATERAL (
         SELECT artifact.run_id AS id, 'resumed' AS kind, artifact.step, 1 AS place
-        FROM artifacts_artifact AS artifact
-        WHERE artifact.id = child.resumed_from_id
+        FROM artifacts_artifact AS artifact JOIN runs_run AS source ON source.id = artifact.run_id
+        WHERE artifact.id = child.resumed_from_id AND source.project_id = child.project_id
         UNION ALL
         SELECT source.id, 'retried', NULL, 2
         FROM runs_runevent AS event JOIN runs_run AS source ON source.id = event.reason
         WHERE event.run_id = child.id AND event.kind = 'created' AND event.reason <> ''
-            AND source.id <> child.id
+            AND source.id <> child.id AND source.project_id = child.project_id
         UNION ALL
         SELECT outer_run.id, 'nested', NULL, 3
         FROM runs_run AS outer_run

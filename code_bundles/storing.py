@@ -25,7 +25,7 @@ from code_bundles.limits import MAX_ARCHIVE_BYTES
 from code_bundles.manifest import Entry, hash_of
 from core.exceptions import DomainError
 from core.messages import Message
-from runs.models import CodeBundle, RunCode
+from runs.models import CodeBundle, CodeUpload, RunCode
 
 FOLDER: Final = "code-bundles"  # in the storage; no project has such an id
 KEPT_UNUSED: Final = timedelta(days=7)  # from an upload to the run that refers to it
@@ -73,7 +73,11 @@ def receive(
             entries = archives.examined(archive)
         if announced and hash_of(entries) != announced:
             raise _wrong_hash(hash_of(entries))
-        return keep(file, entries, by=by)
+        bundle, is_new = keep(file, entries, by=by)
+    if by is not None:
+        upload = CodeUpload(bundle=bundle, user=by)
+        CodeUpload.objects.bulk_create([upload], ignore_conflicts=True)
+    return bundle, is_new
 
 
 def _wrong_hash(actual: str) -> WrongHash:

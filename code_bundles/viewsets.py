@@ -117,7 +117,7 @@ class CodeViewSet(KnownParametersMixin, GenericViewSet[CodeBundle]):
         get_object_or_404(
             Project.objects.visible_to(self.request.user), pk=self.kwargs["project_id"]
         )
-        return CodeBundle.objects.all()
+        return CodeBundle.objects.visible_to(self.request.user)
 
     @extend_schema(
         summary="Get code",

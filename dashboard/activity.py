@@ -1,8 +1,10 @@
-"""What everybody does, newest first: from the events of runs, the versions of projects, the tags of
-checkpoints and the registered versions of models.
+"""What everybody does in the projects that the reader sees, newest first: from the events of runs,
+the versions of projects, the tags of checkpoints and the registered versions of models.
 
 A page is read from indexes, however long the history is: after the entry that the page before has
-ended with (``Cursor``), at most as many rows of each source as the page holds.
+ended with (``Cursor``), at most as many rows of each source as the page holds. Of a reader who sees
+few runs, the events are read by their runs; of one who sees many, by time, where theirs are soon
+among the newest.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from artifacts.models import ArtifactTag
 from core.messages import Text
 from core.times import EPOCH
 from projects.models import Project
+from projects.sight import EVERYTHING, Sight
 from registry.models import ModelVersion
 from runs.models import EventKind, Run, RunEvent, StopKind
 from runs.models.run_queryset import DOCUMENTS
@@ -30,6 +33,7 @@ from runs.status import RunStatus
 PAGE: Final = 50
 MICROSECOND: Final = timedelta(microseconds=1)
 LAST_ID: Final = 2**63 - 1
+FEW_RUNS: Final = 5000  # whose events are read by run; each has about ten
 
 
 class ActivityKind(models.TextChoices):
@@ -143,13 +147,18 @@ class Page:
 
 
 def activity(
-    chosen: ActivityFilter | None = None, *, after: Cursor | None = None, size: int = PAGE
+    chosen: ActivityFilter | None = None,
+    *,
+    sight: Sight,
+    after: Cursor | None = None,
+    size: int = PAGE,
 ) -> Page:
-    """A page of what is chosen, newest first, that begins after ``after``."""
+    """A page of what is chosen, newest first, that begins after ``after``. ``chosen.project``: one
+    that the reader sees."""
     chosen = chosen or ActivityFilter()
     sources = [
         _Source(number, rows, at, id_field).read(chosen, after, size + 1)
-        for number, (rows, at, id_field) in enumerate(_sources(chosen, size, after))
+        for number, (rows, at, id_field) in enumerate(_sources(chosen, sight, size, after))
     ]
     merged = list(heapq.merge(*sources, key=lambda row: row[0], reverse=True))[: size + 1]
     shown = merged[:size]
@@ -196,16 +205,20 @@ def _within(
 
 
 def _sources(
-    chosen: ActivityFilter, size: int, after: Cursor | None
+    chosen: ActivityFilter, sight: Sight, size: int, after: Cursor | None
 ) -> Iterator[tuple[QuerySet[Any] | None, str, str]]:
     """Of each source: its rows, and the names of its time and its ID."""
-    yield _events(chosen, size, after), "created_at", "id"
-    yield _versions(chosen), "history_date", "history_id"
-    yield _tags(chosen), "applied_at", "id"
-    yield _registered(chosen), "created_at", "id"
+    if chosen.project is not None:
+        sight = EVERYTHING  # of one project, which is visible
+    yield _events(chosen, sight, size, after), "created_at", "id"
+    yield _versions(chosen, sight), "history_date", "history_id"
+    yield _tags(chosen, sight), "applied_at", "id"
+    yield _registered(chosen, sight), "created_at", "id"
 
 
-def _events(chosen: ActivityFilter, size: int, after: Cursor | None) -> QuerySet[RunEvent] | None:
+def _events(
+    chosen: ActivityFilter, sight: Sight, size: int, after: Cursor | None
+) -> QuerySet[RunEvent] | None:
     if chosen.kind is not None and chosen.kind not in EVENTS:
         return None
     kinds = [chosen.kind] if chosen.kind is not None else list(EVENTS)
@@ -221,7 +234,13 @@ def _events(chosen: ActivityFilter, size: int, after: Cursor | None) -> QuerySet
         if last is None:
             return None
         rows = rows.filter(created_at__lte=last + timedelta(days=1))
-    if chosen.person is None:
+    is_by_run = sight.is_limited and sight.run_count <= FEW_RUNS
+    if is_by_run:
+        seen = sight.narrow(Run.objects.all(), "project").values_list("pk", flat=True)
+        rows = rows.filter(run__in=list(seen))
+    else:
+        rows = sight.narrow(rows, "run__project")
+    if chosen.person is None and not is_by_run:
         # One range of the index for each, read until there are enough: together they would be
         # sorted.
         source = _Source(0, None, "created_at", "id")
@@ -242,10 +261,10 @@ def _events(chosen: ActivityFilter, size: int, after: Cursor | None) -> QuerySet
     return rows.defer(*(f"run__{document}" for document in sorted(DOCUMENTS)))
 
 
-def _versions(chosen: ActivityFilter) -> QuerySet[Any] | None:
+def _versions(chosen: ActivityFilter, sight: Sight) -> QuerySet[Any] | None:
     if chosen.kind not in {None, ActivityKind.PROJECT}:
         return None
-    rows: QuerySet[Any] = Project.history.all()
+    rows: QuerySet[Any] = sight.narrow(Project.history.all(), "id")
     if chosen.person is not None:
         rows = rows.filter(history_user=chosen.person)
     if chosen.project is not None:
@@ -253,10 +272,10 @@ def _versions(chosen: ActivityFilter) -> QuerySet[Any] | None:
     return rows.filter(history_type__in=["+", "~"]).select_related("history_user")
 
 
-def _tags(chosen: ActivityFilter) -> QuerySet[ArtifactTag] | None:
+def _tags(chosen: ActivityFilter, sight: Sight) -> QuerySet[ArtifactTag] | None:
     if chosen.kind not in {None, ActivityKind.TAGGED}:
         return None
-    rows = ArtifactTag.objects.all()
+    rows = sight.narrow(ArtifactTag.objects.all(), "artifact__run__project")
     if chosen.person is not None:
         rows = rows.filter(applied_by=chosen.person)
     if chosen.project is not None:
@@ -265,10 +284,10 @@ def _tags(chosen: ActivityFilter) -> QuerySet[ArtifactTag] | None:
     return rows.defer(*(f"artifact__run__{document}" for document in sorted(DOCUMENTS)))
 
 
-def _registered(chosen: ActivityFilter) -> QuerySet[ModelVersion] | None:
+def _registered(chosen: ActivityFilter, sight: Sight) -> QuerySet[ModelVersion] | None:
     if chosen.kind not in {None, ActivityKind.REGISTERED}:
         return None
-    rows = ModelVersion.objects.all()
+    rows = sight.narrow(ModelVersion.objects.all(), "project")
     if chosen.person is not None:
         rows = rows.filter(created_by=chosen.person)
     if chosen.project is not None:

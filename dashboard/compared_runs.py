@@ -163,7 +163,9 @@ def _resumed_from(runs: Sequence[Run]) -> dict[str, str]:
     ids = [run.resumed_from_id for run in runs if run.resumed_from_id]
     if not ids:
         return {}
-    checkpoints = Artifact.objects.filter(pk__in=ids).select_related("run")
+    projects = {run.project_id for run in runs}  # in which they were resumed, too
+    found_in = Artifact.objects.filter(run__project__in=projects)
+    checkpoints = found_in.filter(pk__in=ids).select_related("run")
     return {
         found.pk: _("%(run)s, step %(step)d") % {"run": found.run.name, "step": found.step or 0}
         for found in checkpoints

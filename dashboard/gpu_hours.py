@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from projects.models import Project
+from projects.sight import Sight
 from runs.gpu_hour_queries import gpu_seconds
 
 RECENT: Final = timedelta(days=7)
@@ -25,10 +26,10 @@ class GpuHours:
     all: float  # hours, of the last 30
 
 
-def gpu_hours() -> list[GpuHours]:
-    """The largest sums of the last 30 days, largest first."""
+def gpu_hours(sight: Sight) -> list[GpuHours]:
+    """The largest visible sums of the last 30 days, largest first."""
     now = timezone.now()
-    rows = gpu_seconds(since=now - ALL, recent=now - RECENT, now=now, limit=ROWS_SHOWN)
+    rows = gpu_seconds(since=now - ALL, recent=now - RECENT, now=now, sight=sight, limit=ROWS_SHOWN)
     projects = Project.objects.in_bulk([row.project_id for row in rows])
     people = User.objects.in_bulk([row.user_id for row in rows if row.user_id is not None])
     return [

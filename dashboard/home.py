@@ -1,4 +1,5 @@
-"""Data of the first page: what runs, waits, has failed and was released, of all projects."""
+"""Data of the first page: what runs, waits, has failed and was released, of all projects that the
+reader sees."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from metrics.key_metrics import keys_of
 from metrics.sparklines import Column, sparklines
 from metrics.time_left import TimeLeft, times_left
 from projects.models import Project
+from projects.sight import Sight
 from runs.models import Run, RunEvent, RunQuerySet, Worker
 from runs.models.run_queryset import DOCUMENTS
 from runs.silence import latest
@@ -75,22 +77,22 @@ def newest_start_first(runs: RunQuerySet) -> RunQuerySet:
     )
 
 
-def home(user: User) -> Home:
+def home(user: User, sight: Sight) -> Home:
     running = list(newest_start_first(at_work(user))[:RUNNING_SHOWN])
-    pools = pool_rows()
+    pools = pool_rows(sight)
     failed = failed_runs(user)
     shown = list(failed[: FAILED_SHOWN + 1])
     return Home(
         running=running_rows(running),
         running_count=_count(at_work(user), len(running), RUNNING_SHOWN),
-        waiting=explain_queue(WAITING_SHOWN),
-        waiting_count=Run.objects.unclaimed().count(),
+        waiting=explain_queue(WAITING_SHOWN, sight),
+        waiting_count=sight.narrow(Run.objects.unclaimed(), "project").count(),
         failed=shown[:FAILED_SHOWN],
         failed_count=failed.count() if len(shown) > FAILED_SHOWN else len(shown),
-        released=released(),
+        released=released(sight),
         pools=pools,
-        has_projects=Project.objects.exists(),
-        has_runs=bool(running) or Run.objects.exists(),
+        has_projects=Project.objects.visible_to(user).exists(),
+        has_runs=bool(running) or Run.objects.visible_to(user).exists(),
         has_workers=Worker.objects.alive().exists(),
     )
 
@@ -111,9 +113,10 @@ def failed_runs(user: User) -> RunQuerySet:
     )
 
 
-def released() -> list[ArtifactTag]:
-    """The checkpoints that were released last."""
+def released(sight: Sight) -> list[ArtifactTag]:
+    """The visible checkpoints that were released last."""
     tags = ArtifactTag.objects.filter(value=TagValue.RELEASED).order_by("-applied_at", "-id")
+    tags = sight.narrow(tags, "artifact__run__project")
     tags = tags.select_related("applied_by", "artifact__run__project")
     tags = tags.defer(*(f"artifact__run__{document}" for document in sorted(DOCUMENTS)))
     return list(tags[:RELEASED_SHOWN])

@@ -20,6 +20,7 @@ from goodput.families import Family, Sample
 from goodput.parts import Part
 from goodput.report_queries import Grouping
 from goodput.reports import Days, Group, report
+from projects.sight import EVERYTHING
 from runs.models import GpuPool, Run, Worker
 from runs.status import ACTIVE
 
@@ -43,8 +44,8 @@ def families() -> Iterator[Family]:
     yield Family("trainhub_gpus", "GPUs of a pool.", _capacities())
     yield Family("trainhub_gpus_in_use", "GPUs that runs of workers use.", _gpus_in_use())
     days = Days.containing(None, None)
-    of_projects = report(Grouping.PROJECT, days).groups
-    of_pools = report(Grouping.POOL, days).groups
+    of_projects = report(Grouping.PROJECT, days, sight=EVERYTHING).groups
+    of_pools = report(Grouping.POOL, days, sight=EVERYTHING).groups
     for by, groups in (("project", of_projects), ("pool", of_pools)):
         yield from _goodput(by, groups)
 

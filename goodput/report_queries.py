@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.database import Statement
 from goodput.parts import HELD, Part
+from projects.sight import Sight
 from runs.status import RunStatus
 
 
@@ -50,18 +51,19 @@ _ASKED: Final = """
     day >= %(first_day)s::date AND day < %(end_day)s::date
     AND project_id = coalesce(%(project_id)s::text, project_id)
 """
+_VISIBLE: Final = "AND project_id = ANY(%(visible)s::text[])"
 
 
 @cache
-def _accounts(by: Grouping) -> Statement:
+def _accounts(by: Grouping, *, is_limited: bool) -> Statement:
     """Grouped by pool, too, as each has a price, and by the number of GPUs, to multiply by it a few
-    sums instead of each row."""
+    sums instead of each row. ``is_limited``: to the projects that a reader sees."""
     return Statement(f"""
 SELECT
     {_KEYS[by]} AS key, pool,
     gpu_count, count(*) FILTER (WHERE {_FIRST}), count(*) FILTER (WHERE {_COUNTED[by]}), {_SUMS}
 FROM goodput_dayaccount
-WHERE {_ASKED}
+WHERE {_ASKED} {_VISIBLE if is_limited else ""}
 GROUP BY key, pool, gpu_count
 ORDER BY ({_WALL}) * gpu_count DESC, ({_WALL}) DESC
 LIMIT %(limit)s::bigint
@@ -84,7 +86,7 @@ _NEVER_CLAIMED: Final = " UNION ALL ".join(
 
 
 @cache
-def _waiting(by: Grouping) -> Statement:
+def _waiting(by: Grouping, *, is_limited: bool) -> Statement:
     return Statement(f"""
 WITH account AS (
     SELECT
@@ -105,7 +107,7 @@ SELECT
     gpu_count, count(*) FILTER (WHERE {_FIRST}), count(*) FILTER (WHERE {_COUNTED[by]}),
     sum(microseconds)::bigint
 FROM account
-WHERE {_ASKED}
+WHERE {_ASKED} {_VISIBLE if is_limited else ""}
 GROUP BY key, pool, gpu_count
 ORDER BY sum(microseconds) * gpu_count DESC, sum(microseconds) DESC
 LIMIT %(limit)s::bigint
@@ -146,6 +148,7 @@ def grouped(
     first_day: date,
     end_day: date,
     project_id: str | None,
+    sight: Sight,
     limit: int | None = None,
 ) -> dict[str, Sums]:
     """The sums of the days from ``first_day`` to before ``end_day``, by key; "" is none.
@@ -156,10 +159,13 @@ def grouped(
         "project_id": project_id,
         "limit": limit,
     }
+    if sight.is_limited:
+        asked["visible"] = sight.ids
     found: dict[str, Sums] = {}
-    for key, *row in _accounts(by).rows(**asked):
+    for key, *row in _accounts(by, is_limited=sight.is_limited).rows(**asked):
         found.setdefault(_text(by, key), Sums()).add(_accounted(*row))
-    for key, _pool, gpus, new_count, run_count, waiting in _waiting(by).rows(**asked):
+    waiting_runs = _waiting(by, is_limited=sight.is_limited).rows(**asked)
+    for key, _pool, gpus, new_count, run_count, waiting in waiting_runs:
         waited, waited_gpu = (Counter({Part.WAITING: waiting * times}) for times in (1, gpus))
         found.setdefault(_text(by, key), Sums()).add(Sums(new_count, run_count, waited, waited_gpu))
     return found

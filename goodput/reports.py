@@ -17,6 +17,7 @@ from goodput.models import DayAccount
 from goodput.parts import HELD, Part
 from goodput.report_queries import Grouping, Sums, grouped
 from projects.models import Project
+from projects.sight import Sight
 from runs.models import GpuPool, Run
 
 MICROSECONDS_PER_HOUR: Final = 3_600_000_000
@@ -147,10 +148,16 @@ class Days:
 
 
 def report(
-    by: Grouping, days: Days, *, project_id: str | None = None, limit: int | None = None
+    by: Grouping,
+    days: Days,
+    *,
+    sight: Sight,
+    project_id: str | None = None,
+    limit: int | None = None,
 ) -> Report:
-    sums = _sums(by, days, project_id, limit)
-    every = _sums(Grouping.POOL, days, project_id) if by is Grouping.RUN else sums
+    """Of the runs that ``sight`` tells, all or those of one project."""
+    sums = _sums(by, days, sight, project_id, limit)
+    every = _sums(Grouping.POOL, days, sight, project_id) if by is Grouping.RUN else sums
     total = _total(every.values())
     if by is Grouping.OWNER:
         sums = _by_owner(sums)
@@ -172,13 +179,14 @@ def report(
 
 
 def _sums(
-    by: Grouping, days: Days, project_id: str | None, limit: int | None = None
+    by: Grouping, days: Days, sight: Sight, project_id: str | None, limit: int | None = None
 ) -> dict[str, Sums]:
     return grouped(
         by,
         first_day=days.first,
         end_day=days.end,
         project_id=project_id,
+        sight=sight,
         limit=limit if by is Grouping.RUN else None,
     )
 

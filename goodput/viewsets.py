@@ -9,10 +9,13 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.permissions import sees_installation
+from accounts.users import user_of
 from core.known_names import KnownParametersMixin, names_of
 from core.negotiation import AnyAccept
 from goodput import prometheus
@@ -22,6 +25,7 @@ from goodput.report_queries import Grouping
 from goodput.reports import Days, report
 from goodput.serializers import ReportQuerySerializer, ReportSerializer, RunAccountSerializer
 from projects.models import Project
+from projects.sight import Sight
 from runs.viewsets import RunScopedViewSet
 
 CSV = "text/csv; charset=utf-8; header=present"
@@ -54,8 +58,8 @@ class GoodputView(KnownParametersMixin, APIView):
         operation_id="goodput",
         summary="Tell where the GPU-hours went",
         description="Goodput and the causes of the rest by project, owner, user, pool, month, day "
-        "or run. With `format=csv` as a file (RFC 4180), in which names that a spreadsheet would "
-        "compute are preceded by an apostrophe.",
+        "or run, of the projects that the caller sees. With `format=csv` as a file (RFC 4180), in "
+        "which names that a spreadsheet would compute are preceded by an apostrophe.",
         parameters=[ReportQuerySerializer],
         responses={
             (200, "application/json"): ReportSerializer,
@@ -74,6 +78,7 @@ class GoodputView(KnownParametersMixin, APIView):
         found = report(
             by,
             Days.containing(asked.get("start_time"), asked.get("end_time")),
+            sight=Sight.of(request.user),
             project_id=project_id,
             limit=asked["limit"],
         )
@@ -95,8 +100,17 @@ class PrometheusView(KnownParametersMixin, APIView):
     @extend_schema(
         operation_id="prometheus",
         summary="Numbers for Prometheus",
-        description="In the text exposition format 0.0.4. The goodput is that of the last 30 days.",
+        description="In the text exposition format 0.0.4. The goodput is that of the last 30 days. "
+        "They name every project, so only superusers and staff get them, and their tokens unless "
+        "these are limited to a project.",
         responses={(200, "text/plain"): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> HttpResponse:
+        if not sees_installation(user_of(request)):
+            raise PermissionDenied(
+                _(
+                    "These numbers name every project: they are for staff and superusers, and for "
+                    "tokens of theirs that are not limited to a project."
+                )
+            )
         return HttpResponse(prometheus.exposition(), content_type=prometheus.CONTENT_TYPE)

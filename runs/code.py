@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.open_mode import is_local_administrator
@@ -101,8 +102,12 @@ def check_brought(code: CodeRequest, recipe: Recipe, *, by: User | None) -> None
                 % {"recipe": recipe.pk},
                 attr="code",
             )
-    elif not CodeBundle.objects.filter(pk=code.sha256).exists():
+    elif not _bundles(by).filter(pk=code.sha256).exists():
         raise UnknownCode(_("There is no code with this hash: upload it first."), attr="code")
+
+
+def _bundles(by: User | None) -> QuerySet[CodeBundle]:
+    return CodeBundle.objects.all() if by is None else CodeBundle.objects.visible_to(by)
 
 
 def may_bring(recipe: Recipe, *, by: User | None) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from core.database import Statement
+from projects.sight import Sight
 from runs.models.event import ARRIVALS, LEAVINGS
 from runs.status import TERMINAL, RunStatus
 
@@ -37,21 +38,24 @@ WITH asked AS (
     SELECT id, project_id, created_by_id, gpu_count, recipe_id, started_at, finished_at
     FROM runs_run
     WHERE gpu_count > 0 AND status = '{RunStatus.RUNNING.value}'
+), visible AS (
+    SELECT * FROM asked
+    WHERE %(visible)s::text[] IS NULL OR project_id = ANY(%(visible)s::text[])
 ), mark AS (
     SELECT
         event.run_id,
         event.kind IN ({_BEGINS}) AS begins,
         event.created_at AS began,
         lead(event.created_at) OVER (PARTITION BY event.run_id ORDER BY event.id) AS ended
-    FROM asked JOIN runs_runevent AS event ON event.run_id = asked.id
+    FROM visible JOIN runs_runevent AS event ON event.run_id = visible.id
     WHERE event.kind IN ({_MARKS}) OR event.to_status IN ({_ENDS})
 ), held AS (
     SELECT project_id, created_by_id, gpu_count, began, ended
-    FROM asked JOIN mark ON mark.run_id = asked.id
+    FROM visible JOIN mark ON mark.run_id = visible.id
     WHERE begins
     UNION ALL
     SELECT project_id, created_by_id, gpu_count, started_at, finished_at
-    FROM asked
+    FROM visible
     WHERE recipe_id IS NULL AND started_at IS NOT NULL
 ), clipped AS (
     SELECT
@@ -77,9 +81,9 @@ GPU_SECONDS: Final = Statement(_GPU_SECONDS)
 
 
 def gpu_seconds(
-    *, since: datetime, recent: datetime, now: datetime, limit: int
+    *, since: datetime, recent: datetime, now: datetime, sight: Sight, limit: int
 ) -> list[GpuSeconds]:
-    """The ``limit`` largest sums since ``since``; ``recent``, which is later: since when each also
-    says how much."""
-    rows = GPU_SECONDS.rows(since=since, recent=recent, now=now, limit=limit)
+    """The ``limit`` largest visible sums since ``since``; ``recent``, which is later: since when
+    each also says how much."""
+    rows = GPU_SECONDS.rows(since=since, recent=recent, now=now, visible=sight.ids, limit=limit)
     return [GpuSeconds(*row) for row in rows]

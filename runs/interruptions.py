@@ -81,8 +81,19 @@ def preemption(run_id: str, priority: int) -> Message:
     )
 
 
+def preemption_by_another_project(priority: int) -> Message:
+    """The same for a run that readers of the preempted one may not see."""
+    return Message(
+        "Preempted: a run of another project, of priority %(priority)d, waits for its GPUs.",
+        priority=priority,
+    )
+
+
+_PREEMPTIONS: Final = {preemption("", 0).template, preemption_by_another_project(0).template}
+
+
 def is_preemption(reason: Text) -> bool:
-    return isinstance(reason, Message) and reason.template == preemption("", 0).template
+    return isinstance(reason, Message) and reason.template in _PREEMPTIONS
 
 
 def pruning(sweep: str, step: int) -> Message:

@@ -14,10 +14,10 @@ import msgspec
 import orjson
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from accounts.permissions import script_run_of
+from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
 from core.numbers import json_number
 from core.times import milliseconds
@@ -133,12 +133,13 @@ def create(caller: User, message: Create) -> dict[str, Any]:
         tags=as_dict(message.tags),
         created_by=caller,
     )
-    return _response(model)
+    return _response(model, caller)
 
 
 @endpoint("GET", message=Get)
 def get(caller: User, message: Get, model_id: str) -> dict[str, Any]:
-    return _response(get_logged_model(model_id, caller, include_deleted=message.allow_deleted))
+    model = get_logged_model(model_id, caller, include_deleted=message.allow_deleted)
+    return _response(model, caller)
 
 
 @endpoint("PATCH", message=Finalize)
@@ -150,7 +151,7 @@ def finalize(caller: User, message: Finalize, model_id: str) -> dict[str, Any]:
         )
     model = get_logged_model(model_id, caller)
     model.finalize(status)
-    return _response(model)
+    return _response(model, caller)
 
 
 @endpoint("DELETE", message=Empty)
@@ -163,7 +164,7 @@ def delete(caller: User, message: Empty, model_id: str) -> dict[str, Any]:
 def set_tags(caller: User, message: SetTags, model_id: str) -> dict[str, Any]:
     model = get_logged_model(model_id, caller)
     model.set_tags(as_dict(message.tags))
-    return _response(model)
+    return _response(model, caller)
 
 
 @endpoint("DELETE", message=Empty)
@@ -194,9 +195,10 @@ def search(caller: User, message: Search) -> dict[str, Any]:
         token=message.page_token,
         limit=message.max_results,
     )
-    page_models = paging.in_order(LoggedModel.objects.prefetch_related("metrics"), page.ids)
+    seen = Prefetch("metrics", _seen_metrics(caller))
+    page_models = paging.in_order(LoggedModel.objects.prefetch_related(seen), page.ids)
     return {
-        "models": [_model_json(model) for model in page_models],
+        "models": [_model_json(model, model.metrics.all()) for model in page_models],
         "next_page_token": page.next_token,
     }
 
@@ -252,11 +254,19 @@ def _order(order: Order) -> filters.Order:
     return filters.Order(name, descending=not order.ascending)
 
 
-def _response(model: LoggedModel) -> dict[str, Any]:
-    return {"model": _model_json(model)}
+def _seen_metrics(caller: User) -> QuerySet[LoggedModelMetric]:
+    """Those that runs have measured that the caller sees."""
+    metrics = LoggedModelMetric.objects.all()
+    if sees_everything(caller):
+        return metrics
+    return metrics.filter(run__in=Run.objects.visible_to(caller))
 
 
-def _model_json(model: LoggedModel) -> dict[str, Any]:
+def _response(model: LoggedModel, caller: User) -> dict[str, Any]:
+    return {"model": _model_json(model, _seen_metrics(caller).filter(model=model))}
+
+
+def _model_json(model: LoggedModel, metrics: Iterable[LoggedModelMetric]) -> dict[str, Any]:
     return {
         "info": {
             "model_id": model.pk,
@@ -272,7 +282,7 @@ def _model_json(model: LoggedModel) -> dict[str, Any]:
         },
         "data": {
             "params": as_pairs(model.params),
-            "metrics": [_metric_json(metric) for metric in model.metrics.all()],
+            "metrics": [_metric_json(metric) for metric in metrics],
         },
     }
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
+from django.contrib.auth.models import User
 
+from accounts.permissions import sees_everything
 from core.json_field import loads
 from core.times import milliseconds
+from registry.logged_models import LoggedModel
 from runs.inputs import DATASET_LENGTHS
 from runs.models import DatasetInput, ModelLink, Run
 from runs.params_tags import NAME_TAG, text_of
@@ -25,16 +28,16 @@ from tracking.vocabulary import (
 NO_METRICS: Final = "[]"
 
 
-def run_json(run_id: str) -> dict[str, Any]:
+def run_json(run_id: str, caller: User) -> dict[str, Any]:
     """The complete run. Raises Run.DoesNotExist."""
-    for run in runs_json([run_id], in_full=True):
+    for run in runs_json([run_id], caller, in_full=True):
         return run
     raise Run.DoesNotExist
 
 
-def runs_json(ids: Sequence[str], *, in_full: bool) -> list[dict[str, Any]]:
-    """The runs in the order of ``ids``, in at most four queries, skipping runs deleted in the
-    meantime.
+def runs_json(ids: Sequence[str], caller: User, *, in_full: bool) -> list[dict[str, Any]]:
+    """The runs in the order of ``ids``, in at most five queries, skipping runs deleted in the
+    meantime, and without the models that ``caller`` does not see.
 
     Unless ``in_full``, metrics come from the run rows: values without step and timestamp. Clients
     show those for a single run only, and a thousand runs can have a million of them.
@@ -42,7 +45,7 @@ def runs_json(ids: Sequence[str], *, in_full: bool) -> list[dict[str, Any]]:
     rows = run_rows(ids, with_metrics=not in_full)
     metrics = latest_metrics(ids) if in_full else {}
     datasets = _by_run(DatasetInput, [row.id for row in rows if row.has_datasets])
-    links = _by_run(ModelLink, [row.id for row in rows if row.has_models])
+    links = _links([row.id for row in rows if row.has_models], caller)
     return [
         {
             "info": _info(row, tags),
@@ -108,6 +111,20 @@ def _by_run(model: Any, ids: list[str]) -> dict[str, list[Any]]:
     for row in model.objects.filter(run__in=ids):  # Django runs no query for an empty list
         rows[row.run_id].append(row)
     return rows
+
+
+def _links(run_ids: list[str], caller: User) -> dict[str, list[ModelLink]]:
+    links: dict[str, list[ModelLink]] = _by_run(ModelLink, run_ids)
+    ids = {link.model_id for of_run in links.values() for link in of_run}
+    if not ids or sees_everything(caller):
+        return links
+    here = LoggedModel.objects.filter(pk__in=ids)
+    unseen = set(here.values_list("pk", flat=True))
+    unseen -= set(here.visible_to(caller).values_list("pk", flat=True))
+    kept: dict[str, list[ModelLink]] = defaultdict(list)
+    for run_id, of_run in links.items():
+        kept[run_id] = [link for link in of_run if link.model_id not in unseen]
+    return kept
 
 
 def _pairs(values: dict[str, Any]) -> list[dict[str, str]]:

@@ -87,12 +87,12 @@ def create(caller: User, message: Create) -> dict[str, Any]:
     run = unmanaged.create_unmanaged_run(
         project, by=caller, name=name or tag_name, tags=tags, started_at=started_at
     )
-    return {"run": run_json(run.pk)}
+    return {"run": run_json(run.pk, caller)}
 
 
 @endpoint("GET", message=ById)
 def get(caller: User, message: ById) -> dict[str, Any]:
-    return {"run": run_json(get_run(caller, message).pk)}
+    return {"run": run_json(get_run(caller, message).pk, caller)}
 
 
 class Update(ById):
@@ -150,17 +150,17 @@ def search(caller: User, message: Search) -> dict[str, Any]:
     ordering = paging.Ordering(parse_orders(message.order_by or ()), paging.START, columns)
     runs = columns.prepare(_searchable_runs(caller, message)).filter(condition)
     page = ordering.page(runs, token=message.page_token or "", limit=message.max_results)
-    runs_on_page, count = _load_runs(page.ids)
+    runs_on_page, count = _load_runs(page.ids, caller)
     return {"runs": runs_on_page, "next_page_token": page.token_after(count)}
 
 
-def _load_runs(ids: list[str]) -> tuple[list[orjson.Fragment], int]:
+def _load_runs(ids: list[str], caller: User) -> tuple[list[orjson.Fragment], int]:
     """The runs of ``ids``, and how many ids they cover: a page that gets too large ends early."""
     fragments: list[orjson.Fragment] = []
     bytes_left = MAX_BYTES
     for start in range(0, len(ids), RUNS_PER_BATCH):
         batch = ids[start : start + RUNS_PER_BATCH]
-        for run in runs_json(batch, in_full=len(ids) <= RUNS_IN_FULL):
+        for run in runs_json(batch, caller, in_full=len(ids) <= RUNS_IN_FULL):
             content = orjson.dumps(run)
             fragments.append(orjson.Fragment(content))
             bytes_left -= len(content)

@@ -7,18 +7,37 @@ from typing import TYPE_CHECKING
 
 from django import forms
 from django.contrib.auth.models import User
+from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
+from accounts.permissions import sees_everything
 from dashboard.activity import ActivityFilter, ActivityKind
 from dashboard.forms.logs import known_zone
 from dashboard.forms.project_field import ProjectField
 from projects.models import Project
+from projects.people import known_to
+from runs.models import Run
 
 if TYPE_CHECKING:
     PersonField = forms.ModelChoiceField[User]  # generic only for type checkers
 else:
     PersonField = forms.ModelChoiceField
+
+
+def _people(chosen: str, reader: User) -> QuerySet[User]:
+    """Those whom the reader knows, and the one that is chosen if they have created runs that the
+    reader sees: entries of theirs link here."""
+    known = known_to(reader)
+    is_id = len(chosen) < 10 and chosen.isascii() and chosen.isdigit()
+    if sees_everything(reader) or not is_id:
+        return known
+    person = int(chosen)
+    if known.filter(pk=person).exists():
+        return known
+    if not Run.objects.visible_to(reader).filter(created_by=person).exists():
+        return known
+    return User.objects.filter(Q(pk__in=known.values("pk")) | Q(pk=person))
 
 
 class ActivityForm(forms.Form):
@@ -27,11 +46,11 @@ class ActivityForm(forms.Form):
     person = PersonField(
         label=_("person"),
         required=False,
-        queryset=User.objects.order_by("username"),
+        queryset=User.objects.none(),
         empty_label=_("Everybody"),
     )
     project = ProjectField(
-        label=_("project"), required=False, queryset=Project.objects.all(), empty_label=_("All")
+        label=_("project"), required=False, queryset=Project.objects.none(), empty_label=_("All")
     )
     kind = forms.ChoiceField(
         label=_("kind"), required=False, choices=[("", _("All")), *ActivityKind.choices]
@@ -42,11 +61,14 @@ class ActivityForm(forms.Form):
     # Of the day. static/js/times.js puts in that of the browser.
     zone = forms.CharField(required=False, widget=forms.HiddenInput)
 
-    def __init__(self, data: QueryDict) -> None:
+    def __init__(self, data: QueryDict, reader: User) -> None:
         super().__init__(data)
         projects = self.fields["project"]
         assert isinstance(projects, ProjectField)
-        projects.offer(data.get("project", ""))
+        projects.offer(data.get("project", ""), reader)
+        people = self.fields["person"]
+        assert isinstance(people, forms.ModelChoiceField)
+        people.queryset = _people(data.get("person", ""), reader).order_by("username")
         self.full_clean()
         self._zone = known_zone(self.cleaned_data.get("zone", ""))
 

@@ -6,6 +6,7 @@ from calendar import monthrange
 from datetime import UTC, date, datetime, time
 
 from django import forms
+from django.contrib.auth.models import User
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
@@ -26,14 +27,14 @@ class GoodputForm(forms.Form):
         widget=forms.DateInput(format="%Y-%m", attrs={"type": "month"}),
     )
     project = ProjectField(
-        label=_("project"), required=False, queryset=Project.objects.all(), empty_label=_("All")
+        label=_("project"), required=False, queryset=Project.objects.none(), empty_label=_("All")
     )
 
-    def __init__(self, data: QueryDict) -> None:
+    def __init__(self, data: QueryDict, reader: User) -> None:
         super().__init__({"by": Grouping.PROJECT, **data.dict()})
         projects = self.fields["project"]
         assert isinstance(projects, ProjectField)
-        projects.offer(data.get("project", ""))
+        projects.offer(data.get("project", ""), reader)
         self.full_clean()
 
     @property

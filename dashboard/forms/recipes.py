@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.contrib.auth.models import User
 from django.utils.translation import gettext_lazy as _
 
+from accounts.roles import Role
 from dashboard.forms.project_field import ProjectField
 from projects.models import Project, ProjectStatus
 from runs.recipe_form import RecipeForm
@@ -32,12 +34,13 @@ class RecipePageForm(RecipeForm):
 class TestRunForm(forms.Form):
     project = ProjectField(
         label=_("project"),
-        queryset=Project.objects.all(),
+        queryset=Project.objects.none(),
         empty_label=_("Choose a project"),
     )
 
-    def __init__(self, data: Any = None) -> None:
+    def __init__(self, reader: User, data: Any = None) -> None:
         super().__init__(data)
         projects = self.fields["project"]
         assert isinstance(projects, ProjectField)
-        projects.offer((data or {}).get("project", ""), exclude=ProjectStatus.ARCHIVED)
+        chosen = (data or {}).get("project", "")
+        projects.offer(chosen, reader, role=Role.MEMBER, exclude=ProjectStatus.ARCHIVED)

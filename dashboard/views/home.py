@@ -1,4 +1,4 @@
-"""The first page: what goes on in all projects."""
+"""The first page: what goes on in all projects that the reader sees."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dashboard import home
 from dashboard.activity import activity
 from dashboard.live import live
 from dashboard.pages import PageRequest, page_of
+from projects.sight import Sight
 from runs.models import Run
 
 ACTIVITY_SHOWN = 12
@@ -24,9 +25,10 @@ def _version(request: PageRequest) -> str:
 
 
 def _context(request: PageRequest) -> dict[str, Any]:
+    sight = Sight.of(request.user)
     return {
-        "home": home.home(request.user),
-        "entries": activity(size=ACTIVITY_SHOWN).entries,
+        "home": home.home(request.user, sight),
+        "entries": activity(sight=sight, size=ACTIVITY_SHOWN).entries,
         "address": settings.PUBLIC_URL,
     }
 

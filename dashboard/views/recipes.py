@@ -34,7 +34,7 @@ def recipe_list(request: PageRequest) -> HttpResponse:
 @require_safe
 def detail(request: PageRequest, name: str) -> HttpResponse:
     recipe = get_object_or_404(Recipe, pk=name)
-    return _detail(request, recipe, TestRunForm())
+    return _detail(request, recipe, TestRunForm(request.user))
 
 
 def _detail(
@@ -151,7 +151,7 @@ def check(request: PageRequest, name: str) -> HttpResponse:
 @operators_only(CHANGE, signed_in=True)
 def test(request: PageRequest, name: str) -> HttpResponse:
     recipe = get_object_or_404(Recipe, pk=name)
-    form = TestRunForm(request.POST)
+    form = TestRunForm(request.user, request.POST)
     if form.is_valid():
         project = form.cleaned_data["project"]
         run = attempt(form, actions.try_recipe, recipe, project, by=request.user)

@@ -20,6 +20,7 @@ from dashboard.live import live
 from dashboard.operators import operators_only
 from dashboard.pages import INVALID_FORM, PageRequest
 from dashboard.views.lookups import get_run
+from projects.sight import Sight
 from runs import actions
 from runs.models import GpuPool, Worker
 
@@ -40,17 +41,18 @@ def workers(request: PageRequest) -> HttpResponse:
 
 @live(lambda request: cluster_status.version())
 def _parts(request: PageRequest) -> HttpResponse:
-    return render(request, "workers/_cluster.html", _cluster(request))
+    return render(request, "workers/_cluster.html", _cluster(request, Sight.of(request.user)))
 
 
 def _page(request: PageRequest, form: PoolForm, status: int | None = None) -> HttpResponse:
-    context = {**_cluster(request), "pool_form": form, "gpu_hours": gpu_hours()}
+    sight = Sight.of(request.user)
+    context = {**_cluster(request, sight), "pool_form": form, "gpu_hours": gpu_hours(sight)}
     return render(request, "workers/detail.html", context, status=status)
 
 
-def _cluster(request: PageRequest) -> dict[str, Any]:
+def _cluster(request: PageRequest, sight: Sight) -> dict[str, Any]:
     return {
-        "cluster": cluster_status.cluster_status(),
+        "cluster": cluster_status.cluster_status(sight),
         "can_change_workers": is_operator(request.user, CHANGE_WORKER),
         "can_change_pools": is_operator(request.user, CHANGE_POOL),
         "can_add_pools": is_operator(request.user, ADD_POOL),

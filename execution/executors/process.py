@@ -83,7 +83,7 @@ def _free_devices(run: Run) -> None:
         return
     local_runs = attempts.local_runs()
     local_runs.pop(run.pk, None)  # its own earlier attempts have been ended
-    known = Run.objects.only("devices", "attempt").in_bulk(list(local_runs))
+    known = Run.objects.only("devices", "attempt", "project").in_bulk(list(local_runs))
     for run_id, local_attempts in local_runs.items():
         other = known.get(run_id)
         if other is None:
@@ -96,12 +96,22 @@ def _free_devices(run: Run) -> None:
                 continue
             logger.warning("killing attempt %d of run %s for its GPUs", attempt.number, run_id)
             if not attempt.kill():
-                _refuse_held_devices(run, attempt)
+                is_told = other.project_id == run.project_id
+                _refuse_held_devices(run, attempt, is_told=is_told)
 
 
-def _refuse_held_devices(run: Run, attempt: Attempt) -> None:
-    """``attempt``: one that cannot be killed yet."""
+def _refuse_held_devices(run: Run, attempt: Attempt, *, is_told: bool = True) -> None:
+    """``attempt``: one that cannot be killed yet. ``is_told``: whether readers of ``run`` see its
+    run."""
     held = attempt.devices & set(run.devices)
+    if held and not is_told:
+        raise DeviceHeld(
+            Message(
+                "A run of another project still holds GPU %(names)s: one of its processes is stuck "
+                "in the operating system and cannot be killed yet.",
+                names=", ".join(sorted(held)),
+            )
+        )
     if held:
         raise DeviceHeld(
             Message(

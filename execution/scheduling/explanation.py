@@ -23,6 +23,7 @@ from execution.scheduling.quotas import Quotas
 from execution.scheduling.rules import rules_of_settings
 from execution.scheduling.stored_queue import EXPECTED_SECONDS
 from execution.scheduling.supply import Supplies, Supply
+from projects.sight import Sight
 from runs.models import GpuPool, RecipeKind, Run, Worker
 from runs.status import RunStatus
 
@@ -308,24 +309,34 @@ def in_cluster(run: Run) -> Explanation:
     return Explanation(run, None, WaitsFor.CLUSTER, reason, run.estimated_start)
 
 
-def explain_queue(limit: int) -> list[Explanation]:
-    """The first ``limit`` runs of the queues of all pools, and of those of clusters."""
+def explain_queue(limit: int, sight: Sight) -> list[Explanation]:
+    """The first ``limit`` visible runs of the queues of all pools, and of those of clusters. Their
+    positions and starts count also the others."""
     explainer = Explainer()
-    listed = explainer.order(None, limit)[:limit]
+    listed = explainer.order(None, MOST_AHEAD if sight.is_limited else limit)
+    shown = [item for item in listed if item.candidate.project_id in sight][:limit]
+    listed = _up_to(shown, listed)
     runs = (
         Run.objects.unclaimed()
         .select_related("recipe", "project")
         .brief()
-        .in_bulk([item.candidate.run_id for item in listed])
+        .in_bulk([item.candidate.run_id for item in shown])
     )
     explained = [
         explainer.explain_listed(runs[item.candidate.run_id], item, listed)
-        for item in listed
+        for item in shown
         if item.candidate.run_id in runs
     ]
     submitted = Run.objects.queued().exclude(worker=None).in_queue_order().brief()
+    submitted = sight.narrow(submitted, "project")
     submitted = submitted.select_related("recipe", "project")[: limit - len(explained)]
     return explained + [in_cluster(run) for run in submitted]
+
+
+def _up_to(shown: Sequence[Waiting], listed: Sequence[Waiting]) -> list[Waiting]:
+    """Of ``listed`` those that are in the queue of their pool up to the last one that is shown."""
+    last = {item.pool: item.position for item in shown}  # they are by position
+    return [item for item in listed if item.position <= last.get(item.pool, 0)]
 
 
 def _what_happens(run: Run) -> str:

@@ -10,7 +10,7 @@ from core.database import Statement
 from execution.scheduling.candidate import Candidate
 from execution.scheduling.stored_supplies import StoredSupplies
 from execution.scheduling.supply import Hold, Release
-from runs.interruptions import preemption
+from runs.interruptions import preemption, preemption_by_another_project
 from runs.models import RecipeKind, Run, StopKind, Worker
 from runs.status import RunStatus
 
@@ -125,4 +125,9 @@ def _stop(pk: str, head: Candidate, priority: int) -> None:
     if run is None:  # something else happens to it: the next claim looks again
         return
     logger.info("run %s is preempted for %s", pk, head.run_id)
-    run.request_stop(StopKind.PREEMPT, by=None, reason=preemption(head.run_id, priority))
+    reason = (
+        preemption(head.run_id, priority)
+        if head.project_id == run.project_id
+        else preemption_by_another_project(priority)
+    )
+    run.request_stop(StopKind.PREEMPT, by=None, reason=reason)

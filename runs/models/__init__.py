@@ -1,6 +1,6 @@
 """The models of the runs app, one module per subject."""
 
-from runs.models.code import CodeBundle, RunCode
+from runs.models.code import CodeBundle, CodeUpload, RunCode
 from runs.models.column import ColumnKind, ParamValue, RunColumn
 from runs.models.data import DatasetInput, ModelLink
 from runs.models.event import EventKind, RunEvent
@@ -40,6 +40,7 @@ __all__ = [
     "CodeBundle",
     "CodeFrom",
     "CodePolicy",
+    "CodeUpload",
     "ColumnKind",
     "DatasetInput",
     "EventKind",

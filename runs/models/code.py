@@ -5,15 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from accounts.grants import AnyUser
+from accounts.permissions import script_run_of, sees_everything
+from accounts.roles import Role
+from projects.models import Project
+
 if TYPE_CHECKING:
     from runs.models.run import Run
 
 SHA256_PATTERN = r"[0-9a-f]{64}"
+
+
+class CodeBundleQuerySet(models.QuerySet["CodeBundle"]):
+    def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> CodeBundleQuerySet:
+        """The bundles of runs of projects in which ``user`` has ``role``, and those that they have
+        uploaded: bundles are stored once, so to know one's hash is not to have it."""
+        if sees_everything(user, role=role):
+            return self.all()
+        projects = Project.objects.visible_to(user, role=role)
+        of_runs = RunCode.objects.filter(bundle=models.OuterRef("pk"), run__project__in=projects)
+        if script_run_of(user):
+            return self.filter(models.Exists(of_runs))
+        own = CodeUpload.objects.filter(bundle=models.OuterRef("pk"), user=user.pk)
+        return self.filter(models.Exists(of_runs) | models.Exists(own))
 
 
 class CodeBundle(models.Model):
@@ -41,12 +61,32 @@ class CodeBundle(models.Model):
     # When it was last uploaded: what no run refers to is deleted some days later.
     used_at = models.DateTimeField(db_default=Now(), db_index=True)
 
+    objects = CodeBundleQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("code bundle")
         verbose_name_plural = _("code bundles")
 
     def __str__(self) -> str:
         return self.sha256[:12]
+
+
+class CodeUpload(models.Model):
+    """That a user has brought a bundle, also one that was stored already."""
+
+    bundle = models.ForeignKey(
+        CodeBundle, models.CASCADE, related_name="uploads", verbose_name=_("code bundle")
+    )
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", verbose_name=_("user"))
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("code upload")
+        verbose_name_plural = _("code uploads")
+        constraints = (models.UniqueConstraint(name="codeupload_once", fields=["bundle", "user"]),)
+
+    def __str__(self) -> str:
+        return f"{self.bundle_id}: {self.user_id}"
 
 
 class RunCode(models.Model):

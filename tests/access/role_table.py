@@ -130,7 +130,7 @@ owner      PUT DELETE       /projects/{project_id}/members/{username}
 owner      PUT              /teams/{team_id}/members/{username}
 nobody     DELETE           /teams/{team_id}/members/{username}
 anyone     GET              /goodput
-anyone     GET              /metrics
+operator   GET              /metrics
 anyone     GET              /
 viewer     GET              /get-artifact
 anyone     GET              /favicon.ico
@@ -149,8 +149,8 @@ anyone     GET              /dashboard
 anyone     GET              /dashboard/home
 anyone     GET              /dashboard/running
 anyone     GET              /dashboard/failed
-operator   GET              /dashboard/activity
-operator   GET              /dashboard/goodput
+anyone     GET              /dashboard/activity
+anyone     GET              /dashboard/goodput
 anyone     GET              /dashboard/workers
 anyone     GET              /dashboard/series
 anyone     GET              /dashboard/series.csv

@@ -2,6 +2,7 @@
 
 import pytest
 
+from artifacts.family import family_of
 from artifacts.lineage import ancestors
 from tests.factories import RunFactory, checkpoint
 
@@ -56,3 +57,12 @@ def test_only_so_many_generations_are_read():
     third = resumed(second)
 
     assert [ancestor.run for ancestor in ancestors(third, at_most=1)] == [second]
+
+
+def test_what_a_row_names_in_another_project_is_not_told():
+    elsewhere = RunFactory()
+    run = RunFactory(resumed_from_id=checkpoint(elsewhere).pk)
+
+    assert ancestors(run) == []
+    assert family_of(run).root.run == run
+    assert not family_of(elsewhere).root.children

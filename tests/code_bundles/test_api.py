@@ -5,13 +5,21 @@ from datetime import timedelta
 
 import pytest
 
+from accounts.models import Token
 from accounts.tokens import issue_script_token
 from artifacts.storage import artifact_storage
 from code_bundles import diffs, viewsets
 from runs.models import CodeBundle, Run, RunCode
 from tests.clients import ApiClient
 from tests.code_bundles.bundles import bundle, packed
-from tests.factories import ProjectFactory, RecipeFactory, RunFactory, UserFactory, running
+from tests.factories import (
+    ProjectFactory,
+    RecipeFactory,
+    RunFactory,
+    UserFactory,
+    member_of,
+    running,
+)
 
 pytestmark = pytest.mark.django_db
 FILES = {"train.py": "print('a')\n", "lib/数据.py": "x = 1\n"}
@@ -313,3 +321,57 @@ def test_diff_against_a_run_without_code_is_refused(api, project):
     response = api.get(f"/projects/{project.pk}/runs/{after.pk}/code/diff", {"against": before.pk})
 
     assert (response.status_code, code_of(response)) == (409, "no_code")
+
+
+# --- whose code it is --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stranger(settings):
+    """A member of another project, who knows the hash of a bundle."""
+    settings.OPEN_MODE = False
+    project = ProjectFactory()
+    secret = Token.issue(member_of(project))[1]
+    headers = {"authorization": f"Bearer {secret}", "accept-language": "en"}
+    return ApiClient(headers=headers), project
+
+
+def test_bundle_of_another_project_is_not_found(stranger):
+    api, project = stranger
+    stored = bundle(FILES)
+    RunCode.objects.create(run=RunFactory(), bundle=stored)
+
+    for part in ("", "/download", "/file?path=train.py"):
+        assert api.get(code_url(project, f"/{stored.pk}{part}")).status_code == 404
+
+
+def test_run_cannot_have_the_bundle_of_another_project(stranger):
+    api, project = stranger
+    RecipeFactory(name="with-code", code="optional", code_from="members")
+    stored = bundle(FILES)
+
+    response = api.post_json(
+        f"/projects/{project.pk}/runs", {"recipe": "with-code", "code": {"sha256": stored.pk}}
+    )
+
+    assert response.status_code == 400
+    assert "no code with this hash" in response.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_who_uploads_a_stored_bundle_has_it(stranger):
+    api, project = stranger
+    stored = bundle(FILES)
+
+    response = upload(api, project, packed(FILES))
+
+    assert response.status_code == 200
+    assert api.get(code_url(project, f"/{stored.pk}")).status_code == 200
+
+
+def test_bundle_of_a_visible_run_is_found(stranger):
+    api, project = stranger
+    stored = bundle(FILES)
+    RunCode.objects.create(run=RunFactory(project=project), bundle=stored)
+
+    assert api.get(code_url(project, f"/{stored.pk}")).status_code == 200

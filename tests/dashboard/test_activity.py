@@ -4,19 +4,31 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.open_mode import local_administrator
+from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
 from core.messages import Message
 from dashboard.activity import ActivityFilter, ActivityKind, Cursor, activity
 from projects.models import Project
+from projects.sight import EVERYTHING, Sight
 from registry.models import RegisteredModel
 from runs.actions import cancel_run
 from runs.models import EventKind, RunEvent, StopKind
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint, running
+from tests.dashboard.operators import signed_in
+from tests.factories import (
+    ProjectFactory,
+    RunFactory,
+    UserFactory,
+    checkpoint,
+    member_of,
+    running,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +56,11 @@ def happened(run, kind, at=None, **fields):
     if at is not None:
         RunEvent.objects.filter(pk=event.pk).update(created_at=at)
     return event
+
+
+def activity_of(chosen=None, **options):
+    """That of everybody, as superusers see it."""
+    return activity(chosen, sight=EVERYTHING, **options)
 
 
 def kinds(page):
@@ -154,9 +171,9 @@ def test_filter_by_person_project_and_kind(client, project):
     run.note(EventKind.DELETED, by=bob)
     other.note(EventKind.DELETED, by=ada)
 
-    of_ada = activity(ActivityFilter(person=ada))
-    of_project = activity(ActivityFilter(project=project, kind=ActivityKind.CHANGED))
-    deleted = activity(ActivityFilter(kind=ActivityKind.CHANGED))
+    of_ada = activity_of(ActivityFilter(person=ada))
+    of_project = activity_of(ActivityFilter(project=project, kind=ActivityKind.CHANGED))
+    deleted = activity_of(ActivityFilter(kind=ActivityKind.CHANGED))
 
     assert [entry.run for entry in of_ada.entries] == [other, run]
     assert [(entry.run, entry.actor) for entry in of_project.entries] == [(run, bob)]
@@ -179,8 +196,8 @@ def test_each_kind_shows_only_its_own(client, kind):
     model = RegisteredModel.objects.register("m", description="", tags={}, by=user)
     model.versions.create(number=1, source="s3://x", location="s3://x", run=run)
 
-    assert set(kinds(activity(ActivityFilter(kind=kind)))) == {kind}
-    assert set(kinds(activity(ActivityFilter(kind=kind, project=project)))) == {kind}
+    assert set(kinds(activity_of(ActivityFilter(kind=kind)))) == {kind}
+    assert set(kinds(activity_of(ActivityFilter(kind=kind, project=project)))) == {kind}
 
 
 def test_day_is_that_of_the_readers_zone(client, project):
@@ -231,7 +248,7 @@ def test_pages_follow_one_another_without_gap_or_repetition(project):
 
     pages, after = [], None
     while not pages or after is not None:
-        page = activity(after=after, size=4)
+        page = activity_of(after=after, size=4)
         pages.append(page)
         after = page.older
 
@@ -282,3 +299,86 @@ def test_query_count_does_not_depend_on_the_number_of_entries(client, django_ass
     # User; what there is to choose, in 3; which events, events; versions, tags, model versions.
     with django_assert_num_queries(9):
         client.get(PAGE)
+
+
+# --- of whom ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("few", [0, 5000], ids=["by time", "by run"])
+def test_reader_is_told_of_the_projects_that_they_see(monkeypatch, few):
+    monkeypatch.setattr("dashboard.activity.FEW_RUNS", few)
+    seen, hidden = RunFactory(project=ProjectFactory(run_count=1)), RunFactory()
+    for run in (seen, hidden):
+        happened(run, EventKind.CREATED, to_status=RunStatus.QUEUED)
+        checkpoint(run).tag(TagValue.RELEASED, notes="", by=None)
+    sight = Sight.of(member_of(seen.project))
+
+    entries = activity(sight=sight).entries
+
+    assert {entry.project.pk for entry in entries} == {seen.project_id}
+    assert {entry.kind for entry in entries} == {
+        ActivityKind.CREATED, ActivityKind.TAGGED, ActivityKind.PROJECT,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("few", [0, 5000], ids=["by time", "by run"])
+def test_pages_of_a_reader_are_complete(monkeypatch, few):
+    monkeypatch.setattr("dashboard.activity.FEW_RUNS", few)
+    run = RunFactory(project=ProjectFactory(run_count=1))
+    run.project.history.all().delete()
+    hidden = RunFactory()
+    for number in range(12):
+        for one in (run, hidden):
+            happened(one, EventKind.RENAMED, START + timedelta(minutes=number))
+    sight, after, found = Sight.of(member_of(run.project)), None, []
+
+    while True:
+        page = activity(sight=sight, after=after, size=5)
+        found += page.entries
+        after = page.older
+        if after is None:
+            break
+
+    assert [entry.run for entry in found] == [run] * 12
+
+
+def test_statements_do_not_grow_with_the_projects_of_the_reader():
+    first = RunFactory(project=ProjectFactory(run_count=1))
+    happened(first, EventKind.CREATED, to_status=RunStatus.QUEUED)
+    user = member_of(first.project)
+
+    def count() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            activity(sight=Sight.of(user))
+        return len(captured)
+
+    before = count()
+    for _number in range(5):
+        run = RunFactory(project=ProjectFactory(run_count=1))
+        run.project.roles.create(user=user, role=Role.VIEWER)
+        happened(run, EventKind.CREATED, to_status=RunStatus.QUEUED)
+
+    assert count() == before
+
+
+def test_choices_are_projects_and_people_that_the_reader_knows():
+    project = ProjectFactory(name="Sums")
+    ProjectFactory(name="Hidden")
+    stranger, reader = UserFactory(username="stranger"), member_of(project)
+    RunFactory(project=project, created_by=UserFactory(username="gone"))
+
+    form = signed_in(reader).get(PAGE, {"person": stranger.pk}).context["form"]
+
+    assert list(form.fields["project"].queryset) == [project]
+    assert list(form.fields["person"].queryset) == [reader]
+
+
+def test_person_who_has_left_can_be_chosen_while_their_runs_are_seen():
+    project, gone = ProjectFactory(), UserFactory()
+    run = RunFactory(project=project, created_by=gone)
+    happened(run, EventKind.CREATED, to_status=RunStatus.QUEUED, by=gone)
+
+    page = signed_in(member_of(project)).get(PAGE, {"person": gone.pk})
+
+    assert not page.context["form"].errors
+    assert [entry.run for entry in page.context["page"].entries] == [run]

@@ -173,7 +173,7 @@ def test_many_failures_are_counted_and_listed_elsewhere(client):
 
 def test_released_checkpoints_say_by_whom_and_why(client):
     run = RunFactory(status=RunStatus.COMPLETED)
-    user = UserFactory(username="ada")
+    user = UserFactory(username="ada", is_superuser=True)
     checkpoint(run, step=100).tag(TagValue.RELEASED, notes="BLEU 32.5", by=user)
     checkpoint(run, step=200).tag(TagValue.CANDIDATE, notes="not yet", by=user)
 
@@ -227,7 +227,7 @@ def test_project_without_runs_says_how_scripts_report(client):
 
 def test_query_count_does_not_depend_on_the_number_of_runs(client, django_assert_num_queries):
     def everything(count):
-        worker, user = WorkerFactory(), UserFactory()
+        worker, user = WorkerFactory(), UserFactory(is_superuser=True)
         for _ in range(count):
             run = running(worker, created_by=user, gpu_type="A100", gpu_count=1)
             record_metrics(run, [Point("loss", step, 1.0, step) for step in (1, 2)])

@@ -7,16 +7,19 @@ import pytest
 from django.utils import timezone
 
 from accounts.open_mode import local_administrator
-from runs.models import GpuPool, Run, Worker
+from execution.scheduling.explanation import explain_queue
+from projects.sight import EVERYTHING, Sight
+from runs.models import EventKind, GpuPool, Run, Worker
 from runs.models.run_queryset import DOCUMENTS
 from runs.status import RunStatus
-from tests.dashboard.operators import administrator, member, staff
+from tests.dashboard.operators import administrator, member, signed_in, staff
 from tests.factories import (
     GpuPoolFactory,
     ProjectFactory,
     RunFactory,
     UserFactory,
     WorkerFactory,
+    member_of,
     running,
 )
 
@@ -256,7 +259,9 @@ def test_what_operators_change_is_sent(client, change):
 def test_priority_is_changed_from_the_queue():
     run = RunFactory()
 
-    response = member().post(action_of(run, "priority"), {"priority": "7"}, follow=True)
+    response = signed_in(member_of(run.project)).post(
+        action_of(run, "priority"), {"priority": "7"}, follow=True
+    )
 
     run.refresh_from_db()
     assert run.priority == 7
@@ -268,7 +273,9 @@ def test_priority_is_changed_from_the_queue():
 def test_invalid_priority_is_refused(priority):
     run = RunFactory()
 
-    response = member().post(action_of(run, "priority"), {"priority": priority}, follow=True)
+    response = signed_in(member_of(run.project)).post(
+        action_of(run, "priority"), {"priority": priority}, follow=True
+    )
 
     run.refresh_from_db()
     assert (response.status_code, run.priority) == (200, 0)
@@ -278,7 +285,9 @@ def test_invalid_priority_is_refused(priority):
 def test_priority_of_a_run_that_has_started_is_refused_with_a_reason():
     run = running()
 
-    response = member().post(action_of(run, "priority"), {"priority": "7"}, follow=True)
+    response = signed_in(member_of(run.project)).post(
+        action_of(run, "priority"), {"priority": "7"}, follow=True
+    )
 
     assert "does not wait in the queue any more" in messages_of(response)[0]
 
@@ -286,7 +295,7 @@ def test_priority_of_a_run_that_has_started_is_refused_with_a_reason():
 def test_run_is_cancelled_from_the_queue():
     run = RunFactory()
 
-    response = member().post(action_of(run, "leave-queue"), follow=True)
+    response = signed_in(member_of(run.project)).post(action_of(run, "leave-queue"), follow=True)
 
     run.refresh_from_db()
     assert run.status == RunStatus.CANCELLED
@@ -420,3 +429,69 @@ def test_members_do_not_change_pools(path):
     assert member().post(path, {"gpu_type": "A100", "capacity": "1"}).status_code == 403
     assert Run.objects.count() == 0
     assert GpuPool.objects.get().capacity == 8
+
+
+# --- what the reader does not see -----------------------------------------------------------
+
+
+def test_runs_of_other_projects_are_counted_in_pools_and_workers():
+    GpuPoolFactory(capacity=64)
+    worker = WorkerFactory()
+    mine = running(worker, name="mine", gpu_type="A100", gpu_count=2)
+    for _number in range(3):
+        running(worker, name="hidden-run", gpu_type="A100", gpu_count=8, created_by=UserFactory())
+
+    response = signed_in(member_of(mine.project)).get(PAGE)
+
+    cluster = response.context["cluster"]
+    [pool], [row] = cluster.pools, cluster.workers
+    assert (pool.holders, pool.used) == ([mine], 26)
+    assert (pool.others.runs, pool.others.gpus) == (3, 24)
+    assert (row.runs, row.held) == ([mine], 4)
+    page = " ".join(response.content.decode().split())
+    assert "26 of 64 in use" in page
+    assert "3 runs of other projects, 24 GPUs" in page
+    assert "hidden-run" not in page
+
+
+def test_queue_tells_true_positions_and_counts_the_others():
+    GpuPoolFactory(capacity=0)
+    first, second = (RunFactory(name="hidden-run", gpu_type="A100", gpu_count=4) for _ in range(2))
+    mine = RunFactory(name="mine", gpu_type="A100", gpu_count=1)
+
+    response = signed_in(member_of(mine.project)).get(PAGE)
+
+    cluster = response.context["cluster"]
+    assert [(waiting.run, waiting.position) for waiting in cluster.queue] == [(mine, 3)]
+    assert (cluster.queue_length, cluster.waiting_others.gpus) == (3, 8)
+    page = response.content.decode()
+    assert "Also waiting: 2 runs of other projects, 8 GPUs." in page
+    assert first.pk not in page
+    assert second.project_id not in page
+
+
+def test_start_of_a_run_counts_the_hidden_ones_ahead():
+    GpuPoolFactory(capacity=4)
+    running(gpu_type="A100", gpu_count=4, expected_seconds=600)
+    RunFactory(gpu_type="A100", gpu_count=4, expected_seconds=6000)
+    mine = RunFactory(gpu_type="A100", gpu_count=4, expected_seconds=600)
+    WorkerFactory()
+
+    [for_all] = [one for one in explain_queue(9, EVERYTHING) if one.run == mine]
+    [for_member] = explain_queue(9, Sight.of(member_of(mine.project)))
+
+    assert for_member.position == 2
+    assert for_member.waits_for == for_all.waits_for
+    assert for_member.estimated_start is not None
+    difference = for_member.estimated_start - for_all.estimated_start
+    assert abs(difference) < timedelta(seconds=5)
+
+
+def test_gpu_hours_are_those_of_visible_projects():
+    mine, hidden = (running(gpu_type="A100", gpu_count=1) for _ in range(2))
+    for run in (mine, hidden):
+        run.note(EventKind.CLAIMED)
+
+    response = signed_in(member_of(mine.project)).get(PAGE)
+
+    assert [row.project for row in response.context["gpu_hours"]] == [mine.project]

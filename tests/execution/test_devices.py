@@ -22,6 +22,7 @@ from execution.scheduling.claiming import claim
 from execution.scheduling.explanation import explain, explain_queue
 from execution.scheduling.host_devices import HostDevices
 from execution.worker import WorkerLoop
+from projects.sight import EVERYTHING
 from runs.models import Run
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
@@ -494,7 +495,7 @@ def test_queries_for_reasons_do_not_grow_with_the_queue(length, django_assert_nu
     # the time, what is held and was used, quotas, pools, the queue, its runs, workers; the host's
     # workers and runs, when they end, and how earlier ones have; those that wait in clusters
     with django_assert_num_queries(13):
-        waiting = explain_queue(50)
+        waiting = explain_queue(50, EVERYTHING)
 
     assert len({one.reason for one in waiting}) == 1
     assert "2" in waiting[0].reason

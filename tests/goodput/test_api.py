@@ -8,12 +8,21 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import Token
+from accounts.roles import Scope
 from accounts.tokens import issue_script_token
 from goodput.parts import Part
 from runs import actions
 from runs.executors import WorkState, WorkStatus
 from tests.clients import ApiClient
-from tests.factories import GpuPoolFactory, ProjectFactory, RunFactory, UserFactory, running
+from tests.factories import (
+    GpuPoolFactory,
+    ProjectFactory,
+    RunFactory,
+    UserFactory,
+    member_of,
+    running,
+)
 from tests.goodput.accounts import accounted
 from tests.goodput.story import Story
 
@@ -24,6 +33,10 @@ YEAR = "start_time=2026-01-01T00:00Z&end_time=2027-01-01T00:00Z"
 @pytest.fixture
 def client() -> ApiClient:
     return ApiClient()
+
+
+def bearer(user, **options) -> dict[str, str]:
+    return {"authorization": f"Bearer {Token.issue(user, **options)[1]}", "accept-language": "en"}
 
 
 @pytest.fixture
@@ -192,3 +205,41 @@ class TestPrometheus:
 
     def test_parameters_are_refused(self, client):
         assert client.get("/metrics?x=1").status_code == 400
+
+
+class TestVisibility:
+    def test_report_is_of_the_projects_that_the_caller_sees(self, client, settings):
+        settings.OPEN_MODE = False
+        mine = accounted(hours={Part.TRAINING: 2}, gpu_count=1)
+        hidden = accounted(hours={Part.TRAINING: 5}, gpu_count=1)
+        headers = bearer(member_of(mine.project))
+
+        for by in ("project", "owner", "user", "pool", "month", "day", "run"):
+            content = client.get(f"/goodput?{YEAR}&by={by}", headers=headers).json()
+            assert content["total"]["run_count"] == 1
+            assert content["total"]["gpu_hours"] == 2.0
+
+        query = f"/goodput?{YEAR}&project_id={hidden.project_id}"
+        assert client.get(query, headers=headers).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("fields", "options", "status"),
+        [
+            ({}, {}, 403),
+            ({"is_staff": True}, {}, 200),
+            ({"is_superuser": True}, {"scope": Scope.READ}, 200),
+            ({"is_superuser": True}, {"is_limited": True}, 403),
+        ],
+        ids=["user", "staff", "superuser's token that reads", "token of one project"],
+    )
+    def test_numbers_of_all_projects_are_for_operators(
+        self, client, settings, fields, options, status
+    ):
+        settings.OPEN_MODE = False
+        if options.pop("is_limited", False):
+            options["project_id"] = ProjectFactory().pk
+
+        response = client.get("/metrics", headers=bearer(UserFactory(**fields), **options))
+
+        assert response.status_code == status
+        assert ("every project" in response.content.decode()) == (status == 403)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from goodput.parts import Part
 from goodput.report_queries import Grouping
 from goodput.reports import Days, report
+from projects.sight import EVERYTHING
 from runs.models import Run
 from tests.factories import GpuPoolFactory, ProjectFactory, RunFactory, UserFactory
 from tests.goodput.accounts import accounted
@@ -20,7 +21,7 @@ BY_PART = {Part.TRAINING: 6, Part.REPEATED: 1, Part.WAITING: 1}
 
 
 def found(by, days=YEAR, **options):
-    return report(by, days, **options)
+    return report(by, days, sight=EVERYTHING, **options)
 
 
 def test_goodput_is_kept_training_by_wall_time_weighted_by_gpus():
@@ -143,7 +144,7 @@ def test_cost_is_of_pools_with_a_price():
 def test_run_that_was_never_claimed_waits_until_now():
     RunFactory(queued_at=timezone.now() - timedelta(days=2), gpu_count=1)
 
-    total = report(Grouping.DAY, Days.containing(None, None))
+    total = report(Grouping.DAY, Days.containing(None, None), sight=EVERYTHING)
 
     assert len(total.groups) == 3
     assert total.total.run_count == 1

@@ -10,7 +10,7 @@ from core import git
 from runs import actions, code
 from runs.checkpoint import Checkpoint
 from runs.code import CodeForbidden, CodeNotAllowed, CodeRequest, UnknownCode, resolved
-from runs.models import Recipe, RunCode
+from runs.models import CodeUpload, Recipe, RunCode
 from runs.status import RunStatus
 from tests.code_bundles.bundles import bundle, commit, git_server
 from tests.factories import ProjectFactory, RecipeFactory, UserFactory, checkpoint
@@ -63,7 +63,10 @@ def test_recipes_take_no_code_by_default():
 
 
 def test_members_bring_code_where_they_may(stored):
-    run = create(taking(), request(stored), by=UserFactory())
+    member = UserFactory()
+    CodeUpload.objects.create(bundle=stored, user=member)
+
+    run = create(taking(), request(stored), by=member)
 
     assert RunCode.of(run).bundle == stored
 

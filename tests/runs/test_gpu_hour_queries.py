@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from projects.sight import EVERYTHING
 from runs.gpu_hour_queries import gpu_seconds
 from runs.models import EventKind, Run, RunEvent
 from runs.status import RunStatus
@@ -39,7 +40,7 @@ def ended_run(*stretches, gpus=1, status=RunStatus.COMPLETED, end=None, **fields
 
 
 def sums(limit=100):
-    rows = gpu_seconds(since=SINCE, recent=RECENT, now=NOW, limit=limit)
+    rows = gpu_seconds(since=SINCE, recent=RECENT, now=NOW, sight=EVERYTHING, limit=limit)
     return {(row.project_id, row.user_id): (row.recent, row.all) for row in rows}
 
 

@@ -8,13 +8,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import Token
 from artifacts.kinds import TagValue
 from core.times import milliseconds
 from registry.logged_models import LoggedModel
 from registry.models import RegisteredModel
 from registry.queries import ModelPoint
+from runs import inputs
 from tests.clients import ApiClient
-from tests.factories import ProjectFactory, RunFactory, checkpoint
+from tests.factories import ProjectFactory, RunFactory, checkpoint, member_of
 
 pytestmark = pytest.mark.django_db
 
@@ -972,3 +974,42 @@ def test_filter_over_the_limit_is_rejected(mlflow, resource):
 
     assert response.status_code == 400
     assert response.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
+# --- other projects --------------------------------------------------------------------------
+
+
+def test_what_a_hidden_run_has_measured_of_a_model_is_not_told(settings):
+    settings.OPEN_MODE = False
+    project, elsewhere = ProjectFactory(), RunFactory()
+    model = LoggedModel.objects.create(project=project, name="shared")
+    mine = RunFactory(project=project)
+    for run, key in ((mine, "seen"), (elsewhere, "hidden")):
+        LoggedModel.objects.record_metrics(
+            run.pk, [ModelPoint(model.pk, key, 0.5, 1_780_000_000_000, 1)]
+        )
+    secret = Token.issue(member_of(project))[1]
+    client = ApiClient(headers={"authorization": f"Bearer {secret}"})
+
+    one = client.get(f"{LOGGED}/{model.pk}").json()["model"]
+    [found] = client.post_json(f"{LOGGED}/search", {"experiment_ids": [project.pk]}).json()[
+        "models"
+    ]
+
+    for told in (one, found):
+        assert [metric["run_id"] for metric in told["data"]["metrics"]] == [mine.pk]
+
+
+def test_model_of_another_project_is_left_out_of_a_run(settings):
+    settings.OPEN_MODE = False
+    run = RunFactory()
+    hidden = LoggedModel.objects.create(project=ProjectFactory(), name="hidden")
+    mine = LoggedModel.objects.create(project=run.project, name="mine")
+    inputs.log_outputs(run.pk, [(hidden.pk, 1), (mine.pk, 1), ("m-elsewhere", 1)])
+    secret = Token.issue(member_of(run.project))[1]
+    client = ApiClient(headers={"authorization": f"Bearer {secret}"})
+
+    found = client.get("/api/2.0/mlflow/runs/get", {"run_id": run.pk}).json()["run"]
+
+    models = {output["model_id"] for output in found["outputs"]["model_outputs"]}
+    assert models == {mine.pk, "m-elsewhere"}

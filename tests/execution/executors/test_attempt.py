@@ -216,10 +216,13 @@ def test_gpu_is_not_used_while_a_process_of_an_ended_run_holds_it(executor, stuc
     run, _attempt = stuck_run(executor, devices=["0"])
     run.transition(RunStatus.CANCELLED)
     executor.forget(fresh(run))  # its files tell who holds the GPU
-    other = running(recipe=RecipeFactory(script=SLEEP), devices=["0"])
+    other = running(recipe=RecipeFactory(script=SLEEP), devices=["0"], project=run.project)
+    strangers = running(recipe=other.recipe, devices=["0"])
 
     with pytest.raises(DeviceHeld, match=run.pk):
         executor.start(other, other.worker)
+    with pytest.raises(DeviceHeld, match=r"A run of another project still holds GPU 0"):
+        executor.start(strangers, strangers.worker)
     stuck.undo()
     executor.start(other, other.worker)
 

@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone, translation
 
 from execution.scheduling.explanation import WaitsFor, explain, explain_queue
+from projects.sight import EVERYTHING
 from runs.status import RunStatus
 from tests.factories import GpuPoolFactory, RunFactory, WorkerFactory, running
 
@@ -207,4 +208,4 @@ def test_run_in_the_queue_of_its_cluster_has_the_reason_and_the_start_of_that():
         None,
     )
     assert why.estimated_start == start
-    assert [one.run for one in explain_queue(9)] == [run]
+    assert [one.run for one in explain_queue(9, EVERYTHING)] == [run]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from execution.scheduling.claiming import claim
 from execution.scheduling.preemption import smallest_set
+from runs.interruptions import is_preemption
 from runs.models import EventKind, Recipe, RecipeKind, Run, StopKind
 from runs.status import RunStatus
 from tests.factories import GpuPoolFactory, RecipeFactory, RunFactory, WorkerFactory, running
@@ -28,7 +29,7 @@ def stopping():
 def test_run_of_lower_priority_is_asked_to_stop():
     GpuPoolFactory(capacity=8)
     victim = held(8)
-    run = urgent(4)
+    run = urgent(4, project=victim.project)
 
     assert claim(WorkerFactory(), slots=1) == []
 
@@ -203,3 +204,15 @@ def test_smallest_set_suffices_and_nobody_could_be_spared(victims, needed):
         assert not any(suffice(set(chosen) - {name}) for name in chosen)
     else:
         assert not suffice(released)
+
+
+def test_run_of_another_project_is_not_named():
+    GpuPoolFactory(capacity=8)
+    victim, run = held(8), urgent(4)
+    assert victim.project_id != run.project_id
+
+    claim(WorkerFactory(), slots=1)
+
+    reason = victim.events.get(kind=EventKind.STOP_REQUESTED).reason
+    assert is_preemption(reason)
+    assert run.pk not in str(reason)

@@ -1,0 +1,151 @@
+"""Whoever is in another team learns nothing of a project, and changes nothing of it.
+
+Every address of the server is asked for, by token and by session, with the ids of what is hidden
+wherever they fit: no answer holds an id, name or text of the hidden side that the request has not
+sent itself. An address that is new is asked for, too, or fails these tests until
+tests/access/asking.py says what its arguments are.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from accounts.models import Token
+from tests.access.asking import (
+    Ask,
+    addresses,
+    creations,
+    mlflow,
+    queries,
+    reads,
+    routes,
+    writes,
+)
+from tests.access.sides import (
+    Rows,
+    Side,
+    all_rows,
+    bearer,
+    filled,
+    rows_since,
+    secrets_of,
+    state_of,
+)
+from tests.factories import GpuPoolFactory, RecipeFactory
+
+pytestmark = pytest.mark.django_db
+MARKER = "kestrel"
+
+
+@dataclass
+class World:
+    """``said``: by earlier requests that made rows of the stranger's own, which may repeat it."""
+
+    hidden: Side
+    own: Side
+    rows: Rows  # of the hidden side
+    secrets: set[str]
+    client: Client
+    problems: list[str] = field(default_factory=list)
+    said: str = ""
+    asked: int = 0
+
+    def ask(self, ask: Ask) -> set[str]:
+        """The secrets that the answer tells."""
+        response = ask.send(self.client)
+        self.asked += 1
+        content = b"".join(response) if response.streaming else response.content
+        headers = " ".join(f"{name}: {text}" for name, text in response.items())
+        answer = unquote(f"{headers} {content.decode(errors='replace')}")
+        said = ask.said + self.said
+        told = {secret for secret in self.secrets if secret in answer and secret not in said}
+        if told:
+            self.problems.append(f"{ask} -> {response.status_code} tells {sorted(told)[:4]}")
+        if response.status_code >= 500 and response.status_code != 501:
+            self.problems.append(f"{ask} -> {response.status_code}")
+        if ask.method != "GET" and response.status_code < 300:
+            self.said += ask.said
+        return told
+
+
+@pytest.fixture
+def world(settings) -> World:
+    settings.OPEN_MODE = False
+    settings.CANCEL_WAIT_SECONDS = 0
+    GpuPoolFactory(capacity=1)  # so that there is a queue
+    RecipeFactory(name="with-code", code="optional", code_from="members")
+    own = filled("sparrow")
+    before = all_rows()
+    hidden = filled(MARKER)
+    rows = rows_since(before)
+    return World(hidden, own, rows, secrets_of(rows, MARKER), Client())
+
+
+def by_session(user: User) -> Client:
+    client = Client(
+        SERVER_NAME="localhost", headers={"accept-language": "en"}, raise_request_exception=False
+    )
+    client.force_login(user)
+    return client
+
+
+def by_token(user: User) -> Client:
+    return bearer(Token.issue(user)[1])
+
+
+def check(world: World, asks: Iterable[Ask]) -> None:
+    """Ask for all, and see that nothing is told and nothing has changed."""
+    before = state_of(world.rows)
+
+    for ask in asks:
+        world.ask(ask)
+
+    assert not world.problems, "\n".join(world.problems)
+    assert state_of(world.rows) == before
+
+
+def test_members_are_told_what_strangers_are_not(world):
+    """Otherwise the other tests would prove nothing."""
+    world.client = by_token(world.hidden.member)
+    told = set()
+
+    for route in routes():
+        if "project_id" in route.arguments and not route.is_page:
+            path, _names_hidden = next(addresses(route, world.hidden, world.own))
+            told |= world.ask(Ask("GET", path))
+
+    kinds = {secret.partition("_")[0] for secret in told}
+    assert {"ckpt", "eval", "run", "sweep", "team"} <= kinds
+    assert len(told) > len(world.secrets) / 2
+
+
+def test_token_of_a_stranger_finds_and_changes_nothing(world):
+    world.client = by_token(world.own.owner)
+    protocol = mlflow(world.hidden, world.own)
+    api = [route for route in routes() if not (route.is_page or route.protocol_path in protocol)]
+
+    check(world, [
+        *(ask for route in api for ask in reads(route, world.hidden, world.own)),
+        *queries(world.hidden, world.own),
+        *(ask for route in api for ask in writes(route, world.hidden, world.own)),
+        *creations(world.hidden, world.own),
+        *(ask for asks in protocol.values() for ask in asks),
+    ])  # fmt: skip
+
+    new = {route.text for route in api if "mlflow/" in route.text and not route.arguments}
+    assert not new, "say in tests/access/asking.py what is asked of them"
+
+
+def test_session_of_a_stranger_finds_and_changes_nothing(world):
+    world.client = by_session(world.own.owner)
+    pages = [route for route in routes() if route.is_page]
+
+    check(world, [
+        *(ask for route in pages for ask in reads(route, world.hidden, world.own)),
+        *queries(world.hidden, world.own),
+        *(ask for route in pages for ask in writes(route, world.hidden, world.own)),
+    ])  # fmt: skip
