@@ -26,7 +26,7 @@ from rest_framework.request import Request
 
 from accounts.grants import Grant, give
 from accounts.models import Token
-from accounts.models.token import digest_of, run_of
+from accounts.models.token import PREFIX, digest_of, run_of
 from accounts.open_mode import (
     LocalAdministrator,
     carries_form,
@@ -36,6 +36,7 @@ from accounts.open_mode import (
 )
 from accounts.queries import token_of_digest
 from accounts.roles import Scope
+from accounts.sign_in.basic import user_by_password
 
 USE_NOTED_AFTER: Final = timedelta(minutes=1)  # since it was last noted that a token is used
 
@@ -56,9 +57,10 @@ def caller_of(request: HttpRequest) -> User:
 def user_by_token(request: HttpRequest) -> User | None:
     """The owner of the request's token; None if it has no credentials.
 
-    Accepts ``Authorization: Bearer th_…`` or, for clients that support nothing else, the token as
-    the password of HTTP Basic (RFC 7617); the username is ignored. Invalid credentials raise
-    AuthenticationFailed and never fall back to a session or to open mode.
+    Accepts ``Authorization: Bearer th_…`` or, for clients that support nothing else, HTTP Basic
+    (RFC 7617): with the token as the password, when the username is ignored, or with the user's
+    password. Invalid credentials raise AuthenticationFailed, or TooManyAttempts, and never fall
+    back to a session or to open mode.
     """
     header: str = request.META.get("HTTP_AUTHORIZATION", "").strip()
     if not header:
@@ -67,21 +69,32 @@ def user_by_token(request: HttpRequest) -> User | None:
     if scheme.lower() == "bearer":
         token = credentials.strip()
     elif scheme.lower() == "basic":
-        token = _basic_password(credentials)
+        username, token = _basic(credentials)
         # Browsers resend Basic credentials automatically, even for another site's requests.
         if is_cross_origin(request):
             raise PermissionDenied(_("Cross-origin requests are refused."))
+        if not token.startswith(PREFIX):
+            return _with_password(request, username, token)
     else:
         raise AuthenticationFailed(_("Authenticate with a token: Authorization: Bearer th_…"))
     return _owner(token)
 
 
-def _basic_password(credentials: str) -> str:
+def _basic(credentials: str) -> tuple[str, str]:
+    """The username and the password."""
     try:
         decoded = base64.b64decode(credentials.strip(), validate=True)
     except (binascii.Error, ValueError):
         raise AuthenticationFailed(_("The Authorization header is malformed.")) from None
-    return decoded.partition(b":")[2].decode(errors="replace")
+    name, _colon, password = decoded.partition(b":")
+    return name.decode(errors="replace"), password.decode(errors="replace")
+
+
+def _with_password(request: HttpRequest, username: str, password: str) -> User:
+    user = user_by_password(request, username, password) if username and password else None
+    if user is None:
+        raise AuthenticationFailed(_("The token or password is not valid."))
+    return user
 
 
 def _owner(token: str) -> User:

@@ -25,6 +25,7 @@ STATUS: Final[dict[str, int]] = {
     "ENDPOINT_NOT_FOUND": 404,
     "RESOURCE_DOES_NOT_EXIST": 404,
     "RESOURCE_CONFLICT": 409,
+    "REQUEST_LIMIT_EXCEEDED": 429,
     "INTERNAL_ERROR": 500,
     "NOT_IMPLEMENTED": 501,
     "TEMPORARILY_UNAVAILABLE": 503,
@@ -48,6 +49,7 @@ CODE_OF_STATUS: Final = {
     403: "PERMISSION_DENIED",
     404: "RESOURCE_DOES_NOT_EXIST",
     409: "RESOURCE_CONFLICT",
+    429: "REQUEST_LIMIT_EXCEEDED",
 }
 
 
@@ -96,7 +98,7 @@ def as_mlflow_error(error: Exception) -> MlflowError | None:
         return MlflowError(code, str(error.message), retry_seconds=seconds)
     if isinstance(error, DomainError):
         code = CODE_OF_STATUS.get(error.status_code, "INVALID_PARAMETER_VALUE")
-        return MlflowError(code, str(error.message))
+        return MlflowError(code, str(error.message), retry_seconds=error.retry_seconds)
     if isinstance(error, Run.DoesNotExist):
         return DoesNotExist(_("Run not found."))
     if isinstance(error, Http404):

@@ -1,0 +1,86 @@
+"""Passwords in HTTP Basic, as MLflow's clients send them."""
+
+import base64
+
+import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import User
+from django.test import Client
+
+from accounts.roles import Role
+from tests.factories import RunFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def require_sign_in(settings):
+    settings.OPEN_MODE = False
+
+
+@pytest.fixture
+def user() -> User:
+    user = UserFactory(username="li")
+    user.set_password(PASSWORD)
+    user.save()
+    return user
+
+
+def ask(password: str, name: str = "li", path: str = "/projects"):
+    credentials = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return Client().get(path, headers={"Authorization": f"Basic {credentials}"})
+
+
+def test_password_of_a_user_signs_in(user):
+    run = RunFactory()
+    run.project.roles.create(user=user, role=Role.VIEWER)
+
+    assert ask(PASSWORD, path=f"/api/2.0/mlflow/runs/get?run_id={run.pk}").status_code == 200
+
+
+@pytest.mark.parametrize("password", ["wrong", "", "\x00"])
+def test_wrong_password_is_401(user, password):
+    assert ask(password).status_code == 401
+
+
+def test_name_of_nobody_is_401(user):
+    assert ask(PASSWORD, name="nobody").status_code == 401
+    assert ask(PASSWORD, name="l\x00i").status_code == 401
+
+
+def test_right_password_is_hashed_once(user, monkeypatch):
+    ask(PASSWORD)
+
+    def fail(*args, **kwargs):
+        raise AssertionError("hashed again")
+
+    monkeypatch.setattr(PBKDF2PasswordHasher, "encode", fail)
+    monkeypatch.setattr("django.contrib.auth.hashers.check_password", fail)
+    monkeypatch.setattr("django.contrib.auth.base_user.check_password", fail)
+
+    assert ask(PASSWORD).status_code == 200
+
+
+def test_changed_password_is_not_remembered(user):
+    ask(PASSWORD)
+    user.set_password("another one")
+    user.save()
+
+    assert ask(PASSWORD).status_code == 401
+
+
+def test_user_who_is_not_active_is_401(user):
+    ask(PASSWORD)
+    User.objects.update(is_active=False)
+
+    assert ask(PASSWORD).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/projects", "/api/2.0/mlflow/experiments/search"])
+def test_guesser_is_refused_with_the_time_to_wait(user, path):
+    answers = [ask(f"guess {number}", path=path) for number in range(8)]
+
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 3
+    assert int(answers[-1].headers["Retry-After"]) > 0
