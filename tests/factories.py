@@ -41,9 +41,9 @@ class ProjectFactory(DjangoModelFactory):
     )
 
 
-def member_of(project: Project, role: Role = Role.MEMBER) -> User:
+def member_of(project: Project, role: Role = Role.MEMBER, **fields) -> User:
     """A new user with this role in the project."""
-    user: User = UserFactory()
+    user: User = UserFactory(**fields)
     project.roles.create(user=user, role=role)
     return user
 

@@ -5,6 +5,7 @@ import io
 import pytest
 from django.db import IntegrityError, transaction
 
+from accounts.roles import Role
 from artifacts import storing
 from artifacts.blobs import StoredFile
 from artifacts.kinds import ArtifactType, TagValue
@@ -14,9 +15,9 @@ from runs.actions import resume_run
 from tests.concurrency import in_parallel
 from tests.factories import (
     RunFactory,
-    UserFactory,
     checkpoint,
     damage,
+    member_of,
     sha256,
     stored_path,
 )
@@ -268,7 +269,8 @@ def test_missing_bytes_are_detected():
 
 
 def test_tag_records_value_time_and_author():
-    user, artifact = UserFactory(), checkpoint(RunFactory())
+    artifact = checkpoint(RunFactory())
+    user = member_of(artifact.run.project, Role.MAINTAINER)
 
     tag = artifact.tag(TagValue.RELEASED, notes="在验证集上 BLEU 32.5，通过复核", by=user)
 

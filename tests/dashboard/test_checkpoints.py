@@ -18,7 +18,7 @@ from metrics.points import Point
 from metrics.recording import record_metrics
 from registry.models import RegisteredModel, RunFile, Source
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint, running
+from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint, member_of, running
 
 pytestmark = pytest.mark.django_db
 
@@ -78,7 +78,7 @@ def test_list_shows_each_checkpoint_with_its_numbers_tags_and_versions(client, p
     record_metrics(run, [Point("eval_loss", 50, 2.5, 0), Point("eval_loss", 150, 1.5, 0)])
     artifact = checkpoint(run, step=100)
     evaluate(run, 120, bleu=30.5)
-    artifact.tag(TagValue.CANDIDATE, notes="", by=UserFactory(username="bo"))
+    artifact.tag(TagValue.CANDIDATE, notes="", by=member_of(project, username="bo"))
     model = RegisteredModel.objects.register("summaries", description="", tags={}, by=None)
     source = Source("uri", "location", RunFile(run.pk, artifact.file))
     model.add_version(source, run_link="", description="", tags={}, by=None)
@@ -252,7 +252,7 @@ def test_query_count_of_the_list_does_not_grow_with_it(
     for number in range(12):
         run = running(project=project)
         record_metrics(run, [Point("eval_loss", 1, number, 0)])
-        checkpoint(run, step=10).tag(TagValue.CANDIDATE, notes="", by=UserFactory())
+        checkpoint(run, step=10).tag(TagValue.CANDIDATE, notes="", by=member_of(run.project))
         evaluate(run, 10, bleu=number)
 
     # User, project, ids, their number, rows, tags, who; metrics, results, versions, ignored.
@@ -427,7 +427,7 @@ def test_damaged_checkpoint_cannot_be_released(client, project):
 def test_releases_show_candidates_present_ones_and_the_history(client, project):
     run = RunFactory(project=project)
     candidate, old, present = (checkpoint(run, step=step) for step in (10, 20, 30))
-    candidate.tag(TagValue.CANDIDATE, notes="maybe", by=UserFactory(username="ada"))
+    candidate.tag(TagValue.CANDIDATE, notes="maybe", by=member_of(project, username="ada"))
     decide(client, old, notes="the first")
     decide(client, present, notes="the second", archive="on")
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from django.utils.translation import override
 
+from accounts.roles import Role
 from artifacts import storing, uploads
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact
@@ -23,7 +24,14 @@ from registry.models import RegisteredModel, RunFile, Source
 from runs.models import DatasetInput, EventKind, RunEvent
 from runs.status import RunStatus
 from tests.clients import ApiClient
-from tests.factories import ProjectFactory, RunFactory, UserFactory, WorkerFactory, checkpoint
+from tests.factories import (
+    ProjectFactory,
+    RunFactory,
+    UserFactory,
+    WorkerFactory,
+    checkpoint,
+    member_of,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -304,7 +312,11 @@ def test_curve_has_the_steps_of_each_run_up_to_its_checkpoint(project):
 
 def test_approvals_are_told_with_who_and_when_and_notes(project):
     artifact = checkpoint(RunFactory(project=project, created_by=UserFactory(username="ada")))
-    artifact.tag(TagValue.RELEASED, notes="Passed.\n# Not a heading", by=UserFactory(username="bo"))
+    artifact.tag(
+        TagValue.RELEASED,
+        notes="Passed.\n# Not a heading",
+        by=member_of(project, Role.MAINTAINER, username="bo"),
+    )
 
     text = body_of(artifact)
 
