@@ -11,6 +11,7 @@ from dashboard.views import (
     access,
     activity,
     artifacts,
+    audit,
     checkpoints,
     code,
     compare,
@@ -49,6 +50,8 @@ urlpatterns = [
     path("/running", home.running, name="running"),
     path("/failed", home.failed, name="failed"),
     path("/activity", activity.activity_list, name="activity"),
+    path("/audit", audit.audit_list, name="audit"),
+    path("/audit.csv", audit.audit_csv, name="audit-csv"),
     path("/goodput", goodput.goodput, name="goodput"),
     # --- the queue, workers, recipes ---
     path("/workers", workers.workers, name="workers"),

@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "core",
     "accounts",
     "projects",
+    "audit",
     "runs",
     "metrics",
     "logs",
@@ -315,6 +316,11 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = smtp["user"], smtp["password"]
 EMAIL_USE_TLS, EMAIL_USE_SSL = smtp["scheme"] == "smtp+tls", smtp["scheme"] == "smtp+ssl"
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("TRAINHUB_EMAIL_FROM", default="trainhub@localhost")
+
+# --- Audit -----------------------------------------------------------------------------------
+
+# For how long entries are kept.
+AUDIT_DAYS = env.float("TRAINHUB_AUDIT_DAYS", default=730.0)
 
 # --- API -------------------------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ owner      PATCH            /projects/{project_id}/access
 owner      PUT DELETE       /projects/{project_id}/members/{username}
 owner      PUT              /teams/{team_id}/members/{username}
 nobody     DELETE           /teams/{team_id}/members/{username}
+anyone     GET              /audit
 anyone     GET              /goodput
 anyone     GET              /metrics
 anyone     GET              /
@@ -150,6 +151,8 @@ anyone     GET              /dashboard/home
 anyone     GET              /dashboard/running
 anyone     GET              /dashboard/failed
 operator   GET              /dashboard/activity
+anyone     GET              /dashboard/audit
+anyone     GET              /dashboard/audit.csv
 operator   GET              /dashboard/goodput
 anyone     GET              /dashboard/workers
 anyone     GET              /dashboard/series

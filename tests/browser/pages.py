@@ -73,6 +73,7 @@ DASHBOARD = [
     Page("running", lambda _site: "/dashboard/running"),
     Page("failed", lambda _site: "/dashboard/failed"),
     Page("activity", lambda _site: "/dashboard/activity"),
+    Page("audit", lambda _site: "/dashboard/audit"),
     Page("goodput", lambda _site: "/dashboard/goodput"),
     Page("goodput/by-run", lambda _site: "/dashboard/goodput?by=run"),
     Page("goodput/empty", lambda _site: "/dashboard/goodput?month=2020-01"),
