@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 BATCH: Final = 5_000
+LEAST_DAYS: Final = 7  # the database keeps these, whoever asks
 PRUNE: Final = """
 DELETE FROM audit_entry WHERE id IN (
     SELECT id FROM audit_entry WHERE at < %s ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED
@@ -20,7 +21,7 @@ DELETE FROM audit_entry WHERE id IN (
 def prune() -> int:
     """Delete a batch of what is older than TRAINHUB_AUDIT_DAYS, the oldest first. Return how many:
     a full batch means that there are more."""
-    before = timezone.now() - timedelta(days=settings.AUDIT_DAYS)
+    before = timezone.now() - timedelta(days=max(settings.AUDIT_DAYS, LEAST_DAYS))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL trainhub.audit = 'retention'")
         cursor.execute(PRUNE, [before, BATCH])

@@ -21,6 +21,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from audit import retention
 from core.database import current_time
 from core.database_errors import outage_of, problem_of
 from core.exceptions import DomainError
@@ -469,6 +470,8 @@ class WorkerLoop:
                 unmanaged.update_lost_runs()
             with self._surviving("looking for GPUs"):
                 discover_pools(self.executors)
+            with self._surviving("pruning the audit"):
+                retention.prune()
 
     def _index_runs(self) -> None:
         if not self._pauses.is_paused(INDEXING):

@@ -319,7 +319,7 @@ DEFAULT_FROM_EMAIL = env.str("TRAINHUB_EMAIL_FROM", default="trainhub@localhost"
 
 # --- Audit -----------------------------------------------------------------------------------
 
-# For how long entries are kept.
+# For how many days entries are kept.
 AUDIT_DAYS = env.float("TRAINHUB_AUDIT_DAYS", default=730.0)
 
 # --- API -------------------------------------------------------------------------------------
