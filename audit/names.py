@@ -33,6 +33,7 @@ KINDS: Final[dict[str, Promise]] = {
     "token": _("Token"),
     "user": _("User"),
     "user_permission": _("Permission of a user"),
+    "webhook": _("Webhook"),
     "worker": _("Worker"),
 }
 
@@ -54,6 +55,7 @@ VERBS: Final[dict[str, Promise]] = {
     "resized": pgettext_lazy("audit", "resized"),
     "restored": pgettext_lazy("audit", "restored"),
     "role_changed": pgettext_lazy("audit", "role changed"),
+    "secret_changed": pgettext_lazy("audit", "secret changed"),
     "signed_in": pgettext_lazy("audit", "signed in"),
     "signed_out": pgettext_lazy("audit", "signed out"),
     "staff_given": pgettext_lazy("audit", "became staff"),

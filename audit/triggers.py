@@ -113,7 +113,7 @@ def _literal(text: str) -> str:
     return f"'{escaped}'"
 
 
-def before_migrating(plan: Iterable[tuple[Migration, bool]], **_signal: Any) -> None:
+def before_migrating(plan: Iterable[tuple[Migration, bool]] = (), **_signal: Any) -> None:
     """Receiver of pre_migrate. PostgreSQL changes no type of a column that a trigger names: drop
     those of the tables in which one is to be changed. They are made again afterwards."""
     altered = {

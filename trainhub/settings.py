@@ -88,6 +88,7 @@ INSTALLED_APPS = [
     "registry",
     "goodput",
     "sweeps",
+    "notices",
     "execution",
     "tracking",
     "dashboard",
@@ -321,6 +322,11 @@ DEFAULT_FROM_EMAIL = env.str("TRAINHUB_EMAIL_FROM", default="trainhub@localhost"
 
 # For how many days entries are kept.
 AUDIT_DAYS = env.float("TRAINHUB_AUDIT_DAYS", default=730.0)
+
+# --- Webhooks ----------------------------------------------------------------------------------
+
+# Whether webhooks may lead to private, loopback and link-local addresses.
+WEBHOOK_PRIVATE_ADDRESSES = env.bool("TRAINHUB_WEBHOOK_PRIVATE_ADDRESSES", default=False)
 
 # --- API -------------------------------------------------------------------------------------
 

@@ -201,6 +201,10 @@ owner      POST             /dashboard/projects/{project_id}/access/team
 maintainer POST             /dashboard/projects/{project_id}/archive
 maintainer POST             /dashboard/projects/{project_id}/reopen
 member     GET POST         /dashboard/projects/{project_id}/runs/new
+maintainer GET POST         /dashboard/projects/{project_id}/webhooks
+maintainer GET              /dashboard/projects/{project_id}/webhooks/{hook_id}
+maintainer POST             /dashboard/projects/{project_id}/webhooks/{hook_id}/do/{deed}
+maintainer POST             /dashboard/projects/{project_id}/webhooks/{hook_id}/deliveries/{delivery_id}/again
 viewer     GET              /dashboard/projects/{project_id}/sweeps
 member     GET POST         /dashboard/projects/{project_id}/new-sweep
 viewer     GET              /dashboard/projects/{project_id}/sweeps/{sweep_id}

@@ -61,6 +61,8 @@ NOT_TOLD = {
     "metrics.MetricSeries": REPORTED,
     "metrics.MetricValue": DERIVED,
     "metrics.ReplayedPoint": REPORTED,
+    "notices.Delivery": DERIVED,
+    "notices.Fired": DERIVED,
     "projects.HistoricalProject": "the versions of a project, themselves a record",
     "registry.LoggedModelMetric": REPORTED,
     "runs.CodeBundle": "content, found by its hash",

@@ -95,6 +95,7 @@ DASHBOARD = [
     Page("project-checkpoints", project_page("/checkpoints")),
     Page("project-leaderboard", project_page("/checkpoints/leaderboard")),
     Page("project-releases", project_page("/checkpoints/releases")),
+    Page("webhooks", project_page("/webhooks")),
     Page("sweeps", project_page("/sweeps")),
     Page("sweep-new", project_page("/new-sweep")),
     Page("sweep", sweep_page),
