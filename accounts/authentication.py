@@ -51,6 +51,7 @@ def caller_of(request: HttpRequest) -> User:
     user = user_by_token(request) or user_of_open_mode(request)
     if user is None:
         raise NotAuthenticated
+    request.user = user
     return user
 
 

@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
 from core import refusals, request_counts
+from core.current_request import answering
 from core.log_context import note_request
 from core.middleware import ApiHeaders
 
@@ -88,7 +89,8 @@ def _is_plain(environ: Environ) -> bool:
 def _answered(view: DirectView, request: HttpRequest, arguments: dict[str, Any]) -> bytes | None:
     try:
         request.get_host()  # raises DisallowedHost
-        return view(request, **arguments)
+        with answering(request):
+            return view(request, **arguments)
     except Exception as error:  # raised again by the view
         request.direct_error = error  # type: ignore[attr-defined]
         return None

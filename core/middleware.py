@@ -21,6 +21,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 
 from core import refusals, request_counts, security_headers, sessions
+from core.current_request import answering
 from core.errors import refusal, unserved
 from core.exceptions import DomainError
 from core.pages import is_page
@@ -54,7 +55,8 @@ class PagesMiddleware:
         self._headers = ApiHeaders()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self._respond(request)
+        with answering(request):
+            response = self._respond(request)
         refusals.note_answer(request.method, response.status_code)
         request_counts.count(response.status_code)
         return response

@@ -7,6 +7,8 @@ from typing import Final
 MAX_NAME_LENGTH: Final = 200  # of projects, runs and models
 MAX_KEY_LENGTH: Final = 250  # of metrics, hyperparameters and tags; the limit of MLflow clients
 SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？")
+# What a formula begins with, also as full-width characters.
+FORMULA_STARTS: Final = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 # NUL and lone surrogates.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -32,3 +34,11 @@ def readable(path: str | os.PathLike[str]) -> str:
 def truncate(text: str, max_length: int) -> str:
     """Shorten ``text`` with a final … if it is too long: long text must not fail a training run."""
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
+
+
+def neutral(text: str) -> str:
+    """``text``, with ``'`` before it if a spreadsheet would take it for a formula.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return "'" + text if text.startswith(FORMULA_STARTS) else text

@@ -11,6 +11,7 @@ from dashboard.views import (
     access,
     activity,
     artifacts,
+    audit,
     checkpoints,
     code,
     compare,
@@ -26,6 +27,7 @@ from dashboard.views import (
     saved_views,
     series,
     sweeps,
+    webhooks,
     workers,
 )
 
@@ -41,6 +43,7 @@ register_converter(PublicIdConverter, "id")
 RUN = "/projects/<id:project_id>/runs/<id:run_id>"
 CHECKPOINTS = "/projects/<id:project_id>/checkpoints"
 SWEEP = "/projects/<id:project_id>/sweeps/<id:sweep_id>"
+HOOK = "/projects/<id:project_id>/webhooks/<id:hook_id>"
 ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
 
 urlpatterns = [
@@ -49,6 +52,8 @@ urlpatterns = [
     path("/running", home.running, name="running"),
     path("/failed", home.failed, name="failed"),
     path("/activity", activity.activity_list, name="activity"),
+    path("/audit", audit.audit_list, name="audit"),
+    path("/audit.csv", audit.audit_csv, name="audit-csv"),
     path("/goodput", goodput.goodput, name="goodput"),
     # --- the queue, workers, recipes ---
     path("/workers", workers.workers, name="workers"),
@@ -106,6 +111,11 @@ urlpatterns = [
     path("/projects/<id:project_id>/archive", projects.archive, name="project-archive"),
     path("/projects/<id:project_id>/reopen", projects.reopen, name="project-reopen"),
     path("/projects/<id:project_id>/runs/new", runs.create, name="run-new"),
+    # --- webhooks ---
+    path("/projects/<id:project_id>/webhooks", webhooks.webhook_list, name="webhooks"),
+    path(HOOK, webhooks.webhook, name="webhook"),
+    path(f"{HOOK}/do/<slug:deed>", webhooks.webhook_act, name="webhook-act"),
+    path(f"{HOOK}/deliveries/<id:delivery_id>/again", webhooks.send_again, name="delivery-again"),
     # --- sweeps ---
     path("/projects/<id:project_id>/sweeps", sweeps.sweep_list, name="sweeps"),
     path("/projects/<id:project_id>/new-sweep", sweeps.create, name="sweep-new"),

@@ -21,6 +21,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from audit import retention
 from core.database import current_time
 from core.database_errors import outage_of, problem_of
 from core.exceptions import DomainError
@@ -43,6 +44,8 @@ from logs.appending import append_log
 from logs.lines import Line
 from logs.models import LogLevel
 from metrics.run_index import index_runs
+from notices import sending
+from notices.rules import check_rules
 from runs import actions, troubles, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
@@ -65,6 +68,8 @@ ACCOUNTING: Final = "accounting runs"
 HAS_BEGUN: Final = {WorkState.WORKING, WorkState.STORING, WorkState.FINISHED}
 SAME_START: Final = timedelta(minutes=1)  # estimates that differ by less are the same
 SWEEPING: Final = "advancing sweeps"
+RULES_SECONDS = 5.0
+SENDERS: Final = 2  # of notices: a receiver that is slow delays not all others
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -107,6 +112,7 @@ class WorkerLoop:
         self._stop_sent_at: dict[tuple[str, int], float] = {}
         self._readopted: set[str] = set()  # runs of an earlier process, not polled since
         self._next_tidy = 0.0
+        self._next_check = 0.0  # of the rules of webhooks
         self._accountant = Accountant()
         self._sweep_driver = SweepDriver()
         self._replaced = threading.Event()
@@ -209,6 +215,9 @@ class WorkerLoop:
         self.tasks.start("account", self._account_runs)
         self.tasks.start("sweeps", self._advance_sweeps)
         self.tasks.start("program checks", self._answer_checks)
+        self.tasks.start("rules", self._check_rules)
+        for number in range(SENDERS):
+            self.tasks.start(f"notices {number}", self._send_notices)
         self.reap()
         for run in self.held_runs():
             self._start_advancing(run)
@@ -469,6 +478,10 @@ class WorkerLoop:
                 unmanaged.update_lost_runs()
             with self._surviving("looking for GPUs"):
                 discover_pools(self.executors)
+            with self._surviving("pruning the audit"):
+                retention.prune()
+            with self._surviving("pruning deliveries"):
+                sending.prune()
 
     def _index_runs(self) -> None:
         if not self._pauses.is_paused(INDEXING):
@@ -488,6 +501,16 @@ class WorkerLoop:
     def _answer_checks(self) -> None:
         with self._surviving("answering program checks"):
             answer_checks(self.worker)
+
+    def _check_rules(self) -> None:
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + RULES_SECONDS
+            with self._surviving("checking the rules of webhooks"):
+                check_rules()
+
+    def _send_notices(self) -> None:
+        with self._surviving("sending notices"):
+            sending.send_due()
 
     @contextmanager
     def _surviving(self, what: str) -> Iterator[None]:

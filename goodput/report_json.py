@@ -6,13 +6,13 @@ import csv
 import io
 from typing import Any, Final
 
+from core.text import neutral
 from core.times import iso_time
 from goodput.account import Interval, sums
 from goodput.accounting import RunAccount, began_at
 from goodput.parts import HELD, Part
 from goodput.reports import Group, Report
 from goodput.utilization import mean_utilization_of
-from metrics.exports import neutral
 from runs.models import GpuPool
 
 SECONDS_PER_HOUR: Final = 3600

@@ -19,6 +19,7 @@ from django.db import models
 from django.db.models import Q, Sum
 
 from core.numbers import json_number
+from core.text import neutral
 from core.times import iso_times
 from metrics import history_queries
 from metrics.models import MetricSeries
@@ -28,9 +29,6 @@ POINTS_PER_BATCH = 10_000
 RUNS_PER_BATCH = 10  # all of whose series are in memory
 ROWS_PER_GROUP = 64 * 1024  # of a Parquet file: a row group is built in memory
 LINES_PER_CHUNK = 5_000  # of CSV: avoids one chunk per short metric
-
-# What a formula begins with, also as full-width characters.
-FORMULA_STARTS = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 COLUMNS = ("project_id", "run_id", "run_name", "key", "step", "timestamp", "value")
 
@@ -167,14 +165,6 @@ def to_csv(batches: Iterable[Rows]) -> Iterator[bytes]:
             yield "".join(lines).encode()
             lines = []
     yield "".join(lines).encode()
-
-
-def neutral(text: str) -> str:
-    """``text``, with ``'`` before it if a spreadsheet would take it for a formula.
-
-    https://owasp.org/www-community/attacks/CSV_Injection
-    """
-    return "'" + text if text.startswith(FORMULA_STARTS) else text
 
 
 def _csv_line(*fields: str) -> str:

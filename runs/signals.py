@@ -5,3 +5,6 @@ from django.dispatch import Signal
 # Sent with ``run`` when its current attempt has ended and another is to begin, before anything of
 # it is changed: in the transaction that begins the next one, with the run's row locked.
 attempt_ending = Signal()
+
+# Sent with ``run`` and ``event`` (RunEvent), in the transaction that records the event.
+run_noted = Signal()

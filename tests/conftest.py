@@ -28,6 +28,12 @@ def patient_transactions() -> None:
     settings.SESSION_LIMITS["idle_in_transaction_session_timeout"] = "0"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def audit_can_be_emptied() -> None:
+    """With all other tables, after a test that commits."""
+    settings.SESSION_LIMITS["trainhub.audit"] = "emptied"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Restore what the migrations have written after a test that empties the database.

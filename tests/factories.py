@@ -15,6 +15,7 @@ from accounts.roles import Role
 from artifacts import storing
 from artifacts.models import Artifact
 from artifacts.storage import artifact_storage
+from notices.models import Event, Webhook
 from projects.models import Project
 from runs.models import GpuPool, Recipe, Run, Worker
 from runs.status import TERMINAL, RunStatus
@@ -68,6 +69,16 @@ class GpuPoolFactory(DjangoModelFactory):
     name = factory.SelfAttribute("gpu_type")
     gpu_type = "A100"
     capacity = 8
+
+
+class WebhookFactory(DjangoModelFactory):
+    class Meta:
+        model = Webhook
+
+    name = "hook"
+    project = factory.SubFactory(ProjectFactory)
+    address = "https://hooks.example.org/one"
+    events = factory.LazyFunction(lambda: [Event.RUN_FAILED.value])
 
 
 class RecipeFactory(DjangoModelFactory):

@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "core",
     "accounts",
     "projects",
+    "audit",
     "runs",
     "metrics",
     "logs",
@@ -87,6 +88,7 @@ INSTALLED_APPS = [
     "registry",
     "goodput",
     "sweeps",
+    "notices",
     "execution",
     "tracking",
     "dashboard",
@@ -315,6 +317,16 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = smtp["user"], smtp["password"]
 EMAIL_USE_TLS, EMAIL_USE_SSL = smtp["scheme"] == "smtp+tls", smtp["scheme"] == "smtp+ssl"
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("TRAINHUB_EMAIL_FROM", default="trainhub@localhost")
+
+# --- Audit -----------------------------------------------------------------------------------
+
+# For how many days entries are kept.
+AUDIT_DAYS = env.float("TRAINHUB_AUDIT_DAYS", default=730.0)
+
+# --- Webhooks ----------------------------------------------------------------------------------
+
+# Whether webhooks may lead to private, loopback and link-local addresses.
+WEBHOOK_PRIVATE_ADDRESSES = env.bool("TRAINHUB_WEBHOOK_PRIVATE_ADDRESSES", default=False)
 
 # --- API -------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from rest_framework_nested.routers import NestedSimpleRouter
 from accounts.viewsets import USERNAME_PATTERN, TeamMemberViewSet, TeamViewSet
 from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet, ProjectArtifactViewSet
+from audit.viewsets import AuditView
 from code_bundles.viewsets import CodeUploadView, CodeViewSet, RunCodeViewSet
 from core import errors
 from core.ids import ID_PATTERN
@@ -115,6 +116,7 @@ urlpatterns = [
         TeamMemberViewSet.as_view(CHANGE_MEMBER),
         name="team-member",
     ),
+    path("audit", AuditView.as_view()),
     path("goodput", GoodputView.as_view()),
     path("metrics", PrometheusView.as_view()),
     # MLflow clients print URLs with the run in the fragment: /#/experiments/… (static/js/app.js).

@@ -15,6 +15,7 @@ from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.socialaccount.providers.base import AuthProcess
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_login_failed
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import Promise
@@ -51,6 +52,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         objection = _objection_to(request, sociallogin)
         if objection is not None:
             logger.warning("sign-in refused for sub %r: %s", claims.get("sub"), objection)
+            _tell_refusal(request, sociallogin.user.get_username(), "not admitted")
             raise SignInRefused(objection)
         if not sociallogin.is_existing:
             sociallogin.email_addresses = []  # allauth's own table of them is not used
@@ -68,6 +70,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     ) -> None:
         """Raises SignInRefused."""
         logger.warning("sign-in by OpenID Connect failed: %s %s", error, exception or "")
+        _tell_refusal(request, "", "failed at the provider")
         raise SignInRefused(_("Signing in was cancelled, or has failed. Try again."))
 
     def get_connect_redirect_url(self, request: HttpRequest, socialaccount: SocialAccount) -> str:
@@ -76,6 +79,12 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         """Always, without a form: ``pre_social_login`` has decided."""
         return True
+
+
+def _tell_refusal(request: HttpRequest, username: str, reason: str) -> None:
+    """As Django does for passwords."""
+    credentials = {"username": username, "reason": f"OpenID Connect: {reason}"}
+    user_login_failed.send(sender=__name__, credentials=credentials, request=request)
 
 
 def _objection_to(request: HttpRequest, login: SocialLogin) -> str | Promise | None:

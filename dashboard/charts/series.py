@@ -22,11 +22,11 @@ from django.utils.translation import gettext as _
 
 from core.exceptions import InvalidInput
 from core.numbers import MAX_BIGINT, MIN_BIGINT, json_number
+from core.text import neutral
 from core.times import iso_times
 from metrics import curves
 from metrics.curve_queries import Numbers, StoredCurve
 from metrics.curves import Buckets, Curve, Known
-from metrics.exports import neutral
 
 MAX_KEYS: Final = 200
 MAX_RUNS: Final = 51  # fifty that are compared, or a run with its ancestors

@@ -29,9 +29,9 @@ from core.templatetags.pages import (
     share,
     short_exponent,
 )
+from core.text import neutral
 from dashboard.run_table.columns import ATTRIBUTES, Column, Kind
 from dashboard.run_table.query import Row, Spread
-from metrics.exports import neutral
 from projects.hyperparameters import number_of
 from runs.held_time import elapsed, gpu_hours
 from runs.models import FailureKind

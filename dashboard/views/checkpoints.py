@@ -17,11 +17,11 @@ from django.views.decorators.http import require_http_methods, require_safe
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from core.markdown import to_html
+from core.text import neutral
 from dashboard.checkpoint_table import checkpoint_table, compared
 from dashboard.forms.checkpoints import CheckpointFilterForm, DecisionForm, LeaderboardForm
 from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of
 from dashboard.views.lookups import get_checkpoint, get_project
-from metrics.exports import neutral
 from metrics.plot_requests import svg_response
 from projects.models import Project
 from registry import leaderboards, releases

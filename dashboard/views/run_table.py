@@ -19,6 +19,7 @@ from django.views.decorators.http import require_safe
 
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag
+from core.text import neutral
 from dashboard.charts.words import words
 from dashboard.live import live
 from dashboard.models import DefaultView, SavedView
@@ -45,7 +46,6 @@ from dashboard.run_table.table import (
     lines,
 )
 from dashboard.views.lookups import get_project
-from metrics.exports import neutral
 from projects.models import Project
 from runs.models import Run, RunQuerySet
 from runs.status import RunStatus

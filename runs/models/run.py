@@ -32,7 +32,7 @@ from runs.models.held_time_queries import count_held_time
 from runs.models.recipe import RecipeKind
 from runs.models.run_queryset import PARENT_TAG, RunQuerySet
 from runs.models.worker import Worker
-from runs.signals import attempt_ending
+from runs.signals import attempt_ending, run_noted
 from runs.silence import is_at_work, no_step_since, silent_since
 from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
 
@@ -498,6 +498,7 @@ class Run(models.Model):
             if self.gpu_count and kind not in ARRIVALS:
                 count_hold(self.pk)
             count_held_time(self.pk)
+        run_noted.send(sender=Run, run=self, event=event)
         return event
 
     def change(self, **fields: Any) -> None:

@@ -16,6 +16,7 @@ from accounts.roles import Role
 from artifacts import uploads
 from artifacts.models import Artifact
 from dashboard.models import SavedView
+from notices.actions import send_test
 from registry.logged_models import LoggedModel
 from registry.models import RegisteredModel, Source
 from runs.actions import create_run
@@ -24,7 +25,14 @@ from sweeps.actions import create_sweep
 from sweeps.driving import advance
 from tests.code_bundles.bundles import bundle
 from tests.execution.mirror.attempts import begin_on_nodes
-from tests.factories import GpuPoolFactory, ProjectFactory, UserFactory, WorkerFactory, member_of
+from tests.factories import (
+    GpuPoolFactory,
+    ProjectFactory,
+    UserFactory,
+    WebhookFactory,
+    WorkerFactory,
+    member_of,
+)
 
 ARGUMENT = re.compile(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)|<(?:\w+:)?(\w+)>")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -181,7 +189,11 @@ def world() -> World:
     GpuPoolFactory()
     other = UserFactory()
     project.roles.create(user=other, role=Role.VIEWER)
+    hook = WebhookFactory(project=project, name="secret-hook")
     arguments = {
+        "hook_id": hook.pk,
+        "deed": "test",
+        "delivery_id": send_test(hook).pk,
         "project_id": project.pk,
         "run_id": run.pk,
         "artifact_id": checkpoint.pk,

@@ -129,6 +129,7 @@ owner      PATCH            /projects/{project_id}/access
 owner      PUT DELETE       /projects/{project_id}/members/{username}
 owner      PUT              /teams/{team_id}/members/{username}
 nobody     DELETE           /teams/{team_id}/members/{username}
+anyone     GET              /audit
 anyone     GET              /goodput
 operator   GET              /metrics
 anyone     GET              /
@@ -151,6 +152,8 @@ anyone     GET              /dashboard/running
 anyone     GET              /dashboard/failed
 anyone     GET              /dashboard/activity
 anyone     GET              /dashboard/goodput
+anyone     GET              /dashboard/audit
+anyone     GET              /dashboard/audit.csv
 anyone     GET              /dashboard/workers
 anyone     GET              /dashboard/series
 anyone     GET              /dashboard/series.csv
@@ -198,6 +201,10 @@ owner      POST             /dashboard/projects/{project_id}/access/team
 maintainer POST             /dashboard/projects/{project_id}/archive
 maintainer POST             /dashboard/projects/{project_id}/reopen
 member     GET POST         /dashboard/projects/{project_id}/runs/new
+maintainer GET POST         /dashboard/projects/{project_id}/webhooks
+maintainer GET              /dashboard/projects/{project_id}/webhooks/{hook_id}
+maintainer POST             /dashboard/projects/{project_id}/webhooks/{hook_id}/do/{deed}
+maintainer POST             /dashboard/projects/{project_id}/webhooks/{hook_id}/deliveries/{delivery_id}/again
 viewer     GET              /dashboard/projects/{project_id}/sweeps
 member     GET POST         /dashboard/projects/{project_id}/new-sweep
 viewer     GET              /dashboard/projects/{project_id}/sweeps/{sweep_id}
