@@ -5,3 +5,11 @@ from django.utils.translation import gettext_lazy as _
 class ArtifactsConfig(AppConfig):
     name = "artifacts"
     verbose_name = _("Artifacts")
+
+    def ready(self) -> None:
+        from artifacts.released import refuse_deletion, refuse_in_trash
+        from artifacts.signals import checkpoint_tagging
+        from runs.signals import runs_deleting
+
+        checkpoint_tagging.connect(refuse_in_trash)
+        runs_deleting.connect(refuse_deletion)

@@ -27,7 +27,7 @@ from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.queries import lock_promotions
-from artifacts.signals import checkpoint_tagged
+from artifacts.signals import checkpoint_tagged, checkpoint_tagging
 from artifacts.storage import artifact_storage, open_range, sha256_of
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError, InvalidInput
@@ -372,10 +372,13 @@ class Artifact(models.Model):
         self.name = FINAL_CHECKPOINT_NAME
         self.save(update_fields=["name", "updated_at"])
 
-    def tag(self, value: TagValue, *, notes: str, by: User | None) -> ArtifactTag:
+    def tag(
+        self, value: TagValue, *, notes: str, by: User | None, approval: object = None
+    ) -> ArtifactTag:
         """Tag a checkpoint. Setting the same value again updates its notes, time and author.
 
-        Members propose candidates; maintainers release and archive.
+        Members propose candidates; maintainers release and archive. ``approval``: for the
+        receivers of checkpoint_tagging, which may raise further errors.
 
         Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone, RoleNeeded.
         """
@@ -396,6 +399,9 @@ class Artifact(models.Model):
                         damage=self.damage,
                     )
                 )
+            checkpoint_tagging.send(
+                Artifact, artifact=self, value=value, notes=notes, approval=approval
+            )
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,

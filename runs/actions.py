@@ -36,6 +36,7 @@ from runs.models import (
     Worker,
 )
 from runs.resources import check_nodes
+from runs.signals import run_completed
 from runs.status import InvalidTransition, RunStatus
 from runs.troubles import stall_of
 
@@ -390,6 +391,7 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         code = work.exit_code
         if finished:
             locked.transition(RunStatus.COMPLETED, progress=1.0, exit_code=code)
+            run_completed.send(Run, run=locked)
         elif locked.stop_kind == StopKind.STALLED and work.state is WorkState.STOPPED:
             _end_stalled(locked, latest, exit_code=code)
         elif locked.stop_kind == StopKind.CANCEL or (

@@ -5,3 +5,10 @@ from django.dispatch import Signal
 # Sent with ``run`` when its current attempt has ended and another is to begin, before anything of
 # it is changed: in the transaction that begins the next one, with the run's row locked.
 attempt_ending = Signal()
+
+# Sent with ``runs``, a queryset, in the transaction that moves them to the trash, before any row is
+# locked. A receiver refuses by raising a DomainError.
+runs_deleting = Signal()
+
+# Sent with ``run`` in the transaction in which its work has ended well, with its row locked.
+run_completed = Signal()
