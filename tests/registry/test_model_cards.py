@@ -9,6 +9,7 @@ import pytest
 import yaml
 from django.utils.translation import override
 
+from accounts.roles import Role
 from artifacts import storing, uploads
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact
@@ -304,7 +305,9 @@ def test_curve_has_the_steps_of_each_run_up_to_its_checkpoint(project):
 
 def test_approvals_are_told_with_who_and_when_and_notes(project):
     artifact = checkpoint(RunFactory(project=project, created_by=UserFactory(username="ada")))
-    artifact.tag(TagValue.RELEASED, notes="Passed.\n# Not a heading", by=UserFactory(username="bo"))
+    bo = UserFactory(username="bo")
+    project.roles.create(user=bo, role=Role.MAINTAINER)
+    artifact.tag(TagValue.RELEASED, notes="Passed.\n# Not a heading", by=bo)
 
     text = body_of(artifact)
 

@@ -5,6 +5,7 @@ import io
 import pytest
 from django.db import IntegrityError, transaction
 
+from accounts.roles import Role
 from artifacts import storing
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, DamagedCheckpoint
@@ -12,7 +13,7 @@ from registry.logged_models import LoggedModel, LoggedModelStatus, ParamChanged
 from registry.models import ModelVersion, NameTaken, RegisteredModel, RunFile, Source, Stage
 from registry.queries import ModelPoint
 from tests.concurrency import in_parallel
-from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint
+from tests.factories import ProjectFactory, RunFactory, checkpoint, member_of
 
 pytestmark = pytest.mark.django_db
 
@@ -158,7 +159,7 @@ def test_version_outlives_its_run():
 def test_stage_tags_the_checkpoint(stage, value):
     artifact = checkpoint(RunFactory())
     version = version_of(registered(), artifact)
-    user = UserFactory()
+    user = member_of(artifact.run.project, Role.MAINTAINER)
 
     version.move_to(stage, archive_others=False, by=user)
 

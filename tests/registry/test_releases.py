@@ -7,12 +7,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import ArtifactTag, DamagedCheckpoint, damage_metadata
 from core.messages import Message
 from registry.releases import history, in_force, release, tag_in_force
 from tests.concurrency import in_parallel, transaction_elsewhere
-from tests.factories import ProjectFactory, UserFactory, checkpoint, running
+from tests.factories import ProjectFactory, checkpoint, member_of, running
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -53,7 +54,7 @@ def test_checkpoints_in_force_are_the_projects_own_and_listed(project):
 
 
 def test_release_archives_what_it_replaces_with_the_same_notes(project):
-    before, user = tagged(project, TagValue.RELEASED), UserFactory()
+    before, user = tagged(project, TagValue.RELEASED), member_of(project, Role.MAINTAINER)
     new = checkpoint(running(project=project))
 
     release(new, notes="better", replaces_others=True, by=user)
