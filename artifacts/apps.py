@@ -7,9 +7,11 @@ class ArtifactsConfig(AppConfig):
     verbose_name = _("Artifacts")
 
     def ready(self) -> None:
+        from artifacts.evaluation_runs import take_metrics
         from artifacts.released import refuse_deletion, refuse_in_trash
         from artifacts.signals import checkpoint_tagging
-        from runs.signals import runs_deleting
+        from runs.signals import run_completed, runs_deleting
 
         checkpoint_tagging.connect(refuse_in_trash)
         runs_deleting.connect(refuse_deletion)
+        run_completed.connect(take_metrics)

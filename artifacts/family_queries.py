@@ -23,7 +23,9 @@ class Link:
 # resumed from, else the one that it tries again, else the one that it is nested in.
 _CLOSEST: Final = f"""
     CROSS JOIN LATERAL (
-        SELECT artifact.run_id AS id, 'resumed' AS kind, artifact.step, 1 AS place
+        SELECT artifact.run_id AS id,
+            CASE child.kind WHEN 'evaluation' THEN 'evaluated' ELSE 'resumed' END AS kind,
+            artifact.step, 1 AS place
         FROM artifacts_artifact AS artifact
         WHERE artifact.id = child.resumed_from_id
         UNION ALL

@@ -441,7 +441,7 @@ class ArtifactTag(models.Model):
 
 
 class EvaluationResult(models.Model):
-    """A number of an evaluation: see evaluations.py. Of the run's step that was evaluated.
+    """A number of an evaluation: see evaluations.py. ``run`` and ``step``: what was evaluated.
 
     ``value`` is finite.
     """
@@ -453,8 +453,19 @@ class EvaluationResult(models.Model):
         "projects.Project", models.CASCADE, related_name="+", db_index=False
     )
     run = models.ForeignKey(Run, models.CASCADE, related_name="+", db_index=False)
-    # The file. No reverse relation: what a file tells does not keep it (ArtifactQuerySet.in_use).
-    artifact = models.ForeignKey(Artifact, models.CASCADE, related_name="+", db_index=False)
+    # The file; None of a metric that an evaluation run has logged. No reverse relation: what a file
+    # tells does not keep it (ArtifactQuerySet.in_use).
+    artifact = models.ForeignKey(
+        Artifact, models.CASCADE, null=True, related_name="+", db_index=False
+    )
+    # What a run of its own, ``evaluated_by``, has evaluated: see evaluation_runs.py. Both None of
+    # what the run tells of itself: that belongs to its newest checkpoint up to ``step``.
+    checkpoint = models.ForeignKey(
+        Artifact, models.CASCADE, null=True, related_name="+", db_index=False
+    )
+    evaluated_by = models.ForeignKey(
+        Run, models.CASCADE, null=True, related_name="+", db_index=False
+    )
     step = models.BigIntegerField(_("step"))
     key = models.CharField(_("key"), max_length=MAX_KEY_LENGTH, db_collation="C")
     value = models.FloatField(_("value"))
@@ -468,10 +479,35 @@ class EvaluationResult(models.Model):
             models.UniqueConstraint(
                 name="evaluationresult_once", fields=["artifact", "step", "key"]
             ),
+            models.UniqueConstraint(
+                name="evaluationresult_metric_once",
+                fields=["evaluated_by", "key"],
+                condition=models.Q(artifact=None),
+            ),
+            models.CheckConstraint(
+                name="evaluationresult_has_source",
+                condition=models.Q(artifact__isnull=False) | models.Q(evaluated_by__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="evaluationresult_of_evaluation",
+                condition=models.Q(checkpoint=None, evaluated_by=None)
+                | models.Q(checkpoint__isnull=False, evaluated_by__isnull=False),
+            ),
         )
         indexes = (
             # The results of a checkpoint: those of its run's steps up to the next one.
             models.Index(fields=["run", "step"], name="evaluationresult_of_run"),
+            # Deletion of what it refers to.
+            models.Index(
+                fields=["checkpoint"],
+                name="evaluationresult_of_checkpoint",
+                condition=models.Q(checkpoint__isnull=False),
+            ),
+            models.Index(
+                fields=["evaluated_by"],
+                name="evaluationresult_by_run",
+                condition=models.Q(evaluated_by__isnull=False),
+            ),
             # Leaderboards, in their order; and which keys a project has.
             models.Index(fields=["project", "key", "value"], name="evaluationresult_ranked"),
         )

@@ -2,9 +2,9 @@
 
 from django.dispatch import Signal
 
-# Sent by Artifact before it is tagged, in the transaction that does it, with ``artifact``, whose row
-# is locked, ``value`` (TagValue), ``notes`` and the ``approval`` that Artifact.tag was given. A
-# receiver refuses by raising a DomainError.
+# Sent by Artifact before it is tagged, in the transaction that does it and with its row locked:
+# ``artifact``, ``value`` (TagValue), ``notes`` and the ``approval`` that Artifact.tag was given.
+# Receivers refuse by raising a DomainError.
 checkpoint_tagging = Signal()
 
 # Sent by Artifact with ``artifact`` and ``value`` (TagValue), in the transaction that tags it.
