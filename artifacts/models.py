@@ -27,7 +27,7 @@ from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.queries import lock_promotions
-from artifacts.signals import checkpoint_tagged, checkpoint_tagging
+from artifacts.signals import checkpoint_changed, checkpoint_tagged, checkpoint_tagging
 from artifacts.storage import artifact_storage, open_range, sha256_of
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError, InvalidInput
@@ -309,6 +309,7 @@ class Artifact(models.Model):
     def replace_bytes(self, stored: StoredFile) -> None:
         """Save the artifact with the bytes ``stored``; the old bytes are deleted on commit."""
         superseded = self.storage_key
+        is_other = self.sha256 != stored.sha256
         self.file = stored.file
         self.stored_as = stored.stored_as
         self.size_bytes = stored.size_bytes
@@ -329,6 +330,8 @@ class Artifact(models.Model):
         )
         if superseded != self.storage_key:
             UnreferencedBlob.objects.release([superseded])
+        if is_other and self.is_checkpoint:
+            checkpoint_changed.send(Artifact, artifact=self)
 
     def problem(self) -> Text | None:
         """Why the checkpoint is damaged: it was stored as such, or its bytes differ from the
@@ -399,9 +402,7 @@ class Artifact(models.Model):
                         damage=self.damage,
                     )
                 )
-            checkpoint_tagging.send(
-                Artifact, artifact=self, value=value, notes=notes, approval=approval
-            )
+            checkpoint_tagging.send(Artifact, artifact=self, value=value, approval=approval)
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,

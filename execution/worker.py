@@ -43,6 +43,7 @@ from logs.appending import append_log
 from logs.lines import Line
 from logs.models import LogLevel
 from metrics.run_index import index_runs
+from registry.rule_driving import RuleDriver
 from runs import actions, troubles, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
@@ -65,6 +66,7 @@ ACCOUNTING: Final = "accounting runs"
 HAS_BEGUN: Final = {WorkState.WORKING, WorkState.STORING, WorkState.FINISHED}
 SAME_START: Final = timedelta(minutes=1)  # estimates that differ by less are the same
 SWEEPING: Final = "advancing sweeps"
+EVALUATING: Final = "following evaluation rules"
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -109,6 +111,7 @@ class WorkerLoop:
         self._next_tidy = 0.0
         self._accountant = Accountant()
         self._sweep_driver = SweepDriver()
+        self._rule_driver = RuleDriver()
         self._replaced = threading.Event()
         # While it lasts, nothing can be decided; the trainings go on and write to their files.
         self._outage = Outage(
@@ -208,6 +211,7 @@ class WorkerLoop:
         self.tasks.start("index", self._index_runs)
         self.tasks.start("account", self._account_runs)
         self.tasks.start("sweeps", self._advance_sweeps)
+        self.tasks.start("evaluation rules", self._follow_rules)
         self.tasks.start("program checks", self._answer_checks)
         self.reap()
         for run in self.held_runs():
@@ -484,6 +488,11 @@ class WorkerLoop:
         if not self._pauses.is_paused(SWEEPING):
             with self._surviving(SWEEPING):
                 self._sweep_driver.work()
+
+    def _follow_rules(self) -> None:
+        if not self._pauses.is_paused(EVALUATING):
+            with self._surviving(EVALUATING):
+                self._rule_driver.work()
 
     def _answer_checks(self) -> None:
         with self._surviving("answering program checks"):
