@@ -67,10 +67,10 @@ class RequestExpired(DomainError):
     code = "request_expired"
 
 
-class SameEyes(DomainError):
-    """The four eyes would be two."""
+class NotIndependent(DomainError):
+    """Who decides is who has asked, or no person."""
 
-    code = "same_eyes"
+    code = "not_independent"
     status_code = 403
 
 
@@ -203,8 +203,8 @@ def approve(request: ReleaseRequest, *, notes: str, by: User) -> ReleaseRequest:
     """Check the gates and release the checkpoint, in one transaction; of two who decide at once,
     one does.
 
-    Raises RoleNeeded, SameEyes, AlreadyDecided, RequestExpired, GatesNotPassed, CheckpointGone,
-    and what Artifact.tag raises.
+    Raises RoleNeeded, NotIndependent, AlreadyDecided, RequestExpired, GatesNotPassed,
+    CheckpointGone, and what Artifact.tag raises.
     """
     _check_decider(request, by)
     checkpoint = _checkpoint_of(request)
@@ -234,7 +234,7 @@ def approve(request: ReleaseRequest, *, notes: str, by: User) -> ReleaseRequest:
 
 
 def refuse(request: ReleaseRequest, *, notes: str, by: User) -> ReleaseRequest:
-    """Raises RoleNeeded, SameEyes, AlreadyDecided."""
+    """Raises RoleNeeded, NotIndependent, AlreadyDecided."""
     _check_decider(request, by)
     with transaction.atomic():
         locked = _locked(request)
@@ -264,9 +264,9 @@ def may_decide(request: ReleaseRequest, by: User) -> bool:
 def _check_decider(request: ReleaseRequest, by: User) -> None:
     require_of(by, request.project_id, Role.MAINTAINER)
     if by.pk == request.asked_by_id:
-        raise SameEyes(Message("You have asked for it: somebody else has to decide."))
+        raise NotIndependent(Message("You have asked for it: somebody else has to decide."))
     if ServiceAccount.objects.filter(user=by).exists():
-        raise SameEyes(Message("A service account has no eyes: a person has to decide."))
+        raise NotIndependent(Message("A service account cannot decide: a person has to."))
 
 
 def _gates_of(request: ReleaseRequest) -> list[Any]:

@@ -19,9 +19,9 @@ from registry.approval import (
     ApprovalNeeded,
     GatesNotPassed,
     NoApprovalNeeded,
+    NotIndependent,
     NotYours,
     RequestExpired,
-    SameEyes,
     approve,
     ask,
     refuse,
@@ -213,7 +213,7 @@ def test_asker_cannot_decide(project, artifact, decide, is_superuser):
     user.save()
     asked = ask(artifact, notes="", by=user)
 
-    with pytest.raises(SameEyes):
+    with pytest.raises(NotIndependent):
         decide(asked, notes="", by=user)
 
     assert state(asked) == RequestState.ASKED
@@ -233,7 +233,7 @@ def test_member_cannot_approve(project, asked):
 def test_service_account_cannot_approve(asked, maintainer):
     ServiceAccount.objects.create(user=maintainer, team=Team.create("bots", by=UserFactory()))
 
-    with pytest.raises(SameEyes, match="person"):
+    with pytest.raises(NotIndependent, match="person"):
         approve(asked, notes="", by=maintainer)
 
 

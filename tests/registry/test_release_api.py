@@ -103,7 +103,7 @@ def test_request_is_approved_by_another_maintainer(project, artifact):
     response = maintainer.post(f"{path}/{asked.json()['id']}/approve", {"notes": "checked"})
 
     assert asked.status_code == 201
-    assert error(own) == (403, "same_eyes")
+    assert error(own) == (403, "not_independent")
     assert response.status_code == 200
     assert response.json()["state"] == "approved"
     assert response.json()["decided_by"] == maintainer.user.username
