@@ -52,6 +52,12 @@ def resume_run(source: Run, checkpoint: Artifact, *, by: User | None, **configur
 
     Raises InvalidSource and the exceptions of runs.actions.resume_run.
     """
+    start = checked_source(source, checkpoint)
+    return actions.resume_run(source, start, by=by, **configuration)
+
+
+def checked_source(source: Run, checkpoint: Artifact) -> Checkpoint:
+    """``checkpoint``, which a run of ``source``'s project can start from. Raises InvalidSource."""
     if not checkpoint.is_checkpoint:
         raise InvalidSource(
             Message("%(id)s is not a checkpoint.", id=checkpoint.pk), attr="source_artifact_id"
@@ -70,5 +76,4 @@ def resume_run(source: Run, checkpoint: Artifact, *, by: User | None, **configur
             Message("%(id)s belongs to another project.", id=checkpoint.pk),
             attr="source_artifact_id",
         )
-    start = Checkpoint(checkpoint.pk, checkpoint.step or 0)
-    return actions.resume_run(source, start, by=by, **configuration)
+    return Checkpoint(checkpoint.pk, checkpoint.step or 0)

@@ -1,6 +1,7 @@
 """Reads the numbers of an evaluation's JSON.
 
-``{"results": {"mmlu": {"acc": 0.61}}}`` has one, ``results/mmlu/acc``.
+``{"results": {"mmlu": {"acc": 0.61}}}`` has one, ``results/mmlu/acc``. Of what EleutherAI's
+lm-evaluation-harness writes, only the measures are read, ``mmlu/acc``: see harness_results.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
+from artifacts import harness_results
 from core.messages import Message, Text
 from core.numbers import MAX_BIGINT
 from core.text import MAX_KEY_LENGTH, UNSTORABLE
@@ -21,19 +23,21 @@ MAX_NUMBERS: Final = 1000
 MAX_NAME_LENGTH: Final = 500  # of a checkpoint
 
 STEPS: Final = ("step", "global_step")
-CHECKPOINTS: Final = ("checkpoint", "checkpoint_path")
+CHECKPOINTS: Final = ("checkpoint", "checkpoint_path", "model_name")  # the last: the harness's
 NAMES: Final = ("name", "task", "metric")  # of the objects of a list
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What a file tells. ``numbers``: key → value, all finite; ``step`` and ``checkpoint``: what it
-    says to have evaluated, if it does; ``problem``: what of it is left out, and why."""
+    says to have evaluated, if it does; ``problem``: what of it is left out, and why;
+    ``names_tasks``: whether the keys begin with the names of tasks, as a harness's do."""
 
     numbers: dict[str, float] = field(default_factory=dict)
     step: int | None = None
     checkpoint: str = ""
     problem: Text = ""
+    names_tasks: bool = False
 
 
 def read_evaluation(content: bytes) -> Evaluation:
@@ -42,7 +46,9 @@ def read_evaluation(content: bytes) -> Evaluation:
         return Evaluation(problem=Message("it has more than %(limit)d bytes", limit=MAX_BYTES))
     try:
         value = json.loads(content)
-        found = list(islice(_numbers(value, ""), MAX_NUMBERS + 1))
+        is_harness = harness_results.is_harness(value)
+        measures = harness_results.measures(value) if is_harness else value
+        found = list(islice(_numbers(measures, ""), MAX_NUMBERS + 1))
     except (ValueError, RecursionError):  # ValueError: also of the encoding
         return Evaluation(problem=Message("it is not valid JSON"))
     numbers = dict(found[:MAX_NUMBERS])
@@ -52,7 +58,7 @@ def read_evaluation(content: bytes) -> Evaluation:
     elif not numbers:
         problem = Message("it has no numbers")
     said = value if isinstance(value, dict) else {}
-    return Evaluation(numbers, _step(said), _checkpoint(said), problem)
+    return Evaluation(numbers, _step(said), _checkpoint(said), problem, is_harness)
 
 
 def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:

@@ -1,7 +1,8 @@
 """Keeps the numbers of a run's evaluations, so that ranking checkpoints reads no files.
 
 The numbers of a step belong to the run's newest checkpoint up to it. A training that rewrites its
-evaluation.json has numbers for each step that it evaluated.
+evaluation.json has numbers for each step that it evaluated. Those of an evaluation run
+(evaluation_runs.py) belong to the checkpoint that it evaluates.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from artifacts.kinds import ArtifactType
 from artifacts.layouts import step_in, step_of
 from artifacts.models import Artifact, ArtifactQuerySet, EvaluationResult, ignored_metadata
 from core.text import MAX_KEY_LENGTH
-from runs.models import Run
+from runs.models import RecipeKind, Run
 
 MAX_STEPS: Final = 1000  # of one file: beyond them, the oldest are dropped
 _PLAIN_NAMES: Final = frozenset(
@@ -52,17 +53,21 @@ def index_stored(artifact: Artifact) -> int:
 
 
 def index(run: Run, artifact: Artifact, evaluation: Evaluation) -> None:
-    """Make ``evaluation`` what ``artifact`` tells of its step. Call with the run's row locked."""
-    step = _step_of(run, artifact, evaluation)
-    prefix = _prefix_of(artifact)
+    """Make ``evaluation`` what ``artifact`` tells of its step. Call with the run's row locked. What
+    a run tells that evaluates a checkpoint is of this checkpoint."""
+    checkpoint = evaluated_checkpoint(run)
+    step = (checkpoint.step or 0) if checkpoint else _step_of(run, artifact, evaluation)
+    prefix = "" if evaluation.names_tasks else _prefix_of(artifact)
     numbers = {prefix + key: value for key, value in evaluation.numbers.items()}
     results = EvaluationResult.objects.filter(artifact=artifact)
     results.filter(step=step).delete()
     EvaluationResult.objects.bulk_create(
         EvaluationResult(
             project_id=run.project_id,
-            run=run,
+            run_id=run.pk if checkpoint is None else checkpoint.run_id,
             artifact=artifact,
+            checkpoint=checkpoint,
+            evaluated_by=None if checkpoint is None else run,
             step=step,
             key=key,
             value=value,
@@ -80,6 +85,13 @@ def index(run: Run, artifact: Artifact, evaluation: Evaluation) -> None:
         **ignored_metadata(evaluation.problem),
     }
     Artifact.objects.filter(pk=artifact.pk).update(metadata=artifact.metadata)
+
+
+def evaluated_checkpoint(run: Run) -> Artifact | None:
+    """What ``run`` evaluates; None if it is no such run."""
+    if run.kind != RecipeKind.EVALUATION or run.resumed_from_id is None:
+        return None
+    return Artifact.objects.filter(pk=run.resumed_from_id).first()
 
 
 def _prefix_of(artifact: Artifact) -> str:

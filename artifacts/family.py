@@ -1,7 +1,7 @@
 """The family of a run: the runs that it goes back to, and all that came of them, as a tree.
 
-A run comes of the run whose checkpoint it was resumed from; or of the one that it tries again; or,
-as MLflow's clients nest runs, of the one that its tag names.
+A run comes of the run whose checkpoint it was resumed from, or evaluates; or of the one that it
+tries again; or, as MLflow's clients nest runs, of the one that its tag names.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MAX_RUNS: Final = 500  # in a family; more would be no tree to read
 
 class Kinship(models.TextChoices):
     RESUMED = "resumed", _("resumed")
+    EVALUATED = "evaluated", _("evaluated")
     RETRIED = "retried", _("retried")
     NESTED = "nested", _("nested")
 

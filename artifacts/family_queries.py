@@ -24,7 +24,9 @@ class Link:
 # are of one project: what rows edited by hand name in others is not told.
 _CLOSEST: Final = f"""
     CROSS JOIN LATERAL (
-        SELECT artifact.run_id AS id, 'resumed' AS kind, artifact.step, 1 AS place
+        SELECT artifact.run_id AS id,
+            CASE child.kind WHEN 'evaluation' THEN 'evaluated' ELSE 'resumed' END AS kind,
+            artifact.step, 1 AS place
         FROM artifacts_artifact AS artifact JOIN runs_run AS source ON source.id = artifact.run_id
         WHERE artifact.id = child.resumed_from_id AND source.project_id = child.project_id
         UNION ALL

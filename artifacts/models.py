@@ -27,7 +27,7 @@ from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.queries import lock_promotions
-from artifacts.signals import checkpoint_tagged
+from artifacts.signals import checkpoint_changed, checkpoint_tagged, checkpoint_tagging
 from artifacts.storage import artifact_storage, open_range, sha256_of
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError, InvalidInput
@@ -309,6 +309,7 @@ class Artifact(models.Model):
     def replace_bytes(self, stored: StoredFile) -> None:
         """Save the artifact with the bytes ``stored``; the old bytes are deleted on commit."""
         superseded = self.storage_key
+        is_other = self.sha256 != stored.sha256
         self.file = stored.file
         self.stored_as = stored.stored_as
         self.size_bytes = stored.size_bytes
@@ -329,6 +330,8 @@ class Artifact(models.Model):
         )
         if superseded != self.storage_key:
             UnreferencedBlob.objects.release([superseded])
+        if is_other and self.is_checkpoint:
+            checkpoint_changed.send(Artifact, artifact=self)
 
     def problem(self) -> Text | None:
         """Why the checkpoint is damaged: it was stored as such, or its bytes differ from the
@@ -372,10 +375,13 @@ class Artifact(models.Model):
         self.name = FINAL_CHECKPOINT_NAME
         self.save(update_fields=["name", "updated_at"])
 
-    def tag(self, value: TagValue, *, notes: str, by: User | None) -> ArtifactTag:
+    def tag(
+        self, value: TagValue, *, notes: str, by: User | None, approval: object = None
+    ) -> ArtifactTag:
         """Tag a checkpoint. Setting the same value again updates its notes, time and author.
 
-        Members propose candidates; maintainers release and archive.
+        Members propose candidates; maintainers release and archive. ``approval``: for the
+        receivers of checkpoint_tagging, which may raise further errors.
 
         Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone, RoleNeeded.
         """
@@ -396,6 +402,7 @@ class Artifact(models.Model):
                         damage=self.damage,
                     )
                 )
+            checkpoint_tagging.send(Artifact, artifact=self, value=value, approval=approval)
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,
@@ -435,7 +442,7 @@ class ArtifactTag(models.Model):
 
 
 class EvaluationResult(models.Model):
-    """A number of an evaluation: see evaluations.py. Of the run's step that was evaluated.
+    """A number of an evaluation: see evaluations.py. ``run`` and ``step``: what was evaluated.
 
     ``value`` is finite.
     """
@@ -447,8 +454,19 @@ class EvaluationResult(models.Model):
         "projects.Project", models.CASCADE, related_name="+", db_index=False
     )
     run = models.ForeignKey(Run, models.CASCADE, related_name="+", db_index=False)
-    # The file. No reverse relation: what a file tells does not keep it (ArtifactQuerySet.in_use).
-    artifact = models.ForeignKey(Artifact, models.CASCADE, related_name="+", db_index=False)
+    # The file; None of a metric that an evaluation run has logged. No reverse relation: what a file
+    # tells does not keep it (ArtifactQuerySet.in_use).
+    artifact = models.ForeignKey(
+        Artifact, models.CASCADE, null=True, related_name="+", db_index=False
+    )
+    # What a run of its own, ``evaluated_by``, has evaluated: see evaluation_runs.py. Both None of
+    # what the run tells of itself: that belongs to its newest checkpoint up to ``step``.
+    checkpoint = models.ForeignKey(
+        Artifact, models.CASCADE, null=True, related_name="+", db_index=False
+    )
+    evaluated_by = models.ForeignKey(
+        Run, models.CASCADE, null=True, related_name="+", db_index=False
+    )
     step = models.BigIntegerField(_("step"))
     key = models.CharField(_("key"), max_length=MAX_KEY_LENGTH, db_collation="C")
     value = models.FloatField(_("value"))
@@ -462,10 +480,35 @@ class EvaluationResult(models.Model):
             models.UniqueConstraint(
                 name="evaluationresult_once", fields=["artifact", "step", "key"]
             ),
+            models.UniqueConstraint(
+                name="evaluationresult_metric_once",
+                fields=["evaluated_by", "key"],
+                condition=models.Q(artifact=None),
+            ),
+            models.CheckConstraint(
+                name="evaluationresult_has_source",
+                condition=models.Q(artifact__isnull=False) | models.Q(evaluated_by__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="evaluationresult_of_evaluation",
+                condition=models.Q(checkpoint=None, evaluated_by=None)
+                | models.Q(checkpoint__isnull=False, evaluated_by__isnull=False),
+            ),
         )
         indexes = (
             # The results of a checkpoint: those of its run's steps up to the next one.
             models.Index(fields=["run", "step"], name="evaluationresult_of_run"),
+            # Deletion of what it refers to.
+            models.Index(
+                fields=["checkpoint"],
+                name="evaluationresult_of_checkpoint",
+                condition=models.Q(checkpoint__isnull=False),
+            ),
+            models.Index(
+                fields=["evaluated_by"],
+                name="evaluationresult_by_run",
+                condition=models.Q(evaluated_by__isnull=False),
+            ),
             # Leaderboards, in their order; and which keys a project has.
             models.Index(fields=["project", "key", "value"], name="evaluationresult_ranked"),
         )

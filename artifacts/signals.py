@@ -2,8 +2,16 @@
 
 from django.dispatch import Signal
 
+# Sent by Artifact before it is tagged, in the transaction that does it and with its row locked:
+# ``artifact``, ``value`` (TagValue) and the ``approval`` that Artifact.tag was given. Receivers
+# refuse by raising a DomainError.
+checkpoint_tagging = Signal()
+
 # Sent by Artifact with ``artifact`` and ``value`` (TagValue), in the transaction that tags it.
 checkpoint_tagged = Signal()
+
+# Sent by Artifact with ``artifact``, a checkpoint, in the transaction that gives it other bytes.
+checkpoint_changed = Signal()
 
 # Sent with ``artifact`` and ``run`` when other bytes are uploaded to the path of a checkpoint, or
 # into its folder, in the transaction that records them with the run's row locked. The artifact has

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import Http404
 
-from artifacts import layouts, upload_proofs
+from artifacts import harness_results, layouts, upload_proofs
 from artifacts.blobs import StoredFile
 from artifacts.kinds import ArtifactType
 from artifacts.layouts import step_of
@@ -129,6 +129,8 @@ def _judge_folder(
 
 def _recognized(run: Run, path: str) -> ArtifactType:
     """One file represents the checkpoint of a folder: the first that can."""
+    if harness_results.is_named_so(path):
+        return ArtifactType.EVALUATION
     is_checkpoint = layouts.is_checkpoint(path) and checkpoint_around(run, path) is None
     return ArtifactType.CHECKPOINT if is_checkpoint else ArtifactType.FILE
 

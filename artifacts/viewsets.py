@@ -19,18 +19,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.users import user_of
 from artifacts import examples, file_tree, uploads
 from artifacts.artifact_json import artifact_list
 from artifacts.downloads import download, download_archive
-from artifacts.kinds import ArtifactType, TagValue
+from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact, ArtifactQuerySet
 from artifacts.paths import MAX_PATH_LENGTH
 from artifacts.serializers import (
     ArtifactListSerializer,
     ArtifactQuerySerializer,
     ArtifactSerializer,
-    TagWriteSerializer,
     UploadQuerySerializer,
 )
 from core.ids import ID_PATTERN
@@ -90,27 +88,6 @@ class ArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
         page = self.paginate_queryset(ids)
         content = {"items": artifact_list(run, ids if page is None else page)}
         return Response(content) if page is None else self.get_paginated_response(content)
-
-    @extend_schema(
-        summary="Tag a checkpoint (为工件打标签)",
-        description="Setting the same tag again updates its notes. A damaged checkpoint is refused "
-        "(`damaged_checkpoint`).",
-        request=TagWriteSerializer,
-        responses=OpenApiResponse(
-            ArtifactSerializer,
-            description="The checkpoint with its tags.",
-            examples=[OpenApiExample("为工件打标签", examples.TAGGED)],
-        ),
-        examples=[OpenApiExample("为工件打标签", examples.TAG, request_only=True)],
-    )
-    @action(detail=True, methods=["post"])
-    def tag(self, request: Request, project_id: str, run_id: str, id: str) -> Response:
-        artifact = self.get_object()
-        serializer = TagWriteSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        value = TagValue(serializer.validated_data["tag"])
-        artifact.tag(value, notes=serializer.validated_data["notes"], by=user_of(request))
-        return Response(ArtifactSerializer(self.get_object()).data)
 
     @extend_schema(
         summary="Download an artifact",

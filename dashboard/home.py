@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.contrib.auth.models import User
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, F, Max, Q, QuerySet
 from django.utils import timezone
 
 from artifacts.kinds import TagValue
@@ -22,6 +22,7 @@ from metrics.sparklines import Column, sparklines
 from metrics.time_left import TimeLeft, times_left
 from projects.models import Project
 from projects.sight import Sight
+from registry.release_requests import ReleaseRequest
 from runs.models import Run, RunEvent, RunQuerySet, Worker
 from runs.models.run_queryset import DOCUMENTS
 from runs.silence import latest
@@ -31,6 +32,7 @@ RUNNING_SHOWN: Final = 20
 WAITING_SHOWN: Final = 10
 FAILED_SHOWN: Final = 20
 RELEASED_SHOWN: Final = 8
+REQUESTS_SHOWN: Final = 8
 FAILED_SINCE: Final = timedelta(hours=24)
 
 
@@ -53,6 +55,7 @@ class Home:
     failed: list[Run]
     failed_count: int
     released: list[ArtifactTag]
+    requests: list[ReleaseRequest]  # for releases, which the reader may decide on
     pools: list[PoolRow]
     has_projects: bool
     has_runs: bool
@@ -90,6 +93,7 @@ def home(user: User, sight: Sight) -> Home:
         failed=shown[:FAILED_SHOWN],
         failed_count=failed.count() if len(shown) > FAILED_SHOWN else len(shown),
         released=released(sight),
+        requests=list(waiting_requests(user)[:REQUESTS_SHOWN]),
         pools=pools,
         has_projects=Project.objects.visible_to(user).exists(),
         has_runs=bool(running) or Run.objects.visible_to(user).exists(),
@@ -122,6 +126,10 @@ def released(sight: Sight) -> list[ArtifactTag]:
     return list(tags[:RELEASED_SHOWN])
 
 
+def waiting_requests(user: User) -> QuerySet[ReleaseRequest]:
+    return ReleaseRequest.objects.waiting_for(user).with_people().order_by("asked_at", "id")
+
+
 def running_rows(runs: Sequence[Run]) -> list[RunningRow]:
     """Each with the course of its main metric and its time left: a few statements for all runs."""
     main = {run.pk: next(iter(keys_of(run)), "") for run in runs}
@@ -149,6 +157,7 @@ def version(user: User) -> str:
         running["at"],
         ArtifactTag.objects.filter(value=TagValue.RELEASED).aggregate(at=Max("applied_at"))["at"],
         Worker.objects.alive().count(),
+        waiting_requests(user).aggregate(count=Count("pk"), at=Max("asked_at")),
         moment(60),
     )
     return repr(parts)

@@ -46,6 +46,7 @@ from logs.models import LogLevel
 from metrics.run_index import index_runs
 from notices import sending
 from notices.rules import check_rules
+from registry.rule_driving import RuleDriver
 from runs import actions, troubles, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.executors import executors as executors_by_name
@@ -70,6 +71,7 @@ SAME_START: Final = timedelta(minutes=1)  # estimates that differ by less are th
 SWEEPING: Final = "advancing sweeps"
 RULES_SECONDS = 5.0
 SENDERS: Final = 2  # of notices: a receiver that is slow delays not all others
+EVALUATING: Final = "following evaluation rules"
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -115,6 +117,7 @@ class WorkerLoop:
         self._next_check = 0.0  # of the rules of webhooks
         self._accountant = Accountant()
         self._sweep_driver = SweepDriver()
+        self._rule_driver = RuleDriver()
         self._replaced = threading.Event()
         # While it lasts, nothing can be decided; the trainings go on and write to their files.
         self._outage = Outage(
@@ -214,6 +217,7 @@ class WorkerLoop:
         self.tasks.start("index", self._index_runs)
         self.tasks.start("account", self._account_runs)
         self.tasks.start("sweeps", self._advance_sweeps)
+        self.tasks.start("evaluation rules", self._follow_rules)
         self.tasks.start("program checks", self._answer_checks)
         self.tasks.start("rules", self._check_rules)
         for number in range(SENDERS):
@@ -497,6 +501,11 @@ class WorkerLoop:
         if not self._pauses.is_paused(SWEEPING):
             with self._surviving(SWEEPING):
                 self._sweep_driver.work()
+
+    def _follow_rules(self) -> None:
+        if not self._pauses.is_paused(EVALUATING):
+            with self._surviving(EVALUATING):
+                self._rule_driver.work()
 
     def _answer_checks(self) -> None:
         with self._surviving("answering program checks"):

@@ -1,8 +1,8 @@
 """SQL about the checkpoints of a project, which joins them with what was measured at their steps.
 
 Checkpoints, evaluations and metrics are tables of their own; a page of checkpoints takes one
-statement for each. The results of an evaluation belong to the run's newest checkpoint up to the
-step that was evaluated.
+statement for each. The results of an evaluation run belong to the checkpoint that it evaluates,
+others to the run's newest checkpoint up to the step that was evaluated.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def metrics_at(places: Sequence[tuple[str, int]], keys: Sequence[str]) -> list[d
 
 RESULTS_OF: Final = Statement("""
 SELECT asked.position - 1, result.key, result.value
-FROM unnest(%(run_ids)s::text[], %(steps)s::bigint[])
-        WITH ORDINALITY AS asked (run_id, step, position)
+FROM unnest(%(run_ids)s::text[], %(steps)s::bigint[], %(checkpoint_ids)s::text[])
+        WITH ORDINALITY AS asked (run_id, step, checkpoint_id, position)
     CROSS JOIN LATERAL (
         SELECT min(step) AS step
         FROM artifacts_artifact
@@ -59,19 +59,22 @@ FROM unnest(%(run_ids)s::text[], %(steps)s::bigint[])
         WHERE run_id = asked.run_id
             AND step >= asked.step
             AND (following.step IS NULL OR step < following.step)
-        ORDER BY key, step DESC, id DESC
+            AND (checkpoint_id IS NULL OR checkpoint_id = asked.checkpoint_id)
+        ORDER BY key, checkpoint_id IS NULL, step DESC, id DESC
     ) AS result
 ORDER BY asked.position, result.key
 """)
 
 
-def results_of(places: Sequence[tuple[str, int]]) -> list[dict[str, float]]:
-    """For each checkpoint (run, step): key → the newest result of its evaluations."""
+def results_of(places: Sequence[tuple[str, int, str]]) -> list[dict[str, float]]:
+    """For each checkpoint (run, step, id): key → the newest result of its evaluations, those of
+    evaluation runs before those of its own run."""
     found: list[dict[str, float]] = [{} for _place in places]
     if places:
         rows = RESULTS_OF.rows(
-            run_ids=Texts([run_id for run_id, _step in places]),
-            steps=Bigints([step for _run_id, step in places]),
+            run_ids=Texts([run_id for run_id, _step, _id in places]),
+            steps=Bigints([step for _run_id, step, _id in places]),
+            checkpoint_ids=Texts([pk for _run_id, _step, pk in places]),
         )
         for position, key, value in rows:
             found[position][key] = value
@@ -130,6 +133,7 @@ FROM artifacts_evaluationresult AS result
         SELECT id, step
         FROM artifacts_artifact
         WHERE run_id = result.run_id AND type = 'checkpoint' AND step <= result.step
+            AND (result.checkpoint_id IS NULL OR id = result.checkpoint_id)
         ORDER BY step DESC, stored_as = '' DESC, updated_at DESC
         LIMIT 1
     ) AS checkpoint
@@ -145,9 +149,11 @@ WHERE result.project_id = %(project_id)s::text
         FROM artifacts_evaluationresult AS newer
         WHERE newer.run_id = result.run_id
             AND newer.key = result.key
-            AND newer.step >= result.step
+            AND newer.step >= checkpoint.step
             AND newer.step < coalesce(following.step, 9223372036854775807)
-            AND (newer.step, newer.id) > (result.step, result.id)
+            AND (newer.checkpoint_id IS NULL OR newer.checkpoint_id = checkpoint.id)
+            AND (newer.checkpoint_id IS NOT NULL, newer.step, newer.id)
+                > (result.checkpoint_id IS NOT NULL, result.step, result.id)
     )
 ORDER BY result.value {order}
 LIMIT %(limit)s::bigint

@@ -58,7 +58,9 @@ def rows_of(checkpoints: Sequence[Artifact], keys: Sequence[str]) -> list[Checkp
     """Four queries, whatever the number of ``checkpoints``, which have their runs."""
     places = [(checkpoint.run_id, checkpoint.step or 0) for checkpoint in checkpoints]
     metrics = checkpoint_queries.metrics_at(places, keys)
-    results = checkpoint_queries.results_of(places)
+    results = checkpoint_queries.results_of(
+        [(checkpoint.run_id, checkpoint.step or 0, checkpoint.pk) for checkpoint in checkpoints]
+    )
     versions = _versions(checkpoints)
     sizes = sizes_of(checkpoints)
     return [

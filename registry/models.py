@@ -26,7 +26,11 @@ from artifacts.queries import lock_promotions
 from core.exceptions import DomainError
 from core.ids import PublicIdField
 from projects.models import Project
+from registry.evaluation_rules import EvaluationRule as EvaluationRule
+from registry.evaluation_rules import SeenCheckpoint as SeenCheckpoint
 from registry.logged_models import LoggedModel
+from registry.release_policy import ReleasePolicy as ReleasePolicy
+from registry.release_requests import ReleaseRequest as ReleaseRequest
 from registry.tags import TagsMixin
 from runs.models import Run
 

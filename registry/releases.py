@@ -42,10 +42,17 @@ def history(project: Project) -> QuerySet[ArtifactTag]:
     return tags.select_related("artifact__run", "applied_by").order_by("-applied_at", "-id")
 
 
-def release(checkpoint: Artifact, *, notes: str, replaces_others: bool, by: User | None) -> None:
+def release(
+    checkpoint: Artifact,
+    *,
+    notes: str,
+    replaces_others: bool,
+    by: User | None,
+    approval: object = None,
+) -> None:
     """Tag ``checkpoint`` as released. ``replaces_others``: tag the project's other releases as
-    archived, with the same notes. All or nothing. Raises NotACheckpoint, DamagedCheckpoint,
-    CheckpointGone."""
+    archived, with the same notes. ``approval``: see approval.py. All or nothing. Raises what
+    Artifact.tag does."""
     with transaction.atomic():
         lock_promotions()
         # Read with the lock held: somebody may have released another one meanwhile.
@@ -53,4 +60,4 @@ def release(checkpoint: Artifact, *, notes: str, replaces_others: bool, by: User
         for other in present:
             if other.pk != checkpoint.pk:
                 other.tag(TagValue.ARCHIVED, notes=notes, by=by)
-        checkpoint.tag(TagValue.RELEASED, notes=notes, by=by)
+        checkpoint.tag(TagValue.RELEASED, notes=notes, by=by, approval=approval)

@@ -36,6 +36,7 @@ from runs.models import (
     Worker,
 )
 from runs.resources import check_nodes
+from runs.signals import run_completed
 from runs.status import InvalidTransition, RunStatus
 from runs.troubles import stall_of
 
@@ -60,11 +61,14 @@ def create_run(
     code: CodeRequest | None = None,
     code_of: Run | None = None,
     time_limit_seconds: int | None = None,
+    evaluates: Checkpoint | None = None,
 ) -> Run:
     """Queue a run with ``project``'s configuration, overridden by the arguments.
 
-    ``code_of``: the run whose code it gets if it brings none, as a resumed run does. Raises
-    ProjectArchived, InvalidInput, CodeForbidden.
+    ``code_of``: the run whose code it gets if it brings none, as a resumed run does. ``evaluates``:
+    a checkpoint that it starts from, as a resumed run does; the project's hyperparameters are those
+    of trainings, so it has only its recipe's. Raises ProjectArchived, InvalidInput, CodeForbidden,
+    CheckpointGone.
     """
     recipe = recipe or default_recipe()
     resources = resources or {}
@@ -75,7 +79,7 @@ def create_run(
         # run pins.
         merged = {
             **recipe.default_hyperparameters,
-            **project.default_hyperparameters,
+            **({} if evaluates else project.default_hyperparameters),
             **(hyperparameters or {}),
         }
         run = Run(
@@ -93,6 +97,8 @@ def create_run(
             preemptible=recipe.preemptible if preemptible is None else preemptible,
             max_restarts=recipe.max_restarts,
         )
+        if evaluates is not None:
+            _start_from(run, evaluates)
         return _admit(run, RunStatus.QUEUED, by=by, code=its_code)
 
 
@@ -390,6 +396,7 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
         code = work.exit_code
         if finished:
             locked.transition(RunStatus.COMPLETED, progress=1.0, exit_code=code)
+            run_completed.send(Run, run=locked)
         elif locked.stop_kind == StopKind.STALLED and work.state is WorkState.STOPPED:
             _end_stalled(locked, latest, exit_code=code)
         elif locked.stop_kind == StopKind.CANCEL or (

@@ -8,3 +8,10 @@ attempt_ending = Signal()
 
 # Sent with ``run`` and ``event`` (RunEvent), in the transaction that records the event.
 run_noted = Signal()
+
+# Sent with ``runs``, a queryset, in the transaction that moves them to the trash, before any row is
+# locked. A receiver refuses by raising a DomainError.
+runs_deleting = Signal()
+
+# Sent with ``run`` in the transaction in which its work has ended well, with its row locked.
+run_completed = Signal()

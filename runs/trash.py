@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from projects.models import Project, ProjectStatus
 from runs.models import EventKind, Run, RunEvent, RunQuerySet
+from runs.signals import runs_deleting
 from runs.status import InvalidTransition
 
 EVENTS_PER_INSERT = 1000
@@ -23,9 +24,11 @@ EVENTS_PER_INSERT = 1000
 def delete_with_runs(project: Project, *, by: User | None) -> None:
     """Archive ``project`` and move its runs to the trash.
 
-    Raises InvalidTransition, with nothing changed, if a worker executes or will execute one.
+    Raises InvalidTransition, with nothing changed, if a worker executes or will execute one, and
+    whatever receivers of runs_deleting raise.
     """
     with transaction.atomic():
+        runs_deleting.send(Project, runs=Run.objects.kept().filter(project=project))
         project.set_status(ProjectStatus.ARCHIVED)  # its row is locked: no run is added
         kept = Run.objects.kept().filter(project=project)
         _lock(kept)

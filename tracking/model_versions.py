@@ -12,7 +12,8 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from accounts.roles import Role
-from registry.models import ModelVersion, Stage
+from registry.approval import prepare_tag
+from registry.models import TAG_OF_STAGE, ModelVersion, Stage
 from tracking import paging
 from tracking.columns import PROMPT_TAG, ModelVersionColumns
 from tracking.conditions import where
@@ -126,6 +127,7 @@ def transition_stage(caller: User, message: TransitionStage) -> dict[str, Any]:
     if archive_others:
         get_model(message.name, caller)  # the role for all of its versions
     version = get_version(message.name, message.version, caller)
+    prepare_tag(version.checkpoint, TAG_OF_STAGE.get(stage), notes="", by=caller)
     version.move_to(stage, archive_others=archive_others, by=caller)
     return _response(version)
 

@@ -16,7 +16,8 @@ from django.db.models import Prefetch, QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.roles import Role
-from registry.models import ModelAlias, ModelVersion, RegisteredModel, Stage
+from registry.approval import prepare_tag
+from registry.models import TAG_OF_ALIAS, ModelAlias, ModelVersion, RegisteredModel, Stage
 from tracking import paging
 from tracking.columns import RegisteredModelColumns
 from tracking.conditions import where
@@ -164,6 +165,7 @@ def set_alias(caller: User, message: SetAlias) -> dict[str, Any]:
         raise InvalidParameter(_("%(alias)s is not a valid alias.") % {"alias": message.alias})
     model = get_model(message.name, caller)
     version = get_version(message.name, message.version, caller)
+    prepare_tag(version.checkpoint, TAG_OF_ALIAS.get(message.alias), notes="", by=caller)
     model.set_alias(message.alias, version.number, by=caller)
     return {}
 

@@ -32,6 +32,13 @@ from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet
 from metrics.viewsets import MetricViewSet
 from projects.access_viewsets import AccessViewSet, ProjectMemberViewSet, TokenViewSet
 from projects.viewsets import ProjectViewSet
+from registry.evaluation_viewsets import EvaluateView, EvaluationRuleViewSet
+from registry.release_viewsets import (
+    GateView,
+    ReleasePolicyViewSet,
+    ReleaseRequestViewSet,
+    TagView,
+)
 from registry.viewsets import ModelCardView
 from runs.interruption_viewsets import ContinueViewSet, PauseViewSet
 from runs.viewsets import RecipeViewSet, RunViewSet
@@ -55,6 +62,8 @@ runs.register("export", ProjectExportViewSet, basename="project-export")
 runs.register("code", CodeViewSet, basename="project-code")
 runs.register("artifacts", ProjectArtifactViewSet, basename="project-artifact")
 runs.register("sweeps", SweepViewSet)
+runs.register("release-requests", ReleaseRequestViewSet)
+runs.register("evaluation-rules", EvaluationRuleViewSet)
 of_run = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 of_run.register("metrics", MetricViewSet, basename="run-metrics")
 of_run.register(r"metrics/plot\.svg", SvgPlotViewSet, basename="run-plot-svg")
@@ -71,6 +80,7 @@ of_run.register("code", RunCodeViewSet, basename="run-code")
 of_run.register("artifacts", ArtifactViewSet)
 
 RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"
+OF_ARTIFACT = rf"{RUN}/artifacts/(?P<id>{ID_PATTERN})"
 ATTEMPT = rf"{RUN}/attempts/(?P<number>{NUMBER})"
 
 PROJECT = rf"projects/(?P<project_id>{ID_PATTERN})"
@@ -83,11 +93,10 @@ urlpatterns = [
     path("api/", include("tracking.urls")),
     # Before artifacts by id, because "files" is not an id.
     re_path(rf"^{RUN}/artifacts/files/(?P<path>.+)\Z", ArtifactFileView.as_view(), name="file"),
-    re_path(
-        rf"^{RUN}/artifacts/(?P<id>{ID_PATTERN})/model-card\Z",
-        ModelCardView.as_view(),
-        name="artifact-model-card",
-    ),
+    re_path(rf"^{OF_ARTIFACT}/model-card\Z", ModelCardView.as_view(), name="artifact-model-card"),
+    re_path(rf"^{OF_ARTIFACT}/tag\Z", TagView.as_view(), name="artifact-tag"),
+    re_path(rf"^{OF_ARTIFACT}/gates\Z", GateView.as_view(), name="artifact-gates"),
+    re_path(rf"^{OF_ARTIFACT}/evaluate\Z", EvaluateView.as_view(), name="artifact-evaluate"),
     re_path(
         rf"^projects/(?P<project_id>{ID_PATTERN})/code\Z",
         CodeUploadView.as_view(),
@@ -105,6 +114,11 @@ urlpatterns = [
         rf"^{PROJECT}/access\Z",
         AccessViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
         name="project-access",
+    ),
+    re_path(
+        rf"^{PROJECT}/release-policy\Z",
+        ReleasePolicyViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="project-release-policy",
     ),
     re_path(
         rf"^{PROJECT}/{MEMBER}\Z",

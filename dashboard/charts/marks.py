@@ -37,6 +37,7 @@ def marks(segments: list[Segment]) -> list[Mark]:
         *_checkpoints(runs, shown),
         *_evaluations(runs, shown),
         *_evaluations_without_results(runs, shown),
+        *_evaluation_runs(runs, shown),
         *_restarts(segments),
     ]
     for later, earlier in pairwise(segments):
@@ -61,10 +62,28 @@ def _checkpoints(runs: dict[str, Run], shown: Q) -> Iterator[Mark]:
 def _evaluations(runs: dict[str, Run], shown: Q) -> Iterator[Mark]:
     """A file that is rewritten has results of many steps."""
     columns = ("run_id", "artifact_id", "artifact__name", "step")
-    results = EvaluationResult.objects.filter(shown).values_list(*columns)
+    own = EvaluationResult.objects.filter(shown, checkpoint=None)
+    results = own.values_list(*columns)
     newest = results.annotate(stored_at=Max("created_at")).order_by("-step")[:MAX_MARKS]
     for run_id, artifact_id, name, step, stored_at in newest:
         yield _mark(runs[run_id], ArtifactType.EVALUATION, artifact_id, str(name), step, stored_at)
+
+
+def _evaluation_runs(runs: dict[str, Run], shown: Q) -> Iterator[Mark]:
+    """Runs of their own that have evaluated a checkpoint of these."""
+    columns = ("run_id", "evaluated_by_id", "evaluated_by__name", "step")
+    others = EvaluationResult.objects.filter(shown, checkpoint__isnull=False)
+    newest = others.values_list(*columns).annotate(stored_at=Max("created_at"))
+    for run_id, evaluation_id, name, step, stored_at in newest.order_by("-step")[:MAX_MARKS]:
+        run = runs[run_id]
+        yield {
+            "kind": str(ArtifactType.EVALUATION),
+            "run": run.pk,
+            "step": step,
+            "ms": None if stored_at is None else milliseconds(stored_at),
+            "text": name,
+            "url": reverse("dashboard:run", args=[run.project_id, evaluation_id]),
+        }
 
 
 def _evaluations_without_results(runs: dict[str, Run], shown: Q) -> Iterator[Mark]:

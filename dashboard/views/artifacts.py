@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,13 +23,15 @@ from artifacts.models import Artifact
 from artifacts.previews import Preview, Unreadable, preview_of
 from artifacts.previews.raw import raw
 from core.messages import Message, Text
+from dashboard.decisions import is_decided
 from dashboard.forms.artifacts import TagForm
 from dashboard.forms.runs import RunForm
-from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of, sent
+from dashboard.pages import INVALID_FORM, PageRequest, page_of, sent
 from dashboard.run_header import run_context
 from dashboard.views.lookups import get_artifact, get_run
 from metrics.key_metrics import keys_of
 from projects.permissions import requires
+from registry.approval import tag_or_ask
 from registry.checkpoints import rows_of
 from runs.models import Run, RunCode
 
@@ -113,9 +116,8 @@ def tag(request: PageRequest, project_id: str, run_id: str, artifact_id: str) ->
     form = TagForm(request.POST)
     if form.is_valid():
         value, notes = TagValue(form.cleaned_data["tag"]), form.cleaned_data["notes"]
-        if attempt(form, artifact.tag, value, notes=notes, by=request.user) is not None:
-            params = {"name": artifact.name, "tag": value.label}
-            messages.success(request, _("%(name)s is tagged %(tag)s.") % params)
+        decide = partial(tag_or_ask, artifact, value, notes=notes, by=request.user)
+        if is_decided(request, form, decide, artifact, value):
             return redirect("dashboard:artifact", project_id, run_id, artifact_id)
     return render(request, "artifacts/detail.html", _context(artifact, form), status=INVALID_FORM)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import partial
 from typing import Any, Final
 
-from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -14,28 +14,36 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from core.markdown import to_html
 from core.text import neutral
 from dashboard.checkpoint_table import checkpoint_table, compared
+from dashboard.decisions import is_decided
 from dashboard.forms.checkpoints import CheckpointFilterForm, DecisionForm, LeaderboardForm
-from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of
+from dashboard.forms.releases import EvaluateForm
+from dashboard.pages import INVALID_FORM, PageRequest, page_of
 from dashboard.views.lookups import get_checkpoint, get_project
 from metrics.plot_requests import svg_response
+from projects.access import may
 from projects.models import Project
-from registry import leaderboards, releases
+from registry import approval, leaderboards, releases
 from registry.checkpoints import checkpoints_of, main_metrics, rows_of
 from registry.model_card_curves import curve_keys, curve_svg
 from registry.model_card_facts import facts_of
 from registry.model_card_files import model_card_response
 from registry.model_card_metadata import front_matter
 from registry.model_cards import body
+from registry.release_gates import check
+from registry.release_policy import ReleasePolicy
+from registry.release_requests import ReleaseRequest
 from runs.models.run_queryset import DOCUMENTS
 
 CHECKPOINTS_PER_PAGE: Final = 50
 PLACES_PER_PAGE: Final = 50
 TAGS_PER_PAGE: Final = 50
+REQUESTS_SHOWN: Final = 20
 RUN_DOCUMENTS: Final = [f"run__{name}" for name in sorted(DOCUMENTS)]
 
 
@@ -55,8 +63,21 @@ def checkpoint_list(request: PageRequest, project_id: str) -> HttpResponse:
     )
     shown = [found[pk] for pk in ids_shown if pk in found]  # in their order; one may be deleted
     table = checkpoint_table(shown, main_metrics(project))
-    context = {"project": project, "form": form, "page": page, "table": table}
+    evaluate_form = EvaluateForm()
+    context = {
+        "project": project,
+        "form": form,
+        "page": page,
+        "table": table,
+        "evaluate_form": evaluate_form,
+        "can_evaluate": _can_evaluate(request, project, evaluate_form),
+    }
     return render(request, "checkpoints/list.html", context)
+
+
+def _can_evaluate(request: PageRequest, project: Project, form: EvaluateForm) -> bool:
+    is_possible = not project.is_archived and form.has_recipes
+    return is_possible and may(request.user, project.pk, Role.MEMBER)
 
 
 # --- leaderboard ---------------------------------------------------------------------------------
@@ -141,6 +162,7 @@ def release_list(request: PageRequest, project_id: str) -> HttpResponse:
         "candidates": checkpoint_table(releases.in_force(project, TagValue.CANDIDATE), metrics),
         "released": checkpoint_table(releases.in_force(project, TagValue.RELEASED), metrics),
         "page": page_of(request, releases.history(project), TAGS_PER_PAGE),
+        "requests": ReleaseRequest.objects.filter(project=project).open().with_people(),
     }
     return render(request, "checkpoints/releases.html", context)
 
@@ -165,6 +187,7 @@ def release(request: PageRequest, project_id: str, run_id: str, artifact_id: str
         "form": form,
         "present": present,
         "TagValue": TagValue,
+        **_release_basis(request, checkpoint),
         **_decision_basis(checkpoint, present),
     }
     status = INVALID_FORM if form.errors else None
@@ -174,25 +197,26 @@ def release(request: PageRequest, project_id: str, run_id: str, artifact_id: str
 def _decided(request: PageRequest, form: DecisionForm, checkpoint: Artifact) -> bool:
     value, notes = TagValue(form.cleaned_data["tag"]), form.cleaned_data["notes"]
     if value == TagValue.RELEASED:
-        replaces_others = form.cleaned_data["archive"]
+        archive, act = form.cleaned_data["archive"], approval.release_or_ask
+        release = partial(act, checkpoint, notes=notes, replaces_others=archive, by=request.user)
+        return is_decided(request, form, release, checkpoint, value)
+    tag = partial(checkpoint.tag, value, notes=notes, by=request.user)
+    return is_decided(request, form, tag, checkpoint, value)
 
-        def decide() -> bool:
-            releases.release(
-                checkpoint, notes=notes, replaces_others=replaces_others, by=request.user
-            )
-            return True
 
-    else:
-
-        def decide() -> bool:
-            checkpoint.tag(value, notes=notes, by=request.user)
-            return True
-
-    if attempt(form, decide) is None:
-        return False
-    params = {"name": checkpoint.name, "tag": value.label}
-    messages.success(request, _("%(name)s is tagged %(tag)s.") % params)
-    return True
+def _release_basis(request: PageRequest, checkpoint: Artifact) -> dict[str, Any]:
+    """What the project demands, whether the checkpoint has it, and who has asked and decided."""
+    policy = ReleasePolicy.of(checkpoint.run.project_id)
+    requests = list(
+        ReleaseRequest.objects.filter(checkpoint=checkpoint).with_people()[:REQUESTS_SHOWN]
+    )
+    return {
+        "policy": policy,
+        "gates": check(checkpoint, policy.gates),
+        "open_request": next((it for it in requests if it.is_open), None),
+        "decided_requests": [it for it in requests if not it.is_open],
+        "reader": request.user,
+    }
 
 
 def _decision_basis(checkpoint: Artifact, present: list[Artifact]) -> dict[str, Any]:

@@ -23,7 +23,11 @@ def validation_positions(corpus: Corpus) -> IntArray:
 
 def validation_loss(parameters: Parameters, corpus: Corpus) -> float:
     """Return the mean cross-entropy of the model on the held-out text, in nats per character."""
-    positions = validation_positions(corpus)
+    return mean_loss(parameters, corpus, validation_positions(corpus))
+
+
+def mean_loss(parameters: Parameters, corpus: Corpus, positions: IntArray) -> float:
+    """Return the mean cross-entropy at these positions of the text, in nats per character."""
     total = 0.0
     for start in range(0, len(positions), CHUNK):
         contexts, targets = corpus.windows(positions[start : start + CHUNK])

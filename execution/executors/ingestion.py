@@ -23,6 +23,7 @@ from execution.executors import declarations, evaluation, event_files
 from execution.executors.attempt import Attempt, Ending
 from execution.executors.checkpoint_scan import Scan, scan
 from execution.executors.found_checkpoint import FoundCheckpoint, Unfinished, by_step
+from execution.executors.harness_files import store_harness_results
 from execution.executors.metric_lines import Problem, metric_report
 from execution.executors.notes import notes_of, write_notes
 from execution.executors.other_files import store_others
@@ -378,11 +379,14 @@ class Ingestion:
         return True
 
     def _ingest_others(self, found: Scan) -> None:
-        """Keep the files next to the checkpoints, such as a README or a tokenizer, as they are."""
+        """Keep the files next to the checkpoints, such as a README or a tokenizer, as they are; and
+        the results of an evaluation harness."""
         notes = self._notes()
         if notes.get("others"):
             return
         problems = store_others(self.run, found)
+        folder, owner = self.attempt.folder, self.attempt.owner
+        problems += store_harness_results(self.run, folder, owner=owner)
         problems += declarations.missing(notes, found)
         with transaction.atomic():
             locked = Run.objects.lock_held_by(self.worker, self.run.pk)

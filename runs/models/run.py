@@ -32,7 +32,7 @@ from runs.models.held_time_queries import count_held_time
 from runs.models.recipe import RecipeKind
 from runs.models.run_queryset import PARENT_TAG, RunQuerySet
 from runs.models.worker import Worker
-from runs.signals import attempt_ending, run_noted
+from runs.signals import attempt_ending, run_noted, runs_deleting
 from runs.silence import is_at_work, no_step_since, silent_since
 from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
 
@@ -548,9 +548,11 @@ class Run(models.Model):
     def move_to_trash(self, *, by: User | None) -> None:
         """Hide the run from every list until it is restored. Idempotent.
 
-        Raises InvalidTransition for a run that a worker executes or will execute.
+        Raises InvalidTransition for a run that a worker executes or will execute, and whatever
+        receivers of runs_deleting raise.
         """
         with transaction.atomic():
+            runs_deleting.send(Run, runs=Run.objects.kept().filter(pk=self.pk))
             current = Run.objects.lock(self.pk)
             if not (current.is_terminal or current.is_unmanaged):
                 raise InvalidTransition(_t("The run has not ended yet: cancel it before deleting."))

@@ -17,10 +17,13 @@ from artifacts import uploads
 from artifacts.models import Artifact
 from dashboard.models import SavedView
 from notices.actions import send_test
+from registry.approval import ask
+from registry.evaluation_rules import create_rule
 from registry.logged_models import LoggedModel
 from registry.models import RegisteredModel, Source
+from registry.release_policy import change_policy
 from runs.actions import create_run
-from runs.models import RunCode
+from runs.models import RecipeKind, RunCode
 from sweeps.actions import create_sweep
 from sweeps.driving import advance
 from tests.code_bundles.bundles import bundle
@@ -28,6 +31,7 @@ from tests.execution.mirror.attempts import begin_on_nodes
 from tests.factories import (
     GpuPoolFactory,
     ProjectFactory,
+    RecipeFactory,
     UserFactory,
     WebhookFactory,
     WorkerFactory,
@@ -78,12 +82,18 @@ class World:
         if "mlflow-artifacts" in template:
             root = f"{self.project.pk}/{self.run.pk}/artifacts"
             arguments["path"] = f"{root}/{self.checkpoint.file}"
+        if "release-requests" in template:
+            arguments["action"] = "withdraw"  # the others ask for more than a role
         return template.format(**arguments)
 
     def _id(self, template: str) -> str:
         """That of the last thing that the address names."""
         if "/artifacts/{id}" in template:
             return self.checkpoint.pk
+        if "/release-requests/{id}" in template:
+            return self.arguments["request_id"]
+        if "/evaluation-rules/{id}" in template:
+            return self.arguments["rule_id"]
         if "/sweeps/{id}" in template:
             return self.arguments["sweep_id"]
         if template.startswith("/teams/{id}"):
@@ -102,6 +112,10 @@ class World:
             return {}
         if template.endswith("/pools/resize"):
             return {"pool": "A100", "capacity": "8"}
+        if template == "/projects/{project_id}/release-requests":
+            return {"checkpoint_id": self.checkpoint.pk}
+        if template.endswith(("/evaluate", "/evaluation-rules")):
+            return {"recipe": self.arguments["recipe"]}
         if template.endswith("/tag"):
             return {"tag": "候选"}
         if "/members" in template:
@@ -190,6 +204,10 @@ def world() -> World:
     other = UserFactory()
     project.roles.create(user=other, role=Role.VIEWER)
     hook = WebhookFactory(project=project, name="secret-hook")
+    recipe = RecipeFactory(kind=RecipeKind.EVALUATION)
+    rule = create_rule(project, by=owner, recipe=recipe, every=2)
+    change_policy(project, by=owner, needs_approval=True)
+    asked = ask(checkpoint, notes="", by=owner)
     arguments = {
         "hook_id": hook.pk,
         "deed": "test",
@@ -199,6 +217,9 @@ def world() -> World:
         "artifact_id": checkpoint.pk,
         "sha256": stored.pk,
         "sweep_id": sweep.pk,
+        "request_id": asked.pk,
+        "rule_id": rule.pk,
+        "recipe": recipe.pk,
         "model_id": logged.pk,
         "tag_key": "known",
         "view_id": view.pk,

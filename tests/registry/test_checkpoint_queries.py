@@ -75,7 +75,7 @@ def test_evaluation_belongs_to_the_newest_checkpoint_up_to_its_step():
     evaluate(run, 19, bleu=3.0, rouge=0.5)
     evaluate(run, 30, bleu=4.0)
 
-    found = checkpoint_queries.results_of([(run.pk, 10), (run.pk, 20)])
+    found = checkpoint_queries.results_of([(run.pk, 10, "a"), (run.pk, 20, "b")])
 
     assert found == [{"bleu": 3.0, "rouge": 0.5}, {"bleu": 4.0}]
 

@@ -1,0 +1,60 @@
+"""Which checkpoints are released, and that they are not deleted until they are archived."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q
+
+from artifacts.kinds import TagValue
+from artifacts.models import Artifact, ArtifactQuerySet, ArtifactTag
+from artifacts.queries import lock_promotions
+from core.exceptions import DomainError
+from core.messages import Message
+from runs.models import Run, RunQuerySet
+from runs.reports import InTrash
+
+
+class ReleasedCheckpoint(DomainError):
+    """What is released, with its run and project, cannot be deleted."""
+
+    code = "checkpoint_released"
+
+
+def released() -> ArtifactQuerySet:
+    """The checkpoints whose tag in force, the one that was set last, is 发布."""
+    tags = ArtifactTag.objects.filter(artifact=OuterRef("pk"), value=TagValue.RELEASED)
+    newer = ArtifactTag.objects.filter(artifact=OuterRef("artifact")).filter(
+        Q(applied_at__gt=OuterRef("applied_at"))
+        | Q(applied_at=OuterRef("applied_at"), pk__gt=OuterRef("pk"))
+    )
+    return Artifact.objects.checkpoints().filter(Exists(tags.exclude(Exists(newer))))
+
+
+def refuse_deletion(*, runs: RunQuerySet, **_signal: Any) -> None:
+    """Receiver of runs_deleting. Raises ReleasedCheckpoint."""
+    lock_promotions()  # nothing is released between this and the deletion
+    found = released().filter(run__in=runs).select_related("run").order_by("id").first()
+    if found is not None:
+        raise ReleasedCheckpoint(
+            Message(
+                "The checkpoint %(name)s (%(id)s) of %(run)s is released: it, its run and its "
+                "project cannot be deleted until it is tagged as archived (归档).",
+                name=found.name,
+                id=found.pk,
+                run=found.run.name,
+            )
+        )
+
+
+def refuse_in_trash(*, artifact: Artifact, value: TagValue, **_signal: Any) -> None:
+    """Receiver of checkpoint_tagging: what is in the trash is not released. Raises InTrash."""
+    in_trash = Run.objects.filter(pk=artifact.run_id, deleted_at__isnull=False)
+    if value == TagValue.RELEASED and in_trash.exists():
+        raise InTrash(
+            Message(
+                "The run of the checkpoint %(id)s has been deleted: restore it before the "
+                "checkpoint is released.",
+                id=artifact.pk,
+            )
+        )
