@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
+from accounts.models import Team
 from artifacts.models import Artifact
 from runs.actions import create_run
 from runs.models import RunCode
@@ -21,7 +22,7 @@ from sweeps.actions import create_sweep
 from sweeps.driving import advance
 from tests.code_bundles.bundles import bundle
 from tests.execution.mirror.attempts import begin_on_nodes
-from tests.factories import ProjectFactory
+from tests.factories import ProjectFactory, UserFactory
 from trainhub.wsgi import application
 
 load_all_checks()
@@ -96,6 +97,8 @@ def ids(db) -> dict[str, str]:
         "sweep_id": sweep.pk,
         "number": "1",
         "rank": "0",
+        "username": UserFactory.create().username,
+        "team_id": Team.create("NLP", by=UserFactory.create()).pk,
     }
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from accounts.open_mode import local_administrator
+from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.uploads import store
 from core.times import milliseconds
@@ -19,7 +20,7 @@ from runs.inputs import log_inputs
 from runs.models import EventKind
 from runs.status import RunStatus
 from tests.dashboard.operators import administrator, member
-from tests.factories import RunFactory, UserFactory, checkpoint, unmanaged_run
+from tests.factories import RunFactory, checkpoint, member_of, unmanaged_run
 
 pytestmark = pytest.mark.django_db
 
@@ -301,7 +302,8 @@ def test_file_whose_bytes_are_gone_says_so(client):
 
 
 def test_page_of_a_checkpoint_tells_who_tagged_it_and_when(client):
-    run, user = RunFactory(), UserFactory(username="li")
+    run = RunFactory()
+    user = member_of(run.project, Role.MAINTAINER, username="li")
     saved = checkpoint(run)
     tag = saved.tag(TagValue.RELEASED, notes="checked\ntwice", by=user)
 
@@ -314,7 +316,9 @@ def test_page_of_a_checkpoint_tells_who_tagged_it_and_when(client):
 def test_checkpoints_are_listed_with_their_metrics_and_tags(client):
     run = RunFactory()
     record_metrics(run, [Point("loss", 50, 1.25, 0)])
-    checkpoint(run, step=50).tag(TagValue.CANDIDATE, notes="", by=UserFactory(username="li"))
+    checkpoint(run, step=50).tag(
+        TagValue.CANDIDATE, notes="", by=member_of(run.project, username="li")
+    )
 
     page = text_of(client, run, "/checkpoints")
 

@@ -36,7 +36,7 @@ def restore(backup: Backup, *, replace: bool) -> None:
         backup.check_files()
     _restore_files(backup)
     if replace:
-        tables.drop_tables()
+        tables.drop_everything()
     postgres_tools.load(backup.folder / place.DATABASE)
     connection.close()  # its prepared statements and its search path are those of before
     lift_limits()

@@ -79,13 +79,25 @@ def exported_snapshot() -> Iterator[str]:
         yield name
 
 
-def drop_tables() -> None:
-    """Drop all tables, with what depends on them. Raises django.db.OperationalError if others use
-    them."""
+# Functions of triggers; not those of extensions.
+_FUNCTIONS = """
+SELECT pg_proc.oid::regprocedure::text FROM pg_proc
+WHERE pronamespace = current_schema()::regnamespace AND NOT EXISTS (
+    SELECT FROM pg_depend
+    WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e'
+)
+"""
+
+
+def drop_everything() -> None:
+    """Drop all tables and functions, with what depends on them. Raises
+    django.db.OperationalError if others use them."""
     with transaction.atomic():
         for name in tables():
             statement = sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(name))
             _rows(statement, returns=False)
+        for (signature,) in _rows(_FUNCTIONS):  # quoted by PostgreSQL
+            _rows(sql.SQL("DROP ROUTINE " + signature + " CASCADE"), returns=False)
 
 
 def other_sessions() -> int:

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from django.contrib.auth.models import User
 from django.utils import timezone
 
 from artifacts.kinds import TagValue
@@ -11,7 +10,7 @@ from dashboard.run_table import query
 from projects.models import Project
 from runs.models import Run
 from tests.dashboard.run_table.pages import page, shown
-from tests.factories import checkpoint, unmanaged_run
+from tests.factories import checkpoint, member_of, unmanaged_run
 
 pytestmark = pytest.mark.django_db
 
@@ -182,9 +181,9 @@ def test_empty_project_says_how_to_report(client, url, project):
     assert "MLFLOW_TRACKING_TOKEN" not in text
 
 
-def test_empty_project_mentions_the_token_where_one_is_needed(client, url, settings):
+def test_empty_project_mentions_the_token_where_one_is_needed(client, url, project, settings):
     settings.OPEN_MODE = False
-    client.force_login(User.objects.create_user("ada"))
+    client.force_login(member_of(project))
 
     assert "MLFLOW_TRACKING_TOKEN" in page(client, url)
 

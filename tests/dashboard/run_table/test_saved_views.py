@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth.models import User
 
+from accounts.roles import Role
 from dashboard.models import SavedView
 from tests.dashboard.run_table.pages import page, told
 
@@ -10,12 +11,13 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def others(client, settings):
-    """Sign in as somebody, by name."""
+def others(client, settings, project):
+    """Sign in as a viewer of the project, by name."""
     settings.OPEN_MODE = False
 
     def sign_in(name: str) -> User:
         user, _created = User.objects.get_or_create(username=name)
+        project.roles.get_or_create(user=user, defaults={"role": Role.VIEWER})
         client.force_login(user)
         return user
 

@@ -15,7 +15,7 @@ from execution.mirror.receiving import GB, MAX_CHUNK_BYTES
 from execution.mirror.starting import put_start
 from execution.models import MirroredAttempt, MirroredFile
 from runs.status import RunStatus
-from tests.factories import UserFactory, running
+from tests.factories import UserFactory, member_of, running
 
 pytestmark = pytest.mark.django_db
 
@@ -213,10 +213,10 @@ def test_token_of_the_run_is_enough(client, run):
 
 
 @pytest.fixture
-def signed_in(client, settings, request):
+def signed_in(client, settings, request, run):
     """Signed in as a member or as an operator, with a token of their own."""
     settings.OPEN_MODE = False
-    user = UserFactory(is_staff=request.param, is_superuser=request.param)
+    user = member_of(run.project, is_staff=request.param, is_superuser=request.param)
     _row, token = Token.issue(user)
     client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     return client
