@@ -1,14 +1,38 @@
 """What the audit tells of registered models, and of logged models that are deleted."""
 
 from core.audited import Audited, declare
+from registry.evaluation_rules import EvaluationRule
 from registry.logged_models import LoggedModel
 from registry.models import ModelAlias, ModelVersion, RegisteredModel
+from registry.release_policy import ReleasePolicy
+from registry.release_requests import ReleaseRequest
 
 MODEL = "(SELECT name FROM registry_registeredmodel WHERE id = {row}.model_id)"
 TEAM = "(SELECT team_id FROM registry_registeredmodel WHERE id = {row}.model_id)"
 VERSION = "(SELECT {column} FROM registry_modelversion WHERE id = {{row}}.version_id)"
 
 declare(
+    Audited(
+        model=ReleasePolicy,
+        kind="release_policy",
+        columns=["needs_approval", "gates_json"],
+        subject="{row}.project_id",
+        project="{row}.project_id",
+    ),
+    Audited(
+        model=ReleaseRequest,
+        kind="release_request",
+        columns=["checkpoint_key", "state", "notes", "decision_notes"],
+        name="{row}.checkpoint_key",
+        project="{row}.project_id",
+        actions={"state": ("decided",)},
+    ),
+    Audited(
+        model=EvaluationRule,
+        kind="evaluation_rule",
+        columns=["recipe_id", "dataset", "every", "of_recipe_id", "run_name"],
+        project="{row}.project_id",
+    ),
     Audited(
         model=RegisteredModel,
         kind="registered_model",

@@ -116,6 +116,11 @@ def argument(name: str, route: Route, of: Side) -> str:
         "action": "pause",  # of a sweep
         "number": "1",
         "rank": "0",
+        "hook_id": of.hook_id,
+        "deed": "test",  # of a webhook
+        "delivery_id": of.delivery_id,
+        "rule_id": of.rule_id,
+        "request_id": of.request_id,
     }[name]
 
 
@@ -127,6 +132,8 @@ def _id(route: Route, of: Side) -> str:
         "projects": of.project.pk,
         "teams": of.team.pk,
         "tokens": of.token_id,
+        "release-requests": of.request_id,
+        "evaluation-rules": of.rule_id,
     }
     return ids[route.text.partition("/{id}")[0].rpartition("/")[2]]
 

@@ -27,17 +27,29 @@ from logs.appending import append_log
 from logs.lines import Line
 from metrics.points import Point
 from metrics.recording import record_metrics
+from notices.actions import send_test
 from projects.models import Project
+from registry.approval import ask
+from registry.evaluation_rules import create_rule
+from registry.release_policy import change_policy
 from runs.actions import resume_run, retry_run, try_recipe
 from runs.checkpoint import Checkpoint
 from runs.descriptions import describe
-from runs.models import Recipe, Run, RunCode
+from runs.models import Recipe, RecipeKind, Run, RunCode
 from runs.status import RunStatus
 from sweeps.driving import advance
 from tests.clients import ApiClient
 from tests.code_bundles.bundles import bundle
 from tests.execution.mirror.attempts import begin_on_nodes
-from tests.factories import RunFactory, UserFactory, WorkerFactory, checkpoint, running
+from tests.factories import (
+    RecipeFactory,
+    RunFactory,
+    UserFactory,
+    WebhookFactory,
+    WorkerFactory,
+    checkpoint,
+    running,
+)
 from tests.goodput.accounts import accounted
 from tests.sweeps.searches import sweep_of
 
@@ -66,6 +78,10 @@ class Side:
     token_id: str
     code_sha256: str
     logged_model_id: str
+    hook_id: str
+    delivery_id: str
+    rule_id: str
+    request_id: str
 
     @property
     def model(self) -> str:
@@ -89,9 +105,15 @@ def filled(marker: str) -> Side:
         project, owner=owner, name=f"{marker}-view", query=f"q={marker}-query", is_shared=True
     )
     token, secret = Token.issue(owner, name=f"{marker}-token")
+    hook = WebhookFactory(project=project, name=f"{marker}-hook")
+    recipe = RecipeFactory(kind=RecipeKind.EVALUATION)
+    rule = create_rule(project, by=owner, recipe=recipe, every=2, run_name=f"{marker}-done")
+    change_policy(project, by=owner, needs_approval=True)
+    asked = ask(saved, notes=f"{marker}-asks", by=owner)
     side = Side(
         marker, team, owner, member, project, done, active, queued, failed, saved.pk,
         evaluation_id, sweep.pk, view.pk, token.pk, stored.pk, "",
+        hook.pk, send_test(hook).pk, rule.pk, asked.pk,
     )  # fmt: skip
     side.logged_model_id = _registered(side, secret)
     return side

@@ -240,7 +240,8 @@ def test_query_count_does_not_depend_on_the_number_of_runs(client, django_assert
     client.get(PAGE)
     # User; running, their curves, their time left in 2; pools, their use, who holds it;
     # the time, what is held and was used, quotas, pools, the queue in 2, its runs, workers; the
-    # queue's length; failed; released; requests of releases; is there a project, a worker; 4 sources of activity, in 5.
+    # queue's length; failed; released; requests of releases; is there a project, a worker;
+    # 4 sources of activity, in 5.
     with django_assert_num_queries(28) as few:
         client.get(PAGE)
     everything(4)
