@@ -177,15 +177,17 @@ class RegisteredModel(TagsMixin):
         description: str,
         tags: dict[str, str],
         by: User | None,
+        number: int | None = None,
     ) -> ModelVersion:
-        """Create the next version. If its checkpoint has tags, the latest one sets its stage."""
+        """Create the next version, or that of ``number``, as of one from another server. If its
+        checkpoint has tags, the latest one sets its stage."""
         with transaction.atomic():
             lock_promotions()
             checkpoint = _checkpoint_at(source.file)
             run = source.run or (checkpoint.run if checkpoint else None)
             origin = run or source.logged_model
             version = self.versions.create(
-                number=self._next_number(),
+                number=self._take_number(number),
                 source=source.uri,
                 location=source.location,
                 checkpoint=checkpoint,
@@ -203,11 +205,13 @@ class RegisteredModel(TagsMixin):
                 version.logged_model.note_version(self.name, version.number)
         return version
 
-    def _next_number(self) -> int:
-        """Call inside a transaction: the row lock is held until its end, so numbers are unique."""
+    def _take_number(self, number: int | None) -> int:
+        """``number``, or the next. Call inside a transaction: the row lock is held until its end,
+        so numbers are unique."""
         last = RegisteredModel.objects.select_for_update(no_key=True).get(pk=self.pk).last_number
-        self._change(last_number=last + 1)
-        return self.last_number
+        taken = last + 1 if number is None else number
+        self._change(last_number=max(last, taken))
+        return taken
 
     def set_alias(self, alias: str, number: int, *, by: User | None) -> None:
         """Point ``alias`` to the version ``number``. An alias in TAG_OF_ALIAS also tags the

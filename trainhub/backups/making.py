@@ -55,7 +55,7 @@ def _make(directory: Path, started: datetime) -> Backup:
     name = started.strftime("%Y%m%dT%H%M%S.%fZ")
     draft = directory / f"{place.UNFINISHED}{name}"
     draft.mkdir(mode=0o700)
-    with _deletions_held() as check_hold:
+    with deletions_held() as check_hold:
         manifest = _save_database(draft, started)
         copied = _Copying(Pool(directory), draft)
         copied.copy_all()
@@ -70,7 +70,7 @@ def key_fingerprint() -> str:
 
 
 @contextmanager
-def _deletions_held() -> Iterator[Any]:
+def deletions_held() -> Iterator[Any]:
     """On a connection of its own, so that no snapshot is held for as long as files are copied:
     vacuum would not remove rows meanwhile."""
     with postgres_tools.connect() as holder:

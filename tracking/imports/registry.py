@@ -1,0 +1,129 @@
+"""The model registry of an MLflow server.
+
+Versions keep their numbers. Unlike runs, models are changed for years: at each import, description,
+tags, stages and aliases of the models that came from there become what they are there.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from accounts.models import Team
+from core.ids import derived_id
+from core.text import storable
+from core.times import EPOCH, MILLISECOND
+from registry.models import ModelVersion, NameTaken, RegisteredModel, Stage
+from tracking.imports import messages
+from tracking.imports.context import Context
+from tracking.imports.runs import NotImported
+from tracking.model_sources import source_of
+from tracking.registered_models import checked_name, parse_stage
+
+# The command is an operator's: it sees every run.
+OPERATOR = User(username="import_mlflow", is_superuser=True)
+
+
+def bring_in_model(
+    context: Context, source: messages.RegisteredModel, versions: list[messages.ModelVersion]
+) -> None:
+    """Raises NotImported and other domain errors."""
+    model = _model(context, source)
+    for version in versions:
+        _bring_in_version(context, model, version)
+    _set_aliases(context, model, source)
+    # Clients sort by it, and the above has changed it.
+    moment = EPOCH + MILLISECOND * source.last_updated_timestamp
+    RegisteredModel.objects.filter(pk=model.pk).update(updated_at=moment)
+
+
+def is_known(source: messages.RegisteredModel) -> bool:
+    return RegisteredModel.objects.filter(pk=_id_of(source)).exists()
+
+
+def _id_of(source: messages.RegisteredModel) -> str:
+    return derived_id("model", "mlflow", source.name, str(source.creation_timestamp))
+
+
+def _model(context: Context, source: messages.RegisteredModel) -> RegisteredModel:
+    name = checked_name(source.name)
+    tags = _texts(source.tags)
+    description = storable(source.description)
+    model: RegisteredModel | None = RegisteredModel.objects.filter(pk=_id_of(source)).first()
+    if model is None:
+        if RegisteredModel.objects.filter(name=name).exists():
+            raise NameTaken(_("There is a registered model with this name already."))
+        model = RegisteredModel.objects.create(
+            id=_id_of(source),
+            name=name,
+            description=description,
+            tags=tags,
+            created_by=context.owner,
+            team=context.team or Team.only_one_of(context.owner),
+        )
+        moment = EPOCH + MILLISECOND * source.creation_timestamp
+        RegisteredModel.objects.filter(pk=model.pk).update(created_at=moment)
+        context.count("models")
+        return model
+    if model.description != description:
+        model.describe(description)
+    if tags.items() - model.tags.items():
+        model.set_tags(tags)
+    return model
+
+
+def _bring_in_version(
+    context: Context, model: RegisteredModel, source: messages.ModelVersion
+) -> None:
+    tags, description = _texts(source.tags), storable(source.description)
+    with transaction.atomic():
+        version: ModelVersion | None = model.versions.filter(number=source.version).first()
+        if version is None:
+            version = _add(context, model, source)
+            context.count("versions")
+        elif version.description != description:
+            version.describe(description)
+        if tags.items() - version.tags.items():
+            version.set_tags(tags)
+        stage = parse_stage(source.current_stage or Stage.NONE)
+        if version.stage != stage:
+            version.move_to(stage, archive_others=False, by=context.owner)
+        ModelVersion.objects.filter(pk=version.pk).update(
+            created_at=EPOCH + MILLISECOND * source.creation_timestamp,
+            updated_at=EPOCH + MILLISECOND * source.last_updated_timestamp,
+        )
+
+
+def _add(context: Context, model: RegisteredModel, source: messages.ModelVersion) -> ModelVersion:
+    from_here = source_of(
+        source.source, run_id=source.run_id, model_id=source.model_id, caller=OPERATOR
+    )
+    return model.add_version(
+        from_here,
+        number=source.version,
+        run_link=source.run_link,
+        description=storable(source.description),
+        tags=_texts(source.tags),
+        by=context.owner,
+    )
+
+
+def _set_aliases(
+    context: Context, model: RegisteredModel, source: messages.RegisteredModel
+) -> None:
+    """Aliases that only this place has stay."""
+    here = dict(model.aliases.values_list("alias", "version__number"))
+    for alias in source.aliases:
+        if here.get(alias.alias) == alias.version:
+            continue
+        try:
+            model.set_alias(alias.alias, alias.version, by=context.owner)
+        except ModelVersion.DoesNotExist:
+            text = _("The alias %(alias)s is of a version that is not here: %(version)d.")
+            values = {"alias": alias.alias, "version": alias.version}
+            raise NotImported(text % values) from None
+
+
+def _texts(texts: list[messages.Text]) -> dict[str, str]:
+    return {storable(key): storable(text) for key, text in messages.as_dict(texts).items()}
