@@ -22,6 +22,7 @@ from core.message_field import MessageField
 from core.messages import Text, loads
 from projects.models import Project
 from runs.models import Run
+from runs.models.run_queryset import DOCUMENTS
 
 MAX_NOTES = 10_000
 
@@ -53,7 +54,9 @@ class ReleaseRequestQuerySet(models.QuerySet["ReleaseRequest"]):
         return visible.open().exclude(asked_by=user)
 
     def with_people(self) -> ReleaseRequestQuerySet:
-        return self.select_related("project", "run", "checkpoint", "asked_by", "decided_by")
+        people = ("asked_by", "decided_by")
+        rows = self.select_related("project", "run", "checkpoint", *people)
+        return rows.defer(*(f"run__{document}" for document in sorted(DOCUMENTS)))
 
 
 class ReleaseRequest(models.Model):

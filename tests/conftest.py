@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+from django.utils import translation
 from pytest_django import DjangoDbBlocker, Settings
 
 from tests.chromium import not_looked_at
@@ -76,6 +77,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which browser tests had no browser."""
     for line in not_looked_at(terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(line, yellow=True)
+
+
+@pytest.fixture
+def english() -> Iterator[None]:
+    """The texts of errors and answers are English."""
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from runs.signals import run_completed
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RecipeFactory, RunFactory, UserFactory, checkpoint
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from runs.status import RunStatus
 from tests.clients import ApiClient
 from tests.factories import RunFactory, UserFactory, checkpoint
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
 
 @pytest.fixture

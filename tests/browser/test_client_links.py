@@ -41,7 +41,8 @@ def test_root_without_a_link_redirects_to_the_home_page(page: Page):
 
 def test_link_survives_sign_in(page: Page, run: Run, settings):
     settings.OPEN_MODE = False
-    User.objects.create_user("xiaoli", password="correct horse battery")
+    user = User.objects.create_user("xiaoli", password="correct horse battery")
+    run.project.roles.create(user=user)
 
     page.goto(f"/#/experiments/{run.project_id}/runs/{run.pk}")
     page.get_by_label("用户名").fill("xiaoli")

@@ -106,8 +106,8 @@ def test_run_query_count_does_not_depend_on_its_content(client, django_assert_nu
     client.get(url_of(run))  # prepares statements
 
     # User, run; time left, key metrics, their lines, newest event, its sweep; metrics, lines;
-    # checkpoints, other artifacts, evaluations and restarts on the axis.
-    with django_assert_num_queries(14):
+    # checkpoints, other artifacts, evaluations (2) and restarts on the axis.
+    with django_assert_num_queries(15):
         client.get(url_of(run))
 
 

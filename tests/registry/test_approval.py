@@ -43,7 +43,7 @@ from tests.factories import (
     stored_path,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ def test_only_owners_change_the_policy(project, maintainer):
 # --- two at once -----------------------------------------------------------------------------
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_of_two_who_approve_at_once_one_does():
     artifact = checkpoint(RunFactory())
     project = artifact.run.project

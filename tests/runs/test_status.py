@@ -302,9 +302,9 @@ def test_worker_does_not_hold_runs_of_another_incarnation():
 
 
 @pytest.mark.django_db
-def test_end_of_a_run_takes_seven_queries(django_assert_num_queries):
+def test_end_of_a_run_takes_eight_queries(django_assert_num_queries):
     run = running()
 
-    # savepoint, lock, update, event, time held, release, read back
-    with django_assert_num_queries(7):
+    # savepoint, lock, update, event, time held, who is to be told, release, read back
+    with django_assert_num_queries(8):
         run.transition(RunStatus.COMPLETED)

@@ -80,7 +80,7 @@ def _project(team: Team, name: str, told: ProjectTexts, base_model: str, owner: 
         "owner": owner.get_username(),
         "default_hyperparameters": {"weight_decay": 0.1},
     }
-    project = Project.create(configuration, by=owner)
+    project = Project.create(configuration, by=owner, team=team.owners)
     project.revise({"default_hyperparameters": {"weight_decay": 0.01}}, by=owner)
     project.set_status(ProjectStatus.ACTIVE)
     _move(project, team.ago(days=DAYS[name]))

@@ -8,10 +8,13 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 
+from accounts.models import Team as UserTeam
+from accounts.roles import Role
 from runs.models import ExecutorName, GpuPool, Recipe, Worker
 from trainhub.demo.texts import Texts
 
 POOLS: Final = {"H100": 16, "A100": 8}
+TEAM: Final = "Demo"
 NODES: Final = ("gpu-node-1", "gpu-node-2", "gpu-node-3")
 
 
@@ -22,6 +25,7 @@ class Team:
     now: datetime
     texts: Texts
     people: tuple[User, ...]
+    owners: UserTeam  # of the projects: all of ``people``
     recipes: dict[str, Recipe]
     nodes: tuple[Worker, ...]
 
@@ -35,10 +39,12 @@ def gather(texts: Texts, now: datetime) -> Team:
         GpuPool.objects.get_or_create(
             name=gpu_type, defaults={"gpu_type": gpu_type, "capacity": capacity}
         )
+    people = tuple(_person(name) for name in texts.people)
     return Team(
         now=now,
         texts=texts,
-        people=tuple(_person(name) for name in texts.people),
+        people=people,
+        owners=_owners(people),
         recipes={
             "pretrain": _recipe("demo-pretrain", texts.pretrain_recipe, {"seq_length": 4096}),
             "tune": _recipe("demo-sft", texts.tune_recipe, {"optimizer": "adamw"}),
@@ -46,6 +52,13 @@ def gather(texts: Texts, now: datetime) -> Team:
         },
         nodes=tuple(_node(name, now) for name in NODES),
     )
+
+
+def _owners(people: tuple[User, ...]) -> UserTeam:
+    team, _is_new = UserTeam.objects.get_or_create(name=TEAM)
+    for person in people:
+        team.add(person, Role.MAINTAINER if person is not people[0] else Role.OWNER)
+    return team
 
 
 def _person(name: str) -> User:

@@ -32,7 +32,7 @@ from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint,
 from trainhub.moving import importing
 from trainhub.moving.layout import FileFacts, Manifest, file_facts
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
 
 @pytest.fixture(autouse=True)
