@@ -37,8 +37,8 @@ class AuditForm(forms.Form):
     action = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
     subject_id = forms.CharField(label=_("subject (its id)"), required=False, max_length=200)
     token_id = forms.CharField(label=_("token"), required=False, max_length=MAX_LENGTH)
-    since = _date(_("from"))
-    until = _date(_("to"))
+    since = _date(_("first day"))
+    until = _date(_("last day"))
     # Of the days. static/js/times.js puts in that of the browser.
     zone = forms.CharField(required=False, widget=forms.HiddenInput)
 
