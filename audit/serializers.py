@@ -68,5 +68,5 @@ class EntrySerializer(serializers.Serializer[Any]):
     address = StrictCharField(allow_null=True, help_text="From which the request came.")
     via = StrictCharField(help_text="`web`, or the management command.")
     request_id = StrictCharField(help_text="As in the logs.")
-    before = serializers.JSONField(allow_null=True, help_text="What has changed, as it was.")
-    after = serializers.JSONField(allow_null=True, help_text="What has changed, as it is.")
+    before = serializers.JSONField(help_text="What has changed, as it was, or null.")
+    after = serializers.JSONField(help_text="What has changed, as it is, or null.")

@@ -42,8 +42,8 @@ class RunBriefSerializer(serializers.Serializer[Any]):
 
 class ChangeSerializer(serializers.Serializer[Any]):
     field = StrictCharField()
-    old = serializers.JSONField(allow_null=True)
-    new = serializers.JSONField(allow_null=True)
+    old = serializers.JSONField(help_text="Any value, or null.")
+    new = serializers.JSONField(help_text="Any value, or null.")
 
 
 class VersionSerializer(serializers.Serializer[Any]):
