@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    access,
     accounts,
     pages,
     reading,
@@ -45,6 +46,7 @@ CLUSTER_SUBJECTS: Final[Subjects] = (
     | tracking.SUBJECTS
     | accounts.SUBJECTS
     | sizes.SUBJECTS
+    | access.SUBJECTS
 )
 SUBJECTS: Final[Subjects] = API_SUBJECTS | CLUSTER_SUBJECTS | pages.SUBJECTS
 # Name → subjects that are measured together, and the place of their figures.

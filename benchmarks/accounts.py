@@ -32,8 +32,8 @@ WHERE status = '已完成'
 def goodput(bench: Bench) -> list[Row]:
     count = bench.size(100_000, 1_000)
     with queue_of(bench, count) as environment:
-        bench.cluster.execute(DATABASE, SPREAD)
-        bench.cluster.execute(DATABASE, FILL)
+        bench.cluster.fill(DATABASE, SPREAD)
+        bench.cluster.fill(DATABASE, FILL)
         bench.cluster.settle(DATABASE)
         ms = result_of("accounting", bench.size(15, 3), environment=environment)
     return [

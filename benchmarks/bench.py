@@ -27,8 +27,8 @@ class Bench:
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
 
-    def trainhub(self) -> AbstractContextManager[Server]:
-        return servers.trainhub(self.cluster, self.directory)
+    def trainhub(self, **settings: str) -> AbstractContextManager[Server]:
+        return servers.trainhub(self.cluster, self.directory, settings=settings)
 
     def mlflow(self, *, jobs: bool = False) -> AbstractContextManager[Server]:
         return servers.mlflow(self.cluster, self.directory, jobs=jobs)

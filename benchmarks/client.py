@@ -31,11 +31,13 @@ class UnexpectedResponse(Exception):
     """A server returned a status other than 2xx or closed the connection."""
 
 
-def request(method: str, path: str, body: bytes = b"") -> bytes:
+def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
     """The bytes of an HTTP/1.1 request for a server on this machine."""
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
-        f"Accept: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Accept: application/json\r\nContent-Length: {len(body)}\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        + "\r\n"
     )
     return head.encode() + body
 

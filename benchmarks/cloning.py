@@ -41,7 +41,7 @@ def clone_runs(server: Server, run_id: str, count: int, *, series: bool = True) 
     """
     for table, statement in (TRAINHUB if server.name == "TrainHub" else PEERS).items():
         if table != "metrics_metricseries" or series:
-            server.cluster.execute(server.database, statement, run_id=run_id, count=count)
+            server.cluster.fill(server.database, statement, run_id=run_id, count=count)
     server.cluster.settle(server.database)
 
 

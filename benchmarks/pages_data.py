@@ -107,9 +107,9 @@ def fill(
             "last": min(runs, first + RUNS_PER_INSERT - 1),
             "metrics": list(METRICS),
         }
-        cluster.execute(database, RUNS.format(swept=swept), run_id=run_id, **some)
-        cluster.execute(database, SERIES, points=points, **some)
-    cluster.execute(database, POINTS, project_id=project_id, run_id=run_id)
+        cluster.fill(database, RUNS.format(swept=swept), run_id=run_id, **some)
+        cluster.fill(database, SERIES, points=points, **some)
+    cluster.fill(database, POINTS, project_id=project_id, run_id=run_id)
 
 
 def index_all(cluster: Cluster, database: str) -> None:

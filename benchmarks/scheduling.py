@@ -97,7 +97,7 @@ FROM generate_series(0, {WORKERS - 1}) AS i;
         ("r", "运行中", HELD, bench.size(500, 50)),
         ("q", "排队中", QUEUED, bench.size(10_000, 500)),
     ):
-        cluster.execute(
+        cluster.fill(
             DATABASE,
             FILL.format(
                 prefix=prefix, status=status, columns=columns, count=count, projects=PROJECTS

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from benchmarks.client import UnexpectedResponse, call
@@ -71,9 +72,15 @@ class Server:
 
 @contextmanager
 def trainhub(
-    cluster: Cluster, directory: Path, *, root: Path = ROOT, port: int = TRAINHUB_PORT
+    cluster: Cluster,
+    directory: Path,
+    *,
+    root: Path = ROOT,
+    port: int = TRAINHUB_PORT,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
-    """TrainHub as run by `manage.py serve`: two processes, open mode. ``root``: its checkout."""
+    """TrainHub as run by `manage.py serve`: two processes, open mode unless ``settings`` differ.
+    ``root``: its checkout."""
     directory.mkdir(parents=True, exist_ok=True)
 
     def environment(database: str) -> dict[str, str]:
@@ -83,6 +90,7 @@ def trainhub(
             "TRAINHUB_HOST": "127.0.0.1",
             "TRAINHUB_PORT": str(port),
             "TRAINHUB_WEB_PROCESSES": "2",
+            **settings,
         }
 
     manage = [sys.executable, str(root / "manage.py")]

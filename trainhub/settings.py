@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import global_settings
 from django.utils.translation import gettext_lazy as _
 
 from trainhub.artifact_urls import artifact_storage_options
@@ -245,6 +246,10 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/dashboard"
 LOGOUT_REDIRECT_URL = "/dashboard"
 AUTHENTICATION_BACKENDS = ["accounts.sign_in.backend.LimitedPasswords"]
+PASSWORD_HASHERS = [
+    "accounts.sign_in.hashing.PatientPBKDF2PasswordHasher",
+    *global_settings.PASSWORD_HASHERS[1:],  # read, and hashed anew at the next sign-in
+]
 PASSWORD_RESET_TIMEOUT = 24 * 3600  # seconds; the mail says a day
 # Whom people without e-mail ask for a new password: a name, an address, a channel.
 CONTACT = env.str("TRAINHUB_CONTACT", default="")

@@ -18,6 +18,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
@@ -40,25 +41,29 @@ RESETS_OF_EMAIL: Final = Limit("resets/email", burst=3, seconds=600)
 IPV6_SITE: Final = 64  # bits that one customer of a provider has the rest of (RFC 6177)
 
 
+WRONG_PASSWORDS: Final = ngettext_lazy(
+    "Too many wrong passwords. Try again in %(minutes)d minute.",
+    "Too many wrong passwords. Try again in %(minutes)d minutes.",
+    "minutes",
+)
+
+
 class TooManyAttempts(DomainError):
     """The next attempt is refused until ``retry_seconds`` have passed."""
 
     code: ClassVar[str] = "too_many_attempts"
     status_code: ClassVar[int] = 429
 
-    def __init__(self, wait: float, *, of_passwords: bool = True) -> None:
+    def __init__(self, wait: float, text: Promise = WRONG_PASSWORDS) -> None:
         self.retry_seconds = math.ceil(max(1.0, wait))
-        minutes = math.ceil(self.retry_seconds / 60)
-        text = (
-            ngettext_lazy(
-                "Too many wrong passwords. Try again in %(minutes)d minute.",
-                "Too many wrong passwords. Try again in %(minutes)d minutes.",
-                "minutes",
-            )
-            if of_passwords
-            else _("Too many requests. Try again in %(minutes)d minutes.")
-        )
-        super().__init__(text % {"minutes": minutes})
+        super().__init__(text % {"minutes": math.ceil(self.retry_seconds / 60)})
+
+
+class TooManyAtOnce(TooManyAttempts):
+    """So many passwords wait to be hashed that this one is not: it does not count."""
+
+    def __init__(self) -> None:
+        super().__init__(3, _("Too many people sign in at once. Try again in a few seconds."))
 
 
 def address_of(request: HttpRequest | None) -> str:
@@ -89,7 +94,11 @@ def counted_attempt(account: str, address: str) -> Iterator[Attempt]:
     """
     attempt = Attempt(account, address)
     attempt.begin()
-    yield attempt
+    try:
+        yield attempt
+    except TooManyAtOnce:
+        attempt.give_back()
+        raise
     if attempt.succeeded:
         attempt.give_back()
 
@@ -149,5 +158,8 @@ def count_reset(address: str, email: str) -> bool:
     by_address = key_of(RESETS_OF_ADDRESS.name, address)
     if not allowances.take(by_address, RESETS_OF_ADDRESS):
         used = allowances.seconds_left([by_address]).get(by_address, 0.0)
-        raise TooManyAttempts(allowances.wait_of(RESETS_OF_ADDRESS, used), of_passwords=False)
+        raise TooManyAttempts(
+            allowances.wait_of(RESETS_OF_ADDRESS, used),
+            _("Too many requests. Try again in %(minutes)d minutes."),
+        )
     return allowances.take(key_of(RESETS_OF_EMAIL.name, email), RESETS_OF_EMAIL)

@@ -26,8 +26,7 @@ HOME, ELSEWHERE = "198.51.100.1", "203.0.113.9"
 @pytest.fixture
 def server(settings) -> Iterator[WebServer]:
     """Behind a proxy on this machine, which tells in X-Forwarded-For who the client is."""
-    hashers = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
-    settings.PASSWORD_HASHERS = hashers
+    settings.PASSWORD_HASHERS = ["accounts.sign_in.hashing.PatientPBKDF2PasswordHasher"]
     User.objects.create_user("xiaoli", password=PASSWORD)
     collect_static_files()
     with web_server(TRAINHUB_OPEN_MODE="false", TRAINHUB_TRUSTED_PROXIES="127.0.0.1") as running:
