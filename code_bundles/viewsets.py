@@ -35,7 +35,7 @@ from core.exceptions import DomainError
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, names_of
 from core.negotiation import AnyAccept
-from projects.models import Project
+from projects.access import visible_project
 from runs.models import CodeBundle, Run, RunCode
 from runs.viewsets import RunScopedViewSet
 
@@ -82,7 +82,7 @@ class CodeUploadView(KnownParametersMixin, APIView):
     )
     def post(self, request: Request, project_id: str) -> Response:
         with draining(request._request):
-            get_object_or_404(Project.objects.visible_to(request.user), pk=project_id)
+            visible_project(request.user, project_id)
             query = UploadQuerySerializer(data=request.query_params.dict())
             query.is_valid(raise_exception=True)
             announced = announced_sha256(request._request)
@@ -114,9 +114,7 @@ class CodeViewSet(KnownParametersMixin, GenericViewSet[CodeBundle]):
     parameters: ClassVar[dict[str, list[str]]] = {"file": names_of(FileQuerySerializer)}
 
     def get_queryset(self) -> Any:
-        get_object_or_404(
-            Project.objects.visible_to(self.request.user), pk=self.kwargs["project_id"]
-        )
+        visible_project(self.request.user, self.kwargs["project_id"])
         return CodeBundle.objects.visible_to(self.request.user)
 
     @extend_schema(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from django.http import StreamingHttpResponse
-from django.shortcuts import get_object_or_404
 from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
@@ -19,7 +18,7 @@ from core.known_names import KnownParametersMixin, names_of
 from core.negotiation import AnyAccept
 from metrics import examples
 from metrics.exports import CONTENT_TYPES, ExportFormat, export
-from projects.models import Project
+from projects.access import visible_project
 from runs.models import Run, RunQuerySet
 from runs.viewsets import RunScopedViewSet
 
@@ -94,7 +93,6 @@ class ProjectExportViewSet(KnownParametersMixin, GenericViewSet[Run]):
 
     @export_schema("Export the metrics of a project's runs")
     def list(self, request: Request, project_id: str) -> StreamingHttpResponse:
-        visible = Project.objects.visible_to(request.user)
-        project = get_object_or_404(visible, pk=project_id)
-        runs = Run.objects.visible_to(request.user).kept().filter(project=project)
+        project = visible_project(request.user, project_id)
+        runs = Run.objects.visible_in(project.pk, request.user).kept()
         return _file(request, runs, project.pk)

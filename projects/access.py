@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.db import connection
+from django.http import Http404
+from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 
 from accounts.grants import AnyUser, Grant, grant_of
@@ -96,6 +98,14 @@ def may_directly(user: AnyUser, project_id: str, role: Role) -> bool:
     """The same for answers ahead of DRF (accounts/direct_answers.py), except that a script is left
     to DRF: it may see the project and still only its own run."""
     return not script_run_of(user) and may(user, project_id, role)
+
+
+def visible_project(user: AnyUser, project_id: str) -> Project:
+    """The project, if it is visible to ``user``: by their role in it, which is remembered, instead
+    of a condition. Raises Http404."""
+    if not may(user, project_id, grant_of(user).needed_role):
+        raise Http404
+    return get_object_or_404(Project, pk=project_id)
 
 
 def require(user: AnyUser, project_id: str, role: Role) -> None:

@@ -30,6 +30,7 @@ from core.fields import StrictCharField
 from core.ids import ID_PATTERN
 from core.known_names import KnownFieldsSerializer, KnownParametersMixin
 from projects import membership
+from projects.access import visible_project
 from projects.models import Project
 
 
@@ -60,8 +61,7 @@ class ProjectScopedViewSet(KnownParametersMixin, GenericViewSet[Project]):
     for_scripts = False
 
     def get_project(self) -> Project:
-        visible = Project.objects.visible_to(self.request.user)
-        return get_object_or_404(visible, pk=self.kwargs["project_id"])
+        return visible_project(self.request.user, self.kwargs["project_id"])
 
 
 class AccessViewSet(ProjectScopedViewSet):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import mixins, status
 from rest_framework.request import Request
@@ -16,7 +15,7 @@ from accounts.users import user_of
 from artifacts.evaluation_runs import evaluate
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin
-from projects.models import Project
+from projects.access import visible_project
 from registry.evaluation_rules import EvaluationRule, EvaluationRuleQuerySet, create_rule
 from registry.release_viewsets import OF_ARTIFACT, OfArtifactView
 from registry.serializers import EvaluateSerializer, RuleSerializer, RuleWriteSerializer
@@ -88,8 +87,7 @@ class EvaluationRuleViewSet(
         responses={201: RuleSerializer},
     )
     def create(self, request: Request, project_id: str) -> Response:
-        visible = Project.objects.visible_to(request.user)
-        project = get_object_or_404(visible, pk=project_id)
+        project = visible_project(request.user, project_id)
         serializer = RuleWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         rule = create_rule(project, by=user_of(request), **serializer.validated_data)

@@ -25,7 +25,7 @@ from accounts.users import user_of
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, names_of
 from core.pagination import LinkHeaderPagination, PageQuery
-from projects.access import may_directly
+from projects.access import may_directly, visible_project
 from projects.models import Project
 from runs import actions, examples
 from runs.code import resolved
@@ -81,16 +81,14 @@ class RunViewSet(
         return RunFilter if self.action == "list" else None
 
     def get_queryset(self) -> RunQuerySet:
-        visible = Run.objects.visible_to(self.request.user)
-        runs = visible.filter(project=self.kwargs["project_id"])
+        runs = Run.objects.visible_in(self.kwargs["project_id"], self.request.user)
         return runs.kept() if self.action == "list" else runs
 
     def get_serializer_class(self) -> Any:
         return RunSummarySerializer if self.action == "list" else RunDetailSerializer
 
     def get_project(self) -> Project:
-        visible = Project.objects.visible_to(self.request.user)
-        return get_object_or_404(visible, pk=self.kwargs["project_id"])
+        return visible_project(self.request.user, self.kwargs["project_id"])
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.get_project()  # 404 for an unknown project, not an empty list
@@ -193,10 +191,8 @@ class RunScopedViewSet(KnownParametersMixin, GenericViewSet[Run]):
 
     def get_run(self) -> Run:
         """Raises Http404."""
-        visible = Run.objects.visible_to(self.request.user)
-        return get_object_or_404(
-            visible, pk=self.kwargs["run_id"], project=self.kwargs["project_id"]
-        )
+        visible = Run.objects.visible_in(self.kwargs["project_id"], self.request.user)
+        return get_object_or_404(visible, pk=self.kwargs["run_id"])
 
 
 @extend_schema_view(

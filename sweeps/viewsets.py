@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -16,6 +15,7 @@ from accounts.users import user_of
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, NoFieldsSerializer, names_of
 from core.pagination import LinkHeaderPagination, PageQuery
+from projects.access import visible_project
 from projects.models import Project
 from sweeps import actions, examples
 from sweeps.models import Sweep, SweepQuerySet
@@ -62,8 +62,7 @@ class SweepViewSet(
         return SweepSummarySerializer if self.action == "list" else SweepDetailSerializer
 
     def get_project(self) -> Project:
-        visible = Project.objects.visible_to(self.request.user)
-        return get_object_or_404(visible, pk=self.kwargs["project_id"])
+        return visible_project(self.request.user, self.kwargs["project_id"])
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.get_project()  # 404 for an unknown project, not an empty list

@@ -6,19 +6,20 @@ from django.shortcuts import get_object_or_404
 
 from artifacts.models import Artifact
 from dashboard.pages import STOP_POLLING, PageRequest
+from projects.access import visible_project
 from projects.models import Project
 from runs.models import Run
 
 
 def get_project(request: PageRequest, project_id: str) -> Project:
-    return get_object_or_404(Project.objects.visible_to(request.user), pk=project_id)
+    return visible_project(request.user, project_id)
 
 
 def get_run(request: PageRequest, project_id: str, run_id: str) -> Run:
-    visible = Run.objects.visible_to(request.user).select_related(
+    visible = Run.objects.visible_in(project_id, request.user).select_related(
         "project", "recipe", "worker", "created_by"
     )
-    return get_object_or_404(visible, pk=run_id, project=project_id)
+    return get_object_or_404(visible, pk=run_id)
 
 
 def get_artifact(request: PageRequest, project_id: str, run_id: str, artifact_id: str) -> Artifact:

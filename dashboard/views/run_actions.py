@@ -62,7 +62,7 @@ def _selected(request: PageRequest, project: Project, address: Address) -> list[
     step; None if that is refused, with a message."""
     wanted = [pk for pk in request.POST.getlist("runs") if "\x00" not in pk]
     wanted = [pk for value in wanted for pk in value.split(",")]
-    visible = Run.objects.visible_to(request.user).filter(project=project).listed()
+    visible = Run.objects.visible_in(project.pk, request.user).listed()
     if request.POST.get("all"):
         try:
             wanted = query.matching_ids(

@@ -60,7 +60,7 @@ CSV_LINES_PER_CHUNK = 500
 def runs_of(request: PageRequest, project: Project, address: Address) -> RunQuerySet:
     """The runs of the project that the user may see: those that are listed, or, if the address asks
     for it, those in the trash."""
-    runs = Run.objects.visible_to(request.user).filter(project=project)
+    runs = Run.objects.visible_in(project.pk, request.user)
     return runs.listed().exclude(deleted_at=None) if address.in_trash else runs.kept()
 
 
