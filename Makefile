@@ -13,7 +13,7 @@ SOURCES := accounts artifacts audit code_bundles core dashboard execution goodpu
 CODE := $(filter-out locale static templates,$(SOURCES)) client manage.py
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: audit up dev test test-processes test-pages test-frameworks test-slurm test-ray test-mlflow test-import chaos chaos-runs lint messages lock bench screenshots FORCE
+.PHONY: audit up dev test test-processes test-pages test-frameworks test-slurm test-ray test-mlflow test-import chaos chaos-runs load lint messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -94,6 +94,12 @@ else
 	@$(IN_VENV) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(POINTS),--points $(POINTS)) \
 	  $(if $(QUICK),--quick) $(if $(ALL_SERIES),--all-series) $(if $(RECORD),--record)
 endif
+
+# 200 clients of four roles for 5 minutes: docs/reliability.md. LOAD_SECONDS=number is how long,
+# RECORD=1 writes the figures to the document.
+load: $(VENV)/.runtime
+	@$(IN_VENV) -m benchmarks.load $(if $(LOAD_SECONDS),--seconds $(LOAD_SECONDS)) \
+	  $(if $(RECORD),--record)
 
 # Break a running TrainHub in many ways and measure what users notice: docs/reliability.md. Takes 15
 # minutes; full disks need root. ONLY=text selects faults, RECORD=1 writes the figures. All of them

@@ -32,12 +32,12 @@ GUESSERS: Final = 16  # at once
 
 
 @contextmanager
-def guarded(bench: Bench) -> Iterator[tuple[Server, Any]]:
+def guarded(bench: Bench, tokens: int = 1) -> Iterator[tuple[Server, Any]]:
     """A server without open mode, and what benchmarks.members has made on it."""
     closed = {"TRAINHUB_OPEN_MODE": "false", "TRAINHUB_TRUSTED_PROXIES": PROXY}
     with bench.trainhub(**closed) as server:
         environment = os.environ | {"DATABASE_URL": server.cluster.url(server.database)}
-        yield server, result_of("members", environment=environment)
+        yield server, result_of("members", tokens, environment=environment)
 
 
 # --- what a caller may see -------------------------------------------------------------------
@@ -56,13 +56,13 @@ def visible(bench: Bench) -> list[Row]:
         return [_cost(bench, server, made["tokens"], what, path) for what, path in paths.items()]
 
 
-def _cost(bench: Bench, server: Server, tokens: dict[str, str], what: str, path: str) -> Row:
+def _cost(bench: Bench, server: Server, tokens: dict[str, list[str]], what: str, path: str) -> Row:
     """Core time, which is what a caller's rights take, in turns: neither has a quieter machine."""
     watched = server.watched()
     spent: dict[str, list[float]] = {"member": [], "operator": []}
     loads: dict[str, list[Load]] = {"member": [], "operator": []}
     messages = {
-        name: request("GET", path, Authorization=f"Bearer {tokens[name]}") for name in spent
+        name: request("GET", path, Authorization=f"Bearer {tokens[name][0]}") for name in spent
     }
     for message in messages.values():
         drive(server.port, [repeat(message)] * 4, bench.pace.warm_up_seconds)
@@ -90,7 +90,7 @@ def audit(bench: Bench) -> list[Row]:
     """Runs that are queued through the API, with and without the triggers of the audit."""
     with guarded(bench) as (server, made):
         path = f"/projects/{made['project_id']}/runs"
-        token = {"Authorization": f"Bearer {made['tokens']['member']}"}
+        token = {"Authorization": f"Bearer {made['tokens']['member'][0]}"}
         message = request("POST", path, b'{"hyperparameters": {"learning_rate": 3e-5}}', **token)
         ms: dict[str, list[float]] = {"ENABLE": [], "DISABLE": []}
         drive(server.port, [repeat(message)], bench.pace.warm_up_seconds)

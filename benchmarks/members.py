@@ -1,14 +1,15 @@
-"""Users with teams and projects, on a database that has none: python -m benchmarks.members.
+"""Users with teams and projects, for a new database: python -m benchmarks.members [TOKENS].
 
-Prints JSON: ``project_id`` of 200, a ``run_id`` of it, the ``tokens`` of a member, of a viewer, a
-maintainer and an operator, the ``project_ids`` that the member may see, and the ``password`` of
-all of them.
+Prints JSON: ``project_id`` of 200, a ``run_id`` of it, as many ``tokens`` of a member, of a viewer,
+a maintainer and an operator, the ``project_ids`` that the member may see, those that only the
+operator sees, as ``strange_ids``, and the ``password`` of all of them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Final
 
 import django
@@ -23,6 +24,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainhub.settings")
 
 
 def main() -> None:
+    tokens = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     django.setup()
 
     from django.contrib.auth.models import User
@@ -57,16 +59,19 @@ def main() -> None:
     names = [f"metric_{number}" for number in range(METRICS)]
     steps, times, values = [1] * METRICS, [1_760_000_000_000] * METRICS, [0.5] * METRICS
     record_points(run.pk, Points.in_columns(names, steps, times, values))
+    visible = list(Project.objects.visible_to(users["member"]).values_list("pk", flat=True))
     told = {
         "project_id": projects[0].pk,
         "run_id": run.pk,
         "tokens": {
-            name: Token.issue(user, name="benchmark", scope=Scope.ADMIN)[1]
+            name: [
+                Token.issue(user, name=f"benchmark {number}", scope=Scope.ADMIN)[1]
+                for number in range(tokens)
+            ]
             for name, user in users.items()
         },
-        "project_ids": list(
-            Project.objects.visible_to(users["member"]).values_list("pk", flat=True)
-        ),
+        "project_ids": visible,
+        "strange_ids": [project.pk for project in projects if project.pk not in visible],
         "password": PASSWORD,
     }
     print(json.dumps(told))  # noqa: T201
