@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import translation
 from pytest_django import DjangoDbBlocker, Settings
 
 from tests.chromium import not_looked_at
+from tests.emptying import MigratedRows
 from tests.up_process import UpProcess, up_process
 
 DATABASE = pytest.StashKey[DjangoDbBlocker]()
@@ -33,6 +34,13 @@ def patient_transactions() -> None:
 def audit_can_be_emptied() -> None:
     """With all other tables, after a test that commits."""
     settings.SESSION_LIMITS["trainhub.audit"] = "emptied"
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Also keeps a copy of what the migrations have written."""
+    with django_db_blocker.unblock():
+        MigratedRows().install()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,10 +65,7 @@ def _is_transactional(item: pytest.Item) -> bool:
 
 
 def restore_migrated_rows() -> None:
-    """Without triggers, as on an empty database: the audit has no entries of them."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        connection.creation.deserialize_db_from_string(connection._test_serialized_contents)
+    connection.creation.deserialize_db_from_string("")
 
 
 def empty_database() -> None:
