@@ -16,24 +16,19 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.grants import AnyUser
-from accounts.permissions import (
-    is_operator,
-    script_run_of,
-    sees_everything,
-    sees_installation,
-)
+from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
 from core.exceptions import DomainError
 from core.ids import PublicIdField
 from core.secrets import decrypt, encrypt
 from core.text import MAX_KEY_LENGTH
+from notices.access import operates_webhooks
 from projects.models import Project
 from runs.models import Run
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # nosec B105  of Standard Webhooks
 MAX_NAME: Final = 100
 SECRET_BYTES: Final = 32
-OPERATE: Final = "notices.change_webhook"  # the permission for those for all projects
 OVERLAP: Final = timedelta(days=1)  # in which the secret before signs, too
 
 
@@ -62,12 +57,6 @@ class Shape(models.TextChoices):
 class Comparison(models.TextChoices):
     ABOVE = "above", _("above")
     BELOW = "below", _("below")
-
-
-def operates_webhooks(user: AnyUser) -> bool:
-    """Whether ``user`` may see and set up webhooks for all projects, which tell of every run: not
-    by a token that is limited to a project or by its scope."""
-    return isinstance(user, User) and sees_installation(user) and is_operator(user, OPERATE)
 
 
 class WebhookQuerySet(models.QuerySet["Webhook"]):

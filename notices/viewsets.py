@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.shortcuts import get_object_or_404
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -22,8 +21,9 @@ from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, NoFieldsSerializer, names_of
 from core.pagination import LinkHeaderPagination, PageQuery, PagesOnly
 from notices import examples
+from notices.access import operates_webhooks, refusal
 from notices.actions import change_webhook, create_webhook, delete_webhook, send_test
-from notices.models import Delivery, Webhook, WebhookQuerySet, operates_webhooks
+from notices.models import Delivery, Webhook, WebhookQuerySet
 from notices.serializers import (
     DeliverySerializer,
     RotatedSerializer,
@@ -234,13 +234,6 @@ class InstallationWebhookViewSet(WebhookViewSet):
 
     def get_project(self) -> None:
         return None
-
-
-def refusal() -> str:
-    return _(
-        "Webhooks for all projects are for superusers and for staff who may change webhooks, and "
-        "for tokens of theirs with the scope admin that are not limited to a project."
-    )
 
 
 def _with_secret(hook: Webhook, secret: str, *, code: int = status.HTTP_200_OK) -> Response:
