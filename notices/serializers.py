@@ -39,7 +39,7 @@ class WebhookSerializer(StrictModelSerializer):
 
     class Meta:
         model = Webhook
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "project_id",
             "name",
@@ -55,7 +55,7 @@ class WebhookSerializer(StrictModelSerializer):
             "created_by",
             "created_at",
         )
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
 
 class WebhookWithSecretSerializer(WebhookSerializer):

@@ -195,7 +195,8 @@ class WebhookViewSet(
     )
     @action(detail=True, pagination_class=PagesOnly, serializer_class=DeliverySerializer)
     def deliveries(self, request: Request, id: str, **_arguments: str) -> Response:
-        page = self.paginate_queryset(self.get_object().deliveries.all())
+        rows: Any = self.get_object().deliveries.all()  # the view's own are webhooks
+        page = self.paginate_queryset(rows)
         return self.get_paginated_response(DeliverySerializer(page, many=True).data)
 
     @extend_schema(
