@@ -22,17 +22,18 @@ class PageQuery(Serializer[Any]):
 class LinkHeaderPagination(BasePagination):
     """Pages by ``page`` and ``page_size``, with Link (RFC 8288) and X-Total-Count headers.
 
-    Without either parameter, the full array is returned.
+    Without either parameter, the full array is returned, unless ``is_optional`` is False.
     """
 
     default_page_size = 50
+    is_optional = True
 
     def paginate_queryset(
         self, queryset: Any, request: Request, view: Any = None
     ) -> list[Any] | None:
         query = PageQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        if not query.validated_data:
+        if self.is_optional and not query.validated_data:
             return None
         self.request = request
         size = query.validated_data.get("page_size", self.default_page_size)
@@ -69,12 +70,14 @@ class LinkHeaderPagination(BasePagination):
         return schema
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        unpaged = _("Without page and page_size, the full list is returned.")
+        numbers = _("Page number, starting at 1.")
+        if self.is_optional:
+            numbers += " " + _("Without page and page_size, the full list is returned.")
         return [
             {
                 "name": "page",
                 "in": "query",
-                "description": _("Page number, starting at 1.") + " " + unpaged,
+                "description": numbers,
                 "schema": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
             },
             {
@@ -89,3 +92,9 @@ class LinkHeaderPagination(BasePagination):
                 },
             },
         ]
+
+
+class PagesOnly(LinkHeaderPagination):
+    """For lists that grow with time: without a parameter, the first page."""
+
+    is_optional = False

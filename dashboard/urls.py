@@ -1,7 +1,7 @@
 """URLs of the pages. Like the API paths, they have no trailing slash."""
 
 from django.contrib.auth.decorators import login_not_required
-from django.urls import path, register_converter
+from django.urls import URLPattern, path, register_converter
 from django.urls.converters import StringConverter
 from django.views.i18n import set_language
 
@@ -44,8 +44,21 @@ register_converter(PublicIdConverter, "id")
 RUN = "/projects/<id:project_id>/runs/<id:run_id>"
 CHECKPOINTS = "/projects/<id:project_id>/checkpoints"
 SWEEP = "/projects/<id:project_id>/sweeps/<id:sweep_id>"
-HOOK = "/projects/<id:project_id>/webhooks/<id:hook_id>"
 ARTIFACT = f"{RUN}/artifacts/<id:artifact_id>"
+
+
+def webhook_urls(address: str) -> list[URLPattern]:
+    """Below a project's address with its id; the names are the same."""
+    hook = f"{address}/<id:hook_id>"
+    again = f"{hook}/deliveries/<id:delivery_id>/again"
+    return [
+        path(address, webhooks.webhook_list, name="webhooks"),
+        path(hook, webhooks.webhook, name="webhook"),
+        path(f"{hook}/edit", webhooks.edit, name="webhook-edit"),
+        path(f"{hook}/do/<slug:deed>", webhooks.webhook_act, name="webhook-act"),
+        path(again, webhooks.send_again, name="delivery-again"),
+    ]
+
 
 urlpatterns = [
     path("", home.home_page, name="home"),
@@ -113,10 +126,8 @@ urlpatterns = [
     path("/projects/<id:project_id>/reopen", projects.reopen, name="project-reopen"),
     path("/projects/<id:project_id>/runs/new", runs.create, name="run-new"),
     # --- webhooks ---
-    path("/projects/<id:project_id>/webhooks", webhooks.webhook_list, name="webhooks"),
-    path(HOOK, webhooks.webhook, name="webhook"),
-    path(f"{HOOK}/do/<slug:deed>", webhooks.webhook_act, name="webhook-act"),
-    path(f"{HOOK}/deliveries/<id:delivery_id>/again", webhooks.send_again, name="delivery-again"),
+    *webhook_urls("/projects/<id:project_id>/webhooks"),
+    *webhook_urls("/webhooks"),  # for all projects
     # --- sweeps ---
     path("/projects/<id:project_id>/sweeps", sweeps.sweep_list, name="sweeps"),
     path("/projects/<id:project_id>/new-sweep", sweeps.create, name="sweep-new"),

@@ -12,6 +12,7 @@ from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from core.messages import in_english
 from notices.models import Delivery, Event, Fired, Webhook, payload_of
+from notices.queries import held
 from runs.models import EventKind, FailureKind, Run, RunEvent, StopKind
 from runs.status import RunStatus
 
@@ -44,17 +45,20 @@ def follow_tag(*, artifact: Artifact, value: TagValue, **_signal: Any) -> None:
 
 def tell(event: Event, run: Run, **data: Any) -> None:
     """A delivery for each webhook that wants it."""
-    hooks = list(Webhook.objects.that_want(event, run.project_id))
-    if hooks:
-        payload = run_payload(event, run, **data)
-        Delivery.objects.bulk_create(
-            Delivery(webhook=hook, event=event, payload=payload) for hook in hooks
-        )
+    with transaction.atomic():
+        hooks = held(Webhook.objects.that_want(event, run.project_id))
+        if hooks:
+            payload = run_payload(event, run, **data)
+            Delivery.objects.bulk_create(
+                Delivery(webhook=hook, event=event, payload=payload) for hook in hooks
+            )
 
 
 def tell_once(hook: Webhook, run: Run, event: Event, **data: Any) -> bool:
     """For rules that would hold again and again; return whether it was not told before."""
     with transaction.atomic():
+        if not held([hook]):
+            return False
         _fired, is_new = Fired.objects.get_or_create(webhook=hook, run=run, event=event)
         if is_new:
             payload = run_payload(event, run, **data)

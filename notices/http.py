@@ -47,6 +47,9 @@ def check_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         is_known = parts.scheme in PORTS and bool(parts.hostname) and (parts.port or 1) > 0
+        (parts.hostname or "").encode(
+            "idna"
+        )  # as the resolver does: labels have 1 to 63 characters
     except ValueError:
         is_known = False
     if not is_known or not url.isascii() or any(character <= " " for character in url):
@@ -54,6 +57,27 @@ def check_url(url: str) -> SplitResult:
     if parts.username or parts.password:
         raise InvalidInput(_("The address must have no user or password."), attr="address")
     return parts
+
+
+def check_entered(url: str) -> None:
+    """``check_url`` for one that somebody enters: also without a private address in it.
+
+    Names are not resolved here, but at each attempt: what they resolve to changes. Raises
+    InvalidInput.
+    """
+    host = (check_url(url).hostname or "").rstrip(".")
+    if settings.WEBHOOK_PRIVATE_ADDRESSES:
+        return
+    # Names that are always loopback (RFC 6761 §6.3).
+    is_private = host == "localhost" or host.endswith(".localhost")
+    with suppress(OSError):  # it is a name
+        # Any way to write a number that the resolver takes: 127.1, 0x7f.1, 2130706433.
+        found = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+        is_private = any(not _is_public(str(entry[4][0])) for entry in found)
+    if is_private:
+        raise InvalidInput(
+            _("Private addresses are not allowed: %(host)s.") % {"host": host}, attr="address"
+        )
 
 
 def allowed_addresses(host: str, port: int) -> list[str]:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import base64
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.grants import AnyUser
 from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
+from core.exceptions import DomainError
 from core.ids import PublicIdField
 from core.secrets import decrypt, encrypt
 from core.text import MAX_KEY_LENGTH
+from notices.access import operates_webhooks
 from projects.models import Project
 from runs.models import Run
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # nosec B105  of Standard Webhooks
+MAX_NAME: Final = 100
 SECRET_BYTES: Final = 32
 OVERLAP: Final = timedelta(days=1)  # in which the secret before signs, too
 
@@ -57,27 +61,39 @@ class Comparison(models.TextChoices):
 
 class WebhookQuerySet(models.QuerySet["Webhook"]):
     def visible_to(self, user: AnyUser) -> WebhookQuerySet:
-        """Of projects that ``user`` maintains; those for all projects are superusers'."""
+        """Of projects that ``user`` maintains, and to operators those for all projects."""
         if script_run_of(user):
             return self.none()
         if sees_everything(user, role=Role.MAINTAINER):
-            return self.all()
-        return self.filter(project__in=Project.objects.visible_to(user, role=Role.MAINTAINER))
+            found = models.Q(project__isnull=False)
+        else:
+            projects = Project.objects.visible_to(user, role=Role.MAINTAINER)
+            found = models.Q(project__in=projects)
+        if operates_webhooks(user):
+            found |= models.Q(project=None)
+        return self.filter(found)
 
     def that_want(self, event: Event, project_id: str) -> WebhookQuerySet:
         of_project = models.Q(project=project_id) | models.Q(project=None)
         return self.filter(of_project, enabled=True, events__contains=[event.value])
 
 
+class NoSecretToRotate(DomainError):
+    """The receiver has made the secret, if there is one: enter its new one."""
+
+    code = "no_secret_to_rotate"
+
+
 class Webhook(models.Model):
-    """``address`` is a URL, or e-mail addresses; encrypted, since the URLs of chats are secrets.
-    ``secret``: with which what is sent is signed; empty for shapes that sign nothing."""
+    """Of a project, or for all projects if it has none. ``address`` is a URL, or e-mail addresses;
+    encrypted, since the URLs of chats are secrets. ``secret``: with which what is sent is signed;
+    empty for shapes that sign nothing."""
 
     id = PublicIdField(prefix="hook")
     project = models.ForeignKey(
         Project, models.CASCADE, null=True, blank=True, related_name="webhooks"
     )
-    name = models.CharField(_("name"), max_length=100)
+    name = models.CharField(_("name"), max_length=MAX_NAME)
     shape = models.CharField(_("shape"), max_length=16, choices=Shape, default=Shape.JSON)
     encrypted_address = models.TextField(editable=False)
     encrypted_secret = models.TextField(editable=False, blank=True)
@@ -122,9 +138,21 @@ class Webhook(models.Model):
     def secrets(self) -> list[str]:
         """With which to sign: also the one before, for a day."""
         found = [decrypt(self.encrypted_secret)] if self.encrypted_secret else []
-        if self.earlier_secret and self.rotated_at and timezone.now() < self.rotated_at + OVERLAP:
+        if self.overlap_ends_at is not None:
             found.append(decrypt(self.earlier_secret))
         return found
+
+    @property
+    def is_signed(self) -> bool:
+        return bool(self.encrypted_secret)
+
+    @property
+    def overlap_ends_at(self) -> datetime | None:
+        """Until when the secret before signs, too; None if it does not, or no longer."""
+        if not self.earlier_secret or self.rotated_at is None:
+            return None
+        ends = self.rotated_at + OVERLAP
+        return ends if timezone.now() < ends else None
 
     def set_secret(self, secret: str) -> None:
         """Does not save."""
@@ -132,11 +160,21 @@ class Webhook(models.Model):
             self.earlier_secret, self.rotated_at = self.encrypted_secret, timezone.now()
         self.encrypted_secret = encrypt(secret) if secret else ""
 
+    def forget_secrets(self) -> None:
+        """Does not save."""
+        self.encrypted_secret = self.earlier_secret = ""
+        self.rotated_at = None
+
     def rotate(self) -> str:
-        """Sign with a new secret, and for a day with the one before, too. Return the new one."""
+        """Sign with a new secret, and for a day with the one before, too. Return the new one.
+        Raises NoSecretToRotate, Http404 if it has been deleted."""
+        if self.shape != Shape.JSON:
+            raise NoSecretToRotate(
+                _("Only the secret of TrainHub's JSON is made up here. Enter that of the robot.")
+            )
         secret = new_secret()
         with transaction.atomic():
-            current = Webhook.objects.select_for_update().get(pk=self.pk)
+            current = get_object_or_404(Webhook.objects.select_for_update(no_key=True), pk=self.pk)
             current.set_secret(secret)
             current.save(update_fields=["encrypted_secret", "earlier_secret", "rotated_at"])
         self.refresh_from_db()

@@ -15,7 +15,6 @@ import orjson
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from core.exceptions import DomainError
@@ -50,15 +49,15 @@ def _take() -> Delivery | None:
             status=DeliveryStatus.WAITING, next_attempt_at__lte=timezone.now()
         )
         delivery = (
-            due.order_by("next_attempt_at")
+            due.select_related("webhook")
+            .order_by("next_attempt_at")
             .select_for_update(skip_locked=True, of=("self",))
             .first()
         )
         if delivery is not None:
-            Delivery.objects.filter(pk=delivery.pk).update(
-                next_attempt_at=timezone.now() + TAKEN_FOR, attempts=F("attempts") + 1
-            )
-            delivery.refresh_from_db()
+            delivery.attempts += 1
+            delivery.next_attempt_at = timezone.now() + TAKEN_FOR
+            delivery.save(update_fields=["attempts", "next_attempt_at"])
     return delivery
 
 
@@ -97,6 +96,7 @@ def _mail(hook: Webhook, delivery: Delivery) -> Answer:
 
 
 def _note(delivery: Delivery, answer: Answer | None, text: str) -> None:
+    """Nothing if its webhook has been deleted meanwhile."""
     status, pause = DeliveryStatus.WAITING, timedelta()
     if answer is not None and answer.is_success and not _refuses(delivery, text):
         status = DeliveryStatus.DELIVERED
@@ -111,7 +111,6 @@ def _note(delivery: Delivery, answer: Answer | None, text: str) -> None:
         response_code=None if answer is None else answer.status,
         response=text[:MAX_ANSWER],
     )
-    delivery.refresh_from_db()
 
 
 def _refuses(delivery: Delivery, text: str) -> bool:

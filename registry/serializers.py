@@ -6,7 +6,12 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.fields import StrictBooleanField, StrictCharField, StrictIntegerField
+from core.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictFloatField,
+    StrictIntegerField,
+)
 from core.ids import MAX_LENGTH
 from core.known_names import KnownFieldsSerializer
 from core.text import MAX_KEY_LENGTH, MAX_NAME_LENGTH
@@ -16,15 +21,6 @@ from registry.release_policy import CARD_FIELDS, MAX_DAYS, Comparison, GateKind
 from registry.release_requests import MAX_NOTES, RequestState
 from runs.models import MAX_DATASET_LENGTH, Recipe, RecipeKind
 from runs.serializers import RecipeField
-
-
-class NumberField(serializers.FloatField):
-    """A JSON number, not a text with one."""
-
-    def to_internal_value(self, data: Any) -> float:
-        if isinstance(data, bool) or not isinstance(data, int | float):
-            self.fail("invalid")
-        return super().to_internal_value(data)
 
 
 class GateSerializer(KnownFieldsSerializer):
@@ -39,7 +35,7 @@ class GateSerializer(KnownFieldsSerializer):
         help_text="Of an evaluation's result, as leaderboards have it, e.g. mmlu/acc.",
     )
     comparison = serializers.ChoiceField(choices=Comparison.values, required=False)
-    threshold = NumberField(required=False)
+    threshold = StrictFloatField(required=False)
     within_days = StrictIntegerField(
         min_value=0,
         max_value=MAX_DAYS,

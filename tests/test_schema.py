@@ -16,13 +16,14 @@ from schemathesis.specs.openapi.checks import (
 
 from accounts.models import Team
 from artifacts.models import Artifact
+from notices.actions import send_test
 from runs.actions import create_run
 from runs.models import RunCode
 from sweeps.actions import create_sweep
 from sweeps.driving import advance
 from tests.code_bundles.bundles import bundle
 from tests.execution.mirror.attempts import begin_on_nodes
-from tests.factories import ProjectFactory, UserFactory
+from tests.factories import ProjectFactory, UserFactory, WebhookFactory
 from trainhub.wsgi import application
 
 load_all_checks()
@@ -90,6 +91,7 @@ def ids(db) -> dict[str, str]:
     sweep = create_sweep(run.project, by=None, search_space=space, metric="train_loss")
     advance(sweep.pk)
     begin_on_nodes(run)
+    hook, everywhere = WebhookFactory(project=run.project), WebhookFactory(project=None)
     return {
         "project_id": run.project_id,
         "run_id": run.pk,
@@ -98,6 +100,9 @@ def ids(db) -> dict[str, str]:
         "number": "1",
         "rank": "0",
         "username": UserFactory.create().username,
+        "hook_id": hook.pk,
+        "hook_of_all_id": everywhere.pk,
+        "delivery_id": send_test(hook).pk,
         "team_id": Team.create("NLP", by=UserFactory.create()).pk,
     }
 
@@ -112,6 +117,9 @@ def test_responses_for_a_real_run_match_the_schema(case, ids):
         parameters["id"] = artifact.pk
     elif "/sweeps/" in case.path:
         parameters["id"] = ids["sweep_id"]
+    elif "/webhooks/" in case.path:
+        is_of_project = case.path.startswith("/projects/")
+        parameters["id"] = ids["hook_id" if is_of_project else "hook_of_all_id"]
     elif case.path == "/projects/{id}":
         parameters["id"] = ids["project_id"]
     case.path_parameters = {name: parameters[name] for name in case.path_parameters}

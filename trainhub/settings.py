@@ -377,6 +377,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ArtifactTagValue": "artifacts.kinds.TagValue",
         "SweepStatus": "sweeps.models.SweepStatus",
         "SweepMethod": "sweeps.models.Method.values",
+        "GateComparison": "registry.release_policy.Comparison.values",
+        "WebhookComparison": "notices.models.Comparison.values",
+        "WebhookEvent": "notices.actions.OFFERED",
+        "DeliveryEvent": "notices.models.Event.values",
+        "DeliveryStatus": "notices.models.DeliveryStatus.values",
     },
 }
 

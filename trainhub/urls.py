@@ -30,6 +30,7 @@ from logs.viewsets import LogViewSet
 from metrics.export_viewsets import ProjectExportViewSet, RunExportViewSet
 from metrics.plot_viewsets import PngPlotViewSet, SvgPlotViewSet
 from metrics.viewsets import MetricViewSet
+from notices.viewsets import InstallationWebhookViewSet, WebhookViewSet
 from projects.access_viewsets import AccessViewSet, ProjectMemberViewSet, TokenViewSet
 from projects.viewsets import ProjectViewSet
 from registry.evaluation_viewsets import EvaluateView, EvaluationRuleViewSet
@@ -56,6 +57,7 @@ projects.register("projects", ProjectViewSet)
 projects.register("recipes", RecipeViewSet)
 projects.register("teams", TeamViewSet)
 projects.register("tokens", TokenViewSet)
+projects.register("webhooks", InstallationWebhookViewSet, basename="webhook")
 runs = NestedSimpleRouter(projects, "projects", lookup="project", trailing_slash=False)
 runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
@@ -64,6 +66,7 @@ runs.register("artifacts", ProjectArtifactViewSet, basename="project-artifact")
 runs.register("sweeps", SweepViewSet)
 runs.register("release-requests", ReleaseRequestViewSet)
 runs.register("evaluation-rules", EvaluationRuleViewSet)
+runs.register("webhooks", WebhookViewSet, basename="project-webhook")
 of_run = NestedSimpleRouter(runs, "runs", lookup="run", trailing_slash=False)
 of_run.register("metrics", MetricViewSet, basename="run-metrics")
 of_run.register(r"metrics/plot\.svg", SvgPlotViewSet, basename="run-plot-svg")

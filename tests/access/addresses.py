@@ -65,7 +65,8 @@ def _template(pattern: str) -> str:
 
 @dataclass
 class World:
-    """A project with one of everything in it. ``arguments``: of addresses, by name."""
+    """A project with one of everything in it. ``arguments``: of addresses, by name;
+    ``for_all_projects``: those of the webhook of no project."""
 
     project: Any
     run: Any
@@ -73,12 +74,14 @@ class World:
     model: RegisteredModel
     logged_model: LoggedModel
     arguments: dict[str, str]
+    for_all_projects: dict[str, str]
 
     def path(self, template: str) -> str:
-        arguments = dict(self.arguments)
-        arguments["id"] = self._id(template)
+        arguments = {**self.arguments, "id": self._id(template)}
         if template.endswith("/raw"):
             arguments["artifact_id"] = self.run.artifacts.get(file="picture.png").pk
+        if template.startswith(("/webhooks/", "/dashboard/webhooks/")):
+            arguments |= self.for_all_projects
         if "mlflow-artifacts" in template:
             root = f"{self.project.pk}/{self.run.pk}/artifacts"
             arguments["path"] = f"{root}/{self.checkpoint.file}"
@@ -94,6 +97,8 @@ class World:
             return self.arguments["request_id"]
         if "/evaluation-rules/{id}" in template:
             return self.arguments["rule_id"]
+        if "/webhooks/{id}" in template:
+            return self.arguments["hook_id"]
         if "/sweeps/{id}" in template:
             return self.arguments["sweep_id"]
         if template.startswith("/teams/{id}"):
@@ -236,4 +241,10 @@ def world() -> World:
         "number": "1",
         "rank": "0",
     }
-    return World(project, run, checkpoint, model, logged, arguments)
+    everywhere = WebhookFactory(project=None)
+    for_all = {
+        "id": everywhere.pk,
+        "hook_id": everywhere.pk,
+        "delivery_id": send_test(everywhere).pk,
+    }
+    return World(project, run, checkpoint, model, logged, arguments, for_all)

@@ -134,6 +134,7 @@ def _id(route: Route, of: Side) -> str:
         "tokens": of.token_id,
         "release-requests": of.request_id,
         "evaluation-rules": of.rule_id,
+        "webhooks": of.hook_id,
     }
     return ids[route.text.partition("/{id}")[0].rpartition("/")[2]]
 

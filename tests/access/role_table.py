@@ -31,6 +31,12 @@ member     POST             /projects/{project_id}/release-requests/{id}/withdra
 viewer     GET              /projects/{project_id}/evaluation-rules
 maintainer POST             /projects/{project_id}/evaluation-rules
 maintainer DELETE           /projects/{project_id}/evaluation-rules/{id}
+maintainer GET POST         /projects/{project_id}/webhooks
+maintainer GET PATCH DELETE /projects/{project_id}/webhooks/{id}
+maintainer GET              /projects/{project_id}/webhooks/{id}/deliveries
+maintainer POST             /projects/{project_id}/webhooks/{id}/deliveries/{delivery_id}/redeliver
+maintainer POST             /projects/{project_id}/webhooks/{id}/rotate-secret
+maintainer POST             /projects/{project_id}/webhooks/{id}/test
 viewer     GET              /projects/{project_id}/release-policy
 owner      PATCH            /projects/{project_id}/release-policy
 viewer     GET              /projects/{project_id}/sweeps
@@ -137,6 +143,12 @@ anyone     GET POST         /teams
 owner      GET PATCH DELETE /teams/{id}
 anyone     GET POST         /tokens
 nobody     DELETE           /tokens/{id}
+operator   GET POST         /webhooks
+operator   GET PATCH DELETE /webhooks/{id}
+operator   GET              /webhooks/{id}/deliveries
+operator   POST             /webhooks/{id}/deliveries/{delivery_id}/redeliver
+operator   POST             /webhooks/{id}/rotate-secret
+operator   POST             /webhooks/{id}/test
 viewer     GET              /projects/{project_id}/access
 owner      PATCH            /projects/{project_id}/access
 owner      PUT DELETE       /projects/{project_id}/members/{username}
@@ -175,6 +187,11 @@ operator   POST             /dashboard/workers/{worker_id}/undrain
 operator   POST             /dashboard/workers/{worker_id}/remove
 operator   POST             /dashboard/pools/add
 operator   POST             /dashboard/pools/resize
+operator   GET POST         /dashboard/webhooks
+operator   GET              /dashboard/webhooks/{hook_id}
+operator   GET POST         /dashboard/webhooks/{hook_id}/edit
+operator   POST             /dashboard/webhooks/{hook_id}/do/{deed}
+operator   POST             /dashboard/webhooks/{hook_id}/deliveries/{delivery_id}/again
 anyone     GET              /dashboard/recipes
 operator   GET POST         /dashboard/recipes/new
 operator   GET              /dashboard/recipes/checks
@@ -216,6 +233,7 @@ maintainer POST             /dashboard/projects/{project_id}/reopen
 member     GET POST         /dashboard/projects/{project_id}/runs/new
 maintainer GET POST         /dashboard/projects/{project_id}/webhooks
 maintainer GET              /dashboard/projects/{project_id}/webhooks/{hook_id}
+maintainer GET POST         /dashboard/projects/{project_id}/webhooks/{hook_id}/edit
 maintainer POST             /dashboard/projects/{project_id}/webhooks/{hook_id}/do/{deed}
 maintainer POST             /dashboard/projects/{project_id}/webhooks/{hook_id}/deliveries/{delivery_id}/again
 viewer     GET              /dashboard/projects/{project_id}/sweeps

@@ -20,6 +20,7 @@ NAMES = frozenset(
         *("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
         *("KiB", "MiB", "GiB", "TiB", "Enter", "Esc", "Shift", "Tab"),
         *("TPE", "ASHA"),
+        *("Webhook", "hooks", "example", "org"),  # the last three: a host
         # Of search spaces.
         *("float", "int", "categorical", "low", "high", "log", "step", "count", "choices"),
         *("Slurm", "Ray", "zip", "main", "Python", "shell", "gbk", "utf", "UTF", "Git", "README"),

@@ -1,7 +1,9 @@
 """Every page, with its address on the demo data."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.request import Request, urlopen
 
 from tests.browser.site import Site
 
@@ -58,6 +60,24 @@ def checkpoint_page(part: str) -> Address:
     return address
 
 
+def webhook_page(part: str) -> Address:
+    """The demo data has no webhook: it would be told of what other tests do."""
+
+    def address(site: Site) -> str:
+        hooks = f"{site.url}{site.project('tuning').removeprefix('/dashboard')}/webhooks"
+        with urlopen(hooks) as answer:
+            found = json.load(answer)
+        if not found:
+            hook = {"name": "on call", "address": "https://hooks.example.org", "enabled": False}
+            body = json.dumps({**hook, "events": ["run.failed", "run.stalled"]}).encode()
+            headers = {"Content-Type": "application/json"}
+            with urlopen(Request(hooks, body, headers)) as answer:
+                found = [json.load(answer)]
+        return f"{site.project('tuning')}/webhooks/{found[0]['id']}{part}"
+
+    return address
+
+
 def comparison(tab: str = "", runs: Sequence[str] = (SWEEP_RUN, "sft-lr1e-4-bs64-w100")) -> Address:
     """``runs``: names, by default of the two best runs of the sweep."""
 
@@ -96,6 +116,9 @@ DASHBOARD = [
     Page("project-leaderboard", project_page("/checkpoints/leaderboard")),
     Page("project-releases", project_page("/checkpoints/releases")),
     Page("webhooks", project_page("/webhooks")),
+    Page("webhook", webhook_page("")),
+    Page("webhook-edit", webhook_page("/edit")),
+    Page("webhooks/for-all", lambda _site: "/dashboard/webhooks"),
     Page("release-policy", project_page("/checkpoints/policy")),
     Page("sweeps", project_page("/sweeps")),
     Page("sweep-new", project_page("/new-sweep")),
@@ -185,6 +208,8 @@ NO_PAGES = {
     "evaluation-rule-new",
     "evaluation-rule-remove",
     "release-decide",
+    "webhook-act",
+    "delivery-again",
     "release-policy-change",
     "worker-drain",
     "worker-undrain",

@@ -6,7 +6,7 @@ from django.test import Client
 from accounts.roles import Role
 from notices.actions import send_test
 from notices.models import Delivery, DeliveryStatus, Webhook
-from tests.factories import ProjectFactory, WebhookFactory, member_of
+from tests.factories import ProjectFactory, UserFactory, WebhookFactory, member_of
 
 pytestmark = pytest.mark.django_db
 
@@ -115,3 +115,113 @@ def test_member_is_refused(settings, project):
     client.force_login(member_of(project, Role.MEMBER))
 
     assert client.get(address(project)).status_code == 403
+
+
+# --- Editing ---------------------------------------------------------------------------------
+
+
+def test_form_is_filled_in_without_what_is_secret(client, project):
+    hook = WebhookFactory(project=project, name="old", address="https://example.org/T0/B0")
+
+    page = client.get(address(project, hook.pk, "edit")).content.decode()
+
+    assert 'value="old"' in page
+    assert '<option value="run.failed" selected>' in page
+    assert "T0" not in page
+
+
+def test_empty_address_and_secret_leave_them_as_they_are(client, project):
+    hook = WebhookFactory(project=project, shape="dingtalk")
+    hook.set_secret("SEC1")
+    hook.save()
+    form = FORM | {"shape": "dingtalk", "address": "", "secret": "", "name": "new"}
+
+    response = client.post(address(project, hook.pk, "edit"), form)
+
+    assert response.status_code == 302
+    changed = Webhook.objects.get()
+    assert (changed.name, changed.enabled) == ("new", False)
+    assert (changed.encrypted_address, changed.secrets) == (hook.encrypted_address, ["SEC1"])
+
+
+def test_other_address_and_events_are_stored(client, project):
+    hook = WebhookFactory(project=project)
+    form = FORM | {"address": "https://new.example.org", "events": "run.stalled", "enabled": "on"}
+
+    client.post(address(project, hook.pk, "edit"), form)
+
+    hook.refresh_from_db()
+    assert (hook.address, hook.events) == ("https://new.example.org", ["run.stalled"])
+    assert hook.enabled
+
+
+def test_secret_of_another_shape_is_shown_once(client, project):
+    hook = WebhookFactory(project=project, shape="slack")
+
+    page = client.post(address(project, hook.pk, "edit"), FORM | {"address": ""})
+
+    hook.refresh_from_db()
+    [secret] = hook.secrets
+    assert secret in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"address": "http://127.0.0.1/"}, "address"),
+        ({"address": "", "shape": "email"}, "address"),
+        ({"secret": "mine"}, "secret"),
+        ({"events": []}, "events"),
+        ({"threshold": "nan"}, "threshold"),
+    ],
+)
+def test_bad_change_is_shown_at_its_field_and_stores_nothing(client, project, change, field):
+    hook = WebhookFactory(project=project)
+
+    response = client.post(address(project, hook.pk, "edit"), FORM | {"name": "new"} | change)
+
+    assert response.status_code == 422
+    assert field in response.context["form"].errors
+    assert Webhook.objects.get().name == hook.name
+
+
+# --- For all projects ------------------------------------------------------------------------
+
+
+def test_operator_sets_up_a_webhook_for_all_projects(settings):
+    settings.OPEN_MODE = False
+    settings.LANGUAGE_CODE = "en"
+    client = Client()
+    client.force_login(UserFactory(is_staff=True, is_superuser=True))
+
+    client.post("/dashboard/webhooks", FORM)
+    hook = Webhook.objects.get()
+    client.post(f"/dashboard/webhooks/{hook.pk}/do/test")
+    page = client.get(f"/dashboard/webhooks/{hook.pk}").content.decode()
+    client.post(
+        f"/dashboard/webhooks/{hook.pk}/edit", FORM | {"name": "everywhere", "enabled": "on"}
+    )
+
+    assert hook.project is None
+    assert "A test" in page
+    assert "everywhere" in client.get("/dashboard/webhooks").content.decode()
+    client.post(f"/dashboard/webhooks/{hook.pk}/do/delete")
+    assert not Webhook.objects.exists()
+
+
+def test_menu_leads_operators_alone_to_them(client, settings):
+    operator = Client()
+    operator.force_login(UserFactory(is_staff=True, is_superuser=True))
+
+    link = 'href="/dashboard/webhooks"'
+    assert link in operator.get("/dashboard/projects").content.decode()
+    assert link not in client.get("/dashboard/projects").content.decode()
+
+
+def test_maintainer_finds_no_webhook_for_all_projects(client, project):
+    hook = WebhookFactory(project=None, name="everywhere")
+
+    assert client.get("/dashboard/webhooks").status_code == 403
+    assert client.get(f"/dashboard/webhooks/{hook.pk}").status_code == 403
+    assert client.get(address(project, hook.pk)).status_code == 404
+    assert "everywhere" not in client.get(address(project)).content.decode()

@@ -6,13 +6,16 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
-from django.db import connection
+from django.db import OperationalError, connection, transaction
+from django.http import Http404
 from django.utils import timezone
 
 from artifacts.kinds import TagValue
 from core.messages import Message
 from notices import sending
-from notices.actions import send_test
+from notices.actions import delete_webhook, send_test
+from notices.happenings import tell_once
+from notices.http import Answer
 from notices.models import Delivery, DeliveryStatus, Event, Fired, Shape, Webhook
 from notices.rules import check_rules
 from notices.sending import send_due
@@ -228,6 +231,57 @@ def test_mail_goes_to_each_address(settings):
 
     assert mail.outbox[0].to == ["a@example.org", "b@example.org"]
     assert "\n" not in mail.outbox[0].subject
+
+
+def test_webhook_may_be_deleted_while_its_delivery_is_sent(monkeypatch):
+    hook = WebhookFactory()
+    send_test(hook)
+
+    def post(*_arguments):
+        delete_webhook(hook)
+        return Answer(200, "ok")
+
+    monkeypatch.setattr(sending, "post", post)
+
+    assert send_due() == 1
+    assert not Delivery.objects.exists()
+
+
+def test_webhook_that_was_deleted_in_the_meantime_is_told_nothing():
+    run = running(metrics={"eval_loss": 4.0})
+    hook = hook_of(run, Event.METRIC_BEYOND, metric="eval_loss", threshold=3.0)
+    Webhook.objects.all().delete()
+
+    assert not tell_once(hook, run, Event.METRIC_BEYOND)
+    with pytest.raises(Http404):
+        send_test(hook)
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_webhook_is_not_deleted_before_what_is_told_is_committed():
+    run = running()
+    hook = hook_of(run, Event.RUN_FAILED)
+    refused = []
+
+    def delete() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '200ms'")
+            delete_webhook(hook)
+        except OperationalError as error:
+            refused.append(error)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        run.transition(RunStatus.FAILED)
+        thread = threading.Thread(target=delete)
+        thread.start()
+        thread.join()
+
+    assert len(refused) == 1
+    delete_webhook(hook)
+    assert not Delivery.objects.exists()
 
 
 def test_old_deliveries_are_deleted():
