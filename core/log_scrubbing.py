@@ -82,7 +82,7 @@ def scrub(text: str) -> str:
 def _known() -> tuple[str, ...]:
     """The secrets of this installation, longest first: one may be part of another."""
     found = {secret for secret in _of_settings() if len(secret) >= MIN_SECRET_LENGTH}
-    found |= set(list(_remembered))
+    found |= set(_remembered)
     return tuple(sorted(found, key=len, reverse=True))
 
 

@@ -27,8 +27,8 @@ def columns() -> Iterator[tuple[type[models.Model], list[str]]]:
 
 
 def rotate(told: Callable[[str], None]) -> tuple[int, int]:
-    """Encrypt anew, with SECRET_KEY, what was encrypted with one of SECRET_KEY_FALLBACKS: the number
-    of secrets that were, and of those that no key reads. ``told``: is called with the latter."""
+    """Encrypt anew, with SECRET_KEY, what was encrypted with one of SECRET_KEY_FALLBACKS. How many
+    secrets were, and how many no key reads; ``told`` is called with each of the latter."""
     rotated = unreadable = 0
     for model, names in columns():
         rows = model._default_manager.all()

@@ -62,7 +62,7 @@ def test_run_cannot_start_with_another_key_and_says_why(recipe, settings):
     run = RunFactory(recipe=recipe)
     settings.SECRET_KEY = "another"
 
-    with pytest.raises(CannotStart, match="HF_TOKEN.*TRAINHUB_SECRET_KEY"):
+    with pytest.raises(CannotStart, match=r"HF_TOKEN.*TRAINHUB_SECRET_KEY"):
         secrets_of(run)
 
 
