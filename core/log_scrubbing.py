@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -15,6 +16,7 @@ from django.conf import settings
 
 HIDDEN: Final = "***"
 MIN_SECRET_LENGTH: Final = 8  # shorter ones would hide ordinary words
+MAX_REMEMBERED: Final = 1000
 _VARIABLES: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN")
 
 # "tokens" alone are no secret here: trainings count them.
@@ -46,6 +48,27 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], st
 )
 
 
+# Secrets that this process has decrypted, those that it has used last at the end.
+_remembered: dict[str, None] = {}
+_remembered_lock = threading.Lock()
+
+
+def remember(secrets: Iterable[str]) -> None:
+    """Take ``secrets``, and each line of those that have several, out of all later lines. A process
+    remembers MAX_REMEMBERED of them."""
+    lines = {line.strip() for secret in secrets for line in (secret, *secret.splitlines())}
+    long = sorted(line for line in lines if len(line) >= MIN_SECRET_LENGTH)
+    with _remembered_lock:
+        is_news = any(line not in _remembered for line in long)
+        for line in long:
+            _remembered.pop(line, None)
+            _remembered[line] = None
+        for line in list(_remembered)[:-MAX_REMEMBERED]:
+            del _remembered[line]
+        if is_news:
+            _known.cache_clear()
+
+
 def scrub(text: str) -> str:
     """``text`` without secrets: *** in their places."""
     for secret in _known():
@@ -59,11 +82,13 @@ def scrub(text: str) -> str:
 def _known() -> tuple[str, ...]:
     """The secrets of this installation, longest first: one may be part of another."""
     found = {secret for secret in _of_settings() if len(secret) >= MIN_SECRET_LENGTH}
+    found |= set(_remembered)
     return tuple(sorted(found, key=len, reverse=True))
 
 
 def _of_settings() -> Iterator[str]:
     yield settings.SECRET_KEY
+    yield from settings.SECRET_KEY_FALLBACKS
     yield settings.RAY_TOKEN
     yield settings.EMAIL_HOST_PASSWORD
     for database in settings.DATABASES.values():

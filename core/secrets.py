@@ -1,7 +1,7 @@
 """Secrets that are stored: encrypted with a key that is derived from SECRET_KEY.
 
 Fernet (https://github.com/fernet/spec): AES-128-CBC with HMAC-SHA256. What was encrypted with one
-of SECRET_KEY_FALLBACKS is still read, and encrypted anew when it is written next.
+of SECRET_KEY_FALLBACKS is still read; ``manage.py rotate_secrets`` encrypts it with SECRET_KEY.
 """
 
 from __future__ import annotations
@@ -36,6 +36,20 @@ def decrypt(encrypted: str) -> str:
         raise Unreadable(
             _("The secret cannot be read: SECRET_KEY has changed. Enter it again.")
         ) from None
+
+
+def encrypt_again(encrypted: str) -> str:
+    """The same secret, encrypted with SECRET_KEY. Raises Unreadable."""
+    return encrypt(decrypt(encrypted))
+
+
+def is_current(encrypted: str) -> bool:
+    """Whether SECRET_KEY alone reads it, without SECRET_KEY_FALLBACKS."""
+    try:
+        Fernet(_key_of(settings.SECRET_KEY)).decrypt(encrypted.encode())
+    except InvalidToken:
+        return False
+    return True
 
 
 def _fernet() -> MultiFernet:

@@ -245,6 +245,7 @@ def _environment(
             values[_("Command")] = " ".join(run.recipe.command)
         for name, text in sorted(run.recipe.environment.items()):
             values[f"${name}"] = _variable(numbers[name], text)
+        values |= {f"${name}": _("secret, set") for name in run.recipe.secret_names}
     return values
 
 

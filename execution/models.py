@@ -5,6 +5,8 @@ See execution/mirror.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.db import models
@@ -13,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from artifacts.storage import open_range
 from artifacts.unreferenced_blobs import UnreferencedBlob
+from core.secrets import decrypt, encrypt
 from runs.models import Run
 
 MAX_PATH_BYTES: Final = 1000
@@ -25,7 +28,10 @@ class MirroredAttempt(models.Model):
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="mirrored_attempts")
     number = models.PositiveSmallIntegerField()
-    launch = models.JSONField()  # what launch.json has, with placeholders for a node's paths
+    # What launch.json has, with placeholders for a node's paths, but for the variables, which have
+    # secrets.
+    launch = models.JSONField()
+    encrypted_environment = models.TextField(default="", db_default="")
     start_key = models.CharField(max_length=MAX_KEY_LENGTH)  # of the archive that it starts with
     start_bytes = models.PositiveBigIntegerField()
     start_sha256 = models.CharField(max_length=64)
@@ -43,6 +49,18 @@ class MirroredAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id}/{self.number}"
+
+    def set_launch(self, launch: Mapping[str, Any]) -> None:
+        """``launch``: what launch.json has. Does not save."""
+        self.launch = {name: value for name, value in launch.items() if name != "environment"}
+        self.encrypted_environment = encrypt(json.dumps(launch["environment"]))
+
+    @property
+    def whole_launch(self) -> dict[str, Any]:
+        """What launch.json has. Raises Unreadable."""
+        if not self.encrypted_environment:  # of an earlier release
+            return dict(self.launch)
+        return {**self.launch, "environment": json.loads(decrypt(self.encrypted_environment))}
 
     def forget(self) -> None:
         """Delete it with all that it has in the storage."""

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from accounts.grants import AnyUser
 from accounts.permissions import sees_everything
+from accounts.roles import Role
 from core.database import Texts
 from projects.models import Project
 
@@ -23,11 +24,13 @@ class Sight:
     run_counts: Mapping[str, int] | None = None
 
     @classmethod
-    def of(cls, user: AnyUser) -> Sight:
-        """One statement; none for those who see everything."""
-        if sees_everything(user):
+    def of(cls, user: AnyUser, *, role: Role = Role.VIEWER) -> Sight:
+        """Of the projects in which they have ``role``, or a higher one. One statement; none for
+        those who see everything."""
+        if sees_everything(user, role=role):
             return EVERYTHING
-        return cls(dict(Project.objects.visible_to(user).values_list("pk", "run_count")))
+        visible = Project.objects.visible_to(user, role=role)
+        return cls(dict(visible.values_list("pk", "run_count")))
 
     def __contains__(self, project_id: str) -> bool:
         return self.run_counts is None or project_id in self.run_counts

@@ -56,7 +56,11 @@ declare(
         columns=_columns(Recipe),
         subject="{row}.name",
         name="{row}.name",
-        masked={"environment": EVERY_KEY, "engine_options": ["runtime_env"]},
+        masked={
+            "environment": EVERY_KEY,
+            "encrypted_environment": EVERY_KEY,
+            "engine_options": ["runtime_env"],
+        },
         actions={"enabled": ("enabled", "disabled")},
     ),
     Audited(

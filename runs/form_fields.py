@@ -59,6 +59,24 @@ class EnvironmentField(ParsedField):
         return super().has_changed(self.prepare_value(initial), data)
 
 
+class SecretsField(EnvironmentField):
+    """Secret variables, one NAME=value a line: those to add or to replace. Nothing of what is
+    stored is ever in the form."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.widget.attrs["autocomplete"] = "off"
+
+    def parse(self, text: str) -> dict[str, str]:
+        variables = super().parse(text)
+        for name, value in variables.items():
+            if not value:
+                raise forms.ValidationError(
+                    _("The secret %(name)s has no value."), params={"name": name}
+                )
+        return variables
+
+
 class AddressesField(ParsedField):
     """Addresses, one a line."""
 

@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from projects.form_fields import JSONObjectField
-from runs.form_fields import AddressesField, CommandField, EnvironmentField
+from runs.form_fields import AddressesField, CommandField, EnvironmentField, SecretsField
 from runs.models import Recipe
 
 if TYPE_CHECKING:
@@ -23,6 +23,16 @@ class RecipeForm(RecipeModelForm):
     )
     environment = EnvironmentField(
         label=_("environment"), help_text=Recipe._meta.get_field("environment").help_text
+    )
+    secrets = SecretsField(
+        label=_("secrets to add or replace"),
+        help_text=_(
+            "Variables as above, one NAME=value per line. They are stored encrypted and never "
+            "shown again; only trainings get their values."
+        ),
+    )
+    removed_secrets = forms.MultipleChoiceField(
+        label=_("secrets to remove"), required=False, widget=forms.CheckboxSelectMultiple
     )
     engine_options = JSONObjectField(
         label=_("options of its cluster"),
@@ -41,6 +51,8 @@ class RecipeForm(RecipeModelForm):
             "executor",
             "command",
             "environment",
+            "secrets",
+            "removed_secrets",
             "encoding",
             "read_tensorboard",
             "default_hyperparameters",
@@ -68,9 +80,20 @@ class RecipeForm(RecipeModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["nodes"].required = False
+        removed = self.fields["removed_secrets"]
+        assert isinstance(removed, forms.MultipleChoiceField)
+        removed.choices = [(name, name) for name in self.instance.secret_names]
+        if not self.instance.encrypted_environment:
+            removed.widget = forms.MultipleHiddenInput()
 
     def clean_nodes(self) -> int:
         return self.cleaned_data["nodes"] or 1
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        self.instance.remove_secrets(self.cleaned_data.get("removed_secrets", ()))
+        self.instance.set_secrets(self.cleaned_data.get("secrets") or {})
+        return cleaned
 
     def _update_errors(self, errors: forms.ValidationError) -> None:
         """Without what the model says of fields whose text was refused already."""

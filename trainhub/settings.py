@@ -55,6 +55,7 @@ def secret_key() -> str:
 
 
 SECRET_KEY = secret_key()
+SECRET_KEY_FALLBACKS = env.list("TRAINHUB_SECRET_KEY_FALLBACKS", default=[])
 
 # --- Applications ----------------------------------------------------------------------------
 

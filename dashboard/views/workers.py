@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from accounts.permissions import is_operator
+from accounts.roles import Role
 from dashboard import cluster_status
 from dashboard.forms.workers import CapacityForm, PoolForm, PriorityForm
 from dashboard.gpu_hours import gpu_hours
@@ -53,6 +54,7 @@ def _page(request: PageRequest, form: PoolForm, status: int | None = None) -> Ht
 def _cluster(request: PageRequest, sight: Sight) -> dict[str, Any]:
     return {
         "cluster": cluster_status.cluster_status(sight),
+        "trains_in": Sight.of(request.user, role=Role.MEMBER),
         "can_change_workers": is_operator(request.user, CHANGE_WORKER),
         "can_change_pools": is_operator(request.user, CHANGE_POOL),
         "can_add_pools": is_operator(request.user, ADD_POOL),

@@ -39,7 +39,13 @@ from execution.executors.attempt_host import AttemptHost, State, Waiting
 from execution.executors.checkpoint_executor import CheckpointExecutor
 from execution.executors.ingestion import Ingestion, encoding_of
 from execution.executors.notes import notes_of
-from execution.executors.process_inputs import Source, command_of, environment_of, source_of
+from execution.executors.process_inputs import (
+    Source,
+    command_of,
+    environment_of,
+    secrets_of,
+    source_of,
+)
 from execution.executors.stacks import stacks_of
 from execution.executors.training_user import TrainingUser
 from execution.outputs import (
@@ -78,7 +84,9 @@ class LauncherExecutor(CheckpointExecutor):
         if attempt.is_launched:
             self._launch(run, worker, attempt)
             return
-        self._command(run)  # before anything else is done for a command that cannot be started
+        # Before anything else is done for what cannot be started.
+        self._command(run)
+        secrets = secrets_of(run)
         stuck = self._end_earlier_attempts(run, worker)
         self._check_stuck(run, stuck)
         draft, user = self._draft(attempt)
@@ -96,6 +104,7 @@ class LauncherExecutor(CheckpointExecutor):
             attempt,
             place,
             user,
+            secrets=secrets,
             gpus=self._gpu_variables(run),
             inherits=self.inherits_environment,
         )

@@ -20,6 +20,7 @@ from execution.executors.training_user import TrainingUser
 from runs.datasets import check_dataset
 from runs.executors import CannotStart
 from runs.models import Run
+from runs.models.recipe import SecretsUnreadable
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,28 @@ def filled_in(
     return argument
 
 
+def secrets_of(run: Run) -> dict[str, str]:
+    """The secret variables of the run's recipe. Raises CannotStart."""
+    assert run.recipe is not None
+    try:
+        return run.recipe.decrypted_secrets()
+    except SecretsUnreadable as error:
+        raise CannotStart(words_of(error)) from None
+
+
 def environment_of(
     run: Run,
     attempt: Attempt,
     folder: Path,
     user: TrainingUser | None = None,
     *,
+    secrets: dict[str, str],
     gpus: dict[str, str],
     inherits: bool = True,
 ) -> dict[str, str]:
-    """``folder``: where the training works. ``user``: its own, if it is not the worker's. ``gpus``:
-    the variables that show it its GPUs. ``inherits``: whether it gets variables of this process."""
+    """``folder``: where the training works. ``user``: its own, if it is not the worker's.
+    ``secrets``: its recipe's (``secrets_of``). ``gpus``: the variables that show it its GPUs.
+    ``inherits``: whether it gets variables of this process."""
     assert run.recipe is not None
     trainhub = {
         "PYTHONUNBUFFERED": "1",  # log lines appear as soon as they are printed
@@ -124,4 +136,4 @@ def environment_of(
     if user is not None:
         inherited = environment.without_home(inherited) | user.environment(folder)
     ours = {**inherited, **mlflow, **gpus, **tensorboard}
-    return {**ours, **run.recipe.environment, **trainhub}
+    return {**ours, **run.recipe.environment, **secrets, **trainhub}

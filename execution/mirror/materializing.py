@@ -194,13 +194,14 @@ def _before(file: MirroredFile, offset: int) -> Any:
 
 def restore(mirrored: MirroredAttempt, attempt: Attempt) -> None:
     """Create the attempt's directory on this host: its worker was another one's. Raises
-    OSError."""
+    OSError, Unreadable."""
     if attempt.directory.exists():
         return
+    launch = mirrored.whole_launch
     draft = attempt.directory.with_name(f".{attempt.directory.name}-{time.time_ns()}")
     draft.mkdir(mode=0o700, parents=True)
     (draft / CHECKPOINTS).mkdir()
-    attempt.describe(draft, dict(mirrored.launch))
+    attempt.describe(draft, launch)
     for name, is_asked in (("stop-sent", mirrored.stop), ("killed", mirrored.kill)):
         if is_asked:
             files.raise_flag(draft / name)

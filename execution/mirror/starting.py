@@ -35,18 +35,18 @@ def put_start(run: Run, worker: Worker, attempt: Attempt, launch: dict[str, Any]
         artifact_storage().save(key, source)
     with transaction.atomic():
         locked = Run.objects.lock_held_by(worker, run.pk)
-        _row, is_new = MirroredAttempt.objects.get_or_create(
+        if locked.mirrored_attempts.filter(number=attempt.number).exists():
+            return
+        row = MirroredAttempt(
             run=locked,
             number=attempt.number,
-            defaults={
-                "launch": launch,
-                "start_key": key,
-                "start_bytes": source.byte_count,
-                "start_sha256": source.sha256,
-            },
+            start_key=key,
+            start_bytes=source.byte_count,
+            start_sha256=source.sha256,
         )
-        if is_new:
-            UnreferencedBlob(key=key).claim()
+        row.set_launch(launch)
+        row.save()
+        UnreferencedBlob(key=key).claim()
 
 
 def _members(directory: Path) -> Iterator[Member]:

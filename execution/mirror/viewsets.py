@@ -92,7 +92,7 @@ class StartView(AttemptView):
         attempt = self.attempt()
         return Response(
             {
-                "launch": attempt.launch,
+                "launch": attempt.whole_launch,
                 "size": attempt.start_bytes,
                 "sha256": attempt.start_sha256,
             }

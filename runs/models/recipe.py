@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -13,6 +14,9 @@ from django.utils.translation import gettext_lazy as _
 from core.exceptions import InvalidInput
 from core.git import MAX_URL_LENGTH, is_remote_url
 from core.json_field import JSONField
+from core.log_scrubbing import remember
+from core.messages import Message
+from core.secrets import Unreadable, decrypt, encrypt
 from projects.hyperparameters import check_hyperparameters
 from runs.commands import CODE_PLACEHOLDER, MAX_ARGUMENT_LENGTH, check_command, check_environment
 from runs.models.encoding import DEFAULT_ENCODING, validate_encoding
@@ -58,6 +62,20 @@ class CodeFrom(models.TextChoices):
     MEMBERS = "members", _("Everyone who may start runs")
 
 
+class SecretsUnreadable(Unreadable):
+    """A secret of a recipe is encrypted with another SECRET_KEY, or damaged."""
+
+    def __init__(self, recipe: str, name: str) -> None:
+        super().__init__(
+            Message(
+                "The secret %(name)s of the recipe %(recipe)s cannot be read: TRAINHUB_SECRET_KEY "
+                "has changed, or is another one on this host. Enter the secret again.",
+                name=name,
+                recipe=recipe,
+            )
+        )
+
+
 def validate_git_url(value: str) -> None:
     """See core.git.is_remote_url. Raises ValidationError."""
     if not is_remote_url(value):
@@ -98,6 +116,11 @@ class Recipe(models.Model):
         blank=True,
         validators=[validate_environment],
         help_text=_("One NAME=value per line."),
+    )
+    # Name -> value, encrypted (core.secrets). Variables as those of ``environment``, whose names
+    # alone are shown.
+    encrypted_environment = models.JSONField(
+        _("secrets"), default=dict, db_default={}, blank=True, editable=False
     )
     encoding = models.CharField(
         _("encoding"),
@@ -267,6 +290,34 @@ class Recipe(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def secret_names(self) -> list[str]:
+        return sorted(self.encrypted_environment)
+
+    def set_secrets(self, values: Mapping[str, str]) -> None:
+        """Add or replace secret variables. Does not save."""
+        encrypted = {name: encrypt(value) for name, value in values.items()}
+        self.encrypted_environment = {**self.encrypted_environment, **encrypted}
+
+    def remove_secrets(self, names: Iterable[str]) -> None:
+        """Does not save."""
+        gone = set(names)
+        self.encrypted_environment = {
+            name: value for name, value in self.encrypted_environment.items() if name not in gone
+        }
+
+    def decrypted_secrets(self) -> dict[str, str]:
+        """The secret variables, which later lines of this process's log do not have. Raises
+        SecretsUnreadable."""
+        found: dict[str, str] = {}
+        for name, value in self.encrypted_environment.items():
+            try:
+                found[name] = decrypt(value)
+            except Unreadable:
+                raise SecretsUnreadable(self.name, name) from None
+        remember(found.values())
+        return found
+
     def clean(self) -> None:
         """What no field can tell alone. Raises ValidationError, by field."""
         self.encoding = self.encoding or DEFAULT_ENCODING
@@ -289,6 +340,12 @@ class Recipe(models.Model):
             )
         if self.executor in WITH_COMMAND and not self.command:
             problems["command"] = ValidationError(_("A process needs a command."))
+        twice = sorted(set(self.environment or {}) & set(self.encrypted_environment))
+        if twice:
+            problems["environment"] = ValidationError(
+                _("%(name)s is a secret of this recipe, too. Remove one of them."),
+                params={"name": twice[0]},
+            )
         problems |= self._problems_of_resources()
         if self.is_default:
             other = Recipe.objects.filter(is_default=True).exclude(pk=self.pk).first()

@@ -224,6 +224,16 @@ def test_environment_of_a_recipe_is_told_by_its_names():
     assert "hf_" not in json.dumps(list(Entry.objects.values("before", "after")))
 
 
+def test_secret_of_a_recipe_is_told_by_its_name():
+    recipe = RecipeFactory()
+    recipe.set_secrets({"HF_TOKEN": "hf_1"})
+    recipe.save()
+
+    assert last("recipe").after == {"encrypted_environment": {"HF_TOKEN": "… (new)"}}
+    stored = recipe.encrypted_environment["HF_TOKEN"]
+    assert stored not in json.dumps(list(Entry.objects.values("before", "after")))
+
+
 def test_life_of_a_run_is_told():
     run = create_run(ProjectFactory(), by=UserFactory())
     run.set_priority(5, by=None)

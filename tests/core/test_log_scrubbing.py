@@ -3,7 +3,7 @@
 import pytest
 
 from core import log_scrubbing
-from core.log_scrubbing import scrub
+from core.log_scrubbing import remember, scrub
 
 TOKEN = "th_" + "0123456789abcdef" * 4
 
@@ -59,10 +59,30 @@ def test_ordinary_line_stays_as_it_is(line: str):
 
 
 @pytest.fixture
-def known_anew():
+def known_anew(monkeypatch):
+    monkeypatch.setattr(log_scrubbing, "_remembered", {})
     log_scrubbing._known.cache_clear()
     yield
     log_scrubbing._known.cache_clear()
+
+
+@pytest.mark.usefixtures("known_anew")
+def test_secrets_that_were_decrypted_are_hidden_line_by_line():
+    scrub("before")
+
+    remember(["line-of-a-key\nanother-of-it", "short"])
+
+    assert scrub("another-of-it, line-of-a-key, short") == "***, ***, short"
+
+
+@pytest.mark.usefixtures("known_anew")
+def test_so_many_secrets_are_remembered(monkeypatch):
+    monkeypatch.setattr(log_scrubbing, "MAX_REMEMBERED", 2)
+
+    for number in range(4):
+        remember([f"the-secret-{number}"])
+
+    assert scrub("the-secret-1 the-secret-2 the-secret-3") == "the-secret-1 *** ***"
 
 
 @pytest.mark.usefixtures("known_anew")

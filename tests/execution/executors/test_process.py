@@ -745,6 +745,20 @@ def test_environment_is_the_workers_overridden_by_the_recipes(environment):
     assert (variables["NCCL_DEBUG"], variables["HOME"]) == ("INFO", "/other")
 
 
+def test_secret_reaches_the_training_alone(executor):
+    recipe = RecipeFactory(script="import os; print(os.environ['HF_TOKEN'][::-1])")
+    recipe.set_secrets({"HF_TOKEN": "hf_drowssap"})
+    recipe.save()
+
+    run, _ = ended(executor, "", recipe=recipe)
+
+    assert messages(run) == ["password_fh"]
+    launch = Attempt.of(run).directory / "launch.json"
+    assert "hf_drowssap" in launch.read_text()
+    assert launch.stat().st_mode & 0o777 == 0o600
+    assert launch.parent.stat().st_mode & 0o077 == 0
+
+
 def test_environment_has_the_variables_of_the_script_contract(environment):
     run, variables = environment
 

@@ -117,7 +117,9 @@ class ImitatedNode:
 def mirrored_attempt(run, *, nodes=1):
     """A mirrored attempt of ``run`` with a directory on the worker's host."""
     launch = {"nodes": nodes, "engine": "ray", "command": ["x"], "environment": {}}
-    mirrored = MirroredAttempt.objects.create(
-        run=run, number=run.attempt, launch=launch, start_key="", start_bytes=0, start_sha256=""
+    mirrored = MirroredAttempt(
+        run=run, number=run.attempt, start_key="", start_bytes=0, start_sha256=""
     )
+    mirrored.set_launch(launch)
+    mirrored.save()
     return mirrored, Attempt.of(run)

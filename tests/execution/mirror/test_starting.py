@@ -21,7 +21,7 @@ class StoredStart(Hub):
 
     def start(self):
         row = MirroredAttempt.objects.get()
-        return {"launch": row.launch, "size": row.start_bytes, "sha256": row.start_sha256}
+        return {"launch": row.whole_launch, "size": row.start_bytes, "sha256": row.start_sha256}
 
     def start_bytes(self, first, end):
         with open_range(MirroredAttempt.objects.get().start_key, first, end) as file:
@@ -44,6 +44,19 @@ def prepared():
     launch = {"nodes": 1, "command": ["{attempt}/code/train.py"], "environment": {}}
     put_start(run, run.worker, attempt, launch)
     return attempt.directory
+
+
+def test_variables_of_an_attempt_are_stored_encrypted():
+    run = running()
+    attempt = Attempt.of(run)
+    attempt.directory.mkdir(parents=True)
+    launch = {"command": ["x"], "environment": {"HF_TOKEN": "hf_of_the_team"}}
+
+    put_start(run, run.worker, attempt, launch)
+
+    row = MirroredAttempt.objects.values().get()
+    assert "hf_of_the_team" not in str(row)
+    assert MirroredAttempt.objects.get().whole_launch == launch
 
 
 def described(folder: Path):

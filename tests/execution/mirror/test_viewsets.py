@@ -224,7 +224,9 @@ def signed_in(client, settings, request, run):
 
 @pytest.mark.parametrize("signed_in", [False, True], ids=["member", "operator"], indirect=True)
 def test_people_get_no_token_of_the_owner_and_report_nothing(signed_in, run):
-    MirroredAttempt.objects.update(launch={"environment": {"MLFLOW_TRACKING_TOKEN": "th_secret"}})
+    mirrored = MirroredAttempt.objects.get()
+    mirrored.set_launch({"environment": {"MLFLOW_TRACKING_TOKEN": "th_secret"}})
+    mirrored.save()
 
     answers = [
         signed_in.get(url(run, "/start")),

@@ -98,7 +98,7 @@ def test_job_has_what_launchers_need(executor, run, ray):
 def test_node_gets_no_path_and_no_variable_of_this_host(executor, run, settings):
     executor.start(run, run.worker)
 
-    launch = MirroredAttempt.objects.get().launch
+    launch = MirroredAttempt.objects.get().whole_launch
     assert launch["command"] == ["{python}", "{attempt}/repository/examples/x.py"]
     assert launch["environment"]["TRAINHUB_CONFIG"] == "{attempt}/config.json"
     assert "PATH" not in launch["environment"]
@@ -118,7 +118,7 @@ def test_run_starts_in_its_code_on_the_node(executor, settings):
     executor.start(run, run.worker)
 
     mirrored = MirroredAttempt.objects.get()
-    launch = mirrored.launch
+    launch = mirrored.whole_launch
     assert launch["command"] == ["{python}", "{attempt}/code/train.py"]
     assert launch["environment"]["TRAINHUB_CODE_DIR"] == "{attempt}/code"
     assert launch["starts_in"] == "code"
