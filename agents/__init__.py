@@ -1,1 +1,1 @@
-"""What coding agents call: an MCP server at /mcp (docs/agents.md, docs/adr/0043-an-mcp-server.md)."""
+"""What coding agents call: an MCP server at /mcp (docs/adr/0043-an-mcp-server.md)."""

@@ -22,10 +22,11 @@ from core.exceptions import DomainError
 VIA: Final = "mcp"  # in the audit
 SERVER_ERROR: Final = 500
 # Of the agent's request: who calls, from where, in which language, by which address of ours.
-KEPT: Final = (
+KEPT: Final[tuple[str, ...]] = (
     "HTTP_ACCEPT_LANGUAGE",
     "HTTP_AUTHORIZATION",
     "HTTP_HOST",
+    "HTTP_IDEMPOTENCY_KEY",  # of a call that makes a run
     "HTTP_X_FORWARDED_PROTO",
     "HTTP_X_REQUEST_ID",
     "REMOTE_ADDR",
@@ -48,7 +49,9 @@ class Rest:
     """``request``: the agent's."""
 
     def __init__(self, request: HttpRequest) -> None:
-        self._environ = {name: request.META[name] for name in KEPT if name in request.META}
+        self._environ: dict[str, Any] = {
+            name: request.META[name] for name in KEPT if name in request.META
+        }
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON of the answer. ``query``: without those that are None. Raises Refused."""

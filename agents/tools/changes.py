@@ -83,7 +83,7 @@ def _made(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class CancelRun(Arguments):
+class CancelRun(Arguments, frozen=True):
     run: RunId
 
 
@@ -135,7 +135,7 @@ def resume_run(caller: Caller, given: ResumeRun) -> Answer:
 TagText = Annotated[str, Meta(max_length=5000)]
 
 
-class TagRun(Arguments):
+class TagRun(Arguments, frozen=True):
     run: RunId
     tags: Annotated[
         dict[str, TagText | None],
@@ -151,7 +151,7 @@ def tag_run(caller: Caller, given: TagRun) -> Answer:
     return Answer({"run": changed["id"], "tags": values(changed["tags"], 50)})
 
 
-class TagCheckpoint(Arguments):
+class TagCheckpoint(Arguments, frozen=True):
     checkpoint: CheckpointId
     tag: Annotated[str, Meta(max_length=20, description=f"One of {TAGS}.")]
     notes: Annotated[str, Meta(max_length=MAX_NOTES, description="Why.")] = ""

@@ -21,7 +21,7 @@ from dashboard.run_table.search import denoted_tag
 TAGS: Final = "candidate, released, archived"
 
 
-class ListCheckpoints(Arguments):
+class ListCheckpoints(Arguments, frozen=True):
     run: Annotated[
         str,
         Meta(
@@ -81,7 +81,7 @@ def _row(checkpoint: Artifact) -> dict[str, Any]:
     return row
 
 
-class ShowLineage(Arguments):
+class ShowLineage(Arguments, frozen=True):
     run: Annotated[
         str, Meta(pattern=rf"^(?:{ID_PATTERN})?$", description="Id of a run, or: checkpoint.")
     ] = ""

@@ -25,7 +25,7 @@ MAX_DIFFERENCES: Final = 30  # hyperparameters
 MAX_METRICS: Final = 6  # unless they are named
 
 
-class CompareRuns(Arguments):
+class CompareRuns(Arguments, frozen=True):
     runs: Annotated[
         list[RunId],
         Meta(min_length=2, max_length=MAX_RUNS, description="Ids; the first is the baseline."),

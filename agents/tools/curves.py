@@ -21,7 +21,7 @@ MAX_BUCKETS: Final = 100
 MAX_NAMED: Final = 20  # metrics in a message
 
 
-class ReadCurve(Arguments):
+class ReadCurve(Arguments, frozen=True):
     run: RunId
     metric: Annotated[
         str, Meta(min_length=1, max_length=MAX_KEY_LENGTH, description="Key, such as train_loss.")

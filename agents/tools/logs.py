@@ -24,7 +24,7 @@ RUNS_OF_PROJECT: Final = 10
 LINES_OF_EACH: Final = 3  # of a run, where a project is searched
 
 
-class SearchLogs(Arguments):
+class SearchLogs(Arguments, frozen=True):
     run: Annotated[
         str,
         Meta(

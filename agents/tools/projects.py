@@ -14,7 +14,7 @@ from projects.access import role_in
 from projects.models import Project
 
 
-class ListProjects(Arguments):
+class ListProjects(Arguments, frozen=True):
     name: Annotated[
         str, Meta(max_length=MAX_NAME_LENGTH, description="A part of the project's name.")
     ] = ""
@@ -46,7 +46,7 @@ def _project(caller: Caller, project: Project) -> dict[str, Any]:
     }
 
 
-class ListRecipes(Arguments):
+class ListRecipes(Arguments, frozen=True):
     pass
 
 

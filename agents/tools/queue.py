@@ -13,7 +13,7 @@ from execution.scheduling.explanation import Explanation, explain_queue
 from projects.sight import Sight
 
 
-class WhyNotRunning(Arguments):
+class WhyNotRunning(Arguments, frozen=True):
     run: RunId
 
 
@@ -32,7 +32,7 @@ def why_not_running(caller: Caller, given: WhyNotRunning) -> Answer:
     return Answer({key: value for key, value in content.items() if value not in (None, "")})
 
 
-class ShowQueue(Arguments):
+class ShowQueue(Arguments, frozen=True):
     limit: Limit = 20
 
 

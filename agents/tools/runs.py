@@ -41,7 +41,7 @@ class InvalidFilter(InvalidInput):
     code: ClassVar[str] = "invalid_filter"
 
 
-class FindRuns(Arguments):
+class FindRuns(Arguments, frozen=True):
     project: ProjectId = ""
     filter: Annotated[
         str,
@@ -166,7 +166,7 @@ def _value(column: Column, row: query.Row) -> Any:
     return text(value, 100) if isinstance(value, str) else small(value)
 
 
-class GetRun(Arguments):
+class GetRun(Arguments, frozen=True):
     run: RunId
 
 
