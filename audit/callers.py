@@ -37,7 +37,8 @@ _is_asking: ContextVar[bool] = ContextVar("asking_for_the_caller", default=False
 
 
 class Caller(NamedTuple):
-    """``via``: "web", "mcp" for agents (agents/rest.py), or the management command. Without a user: TrainHub itself."""
+    """``via``: "web", "mcp" for agents (agents/rest.py), or the management command. Without a
+    user: TrainHub itself."""
 
     via: str
     user_id: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import httpx2
@@ -53,7 +53,10 @@ class Agent:
                 async with Client(transport, mode=self.mode) as client:
                     return await scenario(client)
 
-        return async_to_sync(connected)()
+        try:
+            return async_to_sync(connected)()
+        except ExceptionGroup as group:  # of the client's tasks
+            raise _only(group) from None
 
     def tools(self) -> dict[str, Tool]:
         async def listed(client: Client) -> Any:
@@ -61,23 +64,39 @@ class Agent:
 
         return {tool.name: tool for tool in self.do(listed).tools}
 
-    def result(self, name: str, **arguments: Any) -> CallToolResult:
+    def result(self, tool: str, /, **arguments: Any) -> CallToolResult:
         async def called(client: Client) -> Any:
-            return await client.call_tool(name, arguments)
+            return await client.call_tool(tool, arguments)
 
         found: CallToolResult = self.do(called)
         return found
 
-    def __call__(self, name: str, **arguments: Any) -> Any:
+    def results(self, tool: str, calls: Iterable[dict[str, Any]]) -> list[CallToolResult]:
+        """Of several calls, in one connection."""
+
+        async def called(client: Client) -> Any:
+            return [await client.call_tool(tool, arguments) for arguments in calls]
+
+        found: list[CallToolResult] = self.do(called)
+        return found
+
+    def __call__(self, tool: str, /, **arguments: Any) -> Any:
         """The content of the answer, which is no error."""
-        found = self.result(name, **arguments)
+        found = self.result(tool, **arguments)
         assert not found.is_error, found.content
         text = getattr(found.content[0], "text", "")
         assert json.loads(text) == found.structured_content
         return found.structured_content
 
-    def refused(self, name: str, **arguments: Any) -> str:
+    def refused(self, tool: str, /, **arguments: Any) -> str:
         """The text of the answer, which is an error."""
-        found = self.result(name, **arguments)
+        found = self.result(tool, **arguments)
         assert found.is_error, found.structured_content
         return str(getattr(found.content[0], "text", ""))
+
+
+def _only(error: Exception) -> Exception:
+    """The one exception of groups in groups; else the group."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
