@@ -30,7 +30,7 @@ class Answer:
 
     def fitted(self) -> dict[str, Any]:
         """The content in at most MAX_BYTES, with ``total`` and ``next_offset`` where rows are
-        missing."""
+        missing. If that is not enough, the longest objects and lists in it are shortened."""
         content = dict(self.content)
         rows = list(content.get(self.rows, ())) if self.rows else []
         shown = len(rows)
@@ -39,7 +39,7 @@ class Answer:
             if not rows or len(orjson.dumps(found)) <= MAX_BYTES:
                 break
             rows.pop()
-        return found
+        return _shortened(found)
 
     def _with_rows(self, content: dict[str, Any], rows: list[Any], shown: int) -> dict[str, Any]:
         found = {**content, self.rows: rows} if self.rows else dict(content)
@@ -54,6 +54,28 @@ class Answer:
         if notes:
             found["notes"] = notes
         return found
+
+
+def _shortened(content: dict[str, Any]) -> dict[str, Any]:
+    """``content`` in MAX_BYTES: what is longest loses its last entries."""
+    left = dict(content)
+    dropped: dict[str, int] = {}
+    while len(orjson.dumps(left)) > MAX_BYTES:
+        sizes = {
+            name: len(orjson.dumps(value))
+            for name, value in left.items()
+            if isinstance(value, dict | list) and value and name != "notes"
+        }
+        if not sizes:
+            break
+        longest = max(sizes, key=sizes.__getitem__)
+        value = left[longest]
+        left[longest] = dict(list(value.items())[:-1]) if isinstance(value, dict) else value[:-1]
+        dropped[longest] = dropped.get(longest, 0) + 1
+        message = _("%(name)s is shortened: %(count)d more do not fit.")
+        told = [message % {"name": name, "count": count} for name, count in dropped.items()]
+        left["notes"] = [*content.get("notes", ()), *told]
+    return left
 
 
 def text(value: Any, limit: int = MAX_TEXT) -> str:
