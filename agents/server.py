@@ -1,7 +1,7 @@
 """The MCP server, by the official SDK: lists the tools of a caller and calls them.
 
 It keeps nothing between requests, so that any process of the web server answers any of them. The
-SDK is imported on first use: agents are few, and it takes half a second and 40 MB.
+SDK is imported on first use: agents are few, and it takes a second or two and 55 MB.
 """
 
 from __future__ import annotations
