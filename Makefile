@@ -8,7 +8,7 @@ IN_VENV := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --requirement
 INSTALL := $(IN_VENV) $(PIP_INSTALL)
 CLIENTS := $(VENV)-mlflow-3/.installed $(VENV)-mlflow-2/.installed
-SOURCES := accounts artifacts audit code_bundles core dashboard execution goodput locale logs metrics \
+SOURCES := accounts agents artifacts audit code_bundles core dashboard execution goodput locale logs metrics \
   notices projects registry runs static sweeps templates tracking trainhub
 CODE := $(filter-out locale static templates,$(SOURCES)) client manage.py
 NPM_CI := ci --no-audit --no-fund --loglevel=error

@@ -37,7 +37,8 @@ _is_asking: ContextVar[bool] = ContextVar("asking_for_the_caller", default=False
 
 
 class Caller(NamedTuple):
-    """``via``: "web", or the management command. Without a user: TrainHub itself."""
+    """``via``: "web", "mcp" for agents (agents/rest.py), or the management command. Without a
+    user: TrainHub itself."""
 
     via: str
     user_id: int | None = None
@@ -66,7 +67,7 @@ def caller_of(request: HttpRequest | None, user: User | None) -> Caller:
 
 def _caller(request: HttpRequest | None, user: User | None) -> Caller:
     return Caller(
-        via=_command() if request is None else WEB,
+        via=_command() if request is None else getattr(request, "via", WEB),
         user_id=None if user is None else user.pk,
         user="" if user is None else user.get_username(),
         token_id="" if user is None else grant_of(user).token_id,

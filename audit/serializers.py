@@ -66,7 +66,7 @@ class EntrySerializer(serializers.Serializer[Any]):
     actor = StrictCharField(help_text="The user; empty: TrainHub itself.")
     token_id = StrictCharField(help_text="The token that was used; empty: none.")
     address = StrictCharField(allow_null=True, help_text="From which the request came.")
-    via = StrictCharField(help_text="`web`, or the management command.")
+    via = StrictCharField(help_text="`web`, `mcp`, or the management command.")
     request_id = StrictCharField(help_text="As in the logs.")
     before = serializers.JSONField(help_text="What has changed, as it was, or null.")
     after = serializers.JSONField(help_text="What has changed, as it is, or null.")

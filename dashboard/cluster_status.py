@@ -105,7 +105,7 @@ class ClusterStatus:
 
 
 def cluster_status(sight: Sight) -> ClusterStatus:
-    waiting, others = _waiting(sight)
+    waiting, others = waiting_runs(sight)
     return ClusterStatus(
         workers=_worker_rows(sight),
         pools=pool_rows(sight),
@@ -132,7 +132,7 @@ def _worker_rows(sight: Sight) -> list[WorkerRow]:
     return sorted(rows, key=lambda row: not row.worker.is_alive)
 
 
-def _waiting(sight: Sight) -> tuple[int, Others]:
+def waiting_runs(sight: Sight) -> tuple[int, Others]:
     """How many runs of the queue the reader sees, and the others."""
     queue = Run.objects.unclaimed().order_by()
     if not sight.is_limited:

@@ -94,6 +94,7 @@ INSTALLED_APPS = [
     "execution",
     "tracking",
     "dashboard",
+    "agents",
 ]
 
 MIDDLEWARE = ["core.middleware.PagesMiddleware"]
@@ -480,4 +481,5 @@ LOGGING: dict[str, Any] = {
         },
     },
     "root": {"handlers": ["stdout"], "level": env.level("TRAINHUB_LOG_LEVEL", "INFO")},
+    "loggers": {"mcp": {"level": "ERROR"}},  # it tells of every request, and of every wrong one
 }

@@ -11,6 +11,7 @@ from rest_framework.routers import SimpleRouter
 from rest_framework_nested.routers import NestedSimpleRouter
 
 from accounts.viewsets import USERNAME_PATTERN, TeamMemberViewSet, TeamViewSet
+from agents.views import mcp
 from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet, ProjectArtifactViewSet
 from audit.viewsets import AuditView
@@ -136,6 +137,7 @@ urlpatterns = [
     path("audit", AuditView.as_view()),
     path("goodput", GoodputView.as_view()),
     path("metrics", PrometheusView.as_view()),
+    path("mcp", mcp),
     # MLflow clients print URLs with the run in the fragment: /#/experiments/… (static/js/app.js).
     path("", login_not_required(RedirectView.as_view(url="/dashboard"))),
     path("get-artifact", ArtifactLinkView.as_view()),

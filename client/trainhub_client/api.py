@@ -58,10 +58,12 @@ class Api:
     def post(self, path: str, body: Any = None, **options: Any) -> Any:
         return _json(self.request("POST", path, json={} if body is None else body, **options))
 
-    def create(self, path: str, body: Any, **options: Any) -> Any:
+    def create(
+        self, path: str, body: Any, *, headers: dict[str, str] | None = None, **options: Any
+    ) -> Any:
         """A POST that makes a run: one, however often it has to be sent."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self.post(path, body, headers=headers, **options)
+        all_headers = {**(headers or {}), "Idempotency-Key": str(uuid.uuid4())}
+        return self.post(path, body, headers=all_headers, **options)
 
     def patch(self, path: str, body: Any) -> Any:
         return _json(self.request("PATCH", path, json=body))
@@ -189,6 +191,8 @@ def _told(response: httpx.Response) -> tuple[str, str]:
     """The code and the text of an error, of whatever shape."""
     try:
         content = response.json()
+        if "jsonrpc" in content:
+            return "error", str(content["error"]["message"])
         errors = content["errors"]
         texts = [
             f"{error['attr']}: {error['detail']}" if error.get("attr") else error["detail"]

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from trainhub_client import __version__
-from trainhub_client.commands import reading, runs, session
+from trainhub_client.commands import agents, reading, runs, session
 from trainhub_client.errors import ExitCode
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (session, runs, reading):
+for part in (session, runs, reading, agents):
     app.registered_commands += part.app.registered_commands
 
 

@@ -157,6 +157,7 @@ nobody     DELETE           /teams/{team_id}/members/{username}
 anyone     GET              /audit
 anyone     GET              /goodput
 operator   GET              /metrics
+anyone     POST             /mcp
 anyone     GET              /
 viewer     GET              /get-artifact
 anyone     GET              /favicon.ico

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 
@@ -47,10 +47,12 @@ class Program:
             **variables,
         }
 
+    command: ClassVar = [sys.executable, "-m", "trainhub_client"]
+
     def start(self, *arguments: str, cwd: Path | None = None, **options: Any) -> Any:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            [sys.executable, "-m", "trainhub_client", *arguments],
+            [*self.command, *arguments],
             cwd=cwd or self.home,
             env=self.environment,
             text=True,

@@ -351,6 +351,14 @@ def test_other_reads_are_not_limited(front: Front, path: str):
     assert statuses == [200] * (allowed * 3)
 
 
+def test_requests_of_agents_are_limited_with_searches(front: Front):
+    allowed = settings.WEB_PROCESSES * settings.WEB_THREADS // 4
+
+    with waiting(front, ["/mcp"] * allowed):
+        assert front.get("/mcp")[0] == 429
+        assert front.get(SEARCH)[0] == 429
+
+
 # --- Compression -----------------------------------------------------------------------------
 
 LONG = b'{"values": [' + b"0.25, " * 5000 + b"0]}"
