@@ -7,12 +7,24 @@ import django.db.models.functions.datetime
 from django.db import migrations, models
 
 FUNCTIONS = r"""
-CREATE OR REPLACE FUNCTION audit_caller() RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT convert_from(decode(found, 'base64'), 'UTF8')::jsonb
-    -- Of its beginning: a pattern over all of a bulk insert would be paid for each of its rows.
-    FROM substring(
-        left(current_query(), 4000) FROM '^\s*/\*trainhub:([A-Za-z0-9+/=]+)\*/'
-    ) AS found
+CREATE OR REPLACE FUNCTION audit_caller() RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    -- Differs for each statement of a client.
+    statement text := statement_timestamp()::text;
+    found text;
+BEGIN
+    -- Once for a statement: current_query() copies all of it, and a bulk insert has megabytes.
+    IF current_setting('trainhub.statement', true) IS DISTINCT FROM statement THEN
+        found := substring(
+            left(current_query(), 4000) FROM '^\s*/\*trainhub:([A-Za-z0-9+/=]+)\*/'
+        );
+        PERFORM set_config('trainhub.caller', coalesce(found, ''), true);
+        PERFORM set_config('trainhub.statement', statement, true);
+    END IF;
+    RETURN convert_from(decode(
+        nullif(current_setting('trainhub.caller', true), ''), 'base64'
+    ), 'UTF8')::jsonb;
+END
 $$;
 
 -- A long text is cut; what tells it from another one of the same beginning follows.
