@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from django.db import transaction
+from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -87,7 +88,7 @@ def start(
         )
     stored_as = new_stored_as()
     with transaction.atomic():
-        lock_reporting_run(run.pk)
+        _lock_run(run.pk)
         upload = DirectUpload.objects.create(
             run=run,
             file=path,
@@ -162,9 +163,8 @@ def _put_together(upload: DirectUpload, parts: Sequence[Part]) -> None:
         size = _size_if_complete(transfers, upload)
     is_small = size <= CHECKED_AT_ONCE_BYTES
     now = timezone.now()
-    assert upload.run_id is not None
     with transaction.atomic():
-        lock_reporting_run(upload.run_id)
+        _lock_run(upload.run_id)
         is_first = upload.change_from(
             UploadStatus.OPEN,
             status=UploadStatus.CHECKING,
@@ -184,6 +184,14 @@ def _put_together(upload: DirectUpload, parts: Sequence[Part]) -> None:
         )
     elif is_first and is_small:
         check(upload)
+
+
+def _lock_run(run_id: str) -> None:
+    """Until the transaction ends. Raises InTrash, Http404."""
+    try:
+        lock_reporting_run(run_id)
+    except Run.DoesNotExist:  # deleted in the meantime
+        raise Http404 from None
 
 
 def _size_if_complete(transfers: DirectTransfers, upload: DirectUpload) -> int:

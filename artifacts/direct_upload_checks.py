@@ -70,10 +70,10 @@ def check(upload: DirectUpload) -> None:
     """Read the bytes of an upload that the caller has taken, and record it. The upload then has the
     status that it has now. Reads all bytes: call without a lock. Raises StorageError and the errors
     of the database: it is checked again later."""
-    if upload.run_id is None:
+    run = Run.objects.filter(pk=upload.run_id).first()
+    if run is None:
         failed(upload, Message("The run has been deleted."))
         return
-    run = Run.objects.select_related("project").get(pk=upload.run_id)
     try:
         with s3_errors():
             sha256, size_bytes = sha256_of(upload.key, _Renewal(upload))

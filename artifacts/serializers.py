@@ -1,6 +1,6 @@
 """JSON of artifacts and tags, as the contract defines it."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
@@ -122,7 +122,7 @@ class DirectUploadSerializer(StrictModelSerializer):
 
     class Meta:
         model = DirectUpload
-        fields = (
+        fields: ClassVar[tuple[str, ...]] = (
             "id",
             "path",
             "status",
@@ -162,7 +162,7 @@ class SentPartSerializer(KnownFieldsSerializer):
 
 
 class SentPartsSerializer(KnownFieldsSerializer):
-    parts = SentPartSerializer(many=True, max_length=MAX_PARTS)
+    parts = serializers.ListField(child=SentPartSerializer(), max_length=MAX_PARTS)
 
 
 class TagWriteSerializer(KnownFieldsSerializer):

@@ -373,6 +373,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "RunStatus": "runs.status.RunStatus",
         "LogLevel": "logs.models.LogLevel",
         "ArtifactType": "artifacts.kinds.ArtifactType",
+        "DirectUploadStatus": "artifacts.direct_uploads.UploadStatus",
         "ArtifactTagValue": "artifacts.kinds.TagValue",
         "SweepStatus": "sweeps.models.SweepStatus",
         "SweepMethod": "sweeps.models.Method.values",

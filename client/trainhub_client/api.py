@@ -150,7 +150,9 @@ class Api:
 @contextlib.contextmanager
 def _stream_of_other(url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
     """From a server that gets no token, and knows no ETags of TrainHub. Raises Unreachable."""
-    sent = {name: headers[name] for name in ("Accept-Encoding", "Range") if name in headers}
+    sent: dict[str, str] = {
+        name: headers[name] for name in ("Accept-Encoding", "Range") if name in headers
+    }
     host = httpx.URL(url).host
     try:
         with httpx.stream(

@@ -256,13 +256,16 @@ def test_other_bytes_that_a_worker_reads_are_not_kept(api, run, direct, unchecke
 
 
 def test_file_of_another_size_is_not_read(api, run, direct, asked):
+    """S3 insists on the sizes of parts; a server that does not is no way around."""
     upload = started(api, run)
+    sent = send(upload)
+    DirectUpload.objects.update(size_bytes=len(CONTENT) + 1)
     asked.clear()
 
-    response = complete(api, run, upload, send(upload, CONTENT[:-1]))
+    response = complete(api, run, upload, sent)
 
     assert error_of(response) == (409, "upload_failed")
-    assert "GetObject" not in {item[0] if isinstance(item, tuple) else item for item in asked}
+    assert asked == ["CompleteMultipartUpload", "HeadObject", "DeleteObject"]
     assert objects(direct) == []
 
 
