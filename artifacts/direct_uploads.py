@@ -28,11 +28,11 @@ SWEPT_AT_ONCE: Final = 10
 
 
 class UploadStatus(models.TextChoices):
-    OPEN = "open", _("Open")  # its parts are sent
-    CHECKING = "checking", _("Checking")  # all are there: they are read
-    COMPLETED = "completed", _("Completed")
-    FAILED = "failed", _("Failed")
-    ABORTED = "aborted", _("Aborted")
+    OPEN = "open"  # its parts are sent
+    CHECKING = "checking"  # all are there: they are read
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABORTED = "aborted"
 
 
 class DirectUploadQuerySet(models.QuerySet["DirectUpload"]):
