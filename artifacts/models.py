@@ -25,6 +25,7 @@ from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
 from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
+from artifacts.direct_uploads import DirectUpload as DirectUpload
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.queries import lock_promotions
 from artifacts.signals import checkpoint_changed, checkpoint_tagged, checkpoint_tagging

@@ -1,16 +1,21 @@
 """JSON of artifacts and tags, as the contract defines it."""
 
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from artifacts.direct_transfers import MAX_ETAG_LENGTH, MAX_OBJECT_BYTES, MAX_PARTS
+from artifacts.direct_uploads import DirectUpload
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactTag
 from core.fields import StrictCharField, StrictModelSerializer
 from core.known_names import KnownFieldsSerializer
 from core.message_field import StoredMessageField
 from core.numbers import MAX_BIGINT
+
+DEFAULT_URLS: Final = 100
+URLS_AT_ONCE: Final = 1000
 
 
 class ArtifactTagSerializer(StrictModelSerializer):
@@ -84,6 +89,80 @@ class UploadQuerySerializer(serializers.Serializer[Any]):
     step = serializers.IntegerField(
         min_value=0, max_value=MAX_BIGINT, required=False, help_text="The file's training step."
     )
+
+
+class DirectUploadWriteSerializer(KnownFieldsSerializer):
+    path = StrictCharField(help_text="The file's path within its run, including folders.")
+    type = serializers.ChoiceField(choices=ArtifactType.choices, required=False)
+    step = serializers.IntegerField(
+        min_value=0, max_value=MAX_BIGINT, required=False, help_text="The file's training step."
+    )
+    size_bytes = serializers.IntegerField(min_value=1, max_value=MAX_OBJECT_BYTES)
+    sha256 = serializers.RegexField(
+        r"\A[0-9a-fA-F]{64}\Z", help_text="Of the whole file, in hexadecimal digits."
+    )
+
+
+class PartUrlSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField()
+    url = serializers.URLField(help_text="Where PUT sends the part; no other headers are needed.")
+    size_bytes = serializers.IntegerField(
+        allow_null=True, help_text="How many bytes the part must have."
+    )
+
+
+class PartUrlsSerializer(serializers.Serializer[Any]):
+    parts = PartUrlSerializer(many=True)
+    urls_expire_at = serializers.DateTimeField()
+
+
+class DirectUploadSerializer(StrictModelSerializer):
+    path = StrictCharField(source="file", read_only=True)
+    artifact = ArtifactSerializer(read_only=True, allow_null=True)
+
+    class Meta:
+        model = DirectUpload
+        fields: ClassVar[tuple[str, ...]] = (
+            "id",
+            "path",
+            "status",
+            "problem",
+            "size_bytes",
+            "sha256",
+            "part_size",
+            "part_count",
+            "created_at",
+            "expires_at",
+            "artifact",
+        )
+        read_only_fields = fields
+
+
+class StartedUploadSerializer(DirectUploadSerializer):
+    parts = PartUrlSerializer(many=True, help_text="The first ones; ask for the URLs of others.")
+    urls_expire_at = serializers.DateTimeField()
+
+    class Meta(DirectUploadSerializer.Meta):
+        fields = (*DirectUploadSerializer.Meta.fields, "parts", "urls_expire_at")
+        read_only_fields = fields
+
+
+class PartsQuerySerializer(KnownFieldsSerializer):
+    first = serializers.IntegerField(min_value=1, max_value=MAX_PARTS, required=False, default=1)
+    count = serializers.IntegerField(
+        min_value=1, max_value=URLS_AT_ONCE, required=False, default=DEFAULT_URLS
+    )
+
+
+class SentPartSerializer(KnownFieldsSerializer):
+    number = serializers.IntegerField(min_value=1, max_value=MAX_PARTS)
+    etag = StrictCharField(
+        max_length=MAX_ETAG_LENGTH, help_text="The header ETag of S3's answer to the part."
+    )
+
+
+class SentPartsSerializer(KnownFieldsSerializer):
+    parts = serializers.ListField(child=SentPartSerializer(), max_length=MAX_PARTS)
 
 
 class TagWriteSerializer(KnownFieldsSerializer):

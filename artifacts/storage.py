@@ -7,13 +7,14 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol, cast
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from storages.backends.s3 import S3Storage
@@ -115,6 +116,23 @@ class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
             raise ValueError("A stored file is only read, as bytes.")
         return self.open_range(name)
 
+    def object_key(self, name: str) -> str:
+        """The key in the bucket of the stored file ``name``."""
+        key: str = self._normalize_name(clean_name(name))
+        return key
+
+    @cached_property
+    def signing_client(self) -> Any:
+        """Signs requests that clients send to S3 themselves, at the address that they know."""
+        return self._create_session().client(
+            "s3",
+            region_name=self.region_name,
+            use_ssl=self.use_ssl,
+            endpoint_url=settings.S3_PUBLIC_ENDPOINT or self.endpoint_url,
+            config=self.client_config.merge(Config(signature_version="s3v4")),
+            verify=self.verify,
+        )
+
     def open_range(self, name: str, first: int = 0, end: int | None = None) -> BytesFile:
         """See the function of this name."""
         stream = Streamed(partial(self._get, name), first, end)
@@ -132,9 +150,7 @@ class ArtifactS3Storage(S3Storage):  # type: ignore[misc]
         if first or end is not None:
             conditions["Range"] = f"bytes={first}-{'' if end is None else end - 1}"
         try:
-            response: dict[str, Any] = self.bucket.Object(
-                self._normalize_name(clean_name(name))
-            ).get(**conditions)
+            response: dict[str, Any] = self.bucket.Object(self.object_key(name)).get(**conditions)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in {404, 416}:
                 raise FileNotFoundError(name) from error
@@ -220,11 +236,13 @@ class HashingFile(BytesFile):
             yield chunk
 
 
-def sha256_of(name: str) -> tuple[str, int]:
-    """The sha256 and size in bytes of the file ``name``. Raises FileNotFoundError."""
+def sha256_of(name: str, tell: Callable[[int], None] = lambda _size: None) -> tuple[str, int]:
+    """The sha256 and size in bytes of the file ``name``. ``tell`` gets the number of bytes read so
+    far, often. Raises FileNotFoundError."""
     digest, size = hashlib.sha256(), 0
     with artifact_storage().open(name, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
+            tell(size)
     return digest.hexdigest(), size

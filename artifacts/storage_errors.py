@@ -48,6 +48,15 @@ def storage_errors(source: HashingFile) -> Iterator[None]:
         raise _as_storage_error(error) from error
 
 
+@contextmanager
+def s3_errors() -> Iterator[None]:
+    """Raise a StorageError for what S3 refuses, and if it cannot be reached."""
+    try:
+        yield
+    except (BotoCoreError, Boto3Error, ClientError) as error:
+        raise _as_storage_error(error) from error
+
+
 def _as_storage_error(error: Exception) -> StorageError:
     if _is_full(error):
         return StorageFull(Message("There is no room in the artifact storage."))

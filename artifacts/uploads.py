@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from artifacts import upload_proofs
 from artifacts.annotations import read_annotation
-from artifacts.blobs import put
+from artifacts.blobs import StoredFile, put
 from artifacts.evaluations import index_stored
 from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact
@@ -180,12 +180,10 @@ def store(
     The bytes are stored under a unique key before any row refers to them. Readers therefore see
     either the old bytes or the new ones, and of two concurrent uploads one wins completely.
     """
-    path = checked_path(path)
-    _check_not_in_trash(run)
-    check_path(run, path)  # fail before gigabytes are sent; record_upload checks again
+    check_may_store(run, path)
     UnreferencedBlob.objects.sweep()
-    stored_as = f"{UPLOADS_FOLDER}/{secrets.token_hex(16)}"
-    blob = UnreferencedBlob.objects.create(key=f"{run.project_id}/{run.pk}/{stored_as}")
+    stored_as = new_stored_as()
+    blob = UnreferencedBlob.objects.create(key=key_of(run, stored_as))
     try:
         stored = put(
             run,
@@ -197,15 +195,7 @@ def store(
         )
         for sha256 in announced or ():
             _check_sha256(sha256, stored.sha256)
-        examined = upload_proofs.examine(run, stored, type)
-        with transaction.atomic():
-            locked = lock_run(run)
-            _check_not_in_trash(locked)
-            if is_report:
-                locked.change(reported_at=Now())
-            artifact, is_new = record_upload(locked, stored, examined, type=type, step=step)
-            if artifact.stored_as == stored_as:
-                blob.claim()
+        artifact, is_new = record(run, stored, blob, type=type, step=step, is_report=is_report)
     except UploadExpired:
         artifact_storage().delete(blob.key)  # a sweep took it for abandoned
         raise
@@ -213,13 +203,61 @@ def store(
         with suppress(DatabaseError):  # a later sweep deletes it
             UnreferencedBlob.objects.drop([blob.key])
         raise
-    if artifact.stored_as != stored_as:
-        UnreferencedBlob.objects.drop([blob.key])
+    follow_up(run, artifact, stored)
+    return artifact, is_new
+
+
+def check_may_store(run: Run, path: str) -> None:
+    """Fail before gigabytes are sent; ``record`` checks again. Raises InvalidPath, InTrash,
+    PathTaken."""
+    checked_path(path)
+    _check_not_in_trash(run)
+    check_path(run, path)
+
+
+def new_stored_as() -> str:
+    return f"{UPLOADS_FOLDER}/{secrets.token_hex(16)}"
+
+
+def key_of(run: Run, stored_as: str) -> str:
+    return f"{run.project_id}/{run.pk}/{stored_as}"
+
+
+def record(
+    run: Run,
+    stored: StoredFile,
+    blob: UnreferencedBlob,
+    *,
+    type: ArtifactType | None,
+    step: int | None,
+    is_report: bool,
+    settle: Callable[[Artifact], None] = lambda _artifact: None,
+) -> tuple[Artifact, bool]:
+    """Make ``stored``, whose bytes are tracked as ``blob``, the run's file at its path. Returns the
+    artifact and whether its path is new; call ``follow_up`` then. ``settle`` is called at the end
+    of the transaction. Raises PathTaken, InUse, InTrash, UploadExpired, Http404."""
+    examined = upload_proofs.examine(run, stored, type)
+    with transaction.atomic():
+        locked = lock_run(run)
+        _check_not_in_trash(locked)
+        if is_report:
+            locked.change(reported_at=Now())
+        artifact, is_new = record_upload(locked, stored, examined, type=type, step=step)
+        if artifact.stored_as == stored.stored_as:
+            blob.claim()
+        settle(artifact)
+    return artifact, is_new
+
+
+def follow_up(run: Run, artifact: Artifact, stored: StoredFile) -> None:
+    """What is done once an upload is recorded: bytes that were there already are deleted, and what
+    the file tells is read."""
+    if artifact.stored_as != stored.stored_as:
+        UnreferencedBlob.objects.drop([key_of(run, stored.stored_as)])
     _annotate(run, artifact)
     if artifact.type == ArtifactType.EVALUATION:
         with suppress(FileNotFoundError, Run.DoesNotExist):  # replaced or deleted meanwhile
             index_stored(artifact)
-    return artifact, is_new
 
 
 def _check_not_in_trash(run: Run) -> None:

@@ -42,7 +42,15 @@ BYTES: dict[Any, Any] = {
     (200, "application/json"): OpenApiTypes.ANY,
     (206, "application/octet-stream"): OpenApiTypes.BINARY,
     (206, "application/json"): OpenApiTypes.ANY,
+    302: OpenApiResponse(description="The bytes are at S3, in `Location`, for five minutes."),
 }
+PREFER = OpenApiParameter(
+    "Prefer",
+    {"type": "string"},
+    OpenApiParameter.HEADER,
+    description="`direct`: fetch the bytes from S3, if the storage is S3 and the settings allow it "
+    "(RFC 7240).",
+)
 
 
 class ArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
@@ -92,6 +100,7 @@ class ArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
     @extend_schema(
         summary="Download an artifact",
         description="Streams the bytes. A single byte range (`Range: bytes=…`) returns 206.",
+        parameters=[PREFER],
         responses=BYTES,
     )
     @action(detail=True, methods=["get"], content_negotiation_class=AnyAccept)
@@ -170,7 +179,7 @@ class ArtifactFileView(KnownParametersMixin, APIView):
         operation_id="artifacts_files_retrieve",
         summary="Download a file of a run",
         description="Streams the bytes. A single byte range (`Range: bytes=…`) returns 206.",
-        parameters=PARAMETERS,
+        parameters=[*PARAMETERS, PREFER],
         responses=BYTES,
     )
     def get(self, request: Request, project_id: str, run_id: str, path: str) -> HttpResponseBase:

@@ -21,6 +21,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from artifacts.direct_upload_checks import check_due
+from artifacts.direct_uploads import DirectUpload
 from audit import retention
 from core.database import current_time
 from core.database_errors import outage_of, problem_of
@@ -71,6 +73,7 @@ SAME_START: Final = timedelta(minutes=1)  # estimates that differ by less are th
 SWEEPING: Final = "advancing sweeps"
 RULES_SECONDS = 5.0
 SENDERS: Final = 2  # of notices: a receiver that is slow delays not all others
+CHECKERS: Final = 2  # of direct uploads: one that is large delays not all others
 EVALUATING: Final = "following evaluation rules"
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
@@ -222,6 +225,8 @@ class WorkerLoop:
         self.tasks.start("rules", self._check_rules)
         for number in range(SENDERS):
             self.tasks.start(f"notices {number}", self._send_notices)
+        for number in range(CHECKERS):
+            self.tasks.start(f"direct uploads {number}", self._check_direct_uploads)
         self.reap()
         for run in self.held_runs():
             self._start_advancing(run)
@@ -486,6 +491,8 @@ class WorkerLoop:
                 retention.prune()
             with self._surviving("pruning deliveries"):
                 sending.prune()
+            with self._surviving("sweeping direct uploads"):
+                DirectUpload.objects.sweep()
 
     def _index_runs(self) -> None:
         if not self._pauses.is_paused(INDEXING):
@@ -520,6 +527,10 @@ class WorkerLoop:
     def _send_notices(self) -> None:
         with self._surviving("sending notices"):
             sending.send_due()
+
+    def _check_direct_uploads(self) -> None:
+        with self._surviving("checking direct uploads"):
+            check_due()
 
     @contextmanager
     def _surviving(self, what: str) -> Iterator[None]:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import factory
@@ -13,6 +14,7 @@ from factory.django import DjangoModelFactory
 
 from accounts.roles import Role
 from artifacts import storing
+from artifacts.direct_uploads import DirectUpload
 from artifacts.models import Artifact
 from artifacts.storage import artifact_storage
 from notices.models import Event, Webhook
@@ -126,6 +128,23 @@ class RunFactory(DjangoModelFactory):
 
 def _has_pool(run) -> bool:
     return GpuPool.objects.filter(pk=getattr(run, "gpu_type", "")).exists()
+
+
+class DirectUploadFactory(DjangoModelFactory):
+    """An open upload of one part, of which S3 does not know."""
+
+    class Meta:
+        model = DirectUpload
+
+    run = factory.SubFactory(RunFactory)
+    file = "large.bin"
+    size_bytes = 10
+    sha256 = "0" * 64
+    part_count = 1
+    part_size = 10
+    stored_as = factory.Sequence(".files/{}".format)
+    key = factory.LazyAttribute(lambda it: f"{it.run.project_id}/{it.run.pk}/{it.stored_as}")
+    expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(days=1))
 
 
 def running(worker: Worker | None = None, **fields) -> Run:

@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from artifacts import file_tree, uploads
+from artifacts.direct_uploads import DirectUpload, UploadStatus
 from artifacts.paths import checked_path
 from artifacts.viewsets import download_file
 from core.negotiation import AnyAccept
@@ -28,11 +29,9 @@ from tracking.protocol import JsonObject, Message, Response, endpoint, protocol_
 from tracking.unseen import unseen
 from tracking.vocabulary import artifact_uri
 
-# Clients match the start of this text and fall back to a single request.
-NO_MULTIPART: Final = "Multipart upload is not supported for the current artifact repository"
-NO_PRESIGNED: Final = "Presigned downloads are not supported for the current artifact repository"
 DEFAULT_EXPERIMENT: Final = "0"
 MODELS_FOLDER: Final = "models"  # of logged models, among a run's files
+CHECK_SECONDS: Final = 5  # after which a client asks again for a file that is being checked
 
 
 # --- paths ------------------------------------------------------------------------------------
@@ -96,7 +95,19 @@ def artifact(request: HttpRequest, caller: User, path: str) -> Response:
     try:
         return download_file(request, run, file_path)
     except Http404:
-        raise DoesNotExist(_("File %(path)s not found.") % {"path": file_path}) from None
+        raise being_checked(run, file_path) or DoesNotExist(
+            _("File %(path)s not found.") % {"path": file_path}
+        ) from None
+
+
+def being_checked(run: Run, path: str) -> MlflowError | None:
+    """The error, after which clients ask again, if the file has been sent to S3 and is being read;
+    None if it is not there."""
+    checked = DirectUpload.objects.filter(run=run, status=UploadStatus.CHECKING)
+    if "\x00" in path or not checked.filter(file=path).exists():
+        return None
+    text = _("File %(path)s has been uploaded and is being checked.") % {"path": path}
+    return MlflowError("TEMPORARILY_UNAVAILABLE", text, retry_seconds=CHECK_SECONDS)
 
 
 def _upload(request: HttpRequest, run: Run, path: str) -> Response:
@@ -162,16 +173,6 @@ def _file_info(entry: file_tree.Entry, path: str) -> dict[str, Any]:
     return {"path": path, "is_dir": False, "file_size": entry.size_bytes}
 
 
-@protocol_view("POST")
-def multipart_upload(request: HttpRequest, caller: User, path: str) -> Response:
-    raise MlflowError("NOT_IMPLEMENTED", NO_MULTIPART)
-
-
-@protocol_view("GET")
-def presigned_download(request: HttpRequest, caller: User, path: str) -> Response:
-    raise MlflowError("NOT_IMPLEMENTED", NO_PRESIGNED)
-
-
 class ArtifactLinkView(APIView):
     """Download link for users who may see the run, by session or token."""
 
@@ -193,7 +194,5 @@ PROXY: Final = r"2\.0/mlflow-artifacts"
 urlpatterns = [
     re_path(rf"^{PROXY}/artifacts\Z", list_artifacts),
     re_path(rf"^{PROXY}/artifacts/(?P<path>.+)\Z", artifact),
-    re_path(rf"^{PROXY}/mpu/(?:create|complete|abort)/(?P<path>.+)\Z", multipart_upload),
-    re_path(rf"^{PROXY}/presigned/(?P<path>.+)\Z", presigned_download),
     re_path(r"^2\.0/mlflow/artifacts/list\Z", list_run_artifacts),
 ]

@@ -11,12 +11,11 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from artifacts.direct_transfers import direct_transfers
 from tracking.protocol import Empty, endpoint, protocol_view
 
 # The MLflow release whose protocol is implemented.
 MLFLOW_VERSION: Final = "3.6.0"
-MULTIPART_UPLOADS: Final = False
-MULTIPART_DOWNLOADS: Final = False
 
 
 @login_not_required
@@ -33,11 +32,12 @@ def version(request: HttpRequest, caller: User) -> HttpResponse:
 
 @endpoint("GET", message=Empty)
 def server_info(caller: User, message: Empty) -> dict[str, Any]:
+    is_direct = direct_transfers() is not None
     return {
         "store_type": "SqlStore",
         "workspaces_enabled": False,
-        "multipart_uploads_enabled": MULTIPART_UPLOADS,
-        "multipart_downloads_enabled": MULTIPART_DOWNLOADS,
+        "multipart_uploads_enabled": is_direct,
+        "multipart_downloads_enabled": is_direct,
     }
 
 

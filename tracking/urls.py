@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from tracking import artifacts, experiments, metrics, registry_urls, runs, server
+from tracking import artifacts, direct_transfers, experiments, metrics, registry_urls, runs, server
 from tracking.protocol import endpoint_not_found
 
 urlpatterns = [
@@ -10,6 +10,7 @@ urlpatterns = [
     *runs.urlpatterns,
     *experiments.urlpatterns,
     *artifacts.urlpatterns,
+    *direct_transfers.urlpatterns,
     *registry_urls.urlpatterns,
     *server.urlpatterns,
     re_path(r"^.*$", endpoint_not_found),

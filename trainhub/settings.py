@@ -213,6 +213,10 @@ STATEMENT_TIMEOUT = milliseconds(STATEMENT_SECONDS)
 ARTIFACTS_BUCKET = env.str("TRAINHUB_ARTIFACTS_BUCKET", default="artifacts")
 # Where files are stored: s3://bucket?endpoint_url=…, or empty for the data directory.
 ARTIFACTS_URL = env.str("TRAINHUB_ARTIFACTS_URL", default="")
+# Clients may send and fetch bytes at S3 themselves, by presigned URLs.
+S3_DIRECT = env.bool("TRAINHUB_S3_DIRECT", default=False)
+# Where clients reach S3, if that is not the endpoint_url above.
+S3_PUBLIC_ENDPOINT = env.str("TRAINHUB_S3_PUBLIC_ENDPOINT", default="")
 
 # --- Static files ----------------------------------------------------------------------------
 
@@ -376,6 +380,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "RunStatus": "runs.status.RunStatus",
         "LogLevel": "logs.models.LogLevel",
         "ArtifactType": "artifacts.kinds.ArtifactType",
+        "DirectUploadStatus": "artifacts.direct_uploads.UploadStatus",
         "ArtifactTagValue": "artifacts.kinds.TagValue",
         "SweepStatus": "sweeps.models.SweepStatus",
         "SweepMethod": "sweeps.models.Method.values",

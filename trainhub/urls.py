@@ -12,6 +12,7 @@ from rest_framework_nested.routers import NestedSimpleRouter
 
 from accounts.viewsets import USERNAME_PATTERN, TeamMemberViewSet, TeamViewSet
 from agents.views import mcp
+from artifacts.direct_upload_viewsets import DirectUploadViewSet
 from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet, ProjectArtifactViewSet
 from audit.viewsets import AuditView
@@ -81,6 +82,8 @@ of_run.register("export", RunExportViewSet, basename="run-export")
 of_run.register("goodput", RunGoodputViewSet, basename="run-goodput")
 of_run.register("logs", LogViewSet, basename="run-logs")
 of_run.register("code", RunCodeViewSet, basename="run-code")
+# Before artifacts by id: "uploads" is none.
+of_run.register("artifacts/uploads", DirectUploadViewSet, basename="run-direct-uploads")
 of_run.register("artifacts", ArtifactViewSet)
 
 RUN = rf"projects/(?P<project_id>{ID_PATTERN})/runs/(?P<run_id>{ID_PATTERN})"

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from trainhub_client.api import Api
+from trainhub_client.api import DIRECT, Api
 from trainhub_client.errors import ClientError, Unreachable, UsageError
 from trainhub_client.lookups import path_of
 
@@ -65,18 +65,22 @@ def fetch(
     size: int,
     tell: Callable[[int], None] = lambda _count: None,
 ) -> None:
-    """Download to ``target``. ``tell`` gets the number of bytes that are there. Raises Damaged,
-    Unreachable, and UsageError if it cannot be written."""
+    """Download to ``target``, from where the server keeps the bytes, if it says where and that can
+    be reached. ``tell`` gets the number of bytes that are there. Raises Damaged, Unreachable, and
+    UsageError if it cannot be written."""
     part = target.with_name(f".{target.name}.{sha256[:12]}.part")
+    is_direct = True
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for number in range(1, TRIES + 1):
+            before = _size_of(part)
             try:
-                _fetch_rest(api, url, part, sha256, size, tell)
+                _fetch_rest(api, url, part, sha256, size, tell, is_direct=is_direct)
                 break
             except Unreachable:
                 if number == TRIES:
                     raise
+                is_direct = is_direct and _size_of(part) > before
                 time.sleep(PAUSE_SECONDS * number)
         if _hash_of(part) != sha256:
             part.unlink()
@@ -86,10 +90,21 @@ def fetch(
         raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
 
 
+def _size_of(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _fetch_rest(
-    api: Api, url: str, part: Path, sha256: str, size: int, tell: Callable[[int], None]
+    api: Api,
+    url: str,
+    part: Path,
+    sha256: str,
+    size: int,
+    tell: Callable[[int], None],
+    *,
+    is_direct: bool,
 ) -> None:
-    done = part.stat().st_size if part.exists() else 0
+    done = _size_of(part)
     if done > size:
         part.unlink()
         done = 0
@@ -97,6 +112,8 @@ def _fetch_rest(
     if done == size and part.exists():
         return
     headers = {"Accept-Encoding": "identity"}
+    if is_direct:
+        headers["Prefer"] = DIRECT
     if done:
         headers |= {"Range": f"bytes={done}-", "If-Range": f'"{sha256}"'}
     with api.stream(url, headers=headers) as response, open(part, "ab") as file:

@@ -29,6 +29,7 @@ from sweeps.driving import advance
 from tests.code_bundles.bundles import bundle
 from tests.execution.mirror.attempts import begin_on_nodes
 from tests.factories import (
+    DirectUploadFactory,
     GpuPoolFactory,
     ProjectFactory,
     RecipeFactory,
@@ -91,6 +92,8 @@ class World:
 
     def _id(self, template: str) -> str:
         """That of the last thing that the address names."""
+        if "/uploads/{id}" in template:
+            return self.arguments["upload_id"]
         if "/artifacts/{id}" in template:
             return self.checkpoint.pk
         if "/release-requests/{id}" in template:
@@ -223,6 +226,7 @@ def world() -> World:
         "sha256": stored.pk,
         "sweep_id": sweep.pk,
         "request_id": asked.pk,
+        "upload_id": DirectUploadFactory(run=run).pk,
         "rule_id": rule.pk,
         "recipe": recipe.pk,
         "model_id": logged.pk,

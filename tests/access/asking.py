@@ -82,7 +82,7 @@ class Route:
 def routes() -> list[Route]:
     """All that may tell of projects."""
     return [
-        Route(text.replace("(?:create|complete|abort)", "create"))
+        Route(text)
         for text in every.addresses()
         if text not in WITHOUT_PROJECTS and not text.startswith(SIGN_IN)
     ]
@@ -127,6 +127,7 @@ def argument(name: str, route: Route, of: Side) -> str:
 def _id(route: Route, of: Side) -> str:
     ids = {
         "artifacts": of.checkpoint_id,
+        "uploads": of.upload_id,
         "sweeps": of.sweep_id,
         "runs": of.done.pk,
         "projects": of.project.pk,

@@ -71,8 +71,10 @@ member     POST             /api/2.0/mlflow/experiments/delete-experiment-tag
 nobody     -                /api/2.0/mlflow-artifacts/artifacts
 viewer     GET              /api/2.0/mlflow-artifacts/artifacts/{path}
 member     PUT DELETE       /api/2.0/mlflow-artifacts/artifacts/{path}
-nobody     -                /api/2.0/mlflow-artifacts/mpu/(?:create|complete|abort)/{path}
-anyone     GET              /api/2.0/mlflow-artifacts/presigned/{path}
+member     POST             /api/2.0/mlflow-artifacts/mpu/create/{path}
+member     POST             /api/2.0/mlflow-artifacts/mpu/complete/{path}
+member     POST             /api/2.0/mlflow-artifacts/mpu/abort/{path}
+viewer     GET              /api/2.0/mlflow-artifacts/presigned/{path}
 viewer     GET              /api/2.0/mlflow/artifacts/list
 anyone     POST             /api/2.0/mlflow/registered-models/create
 viewer     GET              /api/2.0/mlflow/registered-models/get
@@ -131,6 +133,11 @@ member     POST             /projects/{project_id}/runs/{run_id}/logs
 viewer     GET              /projects/{project_id}/runs/{run_id}/logs/download
 viewer     GET              /projects/{project_id}/runs/{run_id}/code
 viewer     GET              /projects/{project_id}/runs/{run_id}/code/diff
+member     POST             /projects/{project_id}/runs/{run_id}/artifacts/uploads
+viewer     GET              /projects/{project_id}/runs/{run_id}/artifacts/uploads/{id}
+member     DELETE           /projects/{project_id}/runs/{run_id}/artifacts/uploads/{id}
+member     POST             /projects/{project_id}/runs/{run_id}/artifacts/uploads/{id}/complete
+member     POST             /projects/{project_id}/runs/{run_id}/artifacts/uploads/{id}/parts
 viewer     GET              /projects/{project_id}/runs/{run_id}/artifacts
 viewer     GET              /projects/{project_id}/runs/{run_id}/artifacts/{id}/archive
 viewer     GET              /projects/{project_id}/runs/{run_id}/artifacts/{id}/download

@@ -42,6 +42,7 @@ from tests.clients import ApiClient
 from tests.code_bundles.bundles import bundle
 from tests.execution.mirror.attempts import begin_on_nodes
 from tests.factories import (
+    DirectUploadFactory,
     RecipeFactory,
     RunFactory,
     UserFactory,
@@ -82,6 +83,7 @@ class Side:
     delivery_id: str
     rule_id: str
     request_id: str
+    upload_id: str
 
     @property
     def model(self) -> str:
@@ -114,6 +116,7 @@ def filled(marker: str) -> Side:
         marker, team, owner, member, project, done, active, queued, failed, saved.pk,
         evaluation_id, sweep.pk, view.pk, token.pk, stored.pk, "",
         hook.pk, send_test(hook).pk, rule.pk, asked.pk,
+        DirectUploadFactory(run=done, file=f"{marker}-large.bin").pk,
     )  # fmt: skip
     side.logged_model_id = _registered(side, secret)
     return side

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.artifacts.conftest import s3, s3_server  # noqa: F401
 from tests.clients import ApiClient
 
 MLFLOW = "/api/2.0/mlflow/"
