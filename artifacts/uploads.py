@@ -24,8 +24,15 @@ from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact
 from artifacts.paths import checked_path
 from artifacts.storage import CHUNK_BYTES, Source, artifact_storage
+from artifacts.storage_quotas import refuse_over_quota
 from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
-from artifacts.uploaded_files import annotate_checkpoint, check_path, lock_run, record_upload
+from artifacts.uploaded_files import (
+    annotate_checkpoint,
+    check_path,
+    lock_run,
+    record_upload,
+    uploaded_files,
+)
 from core.exceptions import DomainError, InvalidInput
 from runs.models import Run
 from runs.reports import in_trash
@@ -153,13 +160,20 @@ def receive(
     """Store the request's body as the run's file ``path``, replacing any existing file.
 
     Returns the artifact and whether its path is new. Without ``type`` and ``step`` from the client,
-    the file's name determines them. Raises InvalidInput, PathTaken, InUse, LengthRequired, Http404;
-    after any exception nothing of the body is kept.
+    the file's name determines them. Raises InvalidInput, PathTaken, InUse, LengthRequired,
+    StorageQuotaExceeded, Http404; after any exception nothing of the body is kept.
     """
     announced = announced_sha256(request)
     body = Body(request, is_checked=bool(announced))
     return store(
-        run, path, body, announced=announced, type=type, step=step, expected_bytes=body.length
+        run,
+        path,
+        body,
+        announced=announced,
+        type=type,
+        step=step,
+        expected_bytes=body.length,
+        is_limited=True,
     )
 
 
@@ -173,9 +187,10 @@ def store(
     step: int | None = None,
     expected_bytes: int | None = None,
     is_report: bool = True,
+    is_limited: bool = False,
 ) -> tuple[Artifact, bool]:
     """Like ``receive``, for any ``content``. ``expected_bytes``: see HashingFile. ``is_report``: it
-    comes from the training.
+    comes from the training. ``is_limited``: it is refused beyond a quota.
 
     The bytes are stored under a unique key before any row refers to them. Readers therefore see
     either the old bytes or the new ones, and of two concurrent uploads one wins completely.
@@ -183,6 +198,8 @@ def store(
     path = checked_path(path)
     _check_not_in_trash(run)
     check_path(run, path)  # fail before gigabytes are sent; record_upload checks again
+    if is_limited:
+        _check_quota(run, path, expected_bytes or 0)
     UnreferencedBlob.objects.sweep()
     stored_as = f"{UPLOADS_FOLDER}/{secrets.token_hex(16)}"
     blob = UnreferencedBlob.objects.create(key=f"{run.project_id}/{run.pk}/{stored_as}")
@@ -197,6 +214,8 @@ def store(
         )
         for sha256 in announced or ():
             _check_sha256(sha256, stored.sha256)
+        if is_limited and expected_bytes is None:
+            _check_quota(run, path, stored.size_bytes)
         examined = upload_proofs.examine(run, stored, type)
         with transaction.atomic():
             locked = lock_run(run)
@@ -225,6 +244,13 @@ def store(
 def _check_not_in_trash(run: Run) -> None:
     if run.deleted_at is not None:
         raise in_trash(run.pk)
+
+
+def _check_quota(run: Run, path: str, size_bytes: int) -> None:
+    """Raises StorageQuotaExceeded, unless the file replaces one that is not smaller."""
+    before = uploaded_files(run).filter(file=path).values_list("size_bytes", flat=True).first()
+    if before is None or size_bytes > before:
+        refuse_over_quota(run.project, size_bytes - (before or 0))
 
 
 def _annotate(run: Run, artifact: Artifact) -> None:
