@@ -108,3 +108,19 @@ def bytes_of_project(project_id: str) -> int:
 
 def bytes_of_owner(owner: str) -> int:
     return int(BYTES_OF_OWNER.rows(of=owner)[0][0])
+
+
+ALL_BYTES: Final = Statement("""
+SELECT
+    coalesce(sum(artifact.size_bytes), 0)::bigint,
+    coalesce(sum(artifact.size_bytes) FILTER (WHERE artifact.deletion_id IS NOT NULL), 0)::bigint
+FROM artifacts_artifact AS artifact
+    LEFT JOIN artifacts_checkpointdeletion AS deletion ON deletion.id = artifact.deletion_id
+WHERE deletion.purged_at IS NULL
+""")
+
+
+def all_bytes() -> tuple[int, int]:
+    """(all that is stored, what of it is in the trash)."""
+    total, trashed = ALL_BYTES.rows()[0]
+    return int(total), int(trashed)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
+
+from django.utils import timezone
 
 from artifacts import layouts
 from artifacts.checkpoint_sizes import sizes_of
@@ -19,6 +22,8 @@ from registry.checkpoints import checkpoints_of
 from runs.models.run_queryset import DOCUMENTS
 
 RUNS_AT_ONCE: Final = 200
+# A folder is uploaded file by file, and looks whole before its last one has come.
+UPLOADED_WITHIN: Final = timedelta(hours=1)
 RUN_DOCUMENTS: Final = [f"run__{name}" for name in sorted(DOCUMENTS)]
 
 
@@ -113,6 +118,8 @@ def _is_no_candidate(checkpoint: Artifact) -> Text | None:
     if checkpoint.damage:
         # Perhaps because it is still being uploaded.
         return Message("it is incomplete, and the policy is about whole ones")
+    if checkpoint.folder and checkpoint.updated_at > timezone.now() - UPLOADED_WITHIN:
+        return Message("it has just been uploaded, and more files of it may come")
     if checkpoint.layout == layouts.MODEL:
         return Message("it is a model, and the policy is about checkpoints of trainings")
     return None

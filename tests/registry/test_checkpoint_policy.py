@@ -1,6 +1,7 @@
 """Policies of checkpoints: who sets them, what they would do and do, and what they never touch."""
 
 import io
+from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
@@ -17,9 +18,10 @@ from artifacts.evaluation_runs import evaluate
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, EvaluationResult
 from core.exceptions import InvalidInput
-from metrics.recording import record_points
+from metrics.points import Point
+from metrics.recording import record_metrics
 from projects.access import RoleNeeded
-from registry import approval
+from registry import approval, retention_driving
 from registry.checkpoint_policy import CheckpointPolicy, remove_policy, set_policy
 from registry.models import RegisteredModel, RunFile, Source
 from registry.release_policy import change_policy
@@ -108,7 +110,7 @@ def test_each_run_keeps_its_best_its_last_and_every_so_many_steps(project):
 
 def test_best_are_told_by_a_metric_of_the_training_too(project):
     run = completed(project, 10, 20, 30)
-    record_points(run, [{"key": "loss", "step": s, "value": v} for s, v in ((10, 1.0), (20, 3.0))])
+    record_metrics(run, [Point("loss", step, value, 0) for step, value in ((10, 1.0), (20, 3.0))])
 
     apply(set_policy(project, by=None, metric="loss", mode="max", best=1))
 
@@ -127,14 +129,19 @@ def test_running_training_follows_it_and_keeps_what_it_would_continue_from(proje
 
 def test_incomplete_checkpoints_and_models_are_left_alone(project):
     run = completed(project, 10, 20)
-    uploads.store(run, "checkpoint-5/model.safetensors", io.BytesIO(b"cut off"))
+    uploads.store(run, "checkpoint-5/model.safetensors", io.BytesIO(b"its first file"))
     Artifact.objects.filter(run=run, step=10).update(metadata={"layout": "model"})
+    checkpoint(run, step=15)
+    broken = checkpoint(run, step=7)
+    broken.set_damage("cut off")
+    broken.save()
 
     found = preview(project, set_policy(project, by=None, last=1).retention)
 
-    assert found.removed == []
+    assert [item.checkpoint.step for item in found.removed] == [15]
     reasons = {item.checkpoint.step: str(item.reasons[0]) for item in found.kept}
-    assert "incomplete" in reasons[5]
+    assert "more files of it may come" in reasons[5]
+    assert "incomplete" in reasons[7]
     assert "it is a model" in reasons[10]
 
 
@@ -203,16 +210,14 @@ def test_what_is_needed_is_never_removed(needs, last, every, status):
     assert not gone & protected
     assert gone == {item.checkpoint.pk for item in told.removed}
     by_rules = {step for step in artifacts if step % every == 0 or step > 6 - last}
-    assert {step for step in artifacts if artifacts[step].pk not in gone} == by_rules | set(needs) | (
-        {6} if status == RunStatus.PAUSED else set()
-    )
+    assert {step for step in artifacts if artifacts[step].pk not in gone} == by_rules | set(
+        needs
+    ) | ({6} if status == RunStatus.PAUSED else set())
 
 
 def test_need_that_arises_after_the_judgement_is_seen(project, monkeypatch):
     run = completed(project, 10, 20)
     policy = set_policy(project, by=None, last=1)
-    from registry import retention_driving
-
     judge = retention_driving.judged_runs
 
     def judged(*args, **kwargs):
@@ -225,7 +230,7 @@ def test_need_that_arises_after_the_judgement_is_seen(project, monkeypatch):
     assert apply(policy) == []
 
 
-def test_changed_policy_removes_nothing_more(project, monkeypatch):
+def test_policy_that_is_gone_removes_nothing_more(project):
     run = completed(project, 10, 20, 30)
     policy = set_policy(project, by=None, last=1)
     remove_policy(project, by=None)
@@ -259,7 +264,10 @@ def test_workers_take_turns_and_a_pass_is_bounded(project, monkeypatch):
     counts = [apply_in_turn(project.pk), apply_in_turn(project.pk)]
 
     assert counts == [3, 0]  # the next turn is a minute later
-    CheckpointPolicy.objects.update(applied_at=timezone.now() - timezone.timedelta(minutes=2))
+    CheckpointPolicy.objects.update(
+        applied_at=timezone.now() - timedelta(minutes=2),
+        changed_at=timezone.now() - timedelta(minutes=3),
+    )
     assert apply_in_turn(project.pk) == 1
     assert steps_of(run) == [5]
 

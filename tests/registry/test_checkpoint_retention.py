@@ -71,7 +71,9 @@ def test_rules_keep_together_what_each_of_them_keeps(values, rules):
 @given(values=RUNS, rules=RULES)
 def test_no_removed_checkpoint_is_better_than_one_of_the_best(values, rules):
     found = kept_by(rules, candidates(values))
-    measured = {step: value for step, value in values.items() if value == value and value is not None}
+    measured = {
+        step: value for step, value in values.items() if value == value and value is not None
+    }
     sign = 1 if rules.mode is Mode.MIN else -1
     best = sorted(sign * value for value in measured.values())[: rules.best]
     removed = [sign * value for step, value in measured.items() if f"c{step}" not in found]
