@@ -10,7 +10,7 @@ can therefore have the same path without conflict: they are separate artifacts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -153,10 +153,12 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         return self.checkpoints().filter(name=FINAL_CHECKPOINT_NAME)
 
 
-class KeptArtifacts(models.Manager.from_queryset(ArtifactQuerySet)):  # type: ignore[misc]
+_ArtifactManager = models.Manager.from_queryset(ArtifactQuerySet)
+
+
+class KeptArtifacts(_ArtifactManager["Artifact"]):
     def get_queryset(self) -> ArtifactQuerySet:
-        found: ArtifactQuerySet = super().get_queryset().filter(deletion=None)
-        return found
+        return cast(ArtifactQuerySet, super().get_queryset().filter(deletion=None))
 
 
 class Artifact(models.Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import Q
 
@@ -23,7 +23,8 @@ def protections_of(checkpoints: Collection[Artifact]) -> Protections:
     found: defaultdict[str, list[Text]] = defaultdict(list)
     if not checkpoints:
         return found
-    for _receiver, told in checkpoint_protection.send(Artifact, checkpoints=checkpoints):
+    answers = checkpoint_protection.send(Artifact, checkpoints=checkpoints)
+    for told in cast("list[Protections]", [answer for _receiver, answer in answers]):
         for pk, reasons in told.items():
             found[pk] += reasons
     return found
@@ -61,6 +62,7 @@ def _begun_from(ids: Collection[str]) -> list[tuple[str, str, bool]]:
     )
     first: dict[str, tuple[str, str, bool]] = {}
     for pk, name, kind in rows:
+        assert pk is not None  # it is one of the ids
         first.setdefault(pk, (pk, name, kind == RecipeKind.EVALUATION))
     return list(first.values())
 

@@ -19,7 +19,7 @@ from artifacts import trash
 from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.models import InUse
 from core.exceptions import DomainError
-from core.messages import Message, words_of
+from core.messages import Message, Text, words_of
 from registry.checkpoint_policy import CheckpointPolicy
 from registry.retention_preview import Judged, judged_runs
 from runs.checkpoint import CheckpointGone
@@ -66,8 +66,9 @@ def apply_in_turn(pk: str) -> int:
     policy = _take_turn(pk)
     if policy is None:
         return 0
+    problem: Text = ""
     try:
-        removed, problem = len(apply(policy, limit=REMOVED_PER_PASS)), ""
+        removed = len(apply(policy, limit=REMOVED_PER_PASS))
     except DomainError as error:
         removed, problem = 0, words_of(error)
         logger.warning("checkpoint policy of %s: %s", pk, problem)
