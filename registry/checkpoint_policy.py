@@ -29,7 +29,7 @@ class CheckpointPolicy(models.Model):
         Project, models.CASCADE, primary_key=True, related_name="checkpoint_policy"
     )
     metric = models.CharField(_("metric"), max_length=MAX_KEY_LENGTH, blank=True)
-    mode = models.CharField(_("best is"), max_length=3, choices=Mode, default=Mode.MIN)
+    mode = models.CharField(_("best value"), max_length=3, choices=Mode, default=Mode.MIN)
     best = models.PositiveIntegerField(_("best"), default=0)
     last = models.PositiveIntegerField(_("last"), default=0)
     every = models.PositiveIntegerField(_("every so many steps"), default=0)

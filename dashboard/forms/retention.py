@@ -27,7 +27,7 @@ class RetentionForm(forms.Form):
         max_length=MAX_KEY_LENGTH,
         help_text=_("Of evaluations, else of the training at the checkpoint's step."),
     )
-    mode = forms.ChoiceField(label=_("of which is best"), choices=Mode.choices)
+    mode = forms.ChoiceField(label=_("best value"), choices=Mode.choices)
     last = forms.IntegerField(label=_("the last"), min_value=0, max_value=MAX_KEPT, required=False)
     every = forms.IntegerField(
         label=_("every so many steps"),

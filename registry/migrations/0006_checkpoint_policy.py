@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                         choices=[("min", "lowest"), ("max", "highest")],
                         default="min",
                         max_length=3,
-                        verbose_name="best is",
+                        verbose_name="best value",
                     ),
                 ),
                 ("best", models.PositiveIntegerField(default=0, verbose_name="best")),

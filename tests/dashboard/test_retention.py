@@ -44,7 +44,7 @@ def test_preview_before_saving_changes_nothing(client, project, run):
     page = client.post(at("checkpoint-policy-change", project), {**form, "preview": "1"})
 
     text = page.content.decode()
-    assert "1 checkpoints" in text
+    assert "Nothing has been removed." in text
     assert "one of the last 1" in text
     assert CheckpointPolicy.of(project.pk) is None
 

@@ -290,6 +290,6 @@ def test_command_tells_first_and_then_does_it(project, capsys):
     assert steps_of(run) == [10, 20]
     call_command("apply_checkpoint_policy")
 
-    assert "1 checkpoints of" in told
+    assert "would remove 1" in told
     assert "one of the last 1" in told
     assert steps_of(run) == [20]

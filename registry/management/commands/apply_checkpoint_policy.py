@@ -45,8 +45,8 @@ class Command(BaseCommand):
         for item in found.removed:
             self._line(_("remove"), item, "")
         text = _(
-            "%(project)s: %(removed)d checkpoints of %(bytes)s would go, "
-            "%(kept)d of %(kept_bytes)s stay."
+            "%(project)s: would remove %(removed)d (%(bytes)s) and keep %(kept)d (%(kept_bytes)s) "
+            "checkpoints."
         )
         counts = {
             "project": storable(policy.project.name),
@@ -64,7 +64,7 @@ class Command(BaseCommand):
 
     def _apply(self, policy: CheckpointPolicy) -> None:
         deletions = apply(policy)
-        text = _("%(project)s: %(n)d checkpoints of %(bytes)s are in the trash now.")
+        text = _("%(project)s: moved to the trash: %(n)d checkpoints (%(bytes)s).")
         counts = {
             "project": storable(policy.project.name),
             "n": len(deletions),
