@@ -124,6 +124,7 @@ class CheckpointPolicyViewSet(ProjectScopedViewSet):
     """Which checkpoints a project keeps."""
 
     serializer_class = CheckpointPolicySerializer
+    lookup_url_kwarg = "project_id"  # for OPTIONS
     roles: ClassVar[dict[str, Role]] = {
         "update": Role.MAINTAINER,
         "destroy": Role.MAINTAINER,
