@@ -113,7 +113,7 @@ def test_detail_query_count_does_not_depend_on_the_number_of_runs(
     client.get(LIST)
 
     # User, project, version and names of columns, sweeps, saved views, whether it is an address of
-    # a view, count, ids, runs.
+    # a view, count, ids, runs, quotas of storage.
     with django_assert_num_queries(11) as captured:
         client.get(f"/dashboard/projects/{project.pk}")
 
