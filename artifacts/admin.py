@@ -14,9 +14,11 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, ArtifactTag
-from core.admin import ReadOnlyAdmin, ReadOnlyInline, act_on_each
+from artifacts.storage_quotas import StorageQuota
+from core.admin import LargeTableAdmin, ReadOnlyAdmin, ReadOnlyInline, act_on_each
 from runs.admin.links import run_link
 
 
@@ -116,3 +118,33 @@ class ArtifactAdmin(ReadOnlyAdmin):
             artifact.tag(value, notes=new_notes or "".join(old_notes), by=by)
 
         act_on_each(self, request, artifacts, tag, done=value.label)
+
+
+@admin.register(StorageQuota)
+class StorageQuotaAdmin(LargeTableAdmin):
+    list_display = ("id", "project", "owner", "at_most")
+    list_select_related = ("project",)
+    ordering = ("id",)
+    raw_id_fields = ("project",)
+    word_lookups = ("owner__icontains", "project__name__icontains")
+
+    @admin.display(description=_("at most"))
+    def at_most(self, quota: StorageQuota) -> str:
+        return filesizeformat(quota.max_bytes)
+
+
+@admin.register(CheckpointDeletion)
+class CheckpointDeletionAdmin(ReadOnlyAdmin):
+    list_display = ("checkpoint_key", "name", "project_id", "run_name", "size", "state_label")
+    list_filter = ("by_policy", "trashed_at")
+    ordering = ("-trashed_at", "id")
+    id_lookups: ClassVar[dict[str, str]] = {
+        "run_": "run__id__startswith",
+        "proj_": "project__id__exact",
+        "ckpt_": "checkpoint_key__startswith",
+        "del_": "pk__startswith",
+    }
+
+    @admin.display(description=_("size"))
+    def size(self, deletion: CheckpointDeletion) -> str:
+        return filesizeformat(deletion.size_bytes)

@@ -1,6 +1,8 @@
 """What the audit tells of artifacts: their tags, and that people delete them."""
 
+from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.models import Artifact, ArtifactTag
+from artifacts.storage_quotas import StorageQuota
 from core.audited import Audited, declare
 
 PROJECT = "(SELECT project_id FROM runs_run WHERE id = {row}.run_id)"
@@ -25,5 +27,27 @@ declare(
             "(SELECT project_id FROM runs_run WHERE id ="
             " (SELECT run_id FROM artifacts_artifact WHERE id = {row}.artifact_id))"
         ),
+    ),
+    Audited(
+        model=CheckpointDeletion,
+        kind="checkpoint_deletion",
+        columns=["checkpoint_key", "file", "step", "size_bytes", "sha256", "by_policy"],
+        changing=["restored_at", "purged_at", "deleted_at"],
+        subject="{row}.checkpoint_key",
+        name="{row}.file",
+        project="{row}.project_id",
+        actions={
+            "restored_at": ("restored",),
+            "deleted_at": ("deleted",),
+            "purged_at": ("purged",),
+        },
+        operations=("INSERT", "UPDATE"),
+    ),
+    Audited(
+        model=StorageQuota,
+        kind="storage_quota",
+        columns=["project_id", "owner", "max_bytes"],
+        name="{row}.owner",
+        project="{row}.project_id",
     ),
 )

@@ -23,6 +23,7 @@ FROM unnest(%(run_ids)s::text[], %(folders)s::text[])
         FROM artifacts_artifact
         WHERE run_id = asked.run_id
             AND stored_as <> ''
+            AND deletion_id IS NULL
             AND file >= (asked.folder || '/') COLLATE "C"
             AND file < (asked.folder || '0') COLLATE "C"
     ) AS files

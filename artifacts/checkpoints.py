@@ -43,7 +43,7 @@ def resumed_from(run: Run) -> Artifact | None:
     """The checkpoint the run was resumed from; None if it started from scratch."""
     if run.resumed_from_id is None:
         return None
-    return Artifact.objects.select_related("run").get(pk=run.resumed_from_id)
+    return Artifact.every.select_related("run").get(pk=run.resumed_from_id)
 
 
 def resume_run(source: Run, checkpoint: Artifact, *, by: User | None, **configuration: Any) -> Run:

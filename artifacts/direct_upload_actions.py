@@ -29,7 +29,7 @@ from artifacts.direct_upload_checks import TAKEN_FOR, UploadFailed, check, faile
 from artifacts.direct_uploads import LASTS, DirectUpload, UploadStatus
 from artifacts.kinds import ArtifactType
 from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
-from artifacts.uploads import check_may_store, key_of, new_stored_as
+from artifacts.uploads import check_may_store, check_quota, key_of, new_stored_as
 from core.exceptions import DomainError, InvalidInput
 from core.messages import Message
 from runs.models import Run
@@ -73,10 +73,11 @@ def start(
     """Begin the upload of the run's file ``path``. Either ``size_bytes`` is given, or into how many
     parts the client divides what it will send; the sizes of those are not checked then.
 
-    Raises DirectUploadsOff, InvalidPath, PathTaken, InTrash, StorageError.
+    Raises DirectUploadsOff, InvalidPath, PathTaken, InTrash, StorageQuotaExceeded, StorageError.
     """
     transfers = _required_transfers()
     check_may_store(run, path)
+    check_quota(run, path, size_bytes or 0)
     UnreferencedBlob.objects.sweep()
     DirectUpload.objects.sweep()
     part_size = None if size_bytes is None else part_bytes(size_bytes)

@@ -23,7 +23,7 @@ from artifacts.models import Artifact
 from artifacts.storage import sha256_of
 from artifacts.storage_errors import StorageError, s3_errors
 from artifacts.unreferenced_blobs import UnreferencedBlob
-from artifacts.uploads import follow_up, record
+from artifacts.uploads import check_quota, follow_up, record
 from core.database_errors import problem_of
 from core.exceptions import DomainError
 from core.messages import Message, Text, in_english, words_of
@@ -78,6 +78,7 @@ def check(upload: DirectUpload) -> None:
         with s3_errors():
             sha256, size_bytes = sha256_of(upload.key, _Renewal(upload))
             _compare(upload, sha256, size_bytes)
+            check_quota(run, upload.file, size_bytes)  # which may not have been announced
             _record(run, upload, StoredFile(upload.file, size_bytes, sha256, upload.stored_as))
     except Superseded:
         upload.refresh_from_db()

@@ -91,7 +91,7 @@ def evaluated_checkpoint(run: Run) -> Artifact | None:
     """What ``run`` evaluates; None if it is no such run."""
     if run.kind != RecipeKind.EVALUATION or run.resumed_from_id is None:
         return None
-    return Artifact.objects.filter(pk=run.resumed_from_id).first()
+    return Artifact.every.filter(pk=run.resumed_from_id).first()
 
 
 def _prefix_of(artifact: Artifact) -> str:

@@ -24,6 +24,6 @@ def ancestors(run: Run, *, at_most: int = MAX_BIGINT) -> list[Ancestor]:
     if run.resumed_from_id is None:
         return []
     ids = lineage_queries.ancestors(run.pk, at_most)
-    checkpoints = Artifact.objects.select_related("run__created_by").in_bulk(ids)
+    checkpoints = Artifact.every.select_related("run__created_by").in_bulk(ids)
     found = [checkpoints[pk] for pk in ids if pk in checkpoints]
     return [Ancestor(checkpoint.run, checkpoint) for checkpoint in found]

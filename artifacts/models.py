@@ -10,7 +10,7 @@ can therefore have the same path without conflict: they are separate artifacts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -25,11 +25,13 @@ from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
 from artifacts import layouts
 from artifacts.blobs import StoredFile, events_file, root_uri, storage_key
+from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.direct_uploads import DirectUpload as DirectUpload
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.queries import lock_promotions
 from artifacts.signals import checkpoint_changed, checkpoint_tagged, checkpoint_tagging
 from artifacts.storage import artifact_storage, open_range, sha256_of
+from artifacts.storage_quotas import StorageQuota as StorageQuota
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.exceptions import DomainError, InvalidInput
 from core.ids import PublicIdField
@@ -99,6 +101,14 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         complete = self.filter(run=run).checkpoints().exclude(metadata__has_key="damage")
         return complete.exclude(metadata__contains={"layout": layouts.MODEL}).latest_first()
 
+    def with_bytes(self) -> ArtifactQuerySet:
+        """Without the checkpoints whose bytes have been deleted. Of ``every``."""
+        return self.filter(models.Q(deletion=None) | models.Q(deletion__purged_at=None))
+
+    def removed(self) -> ArtifactQuerySet:
+        """In the trash, or deleted from there. Of ``every``."""
+        return self.exclude(deletion=None)
+
     def own(self) -> ArtifactQuerySet:
         """Artifacts created by TrainHub itself."""
         return self.filter(stored_as="")
@@ -144,6 +154,14 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         return self.checkpoints().filter(name=FINAL_CHECKPOINT_NAME)
 
 
+_ArtifactManager = models.Manager.from_queryset(ArtifactQuerySet)
+
+
+class KeptArtifacts(_ArtifactManager["Artifact"]):
+    def get_queryset(self) -> ArtifactQuerySet:
+        return cast(ArtifactQuerySet, super().get_queryset().filter(deletion=None))
+
+
 class Artifact(models.Model):
     id = PublicIdField()
     run = models.ForeignKey(Run, models.CASCADE, related_name="artifacts", verbose_name=_("run"))
@@ -164,8 +182,20 @@ class Artifact(models.Model):
     # When its bytes were last hashed: as they were stored, or read again to resume from them. None
     # of those stored by an earlier version.
     verified_at = models.DateTimeField(_("verified at"), null=True, editable=False)
+    # Set of a removed checkpoint and its files: see trash.py. Once its bytes are deleted, the row
+    # stays for what refers to it: what evaluations told of it, and which runs made them.
+    deletion = models.ForeignKey(
+        CheckpointDeletion,
+        models.CASCADE,
+        null=True,
+        editable=False,
+        related_name="+",
+        db_index=False,
+    )
 
-    objects = ArtifactQuerySet.as_manager()
+    # What is removed is nowhere but in the trash. First, so that ``run.artifacts`` is like it.
+    objects = KeptArtifacts()
+    every = ArtifactQuerySet.as_manager()
 
     CONTENT_TYPES: ClassVar[dict[str, str]] = {
         ArtifactType.CONFIG: "application/json",
@@ -185,7 +215,7 @@ class Artifact(models.Model):
             models.UniqueConstraint(
                 name="artifact_run_upload",
                 fields=["run", "file"],
-                condition=~models.Q(stored_as=""),
+                condition=~models.Q(stored_as="") & models.Q(deletion=None),
             ),
             models.CheckConstraint(
                 name="artifact_type_known", condition=models.Q(type__in=ArtifactType.values)
@@ -205,7 +235,13 @@ class Artifact(models.Model):
             models.Index(
                 fields=["run", "-created_at", "id"],
                 name="artifact_checkpoints_by_age",
-                condition=models.Q(type=ArtifactType.CHECKPOINT),
+                condition=models.Q(type=ArtifactType.CHECKPOINT, deletion=None),
+            ),
+            # The files of a removed checkpoint.
+            models.Index(
+                fields=["deletion"],
+                name="artifact_of_deletion",
+                condition=models.Q(deletion__isnull=False),
             ),
             # The admin's list.
             models.Index(fields=["-created_at", "id"], name="artifact_newest_first"),

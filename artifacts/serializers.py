@@ -5,11 +5,14 @@ from typing import Any, ClassVar, Final
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from artifacts.checkpoint_deletions import DeletionState
 from artifacts.direct_transfers import MAX_ETAG_LENGTH, MAX_OBJECT_BYTES, MAX_PARTS
 from artifacts.direct_uploads import DirectUpload
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactTag
+from artifacts.storage_use_queries import StorageGrouping
 from core.fields import StrictCharField, StrictModelSerializer
+from core.ids import MAX_LENGTH
 from core.known_names import KnownFieldsSerializer
 from core.message_field import StoredMessageField
 from core.numbers import MAX_BIGINT
@@ -172,3 +175,80 @@ class TagWriteSerializer(KnownFieldsSerializer):
 
 class ResumeQuerySerializer(serializers.Serializer[Any]):
     source_artifact_id = StrictCharField(help_text="The checkpoint to resume from.")
+
+
+class RemovalSerializer(KnownFieldsSerializer):
+    notes = StrictCharField(
+        max_length=10_000, allow_blank=True, required=False, default="", help_text="Why."
+    )
+
+
+class CheckpointDeletionSerializer(serializers.Serializer[Any]):
+    id = StrictCharField()
+    project_id = StrictCharField()
+    run_id = StrictCharField()
+    run_name = StrictCharField()
+    checkpoint_id = StrictCharField(source="checkpoint_key")
+    name = StrictCharField(help_text="Of the checkpoint.")
+    file = StrictCharField(help_text="Of a folder, the file that stands for it.")
+    step = serializers.IntegerField(allow_null=True)
+    state = serializers.ChoiceField(
+        choices=DeletionState.values, help_text="`purging`: its bytes are being deleted."
+    )
+    file_count = serializers.IntegerField()
+    size_bytes = serializers.IntegerField(help_text="Of all its files.")
+    sha256 = StrictCharField(help_text="Of `file`.")
+    digest = StrictCharField(
+        help_text="The sha256 of its files' lines `<sha256> <bytes>`, sorted, joined by newlines."
+    )
+    reason = StrictCharField(allow_blank=True)
+    by_policy = serializers.BooleanField()
+    deleted_by = StrictCharField(source="deleted_by_name", allow_blank=True)
+    trashed_at = serializers.DateTimeField()
+    purge_due_at = serializers.DateTimeField(
+        allow_null=True, help_text="When its bytes are deleted, if it is in the trash."
+    )
+    restored_at = serializers.DateTimeField(allow_null=True)
+    restored_by = StrictCharField(source="restored_by_name", allow_blank=True)
+    purged_at = serializers.DateTimeField(
+        allow_null=True, help_text="When its files were given up: they cannot be had back."
+    )
+    deleted_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the storage had deleted all of them."
+    )
+
+
+class DeletionQuerySerializer(serializers.Serializer[Any]):
+    state = serializers.ChoiceField(choices=DeletionState.values, required=False)
+
+
+class StorageQuerySerializer(serializers.Serializer[Any]):
+    group_by = serializers.ChoiceField(
+        choices=StorageGrouping.choices,
+        default=StorageGrouping.PROJECT,
+        help_text="`owner`: who answers for the project.",
+    )
+    project_id = StrictCharField(
+        max_length=MAX_LENGTH, required=False, help_text="Of this project alone."
+    )
+    limit = serializers.IntegerField(
+        min_value=1, max_value=10_000, default=500, help_text="Of groups."
+    )
+
+
+class StorageGroupSerializer(serializers.Serializer[Any]):
+    key = StrictCharField(allow_blank=True, help_text="The id of the run or project, or the owner.")
+    name = StrictCharField(allow_blank=True)
+    project_id = StrictCharField(allow_blank=True, help_text="Empty of an owner.")
+    size_bytes = serializers.IntegerField()
+    trash_bytes = serializers.IntegerField(help_text="How much of it is in the trash.")
+    file_count = serializers.IntegerField()
+
+
+class StorageReportSerializer(serializers.Serializer[Any]):
+    by = serializers.ChoiceField(choices=StorageGrouping.choices)
+    groups = StorageGroupSerializer(many=True)
+    group_count = serializers.IntegerField(help_text="Also of those beyond the limit.")
+    size_bytes = serializers.IntegerField(help_text="Of all groups.")
+    trash_bytes = serializers.IntegerField()
+    file_count = serializers.IntegerField()

@@ -20,6 +20,7 @@ from artifacts.blobs import StoredFile, put, storage_key
 from artifacts.evaluation_numbers import Evaluation, read_evaluation
 from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact, damage_metadata
+from artifacts.rewritten import take_back
 from artifacts.storage import Source
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from core.ids import new_id
@@ -32,8 +33,11 @@ MAX_SHOWN: Final = 200  # characters of a folder's name
 
 def store_checkpoint(run: Run, content: IO[bytes], *, step: int, suffix: str) -> Artifact:
     """Store the checkpoint of ``step``; ``suffix`` is the file extension, e.g. ``.pt``."""
-    stored = put(run, content, type=ArtifactType.CHECKPOINT, file=f"step-{step:08d}{suffix}")
-    return record_checkpoint(run, stored, step=step)
+    file = f"step-{step:08d}{suffix}"
+    with transaction.atomic():
+        take_back(run, file)  # before its bytes are replaced
+        stored = put(run, content, type=ArtifactType.CHECKPOINT, file=file)
+        return record_checkpoint(run, stored, step=step)
 
 
 def announce_checkpoint(run: Run, *, step: int, version: str, suffix: str) -> None:
@@ -123,6 +127,7 @@ def record_checkpoint(
     use.
     """
     with transaction.atomic():
+        take_back(run, stored.file)
         is_damaged = origin is not None and bool(origin.damage)
         for artifact in _of_same_origin(run, step, origin):
             same = artifact.sha256 == stored.sha256
@@ -194,7 +199,8 @@ def _name_of(step: int, origin: Origin | None) -> Text:
 
 def _discard(artifact: Artifact, stored: StoredFile) -> None:
     """Delete ``stored``, a duplicate of the artifact's bytes, on commit."""
-    if not Artifact.objects.own().filter(run=artifact.run, file=stored.file).exists():
+    others = Artifact.every.with_bytes().own()
+    if not others.filter(run=artifact.run, file=stored.file).exists():
         UnreferencedBlob.objects.release([_key_of(artifact.run, stored.file)])
 
 

@@ -11,6 +11,7 @@ from django.db import DatabaseError, models, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.deletion_hold import DeletionAllowed
 from artifacts.storage import artifact_storage
 from core.exceptions import DomainError
@@ -26,13 +27,16 @@ class UploadExpired(DomainError):
 class UnreferencedBlobQuerySet(models.QuerySet["UnreferencedBlob"]):
     def track(self, key: str) -> None:
         """Record the blob before it is written; also if that is done again."""
-        self.update_or_create(key=key, defaults={"since": Now()})
+        self.update_or_create(key=key, defaults={"since": Now(), "deletion": None})
 
-    def release(self, keys: Iterable[str]) -> None:
-        """Delete blobs that artifacts refer to no longer, on commit."""
+    def release(self, keys: Iterable[str], *, deletion: CheckpointDeletion | None = None) -> None:
+        """Delete blobs that artifacts refer to no longer, on commit. ``deletion``: the record on
+        which each of them is counted when it is deleted."""
         released = list(keys)
         blobs = [self.model(key=key) for key in released]
         self.bulk_create(blobs, ignore_conflicts=True)
+        if deletion is not None:
+            self.filter(key__in=released).update(deletion=deletion)
         transaction.on_commit(partial(self.drop, released), robust=True)
 
     def drop(self, keys: Iterable[str]) -> None:
@@ -42,15 +46,24 @@ class UnreferencedBlobQuerySet(models.QuerySet["UnreferencedBlob"]):
         for key in keys:
             try:
                 with transaction.atomic():
-                    blob = self.filter(DeletionAllowed(), key=key)
-                    if blob.select_for_update(skip_locked=True).exists():
+                    blobs = self.filter(DeletionAllowed(), key=key)
+                    blob = blobs.select_for_update(skip_locked=True, of=("self",)).first()
+                    if blob is not None:
                         artifact_storage().delete(key)
+                        if blob.deletion_id is not None:
+                            CheckpointDeletion.objects.note_deleted_file(blob.deletion_id)
                         self.filter(key=key).delete()
             except DatabaseError:
                 raise
             except Exception:  # depends on the storage: OSError, boto exceptions
                 logger.exception("failed to delete unreferenced blob: %s", key)
                 self.filter(key=key).update(since=Now())  # move it to the end of the queue
+
+    def finish_deletions(self, *, limit: int) -> None:
+        """Delete blobs of purged checkpoints that are left: whoever purged them was killed, or the
+        storage was away."""
+        left = self.exclude(deletion=None).order_by("since", "key")[:limit]
+        self.drop([blob.key for blob in left])
 
     def sweep(self) -> None:
         """Delete old blobs left behind by a killed process or an unreachable storage."""
@@ -66,6 +79,10 @@ class UnreferencedBlob(models.Model):
 
     key = models.CharField(primary_key=True, max_length=200)
     since = models.DateTimeField(db_default=Now(), db_index=True)
+    # Of which removed checkpoint it is, if it is of one.
+    deletion = models.ForeignKey(
+        CheckpointDeletion, models.SET_NULL, null=True, related_name="+", db_index=False
+    )
 
     objects = UnreferencedBlobQuerySet.as_manager()
 
@@ -75,6 +92,13 @@ class UnreferencedBlob(models.Model):
     class Meta:
         verbose_name = _("unreferenced blob")
         verbose_name_plural = _("unreferenced blobs")
+        indexes = (
+            models.Index(
+                fields=["deletion"],
+                name="unreferencedblob_of_deletion",
+                condition=models.Q(deletion__isnull=False),
+            ),
+        )
 
     def __str__(self) -> str:
         return self.key

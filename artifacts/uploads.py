@@ -24,8 +24,15 @@ from artifacts.kinds import ArtifactType
 from artifacts.models import Artifact
 from artifacts.paths import checked_path
 from artifacts.storage import CHUNK_BYTES, Source, artifact_storage
+from artifacts.storage_quotas import refuse_over_quota
 from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
-from artifacts.uploaded_files import annotate_checkpoint, check_path, lock_run, record_upload
+from artifacts.uploaded_files import (
+    annotate_checkpoint,
+    check_path,
+    lock_run,
+    record_upload,
+    uploaded_files,
+)
 from core.exceptions import DomainError, InvalidInput
 from runs.models import Run
 from runs.reports import in_trash
@@ -153,13 +160,20 @@ def receive(
     """Store the request's body as the run's file ``path``, replacing any existing file.
 
     Returns the artifact and whether its path is new. Without ``type`` and ``step`` from the client,
-    the file's name determines them. Raises InvalidInput, PathTaken, InUse, LengthRequired, Http404;
-    after any exception nothing of the body is kept.
+    the file's name determines them. Raises InvalidInput, PathTaken, InUse, LengthRequired,
+    StorageQuotaExceeded, Http404; after any exception nothing of the body is kept.
     """
     announced = announced_sha256(request)
     body = Body(request, is_checked=bool(announced))
     return store(
-        run, path, body, announced=announced, type=type, step=step, expected_bytes=body.length
+        run,
+        path,
+        body,
+        announced=announced,
+        type=type,
+        step=step,
+        expected_bytes=body.length,
+        is_limited=True,
     )
 
 
@@ -173,14 +187,17 @@ def store(
     step: int | None = None,
     expected_bytes: int | None = None,
     is_report: bool = True,
+    is_limited: bool = False,
 ) -> tuple[Artifact, bool]:
     """Like ``receive``, for any ``content``. ``expected_bytes``: see HashingFile. ``is_report``: it
-    comes from the training.
+    comes from the training. ``is_limited``: it is refused beyond a quota.
 
     The bytes are stored under a unique key before any row refers to them. Readers therefore see
     either the old bytes or the new ones, and of two concurrent uploads one wins completely.
     """
     check_may_store(run, path)
+    if is_limited:
+        check_quota(run, path, expected_bytes or 0)
     UnreferencedBlob.objects.sweep()
     stored_as = new_stored_as()
     blob = UnreferencedBlob.objects.create(key=key_of(run, stored_as))
@@ -195,6 +212,8 @@ def store(
         )
         for sha256 in announced or ():
             _check_sha256(sha256, stored.sha256)
+        if is_limited and expected_bytes is None:
+            check_quota(run, path, stored.size_bytes)
         artifact, is_new = record(run, stored, blob, type=type, step=step, is_report=is_report)
     except UploadExpired:
         artifact_storage().delete(blob.key)  # a sweep took it for abandoned
@@ -213,6 +232,13 @@ def check_may_store(run: Run, path: str) -> None:
     checked_path(path)
     _check_not_in_trash(run)
     check_path(run, path)
+
+
+def check_quota(run: Run, path: str, size_bytes: int) -> None:
+    """Raises StorageQuotaExceeded, unless the file replaces one that is not smaller."""
+    before = uploaded_files(run).filter(file=path).values_list("size_bytes", flat=True).first()
+    if before is None or size_bytes > before:
+        refuse_over_quota(run.project, size_bytes - (before or 0))
 
 
 def new_stored_as() -> str:

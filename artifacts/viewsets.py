@@ -19,7 +19,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from artifacts import examples, file_tree, uploads
+from accounts.users import user_of
+from artifacts import examples, file_tree, trash, uploads
 from artifacts.artifact_json import artifact_list
 from artifacts.downloads import download, download_archive
 from artifacts.kinds import ArtifactType
@@ -29,6 +30,8 @@ from artifacts.serializers import (
     ArtifactListSerializer,
     ArtifactQuerySerializer,
     ArtifactSerializer,
+    CheckpointDeletionSerializer,
+    RemovalSerializer,
     UploadQuerySerializer,
 )
 from core.ids import ID_PATTERN
@@ -144,6 +147,23 @@ class ProjectArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
     )
     def retrieve(self, request: Request, project_id: str, id: str) -> Response:
         return Response(ArtifactSerializer(self.get_object()).data)
+
+    @extend_schema(
+        summary="Move a checkpoint to the trash",
+        description="With all files of its folder. Members only. Its bytes are deleted after "
+        "TRAINHUB_CHECKPOINT_TRASH_DAYS; until then it can be restored. 409 `artifact_in_use` if "
+        "something needs it: a tag, a run that begins or goes on from it, a registered version, a "
+        "request for its release.",
+        request=RemovalSerializer,
+        responses={200: CheckpointDeletionSerializer},
+    )
+    def destroy(self, request: Request, project_id: str, id: str) -> Response:
+        checkpoint = self.get_object()
+        serializer = RemovalSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        notes = serializer.validated_data["notes"]
+        deletion = trash.remove(checkpoint, by=user_of(request), notes=notes)
+        return Response(CheckpointDeletionSerializer(deletion).data)
 
 
 def _path_parameter(name: str, description: str = "", **schema: Any) -> OpenApiParameter:

@@ -10,6 +10,8 @@ from django.utils.translation import pgettext_lazy
 
 KINDS: Final[dict[str, Promise]] = {
     "artifact": _("Artifact"),
+    "checkpoint_deletion": _("Removal of a checkpoint"),
+    "checkpoint_policy": _("Policy of checkpoints"),
     "checkpoint_tag": _("Tag of a checkpoint"),
     "evaluation_rule": _("Rule of evaluations"),
     "group": _("Group"),
@@ -30,6 +32,7 @@ KINDS: Final[dict[str, Promise]] = {
     "run": _("Run"),
     "service_account": _("Service account"),
     "session": _("Sign-in"),
+    "storage_quota": _("Storage quota"),
     "sweep": _("Sweep"),
     "team": _("Team"),
     "team_member": _("Member of a team"),
@@ -54,6 +57,7 @@ VERBS: Final[dict[str, Promise]] = {
     "moved": pgettext_lazy("audit", "moved"),
     "password_changed": pgettext_lazy("audit", "password changed"),
     "priority_changed": pgettext_lazy("audit", "priority changed"),
+    "purged": pgettext_lazy("audit", "purged"),
     "refused": pgettext_lazy("audit", "refused"),
     "renamed": pgettext_lazy("audit", "renamed"),
     "resized": pgettext_lazy("audit", "resized"),

@@ -164,7 +164,7 @@ def _resumed_from(runs: Sequence[Run]) -> dict[str, str]:
     if not ids:
         return {}
     projects = {run.project_id for run in runs}  # in which they were resumed, too
-    found_in = Artifact.objects.filter(run__project__in=projects)
+    found_in = Artifact.every.filter(run__project__in=projects)
     checkpoints = found_in.filter(pk__in=ids).select_related("run")
     return {
         found.pk: _("%(run)s, step %(step)d") % {"run": found.run.name, "step": found.step or 0}

@@ -16,8 +16,8 @@ SELECT
 FROM runs_run AS run
     JOIN projects_project AS project ON project.id = run.project_id
     CROSS JOIN LATERAL (
-        SELECT count(*), max(updated_at) AS updated_at, max(verified_at) AS verified_at,
-            max(tag.applied_at) AS tagged_at
+        SELECT count(*) FILTER (WHERE deletion_id IS NULL) AS count, max(updated_at) AS updated_at,
+            max(verified_at) AS verified_at, max(tag.applied_at) AS tagged_at
         FROM artifacts_artifact
             LEFT JOIN artifacts_artifacttag AS tag ON tag.artifact_id = artifacts_artifact.id
         WHERE run_id = run.id

@@ -21,6 +21,7 @@ from dashboard.views import (
     projects,
     recipes,
     releases,
+    retention,
     run_actions,
     run_pages,
     run_table,
@@ -69,6 +70,7 @@ urlpatterns = [
     path("/audit", audit.audit_list, name="audit"),
     path("/audit.csv", audit.audit_csv, name="audit-csv"),
     path("/goodput", goodput.goodput, name="goodput"),
+    path("/storage", retention.storage, name="storage"),
     # --- the queue, workers, recipes ---
     path("/workers", workers.workers, name="workers"),
     path("/series", series.series, name="series"),
@@ -146,6 +148,14 @@ urlpatterns = [
     path(f"{CHECKPOINTS}/evaluate", releases.evaluate_chosen, name="evaluate-chosen"),
     path(f"{CHECKPOINTS}/policy", releases.policy, name="release-policy"),
     path(f"{CHECKPOINTS}/policy/change", releases.change, name="release-policy-change"),
+    path(f"{CHECKPOINTS}/kept", retention.policy, name="checkpoint-policy"),
+    path(f"{CHECKPOINTS}/kept/change", retention.change, name="checkpoint-policy-change"),
+    path(f"{CHECKPOINTS}/trash", retention.trash_list, name="checkpoint-trash"),
+    path(
+        f"{CHECKPOINTS}/trash/<id:deletion_id>/restore",
+        retention.restore,
+        name="checkpoint-restore",
+    ),
     path(f"{CHECKPOINTS}/rules", releases.add_rule, name="evaluation-rule-new"),
     path(
         f"{CHECKPOINTS}/rules/<id:rule_id>/remove",
@@ -157,6 +167,7 @@ urlpatterns = [
         releases.decide,
         name="release-decide",
     ),
+    path(f"{ARTIFACT}/remove", retention.remove, name="checkpoint-remove"),
     path(f"{ARTIFACT}/release", checkpoints.release, name="checkpoint-release"),
     path(f"{ARTIFACT}/model-card", checkpoints.model_card, name="model-card"),
     path(f"{ARTIFACT}/model-card/curve.svg", checkpoints.model_card_curve, name="model-card-curve"),

@@ -48,6 +48,7 @@ from logs.models import LogLevel
 from metrics.run_index import index_runs
 from notices import sending
 from notices.rules import check_rules
+from registry.retention_driving import RetentionDriver
 from registry.rule_driving import RuleDriver
 from runs import actions, troubles, unmanaged
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
@@ -75,6 +76,7 @@ RULES_SECONDS = 5.0
 SENDERS: Final = 2  # of notices: a receiver that is slow delays not all others
 CHECKERS: Final = 2  # of direct uploads: one that is large delays not all others
 EVALUATING: Final = "following evaluation rules"
+RETAINING: Final = "applying policies of checkpoints"
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -121,6 +123,7 @@ class WorkerLoop:
         self._accountant = Accountant()
         self._sweep_driver = SweepDriver()
         self._rule_driver = RuleDriver()
+        self._retention_driver = RetentionDriver()
         self._replaced = threading.Event()
         # While it lasts, nothing can be decided; the trainings go on and write to their files.
         self._outage = Outage(
@@ -221,6 +224,7 @@ class WorkerLoop:
         self.tasks.start("account", self._account_runs)
         self.tasks.start("sweeps", self._advance_sweeps)
         self.tasks.start("evaluation rules", self._follow_rules)
+        self.tasks.start("checkpoint policies", self._apply_policies)
         self.tasks.start("program checks", self._answer_checks)
         self.tasks.start("rules", self._check_rules)
         for number in range(SENDERS):
@@ -513,6 +517,11 @@ class WorkerLoop:
         if not self._pauses.is_paused(EVALUATING):
             with self._surviving(EVALUATING):
                 self._rule_driver.work()
+
+    def _apply_policies(self) -> None:
+        if not self._pauses.is_paused(RETAINING):
+            with self._surviving(RETAINING):
+                self._retention_driver.work()
 
     def _answer_checks(self) -> None:
         with self._surviving("answering program checks"):

@@ -119,10 +119,10 @@ def _current_facts(run: Run, before: Mapping[int, Facts], completed_at: int | No
 
 
 def _kept_step(run: Run) -> int | None:
-    """The last step whose result is there; None: of all."""
+    """The last step whose result was kept when the run ended; None: of all."""
     if run.status not in TERMINAL or run.status == RunStatus.COMPLETED:
         return None
-    whole = Artifact.objects.checkpoints().filter(run=run).exclude(metadata__has_key="damage")
+    whole = Artifact.every.checkpoints().filter(run=run).exclude(metadata__has_key="damage")
     newest: int | None = whole.aggregate(step=Max("step"))["step"]
     return NOTHING if newest is None else newest
 

@@ -230,7 +230,7 @@ def _spread(first: int, last: int) -> set[int]:
 
 
 def _checkpoint_steps(run: Run, first: int) -> list[int]:
-    """From ``first`` on, the newest first."""
-    checkpoints = Artifact.objects.checkpoints().filter(run=run, step__gte=first)
+    """From ``first`` on, the newest first; also of those that were removed since."""
+    checkpoints = Artifact.every.checkpoints().filter(run=run, step__gte=first)
     steps = checkpoints.order_by("-step").values_list("step", flat=True).distinct()
     return [step for step in steps[:MAX_PLACES] if step is not None]

@@ -15,6 +15,7 @@ from typing import Final
 
 from django.db.models import Count
 
+from artifacts.storage_use import stored_bytes
 from goodput import operation
 from goodput.families import Family, Sample
 from goodput.parts import Part
@@ -43,6 +44,7 @@ def families() -> Iterator[Family]:
     yield Family("trainhub_workers", "Workers that are alive.", [({}, _workers())])
     yield Family("trainhub_gpus", "GPUs of a pool.", _capacities())
     yield Family("trainhub_gpus_in_use", "GPUs that runs of workers use.", _gpus_in_use())
+    yield Family("trainhub_artifact_bytes", "Bytes of artifacts in the storage.", _stored())
     days = Days.containing(None, None)
     of_projects = report(Grouping.PROJECT, days, sight=EVERYTHING).groups
     of_pools = report(Grouping.POOL, days, sight=EVERYTHING).groups
@@ -83,6 +85,12 @@ def _runs() -> list[Sample]:
 
 def _workers() -> int:
     return Worker.objects.alive().count()
+
+
+def _stored() -> list[Sample]:
+    """What is in the trash is stored, too, until its bytes are deleted."""
+    total, trashed = stored_bytes()
+    return [({"state": "kept"}, total - trashed), ({"state": "trash"}, trashed)]
 
 
 def _capacities() -> list[Sample]:

@@ -7,10 +7,17 @@ class RegistryConfig(AppConfig):
     verbose_name = _("Model registry")
 
     def ready(self) -> None:
-        from artifacts.signals import checkpoint_changed, checkpoint_tagged, checkpoint_tagging
+        from artifacts.signals import (
+            checkpoint_changed,
+            checkpoint_protection,
+            checkpoint_tagged,
+            checkpoint_tagging,
+        )
         from registry.approval import demand_approval, expire
+        from registry.checkpoint_protection import protected_by_registry
         from registry.models import follow_tag
 
+        checkpoint_protection.connect(protected_by_registry)
         checkpoint_tagging.connect(demand_approval)
         checkpoint_tagged.connect(follow_tag)
         checkpoint_changed.connect(expire)

@@ -1,6 +1,7 @@
 """What the audit tells of registered models, and of logged models that are deleted."""
 
 from core.audited import Audited, declare
+from registry.checkpoint_policy import CheckpointPolicy
 from registry.evaluation_rules import EvaluationRule
 from registry.logged_models import LoggedModel
 from registry.models import ModelAlias, ModelVersion, RegisteredModel
@@ -16,6 +17,13 @@ declare(
         model=ReleasePolicy,
         kind="release_policy",
         columns=["needs_approval", "gates_json"],
+        subject="{row}.project_id",
+        project="{row}.project_id",
+    ),
+    Audited(
+        model=CheckpointPolicy,
+        kind="checkpoint_policy",
+        columns=["metric", "mode", "best", "last", "every"],
         subject="{row}.project_id",
         project="{row}.project_id",
     ),

@@ -123,18 +123,18 @@ class Rank:
 
 
 # Read in the order of the index until there are enough. A result counts unless the checkpoint has a
-# newer one of the same key.
+# newer one of the same key, or has been removed: its results are then nobody's.
 _RANKED_RESULTS: Final = """
 SELECT checkpoint.id, result.value, result.step
 FROM artifacts_evaluationresult AS result
     JOIN runs_run AS run
         ON run.id = result.run_id AND run.deleted_at IS NULL AND NOT run.is_hidden
     CROSS JOIN LATERAL (
-        SELECT id, step
+        SELECT id, step, deletion_id
         FROM artifacts_artifact
         WHERE run_id = result.run_id AND type = 'checkpoint' AND step <= result.step
             AND (result.checkpoint_id IS NULL OR id = result.checkpoint_id)
-        ORDER BY step DESC, stored_as = '' DESC, updated_at DESC
+        ORDER BY step DESC, deletion_id IS NULL DESC, stored_as = '' DESC, updated_at DESC
         LIMIT 1
     ) AS checkpoint
     CROSS JOIN LATERAL (
@@ -144,6 +144,7 @@ FROM artifacts_evaluationresult AS result
     ) AS following
 WHERE result.project_id = %(project_id)s::text
     AND result.key = %(key)s::text
+    AND checkpoint.deletion_id IS NULL
     AND NOT EXISTS (
         SELECT
         FROM artifacts_evaluationresult AS newer
@@ -183,6 +184,7 @@ WHERE series.key = %(key)s::text
         SELECT
         FROM artifacts_artifact AS artifact
         WHERE artifact.run_id = run.id AND artifact.type = 'checkpoint'
+            AND artifact.deletion_id IS NULL
     )
 ORDER BY series.{column} {order}
 LIMIT %(limit)s::bigint
@@ -205,6 +207,7 @@ SELECT artifact.id, point.value, point.step
 FROM metrics_metricseries AS series
     JOIN artifacts_artifact AS artifact
         ON artifact.run_id = series.run_id AND artifact.type = 'checkpoint'
+            AND artifact.deletion_id IS NULL
     CROSS JOIN LATERAL (
         SELECT value, step
         FROM metrics_metricpoint

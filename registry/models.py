@@ -26,6 +26,7 @@ from artifacts.queries import lock_promotions
 from core.exceptions import DomainError
 from core.ids import PublicIdField
 from projects.models import Project
+from registry.checkpoint_policy import CheckpointPolicy as CheckpointPolicy
 from registry.evaluation_rules import EvaluationRule as EvaluationRule
 from registry.evaluation_rules import SeenCheckpoint as SeenCheckpoint
 from registry.logged_models import LoggedModel

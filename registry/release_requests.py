@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.grants import AnyUser
 from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
+from artifacts.digests import digest_of as digest_of
 from artifacts.models import Artifact
 from core.ids import MAX_LENGTH, PublicIdField
 from core.json_field import JSONField
@@ -167,9 +167,3 @@ class ReleaseRequest(models.Model):
     @property
     def state_label(self) -> Text:
         return str(self.current_state.label)
-
-
-def digest_of(checkpoint: Artifact) -> str:
-    """Of all of the checkpoint's bytes, by their recorded sha256."""
-    parts = [f"{part.sha256} {part.size_bytes}" for part in checkpoint.parts()]
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()

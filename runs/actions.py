@@ -36,7 +36,7 @@ from runs.models import (
     Worker,
 )
 from runs.resources import check_nodes
-from runs.signals import run_completed
+from runs.signals import run_admitting, run_completed
 from runs.status import InvalidTransition, RunStatus
 from runs.troubles import stall_of
 
@@ -246,7 +246,7 @@ def _admit(
     code: RunCode | None = None,
 ) -> Run:
     """Save a new run, its code and its first event. Call in the transaction that allocated its
-    number. Raises InvalidInput, CheckpointGone."""
+    number. Raises InvalidInput, CheckpointGone, and whatever receivers of run_admitting raise."""
     check_dataset(run.dataset)  # also one that the script of an unmanaged run has reported
     check_nodes(run.recipe.executor if run.recipe else "", run.nodes, run.gpu_count)
     run.project_version = run.project.version
@@ -260,6 +260,7 @@ def _admit(
     run.queued_at = Now()
     if status == RunStatus.RUNNING:
         run.started_at = Now()
+    run_admitting.send(Run, run=run)
     try:
         run.save(force_insert=True)
     except IntegrityError as error:

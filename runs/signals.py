@@ -13,5 +13,9 @@ run_noted = Signal()
 # locked. A receiver refuses by raising a DomainError.
 runs_deleting = Signal()
 
+# Sent with ``run``, not saved yet, in the transaction that creates it: one that a worker is to
+# execute. A receiver refuses by raising a DomainError.
+run_admitting = Signal()
+
 # Sent with ``run`` in the transaction in which its work has ended well, with its row locked.
 run_completed = Signal()

@@ -37,6 +37,7 @@ DOMAIN_CODES: Final[dict[str, str]] = {
     "already_exists": "RESOURCE_ALREADY_EXISTS",
     "run_in_trash": "INVALID_PARAMETER_VALUE",
     "storage_full": "RESOURCE_LIMIT_EXCEEDED",
+    "storage_quota": "RESOURCE_LIMIT_EXCEEDED",
     "storage_unavailable": "TEMPORARILY_UNAVAILABLE",
     **{
         kind.code: "RESOURCE_LIMIT_EXCEEDED" if kind is DatabaseFull else "TEMPORARILY_UNAVAILABLE"

@@ -334,6 +334,11 @@ DEFAULT_FROM_EMAIL = env.str("TRAINHUB_EMAIL_FROM", default="trainhub@localhost"
 # For how many days entries are kept.
 AUDIT_DAYS = env.float("TRAINHUB_AUDIT_DAYS", default=730.0)
 
+# --- Checkpoints -----------------------------------------------------------------------------
+
+# For how many days removed checkpoints stay in the trash before their bytes are deleted.
+CHECKPOINT_TRASH_DAYS = env.float("TRAINHUB_CHECKPOINT_TRASH_DAYS", default=7.0)
+
 # --- Webhooks ----------------------------------------------------------------------------------
 
 # Whether webhooks may lead to private, loopback and link-local addresses.

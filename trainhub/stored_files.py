@@ -42,7 +42,7 @@ def other_references() -> Iterator[Reference]:
 
 
 def _artifacts() -> Iterator[Reference]:
-    rows = Artifact.objects.select_related("run").order_by()
+    rows = Artifact.every.with_bytes().select_related("run").order_by()
     columns = ("file", "stored_as", "type", "size_bytes", "sha256", "run__project_id")
     for artifact in rows.only(*columns).iterator(ROWS_AT_ONCE):
         yield Reference(

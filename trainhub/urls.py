@@ -14,6 +14,8 @@ from accounts.viewsets import USERNAME_PATTERN, TeamMemberViewSet, TeamViewSet
 from agents.views import mcp
 from artifacts.direct_upload_viewsets import DirectUploadViewSet
 from artifacts.run_viewsets import CancelViewSet, ResumeViewSet
+from artifacts.storage_viewsets import StorageView
+from artifacts.trash_viewsets import CheckpointDeletionViewSet
 from artifacts.viewsets import ArtifactFileView, ArtifactViewSet, ProjectArtifactViewSet
 from audit.viewsets import AuditView
 from code_bundles.viewsets import CodeUploadView, CodeViewSet, RunCodeViewSet
@@ -35,6 +37,7 @@ from metrics.viewsets import MetricViewSet
 from notices.viewsets import InstallationWebhookViewSet, WebhookViewSet
 from projects.access_viewsets import AccessViewSet, ProjectMemberViewSet, TokenViewSet
 from projects.viewsets import ProjectViewSet
+from registry.checkpoint_policy_viewsets import CheckpointPolicyViewSet
 from registry.evaluation_viewsets import EvaluateView, EvaluationRuleViewSet
 from registry.release_viewsets import (
     GateView,
@@ -65,6 +68,7 @@ runs.register("runs", RunViewSet)
 runs.register("export", ProjectExportViewSet, basename="project-export")
 runs.register("code", CodeViewSet, basename="project-code")
 runs.register("artifacts", ProjectArtifactViewSet, basename="project-artifact")
+runs.register("checkpoint-deletions", CheckpointDeletionViewSet)
 runs.register("sweeps", SweepViewSet)
 runs.register("release-requests", ReleaseRequestViewSet)
 runs.register("evaluation-rules", EvaluationRuleViewSet)
@@ -128,6 +132,16 @@ urlpatterns = [
         name="project-release-policy",
     ),
     re_path(
+        rf"^{PROJECT}/checkpoint-policy\Z",
+        CheckpointPolicyViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"}),
+        name="project-checkpoint-policy",
+    ),
+    re_path(
+        rf"^{PROJECT}/checkpoint-policy/preview\Z",
+        CheckpointPolicyViewSet.as_view({"get": "preview", "post": "preview_unsaved"}),
+        name="project-checkpoint-policy-preview",
+    ),
+    re_path(
         rf"^{PROJECT}/{MEMBER}\Z",
         ProjectMemberViewSet.as_view(CHANGE_MEMBER),
         name="project-member",
@@ -139,6 +153,7 @@ urlpatterns = [
     ),
     path("audit", AuditView.as_view()),
     path("goodput", GoodputView.as_view()),
+    path("storage", StorageView.as_view()),
     path("metrics", PrometheusView.as_view()),
     path("mcp", mcp),
     # MLflow clients print URLs with the run in the fragment: /#/experiments/… (static/js/app.js).

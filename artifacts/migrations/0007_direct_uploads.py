@@ -8,7 +8,7 @@ import core.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("artifacts", "0005_evaluation_runs"),
+        ("artifacts", "0006_checkpoint_trash"),
         ("runs", "0032_preemptions_by_other_projects"),
     ]
 

@@ -28,7 +28,7 @@ def segments(run: Run, user: User) -> list[Segment]:
     chain = ancestors(run, at_most=MAX_ANCESTORS)
     if not chain:
         return found
-    checkpoints = Artifact.objects.visible_to(user).filter(
+    checkpoints = Artifact.every.visible_to(user).filter(
         pk__in=[ancestor.checkpoint.pk for ancestor in chain], run__deleted_at=None
     )
     seen = set(checkpoints.values_list("pk", flat=True))

@@ -25,6 +25,7 @@ from artifacts.previews.raw import raw
 from core.messages import Message, Text
 from dashboard.decisions import is_decided
 from dashboard.forms.artifacts import TagForm
+from dashboard.forms.retention import RemovalForm
 from dashboard.forms.runs import RunForm
 from dashboard.pages import INVALID_FORM, PageRequest, page_of, sent
 from dashboard.run_header import run_context
@@ -78,6 +79,7 @@ def _context(artifact: Artifact, form: TagForm) -> dict[str, Any]:
         "project": artifact.run.project,
         "tags": artifact.tags.select_related("applied_by"),
         "form": form,
+        "removal_form": RemovalForm(auto_id="id_removal_%s"),
         "preview": preview,
         "problem": problem,
         "parts": parts,

@@ -13,11 +13,12 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.models import Team, Token
 from accounts.roles import Role
-from artifacts import uploads
+from artifacts import trash, uploads
 from artifacts.models import Artifact
 from dashboard.models import SavedView
 from notices.actions import send_test
 from registry.approval import ask
+from registry.checkpoint_policy import set_policy
 from registry.evaluation_rules import create_rule
 from registry.logged_models import LoggedModel
 from registry.models import RegisteredModel, Source
@@ -38,6 +39,7 @@ from tests.factories import (
     WorkerFactory,
     member_of,
 )
+from tests.factories import checkpoint as make_checkpoint
 
 ARGUMENT = re.compile(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)|<(?:\w+:)?(\w+)>")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -96,6 +98,8 @@ class World:
             return self.arguments["upload_id"]
         if "/artifacts/{id}" in template:
             return self.checkpoint.pk
+        if "/checkpoint-deletions/{id}" in template:
+            return self.arguments["deletion_id"]
         if "/release-requests/{id}" in template:
             return self.arguments["request_id"]
         if "/evaluation-rules/{id}" in template:
@@ -118,6 +122,8 @@ class World:
             return {"run_id": self.run.pk, "path": self.checkpoint.file}
         if method == "GET":
             return {}
+        if "/checkpoint-policy" in template:
+            return {"last": 1} if method != "DELETE" else {}
         if template.endswith("/pools/resize"):
             return {"pool": "A100", "capacity": "8"}
         if template == "/projects/{project_id}/release-requests":
@@ -216,6 +222,9 @@ def world() -> World:
     rule = create_rule(project, by=owner, recipe=recipe, every=2)
     change_policy(project, by=owner, needs_approval=True)
     asked = ask(checkpoint, notes="", by=owner)
+    set_policy(project, by=owner, last=5)
+    removed = make_checkpoint(run, step=1)
+    deletion = trash.trash(removed, reason="", by=owner)
     arguments = {
         "hook_id": hook.pk,
         "deed": "test",
@@ -227,6 +236,7 @@ def world() -> World:
         "sweep_id": sweep.pk,
         "request_id": asked.pk,
         "upload_id": DirectUploadFactory(run=run).pk,
+        "deletion_id": deletion.pk,
         "rule_id": rule.pk,
         "recipe": recipe.pk,
         "model_id": logged.pk,

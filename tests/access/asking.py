@@ -121,6 +121,7 @@ def argument(name: str, route: Route, of: Side) -> str:
         "delivery_id": of.delivery_id,
         "rule_id": of.rule_id,
         "request_id": of.request_id,
+        "deletion_id": of.deletion_id,
     }[name]
 
 
@@ -136,6 +137,7 @@ def _id(route: Route, of: Side) -> str:
         "release-requests": of.request_id,
         "evaluation-rules": of.rule_id,
         "webhooks": of.hook_id,
+        "checkpoint-deletions": of.deletion_id,
     }
     return ids[route.text.partition("/{id}")[0].rpartition("/")[2]]
 
@@ -231,6 +233,8 @@ def queries(hidden: Side, own: Side) -> list[Ask]:
     my_run = f"{mine}/runs/{own.done.pk}"
     return [
         Ask("GET", "/goodput", {"project_id": project}),
+        Ask("GET", "/storage", {"project_id": project}),
+        *(Ask("GET", "/storage", {"group_by": by}) for by in ("run", "project", "owner")),
         *(
             Ask("GET", "/goodput", {"by": by, "format": format})
             for by in ("project", "owner", "user", "pool", "month", "day", "run")

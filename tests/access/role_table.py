@@ -22,6 +22,7 @@ viewer     GET              /projects/{project_id}/code/{sha256}
 viewer     GET              /projects/{project_id}/code/{sha256}/download
 viewer     GET              /projects/{project_id}/code/{sha256}/file
 viewer     GET              /projects/{project_id}/artifacts/{id}
+member     DELETE           /projects/{project_id}/artifacts/{id}
 viewer     GET              /projects/{project_id}/release-requests
 member     POST             /projects/{project_id}/release-requests
 viewer     GET              /projects/{project_id}/release-requests/{id}
@@ -39,6 +40,12 @@ maintainer POST             /projects/{project_id}/webhooks/{id}/rotate-secret
 maintainer POST             /projects/{project_id}/webhooks/{id}/test
 viewer     GET              /projects/{project_id}/release-policy
 owner      PATCH            /projects/{project_id}/release-policy
+viewer     GET              /projects/{project_id}/checkpoint-policy
+maintainer PUT DELETE       /projects/{project_id}/checkpoint-policy
+viewer     GET POST         /projects/{project_id}/checkpoint-policy/preview
+viewer     GET              /projects/{project_id}/checkpoint-deletions
+viewer     GET              /projects/{project_id}/checkpoint-deletions/{id}
+member     POST             /projects/{project_id}/checkpoint-deletions/{id}/restore
 viewer     GET              /projects/{project_id}/sweeps
 member     POST             /projects/{project_id}/sweeps
 viewer     GET              /projects/{project_id}/sweeps/{id}
@@ -163,6 +170,7 @@ owner      PUT              /teams/{team_id}/members/{username}
 nobody     DELETE           /teams/{team_id}/members/{username}
 anyone     GET              /audit
 anyone     GET              /goodput
+anyone     GET              /storage
 operator   GET              /metrics
 anyone     POST             /mcp
 anyone     GET              /
@@ -185,6 +193,7 @@ anyone     GET              /dashboard/running
 anyone     GET              /dashboard/failed
 anyone     GET              /dashboard/activity
 anyone     GET              /dashboard/goodput
+anyone     GET              /dashboard/storage
 anyone     GET              /dashboard/audit
 anyone     GET              /dashboard/audit.csv
 anyone     GET              /dashboard/workers
@@ -256,9 +265,14 @@ viewer     GET              /dashboard/projects/{project_id}/checkpoints/release
 member     POST             /dashboard/projects/{project_id}/checkpoints/evaluate
 viewer     GET              /dashboard/projects/{project_id}/checkpoints/policy
 owner      POST             /dashboard/projects/{project_id}/checkpoints/policy/change
+viewer     GET              /dashboard/projects/{project_id}/checkpoints/kept
+maintainer POST             /dashboard/projects/{project_id}/checkpoints/kept/change
+viewer     GET              /dashboard/projects/{project_id}/checkpoints/trash
+member     POST             /dashboard/projects/{project_id}/checkpoints/trash/{deletion_id}/restore
 maintainer POST             /dashboard/projects/{project_id}/checkpoints/rules
 maintainer POST             /dashboard/projects/{project_id}/checkpoints/rules/{rule_id}/remove
 member     POST             /dashboard/projects/{project_id}/release-requests/{request_id}/{action}
+member     POST             /dashboard/projects/{project_id}/runs/{run_id}/artifacts/{artifact_id}/remove
 viewer     GET              /dashboard/projects/{project_id}/runs/{run_id}/artifacts/{artifact_id}/release
 member     POST             /dashboard/projects/{project_id}/runs/{run_id}/artifacts/{artifact_id}/release
 viewer     GET              /dashboard/projects/{project_id}/runs/{run_id}/artifacts/{artifact_id}/model-card

@@ -19,8 +19,9 @@ from django.db import models
 
 from accounts.models import Team, Token
 from accounts.roles import Role
-from artifacts import storing
+from artifacts import storing, trash
 from artifacts.kinds import TagValue
+from artifacts.storage_quotas import StorageQuota
 from dashboard.models import SavedView
 from goodput.parts import Part
 from logs.appending import append_log
@@ -30,6 +31,7 @@ from metrics.recording import record_metrics
 from notices.actions import send_test
 from projects.models import Project
 from registry.approval import ask
+from registry.checkpoint_policy import set_policy
 from registry.evaluation_rules import create_rule
 from registry.release_policy import change_policy
 from runs.actions import resume_run, retry_run, try_recipe
@@ -84,6 +86,7 @@ class Side:
     rule_id: str
     request_id: str
     upload_id: str
+    deletion_id: str
 
     @property
     def model(self) -> str:
@@ -112,11 +115,14 @@ def filled(marker: str) -> Side:
     rule = create_rule(project, by=owner, recipe=recipe, every=2, run_name=f"{marker}-done")
     change_policy(project, by=owner, needs_approval=True)
     asked = ask(saved, notes=f"{marker}-asks", by=owner)
+    set_policy(project, by=owner, metric=f"{marker}/loss", best=1)
+    StorageQuota.objects.create(owner=f"{marker}-owner", max_bytes=10**9)
+    removed = trash.trash(checkpoint(done, step=1), reason=f"{marker}-removed", by=owner)
     side = Side(
         marker, team, owner, member, project, done, active, queued, failed, saved.pk,
         evaluation_id, sweep.pk, view.pk, token.pk, stored.pk, "",
         hook.pk, send_test(hook).pk, rule.pk, asked.pk,
-        DirectUploadFactory(run=done, file=f"{marker}-large.bin").pk,
+        DirectUploadFactory(run=done, file=f"{marker}-large.bin").pk, removed.pk,
     )  # fmt: skip
     side.logged_model_id = _registered(side, secret)
     return side

@@ -255,8 +255,8 @@ def test_query_count_of_the_list_does_not_grow_with_it(
         checkpoint(run, step=10).tag(TagValue.CANDIDATE, notes="", by=member_of(run.project))
         evaluate(run, 10, bleu=number)
 
-    # User, project, ids, their number, rows, tags, who; metrics, results, versions, ignored.
-    with django_assert_max_num_queries(12):
+    # User, project, quotas, ids, their number, rows, tags, who; metrics, results, versions, …
+    with django_assert_max_num_queries(13):
         client.get(list_url(project))
 
 

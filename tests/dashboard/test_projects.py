@@ -113,8 +113,8 @@ def test_detail_query_count_does_not_depend_on_the_number_of_runs(
     client.get(LIST)
 
     # User, project, version and names of columns, sweeps, saved views, whether it is an address of
-    # a view, count, ids, runs.
-    with django_assert_num_queries(10) as captured:
+    # a view, count, ids, runs, quotas of storage.
+    with django_assert_num_queries(11) as captured:
         client.get(f"/dashboard/projects/{project.pk}")
 
     touched = " ".join(query["sql"] for query in captured)

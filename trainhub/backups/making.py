@@ -222,7 +222,7 @@ def _is_as_recorded(kept: Kept, reference: Reference) -> bool:
 def _row_of(reference: Reference, kept: Kept, rows: dict[str, Any]) -> dict[str, Any] | None:
     """The artifact's row as it is now, if it is that of the bytes; its results go to ``rows``."""
     with transaction.atomic():
-        artifact = Artifact.objects.select_related("run").filter(pk=reference.artifact)
+        artifact = Artifact.every.select_related("run").filter(pk=reference.artifact)
         found = artifact.select_for_update(no_key=True, of=("self",)).first()
         if found is None or (found.storage_key, found.sha256) != (kept.key, kept.sha256):
             return None

@@ -121,7 +121,9 @@ class Adapting:
         return values["artifact_id"] in self._artifacts
 
     def _evaluation_results(self, values: Values) -> bool:
-        return values["artifact_id"] in self._artifacts
+        checkpoint = values["checkpoint_id"]  # in the trash it is not exported
+        is_known = checkpoint is None or checkpoint in self._artifacts
+        return values["artifact_id"] in self._artifacts and is_known
 
     def _registered_models(self, values: Values) -> None:
         name, number = values["name"], 1

@@ -153,7 +153,9 @@ TABLES: Final = (
     Table("datasets", DatasetInput, _of_runs(DatasetInput, "id")),
     Table("model_links", ModelLink, _of_runs(ModelLink, "id")),
     Table("attempts", AttemptRecord, _of_runs(AttemptRecord, "number")),
-    Table("artifacts", Artifact, _of_runs(Artifact, "created_at id")),
+    Table(
+        "artifacts", Artifact, _of_runs(Artifact, "created_at id"), frozenset({"deletion"})
+    ),  # without what is in the trash
     Table(
         "artifact_tags",
         ArtifactTag,

@@ -1,0 +1,42 @@
+"""Checkpoints that registered models and requests for releases need."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any
+
+from artifacts.models import Artifact
+from artifacts.protection import Protections
+from core.messages import Message, Text
+from registry.models import ModelVersion
+from registry.release_requests import ReleaseRequest
+
+
+def protected_by_registry(*, checkpoints: Collection[Artifact], **_signal: Any) -> Protections:
+    """Receiver of checkpoint_protection."""
+    found: defaultdict[str, list[Text]] = defaultdict(list)
+    ids = [checkpoint.pk for checkpoint in checkpoints]
+    versions = ModelVersion.objects.filter(checkpoint__in=ids).order_by("pk")
+    for pk, name, number in versions.values_list("checkpoint", "model__name", "number"):
+        found[pk].append(_registered(name, number))
+    # A version of a folder with several checkpoints has none of them, but needs the files.
+    of_runs = {item.run_id for item in checkpoints if item.is_uploaded}
+    for run_id, name, number in (
+        ModelVersion.objects.filter(run__in=of_runs, checkpoint=None)
+        .order_by("pk")
+        .values_list("run", "model__name", "number")
+    ):
+        for checkpoint in checkpoints:
+            if checkpoint.run_id == run_id and checkpoint.is_uploaded:
+                found[checkpoint.pk].append(_registered(name, number))
+    asked = ReleaseRequest.objects.open().filter(checkpoint__in=ids)
+    for pk in asked.values_list("checkpoint", flat=True):
+        found[pk].append(Message("its release has been asked for"))
+    return found
+
+
+def _registered(name: str, number: int) -> Message:
+    return Message(
+        "version %(number)d of the model %(name)s is made of it", number=number, name=name
+    )
