@@ -23,7 +23,9 @@ def changed(url, **fields):
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
-@pytest.mark.parametrize("content", [b"", CONTENT[: PART - 1], CONTENT + b"more"])
+@pytest.mark.parametrize(
+    "content", [b"", CONTENT[: PART - 1], CONTENT + b"more"], ids=["nothing", "less", "more"]
+)
 def test_part_of_another_size_than_announced_is_refused(api, run, content):
     assert put(started(api, run)["parts"][0]["url"], content) == 403
 
