@@ -88,7 +88,7 @@ audit: $(VENV)/.test
 	  --vulnerability-service $(or $(VULNERABILITIES),pypi)
 
 # Compare TrainHub with its peers on this machine: docs/benchmarks.md. ONLY=log-batch,run-detail
-# selects benchmarks, ONLY=cluster or pages a group of them, POINTS=100000000 sets the size of the
+# selects benchmarks, ONLY=cluster, access or pages a group of them, POINTS=100000000 sets the size of the
 # large table, QUICK=1 only checks that everything runs, RECORD=1 writes the figures to the
 # document, BASE=../other compares with another checkout instead.
 bench: $(if $(findstring pages,$(ONLY)),$(VENV)/.test node_modules/.installed,$(VENV)/.runtime)

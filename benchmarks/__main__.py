@@ -29,6 +29,7 @@ from benchmarks.client import Pace
 from benchmarks.database import running_cluster
 from benchmarks.environments import BENCH, PACKAGES, ROOT, versions
 from benchmarks.report import (
+    ACCESS_SECTION,
     CLUSTER_SECTION,
     FIGURES_SECTION,
     PAGES_SECTION,
@@ -46,13 +47,13 @@ CLUSTER_SUBJECTS: Final[Subjects] = (
     | tracking.SUBJECTS
     | accounts.SUBJECTS
     | sizes.SUBJECTS
-    | access.SUBJECTS
 )
-SUBJECTS: Final[Subjects] = API_SUBJECTS | CLUSTER_SUBJECTS | pages.SUBJECTS
+SUBJECTS: Final[Subjects] = API_SUBJECTS | CLUSTER_SUBJECTS | access.SUBJECTS | pages.SUBJECTS
 # Name → subjects that are measured together, and the place of their figures.
 GROUPS: Final = {
     "": (API_SUBJECTS, FIGURES_SECTION),
     "cluster": (CLUSTER_SUBJECTS, CLUSTER_SECTION),
+    "access": (access.SUBJECTS, ACCESS_SECTION),
     "pages": (pages.SUBJECTS, PAGES_SECTION),  # in a browser
 }
 PACE: Final = Pace()
@@ -63,7 +64,7 @@ FIGURES: Final = BENCH / "figures.md"
 def main() -> int:
     options = _options()
     names = _names(options.only)
-    alone = set(names) <= set(pages.SUBJECTS | CLUSTER_SUBJECTS)  # without the other peers
+    alone = not set(names) & set(API_SUBJECTS)  # without the other peers
     sections: dict[str, list[Row]] = {}
     failed = []
     with running_cluster(options.directory) as cluster:
@@ -114,7 +115,7 @@ def _names(only: str) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", default="", help=f"cluster, pages, or subjects: {','.join(SUBJECTS)}"
+        "--only", default="", help=f"cluster, access, pages, or subjects: {','.join(SUBJECTS)}"
     )
     parser.add_argument("--quick", action="store_true", help="only check that everything works")
     parser.add_argument("--points", type=int, default=10_000_000, help="stored points for volume")

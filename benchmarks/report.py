@@ -23,6 +23,10 @@ CLUSTER_SECTION: Final = (
     "<!-- cluster: written by make bench ONLY=cluster RECORD=1 -->",
     "<!-- /cluster -->",
 )
+ACCESS_SECTION: Final = (
+    "<!-- access: written by make bench ONLY=access RECORD=1 -->",
+    "<!-- /access -->",
+)
 PAGES_SECTION: Final = (
     "<!-- pages: written by make bench ONLY=pages RECORD=1 -->",
     "<!-- /pages -->",
