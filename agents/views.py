@@ -47,11 +47,11 @@ def mcp(request: HttpRequest) -> HttpResponse:
 
 def _caller(request: HttpRequest) -> Caller:
     """Raises APIException, DomainError."""
-    if request.method != "POST":  # GET would open a stream, DELETE end a session: there are none
-        raise MethodNotAllowed(request.method or "")
     if is_cross_origin(request):
         raise PermissionDenied(_("Cross-origin requests are refused."))
     user = caller_of(request)
+    if request.method != "POST":  # GET would open a stream, DELETE end a session: there are none
+        raise MethodNotAllowed(request.method or "")
     if run_id := script_run_of(user):
         raise PermissionDenied(refusal_of_script(run_id))
     return Caller(user, Rest(request))

@@ -45,7 +45,7 @@ def follow_tag(*, artifact: Artifact, value: TagValue, **_signal: Any) -> None:
 
 def tell(event: Event, run: Run, **data: Any) -> None:
     """A delivery for each webhook that wants it."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         hooks = held(Webhook.objects.that_want(event, run.project_id))
         if hooks:
             payload = run_payload(event, run, **data)
@@ -56,7 +56,7 @@ def tell(event: Event, run: Run, **data: Any) -> None:
 
 def tell_once(hook: Webhook, run: Run, event: Event, **data: Any) -> bool:
     """For rules that would hold again and again; return whether it was not told before."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         if not held([hook]):
             return False
         _fired, is_new = Fired.objects.get_or_create(webhook=hook, run=run, event=event)

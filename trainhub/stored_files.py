@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from artifacts.models import Artifact
 from execution.models import MirroredAttempt, MirroredChunk
@@ -24,6 +25,10 @@ class Reference:
     may_change: bool = False
 
 
+# Of attempts: it may be large, and a database of an earlier release lacks some of it.
+UNREAD: Final = ("launch", "encrypted_environment")
+
+
 def references() -> Iterator[Reference]:
     """All of them. Streams: call in a transaction, for those of one moment."""
     yield from _artifacts()
@@ -34,7 +39,7 @@ def other_references() -> Iterator[Reference]:
     """Those of code bundles, and of what nodes have sent, which are no artifacts."""
     for bundle in CodeBundle.objects.defer("files").order_by().iterator(ROWS_AT_ONCE):
         yield Reference(bundle.stored_as, bundle.size_bytes, bundle.archive_sha256)
-    for attempt in MirroredAttempt.objects.defer("launch").order_by().iterator(ROWS_AT_ONCE):
+    for attempt in MirroredAttempt.objects.defer(*UNREAD).order_by().iterator(ROWS_AT_ONCE):
         yield Reference(attempt.start_key, attempt.start_bytes, attempt.start_sha256)
     chunks = MirroredChunk.objects.exclude(key="").order_by().values_list("key", "size")
     for key, size in chunks.iterator(ROWS_AT_ONCE):

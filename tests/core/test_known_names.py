@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from drf_spectacular.generators import SchemaGenerator
 
+from notices.actions import send_test
 from tests.clients import ApiClient
 from tests.code_bundles.bundles import bundle
 from tests.execution.mirror.attempts import begin_on_nodes
-from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint
+from tests.factories import ProjectFactory, RunFactory, UserFactory, WebhookFactory, checkpoint
 
 pytestmark = pytest.mark.django_db
 OWN_FORMAT = ("export",)  # tests/metrics/test_exports.py
@@ -47,6 +48,9 @@ def address(path: str) -> str:
     if "{number}" in path:
         begin_on_nodes(artifact.run)
         ids |= {"number": "1", "rank": "0"}
+    if "{delivery_id}" in path:
+        hook = WebhookFactory(project=artifact.run.project)
+        ids |= {"id": hook.pk, "delivery_id": send_test(hook).pk}
     return path.format(**ids)
 
 

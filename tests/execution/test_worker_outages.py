@@ -160,6 +160,7 @@ def waits_for_a_run():
         return cursor.fetchone()[0]
 
 
+@pytest.mark.processes
 @COMMITTED
 def test_worker_frozen_in_a_transaction_loses_its_lock_but_not_its_run():
     with frozen_worker() as (run, worker):
@@ -172,6 +173,7 @@ def test_worker_frozen_in_a_transaction_loses_its_lock_but_not_its_run():
         assert_every_step_once(run)
 
 
+@pytest.mark.processes
 @COMMITTED
 def test_frozen_worker_leaves_its_run_to_the_one_that_took_it_over():
     lease = {"TRAINHUB_WORKER_LEASE_SECONDS": 2}
@@ -220,6 +222,7 @@ def cluster():
             cluster.stop()
 
 
+@pytest.mark.processes
 @COMMITTED
 def test_worker_waits_for_its_database_to_start_be_migrated_and_come_back(cluster):
     worker = WorkerProcess("patient", DATABASE_URL=cluster.url, TRAINHUB_WORKER_LEASE_SECONDS=2)

@@ -75,7 +75,7 @@ class Load:
 
     def __init__(self, project) -> None:
         self.project = project
-        self.rounds = 0
+        self.rounds = self.steps = 0
         self.error: Exception | None = None
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(2)]
@@ -114,15 +114,16 @@ class Load:
             outputs.store_events(run)
             evaluation = json.dumps({"accuracy": step / 8}).encode()
             storing.store_evaluation(run, io.BytesIO(evaluation), step=step)
+            self.steps += 1
         with transaction.atomic():
             file_tree.delete(run, "3.txt")
 
 
 def test_backup_under_load_is_consistent(place, elsewhere):
     with Load(ProjectFactory()) as load:
-        before = load.rounds
+        before = load.steps
         made = backup(place)
-        during = load.rounds - before
+        during = load.steps - before
     assert load.error is None
     assert during > 0
 
