@@ -2,7 +2,7 @@
 
 python -m benchmarks.load [--seconds 300] [--record]
 
-Each client waits a second on average between an answer and its next request. What it asks for is
+Each client waits two seconds on average between an answer and its next request. What it asks for is
 drawn by its role; every status must be one that this role gets there. A worker carries the runs
 out. Fails if an answer was another, or if a process grew.
 """
@@ -37,7 +37,7 @@ from benchmarks.servers import Server
 DOCUMENT: Final = ROOT / "docs" / "reliability.md"
 SECTION: Final = ("<!-- load: written by make load RECORD=1 -->", "<!-- /load -->")
 CLIENTS: Final = {"viewer": 60, "member": 80, "maintainer": 40, "operator": 20}
-PAUSE_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 2.0
 WARM_SHARE: Final = 0.2  # of the time, after which a process has the memory that it needs
 GROWTH: Final = 1.1  # of a process's memory from then to the end, at most
 MIB: Final = 2**20
@@ -45,7 +45,9 @@ RUN: Final = {
     "recipe": "simulated",
     "hyperparameters": {"learning_rate": 3e-5, "batch_size": 32, "num_epochs": 1},
 }
+LONGER: Final = {"hyperparameters": {"num_epochs": 2, "max_steps": 200}}  # than RUN
 POINTS: Final = 20  # of a request
+LOOKS: Final = 5  # at runs of a list, before it is asked for again
 
 
 @dataclass
@@ -83,6 +85,8 @@ class Client(threading.Thread):
         self._figures, self._deadline = figures, deadline
         self._step = 0
         self._own: tuple[str, str] | None = None  # project and run that it reports to
+        self._seen: tuple[str, list[str]] = "", []  # project and runs of the last list
+        self._looks = 0
         self._requests = self._weighted(role)
 
     def run(self) -> None:
@@ -146,7 +150,7 @@ class Client(threading.Thread):
     def _project(self) -> str:
         return self._random.choice(self._projects)
 
-    def _some_run(self, *statuses: str) -> tuple[str, str] | None:
+    def _run_in(self, *statuses: str) -> tuple[str, str] | None:
         """A run of one of the first projects, in one of these states."""
         project = self._random.choice(self._projects[:4])
         query = "&".join(f"status={http_quoted(status)}" for status in statuses)
@@ -156,12 +160,22 @@ class Client(threading.Thread):
     def _read_project(self) -> None:
         self._ask("GET project", f"/projects/{self._project()}")
 
+    def _run_to_read(self) -> tuple[str, str] | None:
+        """A run of the last list, as somebody has it who reads one after the other."""
+        if self._looks == 0:
+            project = self._random.choice(self._projects[:4])
+            runs = self._ask("GET runs", f"/projects/{project}/runs?page_size=20")
+            self._seen = project, [run["id"] for run in runs]
+        self._looks = (self._looks + 1) % LOOKS
+        project, ids = self._seen
+        return (project, self._random.choice(ids)) if ids else None
+
     def _read_run(self) -> None:
-        if found := self._some_run():
+        if found := self._run_to_read():
             self._ask("GET run", "/projects/{}/runs/{}".format(*found))
 
     def _read_below_run(self, what: str, below: str) -> Any:
-        found = self._some_run()
+        found = self._run_to_read()
         return found and self._ask(what, "/projects/{}/runs/{}/".format(*found) + below)
 
     def _read_curve(self) -> None:
@@ -183,12 +197,12 @@ class Client(threading.Thread):
         self._ask("POST run", f"/projects/{project}/runs", RUN, (201,))
 
     def _cancel(self) -> None:
-        if found := self._some_run("运行中", "排队中"):
+        if found := self._run_in("运行中", "排队中"):
             path = "/projects/{}/runs/{}/cancel".format(*found)
             self._ask("POST cancel", path, {}, (200, 202, 409))  # 409: it is over by now
 
     def _checkpoint(self) -> tuple[str, str, str] | None:
-        found = self._some_run("已完成", "已取消")
+        found = self._run_in("已完成", "已取消")
         if found is None:
             return None
         listed = self._ask(
@@ -200,7 +214,7 @@ class Client(threading.Thread):
     def _resume(self) -> None:
         if found := self._checkpoint():
             path = "/projects/{}/runs/{}/resume?source_artifact_id={}".format(*found)
-            self._ask("POST resume", path, {}, (201,))
+            self._ask("POST resume", path, LONGER, (201,))
 
     def _tag(self) -> None:
         if found := self._checkpoint():
@@ -264,11 +278,11 @@ def worker(server: Server, directory: Path) -> Iterator[int]:
     environment = os.environ | {
         "DATABASE_URL": server.cluster.url(server.database),
         "TRAINHUB_DATA_DIR": str(directory / "trainhub"),
-        "TRAINHUB_SIMULATION_STEPS_PER_SECOND": "100",
+        "TRAINHUB_SIMULATION_STEPS_PER_SECOND": "20",
     }
     with (directory / "worker.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "run_worker", "--slots", "50"],
+            [sys.executable, "manage.py", "run_worker", "--slots", "20"],
             env=environment, cwd=ROOT, stdout=log, stderr=log,
         )  # fmt: skip
         try:
@@ -320,6 +334,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--record", action="store_true", help="write the figures to the document")
     options = parser.parse_args()
+    about = machine([])
     directory = BENCH / "load"
     with running_cluster(directory) as cluster:
         bench = Bench(cluster, directory, Pace(), points=0, all_series=False, quick=False)
@@ -328,7 +343,7 @@ def main() -> int:
         f"{who}: {first:.0f} → {last:.0f} MB"
         for who, pairs in memory.items() for first, last in pairs if last > GROWTH * first
     ]  # fmt: skip
-    text = described(figures, memory, options.seconds)
+    text = described(about, figures, memory, options.seconds)
     print_line(text)
     for problem in [*figures.wrong[:20], *grown]:
         print_line(problem)
