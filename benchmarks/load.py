@@ -352,10 +352,15 @@ def main() -> int:
     return 1 if figures.wrong or grown else 0
 
 
-def described(figures: Figures, memory: dict[str, list[tuple[float, float]]], seconds: int) -> str:
+def described(
+    about: list[str],
+    figures: Figures,
+    memory: dict[str, list[tuple[float, float]]],
+    seconds: int,
+) -> str:
     count = sum(len(taken) for taken in figures.ms.values())
     lines = [
-        f"- {line}" for line in machine([])
+        f"- {line}" for line in about
     ] + [
         f"- {sum(CLIENTS.values())} clients ("
         + ", ".join(f"{number} {role}s" for role, number in CLIENTS.items())
