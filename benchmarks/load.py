@@ -45,7 +45,7 @@ RUN: Final = {
     "recipe": "simulated",
     "hyperparameters": {"learning_rate": 3e-5, "batch_size": 32, "num_epochs": 1},
 }
-LONGER: Final = {"hyperparameters": {"num_epochs": 2, "max_steps": 200}}  # than RUN
+FURTHER: Final = 100  # steps that a resumed run makes
 POINTS: Final = 20  # of a request
 LOOKS: Final = 5  # at runs of a list, before it is asked for again
 
@@ -201,7 +201,8 @@ class Client(threading.Thread):
             path = "/projects/{}/runs/{}/cancel".format(*found)
             self._ask("POST cancel", path, {}, (200, 202, 409))  # 409: it is over by now
 
-    def _checkpoint(self) -> tuple[str, str, str] | None:
+    def _checkpoint(self) -> tuple[str, str, str, int] | None:
+        """With its project, run and step."""
         found = self._run_in("已完成", "已取消")
         if found is None:
             return None
@@ -209,12 +210,14 @@ class Client(threading.Thread):
             "GET artifacts", "/projects/{}/runs/{}/artifacts?type=checkpoint".format(*found)
         )
         items = listed if isinstance(listed, list) else listed["items"]
-        return (*found, self._random.choice(items)["id"]) if items else None
+        chosen = self._random.choice(items) if items else None
+        return chosen and (*found, chosen["id"], chosen["step"])
 
     def _resume(self) -> None:
         if found := self._checkpoint():
             path = "/projects/{}/runs/{}/resume?source_artifact_id={}".format(*found)
-            self._ask("POST resume", path, LONGER, (201,))
+            longer = {"hyperparameters": {"max_steps": found[3] + FURTHER}}
+            self._ask("POST resume", path, longer, (201,))
 
     def _tag(self) -> None:
         if found := self._checkpoint():
