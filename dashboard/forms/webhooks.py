@@ -63,7 +63,8 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
         else:
             address.required = False
             address.help_text = _t("Empty: as before, at %(host)s.") % {"host": hook.shown_address}
-        secret.help_text = f"{secret.help_text} {_t('Empty: as before.')}"
+        as_before = _t("Empty: as before.")
+        secret.help_text = f"{secret.help_text} {as_before}"
 
     def given(self) -> Given:
         """Call when it is valid."""

@@ -75,6 +75,7 @@ def data_words(site: Site) -> frozenset[str]:
         UNION SELECT reason FROM runs_runevent
         UNION SELECT key FROM artifacts_evaluationresult
         UNION SELECT username FROM auth_user
+        UNION SELECT name FROM accounts_team
     """
     words: set[str] = set()
     for (text,) in site.query(query):

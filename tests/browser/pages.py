@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.request import Request, urlopen
 
 from tests.browser.site import Site
@@ -60,22 +61,31 @@ def checkpoint_page(part: str) -> Address:
     return address
 
 
+def first_or_new(address: str, content: dict[str, Any]) -> str:
+    """The id of the first thing that the API lists there; of a new one if there is none."""
+    with urlopen(address) as answer:
+        found = json.load(answer)
+    if not found:
+        body, headers = json.dumps(content).encode(), {"Content-Type": "application/json"}
+        with urlopen(Request(address, body, headers)) as answer:
+            found = [json.load(answer)]
+    return str(found[0]["id"])
+
+
 def webhook_page(part: str) -> Address:
     """The demo data has no webhook: it would be told of what other tests do."""
 
     def address(site: Site) -> str:
         hooks = f"{site.url}{site.project('tuning').removeprefix('/dashboard')}/webhooks"
-        with urlopen(hooks) as answer:
-            found = json.load(answer)
-        if not found:
-            hook = {"name": "on call", "address": "https://hooks.example.org", "enabled": False}
-            body = json.dumps({**hook, "events": ["run.failed", "run.stalled"]}).encode()
-            headers = {"Content-Type": "application/json"}
-            with urlopen(Request(hooks, body, headers)) as answer:
-                found = [json.load(answer)]
-        return f"{site.project('tuning')}/webhooks/{found[0]['id']}{part}"
+        hook = {"name": "on call", "address": "https://hooks.example.org", "enabled": False}
+        hook_id = first_or_new(hooks, {**hook, "events": ["run.failed", "run.stalled"]})
+        return f"{site.project('tuning')}/webhooks/{hook_id}{part}"
 
     return address
+
+
+def team_page(site: Site) -> str:
+    return f"/dashboard/teams/{first_or_new(f'{site.url}/teams', {'name': 'NLP'})}"
 
 
 def comparison(tab: str = "", runs: Sequence[str] = (SWEEP_RUN, "sft-lr1e-4-bs64-w100")) -> Address:
@@ -94,6 +104,9 @@ DASHBOARD = [
     Page("failed", lambda _site: "/dashboard/failed"),
     Page("activity", lambda _site: "/dashboard/activity"),
     Page("audit", lambda _site: "/dashboard/audit"),
+    Page("teams", lambda _site: "/dashboard/teams"),
+    Page("team", team_page),
+    Page("tokens", lambda _site: "/dashboard/tokens"),
     Page("goodput", lambda _site: "/dashboard/goodput"),
     Page("storage", lambda _site: "/dashboard/storage"),
     Page("goodput/by-run", lambda _site: "/dashboard/goodput?by=run"),
@@ -113,6 +126,7 @@ DASHBOARD = [
     Page("project-about", project_page("/about")),
     Page("project-versions", project_page("/versions")),
     Page("project-edit", project_page("/edit")),
+    Page("project-access", project_page("/access")),
     Page("project-checkpoints", project_page("/checkpoints")),
     Page("project-leaderboard", project_page("/checkpoints/leaderboard")),
     Page("project-releases", project_page("/checkpoints/releases")),
@@ -181,6 +195,7 @@ NO_PAGES = {
     # Data and files.
     "series",
     "series-csv",
+    "audit-csv",
     "run-series",
     "run-series-csv",
     "run-plot",
@@ -193,6 +208,13 @@ NO_PAGES = {
     "model-card-file",
     "model-card-curve",
     # Forms are sent there.
+    "team-member",
+    "team-leave",
+    "team-account",
+    "token-revoke",
+    "project-member",
+    "project-leave",
+    "project-team",
     "project-archive",
     "project-reopen",
     "project-selected",
