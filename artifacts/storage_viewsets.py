@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.http import Http404
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,7 +13,7 @@ from artifacts.serializers import StorageQuerySerializer, StorageReportSerialize
 from artifacts.storage_use import storage_report
 from artifacts.storage_use_queries import StorageGrouping
 from core.known_names import KnownParametersMixin, names_of
-from projects.models import Project
+from projects.access import visible_project
 from projects.sight import Sight
 
 
@@ -39,9 +37,8 @@ class StorageView(KnownParametersMixin, APIView):
         query.is_valid(raise_exception=True)
         asked = query.validated_data
         project_id = asked.get("project_id")
-        visible = Project.objects.visible_to(request.user)
-        if project_id is not None and not visible.filter(pk=project_id).exists():
-            raise Http404(_("There is no such project."))
+        if project_id is not None:
+            visible_project(request.user, project_id)
         found = storage_report(
             StorageGrouping(asked["group_by"]),
             sight=Sight.of(request.user),

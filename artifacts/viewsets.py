@@ -90,7 +90,7 @@ class ArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
         ),
     )
     def list(self, request: Request, project_id: str, run_id: str) -> Response:
-        visible = Run.objects.visible_to(request.user).filter(project=project_id)
+        visible = Run.objects.visible_in(project_id, request.user)
         run = get_object_or_404(visible, pk=run_id)
         query = ArtifactQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
@@ -24,7 +24,7 @@ from goodput.report_json import account_json, report_csv, report_json
 from goodput.report_queries import Grouping
 from goodput.reports import Days, report
 from goodput.serializers import ReportQuerySerializer, ReportSerializer, RunAccountSerializer
-from projects.models import Project
+from projects.access import visible_project
 from projects.sight import Sight
 from runs.viewsets import RunScopedViewSet
 
@@ -71,9 +71,8 @@ class GoodputView(KnownParametersMixin, APIView):
         query.is_valid(raise_exception=True)
         asked = query.validated_data
         project_id = asked.get("project_id")
-        visible = Project.objects.visible_to(request.user)
-        if project_id is not None and not visible.filter(pk=project_id).exists():
-            raise Http404(_("There is no such project."))
+        if project_id is not None:
+            visible_project(request.user, project_id)
         by = Grouping(asked["by"])
         found = report(
             by,

@@ -7,7 +7,6 @@ from typing import Any, Final
 from django.contrib.auth.models import User
 from django.db import connection
 from django.http import Http404
-from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 
 from accounts.grants import AnyUser, Grant, grant_of
@@ -103,9 +102,12 @@ def may_directly(user: AnyUser, project_id: str, role: Role) -> bool:
 def visible_project(user: AnyUser, project_id: str) -> Project:
     """The project, if it is visible to ``user``: by their role in it, which is remembered, instead
     of a condition. Raises Http404."""
-    if not may(user, project_id, grant_of(user).needed_role):
-        raise Http404
-    return get_object_or_404(Project, pk=project_id)
+    found = None
+    if may(user, project_id, grant_of(user).needed_role):
+        found = Project.objects.filter(pk=project_id).first()
+    if found is None:
+        raise Http404(_("There is no such project."))
+    return found
 
 
 def require(user: AnyUser, project_id: str, role: Role) -> None:

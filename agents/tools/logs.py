@@ -112,7 +112,7 @@ def _of_project(caller: Caller, wanted: LogFilter, given: SearchLogs) -> Answer:
     project = project_of(caller, given.project)
     if not wanted:
         raise InvalidInput(_("Say what to search for in the runs of a project."), attr="query")
-    visible = Run.objects.visible_to(caller.user).filter(project=project).kept()
+    visible = Run.objects.visible_in(project.pk, caller.user).kept()
     runs = list(visible.brief().order_by("-created_at", "pk")[:RUNS_OF_PROJECT])
     rows = []
     for run in runs:

@@ -94,7 +94,7 @@ def find_runs(caller: Caller, given: FindRuns) -> Answer:
         name=given.name,
         statuses=tuple(_status(status) for status in given.status),
     )
-    runs = Run.objects.visible_to(caller.user).filter(project=project).kept()
+    runs = Run.objects.visible_in(project.pk, caller.user).kept()
     matching = Matching(runs, address)
     try:
         total = matching.count()
