@@ -1,17 +1,16 @@
-"""The worker's loop: it claims runs, advances them through their executors and settles them."""
+"""The worker's loop: it holds a lease, claims runs, and has them advanced at every pass."""
 
 from __future__ import annotations
 
 import logging
 import os
 import platform
-import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -21,62 +20,32 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from artifacts.direct_upload_checks import check_due
-from artifacts.direct_uploads import DirectUpload
-from audit import retention
-from core.database import current_time
-from core.database_errors import outage_of, problem_of
-from core.exceptions import DomainError
-from core.log_context import log_context
-from core.messages import Message, Text, words_of
+from core.database_errors import problem_of
+from core.messages import Message
 from core.migration_state import has_every_migration
 from core.outages import Outage
-from core.text import storable
 from execution import devices
+from execution.chores import Chores
 from execution.devices import DeviceSource
+from execution.faults import Faults
 from execution.host_metrics import Sampler
 from execution.pauses import Pauses
-from execution.pool_discovery import discover_pools
-from execution.program_checks import answer_checks
+from execution.run_driving import RunDriver
 from execution.scheduling.claiming import claim
-from execution.stalls import may_stall, stall
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
-from goodput.accounting import Accountant
-from logs.appending import append_log
-from logs.lines import Line
-from logs.models import LogLevel
-from metrics.run_index import index_runs
-from notices import sending
-from notices.rules import check_rules
-from registry.retention_driving import RetentionDriver
-from registry.rule_driving import RuleDriver
-from runs import actions, troubles, unmanaged
-from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
+from execution.winding_down import WindDown
+from runs import actions, troubles
+from runs.executors import Executor
 from runs.executors import executors as executors_by_name
-from runs.models import EventKind, LeaseLost, Run, Worker
-from runs.status import RunStatus
-from sweeps.driving import SweepDriver
+from runs.models import EventKind, Run, Worker
 
 logger = logging.getLogger(__name__)
 
 KEEP_STOPPED_WORKERS = timedelta(days=7)
-TIDY_SECONDS = 30.0
-WIND_DOWN_POLL_SECONDS = 0.05
-KILL_SECONDS = 2.0  # how long to wait for killed processes when leaving
 # How long a pass waits for the work of its runs before it claims others: mostly all is done by
 # then, and the slots of runs that have ended are free.
 QUICK_SECONDS = 0.2
 DATABASE: Final = "database"  # the key of its pauses
-INDEXING: Final = "indexing runs"
-ACCOUNTING: Final = "accounting runs"
-HAS_BEGUN: Final = {WorkState.WORKING, WorkState.STORING, WorkState.FINISHED}
-SAME_START: Final = timedelta(minutes=1)  # estimates that differ by less are the same
-SWEEPING: Final = "advancing sweeps"
-RULES_SECONDS = 5.0
-SENDERS: Final = 2  # of notices: a receiver that is slow delays not all others
-CHECKERS: Final = 2  # of direct uploads: one that is large delays not all others
-EVALUATING: Final = "following evaluation rules"
-RETAINING: Final = "applying policies of checkpoints"
 NOTED_OUTAGE_SECONDS = 10.0  # an outage that lasts longer is told to the readers of its runs
 
 
@@ -113,17 +82,7 @@ class WorkerLoop:
         self.device_source = devices.device_source() if device_source is None else device_source
         self.stopping = threading.Event()
         self.tasks: Tasks = InlineTasks()
-        self._pauses = Pauses()  # of runs that could not be advanced
-        # (run, attempt) -> monotonic seconds. By attempt: a run that was stopped because it had
-        # stalled begins another.
-        self._stop_sent_at: dict[tuple[str, int], float] = {}
-        self._readopted: set[str] = set()  # runs of an earlier process, not polled since
-        self._next_tidy = 0.0
-        self._next_check = 0.0  # of the rules of webhooks
-        self._accountant = Accountant()
-        self._sweep_driver = SweepDriver()
-        self._rule_driver = RuleDriver()
-        self._retention_driver = RetentionDriver()
+        self._readopted: set[str] = set()  # survives a registration that is repeated
         self._replaced = threading.Event()
         # While it lasts, nothing can be decided; the trainings go on and write to their files.
         self._outage = Outage(
@@ -213,52 +172,30 @@ class WorkerLoop:
             seconds=seconds,
         )
         for run in self.held_runs():
-            with self._ignoring_lost_lease(run), transaction.atomic():
+            with self.faults.ignoring_lost_lease(run), transaction.atomic():
                 locked = Run.objects.lock_held_by(self.worker, run.pk)
                 troubles.begin(locked, EventKind.FAULT, reason, worker=self.worker)
 
     def tick(self) -> None:
         """One pass. If advancing a run fails, the error is logged and the next pass retries it."""
-        self.tasks.start("tidy", self._tidy)
-        self.tasks.start("index", self._index_runs)
-        self.tasks.start("account", self._account_runs)
-        self.tasks.start("sweeps", self._advance_sweeps)
-        self.tasks.start("evaluation rules", self._follow_rules)
-        self.tasks.start("checkpoint policies", self._apply_policies)
-        self.tasks.start("program checks", self._answer_checks)
-        self.tasks.start("rules", self._check_rules)
-        for number in range(SENDERS):
-            self.tasks.start(f"notices {number}", self._send_notices)
-        for number in range(CHECKERS):
-            self.tasks.start(f"direct uploads {number}", self._check_direct_uploads)
+        self.chores.start(self.tasks)
         self.reap()
         for run in self.held_runs():
             self._start_advancing(run)
         self.tasks.wait(min(QUICK_SECONDS, self.tick_seconds))
-        with self._surviving("claiming runs"):
+        with self.faults.surviving("claiming runs"):
             for run in self.claim():
                 self._start_advancing(run)
 
     def _start_advancing(self, run: Run) -> None:
-        is_paused = self._pauses.is_paused(run.pk)
-        is_begun = not is_paused and self.tasks.start(run.pk, partial(self.advance, run))
+        is_paused = self.faults.pauses.is_paused(run.pk)
+        is_begun = not is_paused and self.tasks.start(run.pk, partial(self.driver.advance, run))
         if is_begun and not self._outage.is_on:
             return
         # The run's pass fails or is not done: for one, it copies a checkpoint. Its stop does not
         # wait.
         if run.stop_requested_at is not None:
-            self._start_ending(run, self._request_stop)
-
-    def _start_ending(self, run: Run, end: Callable[[Run], None]) -> None:
-        """Call ``end``, which stops or kills the run's work, next to what else is done for it."""
-        key = f"stop {run.pk}"
-
-        def work() -> None:
-            with self._isolating_errors(run, key):
-                end(run)
-                self._pauses.succeeded(key)
-
-        self.tasks.start(key, work, urgent=True)
+            self.driver.start_ending(self.tasks, run, self.driver.request_stop)
 
     # --- registration and heartbeat ----------------------------------------------------------
 
@@ -287,6 +224,9 @@ class WorkerLoop:
                 create_defaults=row,
             )
             self.worker.refresh_from_db()
+        self.faults = Faults(self.worker)
+        self.driver = RunDriver(self.worker, self.executors, self.faults, self._readopted)
+        self.chores = Chores(self.worker, self.executors, self.faults)
         logger.info("worker %s is ready, %d slots", self.name, self.slots)
         if names is not None:
             logger.info("its host has the GPUs %s", ", ".join(names) or "–")
@@ -297,18 +237,9 @@ class WorkerLoop:
         """Keep the runs that this name held before. Their processes may still run, but work in the
         database died with the earlier worker process."""
         for run in self.held_runs():
-            if run.pk in self._readopted:
-                continue  # before the database went away while this registered
             # A run that is cancelled before it is locked keeps no worker from starting.
-            with self._ignoring_lost_lease(run), transaction.atomic():
-                locked = Run.objects.lock_held_by(self.worker, run.pk)
-                if self._executor(run).in_database:
-                    reason = Message("Its worker %(name)s died.", name=self.name)
-                    actions.reap(locked, reason, by=self.worker)
-                    continue
-                locked.note(EventKind.READOPTED, worker=self.worker)
-                if not self._executor(run).has_queue:  # a cluster's work does not end with it
-                    self._readopted.add(run.pk)
+            with self.faults.ignoring_lost_lease(run):
+                self.driver.readopt(run)
 
     def _send_heartbeats(self) -> None:
         """Runs in its own thread, so that the lease does not expire during a long upload."""
@@ -350,7 +281,7 @@ class WorkerLoop:
 
     def sample_host(self, sampler: Sampler) -> None:
         """Record how the host is doing, for each process that this worker runs on it."""
-        runs = [run for run in self.held_runs() if self._is_on_this_host(run)]
+        runs = [run for run in self.held_runs() if self.driver.is_on_this_host(run)]
         sampler.sample(self.worker, runs)
 
     def leave(self, *, stop_work: bool, stop_seconds: float) -> None:
@@ -359,74 +290,19 @@ class WorkerLoop:
             self.tasks.wait(stop_seconds)
         processes = []
         for run in self.held_runs():
-            if self._is_on_this_host(run):
+            executor = self.driver.executor_of(run)
+            if self.driver.is_on_this_host(run):
                 processes.append(run)
             # A cluster's work goes on; where it holds GPUs of a pool, it keeps them.
-            elif self._executor(run).in_database or (stop_work and self._executor(run).schedules):
-                with self._isolating_errors(run):
+            elif executor.in_database or (stop_work and executor.schedules):
+                with self.faults.isolating(run):
                     run.release(self.worker, next_attempt=False)
         if stop_work:
-            self._stop_all(processes, stop_seconds)
+            WindDown(self.driver, self.faults, self.tasks).stop_all(processes, stop_seconds)
         Worker.objects.filter(pk=self.worker.pk, incarnation=self.worker.incarnation).update(
             stopped_at=Now(), last_heartbeat=Now()
         )
         logger.info("worker %s left", self.name)
-
-    def _stop_all(self, runs: Sequence[Run], seconds: float) -> None:
-        """Ask every process to save and exit, ingest what they wrote, kill those that are late."""
-        deadline = time.monotonic() + seconds
-        over: set[str] = set()
-        while len(over) < len(runs) and time.monotonic() < deadline + KILL_SECONDS:
-            late = time.monotonic() > deadline
-            for run in runs:
-                if run.pk not in over:
-                    self._start_winding_down(run, over, late=late)
-            self.tasks.wait(WIND_DOWN_POLL_SECONDS)
-            self.tasks.raise_error()
-            time.sleep(WIND_DOWN_POLL_SECONDS)
-
-    def _start_winding_down(self, run: Run, over: set[str], *, late: bool) -> None:
-        winding_down = partial(self._wind_down, run, over, late=late)
-        is_paused = self._pauses.is_paused(run.pk)
-        if is_paused or not self.tasks.start(run.pk, winding_down):
-            self._start_ending(run, partial(self._end, late=late))
-
-    def _end(self, run: Run, *, late: bool) -> None:
-        executor = self._executor(run)
-        (executor.kill if late else executor.stop)(run, self.worker)
-
-    def _wind_down(self, run: Run, over: set[str], *, late: bool) -> None:
-        """Poll a process that is to end; once it has, release its run. Add runs that are no longer
-        this worker's to ``over``."""
-        with self._isolating_errors(run):
-            try:
-                is_over = self._release_ended(run, late=late)
-            except LeaseLost:
-                over.add(run.pk)
-                raise
-            self._pauses.succeeded(run.pk)
-            if is_over:
-                over.add(run.pk)
-
-    def _release_ended(self, run: Run, *, late: bool) -> bool:
-        executor = self._executor(run)
-        try:
-            work = executor.poll(run, self.worker)
-        except Exception:
-            self._end(run, late=late)  # all the same
-            raise
-        if work.state is WorkState.WORKING:
-            self._end(run, late=late)
-        if work.state in {WorkState.WORKING, WorkState.STORING}:
-            return False
-        if (
-            work.state in {WorkState.FINISHED, WorkState.FAILED}
-            or run.stop_requested_at is not None
-        ):
-            actions.settle(run, work, worker=self.worker)
-        else:
-            run.release(self.worker, next_attempt=work.state is not WorkState.ABSENT)
-        return True
 
     # --- one pass ----------------------------------------------------------------------------
 
@@ -463,7 +339,7 @@ class WorkerLoop:
             return
         lost = Run.objects.lost().exclude(worker=self.worker)
         for pk in lost.filter(recipe__executor__in=self.executors).values_list("pk", flat=True):
-            with self._surviving(f"recovering the run {pk}"):
+            with self.faults.surviving(f"recovering the run {pk}"):
                 self._reap(pk)
 
     def _reap(self, pk: str) -> None:
@@ -481,259 +357,6 @@ class WorkerLoop:
                 logger.warning("run %s is lost: %s", pk, reason)
                 actions.reap(run, reason, by=self.worker)
 
-    def _tidy(self) -> None:
-        if time.monotonic() >= self._next_tidy:
-            self._next_tidy = time.monotonic() + TIDY_SECONDS
-            for name, executor in self.executors.items():
-                with self._surviving(f"tidying ({name})"):
-                    executor.tidy()
-            with self._surviving("looking for lost runs"):
-                unmanaged.update_lost_runs()
-            with self._surviving("looking for GPUs"):
-                discover_pools(self.executors)
-            with self._surviving("pruning the audit"):
-                retention.prune()
-            with self._surviving("pruning deliveries"):
-                sending.prune()
-            with self._surviving("sweeping direct uploads"):
-                DirectUpload.objects.sweep()
-
-    def _index_runs(self) -> None:
-        if not self._pauses.is_paused(INDEXING):
-            with self._surviving(INDEXING):
-                index_runs()
-
-    def _account_runs(self) -> None:
-        if not self._pauses.is_paused(ACCOUNTING):
-            with self._surviving(ACCOUNTING):
-                self._accountant.work()
-
-    def _advance_sweeps(self) -> None:
-        if not self._pauses.is_paused(SWEEPING):
-            with self._surviving(SWEEPING):
-                self._sweep_driver.work()
-
-    def _follow_rules(self) -> None:
-        if not self._pauses.is_paused(EVALUATING):
-            with self._surviving(EVALUATING):
-                self._rule_driver.work()
-
-    def _apply_policies(self) -> None:
-        if not self._pauses.is_paused(RETAINING):
-            with self._surviving(RETAINING):
-                self._retention_driver.work()
-
-    def _answer_checks(self) -> None:
-        with self._surviving("answering program checks"):
-            answer_checks(self.worker)
-
-    def _check_rules(self) -> None:
-        if time.monotonic() >= self._next_check:
-            self._next_check = time.monotonic() + RULES_SECONDS
-            with self._surviving("checking the rules of webhooks"):
-                check_rules()
-
-    def _send_notices(self) -> None:
-        with self._surviving("sending notices"):
-            sending.send_due()
-
-    def _check_direct_uploads(self) -> None:
-        with self._surviving("checking direct uploads"):
-            check_due()
-
-    @contextmanager
-    def _surviving(self, what: str) -> Iterator[None]:
-        """Log an error of ``what``, once each: a later pass tries again."""
-        try:
-            yield
-        except Exception as error:
-            if outage_of(error) is not None:
-                raise
-            problem = problem_of(error)
-            if self._pauses.failed(what, repr(problem or error)):
-                logger.error("%s failed: %s", what, error, exc_info=problem is None)
-        else:
-            self._pauses.succeeded(what)
-
-    def advance(self, run: Run) -> None:
-        """Poll the run's work, start it if necessary, stop it if requested, settle it if ended."""
-        with self._isolating_errors(run):
-            self._advance(run)
-            self._end_fault(run)
-
-    @contextmanager
-    def _isolating_errors(self, run: Run, key: str = "") -> Iterator[None]:
-        """Log an error of one run (a full disk, unreachable storage) and note it on the run, so
-        that it does not stop the others; a later pass retries it. A database that is away makes
-        the loop wait. ``key``: what is paused for a while, by default the run."""
-        about = log_context(run=run.pk, attempt=str(run.attempt), worker=self.name)
-        with about, self._ignoring_lost_lease(run):
-            try:
-                yield
-            except LeaseLost:
-                raise
-            except Exception as error:
-                if outage_of(error) is not None:
-                    raise
-                if problem_of(error) is not None:
-                    self._postpone(run, key or run.pk, error)
-                else:
-                    self._note_fault(run, key or run.pk, error)
-
-    def _postpone(self, run: Run, key: str, error: Exception) -> None:
-        """Begin a pause of ``key``, which something else has locked: not even that can be noted."""
-        if self._pauses.failed(key, type(problem_of(error)).__name__):
-            logger.warning("run %s waits: %s", run.pk, error)
-
-    @contextmanager
-    def _ignoring_lost_lease(self, run: Run) -> Iterator[None]:
-        try:
-            yield
-        except LeaseLost:
-            logger.info("run %s is no longer this worker's", run.pk)
-
-    def _note_fault(self, run: Run, key: str, error: Exception) -> None:
-        """Begin the next pause of ``key``, and tell the log and the run's readers why."""
-        is_known = isinstance(error, DomainError)  # e.g. a full disk
-        why = words_of(error) if is_known else storable(f"{type(error).__name__}: {error}")
-        reason = Message("Its worker met an error and tries again: %(why)s", why=why)
-        is_new = self._pauses.failed(key, reason)
-        if is_new or key == run.pk:  # a stop is tried at every pass
-            level = logging.WARNING if is_known else logging.ERROR
-            text = "run %s could not be advanced: %s"
-            logger.log(level, text, run.pk, why, exc_info=not is_known)
-        if is_new:
-            with transaction.atomic():
-                locked = Run.objects.lock_held_by(self.worker, run.pk)
-                troubles.begin(locked, EventKind.FAULT, reason, worker=self.worker)
-
-    def _end_fault(self, run: Run) -> None:
-        """Of this worker, or of an earlier one, which is known by the run's reason."""
-        failed = self._pauses.succeeded(run.pk) is not None
-        waits = run.status == RunStatus.QUEUED  # its reason is its cluster's
-        if failed or (run.status_reason and not waits):
-            with suppress(LeaseLost), transaction.atomic():  # it may have ended
-                locked = Run.objects.lock_held_by(self.worker, run.pk)
-                troubles.end(locked, EventKind.FAULT, worker=self.worker)
-
-    def _advance(self, run: Run) -> None:
-        executor = self._executor(run)
-        polled_at = current_time() if may_stall(run) else None
-        work = self._poll_or_start(run, executor)
-        if executor.has_queue:
-            work = self._follow_cluster(run, executor, work)
-            if work.state is WorkState.WAITING:
-                return
-        if work.state is WorkState.WORKING and run.attempt_started_at is None:
-            run.change(attempt_started_at=current_time())
-        if polled_at is not None and self._has_stalled(run, work, polled_at):
-            work = self._stop_if_still_stalled(run, executor)
-        if work.state is WorkState.STORING:
-            return
-        if work.state is not WorkState.WORKING:
-            self._stop_sent_at.pop((run.pk, run.attempt), None)
-            self._settle(run, work)
-            return
-        self._readopted.discard(run.pk)
-        if run.stop_requested_at is not None:
-            self._request_stop(run)
-
-    def _follow_cluster(self, run: Run, executor: Executor, work: WorkStatus) -> WorkStatus:
-        """Let the run wait, or run, as its cluster does; end a run that only waits at once."""
-        if work.state is WorkState.WAITING and run.stop_requested_at is not None:
-            executor.kill(run, self.worker)
-            work = executor.poll(run, self.worker)
-        if work.state is WorkState.WAITING:
-            if _waits_otherwise(run, work):
-                run.wait_in_cluster(self.worker, reason=work.reason, starts_at=work.starts_at)
-        elif work.state in HAS_BEGUN and (run.status == RunStatus.QUEUED or run.held_since is None):
-            run.start_in_cluster(self.worker)
-            logger.info("run %s was started by its cluster", run.pk)
-        return work
-
-    def _settle(self, run: Run, work: WorkStatus) -> None:
-        """Settle a run whose work has ended; if it went with this worker's earlier process, that
-        uses up no restart."""
-        if run.pk in self._readopted and _fell_with_worker(work):
-            reason = Message("Its worker %(name)s died.", name=self.name)
-            with transaction.atomic():
-                locked = Run.objects.lock_held_by(self.worker, run.pk)
-                actions.reap(locked, reason, by=self.worker)
-        else:
-            actions.settle(run, work, worker=self.worker)
-        self._readopted.discard(run.pk)
-
-    def _poll_or_start(self, run: Run, executor: Executor) -> WorkStatus:
-        """The work's status; starts the work if it is absent."""
-        work = executor.poll(run, self.worker)
-        if work.state is not WorkState.ABSENT:
-            return work
-        try:
-            if run.stop_requested_at is not None:
-                executor.abandon(run, self.worker)
-                return WorkStatus(WorkState.STOPPED)
-            executor.start(run, self.worker)
-            # A stop that came before could not ask anything.
-            self._stop_sent_at.pop((run.pk, run.attempt), None)
-        except Postponed:
-            return WorkStatus(WorkState.STORING)
-        except CannotStart as error:
-            return WorkStatus(WorkState.FAILED, reason=words_of(error))
-        return executor.poll(run, self.worker)
-
-    def _request_stop(self, run: Run) -> None:
-        """Ask the work to stop; kill it after the grace period. This starts when the work is first
-        asked, not when the user requested the stop: no worker may have been running then."""
-        now = time.monotonic()
-        sent_at = self._stop_sent_at.setdefault((run.pk, run.attempt), now)
-        assert run.recipe is not None  # otherwise no worker would hold it
-        executor = self._executor(run)
-        if now - sent_at > run.recipe.stop_grace_seconds:
-            executor.kill(run, self.worker)
-        else:
-            executor.stop(run, self.worker)
-
-    def _has_stalled(self, run: Run, work: WorkStatus, polled_at: datetime) -> Text:
-        """Why; "" if it has not, has ended, or is to stop anyway."""
-        if work.state is not WorkState.WORKING or run.stop_requested_at is not None:
-            return ""
-        return stall(run, polled_at)
-
-    def _stop_if_still_stalled(self, run: Run, executor: Executor) -> WorkStatus:
-        """Store what the run hangs in; then, unless it has advanced or ended meanwhile, stop it."""
-        self._diagnose(run, executor)
-        polled_at = current_time()
-        work = executor.poll(run, self.worker)
-        reason = self._has_stalled(run, work, polled_at)
-        if reason:
-            actions.stop_stalled(run, reason, worker=self.worker)
-        return work
-
-    def _diagnose(self, run: Run, executor: Executor) -> None:
-        """Also if this fails, the run is stopped."""
-        try:
-            executor.diagnose(run, self.worker)
-        except LeaseLost:
-            raise
-        except Exception as error:
-            if problem_of(error) is not None:
-                raise
-            logger.exception("run %s could not be diagnosed", run.pk)
-            why = storable(f"{type(error).__name__}: {error}")
-            text = f"The stacks of its processes could not be stored: {why}"
-            line = Line.new(text, LogLevel.WARNING, "trainhub")
-            with transaction.atomic():
-                locked = Run.objects.lock_held_by(self.worker, run.pk)
-                append_log(locked, [line], is_report=False)
-
-    def _is_on_this_host(self, run: Run) -> bool:
-        executor = self._executor(run)
-        return not (executor.in_database or executor.has_queue)
-
-    def _executor(self, run: Run) -> Executor:
-        assert run.recipe is not None
-        return self.executors[run.recipe.executor]
-
 
 def offered_executors() -> dict[str, Executor]:
     """Those of the setting EXECUTORS_OFFERED, by default all that work on this host."""
@@ -743,20 +366,3 @@ def offered_executors() -> dict[str, Executor]:
         for name, executor in executors_by_name().items()
         if (name in names if names else executor.works_here())
     }
-
-
-def _waits_otherwise(run: Run, work: WorkStatus) -> bool:
-    """Whether its readers do not know yet how it waits."""
-    if run.status != RunStatus.QUEUED or run.status_reason != work.reason:
-        return True
-    before, now = run.estimated_start, work.starts_at
-    if before is None or now is None:
-        return before is not now
-    return abs(now - before) > SAME_START
-
-
-def _fell_with_worker(work: WorkStatus) -> bool:
-    """Whether work that ended while its worker was away went down with the host: without a note of
-    its end, or by the SIGTERM of a system that shuts down."""
-    by_shutdown = {None, -signal.SIGTERM, 128 + signal.SIGTERM}
-    return work.state is WorkState.DIED and work.exit_code in by_shutdown

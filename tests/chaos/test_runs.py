@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 GPUS = 12
 SIZES = Sizes(((1, 1), (1, 1), (1, 1), (2, 1), (2, 1), (4, 1)), capacity=GPUS, quota=8)
 LEASE_SECONDS = 4.0
-TIDY_SECONDS = 30  # execution/worker.py
+TIDY_SECONDS = 30  # execution/chores.py
 STRIKES_PER_SECOND = 1.5
 ENVIRONMENT = {
     "TRAINHUB_WORKER_LEASE_SECONDS": LEASE_SECONDS,

@@ -14,6 +14,7 @@ from execution import pauses
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from execution.executors.simulated import SimulatedExecutor
+from execution.winding_down import WindDown
 from execution.worker import Replaced, WorkerLoop
 from runs.actions import cancel_run
 from runs.executors import CannotStart
@@ -207,7 +208,7 @@ def test_run_that_was_cancelled_meanwhile_is_not_advanced(loop):
     [mine] = loop.held_runs()
     cancel_run(run, by=None)
 
-    loop.advance(mine)
+    loop.driver.advance(mine)
 
     assert over(run)
     assert run.status == RunStatus.CANCELLED
@@ -363,7 +364,7 @@ def test_replaced_worker_of_the_same_name_holds_no_runs(loop):
     [stale] = loop.held_runs()
     worker_loop().register()
 
-    loop.advance(stale)
+    loop.driver.advance(stale)
 
     assert loop.held_runs() == []
     assert at_step(run, 20)
@@ -451,7 +452,7 @@ def test_late_stop_of_an_attempt_does_not_shorten_the_grace_period_of_the_next(l
     [earlier] = loop.held_runs()
     Attempt.of(run).process().kill()
     tick_until(loop, lambda: run.log_lines.filter(message__startswith="attempt 2 ").exists())
-    loop._request_stop(earlier)
+    loop.driver.request_stop(earlier)
     now, later = time.monotonic, earlier.recipe.stop_grace_seconds + 1
     monkeypatch.setattr(time, "monotonic", lambda: now() + later)
     cancel_run(run, by=None, wait_seconds=0)
@@ -595,7 +596,7 @@ def test_run_lost_while_the_worker_leaves_does_not_block_the_others(loop):
     runs = loop.held_runs()
     lost.change(worker=WorkerFactory())
 
-    loop._stop_all(runs, seconds=30)
+    WindDown(loop.driver, loop.faults, loop.tasks).stop_all(runs, seconds=30)
 
     kept.refresh_from_db()
     assert kept.worker is None

@@ -98,7 +98,7 @@ def test_error_while_tidying_ends_neither_the_worker_nor_the_rest(
     executor.errors = {"tidy": FileNotFoundError("launch.json")}
     silent = RunFactory(recipe=None, status=RunStatus.RUNNING)
     monkeypatch.setattr(unmanaged, "update_lost_runs", lambda: silent.change(name="looked at"))
-    loop._next_tidy = 0.0
+    loop.chores.next_tidy = 0.0
 
     loop.tick()
 
@@ -140,13 +140,13 @@ def test_process_that_cannot_be_polled_for_a_moment_is_stopped_while_the_worker_
     monkeypatch.setattr(pauses, "FIRST_SECONDS", 0.0)
     executor.errors = {"poll": OSError("NFS: stale file handle")}
     process = Attempt.of(run).process()
-    note_fault = loop._note_fault
+    note = loop.faults._note
 
     def recover(*arguments):
         executor.errors = {}
-        note_fault(*arguments)
+        note(*arguments)
 
-    monkeypatch.setattr(loop, "_note_fault", recover)
+    monkeypatch.setattr(loop.faults, "_note", recover)
 
     loop.leave(stop_work=True, stop_seconds=30)
 
@@ -159,7 +159,7 @@ def test_process_that_cannot_be_polled_for_a_moment_is_stopped_while_the_worker_
 def test_process_that_can_never_be_polled_is_ended_all_the_same(
     loop, executor, run, method, monkeypatch
 ):
-    monkeypatch.setattr("execution.worker.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("execution.winding_down.KILL_SECONDS", 0.5)
     executor.errors = {"poll": OSError("NFS: stale file handle")}
     process = Attempt.of(run).process()
 

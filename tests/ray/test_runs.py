@@ -189,7 +189,7 @@ def test_nothing_of_a_run_that_is_over_is_left_in_the_storage(loop):
     tick_until(loop, lambda: over(run))
 
     def is_tidy():
-        loop._next_tidy = 0.0
+        loop.chores.next_tidy = 0.0
         return not MirroredChunk.objects.exists()
 
     tick_until(loop, is_tidy)

@@ -66,17 +66,17 @@ def test_paused_training_goes_on_from_its_checkpoint():
     run = RunFactory(hyperparameters={"max_steps": 100})
     loop = simulated_loop(steps=30)
     [claimed] = loop.claim()
-    loop.advance(claimed)
+    loop.driver.advance(claimed)
     pause_run(run, by=None, wait_seconds=0)
     while fresh(run).worker is not None:
-        loop.advance(fresh(run))
+        loop.driver.advance(fresh(run))
     paused = fresh(run)
 
     continue_run(paused, by=None)
     [again] = loop.claim()
     for _pass in range(10):
         if not fresh(run).is_terminal:
-            loop.advance(fresh(run))
+            loop.driver.advance(fresh(run))
 
     assert (paused.status, paused.worker, paused.stop_kind) == (RunStatus.PAUSED, None, "")
     assert paused.step >= 30

@@ -34,6 +34,6 @@ class Command(BaseCommand):
         loop.register()
         claimed = loop.claim()
         for run in claimed:
-            loop.advance(run)
+            loop.driver.advance(run)
         loop.leave(stop_work=False, stop_seconds=0)
         self.stdout.write(f"{len(claimed)} runs advanced by up to {steps} steps.")
