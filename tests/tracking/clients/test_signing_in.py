@@ -3,10 +3,19 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 
 from accounts.models import Token
+from accounts.roles import Role
 from accounts.tokens import issue_script_token
-from tests.factories import ProjectFactory, RecipeFactory, UserFactory, running, unmanaged_run
+from tests.factories import (
+    ProjectFactory,
+    RecipeFactory,
+    UserFactory,
+    member_of,
+    running,
+    unmanaged_run,
+)
 from tests.tracking.clients.conftest import Hub
 from tests.web_server import web_server
 
@@ -66,8 +75,10 @@ def test_rejection_is_immediate(signing_in, credentials):
 def script(client, secured, token, django_db_blocker):
     """The run of a script that used its run's token, and its results."""
     with django_db_blocker.unblock():
-        user = UserFactory()
-        run = running(recipe=RecipeFactory(), created_by=user, project=ProjectFactory(name="归属"))
+        project = ProjectFactory(name="归属")
+        project.roles.create(user=User.objects.get(username="li"), role=Role.VIEWER)
+        user = member_of(project)
+        run = running(recipe=RecipeFactory(), created_by=user, project=project)
         own, digest = issue_script_token(user, run.pk, life=timedelta(hours=1))
         run.change(script_tokens=[digest])
         other = unmanaged_run(name="other")
