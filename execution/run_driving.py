@@ -22,6 +22,7 @@ from logs.appending import append_log
 from logs.lines import Line
 from logs.models import LogLevel
 from runs import actions
+from runs.cluster_queue import start_in_cluster, wait_in_cluster
 from runs.executors import CannotStart, Executor, Postponed, WorkState, WorkStatus
 from runs.models import EventKind, LeaseLost, Run, Worker
 from runs.status import RunStatus
@@ -101,9 +102,9 @@ class RunDriver:
             work = executor.poll(run, self.worker)
         if work.state is WorkState.WAITING:
             if _waits_otherwise(run, work):
-                run.wait_in_cluster(self.worker, reason=work.reason, starts_at=work.starts_at)
+                wait_in_cluster(run, self.worker, reason=work.reason, starts_at=work.starts_at)
         elif work.state in HAS_BEGUN and (run.status == RunStatus.QUEUED or run.held_since is None):
-            run.start_in_cluster(self.worker)
+            start_in_cluster(run, self.worker)
             logger.info("run %s was started by its cluster", run.pk)
         return work
 

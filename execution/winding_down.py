@@ -10,7 +10,7 @@ from typing import Final
 from execution.faults import Faults
 from execution.run_driving import RunDriver
 from execution.tasks import Tasks
-from runs import actions
+from runs import actions, attempts
 from runs.executors import WorkState
 from runs.models import LeaseLost, Run
 
@@ -78,5 +78,5 @@ class WindDown:
         ):
             actions.settle(run, work, worker=self._worker)
         else:
-            run.release(self._worker, next_attempt=work.state is not WorkState.ABSENT)
+            attempts.release(run, self._worker, next_attempt=work.state is not WorkState.ABSENT)
         return True

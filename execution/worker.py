@@ -34,7 +34,7 @@ from execution.run_driving import RunDriver
 from execution.scheduling.claiming import claim
 from execution.tasks import InlineTasks, Tasks, ThreadedTasks
 from execution.winding_down import WindDown
-from runs import actions, troubles
+from runs import actions, attempts, troubles
 from runs.executors import Executor
 from runs.executors import executors as executors_by_name
 from runs.models import EventKind, Run, Worker
@@ -296,7 +296,7 @@ class WorkerLoop:
             # A cluster's work goes on; where it holds GPUs of a pool, it keeps them.
             elif executor.in_database or (stop_work and executor.schedules):
                 with self.faults.isolating(run):
-                    run.release(self.worker, next_attempt=False)
+                    attempts.release(run, self.worker, next_attempt=False)
         if stop_work:
             WindDown(self.driver, self.faults, self.tasks).stop_all(processes, stop_seconds)
         Worker.objects.filter(pk=self.worker.pk, incarnation=self.worker.incarnation).update(

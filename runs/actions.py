@@ -17,6 +17,7 @@ from core.exceptions import InvalidInput
 from core.messages import Message, Text
 from projects.hyperparameters import check_hyperparameters, from_texts
 from projects.models import Project
+from runs import attempts
 from runs.checkpoint import Checkpoint, CheckpointGone
 from runs.code import CodeRequest, UnknownCode, code_of_new_run
 from runs.datasets import check_dataset
@@ -409,14 +410,16 @@ def settle(run: Run, work: WorkStatus, *, worker: Worker) -> None:
                 RunStatus.FAILED, reason=work.reason, exit_code=code, failure_kind=_kind(work)
             )
         elif work.is_interruption:
-            locked.continue_after(
+            attempts.continue_after(
+                locked,
                 work.reason,
                 failure_kind=_kind(work),
                 checkpoint_step=None if latest is None else latest.step,
                 exit_code=code,
             )
         else:
-            locked.recover(
+            attempts.recover(
+                locked,
                 work.reason or Message("The training stopped unexpectedly."),
                 checkpoint_step=None if latest is None else latest.step,
                 exit_code=code,
@@ -449,7 +452,8 @@ def _end_stalled(run: Run, latest: Checkpoint | None, *, exit_code: int | None) 
     """Restart a run that was stopped because it had stalled, or end it, as its recipe says."""
     reason = stall_of(run) or run.status_reason
     if run.recipe is not None and run.recipe.stall_action == StallAction.RESTART:
-        run.recover(
+        attempts.recover(
+            run,
             reason,
             checkpoint_step=None if latest is None else latest.step,
             failure_kind=FailureKind.STALLED,
@@ -475,11 +479,11 @@ def reap(run: Run, reason: Text, *, by: Worker) -> None:
     if executor_of(run).has_queue:  # its job goes on
         is_wanted = run.stop_kind in {StopKind.CANCEL, StopKind.PAUSE}
         is_wanted = is_wanted or not executor_of(run).schedules  # it keeps the GPUs of its pool
-        run.hand_over(by if is_wanted else None, reason)
+        attempts.hand_over(run, by if is_wanted else None, reason)
     elif run.stop_kind not in {StopKind.CANCEL, StopKind.PAUSE}:
-        run.continue_elsewhere(reason)
+        attempts.continue_elsewhere(run, reason)
     elif executor_of(run).in_database:
         _finish_stop(run, None)
     else:
         # Processes may still run on this host and hold a newer checkpoint.
-        run.take_over(by, reason)
+        attempts.take_over(run, by, reason)

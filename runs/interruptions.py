@@ -8,11 +8,13 @@ from typing import Final
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from core.messages import Message, Text
+from runs import attempts
 from runs.checkpoint import Checkpoint
-from runs.models import Run, StopKind
+from runs.models import EventKind, Run, StopKind
 from runs.status import InvalidTransition, RunStatus
 
 POLL_SECONDS: Final = 0.1
@@ -32,7 +34,7 @@ def pause_run(run: Run, *, by: User | None, wait_seconds: float | None = None) -
         if locked.status == RunStatus.PAUSED:
             return locked
         if not locked.is_held:
-            locked.interrupt(StopKind.PAUSE, reason=Message("Paused."), by=by)
+            attempts.interrupt(locked, StopKind.PAUSE, reason=Message("Paused."), by=by)
             return locked
         locked.request_stop(StopKind.PAUSE, by=by)
     wait = settings.CANCEL_WAIT_SECONDS if wait_seconds is None else wait_seconds
@@ -68,7 +70,7 @@ def continue_run(run: Run, *, by: User | None) -> Run:
                 _("The run is not paused (%(status)s): there is nothing to continue.")
                 % {"status": locked.get_status_display()}
             )
-        locked.requeue(by=by)
+        locked.transition(RunStatus.QUEUED, kind=EventKind.CONTINUED, by=by, queued_at=Now())
     return locked
 
 
@@ -109,7 +111,7 @@ def finish_interruption(run: Run, latest: Checkpoint | None) -> None:
     """Pause or queue a run that was to stop for that, and has. ``latest``: its latest sound
     checkpoint. Call with the row locked."""
     kind = StopKind(run.stop_kind)
-    run.interrupt(kind, reason=_reason(kind, latest))
+    attempts.interrupt(run, kind, reason=_reason(kind, latest))
 
 
 def _reason(kind: StopKind, latest: Checkpoint | None) -> Text:

@@ -12,7 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models, transaction
 from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -22,7 +22,7 @@ from core.exceptions import InvalidInput
 from core.ids import MAX_LENGTH, PublicIdField
 from core.json_field import JSONField
 from core.message_field import MessageField
-from core.messages import Message, Text, as_sentence
+from core.messages import Message, Text
 from core.text import MAX_NAME_LENGTH
 from runs.models.claim_queries import claim_runs
 from runs.models.event import ARRIVALS, EventKind, RunEvent
@@ -32,7 +32,7 @@ from runs.models.held_time_queries import count_held_time
 from runs.models.recipe import RecipeKind
 from runs.models.run_queryset import PARENT_TAG, RunQuerySet
 from runs.models.worker import Worker
-from runs.signals import attempt_ending, run_noted, runs_deleting
+from runs.signals import run_noted, runs_deleting
 from runs.silence import is_at_work, no_step_since, silent_since
 from runs.status import TERMINAL, InvalidTransition, RunStatus, sources
 
@@ -48,9 +48,6 @@ MAX_GPUS = 10_000
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
 MAX_ATTEMPT = 32_767  # the column's limit
 MAX_DATASET_LENGTH = 1000
-# How often in a row a run may be ended by its cluster without a newer checkpoint; without
-# limit if the kind is another.
-MAX_INTERRUPTIONS: dict[str, int] = {FailureKind.TIME_LIMIT: 2, FailureKind.NODE_FAILED: 5}
 
 
 class StopKind(models.TextChoices):
@@ -598,71 +595,6 @@ class Run(models.Model):
         claim_runs(worker, {self.pk: devices})
         self.refresh_from_db()
 
-    # --- in the queue of a cluster -------------------------------------------------------------
-
-    def wait_in_cluster(self, worker: Worker, *, reason: Text, starts_at: datetime | None) -> None:
-        """Tell that ``worker``'s run waits in its cluster, why, and until when as far as is known.
-        Writes only changes. Raises LeaseLost."""
-        with transaction.atomic():
-            current = Run.objects.lock_held_by(worker, self.pk)
-            if current.status != RunStatus.QUEUED:
-                current.transition(RunStatus.QUEUED, kind=EventKind.REQUEUED, reason=reason)
-            current.change(status_reason=reason, estimated_start=starts_at)
-        self.refresh_from_db()
-
-    def start_in_cluster(self, worker: Worker) -> None:
-        """Tell that its cluster has started ``worker``'s run. Raises LeaseLost."""
-        with transaction.atomic():
-            current = Run.objects.lock_held_by(worker, self.pk)
-            if current.status == RunStatus.QUEUED:
-                current.transition(
-                    RunStatus.RUNNING,
-                    kind=EventKind.STARTED,
-                    started_at=Coalesce("started_at", Now()),
-                    estimated_start=None,
-                )
-            elif current.held_since is None:
-                current.note(EventKind.STARTED, worker=worker)
-        self.refresh_from_db()
-
-    def hand_over(self, worker: Worker | None, reason: Text) -> None:
-        """Let another worker, or ``worker``, go on with work that outlived its own: the attempt
-        goes on. Call with the row locked."""
-        self.note(EventKind.RELEASED, reason=reason, worker=self.worker)
-        self.change(worker=worker)
-
-    def continue_after(
-        self,
-        reason: Text,
-        *,
-        failure_kind: str,
-        checkpoint_step: int | None = None,
-        exit_code: int | None = None,
-    ) -> None:
-        """Begin the next attempt after its cluster ended the work: this uses up no restart, but too
-        many in a row without a newer checkpoint end the run. Call with the row locked."""
-        before = self.executor_state.get("interruptions", {})
-        reached = max(before.get("step", 0), self.start_step)
-        advanced = checkpoint_step is not None and checkpoint_step > reached
-        count = 0 if advanced else before.get("count", 0) + 1
-        limit = MAX_INTERRUPTIONS.get(failure_kind)
-        if limit is not None and count >= limit:
-            self.transition(
-                RunStatus.FAILED,
-                reason=Message(
-                    "%(reason)s It has ended so %(count)d times without a newer checkpoint.",
-                    reason=as_sentence(reason),
-                    count=count,
-                ),
-                failure_kind=failure_kind,
-                exit_code=exit_code,
-            )
-            return
-        step = checkpoint_step if advanced else reached
-        note = {"step": step, "count": count}
-        state = {**self.executor_state, "interruptions": note}
-        self._next_attempt(None, reason, executor_state=state)
-
     def request_stop(self, kind: StopKind, *, by: User | None, reason: Text = "") -> None:
         """Request that the run stop. Idempotent; see StopKind.overrides. ``reason``: of a stop that
         nobody asked for.
@@ -680,127 +612,3 @@ class Run(models.Model):
                 current.change(stop_kind=kind, stop_requested_at=Now())
                 current.note(EventKind.STOP_REQUESTED, reason=reason or kind.value, by=by)
         self.refresh_from_db()
-
-    def release(self, worker: Worker, *, next_attempt: bool) -> None:
-        """Release the run for any worker to claim; this does not count as a restart.
-
-        ``next_attempt``: the current attempt has ended, so the next claim begins another one.
-        Raises LeaseLost.
-        """
-        with transaction.atomic():
-            current = Run.objects.lock_held_by(worker, self.pk)
-            current.note(EventKind.RELEASED, worker=worker)
-            current.change(worker=None, devices=[])
-            if next_attempt:
-                current._revoke_tokens()
-                attempt_ending.send(sender=Run, run=current)
-                current.change(
-                    attempt=current.attempt + 1,
-                    attempt_started_at=None,
-                    attempt_start_step=None,
-                    status_reason="",
-                )
-
-    def interrupt(self, kind: StopKind, *, reason: Text, by: User | None = None) -> None:
-        """Back to the queue with its place after a PREEMPT, 已暂停 after a PAUSE: its next attempt
-        starts from the latest checkpoint. This counts as no restart. Call with the row locked.
-
-        Raises InvalidTransition.
-        """
-        preempted = kind is StopKind.PREEMPT
-        waited = self.is_held and self.status == RunStatus.QUEUED  # in its cluster
-        was_started = self.attempt_started_at is not None
-        if was_started:
-            attempt_ending.send(sender=Run, run=self)
-        self._revoke_tokens()
-        fields: dict[str, Any] = {
-            "attempt": min(self.attempt + (was_started or waited), MAX_ATTEMPT),
-            "attempt_started_at": None,
-            "attempt_start_step": None,
-            "stop_kind": "",
-            "stop_requested_at": None,
-            "estimated_start": None,
-        }
-        kind_of_event = EventKind.PREEMPTED if preempted else EventKind.PAUSED
-        if preempted and waited:
-            self.note(kind_of_event, reason=reason, by=by, worker=self.worker)
-            self.change(status_reason=reason, **fields)
-        else:
-            to = RunStatus.QUEUED if preempted else RunStatus.PAUSED
-            self.transition(to, kind=kind_of_event, reason=reason, by=by, **fields)
-        self.change(worker=None, devices=[])
-
-    def requeue(self, *, by: User | None) -> None:
-        """Queue a paused run again, behind those that wait. Raises InvalidTransition."""
-        with transaction.atomic():
-            self.transition(RunStatus.QUEUED, kind=EventKind.CONTINUED, by=by, queued_at=Now())
-
-    def _revoke_tokens(self) -> None:
-        """What the attempt's script may still send counts no more. Call with the row locked."""
-        if self.script_tokens:
-            revoke_tokens(self.script_tokens)
-            self.change(script_tokens=[])
-
-    def recover(
-        self,
-        reason: Text,
-        *,
-        checkpoint_step: int | None = None,
-        failure_kind: str = "",
-        exit_code: int | None = None,
-    ) -> None:
-        """Continue after the work died: attempt + 1, or failed when no restarts are left.
-
-        ``checkpoint_step``: of the latest checkpoint, from which the executor starts the next
-        attempt. If the run has never had one so late, all its restarts are available again: only
-        deaths without progress in between use them up. ``failure_kind`` (a FailureKind) and
-        ``exit_code`` are those of the attempt that died. Call with the row locked.
-        """
-        count = self.restart_count
-        reached = max(self.restart_step, self.start_step)
-        if checkpoint_step is not None and checkpoint_step > reached:
-            count, reached = 0, checkpoint_step
-        if count >= self.max_restarts:
-            self.transition(
-                RunStatus.FAILED,
-                reason=Message(
-                    "%(reason)s No restarts left (%(count)d of %(count)d used).",
-                    reason=as_sentence(reason),
-                    count=self.max_restarts,
-                ),
-                failure_kind=failure_kind,
-                exit_code=exit_code,
-            )
-            return
-        self._next_attempt(None, reason, restart_count=count + 1, restart_step=reached)
-
-    def continue_elsewhere(self, reason: Text) -> None:
-        """Begin the next attempt because the worker died: this is not the training's fault and
-        counts as no restart. Call with the row locked."""
-        self._next_attempt(None, reason)
-
-    def take_over(self, worker: Worker, reason: Text) -> None:
-        """Assign the run to ``worker`` even without a free slot: its previous worker died while the
-        run was stopping, and only the rest of the work has to be ended. Call with the row locked.
-        """
-        self._next_attempt(worker, reason)
-
-    def _next_attempt(self, worker: Worker | None, reason: Text, **fields: Any) -> None:
-        previous_worker = self.worker
-        if self.attempt >= MAX_ATTEMPT:
-            self.transition(RunStatus.FAILED, reason=reason, failure_kind=FailureKind.WORKER_LOST)
-            return
-        if self.stop_kind in {StopKind.STALLED, StopKind.PREEMPT}:  # its GPUs are free
-            fields.update(stop_kind="", stop_requested_at=None)
-        self._revoke_tokens()
-        attempt_ending.send(sender=Run, run=self)
-        self.change(
-            attempt=self.attempt + 1,
-            attempt_started_at=None,
-            attempt_start_step=None,
-            worker=worker,
-            devices=[],
-            status_reason="",
-            **fields,
-        )
-        self.note(EventKind.RECOVERED, reason=reason, worker=previous_worker)

@@ -9,6 +9,7 @@ import pytest
 from accounts.models import Token
 from accounts.tokens import issue_script_token
 from registry.logged_models import LoggedModel
+from runs import attempts
 from runs.models import Run, StopKind
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RecipeFactory, RunFactory, UserFactory, running
@@ -307,9 +308,9 @@ def held(run):
             held(run).request_stop(StopKind.CANCEL, by=None),
             held(run).transition(RunStatus.CANCELLED),
         ),
-        lambda run: held(run).recover("The process died."),
-        lambda run: held(run).continue_elsewhere("The worker has lost its lease."),
-        lambda run: held(run).release(run.worker, next_attempt=True),
+        lambda run: attempts.recover(held(run), "The process died."),
+        lambda run: attempts.continue_elsewhere(held(run), "The worker has lost its lease."),
+        lambda run: attempts.release(held(run), run.worker, next_attempt=True),
     ],
     ids=["completed", "failed", "cancelled", "died", "lease lost", "released"],
 )
@@ -324,7 +325,7 @@ def test_token_ends_with_the_work_of_its_run(ask, run, end):
 
 
 def test_token_lives_on_while_the_worker_restarts(ask, run):
-    held(run).release(run.worker, next_attempt=False)
+    attempts.release(held(run), run.worker, next_attempt=False)
 
     assert ask("GET", f"/projects/{run.project_id}/runs/{run.pk}").status_code == 200
 

@@ -12,7 +12,7 @@ from execution.scheduling.explanation import WaitsFor, explain
 from execution.scheduling.gpu_use import GpuUse
 from execution.scheduling.pools import pool_uses
 from execution.worker import WorkerLoop, offered_executors
-from runs import actions
+from runs import actions, attempts
 from runs.executors import WorkState, WorkStatus, executors
 from runs.held_time import held_time
 from runs.models import (
@@ -311,8 +311,11 @@ def test_time_limit_twice_without_a_newer_checkpoint_has_failed(loop, cluster):
 def test_newer_checkpoints_let_time_limits_go_on(loop):
     run = slurm_run()
     for step in (10, 20, 30):
-        fresh(run).continue_after(
-            Message("It ended."), failure_kind=FailureKind.TIME_LIMIT, checkpoint_step=step
+        attempts.continue_after(
+            fresh(run),
+            Message("It ended."),
+            failure_kind=FailureKind.TIME_LIMIT,
+            checkpoint_step=step,
         )
 
     assert (fresh(run).attempt, fresh(run).status) == (4, RunStatus.QUEUED)

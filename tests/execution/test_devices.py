@@ -23,6 +23,7 @@ from execution.scheduling.explanation import explain, explain_queue
 from execution.scheduling.host_devices import HostDevices
 from execution.worker import WorkerLoop
 from projects.sight import EVERYTHING
+from runs import attempts
 from runs.models import Run
 from runs.status import RunStatus
 from tests.concurrency import in_parallel
@@ -364,9 +365,9 @@ def test_simulated_run_occupies_no_device():
         lambda run: run.transition(RunStatus.COMPLETED),
         lambda run: run.transition(RunStatus.FAILED),
         lambda run: run.transition(RunStatus.CANCELLED),
-        lambda run: run.recover("It died."),
-        lambda run: run.continue_elsewhere("Its worker died."),
-        lambda run: run.release(run.worker, next_attempt=True),
+        lambda run: attempts.recover(run, "It died."),
+        lambda run: attempts.continue_elsewhere(run, "Its worker died."),
+        lambda run: attempts.release(run, run.worker, next_attempt=True),
     ],
     ids=["completed", "failed", "cancelled", "restarted", "worker-died", "released"],
 )
@@ -474,7 +475,7 @@ def test_process_left_over_by_a_dead_worker_is_killed_for_its_device(tmp_path):
     shown(tmp_path, left)
     process = Attempt.of(left).process()
     left.refresh_from_db()
-    left.continue_elsewhere("Its worker died.")
+    attempts.continue_elsewhere(left, "Its worker died.")
     left.change(worker=WorkerFactory(host="elsewhere"))
     run = gpu_run(1, recipe=recipe)
 

@@ -11,7 +11,7 @@ from goodput.accounting import account_ended, account_of, refresh_active
 from goodput.models import AttemptRecord, DayAccount
 from goodput.parts import Part
 from metrics.recording import rewind, rewind_to_start
-from runs import actions
+from runs import actions, attempts
 from runs.executors import WorkState, WorkStatus
 from runs.models import FailureKind, Run, StopKind, Worker
 from runs.status import RunStatus
@@ -208,7 +208,7 @@ def test_run_released_by_its_worker_is_down_until_the_next_claim():
 
     story.claim(0)
     story.steps(0, *range(11))
-    story.at(11, lambda run: run.release(story.worker, next_attempt=True))
+    story.at(11, lambda run: attempts.release(run, story.worker, next_attempt=True))
     story.claim(20)
     rewind(Run.objects.get(pk=story.run.pk), 10)
     story.steps(22, 11, 12)
@@ -224,7 +224,7 @@ def test_work_in_the_database_that_is_released_goes_on_where_it_was():
 
     story.claim(0)
     story.steps(0, *range(11))
-    story.at(10, lambda run: run.release(story.worker, next_attempt=False))
+    story.at(10, lambda run: attempts.release(run, story.worker, next_attempt=False))
     story.claim(20)
     story.steps(21, *range(11, 21))
     story.at(30, settle(FINISHED, story))

@@ -6,6 +6,7 @@ from importlib import import_module
 import pytest
 from django.db import connection
 
+from runs import attempts
 from runs.held_time import HELD_SECONDS, held_so_far, held_time
 from runs.models import EventKind, Run, RunEvent
 from runs.models.held_time_queries import count_held_time
@@ -137,7 +138,7 @@ def test_what_workers_do_is_counted_as_it_happens():
 
     run.claim(worker)
     claimed = Run.objects.get(pk=run.pk)
-    run.release(worker, next_attempt=False)
+    attempts.release(run, worker, next_attempt=False)
     released = Run.objects.get(pk=run.pk)
     released.claim(worker)
     released.transition(RunStatus.COMPLETED)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from runs import progress
+from runs import attempts, progress
 from runs.models import Run
 from runs.status import RunStatus
 from tests.factories import RunFactory
@@ -56,7 +56,7 @@ def test_run_that_has_ended_is_not_silent():
 def test_run_that_waits_for_its_next_attempt_is_not_silent():
     run = run_of(reported_at=ago(90))
 
-    run.recover("It died.")
+    attempts.recover(run, "It died.")
 
     assert Run.objects.get(pk=run.pk).silent_since is None
 

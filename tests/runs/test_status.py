@@ -7,6 +7,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from runs import attempts
 from runs.models import MAX_ATTEMPT, EventKind, Run, RunEvent, StopKind, Worker
 from runs.status import ACTIVE, TERMINAL, TRANSITIONS, InvalidTransition, RunStatus, sources
 from tests.concurrency import in_parallel, transaction_elsewhere
@@ -233,9 +234,9 @@ def test_kind_of_failure_is_cleared_when_the_run_continues():
 def test_recovery_counts_until_no_restart_is_left():
     run = running(max_restarts=1)
 
-    run.recover("It died.")
+    attempts.recover(run, "It died.")
     assert (run.attempt, run.restart_count, run.worker) == (2, 1, None)
-    run.recover("It died.")
+    attempts.recover(run, "It died.")
 
     assert run.status == RunStatus.FAILED
     assert "It died." in str(run.status_reason)
@@ -246,7 +247,7 @@ def test_recovery_counts_until_no_restart_is_left():
 def test_recovery_keeps_the_exit_code_when_no_restart_is_left():
     run = running(max_restarts=0)
 
-    run.recover("It died.", exit_code=-9)
+    attempts.recover(run, "It died.", exit_code=-9)
 
     assert (run.status, run.exit_code) == (RunStatus.FAILED, -9)
 
@@ -257,7 +258,7 @@ def test_only_a_checkpoint_later_than_ever_refills_the_restarts():
     counts = []
 
     for step in (None, 50, 80, 80, 70, 81):
-        run.recover("It died.", checkpoint_step=step)
+        attempts.recover(run, "It died.", checkpoint_step=step)
         counts.append(run.restart_count)
 
     assert counts == [1, 2, 1, 2, 3, 1]
@@ -267,7 +268,7 @@ def test_only_a_checkpoint_later_than_ever_refills_the_restarts():
 def test_death_of_a_worker_counts_as_no_restart():
     run = running(max_restarts=0, devices=["0"])
 
-    run.continue_elsewhere("Its worker died.")
+    attempts.continue_elsewhere(run, "Its worker died.")
 
     assert (run.attempt, run.restart_count, run.worker, run.devices) == (2, 0, None, [])
 
@@ -276,7 +277,7 @@ def test_death_of_a_worker_counts_as_no_restart():
 def test_run_at_the_last_possible_attempt_fails():
     run = running(attempt=MAX_ATTEMPT)
 
-    run.recover("It died.")
+    attempts.recover(run, "It died.")
 
     assert run.status == RunStatus.FAILED
 

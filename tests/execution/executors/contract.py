@@ -13,6 +13,7 @@ from artifacts.checkpoints import latest_sound_checkpoint, resumed_from
 from artifacts.kinds import ArtifactType
 from artifacts.models import FINAL_CHECKPOINT_NAME, Artifact
 from metrics.models import MetricPoint
+from runs import attempts
 from runs.executors import CannotStart, WorkState
 from runs.models import LeaseLost, Run, StopKind, Worker
 from runs.status import RunStatus
@@ -184,7 +185,7 @@ class ExecutorContract:
         executor.kill(fresh(run), run.worker)
         assert poll(executor, run).state is WorkState.DIED
         worker, reached = run.worker, fresh(run).step
-        fresh(run).recover("It died.")
+        attempts.recover(fresh(run), "It died.")
         fresh(run).claim(worker)
 
         assert poll(executor, run).state is WorkState.ABSENT
@@ -205,7 +206,7 @@ class ExecutorContract:
         run.refresh_from_db()
         worker = run.worker
         run.request_stop(StopKind.CANCEL, by=None)
-        run.take_over(worker, "Its worker died.")
+        attempts.take_over(run, worker, "Its worker died.")
 
         executor.abandon(fresh(run), worker)
 

@@ -26,13 +26,13 @@ from hypothesis.stateful import (
 
 from artifacts import checkpoints
 from artifacts.models import Artifact
-from execution.executors import attempt as attempts
+from execution.executors import attempt as executor_attempts
 from execution.executors import ingestion, metric_lines
 from execution.executors.attempt import Attempt
 from execution.executors.checkpoint_files import Damaged, fetch
 from execution.executors.process import ProcessExecutor
 from metrics.models import MetricPoint
-from runs import actions
+from runs import actions, attempts
 from runs.executors import WorkState
 from runs.models import Run, StopKind, Worker
 from runs.status import RunStatus
@@ -110,7 +110,7 @@ class Lifecycle(RuleBasedStateMachine):
         finally:
             transaction.set_rollback(True)
             self.transaction.__exit__(None, None, None)
-            shutil.rmtree(attempts.settings.WORK_DIR, ignore_errors=True)
+            shutil.rmtree(executor_attempts.settings.WORK_DIR, ignore_errors=True)
 
     # --- the run -----------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ class Lifecycle(RuleBasedStateMachine):
         last_written = max((it.at for it in self.training.whole.values()), default=0.0)
         self._take(self.training.settled(ended=True, killed_at=last_written))
         with transaction.atomic():
-            Run.objects.lock(self.run.pk).continue_elsewhere("Its worker died.")
+            attempts.continue_elsewhere(Run.objects.lock(self.run.pk), "Its worker died.")
         self._claim_and_start()
 
     def _claim_and_start(self):

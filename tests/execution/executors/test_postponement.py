@@ -8,6 +8,7 @@ from execution.executors import postponement
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from execution.worker import WorkerLoop
+from runs import attempts
 from runs.actions import cancel_run
 from runs.executors import Postponed, WorkState
 from runs.models import EventKind, Run, StopKind
@@ -113,7 +114,7 @@ def test_all_is_stored_once_there_is_room(executor, disk):
 @pytest.mark.usefixtures("without_pauses")
 def test_next_attempt_waits_until_the_last_one_is_stored(run, executor, disk):
     worker = run.worker
-    fresh(run).recover("Its worker died.")
+    attempts.recover(fresh(run), "Its worker died.")
     Run.objects.filter(pk=run.pk).update(worker=worker)
 
     with pytest.raises(Postponed):

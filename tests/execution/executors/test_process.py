@@ -17,12 +17,12 @@ from django.test import Client
 from artifacts import storing
 from artifacts.checkpoints import latest_sound_checkpoint
 from artifacts.kinds import ArtifactType, TagValue
-from execution.executors import attempt as attempts
+from execution.executors import attempt as executor_attempts
 from execution.executors import progress_bars, text_lines
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from metrics.models import MetricPoint
-from runs import inputs
+from runs import attempts, inputs
 from runs.executors import CannotStart, WorkState
 from runs.models import EventKind, FailureKind, Run, StopKind
 from runs.status import RunStatus
@@ -309,7 +309,7 @@ def test_tidying_kills_processes_that_are_no_longer_needed(executor, fate):
     if fate == "over":
         run.transition(RunStatus.CANCELLED)
     else:
-        run.recover("Its worker died.")
+        attempts.recover(run, "Its worker died.")
 
     executor.tidy()
 
@@ -325,7 +325,7 @@ def test_tidying_leaves_runs_of_another_database_alone(executor):
     executor.tidy()
 
     assert lives(process)
-    attempts.forget(run_id)
+    executor_attempts.forget(run_id)
 
 
 @pytest.mark.parametrize("rest", [["checkpoints", "step-1.pt"], []])
@@ -342,15 +342,15 @@ def test_attempt_whose_files_were_deleted_in_part_has_ended(rest):
 
 def test_deletion_that_is_interrupted_leaves_no_part_of_an_attempt(executor, monkeypatch):
     run, _ = ended(executor, "pass")
-    monkeypatch.setattr(attempts.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(executor_attempts.shutil, "rmtree", lambda *_, **__: None)
 
     Attempt.of(run).delete()
 
     assert not Attempt.of(run).is_launched
-    assert attempts.local_runs() == {run.pk: []}
+    assert executor_attempts.local_runs() == {run.pk: []}
     monkeypatch.undo()
-    attempts.forget(run.pk)
-    assert attempts.local_runs() == {}
+    executor_attempts.forget(run.pk)
+    assert executor_attempts.local_runs() == {}
 
 
 def test_error_of_one_run_does_not_keep_others_from_being_tidied(executor, monkeypatch, caplog):
@@ -358,18 +358,18 @@ def test_error_of_one_run_does_not_keep_others_from_being_tidied(executor, monke
     process = wait_until(Attempt.of(good).process)
     bad.transition(RunStatus.CANCELLED)
     good.transition(RunStatus.CANCELLED)
-    forget = attempts.forget
+    forget = executor_attempts.forget
     monkeypatch.setattr(
-        attempts, "forget", lambda run_id: forget(run_id) if run_id == good.pk else 1 / 0
+        executor_attempts, "forget", lambda run_id: forget(run_id) if run_id == good.pk else 1 / 0
     )
-    monkeypatch.setattr(attempts, "local_runs", lambda: {bad.pk: [], good.pk: []})
+    monkeypatch.setattr(executor_attempts, "local_runs", lambda: {bad.pk: [], good.pk: []})
 
     executor.tidy()
 
     assert not lives(process)
     assert bad.pk in caplog.text
     monkeypatch.undo()
-    attempts.forget(bad.pk)
+    executor_attempts.forget(bad.pk)
 
 
 # --- output ----------------------------------------------------------------------------------
@@ -971,7 +971,7 @@ def test_next_attempt_kills_the_previous_one_and_ingests_its_output(executor):
     # No more polls: the next attempt ingests the rest of this one's output.
     wait_until((Attempt.of(run).directory / "checkpoints" / "step-0020.bin").exists)
     other = WorkerFactory()
-    fresh(run).recover("Its worker died.")
+    attempts.recover(fresh(run), "Its worker died.")
     fresh(run).claim(other)
 
     executor.start(fresh(run), other)
@@ -1003,7 +1003,7 @@ def test_attempt_without_a_checkpoint_reports_the_first_step_again_once(executor
         executor.kill(fresh(run), run.worker)
         poll_until(executor, run, WorkState.DIED)
         if attempt == 1:
-            fresh(run).recover("It died.")
+            attempts.recover(fresh(run), "It died.")
             fresh(run).claim(run.worker)
 
     points = run.series.get(key="loss").points.order_by("step").values_list("step", "value")
@@ -1018,7 +1018,7 @@ def test_lines_of_every_attempt_are_ingested_once(executor):
     executor.kill(run, worker)
     assert poll(executor, run).state is WorkState.DIED
     first = messages(run, "stdout")
-    fresh(run).recover("It died.")
+    attempts.recover(fresh(run), "It died.")
     fresh(run).claim(worker)
 
     executor.start(fresh(run), worker)

@@ -16,12 +16,13 @@ import pytest
 from django.conf import settings as django_settings
 
 from artifacts.models import Artifact
-from execution.executors import attempt as attempts
+from execution.executors import attempt as executor_attempts
 from execution.executors import training_user
 from execution.executors.attempt import Attempt
 from execution.executors.process import ProcessExecutor
 from execution.executors.stacks import stacks_of
 from execution.executors.training_user import NoUserFree
+from runs import attempts
 from runs.executors import CannotStart, WorkState
 from runs.models import RunCode
 from tests.code_bundles.bundles import bundle
@@ -71,8 +72,8 @@ def separate_users(settings, data, own_files):
     settings.TRAINING_USER = f"{FIRST}-{FIRST + 9}"
     settings.DATA_DIR, settings.WORK_DIR = data, data / "runs"
     yield
-    for run_id in attempts.local_runs():
-        attempts.forget(run_id)
+    for run_id in executor_attempts.local_runs():
+        executor_attempts.forget(run_id)
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ time.sleep(1000)
     wait_until(lambda: poll(executor, run) and run.log_lines.exists())
     tree = Attempt.of(run).tree()
 
-    attempts.forget(run.pk)
+    executor_attempts.forget(run.pk)
 
     assert len(tree) == 2
     assert not any(psutil.pid_exists(process.pid) for process in tree)
@@ -229,7 +230,7 @@ else:
 """,
     )
     poll_until(executor, run, WorkState.DIED)
-    fresh(run).recover("died")
+    attempts.recover(fresh(run), "died")
     again = fresh(run)
     again.claim(run.worker)
     executor.start(fresh(run), run.worker)
@@ -383,7 +384,7 @@ def test_user_is_free_again_when_its_run_is_gone(executor, settings):
     with pytest.raises(NoUserFree):
         started(executor, "time.sleep(1000)")
 
-    attempts.forget(first.pk)
+    executor_attempts.forget(first.pk)
 
     second = started(executor, "time.sleep(1000)")
     assert Attempt.of(second).owner == FIRST
@@ -451,7 +452,7 @@ def test_worker_with_capabilities_alone_can_start_it(data):
     (data / "launch.json").write_text(json.dumps(launch))
     for path in (data, data / "work", data / "launch.json"):
         os.chown(path, FIRST - 1, FIRST - 1)
-    launcher = attempts.launcher.PROGRAM
+    launcher = executor_attempts.launcher.PROGRAM
 
     subprocess.run(
         [*with_capabilities(), sys.executable, "-I", str(launcher), str(data)], check=True

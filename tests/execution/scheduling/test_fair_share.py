@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from execution.scheduling.claiming import claim
 from execution.scheduling.gpu_use import GpuUse
+from runs import attempts
 from runs.models import GpuUsage, Run
 from runs.status import RunStatus
 from tests.factories import GpuPoolFactory, ProjectFactory, RunFactory, WorkerFactory, running
@@ -101,7 +102,7 @@ def test_hold_is_counted_once_when_the_run_goes_on():
     claim(worker, slots=1)
     Run.objects.filter(pk=run.pk).update(held_since=datetime.now(UTC) - timedelta(seconds=100))
 
-    Run.objects.get(pk=run.pk).recover("died")
+    attempts.recover(Run.objects.get(pk=run.pk), "died")
     claim(worker, slots=1)
     Run.objects.get(pk=run.pk).transition(RunStatus.COMPLETED)
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from execution.scheduling.claiming import claim
 from execution.scheduling.preemption import smallest_set
+from runs import attempts
 from runs.interruptions import is_preemption
 from runs.models import EventKind, Recipe, RecipeKind, Run, StopKind
 from runs.status import RunStatus
@@ -173,7 +174,7 @@ def test_preempted_run_is_queued_with_its_place_and_next_attempt():
     victim = Run.objects.get(pk=victim.pk)
     before = victim.queued_at
 
-    victim.interrupt(StopKind.PREEMPT, reason="")
+    attempts.interrupt(victim, StopKind.PREEMPT, reason="")
 
     victim.refresh_from_db()
     assert (victim.status, victim.queued_at, victim.priority) == (RunStatus.QUEUED, before, 1)

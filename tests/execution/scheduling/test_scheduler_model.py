@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from execution.scheduling.claiming import claim
-from runs import actions, interruptions
+from runs import actions, attempts, interruptions
 from runs.models import GpuPool, Quota, Recipe, RecipeKind, Run, StopKind
 from runs.status import RunStatus
 from tests.factories import GpuPoolFactory, ProjectFactory, RunFactory, WorkerFactory
@@ -106,7 +106,7 @@ class Scheduler(RuleBasedStateMachine):
     def die(self, data):
         run = self.one_of(data, Run.objects.running().exclude(worker=None))
         if run is not None:
-            Run.objects.lock(run.pk).recover("died")
+            attempts.recover(Run.objects.lock(run.pk), "died")
 
     @rule(data=st.data())
     def save_and_stop(self, data):
