@@ -121,7 +121,8 @@ def tab() -> Iterator[Tab]:
 
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        context = browser.new_context(viewport=WINDOW, locale="en-US")
+        # Playwright waits for functions by eval, which the pages' policy refuses.
+        context = browser.new_context(viewport=WINDOW, locale="en-US", bypass_csp=True)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         page.add_init_script(WATCH)

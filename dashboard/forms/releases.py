@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from django import forms
+from django.utils.html import format_html
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
@@ -44,7 +45,7 @@ class PolicyForm(forms.Form):
     card = forms.MultipleChoiceField(
         label=_("the model card has"),
         required=False,
-        choices=[(name, name) for name in CARD_FIELDS],
+        choices=[(name, format_html("<code>{}</code>", name)) for name in CARD_FIELDS],
         widget=forms.CheckboxSelectMultiple,
     )
 

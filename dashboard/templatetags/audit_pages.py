@@ -5,6 +5,7 @@ from __future__ import annotations
 from django import template
 from django.urls import reverse
 
+from artifacts.kinds import TagValue
 from audit.models import Entry
 from audit.names import KINDS, VERBS
 
@@ -14,6 +15,14 @@ register = template.Library()
 @register.filter
 def kind_name(entry: Entry) -> str:
     return str(KINDS.get(entry.kind, entry.kind))
+
+
+@register.filter
+def subject_name(entry: Entry) -> str:
+    """As it is called; a tag of a checkpoint in the reader's language."""
+    if entry.kind == "checkpoint_tag" and entry.name in TagValue.values:
+        return str(TagValue(entry.name).label)
+    return entry.name or entry.subject_id
 
 
 @register.filter

@@ -24,6 +24,11 @@ NAMES = frozenset(
         # Of search spaces.
         *("float", "int", "categorical", "low", "high", "log", "step", "count", "choices"),
         *("Slurm", "Ray", "zip", "main", "Python", "shell", "gbk", "utf", "UTF", "Git", "README"),
+        # Of resources on Slurm and Ray.
+        *("partition", "account", "qos", "constraint", "reservation", "exclude", "nodelist"),
+        *("resources", "labels"),
+        # Of model cards on Hugging Face.
+        *("license", "model-index", "description"),
         # Of the language of searches.
         *("and", "not", "like", "ilike", "null", "params", "metrics", "tags", "attributes"),
     ]
@@ -86,8 +91,8 @@ def data_words(site: Site) -> frozenset[str]:
 # Addresses, ids, the names that runs have by default, names of columns as addresses have them, and
 # what a recipe's command and environment hold.
 ADDRESS = re.compile(
-    r"https?://\S+|/[\w./{}-]+|\b(?:run|proj|ckpt|conf|eval|log|file)_\w{12}\b|\b(?:run|sweep)-\d{3}\b"
-    r"|\b(?:max|tags)\.\S+|\{\w+\}|manage\.py|NAME=value"
+    r"https?://\S+|/[\w./{}-]+|\b[a-z]+_[0-9a-z]{12}\b|\b(?:run|sweep)-\d{3}\b"
+    r"|\b(?:max|tags)\.\S+|\{\w+\}|\b\w+\.py\b|\b[a-z]+_[a-z_]+\b|NAME=value"
 )
 
 

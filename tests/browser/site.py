@@ -65,7 +65,11 @@ def demo_site(own: Path) -> Iterator[Site]:
     with _prepared(shared, url):
         own.mkdir(exist_ok=True)
         (own / "artifacts").symlink_to(shared / "artifacts", target_is_directory=True)
-    environment = {"TRAINHUB_STATIC_ROOT": shared / "static", "TRAINHUB_WEB_PROCESSES": 1}
+    environment = {
+        "TRAINHUB_STATIC_ROOT": shared / "static",
+        "TRAINHUB_WEB_PROCESSES": 1,
+        "TRAINHUB_SECRET_KEY": "of all servers, since they share the database" * 2,
+    }
     with web_server(own, DATABASE_URL=url, **environment) as server:
         yield read_site(server.url, url)
 

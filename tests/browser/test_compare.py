@@ -1,5 +1,6 @@
 """Comparing runs in the browser: those of the sweep of the demo data."""
 
+import re
 from typing import NamedTuple
 
 import pytest
@@ -7,6 +8,7 @@ from django.utils.translation import gettext, override
 from playwright.sync_api import Page, expect
 
 from tests.browser.site import Site
+from tests.waiting import wait_until
 from trainhub.demo.tuning import BATCH_SIZES, LEARNING_RATES, Setting
 
 pytestmark = pytest.mark.browser
@@ -112,7 +114,8 @@ def test_ten_curves_are_drawn_in_ten_colors(english, sweep):
     english.goto(address(sweep(10), metrics="loss"))
 
     expect(english.locator("#curves canvas")).to_be_visible()
-    english.wait_for_function(f"({PIXELS_BY_COLOR})().filter((count) => count > 20).length === 10")
+    drawn = f"({PIXELS_BY_COLOR})().filter((count) => count > 20).length"
+    wait_until(lambda: english.evaluate(drawn) == 10)
 
 
 def test_run_pointed_at_in_a_table_is_highlighted_everywhere(english, sweep):
@@ -289,10 +292,9 @@ def test_smoothing_of_the_curves_is_in_the_address_and_in_links(english, sweep):
 
     english.locator("#chart-toolbar input[name=smoothing]").fill("0.6")
 
-    english.wait_for_function("location.search.includes('smooth=0.6')")
-    english.wait_for_function(
-        "[...document.querySelectorAll('nav.tabs a')].every((a) => a.href.includes('smooth=0.6'))"
-    )
+    expect(english).to_have_url(re.compile("smooth=0.6"))
+    for link in english.locator("nav.tabs a").all():
+        expect(link).to_have_attribute("href", re.compile("smooth=0.6"))
 
 
 @pytest.mark.parametrize("tab", ["curves", "differences", "summary", "parallel", "scatter", "code"])

@@ -53,7 +53,7 @@ def last_step_drawn(page: Page) -> int:
 
 
 def wait_until_drawn_beyond(page: Page, step: int) -> None:
-    page.wait_for_function(f"step => {DRAWN} > step", arg=step)
+    wait_until(lambda: last_step_drawn(page) > step)
 
 
 def open_checkpoints(page: Page) -> None:

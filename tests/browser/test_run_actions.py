@@ -7,8 +7,10 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
+from accounts.roles import Role
 from metrics.points import Point, Points
 from metrics.recording import record_points
+from projects.models import Project
 from runs.models import Run
 from runs.status import RunStatus
 from tests.factories import GpuPoolFactory, ProjectFactory, RecipeFactory, RunFactory
@@ -123,6 +125,8 @@ def signed_in(page: Page, name: str) -> Page:
 def test_shared_view_shows_another_user_the_same_table(open_page, settings, url):
     settings.OPEN_MODE = False
     ada, bob = (signed_in(open_page(), name) for name in ("ada", "bob"))
+    for user in User.objects.filter(username__in=["ada", "bob"]):
+        Project.objects.get().roles.create(user=user, role=Role.MEMBER)
     ada.goto(f"{url}?filter=params.lr+%3C+0.25&sort=name&columns=params.lr")
     ada.locator("summary", has_text="视图").click()
     ada.locator("#new-view-name").fill("small rates")

@@ -16,6 +16,7 @@ from metrics.recording import record_metrics
 from runs.models import Run
 from runs.status import RunStatus
 from tests.factories import RunFactory, checkpoint, unmanaged_run
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.browser,
@@ -231,13 +232,13 @@ def test_page_hidden_while_it_asks_does_not_ask_twice_from_then_on(open_page, li
     page = open_page()
     page.add_init_script(IN_FLIGHT)
     page.goto(url_of(unmanaged_run()))
-    page.wait_for_function("polls === 1")
+    wait_until(lambda: page.evaluate("polls") == 1)
 
     polls = page.evaluate("show(false), show(true), polls")
 
     assert polls == 1
     page.evaluate("answer()")
-    page.wait_for_function("polls === 2")  # it goes on
+    wait_until(lambda: page.evaluate("polls") == 2)  # it goes on
 
 
 @pytest.mark.parametrize("clipboard", ["present", "absent", "refused"])
