@@ -20,7 +20,7 @@ from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
 from core.exceptions import DomainError
 from core.ids import PublicIdField
-from core.secrets import decrypt, encrypt
+from core.secrets import Unreadable, decrypt, encrypt
 from core.text import MAX_KEY_LENGTH
 from notices.access import operates_webhooks
 from projects.models import Project
@@ -129,10 +129,13 @@ class Webhook(models.Model):
 
     @property
     def shown_address(self) -> str:
-        """Without what makes it a secret: the host, or the addresses of e-mail."""
-        if self.shape == Shape.EMAIL:
-            return self.address
-        return urlsplit(self.address).hostname or ""
+        """Without what makes it a secret: the host, or the addresses of e-mail. Empty if SECRET_KEY
+        has changed: it can be listed, deleted, and given its address again."""
+        try:
+            address = self.address
+        except Unreadable:
+            return ""
+        return address if self.shape == Shape.EMAIL else urlsplit(address).hostname or ""
 
     @property
     def secrets(self) -> list[str]:

@@ -27,7 +27,8 @@ class WebhookSerializer(StrictModelSerializer):
     shape = serializers.ChoiceField(choices=Shape.values)
     receiver = StrictCharField(
         source="shown_address",
-        help_text="The host of the address, whose rest may be a secret; of e-mail, the addresses.",
+        help_text="The host of the address, whose rest may be a secret; of e-mail, the addresses. "
+        "Empty: it cannot be read, since TRAINHUB_SECRET_KEY has changed.",
     )
     events = serializers.ListField(child=serializers.ChoiceField(choices=OFFERED))
     comparison = serializers.ChoiceField(choices=Comparison.values)

@@ -59,8 +59,8 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
             return
         address, secret = self.fields["address"], self.fields["secret"]
         if hook.shape == Shape.EMAIL:
-            self.initial["address"] = hook.address
-        else:
+            self.initial["address"] = hook.shown_address
+        elif hook.shown_address:
             address.required = False
             address.help_text = _t("Empty: as before, at %(host)s.") % {"host": hook.shown_address}
         as_before = _t("Empty: as before.")

@@ -144,6 +144,17 @@ def test_empty_address_and_secret_leave_them_as_they_are(client, project):
     assert (changed.encrypted_address, changed.secrets) == (hook.encrypted_address, ["SEC1"])
 
 
+@pytest.mark.parametrize("part", ["", "/{pk}", "/{pk}/edit"])
+def test_page_opens_though_the_address_cannot_be_read(client, project, part):
+    hook = WebhookFactory(project=project)
+    Webhook.objects.update(encrypted_address="of another SECRET_KEY")
+
+    response = client.get(f"/dashboard/projects/{project.pk}/webhooks{part.format(pk=hook.pk)}")
+
+    assert response.status_code == 200
+    assert "example.org" not in response.content.decode()
+
+
 def test_other_address_and_events_are_stored(client, project):
     hook = WebhookFactory(project=project)
     form = FORM | {"address": "https://new.example.org", "events": "run.stalled", "enabled": "on"}

@@ -223,6 +223,17 @@ def test_shape_is_refused_for_an_address_that_does_not_fit_it(client, project):
     assert errors(client.patch_json(path(project, hook.pk), {"shape": "email"})) == ["address"]
 
 
+def test_address_that_cannot_be_read_any_more_is_listed_and_replaced(client, project, settings):
+    made = client.post_json(path(project), GIVEN).json()
+    settings.SECRET_KEY = "another key"
+
+    [listed] = client.get(path(project)).json()
+    changed = client.patch_json(path(project, made["id"]), {"address": "https://example.org/new"})
+
+    assert (listed["id"], listed["receiver"]) == (made["id"], "")
+    assert changed.json()["receiver"] == "example.org"
+
+
 def test_other_rule_is_told_anew(client, project):
     run = running(project=project, metrics={"eval_loss": 4.0})
     rule = {"metric": "eval_loss", "threshold": 3.0, "events": [Event.METRIC_BEYOND]}
