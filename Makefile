@@ -13,7 +13,7 @@ SOURCES := accounts agents artifacts audit code_bundles core dashboard execution
 CODE := $(filter-out locale static templates,$(SOURCES)) client manage.py
 NPM_CI := ci --no-audit --no-fund --loglevel=error
 
-.PHONY: audit up dev test test-processes test-pages test-frameworks test-slurm test-ray test-s3 test-mlflow test-import chaos chaos-runs load lint messages lock bench screenshots FORCE
+.PHONY: audit up dev test test-processes test-pages test-frameworks test-slurm test-ray test-s3 test-mlflow test-import chaos chaos-runs load lint lint-types lint-rest messages lock bench screenshots FORCE
 
 # Run the database, web server and worker in the foreground until Ctrl-C.
 up: $(VENV)/.runtime node_modules/.installed
@@ -72,10 +72,16 @@ test-mlflow: $(VENV)/.test
 test-import: $(VENV)/.test $(VENV)-mlflow-server/.installed
 	TEST_IMPORT=1 $(IN_VENV) -m pytest tests/tracking/imports/test_real_server.py --numprocesses 0
 
+# The types, which take longest, beside all else.
 lint: $(VENV)/.test node_modules/.installed
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint-types lint-rest
+
+lint-types:
+	$(IN_VENV) -m mypy .
+
+lint-rest:
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
-	$(IN_VENV) -m mypy .
 	PYTHONPATH=client $(VENV)/bin/lint-imports --no-cache --no-logo
 	$(IN_VENV) -m djlint templates --check --lint
 	$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file /dev/null

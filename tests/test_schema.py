@@ -46,7 +46,7 @@ schema.app = from_this_machine
 
 # Each test runs all examples in one transaction, and examples may use rows of earlier ones.
 thorough = settings(
-    max_examples=40,
+    max_examples=24,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),

@@ -49,7 +49,7 @@ from tests.factories import RecipeFactory, running
 
 pytestmark = pytest.mark.django_db
 
-EXAMPLES = int(os.environ.get("LIFECYCLE_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("LIFECYCLE_EXAMPLES", "12"))
 # A name that is used again and again is of more interest.
 LAYOUTS = st.sampled_from([*sorted(NAMES), "unnamed", "unnamed"])
 PROVABLE_LAYOUTS = st.sampled_from(PROVABLE)
