@@ -30,7 +30,7 @@ from registry.approval import (
     withdraw,
 )
 from registry.models import RegisteredModel, RunFile, Source, Stage
-from registry.release_policy import ReleasePolicy, change_policy
+from registry.release_policy import NoSingleCheckpoint, ReleasePolicy, change_policy
 from registry.release_requests import ReleaseRequest, RequestState
 from registry.releases import in_force
 from tests.factories import (
@@ -139,6 +139,24 @@ def test_registry_cannot_get_around_it(artifact, maintainer, by_alias):
         release = partial(model.set_alias, "released", 1)
 
     with pytest.raises(ApprovalNeeded):
+        release(by=maintainer)
+
+    version.refresh_from_db()
+    assert (version.stage, model.aliases.count()) == (Stage.NONE, 0)
+
+
+@pytest.mark.parametrize("by_alias", [True, False])
+def test_version_without_a_checkpoint_is_not_released_either(artifact, maintainer, by_alias):
+    model = RegisteredModel.objects.register("m", description="", tags={}, by=maintainer)
+    governed = Source("", "", file=RunFile(artifact.run_id, artifact.file), run=artifact.run)
+    elsewhere = Source("s3://bucket/model", "s3://bucket/model")
+    for source in (governed, elsewhere):
+        version = model.add_version(source, run_link="", description="", tags={}, by=maintainer)
+    release = partial(version.move_to, Stage.PRODUCTION, archive_others=False)
+    if by_alias:
+        release = partial(model.set_alias, "released", version.number)
+
+    with pytest.raises(NoSingleCheckpoint):
         release(by=maintainer)
 
     version.refresh_from_db()
