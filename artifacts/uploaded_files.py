@@ -13,6 +13,7 @@ from artifacts.kinds import ArtifactType
 from artifacts.layouts import step_of
 from artifacts.models import Artifact, ArtifactQuerySet, InUse, PathTaken, damage_metadata
 from artifacts.paths import folders_of, renamed_path
+from artifacts.released import released
 from artifacts.signals import checkpoint_renewed
 from artifacts.storing import checkpoint_name, create_artifact
 from artifacts.unreferenced_blobs import UnreferencedBlob
@@ -55,12 +56,14 @@ def record_upload(
 
     ``examined``: what it tells, if it is part of a checkpoint. The bytes of a checkpoint in use
     never change: a single file is renamed (``last.ckpt`` → ``last@….ckpt``), as is a whole one if a
-    damaged one comes in its place; a folder raises InUse. Call in a transaction with the run's row
-    locked. Raises PathTaken, InUse.
+    damaged one comes in its place; a folder raises InUse, that of a release also for a new file.
+    Call in a transaction with the run's row locked. Raises PathTaken, InUse.
     """
     check_path(run, stored.file)
     damage = examined.damage
     before = uploaded_files(run).filter(file=stored.file).select_for_update().first()
+    if before is None:
+        _check_releases(run, stored.file)
     if type is None:
         type = _recognized(run, stored.file) if before is None else ArtifactType(before.type)
     if before is not None and before.sha256 != stored.sha256:
@@ -171,6 +174,13 @@ def _checkpoints_of_folder(run: Run, path: str) -> ArtifactQuerySet:
 def _check_folder(run: Run, path: str) -> None:
     """Raises InUse if ``path`` is in the folder of a checkpoint in use."""
     lock_unused(_checkpoints_of_folder(run, path))
+
+
+def _check_releases(run: Run, path: str) -> None:
+    """Raises InUse if a new file at ``path`` were part of a release, which nobody has approved."""
+    for checkpoint in released().filter(run=run).uploaded():
+        if checkpoint.folder and path.startswith(f"{checkpoint.folder}/"):
+            raise in_use_error(checkpoint)
 
 
 def _rename(artifact: Artifact) -> None:

@@ -573,6 +573,16 @@ def test_folder_in_use_keeps_its_files(run):
     assert read(run.artifacts.get(file="out/checkpoint-200/optimizer.pt")) == b"optimizer"
 
 
+def test_release_that_is_a_folder_gets_no_further_file(run):
+    store_folder(run).tag(TagValue.RELEASED, notes="", by=None)
+
+    with pytest.raises(InUse):
+        store(run, "out/checkpoint-200/adapter_model.bin", b"other weights")
+    store(run, "out/notes.txt", b"next to it")
+
+    assert not run.artifacts.filter(file="out/checkpoint-200/adapter_model.bin").exists()
+
+
 @pytest.mark.parametrize(
     ("folder", "names", "step"),
     [
