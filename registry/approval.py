@@ -16,6 +16,7 @@ from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, ArtifactTag, DamagedCheckpoint, NotACheckpoint
 from artifacts.queries import lock_promotions
+from artifacts.uploaded_files import lock_run
 from core.exceptions import DomainError
 from core.messages import Message
 from projects.access import require_of
@@ -208,17 +209,18 @@ def approve(request: ReleaseRequest, *, notes: str, by: User) -> ReleaseRequest:
     """
     _check_decider(request, by)
     checkpoint = _checkpoint_of(request)
-    policy = ReleasePolicy.of(request.project_id)
-    read_bytes_if_due(checkpoint, policy)
+    read_bytes_if_due(checkpoint, ReleasePolicy.of(request.project_id))
     with transaction.atomic():
         lock_promotions()
+        lock_run(checkpoint.run)  # nothing is uploaded into its folder between digest and tag
         checkpoint.lock()
         locked = _locked(request)
         checkpoint = _checkpoint_of(locked)
         expire(artifact=checkpoint)
         locked.refresh_from_db()
         if locked.is_open:
-            results = check_gates(checkpoint, policy)
+            # Read again: while gigabytes were hashed, an owner may have demanded more.
+            results = check_gates(checkpoint, ReleasePolicy.of(locked.project_id))
             release(
                 checkpoint,
                 notes=locked.notes,

@@ -13,6 +13,7 @@ from artifacts import storing
 from artifacts.kinds import TagValue
 from artifacts.models import DamagedCheckpoint
 from projects.access import RoleNeeded
+from registry import approval
 from registry.approval import (
     AlreadyDecided,
     ApprovalAsked,
@@ -306,6 +307,20 @@ def test_gates_are_checked_at_the_approval(project, artifact, asked, maintainer)
         approve(asked, notes="", by=maintainer)
 
     assert (state(asked), tags(artifact)) == (RequestState.ASKED, set())
+
+
+def test_gate_that_is_demanded_while_bytes_are_read_counts(
+    project, artifact, asked, maintainer, monkeypatch
+):
+    def read(checkpoint, policy):
+        change_policy(project, by=None, gates=[{"kind": "metric", "key": "acc", "threshold": 0.5}])
+
+    monkeypatch.setattr(approval, "read_bytes_if_due", read)
+
+    with pytest.raises(GatesNotPassed):
+        approve(asked, notes="", by=maintainer)
+
+    assert tags(artifact) == set()
 
 
 def test_results_of_the_gates_are_kept_with_the_decision(project, artifact, asked, maintainer):
