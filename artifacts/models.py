@@ -439,9 +439,7 @@ class Artifact(models.Model):
                         damage=self.damage,
                     )
                 )
-            checkpoint_tagging.send(
-                Artifact, artifact=self, value=value, by=by, approval=approval
-            )
+            checkpoint_tagging.send(Artifact, artifact=self, value=value, by=by, approval=approval)
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,

@@ -64,7 +64,9 @@ def refuse_in_trash(*, artifact: Artifact, value: TagValue, **_signal: Any) -> N
         )
 
 
-def refuse_demotion(*, artifact: Artifact, value: TagValue, by: User | None, **_signal: Any) -> None:
+def refuse_demotion(
+    *, artifact: Artifact, value: TagValue, by: User | None, **_signal: Any
+) -> None:
     """Receiver of checkpoint_tagging: members propose candidates, but not in place of a release.
     Raises RoleNeeded."""
     if value == TagValue.CANDIDATE and released().filter(pk=artifact.pk).exists():

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from accounts.models import ServiceAccount
+from accounts.grants import grant_of
+from accounts.models import ServiceAccount, Token
 from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, ArtifactTag, DamagedCheckpoint, NotACheckpoint
@@ -188,7 +189,14 @@ def ask(
             replaces_others=replaces_others,
             asked_by=by,
             asked_by_name=by.get_username(),
+            asked_through_id=_issuer_of_token(by),
         )
+
+
+def _issuer_of_token(by: User) -> int | None:
+    """Who else has ``by``'s token in hand; None if nobody, or that is not known."""
+    tokens = Token.objects.filter(pk=grant_of(by).token_id).exclude(issued_by=by)
+    return tokens.values_list("issued_by", flat=True).first()
 
 
 def expire(*, artifact: Artifact, digest: str = "", **_signal: Any) -> None:
@@ -258,15 +266,13 @@ def withdraw(request: ReleaseRequest, *, notes: str, by: User) -> ReleaseRequest
     return locked
 
 
-def may_decide(request: ReleaseRequest, by: User) -> bool:
-    """Whether pages offer it: maintainers only are asked this."""
-    return request.is_open and request.asked_by_id != by.pk
-
-
 def _check_decider(request: ReleaseRequest, by: User) -> None:
     require_of(by, request.project_id, Role.MAINTAINER)
     if by.pk == request.asked_by_id:
         raise NotIndependent(Message("You have asked for it: somebody else has to decide."))
+    if by.pk == request.asked_through_id:
+        message = Message("A token that you have issued has asked: somebody else has to decide.")
+        raise NotIndependent(message)
     if ServiceAccount.objects.filter(user=by).exists():
         raise NotIndependent(Message("A service account cannot decide: a person has to."))
 

@@ -393,13 +393,14 @@ class ModelVersion(TagsMixin):
         """Call before ``value`` is set of a version without a checkpoint. Raises NoSingleCheckpoint
         if it is 发布, and a project of the model's versions demands approval or gates."""
         policies = ReleasePolicy.objects.demanding()
-        if value is TagValue.RELEASED and policies.filter(
-            project__model_versions__model=self.model_id
-        ).exists():
+        if (
+            value is TagValue.RELEASED
+            and policies.filter(project__model_versions__model=self.model_id).exists()
+        ):
             raise NoSingleCheckpoint(
                 Message(
-                    "Version %(number)d is not made of one checkpoint, and the project demands that "
-                    "releases be approved or pass gates: register a checkpoint.",
+                    "Version %(number)d is not made of one checkpoint, and the project demands "
+                    "that releases be approved or pass gates: register a checkpoint.",
                     number=self.number,
                 )
             )

@@ -7,8 +7,10 @@ from functools import partial
 import pytest
 from django.db import connections
 
+from accounts.grants import Grant, give
+from accounts.issuing import issue_token, revoke
 from accounts.models import ServiceAccount, Team
-from accounts.roles import Role
+from accounts.roles import Role, Scope
 from artifacts import storing
 from artifacts.kinds import TagValue
 from artifacts.models import DamagedCheckpoint
@@ -254,6 +256,23 @@ def test_service_account_cannot_approve(asked, maintainer):
 
     with pytest.raises(NotIndependent, match="person"):
         approve(asked, notes="", by=maintainer)
+
+
+@pytest.mark.parametrize("decide", [approve, refuse])
+def test_who_has_issued_the_askers_token_cannot_decide(project, artifact, decide):
+    owner = member_of(project, Role.OWNER)
+    bots = Team.create("bots", by=owner)
+    robot = ServiceAccount.create("robot", team=bots, by=owner).user
+    project.roles.create(user=robot, role=Role.MEMBER)
+    token, _secret = issue_token(by=owner, name="", scope=Scope.WRITE, username="robot")
+    asked = ask(artifact, notes="", by=give(robot, Grant(token_id=token.pk)))
+    revoke(token)
+
+    with pytest.raises(NotIndependent, match="token"):
+        decide(asked, notes="", by=owner)
+
+    assert not ReleaseRequest.objects.waiting_for(owner).exists()
+    approve(asked, notes="", by=member_of(project, Role.MAINTAINER))
 
 
 def test_only_the_asker_withdraws(asked, asker, maintainer):
