@@ -5,10 +5,10 @@ import pytest
 from artifacts.models import Artifact
 from registry.evaluation_rules import EvaluationRule, SeenCheckpoint, create_rule
 from registry.rule_driving import RuleDriver, follow
-from runs.models import Recipe, RecipeKind, Run
+from runs.models import CodePolicy, Recipe, RecipeKind, Run
 from tests.factories import ProjectFactory, RecipeFactory, RunFactory, checkpoint
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
 
 @pytest.fixture
@@ -116,6 +116,20 @@ def test_rule_tells_why_it_does_not_work_and_nothing_is_counted(project, recipe,
     assert recipe.pk in problem
     assert evaluated() == [10]
     assert EvaluationRule.objects.get().problem == ""
+
+
+def test_checkpoint_that_cannot_be_evaluated_delays_no_other_run(project, run):
+    needs_code = RecipeFactory(kind=RecipeKind.EVALUATION, code=CodePolicy.REQUIRED)
+    rule = create_rule(project, by=None, recipe=needs_code, every=2)
+    checkpoint(run, step=10)
+    checkpoint(run, step=20)  # is to be evaluated, and its run has no code
+    checkpoint(RunFactory(project=project), step=7)
+
+    RuleDriver().work()
+
+    rule.refresh_from_db()
+    assert "needs code" in str(rule.problem)
+    assert sorted(SeenCheckpoint.objects.values_list("checkpoint__step", flat=True)) == [7, 10]
 
 
 def test_counting_a_checkpoint_does_not_keep_it(project, recipe, run):
