@@ -25,6 +25,7 @@ def private(settings):
         "https://example.org/a b",
         "https://example.org:99999",
         "https://example.org/\r\nX: 1",
+        "https://example.org/token\x7f",
         "https://[::1",
     ],
 )
@@ -50,6 +51,10 @@ def test_what_is_no_address_is_refused(url):
         "[::ffff:127.0.0.1]",
         "[64:ff9b::7f00:1]",
         "[2002:7f00:1::]",
+        "[64:ff9b:1::7f00:1]",
+        "[::7f00:1]",
+        "[::ffff:0:7f00:1]",
+        "[fec0::1]",
         "2130706433",
         "0x7f.1",
     ],
@@ -98,6 +103,13 @@ def test_redirect_is_not_followed(private):
 
     assert (answer.status, answer.is_success) == (302, False)
     assert [received.path for received in it.received] == ["/hook?a=1"]
+
+
+def test_address_without_a_path_has_its_query(private):
+    with receiver() as (it, url):
+        post(f"{url}?key=1", b"{}", {})
+
+    assert [received.path for received in it.received] == ["/?key=1"]
 
 
 def test_of_an_answer_only_the_beginning_is_kept(private):
