@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -26,6 +26,7 @@ from core.text import storable
 CONNECT_SECONDS: Final = 5.0
 TOTAL_SECONDS: Final = 15.0
 MAX_ANSWER: Final = 2_000  # bytes that are kept
+LEAST_SECRET: Final = 8  # characters of an address that are not repeated
 PORTS: Final = {"http": 80, "https": 443}
 # Of IPv6, the rest is reserved, or leads to networks of one's own: NAT64 of one's own (RFC 8215),
 # addresses in SIIT and "compatible" notation, site-local ones. Not all of it is private in Python.
@@ -148,7 +149,17 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     finally:
         deadline.cancel()
         connection.close()
-    return Answer(response.status, storable(content.decode(errors="replace")))
+    text = storable(content.decode(errors="replace"))
+    return Answer(response.status, _without_address(text, parts))
+
+
+def _without_address(text: str, parts: SplitResult) -> str:
+    """Errors of web servers repeat what was asked for: in the URLs of chats, a secret."""
+    values = [value for _name, value in parse_qsl(parts.query)]
+    for secret in (parts.path.strip("/"), *values):
+        if len(secret) >= LEAST_SECRET:
+            text = text.replace(secret, "…")
+    return text
 
 
 def _cut_off(connection: _Connection) -> None:

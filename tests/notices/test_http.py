@@ -112,6 +112,15 @@ def test_address_without_a_path_has_its_query(private):
     assert [received.path for received in it.received] == ["/?key=1"]
 
 
+def test_answer_that_repeats_the_address_is_kept_without_it(private):
+    with receiver() as (it, url):
+        it.answer = (404, {}, b"Cannot POST /services/T0/B0/XXX?access_token=0123456789&amp;a=1")
+
+        answer = post(f"{url}/services/T0/B0/XXX?access_token=0123456789&a=1", b"{}", {})
+
+    assert answer.text == "Cannot POST /…?access_token=…&amp;a=1"
+
+
 def test_of_an_answer_only_the_beginning_is_kept(private):
     with receiver() as (it, url):
         it.answer = (200, {}, b"a" * 100_000 + b"\x00")
