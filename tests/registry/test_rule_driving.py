@@ -1,6 +1,9 @@
 """Which checkpoints rules evaluate."""
 
+import threading
+
 import pytest
+from django.db import connections
 
 from artifacts.models import Artifact
 from registry.evaluation_rules import EvaluationRule, SeenCheckpoint, create_rule
@@ -130,6 +133,33 @@ def test_checkpoint_that_cannot_be_evaluated_delays_no_other_run(project, run):
     rule.refresh_from_db()
     assert "needs code" in str(rule.problem)
     assert sorted(SeenCheckpoint.objects.values_list("checkpoint__step", flat=True)) == [7, 10]
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_workers_at_the_same_time_evaluate_each_checkpoint_once():
+    project, recipe = ProjectFactory(), RecipeFactory(kind=RecipeKind.EVALUATION)
+    rule = create_rule(project, by=None, recipe=recipe, every=2)
+    run = RunFactory(project=project)
+    for step in range(1, 9):
+        checkpoint(run, step=step)
+    barrier = threading.Barrier(3)
+
+    def work():
+        barrier.wait()
+        try:
+            for _pass in range(8):
+                follow(rule.pk)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work) for _number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert evaluated() == [2, 4, 6, 8]
+    assert Run.objects.filter(kind=RecipeKind.EVALUATION).count() == 4
 
 
 def test_counting_a_checkpoint_does_not_keep_it(project, recipe, run):
