@@ -23,9 +23,11 @@ from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from artifacts.queries import lock_promotions
+from artifacts.released import released
 from core.exceptions import DomainError
 from core.ids import PublicIdField
 from core.messages import Message
+from projects.access import require_of
 from projects.models import Project
 from registry.checkpoint_policy import CheckpointPolicy as CheckpointPolicy
 from registry.evaluation_rules import EvaluationRule as EvaluationRule
@@ -230,6 +232,16 @@ class RegisteredModel(TagsMixin):
                 version.checkpoint.tag(value, notes=version.notes_of(value), by=by)
             self.aliases.update_or_create(alias=alias, defaults={"version": version})
 
+    def delete_alias(self, alias: str, *, by: User | None) -> None:
+        """Nothing if there is none. Raises RoleNeeded."""
+        with transaction.atomic():
+            lock_promotions()
+            found = self.aliases.select_related("version__checkpoint__run").filter(alias=alias)
+            for row in found:
+                if TAG_OF_ALIAS.get(alias) is TagValue.RELEASED:
+                    row.version.require_to_take_back(by)
+                row.delete()
+
     def remove(self) -> None:
         """Delete it permanently with its versions. Their source files remain."""
         with transaction.atomic():
@@ -386,8 +398,16 @@ class ModelVersion(TagsMixin):
             self.checkpoint.tag(value, notes=self.notes_of(value), by=by)
         else:
             self.refuse_if_released(value)
+            self.require_to_take_back(by)
             self._change(stage=stage)
             self.model._change()
+
+    def require_to_take_back(self, by: User | None) -> None:
+        """Call before a stage or alias of a release is taken from it: what maintainers have
+        released, members do not take back. Raises RoleNeeded."""
+        checkpoint = self.checkpoint
+        if checkpoint is not None and released().filter(pk=checkpoint.pk).exists():
+            require_of(by, checkpoint.run.project_id, Role.MAINTAINER)
 
     def refuse_if_released(self, value: TagValue | None) -> None:
         """Call before ``value`` is set of a version without a checkpoint. Raises NoSingleCheckpoint
