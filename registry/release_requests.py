@@ -48,6 +48,13 @@ class ReleaseRequestQuerySet(models.QuerySet["ReleaseRequest"]):
         """Those that wait for a decision."""
         return self.filter(state=RequestState.ASKED, checkpoint__isnull=False)
 
+    def in_state(self, state: RequestState) -> ReleaseRequestQuerySet:
+        """See ReleaseRequest.current_state."""
+        gone = models.Q(state=RequestState.ASKED, checkpoint=None)
+        if state is RequestState.EXPIRED:
+            return self.filter(models.Q(state=state) | gone)
+        return self.filter(state=state).exclude(gone)
+
     def waiting_for(self, user: User) -> ReleaseRequestQuerySet:
         """The open ones that ``user`` may decide on."""
         visible = self.visible_to(user, role=Role.MAINTAINER)
