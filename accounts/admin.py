@@ -105,6 +105,7 @@ class TokenAdmin(LargeTableAdmin):
     def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:
         if not request.user.is_superuser:
             obj.user = user_of(request)
+        obj.issued_by = user_of(request)
         super().save_model(request, obj, form, change)
         message = _t("The token (shown only once): %(token)s") % {"token": form.secret}
         self.message_user(request, message, messages.WARNING)

@@ -74,7 +74,7 @@ def issue_token(
             )
         owner = managed[username]
     life = None if days is None else timedelta(days=days)
-    return Token.issue(owner, name=name, scope=scope, project_id=project_id, life=life)
+    return Token.issue(owner, name=name, scope=scope, project_id=project_id, life=life, by=by)
 
 
 def revoke(token: Token) -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from artifacts import upload_proofs
 from artifacts.models import Artifact, ArtifactQuerySet, InUse
 from artifacts.paths import folders_of
-from artifacts.uploaded_files import discard, lock_run, lock_unused
+from artifacts.uploaded_files import check_releases, discard, lock_run, lock_unused
 from runs.models import Run
 
 
@@ -84,6 +84,7 @@ def delete(run: Run, path: str) -> int:
         keys = list(targets.select_for_update().order_by("id").values_list("pk", flat=True))
         affected = _affected_checkpoints(locked, path)
         lock_unused(affected)
+        check_releases(locked, path)
         own = None if keys or not path else find(locked, path)
         if own is not None:
             raise InUse(

@@ -417,8 +417,8 @@ class Artifact(models.Model):
     ) -> ArtifactTag:
         """Tag a checkpoint. Setting the same value again updates its notes, time and author.
 
-        Members propose candidates; maintainers release and archive. ``approval``: for the
-        receivers of checkpoint_tagging, which may raise further errors.
+        Members propose candidates, but not in place of a release; maintainers release and archive.
+        ``approval``: for the receivers of checkpoint_tagging, which may raise further errors.
 
         Raises NotACheckpoint, DamagedCheckpoint, CheckpointGone, RoleNeeded.
         """
@@ -439,7 +439,7 @@ class Artifact(models.Model):
                         damage=self.damage,
                     )
                 )
-            checkpoint_tagging.send(Artifact, artifact=self, value=value, approval=approval)
+            checkpoint_tagging.send(Artifact, artifact=self, value=value, by=by, approval=approval)
             tag, _created = ArtifactTag.objects.update_or_create(
                 artifact=self,
                 value=value,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef, Q
 
+from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, ArtifactQuerySet, ArtifactTag
 from artifacts.queries import lock_promotions
 from core.exceptions import DomainError
 from core.messages import Message
+from projects.access import require_of
 from runs.models import Run, RunQuerySet
 from runs.reports import InTrash
 
@@ -22,9 +25,10 @@ class ReleasedCheckpoint(DomainError):
 
 
 def released() -> ArtifactQuerySet:
-    """The checkpoints whose tag in force, the one that was set last, is 发布."""
+    """The checkpoints that were tagged 发布, and not 归档 since: 候选 takes no release back."""
     tags = ArtifactTag.objects.filter(artifact=OuterRef("pk"), value=TagValue.RELEASED)
-    newer = ArtifactTag.objects.filter(artifact=OuterRef("artifact")).filter(
+    archived = ArtifactTag.objects.filter(artifact=OuterRef("artifact"), value=TagValue.ARCHIVED)
+    newer = archived.filter(
         Q(applied_at__gt=OuterRef("applied_at"))
         | Q(applied_at=OuterRef("applied_at"), pk__gt=OuterRef("pk"))
     )
@@ -58,3 +62,12 @@ def refuse_in_trash(*, artifact: Artifact, value: TagValue, **_signal: Any) -> N
                 id=artifact.pk,
             )
         )
+
+
+def refuse_demotion(
+    *, artifact: Artifact, value: TagValue, by: User | None, **_signal: Any
+) -> None:
+    """Receiver of checkpoint_tagging: members propose candidates, but not in place of a release.
+    Raises RoleNeeded."""
+    if value == TagValue.CANDIDATE and released().filter(pk=artifact.pk).exists():
+        require_of(by, artifact.run.project_id, Role.MAINTAINER)

@@ -3,8 +3,8 @@
 from django.dispatch import Signal
 
 # Sent by Artifact before it is tagged, in the transaction that does it and with its row locked:
-# ``artifact``, ``value`` (TagValue) and the ``approval`` that Artifact.tag was given. Receivers
-# refuse by raising a DomainError.
+# ``artifact``, ``value`` (TagValue), and ``by`` and ``approval`` as Artifact.tag was given them.
+# Receivers refuse by raising a DomainError.
 checkpoint_tagging = Signal()
 
 # Sent by Artifact with ``artifact`` and ``value`` (TagValue), in the transaction that tags it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from django.http import Http404
 
@@ -13,12 +13,15 @@ from artifacts.kinds import ArtifactType
 from artifacts.layouts import step_of
 from artifacts.models import Artifact, ArtifactQuerySet, InUse, PathTaken, damage_metadata
 from artifacts.paths import folders_of, renamed_path
+from artifacts.released import released
 from artifacts.signals import checkpoint_renewed
 from artifacts.storing import checkpoint_name, create_artifact
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from artifacts.upload_proofs import Examined
 from core.messages import Message
 from runs.models import Run
+
+MLFLOW_MODEL: Final = "MLmodel"  # the file at the root of each of them
 
 
 def lock_run(run: Run) -> Run:
@@ -55,12 +58,15 @@ def record_upload(
 
     ``examined``: what it tells, if it is part of a checkpoint. The bytes of a checkpoint in use
     never change: a single file is renamed (``last.ckpt`` → ``last@….ckpt``), as is a whole one if a
-    damaged one comes in its place; a folder raises InUse. Call in a transaction with the run's row
-    locked. Raises PathTaken, InUse.
+    damaged one comes in its place; a folder raises InUse, as does a new file in that of a release,
+    or in the MLflow model around it. Call in a transaction with the run's row locked. Raises
+    PathTaken, InUse.
     """
     check_path(run, stored.file)
     damage = examined.damage
     before = uploaded_files(run).filter(file=stored.file).select_for_update().first()
+    if before is None or before.sha256 != stored.sha256:
+        check_releases(run, stored.file)
     if type is None:
         type = _recognized(run, stored.file) if before is None else ArtifactType(before.type)
     if before is not None and before.sha256 != stored.sha256:
@@ -171,6 +177,24 @@ def _checkpoints_of_folder(run: Run, path: str) -> ArtifactQuerySet:
 def _check_folder(run: Run, path: str) -> None:
     """Raises InUse if ``path`` is in the folder of a checkpoint in use."""
     lock_unused(_checkpoints_of_folder(run, path))
+
+
+def check_releases(run: Run, path: str) -> None:
+    """Raises InUse if a file at ``path`` is, or were, part of a release: nobody has approved what
+    else it becomes. Call with the run's row locked."""
+    for checkpoint in released().filter(run=run).uploaded():
+        folder = _folder_of_release(run, checkpoint)
+        if folder and path.startswith(f"{folder}/"):
+            raise in_use_error(checkpoint)
+
+
+def _folder_of_release(run: Run, checkpoint: Artifact) -> str:
+    """That of the MLflow model around it, whose other files say how it is loaded, or its own; empty
+    of a single file."""
+    marks = [f"{folder}/{MLFLOW_MODEL}" for folder in folders_of(checkpoint.file)]
+    found = uploaded_files(run).filter(file__in=marks).values_list("file", flat=True)
+    outermost = min(found, key=len, default=None)
+    return checkpoint.folder if outermost is None else outermost.removesuffix(f"/{MLFLOW_MODEL}")
 
 
 def _rename(artifact: Artifact) -> None:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -26,7 +26,12 @@ from core.text import storable
 CONNECT_SECONDS: Final = 5.0
 TOTAL_SECONDS: Final = 15.0
 MAX_ANSWER: Final = 2_000  # bytes that are kept
+LEAST_SECRET: Final = 8  # characters of an address that are not repeated
 PORTS: Final = {"http": 80, "https": 443}
+# Of IPv6, the rest is reserved, or leads to networks of one's own: NAT64 of one's own (RFC 8215),
+# addresses in SIIT and "compatible" notation, site-local ones. Not all of it is private in Python.
+GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
 
 
 class Failed(Exception):
@@ -52,7 +57,7 @@ def check_url(url: str) -> SplitResult:
         )  # as the resolver does: labels have 1 to 63 characters
     except ValueError:
         is_known = False
-    if not is_known or not url.isascii() or any(character <= " " for character in url):
+    if not is_known or not all("!" <= character <= "~" for character in url):
         raise InvalidInput(_("Enter an address such as https://example.org/hook."), attr="address")
     if parts.username or parts.password:
         raise InvalidInput(_("The address must have no user or password."), attr="address")
@@ -90,19 +95,22 @@ def allowed_addresses(host: str, port: int) -> list[str]:
     if not settings.WEBHOOK_PRIVATE_ADDRESSES:
         for address in addresses:
             if not _is_public(address):
-                raise Failed(f"{host} has the private address {address}, which is not allowed.")
+                # Not which: maintainers would read the names of our network.
+                raise Failed(f"{host} has a private address, which is not allowed.")
     return addresses
 
 
 def _is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        # Those that lead to an IPv4 address: mapped, 6to4, and NAT64 (RFC 6052).
+        # Those that lead to an IPv4 address: mapped, 6to4, and NAT64.
         inner = ip.ipv4_mapped or ip.sixtofour
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+        if inner is None and ip in NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return _is_public(str(inner))
+        if ip not in GLOBAL_UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
@@ -132,7 +140,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     deadline = threading.Timer(TOTAL_SECONDS, _cut_off, [connection])
     deadline.daemon = True
     deadline.start()
-    target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request("POST", target, body, {"User-Agent": "TrainHub", **headers})
         response = connection.getresponse()
@@ -142,7 +150,17 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     finally:
         deadline.cancel()
         connection.close()
-    return Answer(response.status, storable(content.decode(errors="replace")))
+    text = storable(content.decode(errors="replace"))
+    return Answer(response.status, _without_address(text, parts))
+
+
+def _without_address(text: str, parts: SplitResult) -> str:
+    """Errors of web servers repeat what was asked for: in the URLs of chats, a secret."""
+    values = [value for _name, value in parse_qsl(parts.query)]
+    for secret in (parts.path.strip("/"), *values):
+        if len(secret) >= LEAST_SECRET:
+            text = text.replace(secret, "…")
+    return text
 
 
 def _cut_off(connection: _Connection) -> None:

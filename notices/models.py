@@ -213,6 +213,8 @@ class Delivery(models.Model):
     )
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     next_attempt_at = models.DateTimeField(_("next attempt"), default=timezone.now)
+    # While a worker sends it; that of one which has died is taken again then.
+    taken_until = models.DateTimeField(null=True, editable=False)
     attempted_at = models.DateTimeField(_("last attempt"), null=True)
     response_code = models.PositiveSmallIntegerField(_("answer"), null=True)
     response = models.TextField(_("what it said"), blank=True)
@@ -230,6 +232,12 @@ class Delivery(models.Model):
             ),
             models.Index(fields=["webhook", "-created_at", "-id"], name="delivery_newest_first"),
             models.Index(fields=["created_at"], name="delivery_by_age"),
+            # Which webhooks a worker sends to.
+            models.Index(
+                fields=["webhook"],
+                name="delivery_taken",
+                condition=models.Q(taken_until__isnull=False),
+            ),
         )
 
     def __str__(self) -> str:

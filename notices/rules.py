@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from notices.happenings import tell_once
-from notices.models import Event, Webhook
+from notices.models import Event, Fired, Webhook
 from runs.models import Run
 from runs.status import RunStatus
 
@@ -32,9 +32,13 @@ def _check(hook: Webhook) -> int:
     runs = Run.objects.kept().filter(at_work).exclude(metrics={})
     if hook.project_id is not None:
         runs = runs.filter(project=hook.project_id)
+    fired = Fired.objects.filter(webhook=hook, run__in=runs.values("pk"))
+    known = set(fired.values_list("run", "event"))
     told = 0
     for run in runs.select_related("project").only("name", "project__name", "metrics").iterator():
-        told += sum(tell_once(hook, run, event, **data) for event, data in _holding(hook, run))
+        for event, data in _holding(hook, run):
+            if (run.pk, event) not in known:
+                told += tell_once(hook, run, event, **data)
     return told
 
 

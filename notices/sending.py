@@ -1,7 +1,8 @@
 """Workers send what waits: each delivery by one of them at a time, at least once.
 
 A delivery is taken for a while, longer than an attempt can take: nothing is locked meanwhile, and
-that of a worker which dies is taken by another one, with the same ``webhook-id``.
+that of a worker which dies is taken by another one, with the same ``webhook-id``. Meanwhile nothing
+else is sent to its webhook: a receiver that is slow holds one thread, not all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 import orjson
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db import transaction
+from django.db import models, transaction
 from django.utils import timezone
 
 from core.exceptions import DomainError
@@ -44,10 +45,10 @@ def send_due() -> int:
 
 
 def _take() -> Delivery | None:
+    now = timezone.now()
+    busy = Delivery.objects.filter(taken_until__gt=now).values("webhook")
     with transaction.atomic():
-        due = Delivery.objects.filter(
-            status=DeliveryStatus.WAITING, next_attempt_at__lte=timezone.now()
-        )
+        due = _due().filter(attempts__lte=len(PAUSES)).exclude(webhook__in=busy)
         delivery = (
             due.select_related("webhook")
             .order_by("next_attempt_at")
@@ -56,9 +57,14 @@ def _take() -> Delivery | None:
         )
         if delivery is not None:
             delivery.attempts += 1
-            delivery.next_attempt_at = timezone.now() + TAKEN_FOR
-            delivery.save(update_fields=["attempts", "next_attempt_at"])
+            delivery.taken_until = delivery.next_attempt_at = now + TAKEN_FOR
+            delivery.save(update_fields=["attempts", "next_attempt_at", "taken_until"])
     return delivery
+
+
+def _due() -> models.QuerySet[Delivery]:
+    waiting = Delivery.objects.filter(status=DeliveryStatus.WAITING)
+    return waiting.filter(next_attempt_at__lte=timezone.now())
 
 
 def attempt(delivery: Delivery) -> None:
@@ -108,6 +114,7 @@ def _note(delivery: Delivery, answer: Answer | None, text: str) -> None:
         status=status,
         attempted_at=timezone.now(),
         next_attempt_at=timezone.now() + pause,
+        taken_until=None,
         response_code=None if answer is None else answer.status,
         response=text[:MAX_ANSWER],
     )
@@ -127,7 +134,9 @@ def _refuses(delivery: Delivery, text: str) -> bool:
 
 
 def prune() -> int:
-    """Delete a batch of old deliveries."""
+    """Delete a batch of old deliveries, and give those up whose last attempt ended with its
+    worker."""
+    _due().filter(attempts__gt=len(PAUSES)).update(status=DeliveryStatus.DEAD)
     old = Delivery.objects.filter(created_at__lt=timezone.now() - KEPT_FOR)
     old = old.exclude(status=DeliveryStatus.WAITING)
     pks = list(old.order_by("created_at").values_list("pk", flat=True)[:PRUNED])

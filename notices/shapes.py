@@ -14,6 +14,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -22,6 +23,7 @@ import orjson
 
 from notices.models import SECRET_PREFIX, Shape
 
+_FEISHU_MENTION: Final = re.compile(r"<(?=/?at\b)", re.IGNORECASE)
 MAX_CHAT_TEXT: Final = 2_000  # bytes: WeCom takes 2,048, the others more
 
 
@@ -49,7 +51,7 @@ def message(
     if shape is Shape.SLACK:
         content = {"text": _slack_escaped(text)}
     elif shape is Shape.FEISHU:
-        content = {"msg_type": "text", "content": {"text": text}}
+        content = {"msg_type": "text", "content": {"text": _without_mentions(text)}}
         content |= _feishu_signature(secret, int(seconds)) if secret else {}
     else:  # DingTalk and WeCom agree on this
         content = {"msgtype": "text", "text": {"content": text}}
@@ -101,6 +103,12 @@ def _feishu_signature(secret: str, seconds: int) -> dict[str, str]:
 def _slack_escaped(text: str) -> str:
     """The three characters that are Slack's own (docs.slack.dev, formatting message text)."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _without_mentions(text: str) -> str:
+    """``<at user_id="all">`` in the text of a custom bot calls everybody (open.feishu.cn, custom
+    bots): a run's name is not to. A zero-width space makes it text."""
+    return _FEISHU_MENTION.sub("<\u200b", text)
 
 
 def _cut(text: str) -> str:

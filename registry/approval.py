@@ -11,11 +11,13 @@ from typing import Any, NoReturn
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from accounts.models import ServiceAccount
+from accounts.grants import grant_of
+from accounts.models import ServiceAccount, Token
 from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, ArtifactTag, DamagedCheckpoint, NotACheckpoint
 from artifacts.queries import lock_promotions
+from artifacts.uploaded_files import lock_run
 from core.exceptions import DomainError
 from core.messages import Message
 from projects.access import require_of
@@ -187,7 +189,14 @@ def ask(
             replaces_others=replaces_others,
             asked_by=by,
             asked_by_name=by.get_username(),
+            asked_through_id=_issuer_of_token(by),
         )
+
+
+def _issuer_of_token(by: User) -> int | None:
+    """Who else has ``by``'s token in hand; None if nobody, or that is not known."""
+    tokens = Token.objects.filter(pk=grant_of(by).token_id).exclude(issued_by=by)
+    return tokens.values_list("issued_by", flat=True).first()
 
 
 def expire(*, artifact: Artifact, digest: str = "", **_signal: Any) -> None:
@@ -208,17 +217,18 @@ def approve(request: ReleaseRequest, *, notes: str, by: User) -> ReleaseRequest:
     """
     _check_decider(request, by)
     checkpoint = _checkpoint_of(request)
-    policy = ReleasePolicy.of(request.project_id)
-    read_bytes_if_due(checkpoint, policy)
+    read_bytes_if_due(checkpoint, ReleasePolicy.of(request.project_id))
     with transaction.atomic():
         lock_promotions()
+        lock_run(checkpoint.run)  # nothing is uploaded into its folder between digest and tag
         checkpoint.lock()
         locked = _locked(request)
         checkpoint = _checkpoint_of(locked)
         expire(artifact=checkpoint)
         locked.refresh_from_db()
         if locked.is_open:
-            results = check_gates(checkpoint, policy)
+            # Read again: while gigabytes were hashed, an owner may have demanded more.
+            results = check_gates(checkpoint, ReleasePolicy.of(locked.project_id))
             release(
                 checkpoint,
                 notes=locked.notes,
@@ -256,15 +266,13 @@ def withdraw(request: ReleaseRequest, *, notes: str, by: User) -> ReleaseRequest
     return locked
 
 
-def may_decide(request: ReleaseRequest, by: User) -> bool:
-    """Whether pages offer it: maintainers only are asked this."""
-    return request.is_open and request.asked_by_id != by.pk
-
-
 def _check_decider(request: ReleaseRequest, by: User) -> None:
     require_of(by, request.project_id, Role.MAINTAINER)
     if by.pk == request.asked_by_id:
         raise NotIndependent(Message("You have asked for it: somebody else has to decide."))
+    if by.pk == request.asked_through_id:
+        message = Message("A token that you have issued has asked: somebody else has to decide.")
+        raise NotIndependent(message)
     if ServiceAccount.objects.filter(user=by).exists():
         raise NotIndependent(Message("A service account cannot decide: a person has to."))
 

@@ -38,7 +38,7 @@ declare(
     Audited(
         model=EvaluationRule,
         kind="evaluation_rule",
-        columns=["recipe_id", "dataset", "every", "of_recipe_id", "run_name"],
+        columns=["recipe_id", "hyperparameters", "dataset", "every", "of_recipe_id", "run_name"],
         project="{row}.project_id",
     ),
     Audited(

@@ -23,13 +23,17 @@ from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from artifacts.queries import lock_promotions
+from artifacts.released import released
 from core.exceptions import DomainError
 from core.ids import PublicIdField
+from core.messages import Message
+from projects.access import require_of
 from projects.models import Project
 from registry.checkpoint_policy import CheckpointPolicy as CheckpointPolicy
 from registry.evaluation_rules import EvaluationRule as EvaluationRule
 from registry.evaluation_rules import SeenCheckpoint as SeenCheckpoint
 from registry.logged_models import LoggedModel
+from registry.release_policy import NoSingleCheckpoint
 from registry.release_policy import ReleasePolicy as ReleasePolicy
 from registry.release_requests import ReleaseRequest as ReleaseRequest
 from registry.tags import TagsMixin
@@ -216,14 +220,27 @@ class RegisteredModel(TagsMixin):
 
     def set_alias(self, alias: str, number: int, *, by: User | None) -> None:
         """Point ``alias`` to the version ``number``. An alias in TAG_OF_ALIAS also tags the
-        version's checkpoint. Raises ModelVersion.DoesNotExist."""
+        version's checkpoint. Raises ModelVersion.DoesNotExist, NoSingleCheckpoint, and what
+        Artifact.tag raises."""
         with transaction.atomic():
             lock_promotions()
             version = self.versions.get(number=number)
             value = TAG_OF_ALIAS.get(alias)
-            if value is not None and version.checkpoint is not None:
+            if version.checkpoint is None:
+                version.refuse_if_released(value)
+            elif value is not None:
                 version.checkpoint.tag(value, notes=version.notes_of(value), by=by)
             self.aliases.update_or_create(alias=alias, defaults={"version": version})
+
+    def delete_alias(self, alias: str, *, by: User | None) -> None:
+        """Nothing if there is none. Raises RoleNeeded."""
+        with transaction.atomic():
+            lock_promotions()
+            found = self.aliases.select_related("version__checkpoint__run").filter(alias=alias)
+            for row in found:
+                if TAG_OF_ALIAS.get(alias) is TagValue.RELEASED:
+                    row.version.require_to_take_back(by)
+                row.delete()
 
     def remove(self) -> None:
         """Delete it permanently with its versions. Their source files remain."""
@@ -358,7 +375,7 @@ class ModelVersion(TagsMixin):
 
     def move_to(self, stage: Stage, *, archive_others: bool, by: User | None) -> None:
         """Set the stage and tag the checkpoint. ``archive_others`` archives the model's other
-        versions in that stage."""
+        versions in that stage. Raises NoSingleCheckpoint, and what Artifact.tag raises."""
         with transaction.atomic():
             lock_promotions()
             if archive_others:
@@ -380,8 +397,33 @@ class ModelVersion(TagsMixin):
         if value is not None and self.checkpoint is not None:
             self.checkpoint.tag(value, notes=self.notes_of(value), by=by)
         else:
+            self.refuse_if_released(value)
+            self.require_to_take_back(by)
             self._change(stage=stage)
             self.model._change()
+
+    def require_to_take_back(self, by: User | None) -> None:
+        """Call before a stage or alias of a release is taken from it: what maintainers have
+        released, members do not take back. Raises RoleNeeded."""
+        checkpoint = self.checkpoint
+        if checkpoint is not None and released().filter(pk=checkpoint.pk).exists():
+            require_of(by, checkpoint.run.project_id, Role.MAINTAINER)
+
+    def refuse_if_released(self, value: TagValue | None) -> None:
+        """Call before ``value`` is set of a version without a checkpoint. Raises NoSingleCheckpoint
+        if it is 发布, and a project of the model's versions demands approval or gates."""
+        policies = ReleasePolicy.objects.demanding()
+        if (
+            value is TagValue.RELEASED
+            and policies.filter(project__model_versions__model=self.model_id).exists()
+        ):
+            raise NoSingleCheckpoint(
+                Message(
+                    "Version %(number)d is not made of one checkpoint, and the project demands "
+                    "that releases be approved or pass gates: register a checkpoint.",
+                    number=self.number,
+                )
+            )
 
     def notes_of(self, value: TagValue) -> str:
         """The existing notes of its checkpoint's tag, since registry clients do not send notes."""

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.roles import Role
-from core.exceptions import InvalidInput
+from core.exceptions import DomainError, InvalidInput
 from core.json_field import JSONField
 from core.messages import Message, Text
 from core.text import MAX_KEY_LENGTH, UNSTORABLE
@@ -107,8 +107,20 @@ def _metric_gate(said: Mapping[str, Any]) -> Gate:
     return Gate(GateKind.METRIC, key=key, comparison=comparison, threshold=float(threshold))
 
 
+class NoSingleCheckpoint(DomainError):
+    """What is not made of one checkpoint passes no gate, and nobody approves it."""
+
+    code = "approval_needed"
+    status_code = 403
+
+
 def _invalid(message: str) -> InvalidInput:
     return InvalidInput(message, attr="gates")
+
+
+class ReleasePolicyQuerySet(models.QuerySet["ReleasePolicy"]):
+    def demanding(self) -> ReleasePolicyQuerySet:
+        return self.exclude(needs_approval=False, gates_json=[])
 
 
 class ReleasePolicy(models.Model):
@@ -123,6 +135,8 @@ class ReleasePolicy(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
     changed_at = models.DateTimeField(auto_now=True)
+
+    objects = ReleasePolicyQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("release policy")

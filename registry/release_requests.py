@@ -48,10 +48,17 @@ class ReleaseRequestQuerySet(models.QuerySet["ReleaseRequest"]):
         """Those that wait for a decision."""
         return self.filter(state=RequestState.ASKED, checkpoint__isnull=False)
 
+    def in_state(self, state: RequestState) -> ReleaseRequestQuerySet:
+        """See ReleaseRequest.current_state."""
+        gone = models.Q(state=RequestState.ASKED, checkpoint=None)
+        if state is RequestState.EXPIRED:
+            return self.filter(models.Q(state=state) | gone)
+        return self.filter(state=state).exclude(gone)
+
     def waiting_for(self, user: User) -> ReleaseRequestQuerySet:
         """The open ones that ``user`` may decide on."""
         visible = self.visible_to(user, role=Role.MAINTAINER)
-        return visible.open().exclude(asked_by=user)
+        return visible.open().exclude(asked_by=user).exclude(asked_through=user)
 
     def with_people(self) -> ReleaseRequestQuerySet:
         people = ("asked_by", "decided_by")
@@ -85,6 +92,11 @@ class ReleaseRequest(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
     asked_by_name = models.CharField(_("asked by"), max_length=150)
+    # Who has issued the token that asked, if that is somebody else, as of a service account: they
+    # may have asked themselves.
+    asked_through = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
+    )
     asked_at = models.DateTimeField(_("asked at"), auto_now_add=True)
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
@@ -121,6 +133,12 @@ class ReleaseRequest(models.Model):
             models.CheckConstraint(
                 name="releaserequest_other_eyes",
                 condition=~models.Q(state=RequestState.APPROVED, asked_by=models.F("decided_by")),
+            ),
+            models.CheckConstraint(
+                name="releaserequest_other_hands",
+                condition=~models.Q(
+                    state=RequestState.APPROVED, asked_through=models.F("decided_by")
+                ),
             ),
         )
 

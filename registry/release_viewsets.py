@@ -27,7 +27,7 @@ from projects.access_viewsets import ProjectScopedViewSet
 from registry import approval
 from registry.release_gates import check
 from registry.release_policy import ReleasePolicy, change_policy
-from registry.release_requests import ReleaseRequest, ReleaseRequestQuerySet
+from registry.release_requests import ReleaseRequest, ReleaseRequestQuerySet, RequestState
 from registry.serializers import (
     AskSerializer,
     DecisionSerializer,
@@ -178,7 +178,9 @@ class ReleaseRequestViewSet(
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         query = RequestQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        requests = self.get_queryset().filter(**query.validated_data)
+        requests = self.get_queryset()
+        if state := query.validated_data.get("state"):
+            requests = requests.in_state(RequestState(state))
         page = self.paginate_queryset(requests)
         if page is None:
             return Response(ReleaseRequestSerializer(requests, many=True).data)

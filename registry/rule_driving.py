@@ -58,11 +58,13 @@ class RuleDriver:
 
 
 def follow(pk: str) -> int:
-    """One pass over a rule; return how many checkpoints were counted. Raises DomainError, for
+    """One pass over a rule; return how many checkpoints were counted. What cannot be evaluated
+    keeps the later checkpoints of its run waiting, not those of others. Raises DomainError, for
     example if the recipe is disabled."""
     counted = 0
     started = timezone.now()
-    while counted < CHECKPOINTS_PER_PASS:
+    refused: dict[str, DomainError] = {}  # run -> why
+    while counted + len(refused) < CHECKPOINTS_PER_PASS:
         with transaction.atomic():
             locked = EvaluationRule.objects.select_for_update(
                 skip_locked=True, no_key=True, of=("self",)
@@ -70,12 +72,21 @@ def follow(pk: str) -> int:
             rule = locked.select_related("recipe", "created_by", "project").filter(pk=pk).first()
             if rule is None:  # deleted, or another worker follows it
                 return counted
-            checkpoint = _unseen(rule).first()
+            checkpoint = _unseen(rule).exclude(run__in=list(refused)).first()
             if checkpoint is None:
-                _note(rule, started)
-                return counted
-            _count(rule, checkpoint)
-        counted += 1
+                if not refused:
+                    _note(rule, started)
+                break
+            try:
+                with transaction.atomic():
+                    _count(rule, checkpoint)
+                    counted += 1
+            except DomainError as error:
+                if not rule.recipe.enabled:
+                    raise
+                refused[checkpoint.run_id] = error
+    if refused:
+        raise next(iter(refused.values()))
     return counted
 
 

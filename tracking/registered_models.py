@@ -172,7 +172,7 @@ def set_alias(caller: User, message: SetAlias) -> dict[str, Any]:
 
 @endpoint("DELETE", message=Alias)
 def delete_alias(caller: User, message: Alias) -> dict[str, Any]:
-    get_model(message.name, caller).aliases.filter(alias=message.alias).delete()
+    get_model(message.name, caller).delete_alias(message.alias, by=caller)
     return {}
 
 

@@ -53,6 +53,10 @@ class Token(models.Model):
     digest = models.CharField(max_length=128, unique=True, editable=False, db_collation="C")
     beginning = models.CharField(_("beginning"), max_length=BEGINNING_LENGTH, editable=False)
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens", verbose_name=_("user"))
+    # Who has seen its secret, if that is known: another than ``user`` of a service account's.
+    issued_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     name = models.CharField(_("name"), max_length=MAX_NAME_LENGTH, blank=True)
     scope = models.CharField(_("scope"), max_length=8, choices=Scope, default=Scope.WRITE)
     # Projects and runs are apps that build on this one. The first has a foreign key in the
@@ -110,10 +114,13 @@ class Token(models.Model):
         project_id: str | None = None,
         run_id: str = "",
         life: timedelta | None = None,
+        by: User | None = None,
     ) -> tuple[Token, str]:
         """Store a token that expires after ``life``; None: never. Return it with its secret, which
-        cannot be read again. Raises IntegrityError for a project that is not there."""
+        cannot be read again. ``by``: who gets to see it. Raises IntegrityError for a project that
+        is not there."""
         token = cls(user=user, name=name, scope=scope, project_id=project_id, run_id=run_id)
+        token.issued_by = by
         token.expires_at = None if life is None else timezone.now() + life
         secret = token.renew()
         token.save(force_insert=True)

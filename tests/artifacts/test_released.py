@@ -2,13 +2,15 @@
 
 import pytest
 
+from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.released import ReleasedCheckpoint, released
+from projects.access import RoleNeeded
 from runs import bulk, trash
 from runs.reports import InTrash
 from runs.status import RunStatus
 from tests.clients import ApiClient
-from tests.factories import RunFactory, UserFactory, checkpoint
+from tests.factories import RunFactory, UserFactory, checkpoint, member_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
@@ -30,6 +32,22 @@ def test_the_last_tag_decides_what_is_released(run):
     checkpoint(run, step=30).tag(TagValue.CANDIDATE, notes="", by=None)
 
     assert list(released()) == [kept]
+
+
+def test_release_that_becomes_a_candidate_still_keeps_its_run(run):
+    release(checkpoint(run)).tag(TagValue.CANDIDATE, notes="", by=None)
+
+    with pytest.raises(ReleasedCheckpoint):
+        run.move_to_trash(by=None)
+
+
+def test_member_makes_no_candidate_of_a_release(run):
+    artifact = release(checkpoint(run))
+
+    with pytest.raises(RoleNeeded):
+        artifact.tag(TagValue.CANDIDATE, notes="", by=member_of(run.project, Role.MEMBER))
+
+    assert [tag.value for tag in artifact.tags.all()] == [TagValue.RELEASED]
 
 
 def test_run_with_a_release_cannot_be_deleted(run):

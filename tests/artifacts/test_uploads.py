@@ -573,6 +573,30 @@ def test_folder_in_use_keeps_its_files(run):
     assert read(run.artifacts.get(file="out/checkpoint-200/optimizer.pt")) == b"optimizer"
 
 
+def test_release_that_is_a_folder_gets_no_further_file(run):
+    store_folder(run).tag(TagValue.RELEASED, notes="", by=None)
+
+    with pytest.raises(InUse):
+        store(run, "out/checkpoint-200/adapter_model.bin", b"other weights")
+    store(run, "out/notes.txt", b"next to it")
+
+    assert not run.artifacts.filter(file="out/checkpoint-200/adapter_model.bin").exists()
+
+
+def test_release_in_a_model_of_mlflow_keeps_how_it_is_loaded(run):
+    store(run, "model/MLmodel", b"loader_module: ours")
+    store(run, "model/data/last.ckpt", b"weights")
+    run.artifacts.checkpoints().get().tag(TagValue.RELEASED, notes="", by=None)
+
+    for path in ("model/MLmodel", "model/code/loader.py"):
+        with pytest.raises(InUse):
+            store(run, path, b"loader_module: theirs")
+    with pytest.raises(InUse):
+        file_tree.delete(run, "model/MLmodel")
+
+    assert read(run.artifacts.get(file="model/MLmodel")) == b"loader_module: ours"
+
+
 @pytest.mark.parametrize(
     ("folder", "names", "step"),
     [

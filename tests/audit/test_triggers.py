@@ -21,8 +21,9 @@ from metrics.points import Point, Points
 from metrics.recording import record_points
 from projects import membership
 from projects.models import Project, ProjectStatus
+from registry.evaluation_rules import create_rule
 from runs.actions import cancel_run, create_run
-from runs.models import Recipe, Run, Worker
+from runs.models import Recipe, RecipeKind, Run, Worker
 from tests.clients import ApiClient
 from tests.factories import ProjectFactory, RecipeFactory, RunFactory, UserFactory, WorkerFactory
 
@@ -223,6 +224,14 @@ def test_environment_of_a_recipe_is_told_by_its_names():
     entry = last("recipe")
     assert entry.after == {"environment": {"HF_TOKEN": "… (new)"}}
     assert "hf_" not in json.dumps(list(Entry.objects.values("before", "after")))
+
+
+def test_rule_of_evaluations_is_told_with_its_hyperparameters():
+    recipe = RecipeFactory(kind=RecipeKind.EVALUATION)
+    project = ProjectFactory()
+    create_rule(project, by=None, recipe=recipe, every=1, hyperparameters={"limit": 100})
+
+    assert last("evaluation_rule").after["hyperparameters"] == {"limit": 100}
 
 
 def test_secret_of_a_recipe_is_told_by_its_name():

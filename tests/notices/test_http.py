@@ -25,6 +25,7 @@ def private(settings):
         "https://example.org/a b",
         "https://example.org:99999",
         "https://example.org/\r\nX: 1",
+        "https://example.org/token\x7f",
         "https://[::1",
     ],
 )
@@ -50,6 +51,10 @@ def test_what_is_no_address_is_refused(url):
         "[::ffff:127.0.0.1]",
         "[64:ff9b::7f00:1]",
         "[2002:7f00:1::]",
+        "[64:ff9b:1::7f00:1]",
+        "[::7f00:1]",
+        "[::ffff:0:7f00:1]",
+        "[fec0::1]",
         "2130706433",
         "0x7f.1",
     ],
@@ -86,8 +91,10 @@ def test_name_with_one_private_address_of_two_is_refused(monkeypatch):
     found = [(2, 1, 6, "", ("93.184.216.34", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_options: found)
 
-    with pytest.raises(Failed, match="not allowed"):
+    with pytest.raises(Failed, match="not allowed") as failed:
         post("http://example.org/", b"", {})
+
+    assert "10.0.0.1" not in str(failed.value)
 
 
 def test_redirect_is_not_followed(private):
@@ -98,6 +105,22 @@ def test_redirect_is_not_followed(private):
 
     assert (answer.status, answer.is_success) == (302, False)
     assert [received.path for received in it.received] == ["/hook?a=1"]
+
+
+def test_address_without_a_path_has_its_query(private):
+    with receiver() as (it, url):
+        post(f"{url}?key=1", b"{}", {})
+
+    assert [received.path for received in it.received] == ["/?key=1"]
+
+
+def test_answer_that_repeats_the_address_is_kept_without_it(private):
+    with receiver() as (it, url):
+        it.answer = (404, {}, b"Cannot POST /services/T0/B0/XXX?access_token=0123456789&amp;a=1")
+
+        answer = post(f"{url}/services/T0/B0/XXX?access_token=0123456789&a=1", b"{}", {})
+
+    assert answer.text == "Cannot POST /…?access_token=…&amp;a=1"
 
 
 def test_of_an_answer_only_the_beginning_is_kept(private):

@@ -119,6 +119,17 @@ def test_metric_beyond_its_threshold_is_told_once():
     assert Fired.objects.count() == 1
 
 
+def test_what_was_told_costs_nothing_at_the_next_check(django_assert_max_num_queries):
+    for _number in range(5):
+        run = running(metrics={"eval_loss": 4.0})
+    hook_of(run, Event.METRIC_BEYOND, metric="eval_loss", threshold=3.0)
+    Webhook.objects.update(project=None)
+    assert check_rules() == 5
+
+    with django_assert_max_num_queries(3):
+        assert check_rules() == 0
+
+
 def test_metric_on_the_right_side_is_not_told():
     run = running(metrics={"acc": 0.5, "eval_loss": 3.0})
     hook_of(run, Event.METRIC_BEYOND, metric="eval_loss", threshold=3.0)
@@ -188,6 +199,36 @@ def test_refused_delivery_is_tried_eight_times_in_about_a_day_and_given_up():
     assert waits == sorted(waits)
     assert 22 * 3600 < sum(waits) < 28 * 3600
     assert (delivery.response_code, delivery.response) == (500, "no")
+
+
+def test_slow_receiver_delays_no_other(monkeypatch):
+    slow, other = WebhookFactory(), WebhookFactory()
+    first, second = send_test(slow), send_test(slow)
+    elsewhere = send_test(other)
+    sent = []
+
+    def attempt(delivery):
+        sent.append(delivery.pk)
+        if delivery.webhook == slow and len(sent) == 1:
+            send_due()  # another worker, while the receiver takes its time
+        sending._note(delivery, Answer(200, ""), "")
+
+    monkeypatch.setattr(sending, "attempt", attempt)
+
+    send_due()
+
+    assert sent == [first.pk, elsewhere.pk, second.pk]
+
+
+def test_delivery_whose_last_attempt_ended_with_its_worker_is_given_up():
+    delivery = send_test(WebhookFactory())
+    Delivery.objects.update(attempts=8)
+
+    assert send_due() == 0
+    sending.prune()
+
+    delivery.refresh_from_db()
+    assert delivery.status == DeliveryStatus.DEAD
 
 
 def test_dead_delivery_is_sent_again_on_request():

@@ -62,6 +62,15 @@ def test_feishu_is_signed_in_its_body():
     }
 
 
+def test_name_of_a_run_calls_nobody_in_feishu():
+    payload = {**PAYLOAD, "text": 'run <at user_id="all">all</at> <attempt>'}
+    sent = message(Shape.FEISHU, "", payload, delivery_id="msg_1", secrets=(), seconds=0.0)
+
+    assert json.loads(sent.body)["content"] == {
+        "text": 'run <\u200bat user_id="all">all<\u200b/at> <attempt>'
+    }
+
+
 @pytest.mark.parametrize(
     ("shape", "content"),
     [

@@ -7,12 +7,15 @@ from functools import partial
 import pytest
 from django.db import connections
 
+from accounts.grants import Grant, give
+from accounts.issuing import issue_token, revoke
 from accounts.models import ServiceAccount, Team
-from accounts.roles import Role
+from accounts.roles import Role, Scope
 from artifacts import storing
 from artifacts.kinds import TagValue
 from artifacts.models import DamagedCheckpoint
 from projects.access import RoleNeeded
+from registry import approval
 from registry.approval import (
     AlreadyDecided,
     ApprovalAsked,
@@ -30,7 +33,7 @@ from registry.approval import (
     withdraw,
 )
 from registry.models import RegisteredModel, RunFile, Source, Stage
-from registry.release_policy import ReleasePolicy, change_policy
+from registry.release_policy import NoSingleCheckpoint, ReleasePolicy, change_policy
 from registry.release_requests import ReleaseRequest, RequestState
 from registry.releases import in_force
 from tests.factories import (
@@ -145,6 +148,24 @@ def test_registry_cannot_get_around_it(artifact, maintainer, by_alias):
     assert (version.stage, model.aliases.count()) == (Stage.NONE, 0)
 
 
+@pytest.mark.parametrize("by_alias", [True, False])
+def test_version_without_a_checkpoint_is_not_released_either(artifact, maintainer, by_alias):
+    model = RegisteredModel.objects.register("m", description="", tags={}, by=maintainer)
+    governed = Source("", "", file=RunFile(artifact.run_id, artifact.file), run=artifact.run)
+    elsewhere = Source("s3://bucket/model", "s3://bucket/model")
+    for source in (governed, elsewhere):
+        version = model.add_version(source, run_link="", description="", tags={}, by=maintainer)
+    release = partial(version.move_to, Stage.PRODUCTION, archive_others=False)
+    if by_alias:
+        release = partial(model.set_alias, "released", version.number)
+
+    with pytest.raises(NoSingleCheckpoint):
+        release(by=maintainer)
+
+    version.refresh_from_db()
+    assert (version.stage, model.aliases.count()) == (Stage.NONE, 0)
+
+
 # --- asking ----------------------------------------------------------------------------------
 
 
@@ -237,6 +258,23 @@ def test_service_account_cannot_approve(asked, maintainer):
         approve(asked, notes="", by=maintainer)
 
 
+@pytest.mark.parametrize("decide", [approve, refuse])
+def test_who_has_issued_the_askers_token_cannot_decide(project, artifact, decide):
+    owner = member_of(project, Role.OWNER)
+    bots = Team.create("bots", by=owner)
+    robot = ServiceAccount.create("robot", team=bots, by=owner).user
+    project.roles.create(user=robot, role=Role.MEMBER)
+    token, _secret = issue_token(by=owner, name="", scope=Scope.WRITE, username="robot")
+    asked = ask(artifact, notes="", by=give(robot, Grant(token_id=token.pk)))
+    revoke(token)
+
+    with pytest.raises(NotIndependent, match="token"):
+        decide(asked, notes="", by=owner)
+
+    assert not ReleaseRequest.objects.waiting_for(owner).exists()
+    approve(asked, notes="", by=member_of(project, Role.MAINTAINER))
+
+
 def test_only_the_asker_withdraws(asked, asker, maintainer):
     with pytest.raises(NotYours):
         withdraw(asked, notes="", by=maintainer)
@@ -288,6 +326,20 @@ def test_gates_are_checked_at_the_approval(project, artifact, asked, maintainer)
         approve(asked, notes="", by=maintainer)
 
     assert (state(asked), tags(artifact)) == (RequestState.ASKED, set())
+
+
+def test_gate_that_is_demanded_while_bytes_are_read_counts(
+    project, artifact, asked, maintainer, monkeypatch
+):
+    def read(checkpoint, policy):
+        change_policy(project, by=None, gates=[{"kind": "metric", "key": "acc", "threshold": 0.5}])
+
+    monkeypatch.setattr(approval, "read_bytes_if_due", read)
+
+    with pytest.raises(GatesNotPassed):
+        approve(asked, notes="", by=maintainer)
+
+    assert tags(artifact) == set()
 
 
 def test_results_of_the_gates_are_kept_with_the_decision(project, artifact, asked, maintainer):

@@ -1,6 +1,7 @@
 """The model registry: versions, stages, aliases and logged models."""
 
 import io
+from functools import partial
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -9,6 +10,7 @@ from accounts.roles import Role
 from artifacts import storing
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact, DamagedCheckpoint
+from projects.access import RoleNeeded
 from registry.logged_models import LoggedModel, LoggedModelStatus, ParamChanged
 from registry.models import ModelVersion, NameTaken, RegisteredModel, RunFile, Source, Stage
 from registry.queries import ModelPoint
@@ -272,6 +274,23 @@ def test_stage_none_keeps_tags():
 
     assert stage_of(version) == Stage.NONE
     assert tags_of(artifact) == {"发布"}
+
+
+@pytest.mark.parametrize("by_alias", [True, False])
+def test_member_takes_no_release_back(by_alias):
+    artifact = checkpoint(RunFactory())
+    model = registered()
+    version = version_of(model, artifact)
+    model.set_alias("released", 1, by=None)
+    member = member_of(artifact.run.project, Role.MEMBER)
+    take_back = partial(version.move_to, Stage.NONE, archive_others=False)
+    if by_alias:
+        take_back = partial(model.delete_alias, "released")
+
+    with pytest.raises(RoleNeeded):
+        take_back(by=member)
+
+    assert (stage_of(version), aliases_of(model)) == (Stage.PRODUCTION, {"released": 1})
 
 
 def test_version_without_checkpoint_can_have_stage_and_aliases():

@@ -121,6 +121,15 @@ def test_requests_are_listed_by_state(project, artifact):
     assert (withdrawn["id"], withdrawn["decision_notes"]) == (asked["id"], "a bug")
 
 
+def test_request_whose_checkpoint_is_gone_is_listed_as_expired(project, artifact):
+    member, path = caller(project), f"/projects/{project.pk}/release-requests"
+    asked = member.post(path, {"checkpoint_id": artifact.pk}).json()
+    artifact.delete()
+
+    assert member.get(f"{path}?state=asked").json() == []
+    assert [it["id"] for it in member.get(f"{path}?state=expired").json()] == [asked["id"]]
+
+
 def test_policy_is_set_by_owners(project):
     path = f"/projects/{project.pk}/release-policy"
     owner, maintainer = caller(project, Role.OWNER), caller(project, Role.MAINTAINER)

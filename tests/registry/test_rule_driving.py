@@ -1,14 +1,17 @@
 """Which checkpoints rules evaluate."""
 
+import threading
+
 import pytest
+from django.db import connections
 
 from artifacts.models import Artifact
 from registry.evaluation_rules import EvaluationRule, SeenCheckpoint, create_rule
 from registry.rule_driving import RuleDriver, follow
-from runs.models import Recipe, RecipeKind, Run
+from runs.models import CodePolicy, Recipe, RecipeKind, Run
 from tests.factories import ProjectFactory, RecipeFactory, RunFactory, checkpoint
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
 
 @pytest.fixture
@@ -116,6 +119,47 @@ def test_rule_tells_why_it_does_not_work_and_nothing_is_counted(project, recipe,
     assert recipe.pk in problem
     assert evaluated() == [10]
     assert EvaluationRule.objects.get().problem == ""
+
+
+def test_checkpoint_that_cannot_be_evaluated_delays_no_other_run(project, run):
+    needs_code = RecipeFactory(kind=RecipeKind.EVALUATION, code=CodePolicy.REQUIRED)
+    rule = create_rule(project, by=None, recipe=needs_code, every=2)
+    checkpoint(run, step=10)
+    checkpoint(run, step=20)  # is to be evaluated, and its run has no code
+    checkpoint(RunFactory(project=project), step=7)
+
+    RuleDriver().work()
+
+    rule.refresh_from_db()
+    assert "needs code" in str(rule.problem)
+    assert sorted(SeenCheckpoint.objects.values_list("checkpoint__step", flat=True)) == [7, 10]
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_workers_at_the_same_time_evaluate_each_checkpoint_once():
+    project, recipe = ProjectFactory(), RecipeFactory(kind=RecipeKind.EVALUATION)
+    rule = create_rule(project, by=None, recipe=recipe, every=2)
+    run = RunFactory(project=project)
+    for step in range(1, 9):
+        checkpoint(run, step=step)
+    barrier = threading.Barrier(3)
+
+    def work():
+        barrier.wait()
+        try:
+            for _pass in range(8):
+                follow(rule.pk)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work) for _number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert evaluated() == [2, 4, 6, 8]
+    assert Run.objects.filter(kind=RecipeKind.EVALUATION).count() == 4
 
 
 def test_counting_a_checkpoint_does_not_keep_it(project, recipe, run):
