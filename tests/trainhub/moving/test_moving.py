@@ -4,6 +4,7 @@ import io
 import json
 import re
 
+import pyarrow
 import pyarrow.parquet
 import pytest
 from django.core.management import CommandError, call_command
@@ -23,7 +24,7 @@ from projects.models import Project
 from registry.logged_models import LoggedModel
 from registry.models import ModelVersion, RegisteredModel, RunFile, Source
 from runs import inputs, unmanaged
-from runs.models import Recipe, Run, RunCode
+from runs.models import Recipe, Run, RunCode, RunEvent
 from runs.status import RunStatus
 from sweeps.models import Sweep, SweepTrial
 from tests.clients import ApiClient
@@ -340,3 +341,138 @@ def test_a_recipe_that_is_not_here_is_named_and_disabled(project, tmp_path):
     recipe = Recipe.objects.get(name="mine")
     assert (recipe.enabled, recipe.command) == (False, ["false"])
     assert "secret" not in (tmp_path / "out" / "tables" / "runs.jsonl").read_text()
+
+
+def _copy_of(folder):
+    """What ``folder`` has is imported; the copy."""
+    known = set(Project.objects.values_list("pk", flat=True))
+    call_command("import_project", str(folder), stdout=io.StringIO())
+    return Project.objects.exclude(pk__in=known).get()
+
+
+def _forge(folder, path, change):
+    """Change a file of an export, as whoever writes its manifest can."""
+    file = folder / path
+    file.write_bytes(change(file.read_bytes()))
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["files"][path] = vars(file_facts(file))
+    manifest.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("runs", "project_id"),
+        ("project_versions", "id"),
+        ("run_events", "run_id"),
+        ("datasets", "run_id"),
+        ("artifacts", "run_id"),
+        ("evaluation_results", "run_id"),
+        ("logged_models", "project_id"),
+        ("model_versions", "model_id"),
+        ("model_aliases", "model_id"),
+        ("sweep_trials", "sweep_id"),
+    ],
+)
+def test_a_row_of_another_project_is_refused(project, tmp_path, table, column):
+    other = ProjectFactory(name="other")
+    run = RunFactory(project=other)
+    model = RegisteredModel.objects.register("theirs", description="", tags={}, by=None)
+    theirs = {"run_id": run.pk, "model_id": model.pk, "sweep_id": "sweep_000000000000"}
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+
+    def lead_there(content):
+        first, *others = content.splitlines()
+        row = {**json.loads(first), column: theirs.get(column, other.pk)}
+        return b"\n".join([json.dumps(row).encode(), *others])
+
+    _forge(tmp_path / "out", f"tables/{table}.jsonl", lead_there)
+
+    with pytest.raises(CommandError, match="is damaged"):
+        call_command("import_project", str(tmp_path / "out"))
+
+    assert Project.objects.count() == 2
+    assert RunEvent.objects.filter(run=run).count() == 0
+
+
+@pytest.mark.parametrize("name", ["metrics", "logs"])
+def test_points_and_lines_of_another_project_are_refused(project, tmp_path, name):
+    run = RunFactory(project=ProjectFactory(name="other"))
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+
+    def lead_there(content):
+        table = pyarrow.parquet.read_table(io.BytesIO(content))
+        place = table.schema.get_field_index("run_id")
+        ids = pyarrow.array([run.pk] * table.num_rows)
+        forged = io.BytesIO()
+        pyarrow.parquet.write_table(table.set_column(place, "run_id", ids), forged)
+        return forged.getvalue()
+
+    _forge(tmp_path / "out", f"{name}.parquet", lead_there)
+
+    with pytest.raises(CommandError, match=f"{name}.parquet is damaged"):
+        call_command("import_project", str(tmp_path / "out"))
+
+    run.refresh_from_db()
+    assert (run.metrics, run.log_count) == ({}, 0)
+
+
+def test_nobody_becomes_the_owner_of_a_project_that_a_manifest_names(project, tmp_path):
+    other, eve = ProjectFactory(name="other"), UserFactory(username="eve")
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+    manifest = tmp_path / "out" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["project"]["id"] = other.pk
+    manifest.write_text(json.dumps(content))
+
+    with pytest.raises(CommandError, match="is damaged"):
+        call_command("import_project", str(tmp_path / "out"), owner="eve")
+
+    assert not other.roles.filter(user=eve).exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new"),
+    [
+        ("runs", b'"status":"', b'"status":"no '),
+        ("runs", b'"tags":{', b'"tags":[],"more":{'),
+        ("runs", b'"created_at":"', b'"created_at":"no '),
+        ("run_events", b'"kind":"', b'"other":"'),
+        ("artifacts", b'"size_bytes":', b'"other":'),
+        ("registered_models", b'"name":"', b'"name":null,"other":"'),
+        ("sweeps", b"{", b""),
+    ],
+)
+def test_a_row_that_is_none_is_told_in_a_sentence(project, tmp_path, table, old, new):
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+    _forge(tmp_path / "out", f"tables/{table}.jsonl", lambda text: text.replace(old, new))
+
+    with pytest.raises(CommandError, match=f"{table}.jsonl is damaged|tables is damaged"):
+        call_command("import_project", str(tmp_path / "out"))
+
+    assert Project.objects.count() == 1
+
+
+def test_a_link_that_leads_out_of_the_export_is_refused(project, tmp_path):
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+    file = next((tmp_path / "out" / "artifacts").rglob("读我.txt"))
+    outside = file.rename(tmp_path / "outside.txt")
+    file.symlink_to(outside)
+
+    with pytest.raises(CommandError, match="is damaged"):
+        call_command("import_project", str(tmp_path / "out"))
+
+    assert Project.objects.count() == 1
+
+
+def test_code_that_the_storage_lacked_is_left_out(project, tmp_path):
+    run = project.runs.get(name="first")
+    (tmp_path / "artifacts" / run.code.bundle.stored_as).unlink()
+    with pytest.raises(CommandError, match="lacks 1 files"):
+        call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+
+    copy = _copy_of(tmp_path / "out")
+
+    code = RunCode.objects.get(run__project=copy)
+    assert (code.bundle, code.patch) == (None, "+1")
