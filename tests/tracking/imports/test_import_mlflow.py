@@ -1,6 +1,7 @@
 """manage.py import_mlflow, from a server that answers from memory. test_real_server.py has a real
 one."""
 
+import contextlib
 import math
 from concurrent.futures import Future
 
@@ -436,3 +437,49 @@ def test_a_server_that_is_away_is_said_so(fake, import_from):
 
     with pytest.raises(CommandError, match=r"http://127.0.0.1:\d+ does not answer"):
         import_from()
+
+
+def test_numbers_beyond_all_bounds_are_named_and_the_others_come_in(fake, import_from, capsys):
+    fake.add_run(3)
+    fake.log(run_id(3), "loss", 2**70, 0.5)
+    fake.add_run(4, end_time=2**62)
+    add_model(fake)
+    fake.models["net"]["creation_timestamp"] = 2**62
+
+    with pytest.raises(CommandError, match="Not imported: 1"):
+        import_from()
+
+    assert run_id(3) in capsys.readouterr().out
+    assert not Run.objects.filter(pk=run_id(3)).exists()
+    assert Run.objects.get(pk=run_id(4)).finished_at.year == 9999
+    assert RegisteredModel.objects.get(name="net").created_at.year == 9999
+
+
+@pytest.mark.parametrize("column", ["name", "digest", "source_type", "source"])
+def test_a_dataset_that_no_column_takes_stops_no_other_run(fake, import_from, column):
+    dataset = {"name": "wiki", "digest": "abc", column: "a\0b" * 300}
+    fake.runs[run_id(1)]["inputs"] = {"dataset_inputs": [{"dataset": dataset, "tags": []}]}
+
+    with contextlib.suppress(CommandError):
+        import_from()
+
+    assert Run.objects.filter(pk=run_id(2), is_hidden=False).exists()
+
+
+def test_ids_of_a_server_lead_to_no_other_project(fake, import_from):
+    other = unmanaged_run(project=ProjectFactory(name="other"))
+    add_model(fake)
+    for version in fake.versions:
+        version.update(run_id=other.pk, source=f"runs:/{other.pk}/out")
+    fake.logged.append(
+        {
+            "info": {"model_id": f"m-{1:032x}", "experiment_id": "1", "name": "net"},
+            "data": {"metrics": [{"key": "acc", "value": 1, "run_id": other.pk}]},
+        }
+    )
+
+    import_from()
+
+    versions = ModelVersion.objects.values_list("project", "run", "run_elsewhere", "location")
+    assert set(versions) == {(None, None, other.pk, f"runs:/{other.pk}/out")}
+    assert not LoggedModel.objects.get().metrics.exists()
