@@ -12,11 +12,13 @@ from django.db.models import Field, ForeignKey
 from django.utils.translation import gettext as _
 
 from accounts.models import Team
+from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from core.text import MAX_NAME_LENGTH, truncate
 from registry.models import RegisteredModel
+from registry.release_policy import checked_gate
 from runs.models import Recipe
-from trainhub.moving.endings import end_run, end_sweep, end_trial
+from trainhub.moving.endings import end_request, end_run, end_sweep, end_trial
 from trainhub.moving.export_reader import Export
 from trainhub.moving.identities import IDENTIFIED, Identities
 from trainhub.moving.layout import MovingError, damaged, table_path
@@ -27,15 +29,18 @@ Values = dict[str, Any]
 
 @dataclass
 class Adapting:
-    """``versions``: the keys here of the model versions that have come in, by those there."""
+    """``keep_releases``: whether what was released there is released here; ``versions``: the keys
+    here of the model versions that have come in, by those there."""
 
     export: Export
     ids: Identities
     name: str
     owner: User | None
     team: Team | None
+    keep_releases: bool = False
     versions: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unreleased: int = 0
     _recipes: set[str] = field(default_factory=set)
 
     def values(self, table: Table, row: Row) -> Values | None:
@@ -144,7 +149,19 @@ class Adapting:
             values["bundle_id"] = None
 
     def _artifact_tags(self, values: Values) -> bool:
-        return values["artifact_id"] in self._artifacts
+        if values["artifact_id"] not in self._artifacts:
+            return False
+        if values["value"] != TagValue.RELEASED or self.keep_releases:
+            return True
+        # Nobody here has approved it: an export says what whoever wrote it wants it to say.
+        self.unreleased += 1
+        values["value"] = TagValue.CANDIDATE
+        return values["artifact_id"] not in self._candidates
+
+    @cached_property
+    def _candidates(self) -> set[str]:
+        rows = self.export.rows("artifact_tags")
+        return {self.ids.of(it["artifact_id"]) for it in rows if it["value"] == TagValue.CANDIDATE}
 
     def _evaluation_results(self, values: Values) -> bool:
         checkpoint = values["checkpoint_id"]  # in the trash it is not exported
@@ -176,6 +193,23 @@ class Adapting:
 
     def _sweep_trials(self, values: Values) -> None:
         end_trial(values, self._ended_at)
+
+    def _release_policy(self, values: Values) -> None:
+        for gate in values["gates_json"]:
+            checked_gate(gate)
+
+    def _release_requests(self, values: Values) -> None:
+        """Who decided is told by name, as the export says; it was nobody who did so here."""
+        values.update(asked_by_id=None, decided_by_id=None)
+        values["checkpoint_key"] = self.ids.of(values["checkpoint_key"])
+        if values["checkpoint_id"] not in self._artifacts:
+            values["checkpoint_id"] = None
+        end_request(values, self._ended_at)
+
+    def _evaluation_rules(self, values: Values) -> None:
+        """From now on: it has not counted the checkpoints that come in."""
+        for key in ("recipe_id", "of_recipe_id"):
+            values[key] = self._recipe(values[key])
 
 
 def _may_lead_elsewhere(table: Table, column: Field[Any, Any]) -> bool:

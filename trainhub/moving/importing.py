@@ -45,9 +45,18 @@ class Imported:
 
 
 def import_project(
-    folder: Path, *, name: str = "", owner: User | None = None, team: Team | None = None
+    folder: Path,
+    *,
+    name: str = "",
+    owner: User | None = None,
+    team: Team | None = None,
+    keep_releases: bool = False,
 ) -> Imported:
-    """Raises MovingError, DomainError, errors of the storage: then nothing has come in."""
+    """``keep_releases``: else what was released there is a candidate here, as nobody here has
+    approved it.
+
+    Raises MovingError, DomainError, errors of the storage: then nothing has come in.
+    """
     export = Export(folder, Manifest.read(folder))
     lift_limits()
     total = sum(facts.bytes for facts in export.manifest.files.values())
@@ -57,9 +66,15 @@ def import_project(
     found = export.tables & IDENTIFIED.keys()
     with as_exported(TABLES_FOLDER):
         ids = identities({name: [row["id"] for row in export.rows(name)] for name in found})
-    adapting = Adapting(export, ids, name, owner, team)
+    adapting = Adapting(export, ids, name, owner, team, keep_releases)
     with as_exported(TABLES_FOLDER):  # keys are checked at the end of a transaction
         project = _Import(export, adapting).bring_in()
+    if adapting.unreleased:
+        text = _(
+            "%(count)d released checkpoints are candidates here, as nobody here has approved them. "
+            "--keep-releases would keep them released."
+        )
+        adapting.notes.append(text % {"count": adapting.unreleased})
     return Imported(project, export.manifest, adapting.notes)
 
 

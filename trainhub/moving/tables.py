@@ -18,8 +18,12 @@ from artifacts.models import Artifact, ArtifactTag, EvaluationResult
 from core.numbers import json_number
 from goodput.models import AttemptRecord
 from projects.models import Project
+from registry.checkpoint_policy import CheckpointPolicy
+from registry.evaluation_rules import EvaluationRule
 from registry.logged_models import LoggedModel, LoggedModelMetric
 from registry.models import ModelAlias, ModelVersion, RegisteredModel
+from registry.release_policy import ReleasePolicy
+from registry.release_requests import ReleaseRequest
 from runs.models import DatasetInput, ModelLink, Run, RunCode, RunEvent
 from sweeps.models import Sweep, SweepTrial
 
@@ -196,5 +200,23 @@ TABLES: Final = (
         "sweep_trials",
         SweepTrial,
         lambda pk: SweepTrial.objects.filter(sweep__project=pk).order_by("sweep", "number"),
+    ),
+    Table("release_policy", ReleasePolicy, lambda pk: ReleasePolicy.objects.filter(pk=pk)),
+    Table(
+        "release_requests",
+        ReleaseRequest,
+        lambda pk: ReleaseRequest.objects.filter(project=pk).order_by("asked_at", "id"),
+    ),
+    Table(
+        "checkpoint_policy",
+        CheckpointPolicy,
+        lambda pk: CheckpointPolicy.objects.filter(pk=pk),
+        frozenset({"applied_at", "problem"}),
+    ),
+    Table(
+        "evaluation_rules",
+        EvaluationRule,
+        lambda pk: EvaluationRule.objects.filter(project=pk).order_by("created_at", "id"),
+        frozenset({"seen_until", "problem"}),
     ),
 )

@@ -7,12 +7,13 @@ import re
 import pyarrow
 import pyarrow.parquet
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.roles import Role
 from artifacts import storing, uploads
-from artifacts.models import Artifact
+from artifacts.models import Artifact, ArtifactTag
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from execution import outputs
 from goodput.models import AttemptRecord
@@ -21,15 +22,26 @@ from logs.lines import Line
 from metrics.points import Point, Points
 from metrics.recording import record_points
 from projects.models import Project
+from registry.approval import approve, ask
+from registry.checkpoint_policy import set_policy
+from registry.evaluation_rules import EvaluationRule
 from registry.logged_models import LoggedModel
 from registry.models import ModelVersion, RegisteredModel, RunFile, Source
+from registry.release_policy import ReleasePolicy, change_policy
 from runs import inputs, unmanaged
 from runs.models import Recipe, Run, RunCode, RunEvent
 from runs.status import RunStatus
 from sweeps.models import Sweep, SweepTrial
 from tests.clients import ApiClient
 from tests.code_bundles.bundles import bundle
-from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint, unmanaged_run
+from tests.factories import (
+    ProjectFactory,
+    RunFactory,
+    UserFactory,
+    checkpoint,
+    member_of,
+    unmanaged_run,
+)
 from trainhub.moving import importing
 from trainhub.moving.layout import FileFacts, Manifest, file_facts
 
@@ -185,7 +197,7 @@ def test_a_copy_is_the_same_to_readers_of_the_api(project, tmp_path):
     Sweep.objects.update(status="已取消", finished_at=timezone.now())
     SweepTrial.objects.filter(number=1).update(state="failed", ended_at=timezone.now())
 
-    copy = _moved(project, tmp_path / "out")
+    copy = _moved(project, tmp_path / "out", keep_releases=True)
 
     before, after = _read(project), _read(copy)
     assert before.keys() == after.keys()
@@ -476,3 +488,39 @@ def test_code_that_the_storage_lacked_is_left_out(project, tmp_path):
 
     code = RunCode.objects.get(run__project=copy)
     assert (code.bundle, code.patch) == (None, "+1")
+
+
+def test_an_import_releases_nothing_that_nobody_here_has_approved(project, tmp_path, capsys):
+    checkpoint(project.runs.get(name="resumed"), step=20).tag("候选", notes="", by=None)
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+
+    call_command("import_project", str(tmp_path / "out"))
+
+    copy = Project.objects.exclude(pk=project.pk).get()
+    tags = ArtifactTag.objects.filter(artifact__run__project=copy).order_by("artifact__step")
+    assert list(tags.values_list("value", "notes")) == [("候选", "good"), ("候选", "")]
+    assert "1 released checkpoints are candidates here" in capsys.readouterr().out
+
+
+def test_what_a_project_demands_of_releases_and_keeps_moves_along(project, tmp_path):
+    ada, ben = User.objects.get(username="ada"), member_of(project, Role.MAINTAINER)
+    gates = [{"kind": "metric", "key": "accuracy", "comparison": ">=", "threshold": 0.4}]
+    change_policy(project, by=ada, needs_approval=True, gates=gates)
+    kept = project.runs.get(name="first").artifacts.checkpoints().get()
+    approve(ask(kept, notes="good", by=ada), notes="fine", by=ben)
+    ask(kept, notes="again", by=ada)
+    set_policy(project, by=ada, last=3)
+    EvaluationRule.objects.create(project=project, recipe_id="simulated", every=2)
+
+    copy = _moved(project, tmp_path / "out")
+
+    policy = ReleasePolicy.of(copy.pk)
+    assert (policy.needs_approval, policy.gates_json) == (True, gates)
+    assert copy.checkpoint_policy.last == 3
+    assert copy.evaluation_rules.get().every == 2
+    requests = copy.release_requests.order_by("asked_at")
+    assert [(it.state, it.asked_by, it.asked_by_name, it.decided_by) for it in requests] == [
+        ("approved", None, "ada", None),
+        ("withdrawn", None, "ada", None),
+    ]
+    assert requests[0].checkpoint == copy.runs.get(name="first").artifacts.checkpoints().get()
