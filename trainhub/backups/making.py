@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -55,13 +56,17 @@ def _make(directory: Path, started: datetime) -> Backup:
     name = started.strftime("%Y%m%dT%H%M%S.%fZ")
     draft = directory / f"{place.UNFINISHED}{name}"
     draft.mkdir(mode=0o700)
-    with deletions_held() as check_hold:
-        manifest = _save_database(draft, started)
-        copied = _Copying(Pool(directory), draft)
-        copied.copy_all()
-        check_hold()
-    (draft / EXPECTED).unlink()
-    return place.finish(draft, directory / name, {**manifest, **copied.described()})
+    try:
+        with deletions_held() as check_hold:
+            manifest = _save_database(draft, started)
+            copied = _Copying(Pool(directory), draft)
+            copied.copy_all()
+            check_hold()
+        (draft / EXPECTED).unlink()
+        return place.finish(draft, directory / name, {**manifest, **copied.described()})
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)  # it may have filled the disk
+        raise
 
 
 def key_fingerprint() -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from functools import partial
 from unittest.mock import Mock
 
@@ -98,8 +99,25 @@ def test_interrupted_backup_is_none(place, monkeypatch):
         backup(place)
 
     assert interrupted.value.returncode == 130
+    assert not list(place.glob(".unfinished-*"))
     with pytest.raises(CommandError, match="no finished backup"):
         restore(place)
+
+
+def test_folders_of_stored_files_are_flushed_to_the_disk(run, place, monkeypatch):
+    flushed, fsync = set(), os.fsync
+
+    def note(descriptor):
+        flushed.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+
+    backup(place)
+
+    folders = [place / "files", *(place / "files").glob("??")]
+    assert len(folders) > 1
+    assert {folder.stat().st_ino for folder in folders} <= flushed
 
 
 def test_backup_that_has_lost_its_hold_on_files_is_none(run, place, after_the_snapshot):
