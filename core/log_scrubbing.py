@@ -31,6 +31,8 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], st
     (re.compile(r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2}))th_[0-9A-Za-z]{16,}"), f"th_{HIDDEN}"),
     # postgresql://user:password@host, https://user:token@host
     (re.compile(r"(://[^\s/:@\"']*):[^\s/@\"']+@"), rf"\1:{HIDDEN}@"),
+    # Links to reset a password: trainhub/account_urls.py.
+    (re.compile(r"(/login/reset/[^/\s]+/)[^/\s\"']+"), rf"\1{HIDDEN}"),
     # Headers, also as they stand in a dictionary that is printed.
     (
         re.compile(r"(?i)\b((?:set-)?cookie[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\r\n]+)"),

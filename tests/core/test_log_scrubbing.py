@@ -19,6 +19,7 @@ TOKEN = "th_" + "0123456789abcdef" * 4
         ("{'Authorization': 'Bearer abc.def-123'}", "{'Authorization': 'Bearer ***'}"),
         ("sent Bearer eyJhbGciOiJIUzI1NiJ9.e30.x to it", "sent Bearer *** to it"),
         (f"GET /x?next=%2Fy%3Ft%3D{TOKEN}", "GET /x?next=%2Fy%3Ft%3Dth_***"),
+        ("Not Found: /login/reset/MQ/cabc-s3cr3t", "Not Found: /login/reset/MQ/***"),
         ("GET /x?token=s3cr3t&page=2", "GET /x?token=***&page=2"),
         ("GET /x?page=2&access_token=s3cr3t", "GET /x?page=2&access_token=***"),
         (
