@@ -164,5 +164,6 @@ def test_kustomize_assembles_them(folder: str, has_volume: bool, tmp_path: Path)
     documents = list(yaml.safe_load_all(assembled))
     for document in documents:
         kubernetes_validate.validate(document, VERSION, strict=True)
-    assert ("PersistentVolumeClaim" in {document["kind"] for document in documents}) == has_volume
+    claims = {it["metadata"]["name"] for it in documents if it["kind"] == "PersistentVolumeClaim"}
+    assert ("trainhub-artifacts" in claims) == has_volume
     assert ("/data/artifacts" in assembled) == has_volume

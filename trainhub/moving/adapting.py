@@ -62,8 +62,10 @@ class Adapting:
         """Let ``values`` refer to no row of another project, which somebody else may have. Raises
         MovingError."""
         for column in table.fields:
-            value = values.get(column.attname)
-            if value is None or value in self._here or not _may_lead_elsewhere(table, column):
+            if not _may_lead_elsewhere(table, column):
+                continue
+            value = values[column.attname]
+            if value is None or value in self._here:
                 continue
             if not column.null:
                 raise MovingError(damaged(table_path(table.name)))

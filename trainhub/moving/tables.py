@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Field, ForeignKey, Q
 
@@ -99,7 +101,7 @@ def imported(
     table: Table, row: Mapping[str, Any], users: Callable[[str], int | None]
 ) -> dict[str, Any]:
     """The values of a row by attribute; of columns that an earlier version did not have, their
-    defaults. ``users``: the id of a user here."""
+    defaults. ``users``: the id of a user here. Raises ValidationError."""
     values: dict[str, Any] = {}
     for field in table.fields:
         column = column_of(field)
@@ -112,8 +114,21 @@ def imported(
         elif isinstance(field, ForeignKey):
             values[field.attname] = row[column]
         else:
-            values[field.attname] = field.to_python(row[column])
+            values[field.attname] = _checked(field, field.to_python(row[column]))
     return values
+
+
+def _checked(field: Field[Any, Any], value: Any) -> Any:
+    """One of the field's choices, if it has any: pages know no other."""
+    choices = _choices_of(field)
+    if choices and value not in choices and value not in field.empty_values:
+        raise ValidationError(f"{field.name}: {value!r}")
+    return value
+
+
+@cache
+def _choices_of(field: Field[Any, Any]) -> frozenset[Any]:
+    return frozenset(value for value, _label in field.flatchoices)
 
 
 def _of_runs(model: type[models.Model], order: str, run: str = "run") -> Callable[[str], Any]:

@@ -478,7 +478,7 @@ def test_ids_of_a_server_lead_to_no_other_project(fake, import_from):
         }
     )
 
-    import_from()
+    import_from(no_artifacts=True)
 
     versions = ModelVersion.objects.values_list("project", "run", "run_elsewhere", "location")
     assert set(versions) == {(None, None, other.pk, f"runs:/{other.pk}/out")}
