@@ -1,7 +1,6 @@
 """manage.py import_mlflow, from a server that answers from memory. test_real_server.py has a real
 one."""
 
-import contextlib
 import math
 from concurrent.futures import Future
 
@@ -453,17 +452,6 @@ def test_numbers_beyond_all_bounds_are_named_and_the_others_come_in(fake, import
     assert not Run.objects.filter(pk=run_id(3)).exists()
     assert Run.objects.get(pk=run_id(4)).finished_at.year == 9999
     assert RegisteredModel.objects.get(name="net").created_at.year == 9999
-
-
-@pytest.mark.parametrize("column", ["name", "digest", "source_type", "source"])
-def test_a_dataset_that_no_column_takes_stops_no_other_run(fake, import_from, column):
-    dataset = {"name": "wiki", "digest": "abc", column: "a\0b" * 300}
-    fake.runs[run_id(1)]["inputs"] = {"dataset_inputs": [{"dataset": dataset, "tags": []}]}
-
-    with contextlib.suppress(CommandError):
-        import_from()
-
-    assert Run.objects.filter(pk=run_id(2), is_hidden=False).exists()
 
 
 def test_ids_of_a_server_lead_to_no_other_project(fake, import_from):
