@@ -24,7 +24,7 @@ from trainhub.private_data import close_data_directory
 from trainhub.secret_key import kept_secret_key
 from trainhub.up import schema_upgrade
 
-EVERY_ADDRESS: Final = {"0.0.0.0", "::"}  # noqa: S104 (where a server listens)
+EVERY_ADDRESS: Final = {"0.0.0.0", "::"}  # noqa: S104  (nothing listens there)
 MIN_SECRET_KEY_LENGTH: Final = 32  # characters
 WORKER: Final = "worker"  # the tag of checks for workers alone, which run_worker makes
 
