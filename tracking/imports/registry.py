@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.models import Team
+from core.exceptions import DomainError
 from core.ids import derived_id
 from core.text import storable
 from registry.models import ModelVersion, NameTaken, RegisteredModel, Source, Stage
@@ -86,13 +87,24 @@ def _bring_in_version(
             version.describe(description)
         if tags.items() - version.tags.items():
             version.set_tags(tags)
-        stage = parse_stage(source.current_stage or Stage.NONE)
-        if version.stage != stage:
-            version.move_to(stage, archive_others=False, by=context.owner)
+        _move(context, version, parse_stage(source.current_stage or Stage.NONE))
         ModelVersion.objects.filter(pk=version.pk).update(
             created_at=messages.moment(source.creation_timestamp),
             updated_at=messages.moment(source.last_updated_timestamp),
         )
+
+
+def _move(context: Context, version: ModelVersion, stage: Stage) -> None:
+    """What forbids a stage, such as an approval that the project demands of a release, is told; all
+    else of the model comes in."""
+    if version.stage == stage:
+        return
+    try:
+        version.move_to(stage, archive_others=False, by=context.owner)
+    except DomainError as error:
+        text = _("Version %(number)d of %(model)s does not become %(stage)s: %(why)s")
+        values = {"number": version.number, "model": version.model.name, "stage": stage.value}
+        context.complain(text % {**values, "why": error.message})
 
 
 def _add(context: Context, model: RegisteredModel, source: messages.ModelVersion) -> ModelVersion:

@@ -14,9 +14,10 @@ from metrics.models import MetricPoint
 from projects.models import Project, ProjectStatus
 from registry.logged_models import LoggedModel
 from registry.models import ModelVersion, RegisteredModel, Source
+from registry.release_policy import change_policy
 from runs.models import Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, UserFactory, unmanaged_run
+from tests.factories import ProjectFactory, UserFactory, checkpoint, unmanaged_run
 from tests.tracking.imports.fake_server import START_MS, FakeServer, run_id, serving
 from tracking.imports import connection, importing
 
@@ -312,6 +313,23 @@ def test_the_registry_follows_the_server(fake, import_from):
 
     assert RegisteredModel.objects.get().aliases.get().version.number == 1
     assert ModelVersion.objects.get(number=3).stage == "Production"
+
+
+def test_a_release_that_needs_approval_is_named_and_the_rest_comes_in(fake, import_from, capsys):
+    add_model(fake)
+    import_from()
+    run = Run.objects.get(pk=run_id(1))
+    ModelVersion.objects.filter(number=1).update(checkpoint=checkpoint(run))
+    change_policy(run.project, by=UserFactory(is_superuser=True), needs_approval=True)
+    fake.versions[0]["current_stage"] = "Production"
+    fake.models["net"]["aliases"] = [{"alias": "champion", "version": "1"}]
+
+    with pytest.raises(CommandError, match="Not imported: 1"):
+        import_from()
+
+    assert "releases be approved" in capsys.readouterr().out
+    assert not run.artifacts.checkpoints().get().tags.exists()
+    assert RegisteredModel.objects.get().aliases.get().version.number == 1
 
 
 def test_a_model_of_this_name_is_left_alone(fake, import_from, capsys):
