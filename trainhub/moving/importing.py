@@ -6,6 +6,7 @@ transaction. An import that fails leaves nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from trainhub.moving.tables import ROWS_AT_ONCE, TABLES, Row, Table
 
 KEYS_AT_ONCE: Final = 1000
 TABLES_FOLDER: Final = "tables"
+RENEWED_EVERY_SECONDS = 3600.0  # far less than UnreferencedBlob.ABANDONED_AFTER
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,15 @@ class _Import:
         """Store the bytes of all artifacts, each tracked before by its key, which ``keys`` gets."""
         with as_exported(table_path("artifacts")):
             total = sum(row["size_bytes"] for row in self.export.artifacts())
+            renewed = time.monotonic()
             with byte_bar(_("storing"), total) as bar:
                 for row in self.export.artifacts():
                     keys.append(self._store_artifact(row))
                     bar.update(row["size_bytes"])
+                    if time.monotonic() - renewed > RENEWED_EVERY_SECONDS:
+                        UnreferencedBlob.objects.renew(keys)
+                        renewed = time.monotonic()
+        UnreferencedBlob.objects.renew(keys)
 
     def _store_artifact(self, row: Row) -> str:
         path, facts = self.export.bytes_of(row)

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from datetime import timedelta
 
 import pyarrow
 import pyarrow.parquet
@@ -524,3 +525,21 @@ def test_what_a_project_demands_of_releases_and_keeps_moves_along(project, tmp_p
         ("withdrawn", None, "ada", None),
     ]
     assert requests[0].checkpoint == copy.runs.get(name="first").artifacts.checkpoints().get()
+
+
+def test_an_import_of_days_keeps_what_it_has_stored(project, tmp_path, monkeypatch):
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+    put = importing.put
+
+    def put_for_days(*arguments, **options):
+        UnreferencedBlob.objects.sweep()
+        stored = put(*arguments, **options)
+        UnreferencedBlob.objects.update(since=timezone.now() - timedelta(days=2))
+        return stored
+
+    monkeypatch.setattr(importing, "put", put_for_days)
+    monkeypatch.setattr(importing, "RENEWED_EVERY_SECONDS", 0)
+
+    copy = _copy_of(tmp_path / "out")
+
+    assert copy.runs.get(name="first").artifacts.count() > 1
