@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def deletions_held() -> Iterator[Any]:
     """On a connection of its own, so that no snapshot is held for as long as files are copied:
     vacuum would not remove rows meanwhile."""
     with postgres_tools.connect() as holder:
-        hold_deletions(holder)
+        hold_deletions(holder, waiting=_tell_to_wait)
 
         def check() -> None:
             try:
@@ -92,6 +93,10 @@ def deletions_held() -> Iterator[Any]:
             )
 
         yield check
+
+
+def _tell_to_wait() -> None:
+    sys.stderr.write(_("Waiting for another backup or export, or for deletions of files.") + "\n")
 
 
 def _save_database(draft: Path, started: datetime) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from artifacts import file_tree, storing, uploads
-from artifacts.deletion_hold import DELETION_LOCK
+from artifacts.deletion_hold import DELETION_LOCK, hold_deletions, holds_deletions
 from artifacts.models import Artifact, EvaluationResult
 from tests.factories import damage, stored_path
 from tests.trainhub.backups.conftest import backup, content_of, restore
@@ -125,7 +125,9 @@ def test_backup_that_has_lost_its_hold_on_files_is_none(run, place, after_the_sn
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks"
-                " WHERE locktype = 'advisory' AND objid = %s AND mode = 'ExclusiveLock'",
+                " JOIN pg_database ON pg_database.oid = database"  # not those of other tests
+                " WHERE locktype = 'advisory' AND objid = %s AND mode = 'ExclusiveLock'"
+                " AND datname = current_database()",
                 [DELETION_LOCK],
             )
 
@@ -135,6 +137,17 @@ def test_backup_that_has_lost_its_hold_on_files_is_none(run, place, after_the_sn
         backup(place)
 
     assert backups_in(place) == []
+
+
+def test_waiting_for_another_backup_is_told():
+    told = Mock(side_effect=lambda: first.rollback())
+    with postgres_tools.connect() as first, postgres_tools.connect() as second:
+        hold_deletions(first)
+
+        hold_deletions(second, waiting=told)
+
+        assert holds_deletions(second)
+    told.assert_called_once_with()
 
 
 def test_pg_dump_older_than_the_server_is_named(place, tmp_path, monkeypatch):
