@@ -30,7 +30,7 @@ def local_administrator() -> User:
     """The local administrator. Has no usable password until `manage.py up` sets one."""
     user, _created = User.objects.get_or_create(
         username=LOCAL_ADMINISTRATOR,
-        defaults={"is_staff": True, "is_superuser": True, "password": "!"},  # nosec B105
+        defaults={"is_staff": True, "is_superuser": True, "password": "!"},
     )
     return user
 

@@ -5,6 +5,7 @@ https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from django.db import models
@@ -23,10 +24,14 @@ class DeletionAllowed(models.Func):
         super().__init__(models.Value(DELETION_LOCK, output_field=models.BigIntegerField()))
 
 
-def hold_deletions(connection: Any) -> None:
+def hold_deletions(connection: Any, *, waiting: Callable[[], object] = lambda: None) -> None:
     """Until the transaction of this psycopg connection ends, nothing that an artifact refers to now
-    is deleted from the storage. Waits for deletions in progress."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [DELETION_LOCK])
+    is deleted from the storage. Waits for deletions in progress and for others that hold them, such
+    as a backup, which may take hours; calls ``waiting`` before."""
+    held = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [DELETION_LOCK])
+    if not held.fetchone()[0]:
+        waiting()
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [DELETION_LOCK])
 
 
 def holds_deletions(connection: Any) -> bool:

@@ -29,6 +29,10 @@ class UnreferencedBlobQuerySet(models.QuerySet["UnreferencedBlob"]):
         """Record the blob before it is written; also if that is done again."""
         self.update_or_create(key=key, defaults={"since": Now(), "deletion": None})
 
+    def renew(self, keys: Iterable[str]) -> None:
+        """They are not abandoned: whoever tracks them is still at work."""
+        self.filter(key__in=list(keys)).update(since=Now())
+
     def release(self, keys: Iterable[str], *, deletion: CheckpointDeletion | None = None) -> None:
         """Delete blobs that artifacts refer to no longer, on commit. ``deletion``: the record on
         which each of them is counted when it is deleted."""

@@ -20,6 +20,10 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return scrub(super().format(record))
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """On one line: what a client has sent must not look like a line of its own."""
+        return super().formatMessage(record).replace("\r", r"\r").replace("\n", r"\n")
+
 
 class JsonFormatter(logging.Formatter):
     """An object per line: time (RFC 3339, UTC), level, logger, message, the fields of the context

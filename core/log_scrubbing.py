@@ -19,17 +19,20 @@ MIN_SECRET_LENGTH: Final = 8  # shorter ones would hide ordinary words
 MAX_REMEMBERED: Final = 1000
 _VARIABLES: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN")
 
-# "tokens" alone are no secret here: trainings count them.
+# The ends of names. "tokens" alone are no secret here: trainings count them.
 _NAMES: Final = (
-    r"(?:[\w-]*[_-])?(?:token|password|passwd|passphrase|secret|secret[_-]key|access[_-]key"
-    r"|api[_-]?key|private[_-]key|signature|credential)"
-    r"|csrfmiddlewaretoken|(?:__Host-)?(?:sessionid|csrftoken)"
+    r"token|password|passwd|passphrase|secret|secret[_-]key|access[_-]key|api[_-]?key"
+    r"|private[_-]key|signature|credential|csrfmiddlewaretoken|sessionid|csrftoken"
 )
+# No pattern begins with a part that repeats: on a long line of which it matches any place but the
+# end, such as a path of 60 kB that a stranger asks for, that takes minutes.
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
-    # Tokens of TrainHub: REST_KNOX["TOKEN_PREFIX"].
-    (re.compile(r"\bth_[0-9A-Za-z]{16,}"), f"th_{HIDDEN}"),
+    # Tokens of TrainHub, also percent-encoded in a path.
+    (re.compile(r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2}))th_[0-9A-Za-z]{16,}"), f"th_{HIDDEN}"),
     # postgresql://user:password@host, https://user:token@host
-    (re.compile(r"\b([A-Za-z][\w+.-]*://[^\s/:@\"']*):[^\s/@\"']+@"), rf"\1:{HIDDEN}@"),
+    (re.compile(r"(://[^\s/:@\"']*):[^\s/@\"']+@"), rf"\1:{HIDDEN}@"),
+    # Links to reset a password: trainhub/account_urls.py.
+    (re.compile(r"(/login/reset/[^/\s]+/)[^/\s\"']+"), rf"\1{HIDDEN}"),
     # Headers, also as they stand in a dictionary that is printed.
     (
         re.compile(r"(?i)\b((?:set-)?cookie[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\r\n]+)"),
@@ -42,7 +45,9 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], st
     (re.compile(r"(?i)\b(bearer|basic) +(?!\*)[\w+/.~=-]{8,}"), rf"\1 {HIDDEN}"),
     # token=…, "password": "…", SECRET_KEY=…
     (
-        re.compile(rf"(?i)\b({_NAMES})([\"']?\s*[=:]\s*\[?)(\"[^\"]+\"|'[^']+'|[^\s&;,\"'}})\]]+)"),
+        re.compile(
+            rf"(?i)(?<![^\W_])({_NAMES})([\"']?\s*[=:]\s*\[?)(\"[^\"]+\"|'[^']+'|[^\s&;,\"'}})\]]+)"
+        ),
         rf"\1\2{HIDDEN}",
     ),
 )

@@ -29,7 +29,7 @@ WEBHOOK: Final[dict[str, Any]] = {
     "created_at": "2026-11-30T12:00:00Z",
 }
 
-SECRET: Final = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # noqa: S105  # nosec B105  of nothing
+SECRET: Final = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # noqa: S105  # of nothing
 
 WEBHOOK_CREATED: Final = {**WEBHOOK, "secret": SECRET}
 

@@ -26,7 +26,7 @@ from notices.access import operates_webhooks
 from projects.models import Project
 from runs.models import Run
 
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # nosec B105  of Standard Webhooks
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # of Standard Webhooks
 MAX_NAME: Final = 100
 SECRET_BYTES: Final = 32
 OVERLAP: Final = timedelta(days=1)  # in which the secret before signs, too

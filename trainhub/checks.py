@@ -24,6 +24,8 @@ from trainhub.private_data import close_data_directory
 from trainhub.secret_key import kept_secret_key
 from trainhub.up import schema_upgrade
 
+EVERY_ADDRESS: Final = {"0.0.0.0", "::"}  # noqa: S104  (nothing listens there)
+MIN_SECRET_KEY_LENGTH: Final = 32  # characters
 WORKER: Final = "worker"  # the tag of checks for workers alone, which run_worker makes
 
 
@@ -146,11 +148,55 @@ def production_is_reached_by_https(
 
 
 @register
+def production_has_a_secret_key(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Who knows it signs in as anybody, and reads the secrets of recipes; without it nobody reads
+    these."""
+    if not settings.PRODUCTION:
+        return []
+    if settings.SECRET_KEY_MISSING:
+        return [
+            Error(
+                "Production with DATABASE_URL needs TRAINHUB_SECRET_KEY, the same on every host: "
+                "what is encrypted in the database is lost with a key that one host has made up.",
+                id="trainhub.E012",
+            )
+        ]
+    if len(settings.SECRET_KEY) < MIN_SECRET_KEY_LENGTH:
+        return [
+            Error(
+                f"TRAINHUB_SECRET_KEY has fewer than {MIN_SECRET_KEY_LENGTH} characters: who "
+                "guesses it can sign in as anybody.",
+                id="trainhub.E013",
+            )
+        ]
+    return []
+
+
+@register
+def links_lead_somewhere(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    if urlsplit(settings.PUBLIC_URL).hostname not in EVERY_ADDRESS:
+        return []
+    return [
+        Warning(
+            f"Links in mails and webhooks lead to {settings.PUBLIC_URL}, which is nowhere: set "
+            "TRAINHUB_PUBLIC_URL to the address under which users reach TrainHub.",
+            id="trainhub.W007",
+        )
+    ]
+
+
+@register
 def data_directory_is_usable(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     try:
-        kept_secret_key(settings.DATA_DIR / "secret_key")
+        settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not settings.SECRET_KEY_MISSING:
+            kept_secret_key(settings.DATA_DIR / "secret_key")
         with tempfile.TemporaryFile(dir=settings.DATA_DIR):
             pass
     except OSError as error:
@@ -260,6 +306,7 @@ def refuse_contradictions() -> None:
         production_hides_tracebacks,
         provider_is_complete,
         production_is_reached_by_https,
+        production_has_a_secret_key,
     ):
         for message in check(None):
             raise ImproperlyConfigured(message.msg)

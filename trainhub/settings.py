@@ -42,11 +42,24 @@ URL_HOST = f"[{HOST.strip('[]')}]" if ":" in HOST else HOST  # IPv6
 PUBLIC_URL = env.str("TRAINHUB_PUBLIC_URL", default=f"http://{URL_HOST}:{PORT}")
 
 
+# If empty: the embedded PostgreSQL in the data directory, started by `manage.py up`.
+DATABASE_URL = env.str("DATABASE_URL", default="")
+# Other hosts may use the database, too, and read what is encrypted there: none makes up a key.
+SECRET_KEY_MISSING = (
+    PRODUCTION
+    and bool(DATABASE_URL)
+    and not env.str("TRAINHUB_SECRET_KEY", default="")
+    and not (DATA_DIR / "secret_key").exists()
+)
+
+
 def secret_key() -> str:
     """The key from the environment, or a generated one stored in the data directory."""
     from_environment: str = env.str("TRAINHUB_SECRET_KEY", default="")
     if from_environment:
         return from_environment
+    if SECRET_KEY_MISSING:  # which a system check reports
+        return secrets.token_urlsafe(64)
     try:
         return kept_secret_key(DATA_DIR / "secret_key")
     except OSError:
@@ -153,8 +166,6 @@ TEMPLATES: list[dict[str, Any]] = [
 
 # --- Database --------------------------------------------------------------------------------
 
-# If empty: the embedded PostgreSQL in the data directory, started by `manage.py up`.
-DATABASE_URL = env.str("DATABASE_URL", default="")
 EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
 
 

@@ -61,6 +61,9 @@ def status(client: Client, here, method: str, template: str) -> int:
             list(answer.streaming_content)
         transaction.set_rollback(True)
     assert answer.status_code < 500 or answer.status_code == 501
+    # Every answer has a policy; one that allows inline styles is for a sandbox without scripts.
+    policy = answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in policy or policy.startswith("sandbox; default-src 'none'"), path
     return answer.status_code
 
 

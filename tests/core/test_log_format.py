@@ -68,6 +68,12 @@ def test_secret_is_hidden_in_messages_arguments_and_tracebacks(formatter: loggin
     assert text.count("th_***") >= 2
 
 
+def test_text_with_line_breaks_is_one_line():
+    text = TextFormatter().format(record("no model %s", "a\r\n2026-01-01 INFO root all is well"))
+
+    assert text.endswith(r"no model a\r\n2026-01-01 INFO root all is well")
+
+
 def test_json_of_any_text_is_one_line():
     text = JsonFormatter().format(record("a\nb \udcff %s", {"quote": '"'}))
 

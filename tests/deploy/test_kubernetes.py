@@ -29,9 +29,12 @@ MANIFESTS = list(manifests())
 PATCHES = list(manifests("s3"))
 NAMES = [f"{manifest['kind']}-{manifest['metadata']['name']}" for manifest in MANIFESTS]
 PODS = [
-    pytest.param(manifest["spec"]["template"], id=manifest["metadata"]["name"])
+    pytest.param(
+        manifest["spec"].get("jobTemplate", manifest)["spec"]["template"],
+        id=manifest["metadata"]["name"],
+    )
     for manifest in MANIFESTS
-    if manifest["kind"] in {"Deployment", "StatefulSet", "Job"}
+    if manifest["kind"] in {"Deployment", "StatefulSet", "Job", "CronJob"}
 ]
 every_pod = pytest.mark.parametrize("pod", PODS)
 
@@ -91,6 +94,7 @@ def test_settings_are_those_that_there_are_and_of_production():
 
     assert literals.keys() | set(re.findall(r"^([A-Z_]+)=", secret, re.M)) <= known
     assert (literals["TRAINHUB_PRODUCTION"], literals["TRAINHUB_HTTPS"]) == ("true", "true")
+    assert literals["TRAINHUB_TRUSTED_PROXIES"]  # else all clients share one limit of passwords
     assert "127.0.0.1" in literals["TRAINHUB_ALLOWED_HOSTS"].split(",")  # the probe
 
 
@@ -99,7 +103,7 @@ def test_secrets_are_in_no_file_of_the_repository():
     assert "secret.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-@pytest.mark.parametrize("command", ["serve", "run_worker", "migrate"])
+@pytest.mark.parametrize("command", ["serve", "run_worker", "migrate", "backup"])
 def test_one_pod_runs_each_command(command: str):
     commands = [pod.values[0]["spec"]["containers"][0]["command"] for pod in PODS]
 
@@ -160,5 +164,6 @@ def test_kustomize_assembles_them(folder: str, has_volume: bool, tmp_path: Path)
     documents = list(yaml.safe_load_all(assembled))
     for document in documents:
         kubernetes_validate.validate(document, VERSION, strict=True)
-    assert ("PersistentVolumeClaim" in {document["kind"] for document in documents}) == has_volume
+    claims = {it["metadata"]["name"] for it in documents if it["kind"] == "PersistentVolumeClaim"}
+    assert ("trainhub-artifacts" in claims) == has_volume
     assert ("/data/artifacts" in assembled) == has_volume

@@ -9,8 +9,10 @@ from pytest_django import Settings
 from execution.executors import training_user
 from trainhub.checks import (
     data_directory_is_usable,
+    links_lead_somewhere,
     open_mode_has_loopback_names,
     open_mode_stays_on_loopback,
+    production_has_a_secret_key,
     production_hides_tracebacks,
     production_is_reached_by_https,
     provider_is_complete,
@@ -127,6 +129,38 @@ def test_plain_http_outside_production_is_allowed(settings: Settings):
     settings.HTTPS = settings.PLAIN_HTTP = False
 
     assert production_is_reached_by_https(None) == []
+
+
+@pytest.mark.parametrize(
+    ("production", "missing", "key", "problems"),
+    [
+        (True, False, "k" * 32, []),
+        (True, False, "changeme", ["trainhub.E013"]),
+        (True, True, "k" * 64, ["trainhub.E012"]),
+        (False, False, "changeme", []),
+    ],
+)
+def test_production_needs_a_key_that_nobody_guesses(
+    settings: Settings, production: bool, missing: bool, key: str, problems: list[str]
+):
+    settings.PRODUCTION, settings.SECRET_KEY_MISSING = production, missing
+    settings.SECRET_KEY = key
+
+    assert ids(production_has_a_secret_key(None)) == problems
+
+
+@pytest.mark.parametrize(
+    ("url", "problems"),
+    [
+        ("http://0.0.0.0:8000", ["trainhub.W007"]),
+        ("http://[::]:8000", ["trainhub.W007"]),
+        ("https://trainhub.example.org", []),
+    ],
+)
+def test_links_that_lead_nowhere_are_warned_of(settings: Settings, url: str, problems: list[str]):
+    settings.PUBLIC_URL = url
+
+    assert ids(links_lead_somewhere(None)) == problems
 
 
 def test_data_directory_that_is_a_file_is_refused(settings: Settings, tmp_path: Path):

@@ -63,6 +63,19 @@ def test_wsgi_application_does_not_load_in_production_over_plain_http():
     assert "Production is refused over plain HTTP" in finished.stderr
 
 
+def test_production_of_several_hosts_makes_up_no_key(tmp_path: Path):
+    of_a_host = {"DATABASE_URL": "postgresql://a@127.0.0.1:1/a", "TRAINHUB_DATA_DIR": str(tmp_path)}
+    for _attempt in range(2):
+        finished = run(
+            *("manage.py", "run_worker"),
+            **{**PRODUCTION, **of_a_host, "TRAINHUB_HTTPS": "true", "TRAINHUB_SECRET_KEY": ""},
+        )
+
+        assert finished.returncode == 1
+        assert "needs TRAINHUB_SECRET_KEY" in finished.stderr
+    assert not (tmp_path / "secret_key").exists()
+
+
 def test_production_passes_the_checks_for_deployment():
     finished = run(
         *("manage.py", "check", "--deploy", "--fail-level", "WARNING"),

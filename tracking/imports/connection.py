@@ -101,15 +101,14 @@ class Connection:
     def raw_pages(
         self, method: str, path: str, query: Mapping[str, Any]
     ) -> Iterator[dict[str, Any]]:
-        token = ""
+        paged = query
         while True:
-            paged = {**query, "page_token": token} if token else query
             page = self.json(method, path, paged)
             yield page
-            following = page.get("next_page_token") or ""
-            if not following or following == token:
+            following = page.get("next_page_token")
+            if not following or following == paged.get("page_token"):
                 return
-            token = following
+            paged = {**query, "page_token": following}
 
     def json(self, method: str, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         def request() -> dict[str, Any]:

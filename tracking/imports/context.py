@@ -31,13 +31,15 @@ class Totals:
 
 @dataclass
 class Context:
-    """``owner``: owns the projects that are made; None for nobody, whom only operators see."""
+    """``owner``: owns the projects that are made; None for nobody, whom only operators see.
+    ``projects``: the ids of those that come, or have come, from the server."""
 
     server: MlflowServer
     owner: User | None = None
     team: Team | None = None
     with_files: bool = True
     tell: Callable[[str], None] = lambda _text: None
+    projects: frozenset[str] = frozenset()
     totals: Totals = field(default_factory=Totals)
     problems: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -72,6 +72,7 @@ class Import:
     def _chosen(self) -> list[messages.Experiment]:
         """Raises NoSuchExperiment."""
         found = list(self.context.server.experiments())
+        self.context.projects = frozenset(project_id_of(self.context, it) for it in found)
         if not self.names:
             return found
         missing = set(self.names) - {experiment.name for experiment in found}

@@ -8,7 +8,6 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from core.text import storable, truncate
-from core.times import EPOCH, MILLISECOND
 from projects.models import Project
 from registry.logged_models import LoggedModel, LoggedModelStatus
 from registry.queries import ModelPoint
@@ -60,8 +59,8 @@ def _create(context: Context, project: Project, source: messages.LoggedModel) ->
             status=STATUSES.get(info.status, LoggedModelStatus.PENDING),
         )
         LoggedModel.objects.filter(pk=model.pk).update(
-            created_at=EPOCH + MILLISECOND * info.creation_timestamp_ms,
-            updated_at=EPOCH + MILLISECOND * info.last_updated_timestamp_ms,
+            created_at=messages.moment(info.creation_timestamp_ms),
+            updated_at=messages.moment(info.last_updated_timestamp_ms),
         )
     return model
 
@@ -90,7 +89,8 @@ def _update(model: LoggedModel, source: messages.LoggedModel) -> None:
                 metric.dataset_digest,
             )
         )
-    here = Run.objects.filter(pk__in=by_run).values_list("pk", flat=True)
+    # Not those of other projects: an ID from there is no permission.
+    here = Run.objects.filter(pk__in=by_run, project=model.project_id).values_list("pk", flat=True)
     for run_id in here:
         LoggedModel.objects.record_metrics(run_id, by_run[run_id])
 

@@ -6,7 +6,18 @@ Times are Unix times in milliseconds. Numbers may be texts: protobuf writes 64 b
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Annotated, Final
+
 import msgspec
+
+from core.times import EPOCH, MILLISECOND, YEAR_9999_MS
+
+MAX_BIGINT: Final = 2**63 - 1
+# What a column holds: a number beyond it is no answer of MLflow's, whose are 64 bits, too.
+Number = Annotated[int, msgspec.Meta(ge=-MAX_BIGINT, le=MAX_BIGINT)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)]
+VersionNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class Text(msgspec.Struct):
@@ -20,8 +31,8 @@ class Experiment(msgspec.Struct):
     experiment_id: str
     name: str
     lifecycle_stage: str = "active"
-    creation_time: int | None = None
-    last_update_time: int | None = None
+    creation_time: Number | None = None
+    last_update_time: Number | None = None
     tags: list[Text] = []
 
     @property
@@ -35,8 +46,8 @@ class RunInfo(msgspec.Struct):
     run_name: str = ""
     user_id: str = ""
     status: str = "RUNNING"
-    start_time: int | None = None
-    end_time: int | None = None
+    start_time: Number | None = None
+    end_time: Number | None = None
     artifact_uri: str = ""
     lifecycle_stage: str = "active"
 
@@ -48,8 +59,8 @@ class RunInfo(msgspec.Struct):
 class Metric(msgspec.Struct):
     key: str
     value: float
-    timestamp: int = 0
-    step: int = 0
+    timestamp: Number = 0
+    step: Number = 0
 
 
 class RunData(msgspec.Struct):
@@ -74,7 +85,7 @@ class DatasetInput(msgspec.Struct):
 
 class LinkedModel(msgspec.Struct):
     model_id: str
-    step: int = 0
+    step: Number = 0
 
 
 class RunInputs(msgspec.Struct):
@@ -104,14 +115,14 @@ class File(msgspec.Struct):
 
     path: str
     is_dir: bool = False
-    file_size: int = 0
+    file_size: Size = 0
 
 
 class ModelMetric(msgspec.Struct):
     key: str
     value: float
-    timestamp: int = 0
-    step: int = 0
+    timestamp: Number = 0
+    step: Number = 0
     run_id: str = ""
     dataset_name: str = ""
     dataset_digest: str = ""
@@ -121,8 +132,8 @@ class LoggedModelInfo(msgspec.Struct):
     model_id: str
     experiment_id: str
     name: str = ""
-    creation_timestamp_ms: int = 0
-    last_updated_timestamp_ms: int = 0
+    creation_timestamp_ms: Number = 0
+    last_updated_timestamp_ms: Number = 0
     artifact_uri: str = ""
     status: str | int = 0
     model_type: str = ""
@@ -142,13 +153,13 @@ class LoggedModel(msgspec.Struct):
 
 class Alias(msgspec.Struct):
     alias: str
-    version: int
+    version: VersionNumber
 
 
 class RegisteredModel(msgspec.Struct):
     name: str
-    creation_timestamp: int = 0
-    last_updated_timestamp: int = 0
+    creation_timestamp: Number = 0
+    last_updated_timestamp: Number = 0
     description: str = ""
     tags: list[Text] = []
     aliases: list[Alias] = []
@@ -156,9 +167,9 @@ class RegisteredModel(msgspec.Struct):
 
 class ModelVersion(msgspec.Struct):
     name: str
-    version: int
-    creation_timestamp: int = 0
-    last_updated_timestamp: int = 0
+    version: VersionNumber
+    creation_timestamp: Number = 0
+    last_updated_timestamp: Number = 0
     current_stage: str = "None"
     description: str = ""
     source: str = ""
@@ -170,3 +181,8 @@ class ModelVersion(msgspec.Struct):
 
 def as_dict(texts: list[Text]) -> dict[str, str]:
     return {text.key: text.value for text in texts}
+
+
+def moment(timestamp_ms: int) -> datetime:
+    """The next one that every client can read."""
+    return EPOCH + MILLISECOND * min(max(timestamp_ms, 0), YEAR_9999_MS)

@@ -11,10 +11,11 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.models import Team
+from core.exceptions import DomainError
 from core.ids import derived_id
 from core.text import storable
-from core.times import EPOCH, MILLISECOND
-from registry.models import ModelVersion, NameTaken, RegisteredModel, Stage
+from registry.models import ModelVersion, NameTaken, RegisteredModel, Source, Stage
+from runs.models import Run
 from tracking.imports import messages
 from tracking.imports.context import Context
 from tracking.imports.runs import NotImported
@@ -34,7 +35,7 @@ def bring_in_model(
         _bring_in_version(context, model, version)
     _set_aliases(context, model, source)
     # Clients sort by it, and the above has changed it.
-    moment = EPOCH + MILLISECOND * source.last_updated_timestamp
+    moment = messages.moment(source.last_updated_timestamp)
     RegisteredModel.objects.filter(pk=model.pk).update(updated_at=moment)
 
 
@@ -62,7 +63,7 @@ def _model(context: Context, source: messages.RegisteredModel) -> RegisteredMode
             created_by=context.owner,
             team=context.team or Team.only_one_of(context.owner),
         )
-        moment = EPOCH + MILLISECOND * source.creation_timestamp
+        moment = messages.moment(source.creation_timestamp)
         RegisteredModel.objects.filter(pk=model.pk).update(created_at=moment)
         context.count("models")
         return model
@@ -86,27 +87,50 @@ def _bring_in_version(
             version.describe(description)
         if tags.items() - version.tags.items():
             version.set_tags(tags)
-        stage = parse_stage(source.current_stage or Stage.NONE)
-        if version.stage != stage:
-            version.move_to(stage, archive_others=False, by=context.owner)
+        _move(context, version, parse_stage(source.current_stage or Stage.NONE))
         ModelVersion.objects.filter(pk=version.pk).update(
-            created_at=EPOCH + MILLISECOND * source.creation_timestamp,
-            updated_at=EPOCH + MILLISECOND * source.last_updated_timestamp,
+            created_at=messages.moment(source.creation_timestamp),
+            updated_at=messages.moment(source.last_updated_timestamp),
         )
 
 
+def _move(context: Context, version: ModelVersion, stage: Stage) -> None:
+    """What forbids a stage, such as an approval that the project demands of a release, is told; all
+    else of the model comes in."""
+    if version.stage == stage:
+        return
+    try:
+        version.move_to(stage, archive_others=False, by=context.owner)
+    except DomainError as error:
+        text = _("Version %(number)d of %(model)s does not become %(stage)s: %(why)s")
+        values = {"number": version.number, "model": version.model.name, "stage": stage.value}
+        context.complain(text % {**values, "why": error.message})
+
+
 def _add(context: Context, model: RegisteredModel, source: messages.ModelVersion) -> ModelVersion:
-    from_here = source_of(
-        source.source, run_id=source.run_id, model_id=source.model_id, caller=OPERATOR
-    )
     return model.add_version(
-        from_here,
+        _source(context, source),
         number=source.version,
         run_link=source.run_link,
         description=storable(source.description),
         tags=_texts(source.tags),
         by=context.owner,
     )
+
+
+def _source(context: Context, source: messages.ModelVersion) -> Source:
+    """What is here of it; nothing of a project that has not come from that server, whatever IDs it
+    tells."""
+    found = source_of(
+        source.source, run_id=source.run_id, model_id=source.model_id, caller=OPERATOR
+    )
+    projects = {it.project_id for it in (found.run, found.logged_model) if it is not None}
+    if found.file is not None:
+        runs = Run.objects.filter(pk=found.file.run_id)
+        projects.update(runs.values_list("project_id", flat=True))
+    if projects <= context.projects:
+        return found
+    return Source(source.source, source.source, None, None, source.run_id)
 
 
 def _set_aliases(

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from core.exceptions import DomainError
 from core.messages import Message
 from core.text import MAX_NAME_LENGTH, storable, truncate
-from core.times import EPOCH, MILLISECOND, YEAR_9999_MS
+from core.times import YEAR_9999_MS
 from metrics.imports.descriptions import describe
 from metrics.models import MetricSeries
 from metrics.points import Points, invalid_key, is_key
@@ -81,7 +81,7 @@ def _known(project: Project, run_id: str) -> Run | None:
 
 def _create(context: Context, project: Project, source: messages.Run) -> Run:
     info = source.info
-    started_at = _moment(_start_ms(source))
+    started_at = messages.moment(_start_ms(source))
     status = STATUSES.get(info.status, RunStatus.RUNNING)
     run = Run(
         id=info.run_id,
@@ -240,10 +240,6 @@ def _name(source: messages.Run) -> str:
     return truncate(storable(name).strip(), MAX_NAME_LENGTH) or source.info.run_id
 
 
-def _moment(timestamp_ms: int) -> datetime:
-    return EPOCH + MILLISECOND * min(max(timestamp_ms, 0), YEAR_9999_MS)
-
-
 def _start_ms(source: messages.Run) -> int:
     if source.info.start_time:
         return source.info.start_time
@@ -254,11 +250,11 @@ def _start_ms(source: messages.Run) -> int:
 def _end(source: messages.Run) -> datetime:
     """When it ended; the last that is known of it if nobody has said so."""
     if source.info.end_time:
-        return _moment(source.info.end_time)
+        return messages.moment(source.info.end_time)
     return _last_sign(source)
 
 
 def _last_sign(source: messages.Run) -> datetime:
     """When the training last reported anything, as far as the server tells."""
     times = [metric.timestamp for metric in source.data.metrics]
-    return _moment(max([_start_ms(source), source.info.end_time or 0, *times]))
+    return messages.moment(max([_start_ms(source), source.info.end_time or 0, *times]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -55,13 +57,17 @@ def _make(directory: Path, started: datetime) -> Backup:
     name = started.strftime("%Y%m%dT%H%M%S.%fZ")
     draft = directory / f"{place.UNFINISHED}{name}"
     draft.mkdir(mode=0o700)
-    with deletions_held() as check_hold:
-        manifest = _save_database(draft, started)
-        copied = _Copying(Pool(directory), draft)
-        copied.copy_all()
-        check_hold()
-    (draft / EXPECTED).unlink()
-    return place.finish(draft, directory / name, {**manifest, **copied.described()})
+    try:
+        with deletions_held() as check_hold:
+            manifest = _save_database(draft, started)
+            copied = _Copying(Pool(directory), draft)
+            copied.copy_all()
+            check_hold()
+        (draft / EXPECTED).unlink()
+        return place.finish(draft, directory / name, {**manifest, **copied.described()})
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)  # it may have filled the disk
+        raise
 
 
 def key_fingerprint() -> str:
@@ -74,7 +80,7 @@ def deletions_held() -> Iterator[Any]:
     """On a connection of its own, so that no snapshot is held for as long as files are copied:
     vacuum would not remove rows meanwhile."""
     with postgres_tools.connect() as holder:
-        hold_deletions(holder)
+        hold_deletions(holder, waiting=_tell_to_wait)
 
         def check() -> None:
             try:
@@ -87,6 +93,10 @@ def deletions_held() -> Iterator[Any]:
             )
 
         yield check
+
+
+def _tell_to_wait() -> None:
+    sys.stderr.write(_("Waiting for another backup or export, or for deletions of files.") + "\n")
 
 
 def _save_database(draft: Path, started: datetime) -> dict[str, Any]:

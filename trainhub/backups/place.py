@@ -129,6 +129,7 @@ class Pool:
             target = self.path(content.sha256)
             target.parent.mkdir(mode=0o700, exist_ok=True)
             draft.replace(target)
+            _flush_folder(target.parent)
         finally:
             draft.unlink(missing_ok=True)
         return content.sha256, content.byte_count
@@ -175,7 +176,8 @@ def finish(draft: Path, target: Path, manifest: dict[str, Any]) -> Backup:
     sums = {str(path.relative_to(draft)): _sha256_of(path, flush=True) for path in parts}
     content = asdict(Manifest(**manifest, parts=sums))
     write(draft / MANIFEST, json.dumps(content, ensure_ascii=False, indent=1).encode())
-    for folder in (draft / DATABASE, draft):
+    files = target.parent / "files"
+    for folder in (draft / DATABASE, draft, *([files] if files.exists() else [])):
         _flush_folder(folder)
     draft.rename(target)
     _flush_folder(target.parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -14,26 +14,29 @@ from logs.lines import Line
 from metrics.points import Points
 from metrics.recording import record_points
 from runs.models import Run
-from trainhub.moving.identities import Identities
+from trainhub.moving.export_reader import as_exported
 from trainhub.moving.layout import LOGS, METRICS
 
 POINTS_AT_ONCE: Final = 10_000
 LINES_AT_ONCE: Final = 5_000
 
 
-def record(folder: Path, ids: Identities) -> None:
-    """Call in a transaction."""
-    for run_id, columns in _by_run(folder / METRICS, POINTS_AT_ONCE):
-        points = Points.in_columns(
-            columns["key"], columns["step"], columns["timestamp"], columns["value"]
-        )
-        record_points(ids.of(run_id), points)
-    for run_id, columns in _by_run(folder / LOGS, LINES_AT_ONCE):
-        names = ("timestamp", "level", "source", "rank", "message")
-        values = zip(*(columns[name] for name in names), strict=True)
-        run = Run.objects.lock(ids.of(run_id))
-        lines = [Line(0, _moment(time), *others) for time, *others in values]
-        append_log(run, lines, is_report=False)
+def record(folder: Path, runs: Mapping[str, str]) -> None:
+    """``runs``: the ids here of those that have come in. Call in a transaction. Raises
+    MovingError."""
+    with as_exported(METRICS):
+        for run_id, columns in _by_run(folder / METRICS, POINTS_AT_ONCE):
+            points = Points.in_columns(
+                columns["key"], columns["step"], columns["timestamp"], columns["value"]
+            )
+            record_points(runs[run_id], points)
+    with as_exported(LOGS):
+        for run_id, columns in _by_run(folder / LOGS, LINES_AT_ONCE):
+            names = ("timestamp", "level", "source", "rank", "message")
+            values = zip(*(columns[name] for name in names), strict=True)
+            run = Run.objects.lock(runs[run_id])
+            lines = [Line(0, _moment(time), *others) for time, *others in values]
+            append_log(run, lines, is_report=False)
 
 
 def _by_run(file: Path, rows_at_once: int) -> Iterator[tuple[str, dict[str, list[Any]]]]:

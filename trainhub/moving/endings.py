@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from core.messages import Message
+from registry.release_requests import RequestState
 from runs.status import TERMINAL, RunStatus
 from sweeps.models import SweepStatus, TrialState
 
@@ -30,3 +31,8 @@ def end_trial(values: dict[str, Any], at: datetime) -> None:
     values.update(is_stopping=False, next_step=None)
     if values["state"] == TrialState.RUNNING:
         values.update(state=TrialState.FAILED, ended_at=at)
+
+
+def end_request(values: dict[str, Any], at: datetime) -> None:
+    if values["state"] == RequestState.ASKED:
+        values.update(state=RequestState.WITHDRAWN, decided_at=at)

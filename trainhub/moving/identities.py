@@ -12,8 +12,10 @@ from django.db import models
 from artifacts.models import Artifact
 from core.ids import new_id
 from projects.models import Project
+from registry.evaluation_rules import EvaluationRule
 from registry.logged_models import LoggedModel, new_model_id
 from registry.models import RegisteredModel
+from registry.release_requests import ReleaseRequest
 from runs.models import Run
 from sweeps.models import Sweep
 
@@ -25,6 +27,16 @@ IDENTIFIED: Final[dict[str, type[models.Model]]] = {
     "logged_models": LoggedModel,
     "registered_models": RegisteredModel,
     "sweeps": Sweep,
+    "release_requests": ReleaseRequest,
+    "evaluation_rules": EvaluationRule,
+}
+PREFIXES: Final = {
+    "project": "proj",
+    "runs": "run",
+    "registered_models": "model",
+    "sweeps": "sweep",
+    "release_requests": "rel",
+    "evaluation_rules": "rule",
 }
 IDS_AT_ONCE: Final = 5000
 # What may be an id within a text, such as the URI of a model's source.
@@ -69,5 +81,4 @@ def _are_taken(model: type[models.Model], ids: list[str]) -> bool:
 def _new(table: str, old: str) -> str:
     if table == "logged_models":
         return new_model_id()
-    prefixes = {"project": "proj", "runs": "run", "registered_models": "model", "sweeps": "sweep"}
-    return new_id(prefixes.get(table) or old.partition("_")[0])  # an artifact's is its type
+    return new_id(PREFIXES.get(table) or old.partition("_")[0])  # an artifact's is its type

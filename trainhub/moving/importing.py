@@ -6,6 +6,7 @@ transaction. An import that fails leaves nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,14 @@ from runs.models import Run
 from trainhub.backups.errors import byte_bar
 from trainhub.moving import curves_and_logs
 from trainhub.moving.adapting import Adapting
-from trainhub.moving.export_reader import Export
+from trainhub.moving.export_reader import Export, as_exported
 from trainhub.moving.identities import IDENTIFIED, identities
-from trainhub.moving.layout import Manifest, within
+from trainhub.moving.layout import Manifest, table_path, within
 from trainhub.moving.tables import ROWS_AT_ONCE, TABLES, Row, Table
 
 KEYS_AT_ONCE: Final = 1000
+TABLES_FOLDER: Final = "tables"
+RENEWED_EVERY_SECONDS = 3600.0  # far less than UnreferencedBlob.ABANDONED_AFTER
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,36 @@ class Imported:
 
 
 def import_project(
-    folder: Path, *, name: str = "", owner: User | None = None, team: Team | None = None
+    folder: Path,
+    *,
+    name: str = "",
+    owner: User | None = None,
+    team: Team | None = None,
+    keep_releases: bool = False,
 ) -> Imported:
-    """Raises MovingError, DomainError, errors of the storage: then nothing has come in."""
+    """``keep_releases``: else what was released there is a candidate here, as nobody here has
+    approved it.
+
+    Raises MovingError, DomainError, errors of the storage: then nothing has come in.
+    """
     export = Export(folder, Manifest.read(folder))
     lift_limits()
     total = sum(facts.bytes for facts in export.manifest.files.values())
     with byte_bar(_("verifying"), total) as bar:
         export.manifest.verify(folder, bar.update)
+    export.check()
     found = export.tables & IDENTIFIED.keys()
-    ids = identities({name: (row["id"] for row in export.rows(name)) for name in found})
-    adapting = Adapting(export, ids, name, owner, team)
-    project = _Import(export, adapting).bring_in()
+    with as_exported(TABLES_FOLDER):
+        ids = identities({name: [row["id"] for row in export.rows(name)] for name in found})
+    adapting = Adapting(export, ids, name, owner, team, keep_releases)
+    with as_exported(TABLES_FOLDER):  # keys are checked at the end of a transaction
+        project = _Import(export, adapting).bring_in()
+    if adapting.unreleased:
+        text = _(
+            "%(count)d released checkpoints are candidates here, as nobody here has approved them. "
+            "--keep-releases would keep them released."
+        )
+        adapting.notes.append(text % {"count": adapting.unreleased})
     return Imported(project, export.manifest, adapting.notes)
 
 
@@ -95,11 +116,17 @@ class _Import:
 
     def _store(self, keys: list[str]) -> None:
         """Store the bytes of all artifacts, each tracked before by its key, which ``keys`` gets."""
-        total = sum(row["size_bytes"] for row in self.export.artifacts())
-        with byte_bar(_("storing"), total) as bar:
-            for row in self.export.artifacts():
-                keys.append(self._store_artifact(row))
-                bar.update(row["size_bytes"])
+        with as_exported(table_path("artifacts")):
+            total = sum(row["size_bytes"] for row in self.export.artifacts())
+            renewed = time.monotonic()
+            with byte_bar(_("storing"), total) as bar:
+                for row in self.export.artifacts():
+                    keys.append(self._store_artifact(row))
+                    bar.update(row["size_bytes"])
+                    if time.monotonic() - renewed > RENEWED_EVERY_SECONDS:
+                        UnreferencedBlob.objects.renew(keys)
+                        renewed = time.monotonic()
+        UnreferencedBlob.objects.renew(keys)
 
     def _store_artifact(self, row: Row) -> str:
         path, facts = self.export.bytes_of(row)
@@ -142,7 +169,8 @@ class _Import:
     def _batches(self, table: Table) -> Iterator[list[dict[str, Any]]]:
         batch = []
         for row in self.export.rows(table.name):
-            values = self.adapting.values(table, row)
+            with as_exported(table_path(table.name)):
+                values = self.adapting.values(table, row)
             if values is not None:
                 batch.append(values)
             if len(batch) == ROWS_AT_ONCE:
@@ -160,7 +188,9 @@ class _Import:
             self.adapting.versions[there] = version.pk
 
     def _curves_and_logs(self) -> None:
-        curves_and_logs.record(self.export.folder, self.adapting.ids)
+        there = {here: old for old, here in self.adapting.ids.mapped.items()}
+        runs = {there[run.pk]: run.pk for run in self.runs}
+        curves_and_logs.record(self.export.folder, runs)
         # What the points and lines have set, such as when the run last reported, is what it was.
         for run in self.runs:
             run.save_base(raw=True, force_update=True)

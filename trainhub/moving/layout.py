@@ -94,6 +94,8 @@ def file_facts(file: Path, progress: Callable[[int], object] = lambda _bytes: No
     """Raises MovingError."""
     digest, count = hashlib.sha256(), 0
     try:
+        if not file.is_file():  # a pipe has no end
+            raise FileNotFoundError
         with file.open("rb") as content:
             while chunk := content.read(CHUNK_BYTES):
                 digest.update(chunk)
@@ -105,11 +107,15 @@ def file_facts(file: Path, progress: Callable[[int], object] = lambda _bytes: No
 
 
 def within(folder: Path, path: str) -> Path:
-    """The file at a relative path of the export. Raises MovingError for one outside of it."""
+    """The file at a relative path of the export. Raises MovingError for one outside of it, also by
+    a symbolic link."""
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts:
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise MovingError(damaged(MANIFEST))
-    return folder.joinpath(*parts)
+    file = folder.joinpath(*parts)
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise MovingError(damaged(path))
+    return file
 
 
 def table_path(name: str) -> str:

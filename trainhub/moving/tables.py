@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Field, ForeignKey, Q
 
@@ -18,8 +20,12 @@ from artifacts.models import Artifact, ArtifactTag, EvaluationResult
 from core.numbers import json_number
 from goodput.models import AttemptRecord
 from projects.models import Project
+from registry.checkpoint_policy import CheckpointPolicy
+from registry.evaluation_rules import EvaluationRule
 from registry.logged_models import LoggedModel, LoggedModelMetric
 from registry.models import ModelAlias, ModelVersion, RegisteredModel
+from registry.release_policy import ReleasePolicy
+from registry.release_requests import ReleaseRequest
 from runs.models import DatasetInput, ModelLink, Run, RunCode, RunEvent
 from sweeps.models import Sweep, SweepTrial
 
@@ -95,7 +101,7 @@ def imported(
     table: Table, row: Mapping[str, Any], users: Callable[[str], int | None]
 ) -> dict[str, Any]:
     """The values of a row by attribute; of columns that an earlier version did not have, their
-    defaults. ``users``: the id of a user here."""
+    defaults. ``users``: the id of a user here. Raises ValidationError."""
     values: dict[str, Any] = {}
     for field in table.fields:
         column = column_of(field)
@@ -108,8 +114,21 @@ def imported(
         elif isinstance(field, ForeignKey):
             values[field.attname] = row[column]
         else:
-            values[field.attname] = field.to_python(row[column])
+            values[field.attname] = _checked(field, field.to_python(row[column]))
     return values
+
+
+def _checked(field: Field[Any, Any], value: Any) -> Any:
+    """One of the field's choices, if it has any: pages know no other."""
+    choices = _choices_of(field)
+    if choices and value not in choices and value not in field.empty_values:
+        raise ValidationError(f"{field.name}: {value!r}")
+    return value
+
+
+@cache
+def _choices_of(field: Field[Any, Any]) -> frozenset[Any]:
+    return frozenset(value for value, _label in field.flatchoices)
 
 
 def _of_runs(model: type[models.Model], order: str, run: str = "run") -> Callable[[str], Any]:
@@ -196,5 +215,23 @@ TABLES: Final = (
         "sweep_trials",
         SweepTrial,
         lambda pk: SweepTrial.objects.filter(sweep__project=pk).order_by("sweep", "number"),
+    ),
+    Table("release_policy", ReleasePolicy, lambda pk: ReleasePolicy.objects.filter(pk=pk)),
+    Table(
+        "release_requests",
+        ReleaseRequest,
+        lambda pk: ReleaseRequest.objects.filter(project=pk).order_by("asked_at", "id"),
+    ),
+    Table(
+        "checkpoint_policy",
+        CheckpointPolicy,
+        lambda pk: CheckpointPolicy.objects.filter(pk=pk),
+        frozenset({"applied_at", "problem"}),
+    ),
+    Table(
+        "evaluation_rules",
+        EvaluationRule,
+        lambda pk: EvaluationRule.objects.filter(project=pk).order_by("created_at", "id"),
+        frozenset({"seen_until", "problem"}),
     ),
 )

@@ -19,7 +19,7 @@ app = typer.Typer()
 
 
 @command(app)
-def login(  # nosec B107  no token: it is asked for
+def login(
     url: Annotated[str, typer.Argument(help="The server's address.")] = "",
     token: Annotated[
         str,

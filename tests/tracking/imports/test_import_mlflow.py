@@ -14,9 +14,10 @@ from metrics.models import MetricPoint
 from projects.models import Project, ProjectStatus
 from registry.logged_models import LoggedModel
 from registry.models import ModelVersion, RegisteredModel, Source
+from registry.release_policy import change_policy
 from runs.models import Run
 from runs.status import RunStatus
-from tests.factories import ProjectFactory, UserFactory, unmanaged_run
+from tests.factories import ProjectFactory, UserFactory, checkpoint, unmanaged_run
 from tests.tracking.imports.fake_server import START_MS, FakeServer, run_id, serving
 from tracking.imports import connection, importing
 
@@ -314,6 +315,23 @@ def test_the_registry_follows_the_server(fake, import_from):
     assert ModelVersion.objects.get(number=3).stage == "Production"
 
 
+def test_a_release_that_needs_approval_is_named_and_the_rest_comes_in(fake, import_from, capsys):
+    add_model(fake)
+    import_from()
+    run = Run.objects.get(pk=run_id(1))
+    ModelVersion.objects.filter(number=1).update(checkpoint=checkpoint(run))
+    change_policy(run.project, by=UserFactory(is_superuser=True), needs_approval=True)
+    fake.versions[0]["current_stage"] = "Production"
+    fake.models["net"]["aliases"] = [{"alias": "champion", "version": "1"}]
+
+    with pytest.raises(CommandError, match="Not imported: 1"):
+        import_from()
+
+    assert "releases be approved" in capsys.readouterr().out
+    assert not run.artifacts.checkpoints().get().tags.exists()
+    assert RegisteredModel.objects.get().aliases.get().version.number == 1
+
+
 def test_a_model_of_this_name_is_left_alone(fake, import_from, capsys):
     add_model(fake)
     RegisteredModel.objects.register("net", description="mine", tags={}, by=None)
@@ -436,3 +454,38 @@ def test_a_server_that_is_away_is_said_so(fake, import_from):
 
     with pytest.raises(CommandError, match=r"http://127.0.0.1:\d+ does not answer"):
         import_from()
+
+
+def test_numbers_beyond_all_bounds_are_named_and_the_others_come_in(fake, import_from, capsys):
+    fake.add_run(3)
+    fake.log(run_id(3), "loss", 2**70, 0.5)
+    fake.add_run(4, end_time=2**62)
+    add_model(fake)
+    fake.models["net"]["creation_timestamp"] = 2**62
+
+    with pytest.raises(CommandError, match="Not imported: 1"):
+        import_from()
+
+    assert run_id(3) in capsys.readouterr().out
+    assert not Run.objects.filter(pk=run_id(3)).exists()
+    assert Run.objects.get(pk=run_id(4)).finished_at.year == 9999
+    assert RegisteredModel.objects.get(name="net").created_at.year == 9999
+
+
+def test_ids_of_a_server_lead_to_no_other_project(fake, import_from):
+    other = unmanaged_run(project=ProjectFactory(name="other"))
+    add_model(fake)
+    for version in fake.versions:
+        version.update(run_id=other.pk, source=f"runs:/{other.pk}/out")
+    fake.logged.append(
+        {
+            "info": {"model_id": f"m-{1:032x}", "experiment_id": "1", "name": "net"},
+            "data": {"metrics": [{"key": "acc", "value": 1, "run_id": other.pk}]},
+        }
+    )
+
+    import_from(no_artifacts=True)
+
+    versions = ModelVersion.objects.values_list("project", "run", "run_elsewhere", "location")
+    assert set(versions) == {(None, None, other.pk, f"runs:/{other.pk}/out")}
+    assert not LoggedModel.objects.get().metrics.exists()

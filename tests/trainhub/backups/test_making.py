@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from functools import partial
 from unittest.mock import Mock
 
@@ -11,7 +12,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from artifacts import file_tree, storing, uploads
-from artifacts.deletion_hold import DELETION_LOCK
+from artifacts.deletion_hold import DELETION_LOCK, hold_deletions, holds_deletions
 from artifacts.models import Artifact, EvaluationResult
 from tests.factories import damage, stored_path
 from tests.trainhub.backups.conftest import backup, content_of, restore
@@ -98,8 +99,25 @@ def test_interrupted_backup_is_none(place, monkeypatch):
         backup(place)
 
     assert interrupted.value.returncode == 130
+    assert not list(place.glob(".unfinished-*"))
     with pytest.raises(CommandError, match="no finished backup"):
         restore(place)
+
+
+def test_folders_of_stored_files_are_flushed_to_the_disk(run, place, monkeypatch):
+    flushed, fsync = set(), os.fsync
+
+    def note(descriptor):
+        flushed.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+
+    backup(place)
+
+    folders = [place / "files", *(place / "files").glob("??")]
+    assert len(folders) > 1
+    assert {folder.stat().st_ino for folder in folders} <= flushed
 
 
 def test_backup_that_has_lost_its_hold_on_files_is_none(run, place, after_the_snapshot):
@@ -107,7 +125,9 @@ def test_backup_that_has_lost_its_hold_on_files_is_none(run, place, after_the_sn
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks"
-                " WHERE locktype = 'advisory' AND objid = %s AND mode = 'ExclusiveLock'",
+                " JOIN pg_database ON pg_database.oid = database"  # not those of other tests
+                " WHERE locktype = 'advisory' AND objid = %s AND mode = 'ExclusiveLock'"
+                " AND datname = current_database()",
                 [DELETION_LOCK],
             )
 
@@ -117,6 +137,17 @@ def test_backup_that_has_lost_its_hold_on_files_is_none(run, place, after_the_sn
         backup(place)
 
     assert backups_in(place) == []
+
+
+def test_waiting_for_another_backup_is_told():
+    told = Mock(side_effect=lambda: first.rollback())
+    with postgres_tools.connect() as first, postgres_tools.connect() as second:
+        hold_deletions(first)
+
+        hold_deletions(second, waiting=told)
+
+        assert holds_deletions(second)
+    told.assert_called_once_with()
 
 
 def test_pg_dump_older_than_the_server_is_named(place, tmp_path, monkeypatch):

@@ -3,15 +3,18 @@
 import io
 import json
 import re
+from datetime import timedelta
 
+import pyarrow
 import pyarrow.parquet
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.roles import Role
 from artifacts import storing, uploads
-from artifacts.models import Artifact
+from artifacts.models import Artifact, ArtifactTag
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from execution import outputs
 from goodput.models import AttemptRecord
@@ -20,15 +23,26 @@ from logs.lines import Line
 from metrics.points import Point, Points
 from metrics.recording import record_points
 from projects.models import Project
+from registry.approval import approve, ask
+from registry.checkpoint_policy import set_policy
+from registry.evaluation_rules import EvaluationRule
 from registry.logged_models import LoggedModel
 from registry.models import ModelVersion, RegisteredModel, RunFile, Source
+from registry.release_policy import ReleasePolicy, change_policy
 from runs import inputs, unmanaged
-from runs.models import Recipe, Run, RunCode
+from runs.models import Recipe, Run, RunCode, RunEvent
 from runs.status import RunStatus
 from sweeps.models import Sweep, SweepTrial
 from tests.clients import ApiClient
 from tests.code_bundles.bundles import bundle
-from tests.factories import ProjectFactory, RunFactory, UserFactory, checkpoint, unmanaged_run
+from tests.factories import (
+    ProjectFactory,
+    RunFactory,
+    UserFactory,
+    checkpoint,
+    member_of,
+    unmanaged_run,
+)
 from trainhub.moving import importing
 from trainhub.moving.layout import FileFacts, Manifest, file_facts
 
@@ -184,7 +198,7 @@ def test_a_copy_is_the_same_to_readers_of_the_api(project, tmp_path):
     Sweep.objects.update(status="已取消", finished_at=timezone.now())
     SweepTrial.objects.filter(number=1).update(state="failed", ended_at=timezone.now())
 
-    copy = _moved(project, tmp_path / "out")
+    copy = _moved(project, tmp_path / "out", keep_releases=True)
 
     before, after = _read(project), _read(copy)
     assert before.keys() == after.keys()
@@ -340,3 +354,192 @@ def test_a_recipe_that_is_not_here_is_named_and_disabled(project, tmp_path):
     recipe = Recipe.objects.get(name="mine")
     assert (recipe.enabled, recipe.command) == (False, ["false"])
     assert "secret" not in (tmp_path / "out" / "tables" / "runs.jsonl").read_text()
+
+
+def _copy_of(folder):
+    """What ``folder`` has is imported; the copy."""
+    known = set(Project.objects.values_list("pk", flat=True))
+    call_command("import_project", str(folder), stdout=io.StringIO())
+    return Project.objects.exclude(pk__in=known).get()
+
+
+def _forge(folder, path, change):
+    """Change a file of an export, as whoever writes its manifest can."""
+    file = folder / path
+    file.write_bytes(change(file.read_bytes()))
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["files"][path] = vars(file_facts(file))
+    manifest.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("runs", "project_id"),
+        ("project_versions", "id"),
+        ("run_events", "run_id"),
+        ("datasets", "run_id"),
+        ("artifacts", "run_id"),
+        ("evaluation_results", "run_id"),
+        ("logged_models", "project_id"),
+        ("model_versions", "model_id"),
+        ("model_aliases", "model_id"),
+        ("sweep_trials", "sweep_id"),
+    ],
+)
+def test_a_row_of_another_project_is_refused(project, tmp_path, table, column):
+    other = ProjectFactory(name="other")
+    run = RunFactory(project=other)
+    model = RegisteredModel.objects.register("theirs", description="", tags={}, by=None)
+    theirs = {"run_id": run.pk, "model_id": model.pk, "sweep_id": "sweep_000000000000"}
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+
+    def lead_there(content):
+        first, *others = content.splitlines()
+        row = {**json.loads(first), column: theirs.get(column, other.pk)}
+        return b"\n".join([json.dumps(row).encode(), *others])
+
+    _forge(tmp_path / "out", f"tables/{table}.jsonl", lead_there)
+
+    with pytest.raises(CommandError, match="is damaged"):
+        call_command("import_project", str(tmp_path / "out"))
+
+    assert Project.objects.count() == 2
+    assert RunEvent.objects.filter(run=run).count() == 0
+
+
+@pytest.mark.parametrize("name", ["metrics", "logs"])
+def test_points_and_lines_of_another_project_are_refused(project, tmp_path, name):
+    run = RunFactory(project=ProjectFactory(name="other"))
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+
+    def lead_there(content):
+        table = pyarrow.parquet.read_table(io.BytesIO(content))
+        place = table.schema.get_field_index("run_id")
+        ids = pyarrow.array([run.pk] * table.num_rows)
+        forged = io.BytesIO()
+        pyarrow.parquet.write_table(table.set_column(place, "run_id", ids), forged)
+        return forged.getvalue()
+
+    _forge(tmp_path / "out", f"{name}.parquet", lead_there)
+
+    with pytest.raises(CommandError, match=f"{name}.parquet is damaged"):
+        call_command("import_project", str(tmp_path / "out"))
+
+    run.refresh_from_db()
+    assert (run.metrics, run.log_count) == ({}, 0)
+
+
+def test_nobody_becomes_the_owner_of_a_project_that_a_manifest_names(project, tmp_path):
+    other, eve = ProjectFactory(name="other"), UserFactory(username="eve")
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+    manifest = tmp_path / "out" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["project"]["id"] = other.pk
+    manifest.write_text(json.dumps(content))
+
+    with pytest.raises(CommandError, match="is damaged"):
+        call_command("import_project", str(tmp_path / "out"), owner="eve")
+
+    assert not other.roles.filter(user=eve).exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new"),
+    [
+        ("runs", b'"status":"', b'"status":"no '),
+        ("runs", b'"tags":{', b'"tags":[],"more":{'),
+        ("runs", b'"created_at":"', b'"created_at":"no '),
+        ("run_events", b'"kind":"', b'"kind":"no '),
+        ("artifacts", b'"size_bytes":', b'"other":'),
+        ("registered_models", b'"name":"', b'"name":null,"other":"'),
+        ("sweeps", b"{", b""),
+    ],
+)
+def test_a_row_that_is_none_is_told_in_a_sentence(project, tmp_path, table, old, new):
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+    _forge(tmp_path / "out", f"tables/{table}.jsonl", lambda text: text.replace(old, new))
+
+    with pytest.raises(CommandError, match=f"{table}.jsonl is damaged|tables is damaged"):
+        call_command("import_project", str(tmp_path / "out"))
+
+    assert Project.objects.count() == 1
+
+
+def test_a_link_that_leads_out_of_the_export_is_refused(project, tmp_path):
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+    file = next((tmp_path / "out" / "artifacts").rglob("读我.txt"))
+    outside = file.rename(tmp_path / "outside.txt")
+    file.symlink_to(outside)
+
+    with pytest.raises(CommandError, match="is damaged"):
+        call_command("import_project", str(tmp_path / "out"))
+
+    assert Project.objects.count() == 1
+
+
+def test_code_that_the_storage_lacked_is_left_out(project, tmp_path):
+    run = project.runs.get(name="first")
+    (tmp_path / "artifacts" / run.code.bundle.stored_as).unlink()
+    with pytest.raises(CommandError, match="lacks 1 files"):
+        call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+
+    copy = _copy_of(tmp_path / "out")
+
+    code = RunCode.objects.get(run__project=copy)
+    assert (code.bundle, code.patch) == (None, "+1")
+
+
+def test_an_import_releases_nothing_that_nobody_here_has_approved(project, tmp_path, capsys):
+    checkpoint(project.runs.get(name="resumed"), step=20).tag("候选", notes="", by=None)
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+
+    call_command("import_project", str(tmp_path / "out"))
+
+    copy = Project.objects.exclude(pk=project.pk).get()
+    tags = ArtifactTag.objects.filter(artifact__run__project=copy).order_by("artifact__step")
+    assert list(tags.values_list("value", "notes")) == [("候选", "good"), ("候选", "")]
+    assert "1 released checkpoints are candidates here" in capsys.readouterr().out
+
+
+def test_what_a_project_demands_of_releases_and_keeps_moves_along(project, tmp_path):
+    ada, ben = User.objects.get(username="ada"), member_of(project, Role.MAINTAINER)
+    gates = [{"kind": "metric", "key": "accuracy", "comparison": ">=", "threshold": 0.4}]
+    change_policy(project, by=ada, needs_approval=True, gates=gates)
+    kept = project.runs.get(name="first").artifacts.checkpoints().get()
+    approve(ask(kept, notes="good", by=ada), notes="fine", by=ben)
+    ask(kept, notes="again", by=ada)
+    set_policy(project, by=ada, last=3)
+    EvaluationRule.objects.create(project=project, recipe_id="simulated", every=2)
+
+    copy = _moved(project, tmp_path / "out")
+
+    policy = ReleasePolicy.of(copy.pk)
+    assert (policy.needs_approval, policy.gates_json) == (True, gates)
+    assert copy.checkpoint_policy.last == 3
+    assert copy.evaluation_rules.get().every == 2
+    requests = copy.release_requests.order_by("asked_at")
+    assert [(it.state, it.asked_by, it.asked_by_name, it.decided_by) for it in requests] == [
+        ("approved", None, "ada", None),
+        ("withdrawn", None, "ada", None),
+    ]
+    assert requests[0].checkpoint == copy.runs.get(name="first").artifacts.checkpoints().get()
+
+
+def test_an_import_of_days_keeps_what_it_has_stored(project, tmp_path, monkeypatch):
+    call_command("export_project", project.pk, str(tmp_path / "out"), stdout=io.StringIO())
+    put = importing.put
+
+    def put_for_days(*arguments, **options):
+        UnreferencedBlob.objects.sweep()
+        stored = put(*arguments, **options)
+        UnreferencedBlob.objects.update(since=timezone.now() - timedelta(days=2))
+        return stored
+
+    monkeypatch.setattr(importing, "put", put_for_days)
+    monkeypatch.setattr(importing, "RENEWED_EVERY_SECONDS", 0)
+
+    copy = _copy_of(tmp_path / "out")
+
+    assert copy.runs.get(name="first").artifacts.count() > 1

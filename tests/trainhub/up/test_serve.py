@@ -48,6 +48,7 @@ def server(
         "TRAINHUB_PORT": str(port),
         "TRAINHUB_PRODUCTION": "true",
         "TRAINHUB_PLAIN_HTTP": "true",
+        "TRAINHUB_SECRET_KEY": "x" * 64,
         "TRAINHUB_OPEN_MODE": "false",
         "TRAINHUB_ALLOWED_HOSTS": "localhost,127.0.0.1,",
     }

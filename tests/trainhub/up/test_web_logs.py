@@ -41,6 +41,7 @@ def test_lines_of_a_request_have_its_id_and_no_secret(server: WebServer, tmp_pat
     access = tmp_path / "access.log"
 
     server.api.get(f"/projects/x?token={TOKEN}", **credentials, X_Request_Id="mine-0")
+    server.api.get("/login/reset/MQ/c0ffee-5ec2e7", X_Request_Id="mine-2")
     answer = server.api.get(path, **credentials, X_Request_Id="mine-1")
     wait_until(lambda: any(line["request"] == "mine-1" for line in lines(access)))
 
@@ -49,5 +50,6 @@ def test_lines_of_a_request_have_its_id_and_no_secret(server: WebServer, tmp_pat
     assert line["message"] == "Not Found: /projects/***/th_***"
     paths = {line["request"]: line["path"] for line in lines(access)}
     assert (paths["mine-0"], paths["mine-1"]) == ("/projects/x", "***")
+    assert paths["mine-2"] == "/login/reset/***"
     written = server.log.read_text() + access.read_text()
-    assert not any(secret in written for secret in (TOKEN, SECRET))
+    assert not any(secret in written for secret in (TOKEN, SECRET, "5ec2e7"))

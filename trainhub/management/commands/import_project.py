@@ -21,13 +21,29 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="", help="of the project (default: the same)")
         parser.add_argument("--owner", metavar="USER", help="who owns it")
         parser.add_argument("--team", metavar="TEAM", help="whose project it is")
+        parser.add_argument(
+            "--keep-releases",
+            action="store_true",
+            help="released checkpoints stay released (default: they are candidates here)",
+        )
 
     def handle(
-        self, *, folder: Path, name: str, owner: str | None, team: str | None, **options: Any
+        self,
+        *,
+        folder: Path,
+        name: str,
+        owner: str | None,
+        team: str | None,
+        keep_releases: bool,
+        **options: Any,
     ) -> None:
         with moving():
             imported = import_project(
-                folder.absolute(), name=name, owner=user_named(owner), team=team_named(team)
+                folder.absolute(),
+                name=name,
+                owner=user_named(owner),
+                team=team_named(team),
+                keep_releases=keep_releases,
             )
             for note in imported.notes:
                 self.stdout.write(note)
