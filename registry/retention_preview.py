@@ -11,13 +11,14 @@ from typing import Final
 from django.utils import timezone
 
 from artifacts import layouts
+from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.checkpoint_sizes import sizes_of
 from artifacts.models import Artifact
 from artifacts.protection import protections_of
 from core.messages import Message, Text
 from projects.models import Project
 from registry import checkpoint_queries
-from registry.checkpoint_retention import Candidate, Retention, kept_by
+from registry.checkpoint_retention import Candidate, Retention, kept_by, newest_of
 from registry.checkpoints import checkpoints_of
 from runs.models.run_queryset import DOCUMENTS
 
@@ -101,9 +102,12 @@ def _judged(project: Project, retention: Retention, run_ids: Sequence[str]) -> l
         else:
             by_run[checkpoint.run_id].append(_candidate(checkpoint, values.get(checkpoint.pk)))
     for candidates in by_run.values():
-        reasons |= kept_by(retention, candidates)
+        reasons |= kept_by(retention, candidates) or newest_of(candidates)
     for pk, protections in protections_of(checkpoints).items():
         reasons[pk] = [*reasons.get(pk, ()), *protections]
+    for pk in CheckpointDeletion.objects.taken_back(project.pk) & {it.pk for it in checkpoints}:
+        why = Message("a person has taken it out of the trash")
+        reasons[pk] = [*reasons.get(pk, ()), why]
     sizes = sizes_of(checkpoints)
     place = {pk: index for index, pk in enumerate(run_ids)}
     in_order = sorted(checkpoints, key=lambda it: it.step or 0, reverse=True)
