@@ -34,7 +34,7 @@ def own_protections(*, checkpoints: Collection[Artifact], **_signal: Any) -> Pro
     """Receiver of checkpoint_protection: tags, runs that begin or go on from it, what a cancelled
     run has kept."""
     found: defaultdict[str, list[Text]] = defaultdict(list)
-    ids = [checkpoint.pk for checkpoint in checkpoints]
+    ids = {checkpoint.pk for checkpoint in checkpoints}
     tags = ArtifactTag.objects.filter(artifact__in=ids).order_by("applied_at", "id")
     for pk in dict.fromkeys(tags.values_list("artifact", flat=True)):
         found[pk].append(Message("it has been tagged"))

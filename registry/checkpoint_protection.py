@@ -21,15 +21,17 @@ def protected_by_registry(*, checkpoints: Collection[Artifact], **_signal: Any) 
     for pk, name, number in versions.values_list("checkpoint", "model__name", "number"):
         found[pk].append(_registered(name, number))
     # A version of a folder with several checkpoints has none of them, but needs the files.
-    of_runs = {item.run_id for item in checkpoints if item.is_uploaded}
+    uploaded: defaultdict[str, list[str]] = defaultdict(list)  # ids by run
+    for checkpoint in checkpoints:
+        if checkpoint.is_uploaded:
+            uploaded[checkpoint.run_id].append(checkpoint.pk)
     for run_id, name, number in (
-        ModelVersion.objects.filter(run__in=of_runs, checkpoint=None)
+        ModelVersion.objects.filter(run__in=list(uploaded), checkpoint=None)
         .order_by("pk")
         .values_list("run", "model__name", "number")
     ):
-        for checkpoint in checkpoints:
-            if checkpoint.run_id == run_id and checkpoint.is_uploaded:
-                found[checkpoint.pk].append(_registered(name, number))
+        for pk in uploaded[run_id]:
+            found[pk].append(_registered(name, number))
     asked = ReleaseRequest.objects.open().filter(checkpoint__in=ids)
     for pk in asked.values_list("checkpoint", flat=True):
         found[pk].append(Message("its release has been asked for"))
