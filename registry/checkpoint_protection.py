@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
 from typing import Any
 
-from artifacts.models import Artifact
-from artifacts.protection import Protections
+from artifacts.protection import Checkpoints, Protections, of_those
 from core.messages import Message, Text
 from registry.models import ModelVersion
 from registry.release_requests import ReleaseRequest
 
 
-def protected_by_registry(*, checkpoints: Collection[Artifact], **_signal: Any) -> Protections:
+def protected_by_registry(*, checkpoints: Checkpoints, **_signal: Any) -> Protections:
     """Receiver of checkpoint_protection."""
     found: defaultdict[str, list[Text]] = defaultdict(list)
-    ids = [checkpoint.pk for checkpoint in checkpoints]
-    versions = ModelVersion.objects.filter(checkpoint__in=ids).order_by("pk")
+    runs = {checkpoint.run_id for checkpoint in checkpoints}
+    versions = ModelVersion.objects.filter(checkpoint__run__in=runs).order_by("pk")
     for pk, name, number in versions.values_list("checkpoint", "model__name", "number"):
         found[pk].append(_registered(name, number))
     # A version of a folder with several checkpoints has none of them, but needs the files.
@@ -32,10 +30,10 @@ def protected_by_registry(*, checkpoints: Collection[Artifact], **_signal: Any) 
     ):
         for pk in uploaded[run_id]:
             found[pk].append(_registered(name, number))
-    asked = ReleaseRequest.objects.open().filter(checkpoint__in=ids)
+    asked = ReleaseRequest.objects.open().filter(checkpoint__run__in=runs)
     for pk in asked.values_list("checkpoint", flat=True):
         found[pk].append(Message("its release has been asked for"))
-    return found
+    return of_those(checkpoints, found)
 
 
 def _registered(name: str, number: int) -> Message:

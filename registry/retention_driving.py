@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from artifacts import trash
 from artifacts.checkpoint_deletions import CheckpointDeletion
-from artifacts.models import InUse
+from artifacts.models import Artifact, InUse
 from artifacts.queries import lock_promotions
 from core.exceptions import DomainError
 from core.messages import Message, Text, words_of
@@ -124,8 +124,11 @@ def _is_in_force(policy: CheckpointPolicy) -> bool:
 
 def _remove(item: Judged) -> CheckpointDeletion | None:
     """None if it is needed after all, or gone."""
+    checkpoint = Artifact.objects.select_related("run").filter(pk=item.checkpoint.pk).first()
+    if checkpoint is None:
+        return None
     reason = Message("The policy of the project does not keep it.")
     try:
-        return trash.trash(item.checkpoint, reason=reason, by=None, by_policy=True)
+        return trash.trash(checkpoint, reason=reason, by=None, by_policy=True)
     except (InUse, CheckpointGone):
         return None
