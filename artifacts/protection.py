@@ -31,6 +31,9 @@ class Considered(Protocol):
     def name(self) -> Text: ...
 
     @property
+    def file(self) -> str: ...
+
+    @property
     def is_uploaded(self) -> bool: ...
 
 

@@ -23,6 +23,7 @@ from metrics.recording import record_metrics
 from projects.access import RoleNeeded
 from registry import approval, retention_driving
 from registry.checkpoint_policy import CheckpointPolicy, remove_policy, set_policy
+from registry.logged_models import LoggedModel
 from registry.models import RegisteredModel, RunFile, Source
 from registry.release_policy import change_policy
 from registry.retention_driving import RetentionDriver, apply, apply_in_turn
@@ -213,6 +214,24 @@ def test_what_is_needed_is_never_removed(needs, last, every, status):
     by_rules = {step for step in artifacts if step % every == 0 or step > 6 - last} or {6}
     stayed = {step for step, artifact in artifacts.items() if artifact.pk not in gone}
     assert stayed == by_rules | set(needs) | ({6} if status == RunStatus.PAUSED else set())
+
+
+def test_files_of_a_logged_model_are_never_removed(project):
+    run = completed(project, 100)
+    model = LoggedModel.objects.create(project=project, source_run=run, name="best")
+    for folder in (f"models/{model.pk}", "copies"):
+        path = f"{folder}/checkpoint-50/model.safetensors"
+        uploads.store(run, path, io.BytesIO(b"weights"))
+    Artifact.objects.update(updated_at=timezone.now() - timedelta(hours=2))
+    policy = set_policy(project, by=None, last=1)
+
+    [gone] = apply(policy)
+
+    assert gone.file.startswith("copies/")
+    reasons = {
+        it.checkpoint.step: str(it.reasons[0]) for it in preview(project, policy.retention).kept
+    }
+    assert reasons[50] == "it is of the logged model best"
 
 
 def test_need_that_arises_after_the_judgement_is_seen(project, monkeypatch):
