@@ -23,6 +23,7 @@ from runs.status import RunStatus
 from tests.agents.conftest import agent_of
 from tests.factories import (
     ProjectFactory,
+    RecipeFactory,
     RunFactory,
     checkpoint,
     member_of,
@@ -263,6 +264,18 @@ def test_next_offset_leads_through_all(agent, project):
         offset = page.get("next_offset")
 
     assert sorted(seen) == sorted(expected)
+
+
+def test_recipes_are_listed_to_the_end(agent, project):
+    names = {RecipeFactory(description="d" * 300).pk for _ in range(60)}
+
+    seen, offset = set(), 0
+    while offset is not None:
+        page = agent("list_recipes", offset=offset)
+        seen |= {row["name"] for row in page["recipes"]}
+        offset = page.get("next_offset")
+
+    assert names <= seen
 
 
 def test_run_tells_its_state(agent, project):
