@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from artifacts import layouts
 from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.checkpoint_sizes import sizes_of
+from artifacts.paths import folders_of
 from artifacts.protection import protections_of
 from core.messages import Message, Text
 from projects.models import Project
@@ -87,8 +88,11 @@ def _judged(project: Project, retention: Retention, run_ids: Sequence[str]) -> l
     by_run: defaultdict[str, list[Candidate]] = defaultdict(list)
     reasons: dict[str, list[Text]] = {}
     just_now = time.time() - UPLOADED_WITHIN.total_seconds()
+    nested = _nested(checkpoints)
     for checkpoint in checkpoints:
-        if (why := _is_no_candidate(checkpoint, just_now)) is not None:
+        if checkpoint.pk in nested:
+            reasons[checkpoint.pk] = [Message("it is inside of another one, or has one inside")]
+        elif (why := _is_no_candidate(checkpoint, just_now)) is not None:
             reasons[checkpoint.pk] = [why]
         else:
             by_run[checkpoint.run_id].append(_candidate(checkpoint, values.get(checkpoint.pk)))
@@ -104,6 +108,18 @@ def _judged(project: Project, retention: Retention, run_ids: Sequence[str]) -> l
         Judged(item, sizes[item.pk], reasons.get(item.pk, []), values.get(item.pk))
         for item in checkpoints
     ]
+
+
+def _nested(checkpoints: Sequence[StoredCheckpoint]) -> set[str]:
+    """The ids of those whose files are also files of another one: a rule that removes one of them
+    would remove them from both."""
+    outer = {(item.run_id, item.folder): item.pk for item in checkpoints if item.folder}
+    found = set()
+    for item in checkpoints:
+        for folder in folders_of(item.folder or item.file) if item.is_uploaded else ():
+            if (item.run_id, folder) in outer:
+                found |= {item.pk, outer[item.run_id, folder]}
+    return found
 
 
 def _is_no_candidate(checkpoint: StoredCheckpoint, just_now: float) -> Text | None:

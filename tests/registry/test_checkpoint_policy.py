@@ -146,6 +146,19 @@ def test_incomplete_checkpoints_and_models_are_left_alone(project):
     assert "it is a model" in reasons[10]
 
 
+def test_checkpoint_in_the_folder_of_another_is_left_alone_like_that(project):
+    run = completed(project, 20)
+    for path in ("out/checkpoint-10/model.safetensors", "out/.metadata"):
+        uploads.store(run, path, io.BytesIO(b"weights"), step=10)
+    Artifact.objects.update(updated_at=timezone.now() - timedelta(hours=2))
+    policy = set_policy(project, by=None, last=1)
+
+    assert apply(policy) == []
+    kept = preview(project, policy.retention).kept
+    reasons = [str(it.reasons[0]) for it in kept if it.checkpoint.is_uploaded]
+    assert reasons == ["it is inside of another one, or has one inside"] * 2
+
+
 # --- what it never removes -----------------------------------------------------------------------
 
 
