@@ -59,6 +59,17 @@ def test_use_is_told_by_run_project_and_owner(project, run):
     assert used(StorageGrouping.OWNER) == {"Li Lei": (18, 3)}
 
 
+def test_api_tells_the_largest_first_and_the_sums_of_all(project, run):
+    checkpoint(run, content=b"x" * 10)
+    checkpoint(RunFactory(project=project), content=b"x" * 30)
+    query = {"group_by": "run", "project_id": project.pk, "limit": 1}
+
+    told = Client(SERVER_NAME="localhost").get("/storage", query).json()
+
+    assert [group["size_bytes"] for group in told["groups"]] == [30]
+    assert (told["group_count"], told["size_bytes"], told["file_count"]) == (2, 40, 2)
+
+
 def test_total_is_told_to_prometheus(run, monkeypatch):
     monkeypatch.setattr(storage_use._total, "_until", 0.0)  # what was remembered is out of date
     checkpoint(run, content=b"x" * 10)
