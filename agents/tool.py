@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import msgspec
@@ -17,6 +18,7 @@ from agents.answers import Answer
 from agents.rest import Rest
 from core.exceptions import DomainError, InvalidInput
 from core.msgspec_errors import invalid
+from core.numbers import MAX_BIGINT, MIN_BIGINT
 from core.text import UNSTORABLE
 from projects.models import Project
 
@@ -87,24 +89,29 @@ class Tool:
                 listed = ", ".join(known)
                 message = _("Unknown argument: %(name)s. Known: %(known)s.")
                 raise InvalidInput(message % {"name": ascii(name)[:80], "known": listed or "-"})
-        _check_texts(given)
+        _check_storable(given)
         try:
             return msgspec.convert(given, self.arguments)
         except msgspec.ValidationError as error:
             raise invalid(error) from None
 
 
-def _check_texts(given: Any, name: str = "") -> None:
-    """Raises InvalidInput for a text that cannot be stored."""
+def _check_storable(given: Any, name: str = "") -> None:
+    """Raises InvalidInput for a text or number that cannot be stored: the SDK's JSON has NaN and
+    integers of any length."""
     if isinstance(given, str) and UNSTORABLE.search(given):
         raise InvalidInput(_("It contains characters that are not allowed."), attr=name or None)
+    if isinstance(given, float) and not isfinite(given):
+        raise InvalidInput(_("It contains a number that is not finite."), attr=name or None)
+    if isinstance(given, int) and not MIN_BIGINT <= given <= MAX_BIGINT:
+        raise InvalidInput(_("The number is too large."), attr=name or None)
     if isinstance(given, dict):
         for key, value in given.items():
-            _check_texts(key, name)
-            _check_texts(value, name or key)
+            _check_storable(key, name)
+            _check_storable(value, name or key)
     elif isinstance(given, list):
         for value in given:
-            _check_texts(value, name)
+            _check_storable(value, name)
 
 
 TOOLS: dict[str, Tool] = {}

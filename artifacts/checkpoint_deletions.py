@@ -57,6 +57,13 @@ class CheckpointDeletionQuerySet(models.QuerySet["CheckpointDeletion"]):
             deleted_at__isnull=state is DeletionState.PURGING
         )
 
+    def taken_back(self, project_id: str) -> set[str]:
+        """The ids of checkpoints that people have restored: a policy does not undo that. What a
+        training has written again is not among them."""
+        restored = self.filter(project=project_id, restored_at__isnull=False)
+        by_people = restored.exclude(restored_by_name="")
+        return set(by_people.values_list("checkpoint_key", flat=True))
+
     def note_deleted_file(self, pk: str) -> None:
         """The storage has deleted one file. Call in the transaction that forgets its key, so that
         a file is counted once."""

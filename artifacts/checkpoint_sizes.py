@@ -6,7 +6,7 @@ The row of such a checkpoint is that of one file, often a small index.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final, Protocol
 
 from django.db.models import QuerySet
 
@@ -30,17 +30,34 @@ FROM unnest(%(run_ids)s::text[], %(folders)s::text[])
 """)
 
 
-def sizes_of(checkpoints: Iterable[Artifact]) -> dict[str, int]:
+class Sized(Protocol):
+    """What is asked of a checkpoint: an Artifact, or part of its row."""
+
+    @property
+    def pk(self) -> Any: ...
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def folder(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
+def sizes_of(checkpoints: Iterable[Sized]) -> dict[str, int]:
     """Checkpoint id → bytes. One query, or none if no checkpoint is a folder."""
     checkpoints = list(checkpoints)
     sizes = {checkpoint.pk: checkpoint.size_bytes for checkpoint in checkpoints}
-    folders = [checkpoint for checkpoint in checkpoints if checkpoint.folder]
+    places = [(checkpoint, checkpoint.folder) for checkpoint in checkpoints]
+    folders = [(checkpoint, folder) for checkpoint, folder in places if folder]
     if folders:
         rows = FOLDER_SIZES.rows(
-            run_ids=Texts([checkpoint.run_id for checkpoint in folders]),
-            folders=Texts([checkpoint.folder for checkpoint in folders]),
+            run_ids=Texts([checkpoint.run_id for checkpoint, _folder in folders]),
+            folders=Texts([folder for _checkpoint, folder in folders]),
         )
-        sizes |= {folders[position].pk: size_bytes for position, size_bytes in rows}
+        sizes |= {folders[position][0].pk: size_bytes for position, size_bytes in rows}
     return sizes
 
 

@@ -167,6 +167,12 @@ def is_checkpoint(path: str) -> bool:
     return path.lower().endswith(".ckpt") or _PLACE.search(path) is not None
 
 
+def checkpoint_folder(path: str) -> tuple[str, Layout | None]:
+    """The folder that the uploaded file ``path`` represents as a checkpoint, and its layout; "" and
+    None if it is a checkpoint by itself, or none."""
+    return folder_of(path) if is_checkpoint(path) else ("", None)
+
+
 def folder_of(path: str) -> tuple[str, Layout | None]:
     """The checkpoint folder that contains the file ``path``, and its layout; "" and None without
     one.

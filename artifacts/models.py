@@ -96,10 +96,13 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         return self.filter(type=ArtifactType.CHECKPOINT)
 
     def checkpoints_of(self, run: Run) -> ArtifactQuerySet:
-        """The run's checkpoints that it can be resumed from, the best one first: not damaged, and
-        with the state of the training."""
-        complete = self.filter(run=run).checkpoints().exclude(metadata__has_key="damage")
-        return complete.exclude(metadata__contains={"layout": layouts.MODEL}).latest_first()
+        """The run's checkpoints that it can be resumed from, the best one first."""
+        return self.filter(run=run).resumable().latest_first()
+
+    def resumable(self) -> ArtifactQuerySet:
+        """Checkpoints that are not damaged, and have the state of the training."""
+        complete = self.checkpoints().exclude(metadata__has_key="damage")
+        return complete.exclude(metadata__contains={"layout": layouts.MODEL})
 
     def with_bytes(self) -> ArtifactQuerySet:
         """Without the checkpoints whose bytes have been deleted. Of ``every``."""
@@ -135,11 +138,12 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
             is_used |= models.Q(models.Exists(rows))
         return self.filter(is_used)
 
-    def latest_first(self) -> ArtifactQuerySet:
+    def latest_first(self, *of_each: str) -> ArtifactQuerySet:
         """In order of preference for resuming: checkpoints ingested by the executor before those
-        uploaded by the script (which may lack the optimizer state), then the latest step first."""
+        uploaded by the script (which may lack the optimizer state), then the latest step first.
+        ``of_each``: columns by which they are ordered before."""
         is_uploaded = models.Case(models.When(stored_as="", then=0), default=1)
-        return self.order_by(is_uploaded, "-step", "-updated_at")
+        return self.order_by(*of_each, is_uploaded, "-step", "-updated_at")
 
     def for_display(self) -> ArtifactQuerySet:
         """In the display order of pages: latest step first; files, possibly thousands, last."""
@@ -277,18 +281,21 @@ class Artifact(models.Model):
     @property
     def folder(self) -> str:
         """The folder of a checkpoint that is a whole folder of uploaded files; otherwise empty."""
-        if not (self.is_checkpoint and self.is_uploaded and layouts.is_checkpoint(self.file)):
-            return ""
-        return layouts.folder_of(self.file)[0]
+        return self._place[0]
 
     @property
     def layout(self) -> str:
         """The name of a checkpoint's layout (see layouts.py), if it is known; otherwise empty."""
-        if self.folder:
-            layout = layouts.folder_of(self.file)[1]
+        folder, layout = self._place
+        if folder:
             return "" if layout is None else layout.name
         name: str = self.metadata.get("layout", "")
         return name
+
+    @property
+    def _place(self) -> tuple[str, layouts.Layout | None]:
+        is_uploaded = self.is_checkpoint and self.is_uploaded
+        return layouts.checkpoint_folder(self.file) if is_uploaded else ("", None)
 
     @property
     def damage(self) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from artifacts.checkpoint_deletions import CheckpointDeletion, DeletionState
 from artifacts.models import Artifact
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from runs.models import Run
@@ -17,8 +18,11 @@ def take_back(run: Run, file: str) -> Artifact | None:
     deletion = artifact.deletion
     assert deletion is not None
     UnreferencedBlob.objects.filter(key=artifact.storage_key).delete()
+    deletion.refresh_from_db()  # that may have waited for who deletes the bytes
     if deletion.is_in_trash:
         deletion.note_restored(None)
+    elif deletion.state is DeletionState.PURGING:  # the storage has other bytes under the key
+        CheckpointDeletion.objects.note_deleted_file(deletion.pk)
     artifact.deletion = None
     artifact.save(update_fields=["deletion"])
     return artifact

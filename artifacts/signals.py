@@ -18,7 +18,7 @@ checkpoint_changed = Signal()
 # the new bytes, or another path if its own bytes are in use.
 checkpoint_renewed = Signal()
 
-# Sent with ``checkpoints``, artifacts with their runs, whose removal is considered. Receivers
+# Sent with ``checkpoints`` (Considered, of protection.py) whose removal is considered. Receivers
 # answer which must stay, and why: id -> a list of texts. If it is about to be done, their rows are
 # locked.
 checkpoint_protection = Signal()

@@ -14,6 +14,9 @@ from artifacts.storage import HashingFile
 from core.exceptions import DomainError
 from core.messages import Message
 
+# What a storage raises; FileNotFoundError, which is an answer, is among them.
+FAILURES: Final = (OSError, BotoCoreError, Boto3Error, ClientError)
+
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # The codes of S3 and of servers that speak its protocol.
 _FULL_CODES: Final = frozenset(
@@ -42,7 +45,7 @@ def storage_errors(source: HashingFile) -> Iterator[None]:
     """Raise a StorageError for what the storage raises, but not for what ``source`` raises."""
     try:
         yield
-    except (OSError, BotoCoreError, Boto3Error, ClientError) as error:
+    except FAILURES as error:
         if error is source.error:
             raise
         raise _as_storage_error(error) from error

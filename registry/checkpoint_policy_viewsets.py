@@ -255,7 +255,7 @@ def _judged_json(item: Judged) -> dict[str, Any]:
     return {
         "id": checkpoint.pk,
         "run_id": checkpoint.run_id,
-        "run_name": checkpoint.run.name,
+        "run_name": checkpoint.run_name,
         "name": str(checkpoint.name),
         "step": checkpoint.step,
         "size_bytes": item.size_bytes,

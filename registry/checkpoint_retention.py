@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import NamedTuple
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -33,8 +35,7 @@ class Retention:
     every: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A whole checkpoint of a training. ``order``: a later one is greater; ``value``: of the
     metric, None if it was not measured."""
 
@@ -48,7 +49,8 @@ def kept_by(retention: Retention, candidates: Sequence[Candidate]) -> dict[str, 
     """Id -> which rules keep it, of the checkpoints of one run. Those that none keeps are not in
     it.
 
-    If nothing of the run was measured, the rule of the best cannot judge, and keeps all.
+    If nothing of the run was measured, the rule of the best cannot judge, and keeps all; it also
+    keeps what may still be measured.
     """
     kept: defaultdict[str, list[Text]] = defaultdict(list)
     newest_first = sorted(candidates, key=lambda it: it.order, reverse=True)
@@ -60,6 +62,12 @@ def kept_by(retention: Retention, candidates: Sequence[Candidate]) -> dict[str, 
         if retention.every and candidate.step % retention.every == 0:
             kept[candidate.id].append(Message("its step is a multiple of %(n)d", n=retention.every))
     return dict(kept)
+
+
+def newest_of(candidates: Sequence[Candidate]) -> dict[str, list[Text]]:
+    """What stays of a run of which no rule keeps any: no run loses all that it has saved."""
+    newest = max(candidates, key=lambda it: it.order)
+    return {newest.id: [Message("no rule keeps another one of its run")]}
 
 
 def _keep_best(
@@ -77,6 +85,10 @@ def _keep_best(
                 Message("%(metric)s was not measured in its run", metric=retention.metric)
             )
         return
+    for candidate in _to_be_measured(retention, newest_first, len(measured)):
+        kept[candidate.id].append(
+            Message("%(metric)s was not measured yet", metric=retention.metric)
+        )
     sign = 1 if retention.mode is Mode.MIN else -1
     measured.sort(key=lambda it: sign * it[0])  # stable: the newest first
     for _value, candidate in measured[: retention.best]:
@@ -85,3 +97,13 @@ def _keep_best(
                 "one of the best %(n)d by %(metric)s", n=retention.best, metric=retention.metric
             )
         )
+
+
+def _to_be_measured(
+    retention: Retention, newest_first: list[Candidate], measured: int
+) -> Iterable[Candidate]:
+    """Evaluations come after the checkpoint: what is newer than all that have a value may still get
+    one. As long as there are fewer values than the best, anything may."""
+    if measured < retention.best:
+        return (candidate for candidate in newest_first if candidate.value is None)
+    return takewhile(lambda it: it.value is None, newest_first)

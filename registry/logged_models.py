@@ -28,6 +28,7 @@ from registry.tags import TagsMixin
 from runs.models import Run
 
 VERSIONS_TAG: Final = "mlflow.modelVersions"
+FILES_FOLDER: Final = "models"  # among the files of a run, with a folder for each model
 
 
 class ParamChanged(InvalidInput):

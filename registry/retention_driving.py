@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
@@ -17,7 +18,8 @@ from django.db.models.functions import Now
 
 from artifacts import trash
 from artifacts.checkpoint_deletions import CheckpointDeletion
-from artifacts.models import InUse
+from artifacts.models import Artifact, InUse
+from artifacts.queries import lock_promotions
 from core.exceptions import DomainError
 from core.messages import Message, Text, words_of
 from registry.checkpoint_policy import CheckpointPolicy
@@ -91,19 +93,27 @@ def apply(policy: CheckpointPolicy, *, limit: int | None = None) -> list[Checkpo
     transaction of its own: runs go on reporting. What has come to be needed meanwhile stays, and
     nothing more goes once the policy has been changed."""
     deletions: list[CheckpointDeletion] = []
-    for judged in judged_runs(policy.project, policy.retention):
-        for item in judged:
-            if item.is_kept:
-                continue
-            if limit is not None and len(deletions) >= limit:
-                return deletions
-            with transaction.atomic():
-                if not _is_in_force(policy):
-                    return deletions
-                deletion = _remove(item)
-            if deletion is not None:
-                deletions.append(deletion)
+    for item in _not_kept(policy):
+        if limit is not None and len(deletions) >= limit:
+            break
+        with transaction.atomic():
+            lock_promotions()  # before any row
+            if not _is_in_force(policy):
+                break
+            deletion = _remove(item)
+        if deletion is not None:
+            deletions.append(deletion)
     return deletions
+
+
+def _not_kept(policy: CheckpointPolicy) -> Iterator[Judged]:
+    """What the policy does not keep. A run is judged again when its turn comes: the removal of
+    those before it takes a while, in which it is measured, and saves."""
+    for judged in judged_runs(policy.project, policy.retention):
+        runs = dict.fromkeys(item.checkpoint.run_id for item in judged if not item.is_kept)
+        for run_id in runs:
+            for again in judged_runs(policy.project, policy.retention, run_ids=[run_id]):
+                yield from (item for item in again if not item.is_kept)
 
 
 def _is_in_force(policy: CheckpointPolicy) -> bool:
@@ -114,8 +124,11 @@ def _is_in_force(policy: CheckpointPolicy) -> bool:
 
 def _remove(item: Judged) -> CheckpointDeletion | None:
     """None if it is needed after all, or gone."""
+    checkpoint = Artifact.objects.select_related("run").filter(pk=item.checkpoint.pk).first()
+    if checkpoint is None:
+        return None
     reason = Message("The policy of the project does not keep it.")
     try:
-        return trash.trash(item.checkpoint, reason=reason, by=None, by_policy=True)
+        return trash.trash(checkpoint, reason=reason, by=None, by_policy=True)
     except (InUse, CheckpointGone):
         return None

@@ -22,6 +22,7 @@ from artifacts.direct_uploads import DirectUpload, UploadStatus
 from artifacts.paths import checked_path
 from artifacts.viewsets import download_file
 from core.negotiation import AnyAccept
+from registry.logged_models import FILES_FOLDER
 from runs.models import Run
 from tracking.errors import DoesNotExist, InvalidParameter, MlflowError
 from tracking.model_sources import get_logged_model
@@ -30,7 +31,6 @@ from tracking.unseen import unseen
 from tracking.vocabulary import artifact_uri
 
 DEFAULT_EXPERIMENT: Final = "0"
-MODELS_FOLDER: Final = "models"  # of logged models, among a run's files
 CHECK_SECONDS: Final = 5  # after which a client asks again for a file that is being checked
 
 
@@ -155,16 +155,16 @@ def _own_entries(run: Run, folder: str) -> list[file_tree.Entry]:
     """What a run's folder contains, without its logged models, which clients reach by themselves:
     whoever downloads a run does not take every model along."""
     entries = file_tree.entries(run, folder)
-    if folder.split("/")[0] not in {"", MODELS_FOLDER}:
+    if folder.split("/")[0] not in {"", FILES_FOLDER}:
         return entries
-    models = {f"{MODELS_FOLDER}/{pk}" for pk in run.logged_models.values_list("pk", flat=True)}
+    models = {f"{FILES_FOLDER}/{pk}" for pk in run.logged_models.values_list("pk", flat=True)}
     if not models:
         return entries
     if folder:
         is_in_model = any(f"{folder}/".startswith(f"{model}/") for model in models)
         return [] if is_in_model else [entry for entry in entries if entry.path not in models]
-    has_others = bool(_own_entries(run, MODELS_FOLDER))
-    return [entry for entry in entries if entry.path != MODELS_FOLDER or has_others]
+    has_others = bool(_own_entries(run, FILES_FOLDER))
+    return [entry for entry in entries if entry.path != FILES_FOLDER or has_others]
 
 
 def _file_info(entry: file_tree.Entry, path: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from agents.answers import Answer, text, time
 from agents.lookups import ProjectId, checkpoint_of, project_of, run_of
 from agents.pages import Limit, Offset
 from agents.tool import Arguments, Caller, tool
+from artifacts.checkpoint_sizes import sizes_of
 from artifacts.family import family_of
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
@@ -50,8 +51,9 @@ def list_checkpoints(caller: Caller, given: ListCheckpoints) -> Answer:
         checkpoints = checkpoints.filter(run__project=project).order_by("-created_at", "pk")
     if given.tag:
         checkpoints = checkpoints.filter(tags__value=tag_value(given.tag))
-    page = checkpoints.prefetch_related("tags")[given.offset : given.offset + given.limit]
-    rows = [_row(checkpoint) for checkpoint in page]
+    page = list(checkpoints.prefetch_related("tags")[given.offset : given.offset + given.limit])
+    sizes = sizes_of(page)
+    rows = [_row(checkpoint, sizes[checkpoint.pk]) for checkpoint in page]
     return Answer(
         {"checkpoints": rows}, rows="checkpoints", offset=given.offset, total=checkpoints.count()
     )
@@ -66,13 +68,14 @@ def tag_value(name: str) -> TagValue:
     return TagValue(value)
 
 
-def _row(checkpoint: Artifact) -> dict[str, Any]:
+def _row(checkpoint: Artifact, size_bytes: int) -> dict[str, Any]:
+    """``size_bytes``: of all its files."""
     row: dict[str, Any] = {
         "id": checkpoint.pk,
         "run": checkpoint.run_id,
         "name": text(checkpoint.name, 100),
         "step": checkpoint.step,
-        "size_bytes": checkpoint.size_bytes,
+        "size_bytes": size_bytes,
         "created": time(checkpoint.created_at),
         "tags": [tag.value for tag in checkpoint.tags.all()],
     }

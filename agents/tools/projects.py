@@ -47,13 +47,15 @@ def _project(caller: Caller, project: Project) -> dict[str, Any]:
 
 
 class ListRecipes(Arguments, frozen=True):
-    pass
+    limit: Limit = 50
+    offset: Offset = 0
 
 
 @tool("List recipes")
 def list_recipes(caller: Caller, given: ListRecipes) -> Answer:
     """What a run can execute: the recipes for queue_run, with their GPUs and the hyperparameters
     that they set. The one with "default" is taken where none is named."""
+    recipes = caller.rest.get("/recipes")
     rows = [
         {
             "name": recipe["name"],
@@ -66,6 +68,6 @@ def list_recipes(caller: Caller, given: ListRecipes) -> Answer:
             "code": recipe["code"],
             "default": recipe["is_default"],
         }
-        for recipe in caller.rest.get("/recipes")
+        for recipe in recipes[given.offset : given.offset + given.limit]
     ]
-    return Answer({"recipes": rows}, rows="recipes")
+    return Answer({"recipes": rows}, rows="recipes", offset=given.offset, total=len(recipes))

@@ -119,9 +119,11 @@ def restore(request: PageRequest, project_id: str, deletion_id: str) -> HttpResp
 def remove(request: PageRequest, project_id: str, run_id: str, artifact_id: str) -> HttpResponse:
     checkpoint = get_checkpoint(request, project_id, run_id, artifact_id)
     form = RemovalForm(request.POST)
-    notes = form.cleaned_data["notes"] if form.is_valid() else ""
+    if not form.is_valid():
+        messages.error(request, str(form.errors["notes"][0]))
+        return redirect("dashboard:artifact", project_id, run_id, artifact_id)
     try:
-        trash.remove(checkpoint, by=request.user, notes=notes)
+        trash.remove(checkpoint, by=request.user, notes=form.cleaned_data["notes"])
     except DomainError as error:
         messages.error(request, str(error.message))
         return redirect("dashboard:artifact", project_id, run_id, artifact_id)

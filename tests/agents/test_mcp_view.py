@@ -141,6 +141,18 @@ def test_nonsense_is_never_an_error_of_the_server(token, version):
     assert max(statuses) < 500
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_number_that_is_not_finite_makes_no_run(token, project, number):
+    """JSON has none, but the SDK's parser takes them, and would write null instead."""
+    params = f'{{"name":"queue_run","arguments":{{"hyperparameters":{{"x":{number}}}}}}}'
+
+    body = f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}'
+    answer = send(body.encode(), token=token, **{"MCP-Protocol-Version": "2025-06-18"})
+
+    assert answer.status_code < 500
+    assert not project.runs.exists()
+
+
 def test_unknown_tool_is_named_with_those_there_are(agent):
     with pytest.raises(MCPError, match=r"no tool 'nope'.*find_runs"):
         agent.result("nope")

@@ -1,5 +1,7 @@
 """The tools that read, by the SDK's client."""
 
+import io
+
 import orjson
 import pytest
 from django.core.management import call_command
@@ -9,6 +11,7 @@ from django.utils import timezone
 import agents.tools  # noqa: F401  registers them
 from accounts.roles import Role
 from agents.tool import TOOLS
+from artifacts import uploads
 from artifacts.checkpoints import resume_run
 from logs.appending import append_log
 from logs.lines import Line
@@ -20,6 +23,7 @@ from runs.status import RunStatus
 from tests.agents.conftest import agent_of
 from tests.factories import (
     ProjectFactory,
+    RecipeFactory,
     RunFactory,
     checkpoint,
     member_of,
@@ -144,6 +148,14 @@ def test_nonsense_arguments_are_refused_by_name(agent, project, name):
         assert "went wrong" not in result.model_dump_json(), call
 
 
+@pytest.mark.parametrize("value", [10**30, -(10**30)])
+def test_integer_beyond_64_bits_is_refused(agent, project, value):
+    text = agent.refused("queue_run", hyperparameters={"nested": [{"x": value}]})
+
+    assert text.startswith("hyperparameters: ")
+    assert not Run.objects.filter(project=project).exists()
+
+
 def test_projects_are_found_by_name(agent, member, project):
     ProjectFactory(name="other").roles.create(user=member, role=Role.VIEWER)
 
@@ -252,6 +264,18 @@ def test_next_offset_leads_through_all(agent, project):
         offset = page.get("next_offset")
 
     assert sorted(seen) == sorted(expected)
+
+
+def test_recipes_are_listed_to_the_end(agent, project):
+    names = {RecipeFactory(description="d" * 300).pk for _ in range(60)}
+
+    seen, offset = set(), 0
+    while offset is not None:
+        page = agent("list_recipes", offset=offset)
+        seen |= {row["name"] for row in page["recipes"]}
+        offset = page.get("next_offset")
+
+    assert names <= seen
 
 
 def test_run_tells_its_state(agent, project):
@@ -377,6 +401,16 @@ def test_lineage_is_told_from_the_oldest_on(agent, project, member):
     assert [row["run"] for row in by_run["family"]] == [source.pk, resumed.pk]
     assert by_run["family"][1]["from_checkpoint"] == kept["id"]
     assert by_checkpoint["family"] == by_run["family"]
+
+
+def test_checkpoint_of_several_files_has_the_size_of_all(agent, project):
+    run = unmanaged_run(project=project)
+    for name in ("model.safetensors", "optimizer.pt"):
+        uploads.store(run, f"checkpoint-20/{name}", io.BytesIO(b"x" * 10))
+
+    [listed] = agent("list_checkpoints", run=run.pk)["checkpoints"]
+
+    assert listed["size_bytes"] == 20
 
 
 def test_checkpoints_are_found_by_tag(agent, project):

@@ -19,6 +19,7 @@ from artifacts.models import Artifact
 from artifacts.s3_uploads import MIB
 from artifacts.storage import artifact_storage
 from artifacts.storage_errors import StorageUnavailable
+from artifacts.storage_quotas import StorageQuota
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from runs.models import Run
 from tests.clients import ApiClient
@@ -304,6 +305,25 @@ def test_invalid_field_is_refused(api, run, direct, fields):
     assert start(api, run, **fields).status_code == 400
 
     assert pending(direct) == []
+
+
+def test_file_beyond_the_quota_is_refused_before_it_is_sent(api, run, direct):
+    StorageQuota.objects.create(project=run.project, max_bytes=len(CONTENT) - 1)
+
+    assert error_of(start(api, run)) == (413, "storage_quota")
+
+    assert pending(direct) == []
+
+
+def test_file_that_passes_a_quota_meanwhile_is_not_kept(api, run, direct):
+    upload = started(api, run)
+    sent = send(upload)
+    StorageQuota.objects.create(project=run.project, max_bytes=len(CONTENT) - 1)
+
+    assert error_of(complete(api, run, upload, sent)) == (409, "upload_failed")
+
+    assert not Artifact.objects.exists()
+    assert objects(direct) == []
 
 
 def test_path_of_a_folder_is_refused_at_once(api, run):

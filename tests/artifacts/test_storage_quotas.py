@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 
 from accounts.models import Token
-from artifacts import trash, uploads
+from artifacts import storage_use, trash, uploads
 from artifacts.models import Artifact
 from artifacts.storage_quotas import (
     StorageQuota,
@@ -57,6 +57,28 @@ def test_use_is_told_by_run_project_and_owner(project, run):
     assert used(StorageGrouping.RUN, project_id=project.pk) == {run.pk: (13, 3)}
     assert used(StorageGrouping.PROJECT)[project.pk] == (13, 3)
     assert used(StorageGrouping.OWNER) == {"Li Lei": (18, 3)}
+
+
+def test_api_tells_the_largest_first_and_the_sums_of_all(project, run):
+    checkpoint(run, content=b"x" * 10)
+    checkpoint(RunFactory(project=project), content=b"x" * 30)
+    query = {"group_by": "run", "project_id": project.pk, "limit": 1}
+
+    told = Client(SERVER_NAME="localhost").get("/storage", query).json()
+
+    assert [group["size_bytes"] for group in told["groups"]] == [30]
+    assert (told["group_count"], told["size_bytes"], told["file_count"]) == (2, 40, 2)
+
+
+def test_total_is_told_to_prometheus(run, monkeypatch):
+    monkeypatch.setattr(storage_use._total, "_until", 0.0)  # what was remembered is out of date
+    checkpoint(run, content=b"x" * 10)
+    trash.trash(checkpoint(run, step=1, content=b"x" * 3), reason="", by=None)
+
+    told = Client(SERVER_NAME="localhost").get("/metrics").content.decode()
+
+    assert 'trainhub_artifact_bytes{state="kept"} 10\n' in told
+    assert 'trainhub_artifact_bytes{state="trash"} 3\n' in told
 
 
 def test_purged_bytes_are_not_counted(run, settings, django_capture_on_commit_callbacks):

@@ -24,6 +24,7 @@ from runs.checkpoint import CheckpointGone
 from runs.models import RecipeKind
 from runs.reports import InTrash
 from runs.status import RunStatus
+from tests.concurrency import in_parallel
 from tests.factories import RecipeFactory, RunFactory, checkpoint, member_of, stored_path
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
@@ -304,6 +305,25 @@ def test_purge_killed_between_storage_and_record_is_finished_by_the_next(
     assert deletion.deleted_files == deletion.file_count == 2
 
 
+def test_record_is_closed_if_a_training_overwrites_what_is_left(
+    run, monkeypatch, django_capture_on_commit_callbacks
+):
+    def fail(_self, _name):
+        raise OSError("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(artifact_storage()), "delete", fail)
+        deletion = purged(checkpoint(run, step=10), django_capture_on_commit_callbacks)
+    again = checkpoint(run, step=10, content=b"{}\nother")
+
+    trash.purge()
+
+    deletion.refresh_from_db()
+    assert deletion.state is DeletionState.DELETED
+    assert deletion.deleted_files == 1
+    assert again.problem() is None
+
+
 def test_what_evaluations_told_of_a_purged_checkpoint_stays(
     run, django_capture_on_commit_callbacks
 ):
@@ -319,3 +339,39 @@ def test_what_evaluations_told_of_a_purged_checkpoint_stays(
     evaluation.refresh_from_db()
     assert evaluation.resumed_from_id == artifact.pk
     call_command("verify_artifacts", verbosity=0)
+
+
+# --- two at once -----------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_purge_and_restore_at_once_do_one_of_both():
+    run = RunFactory(status=RunStatus.COMPLETED)
+    deletion = put_in_trash(folder_of(run))
+    grow_old(deletion)
+
+    purged_count, restored = in_parallel(trash.purge, lambda: trash.restore(deletion, by=None))
+
+    deletion.refresh_from_db()
+    if purged_count:
+        assert isinstance(restored, trash.NotInTrash)
+        assert deletion.state is DeletionState.DELETED
+    else:
+        assert restored.problem() is None
+        assert deletion.state is DeletionState.RESTORED
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_run_that_begins_while_its_checkpoint_is_removed_has_it_or_does_not_begin():
+    run = RunFactory(status=RunStatus.COMPLETED)
+    artifact = checkpoint(run, step=10)
+
+    begun, removed = in_parallel(
+        lambda: resume_run(run, artifact, by=None), lambda: put_in_trash(artifact)
+    )
+
+    if Artifact.objects.filter(pk=artifact.pk).exists():
+        assert begun.resumed_from_id == artifact.pk
+        assert isinstance(removed, InUse)
+    else:
+        assert isinstance(begun, CheckpointGone)

@@ -94,6 +94,17 @@ def test_checkpoint_goes_to_the_trash_and_comes_back(client, project, run):
     assert Artifact.objects.filter(pk=artifact.pk).exists()
 
 
+def test_nothing_is_removed_with_notes_that_cannot_be_kept(client, project, run):
+    client.force_login(member_of(project))
+    artifact = Artifact.objects.checkpoints().get(run=run, step=10)
+    remove = at("checkpoint-remove", project, run.pk, artifact.pk)
+
+    page = client.post(remove, {"notes": "x" * 10_001}, follow=True).content.decode()
+
+    assert "at most 10000 characters" in page
+    assert Artifact.objects.filter(pk=artifact.pk).exists()
+
+
 def test_why_a_checkpoint_stays_is_told(client, project, run):
     client.force_login(member_of(project))
     artifact = Artifact.objects.checkpoints().get(run=run, step=10)

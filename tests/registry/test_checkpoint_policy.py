@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from accounts.roles import Role
-from artifacts import uploads
+from artifacts import trash, uploads
 from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.checkpoints import resume_run
 from artifacts.evaluation_runs import evaluate
@@ -23,6 +23,7 @@ from metrics.recording import record_metrics
 from projects.access import RoleNeeded
 from registry import approval, retention_driving
 from registry.checkpoint_policy import CheckpointPolicy, remove_policy, set_policy
+from registry.logged_models import LoggedModel
 from registry.models import RegisteredModel, RunFile, Source
 from registry.release_policy import change_policy
 from registry.retention_driving import RetentionDriver, apply, apply_in_turn
@@ -145,6 +146,19 @@ def test_incomplete_checkpoints_and_models_are_left_alone(project):
     assert "it is a model" in reasons[10]
 
 
+def test_checkpoint_in_the_folder_of_another_is_left_alone_like_that(project):
+    run = completed(project, 20)
+    for path in ("out/checkpoint-10/model.safetensors", "out/.metadata"):
+        uploads.store(run, path, io.BytesIO(b"weights"), step=10)
+    Artifact.objects.update(updated_at=timezone.now() - timedelta(hours=2))
+    policy = set_policy(project, by=None, last=1)
+
+    assert apply(policy) == []
+    kept = preview(project, policy.retention).kept
+    reasons = [str(it.reasons[0]) for it in kept if it.checkpoint.is_uploaded]
+    assert reasons == ["it is inside of another one, or has one inside"] * 2
+
+
 # --- what it never removes -----------------------------------------------------------------------
 
 
@@ -210,9 +224,27 @@ def test_what_is_needed_is_never_removed(needs, last, every, status):
     gone = {deletion.checkpoint_key for deletion in removed}
     assert not gone & protected
     assert gone == {item.checkpoint.pk for item in told.removed}
-    by_rules = {step for step in artifacts if step % every == 0 or step > 6 - last}
+    by_rules = {step for step in artifacts if step % every == 0 or step > 6 - last} or {6}
     stayed = {step for step, artifact in artifacts.items() if artifact.pk not in gone}
     assert stayed == by_rules | set(needs) | ({6} if status == RunStatus.PAUSED else set())
+
+
+def test_files_of_a_logged_model_are_never_removed(project):
+    run = completed(project, 100)
+    model = LoggedModel.objects.create(project=project, source_run=run, name="best")
+    for folder in (f"models/{model.pk}", "copies"):
+        path = f"{folder}/checkpoint-50/model.safetensors"
+        uploads.store(run, path, io.BytesIO(b"weights"))
+    Artifact.objects.update(updated_at=timezone.now() - timedelta(hours=2))
+    policy = set_policy(project, by=None, last=1)
+
+    [gone] = apply(policy)
+
+    assert gone.file.startswith("copies/")
+    reasons = {
+        it.checkpoint.step: str(it.reasons[0]) for it in preview(project, policy.retention).kept
+    }
+    assert reasons[50] == "it is of the logged model best"
 
 
 def test_need_that_arises_after_the_judgement_is_seen(project, monkeypatch):
@@ -220,14 +252,62 @@ def test_need_that_arises_after_the_judgement_is_seen(project, monkeypatch):
     policy = set_policy(project, by=None, last=1)
     judge = retention_driving.judged_runs
 
-    def judged(*args, **kwargs):
-        found = list(judge(*args, **kwargs))
-        tagged(Artifact.objects.get(run=run, step=10))
+    def judged(*args, run_ids=None):
+        found = list(judge(*args, run_ids=run_ids))
+        if run_ids is not None:  # just before it is removed
+            tagged(Artifact.objects.get(run=run, step=10))
         return found
 
     monkeypatch.setattr(retention_driving, "judged_runs", judged)
 
     assert apply(policy) == []
+
+
+def test_run_is_judged_again_before_anything_of_it_is_removed(project, monkeypatch):
+    run = completed(project, 10, 20, 30)
+    measure(run, {10: 0.3, 20: 0.2, 30: 0.1})
+    policy = set_policy(project, by=None, metric="eval_loss", best=1)
+    judge = retention_driving.judged_runs
+
+    def judged(*args, run_ids=None):
+        found = list(judge(*args, run_ids=run_ids))
+        if run_ids is None:  # an evaluation ends after the judgement
+            EvaluationResult.objects.filter(run=run, step=20).update(value=0.01)
+        return found
+
+    monkeypatch.setattr(retention_driving, "judged_runs", judged)
+    apply(policy)
+
+    assert steps_of(run) == [20]
+
+
+def test_what_a_person_has_taken_back_is_not_removed_again(project):
+    run = completed(project, 10, 20)
+    policy = set_policy(project, by=None, last=1)
+    [deletion] = apply(policy)
+    trash.restore(deletion, by=member_of(project))
+
+    assert apply(policy) == []
+    assert steps_of(run) == [10, 20]
+    reasons = {it.checkpoint.step: it.reasons for it in preview(project, policy.retention).kept}
+    assert "taken it out of the trash" in str(reasons[10][0])
+
+
+def test_last_checkpoint_of_a_run_is_not_removed(project):
+    run = completed(project, 999, 1999)
+
+    apply(set_policy(project, by=None, every=1000))
+
+    assert steps_of(run) == [1999]
+
+
+def test_checkpoint_whose_evaluation_has_not_begun_is_not_removed(project):
+    run = completed(project, 10, 20, 30)
+    measure(run, {10: 0.1})
+
+    apply(set_policy(project, by=None, metric="eval_loss", best=1))
+
+    assert steps_of(run) == [10, 20, 30]
 
 
 def test_policy_that_is_gone_removes_nothing_more(project):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.checkpoint_retention import Candidate, Mode, Retention, kept_by
+from registry.checkpoint_retention import Candidate, Mode, Retention, kept_by, newest_of
 
 VALUES = st.none() | st.floats(allow_infinity=True)
 RUNS = st.dictionaries(st.integers(0, 50), VALUES, max_size=12)
@@ -41,7 +41,25 @@ def test_newer_of_equal_values_is_better():
 
 
 def test_unmeasured_checkpoint_is_not_among_the_best():
-    assert kept({1: 0.5, 2: None, 3: float("nan")}, best=3) == [1]
+    assert kept({1: 0.5, 2: None, 3: float("nan")}, best=1) == [1]
+
+
+def test_checkpoint_that_may_still_be_measured_is_kept():
+    """Evaluations come later: the newest ones have no value yet, older ones never get one."""
+    assert kept({1: 0.5, 2: None, 3: 0.4, 4: None, 5: None}, best=1) == [3, 4, 5]
+
+
+def test_checkpoints_without_a_value_are_kept_while_there_are_fewer_values_than_the_best():
+    values = {1: None, 2: None, 3: 0.5, 4: 0.4}
+
+    assert kept(values, best=3) == [1, 2, 3, 4]
+    assert kept(values, best=2) == [3, 4]
+
+
+def test_newest_stays_of_a_run_of_which_no_rule_keeps_any():
+    found = newest_of(candidates({1: None, 3: None, 2: None}))
+
+    assert list(found) == ["c3"]
 
 
 def test_run_without_the_metric_keeps_all():

@@ -1,5 +1,6 @@
 """Reading what is stored again: damage, missing files, files of nothing."""
 
+import errno
 import io
 import os
 import time
@@ -133,6 +134,45 @@ def test_code_bundle_that_is_missing_is_told(run):
     output, code_ = verify()
 
     assert (output, code_) == (f"{code.bundle.stored_as}: its bytes are missing\n", 1)
+
+
+def fail_to_open(monkeypatch, *failing):
+    """What a disk with a bad sector does."""
+    storage = type(artifact_storage())
+    open_ = storage.open
+
+    def opened(self, name, mode="rb"):
+        if name in failing:
+            raise OSError(errno.EIO, "Input/output error")
+        return open_(self, name, mode)
+
+    monkeypatch.setattr(storage, "open", opened)
+
+
+def test_file_that_cannot_be_read_is_told_and_the_others_are_read(run, monkeypatch):
+    broken, sound = checkpoint(run, step=1), checkpoint(run, step=2)
+    Artifact.objects.update(verified_at=None)
+    fail_to_open(monkeypatch, broken.storage_key)
+
+    output, code = verify()
+
+    assert code == 1
+    assert output.startswith(f"{broken.pk} {run.pk} {broken.file}: it cannot be read: ")
+    assert output.count("\n") == 1
+    for artifact, is_verified in ((broken, False), (sound, True)):
+        artifact.refresh_from_db()
+        assert (artifact.verified_at is not None) is is_verified
+        assert artifact.damage == ""  # which is not known
+
+
+def test_storage_that_is_away_ends_it(run, monkeypatch):
+    artifacts = [checkpoint(run, step=step) for step in range(12)]
+    fail_to_open(monkeypatch, *(artifact.storage_key for artifact in artifacts))
+
+    output, code = verify()
+
+    assert code == 1
+    assert output.count("cannot be read") == 9
 
 
 def test_file_of_nothing_is_told_once_it_is_old(run):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -12,8 +14,9 @@ from django.utils.translation import gettext as _
 from tqdm import tqdm
 
 from artifacts.models import Artifact, ArtifactQuerySet
+from artifacts.storage_errors import FAILURES
 from artifacts.verification import verify
-from core.messages import Text
+from core.messages import Message, Text
 from core.terminal import terminal_language
 from core.text import storable
 from projects.models import Project
@@ -24,6 +27,8 @@ from trainhub.storage_check import orphans, problem_of
 from trainhub.stored_files import other_references
 
 IDS_AT_ONCE = 500
+# A file that the disk or S3 cannot read is told as one; so many in a row mean that nothing can be.
+MAX_UNREADABLE = 10
 
 
 class Command(BaseCommand):
@@ -45,7 +50,7 @@ class Command(BaseCommand):
 
     def handle(self, *, project: str, run: str, days: float | None, **options: Any) -> None:
         with operating(create=False), translation.override(terminal_language()):
-            self.found = 0
+            self.found = self.unreadable = 0
             project, run = _scope(project, run)
             checked = self._verify_artifacts(_chosen(project, run, days))
             if days is None:
@@ -74,17 +79,30 @@ class Command(BaseCommand):
         return len(ids)
 
     def _verify(self, artifact: Artifact) -> None:
-        problem = verify(artifact)
+        problem = self._read(partial(verify, artifact))
         if problem is not None:
             self._tell(f"{artifact.pk} {artifact.run_id} {artifact.file}", problem)
 
     def _verify_others(self) -> int:
         others = list(other_references())
         for reference in others:
-            problem = problem_of(reference)
+            problem = self._read(partial(problem_of, reference))
             if problem is not None and reference in other_references():  # not deleted meanwhile
                 self._tell(reference.key, problem)
         return len(others)
+
+    def _read(self, check: Callable[[], Text | None]) -> Text | None:
+        """The problem that ``check`` finds, or that the file cannot be read: others may be. Raises
+        FAILURES if nothing can."""
+        try:
+            problem = check()
+        except FAILURES as error:
+            self.unreadable += 1
+            if self.unreadable >= MAX_UNREADABLE:
+                raise
+            return Message("it cannot be read: %(why)s", why=error)
+        self.unreadable = 0
+        return problem
 
     def _tell_orphans(self, folder: str) -> None:
         for orphan in orphans(folder):
