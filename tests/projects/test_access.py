@@ -10,6 +10,7 @@ from accounts.models import AccessVersion, ServiceAccount, Team, Token
 from accounts.roles import Role, Scope
 from projects import access
 from projects.models import Project
+from registry.models import RegisteredModel
 from tests.factories import ProjectFactory, UserFactory, member_of
 
 pytestmark = pytest.mark.django_db
@@ -129,6 +130,26 @@ def test_token_of_a_project_sees_no_other(is_superuser):
 
     assert [item["id"] for item in client.get("/projects").json()] == [project.pk]
     assert client.get(f"/projects/{other.pk}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/projects", {"name": "another"}),
+        ("/api/2.0/mlflow/experiments/create", {"name": "another"}),
+        ("/api/2.0/mlflow/registered-models/create", {"name": "another"}),
+    ],
+)
+def test_token_of_a_project_makes_nothing_outside_of_it(path, body):
+    project = ProjectFactory()
+    user = member_of(project, Role.OWNER)
+
+    answer = calling(user, project_id=project.pk).post(path, body)
+
+    assert answer.status_code == 403
+    assert project.pk in answer.content.decode()
+    assert not Project.objects.exclude(pk=project.pk).exists()
+    assert not RegisteredModel.objects.exists()
 
 
 def test_token_is_listed_without_its_secret_and_revoked():
