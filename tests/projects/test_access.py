@@ -284,3 +284,24 @@ def test_expired_token_is_no_token():
     user = UserFactory()
 
     assert calling(user, life=timedelta(seconds=-1)).get("/projects").status_code == 401
+
+
+def test_role_that_a_late_thread_remembers_is_not_told_to_newer_requests():
+    remembered = access._Remembered()
+
+    class Late(int):
+        """The number of a request that is overtaken while it is compared."""
+
+        def __ne__(self, other):
+            is_different = int(self) != other
+            if not is_different:
+                remembered.put(2, 7, "proj_other", Role.VIEWER)
+            return is_different
+
+        __hash__ = int.__hash__
+
+    remembered.put(1, 7, "proj_other", Role.VIEWER)
+
+    remembered.put(Late(1), 7, "proj_x", Role.OWNER)
+
+    assert remembered.get(2, 7, "proj_x") is None
