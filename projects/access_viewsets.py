@@ -137,8 +137,8 @@ class ProjectMemberViewSet(ProjectScopedViewSet):
     )
     def destroy(self, request: Request, project_id: str, username: str) -> Response:
         project = self.get_project()
-        get_object_or_404(project.roles, user__username=username)
-        membership.take_role(project, find_user(username))
+        roles = project.roles.select_related("user")
+        membership.take_role(project, get_object_or_404(roles, user__username=username).user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

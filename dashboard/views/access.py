@@ -115,7 +115,6 @@ def team_account(request: PageRequest, team_id: str) -> HttpResponse:
             form, ServiceAccount.create, **form.cleaned_data, team=team, by=request.user
         )
         if account is not None:
-            team.add(account.user, Role.MEMBER)
             text = _("%(name)s is created: issue a token to it.") % {"name": account}
             messages.success(request, text)
             return redirect("dashboard:tokens")

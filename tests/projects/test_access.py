@@ -7,8 +7,10 @@ from rest_framework.test import APIClient
 
 from accounts.grants import Grant, give
 from accounts.models import AccessVersion, ServiceAccount, Team, Token
+from accounts.models.team import TeamGone
 from accounts.roles import Role, Scope
 from projects import access
+from projects.membership import give_to_team
 from projects.models import Project
 from registry.models import RegisteredModel
 from tests.factories import ProjectFactory, UserFactory, member_of
@@ -246,6 +248,36 @@ def test_project_is_given_to_a_team_of_the_owner_alone():
 
     project.refresh_from_db()
     assert (refused.status_code, project.team) == (400, own)
+
+
+def test_deactivated_owner_does_not_count_as_one():
+    project, gone = ProjectFactory(), UserFactory(is_active=False)
+    owner = member_of(project, Role.OWNER)
+    project.roles.create(user=gone, role=Role.OWNER)
+
+    answer = calling(owner).delete(f"/projects/{project.pk}/members/{owner.username}")
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (409, "last_owner")
+
+
+def test_role_of_a_deactivated_user_is_taken():
+    project, gone = ProjectFactory(), UserFactory(is_active=False)
+    client = calling(member_of(project, Role.OWNER))
+    project.roles.create(user=gone, role=Role.MEMBER)
+
+    answer = client.delete(f"/projects/{project.pk}/members/{gone.username}")
+
+    assert answer.status_code == 204
+    assert not project.roles.filter(user=gone).exists()
+
+
+def test_project_is_not_given_to_a_team_that_is_deleted_meanwhile():
+    project = ProjectFactory()
+    team = Team.create("NLP", by=member_of(project, Role.OWNER))
+    Team.objects.get().disband()
+
+    with pytest.raises(TeamGone):
+        give_to_team(project, team)
 
 
 # --- what web servers remember ---------------------------------------------------------------
