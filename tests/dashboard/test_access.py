@@ -148,6 +148,19 @@ def test_owner_gives_roles_in_a_project():
     assert project.roles.get(user=other).role == Role.VIEWER
 
 
+def test_project_stays_in_a_team_that_its_owner_is_not_in():
+    team = Team.create("NLP", by=UserFactory())
+    project = ProjectFactory(team=team)
+    client = browser(member_of(project, Role.OWNER))
+
+    page = client.get(f"/dashboard/projects/{project.pk}/access").content.decode()
+    client.post(f"/dashboard/projects/{project.pk}/access/team", {"team": team.pk})
+
+    project.refresh_from_db()
+    assert f'<option value="{team.pk}" selected>' in page
+    assert project.team == team
+
+
 @pytest.mark.parametrize(
     ("role", "offers"),
     [(Role.VIEWER, False), (Role.MEMBER, True)],
