@@ -6,12 +6,15 @@ sent itself. An address that is new is asked for, too, or fails these tests unti
 tests/access/asking.py says what its arguments are.
 """
 
+import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 
 from accounts.models import Token
@@ -149,3 +152,61 @@ def test_session_of_a_stranger_finds_and_changes_nothing(world):
         *queries(world.hidden, world.own),
         *(ask for route in pages for ask in writes(route, world.hidden, world.own)),
     ])  # fmt: skip
+
+
+# --- whether there is something hidden -----------------------------------------------------------
+
+# Names of registered models are unique on the whole server: docs/teams.md.
+TELLS_OF_NAMES = "/api/2.0/mlflow/registered-models/create"
+ID = re.compile(r"[a-z]+_\w{12}|m-[0-9a-f]{32}|[0-9a-f]{64}")
+
+
+def others(world: World) -> dict[str, str]:
+    """The ids of the hidden side and the name of its model: to some of the same form that nothing
+    has."""
+    keys = {key for found in world.rows.values() for key in found if isinstance(key, str)}
+    ids = sorted(key for key in keys if ID.fullmatch(key))
+    found = {key: f"{key[:-6]}{number:06}" for number, key in enumerate(ids)}
+    return {**found, world.hidden.model: f"{MARKER}-other"}
+
+
+def renamed(text: str, names: dict[str, str]) -> str:
+    for name, other in names.items():
+        text = text.replace(name, other)
+    return text
+
+
+def answer(world: World, ask: Ask) -> tuple[int, str]:
+    """Its status and text, that of a change only if it is refused. Nothing that it does is kept."""
+    with transaction.atomic():
+        response = ask.send(world.client)
+        content = b"".join(response) if response.streaming else response.content
+        transaction.set_rollback(True)
+    is_told = ask.method == "GET" or response.status_code >= 400
+    return response.status_code, content.decode(errors="replace") if is_told else ""
+
+
+def test_what_is_hidden_is_answered_as_if_it_were_not_there(world):
+    world.client = by_token(world.own.owner)
+    protocol = mlflow(world.hidden, world.own)
+    api = [route for route in routes() if not (route.is_page or route.protocol_path in protocol)]
+    names = others(world)
+    different = []
+
+    for ask in [
+        *(ask for route in api for ask in reads(route, world.hidden, world.own)),
+        *queries(world.hidden, world.own),
+        *(ask for route in api for ask in writes(route, world.hidden, world.own)),
+        *creations(world.hidden, world.own),
+        *(ask for asks in protocol.values() for ask in asks),
+    ]:
+        parts = json.loads(renamed(json.dumps([ask.path, ask.query, ask.body]), names))
+        other = Ask(ask.method, *parts)
+        if ask in (other, Ask("POST", TELLS_OF_NAMES, {}, ask.body)):
+            continue
+        status, text = answer(world, ask)
+        expected = answer(world, other)
+        if (status, renamed(text, names)) != expected:
+            different.append(f"{ask} -> {status} {text[:300]}\n  not there: {expected}")
+
+    assert not different, "\n".join(different)
