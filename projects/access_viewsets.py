@@ -90,7 +90,8 @@ class AccessViewSet(ProjectScopedViewSet):
         team_id = serializer.validated_data["team"]
         team = None
         if team_id is not None:
-            team = Team.objects.visible_to(request.user).filter(pk=team_id).first()
+            teams = Team.objects.visible_to(request.user) | Team.objects.filter(pk=project.team_id)
+            team = teams.filter(pk=team_id).first()
             if team is None:
                 raise InvalidInput(_("You are in no such team."), attr="team")
         membership.give_to_team(project, team)

@@ -250,6 +250,16 @@ def test_project_is_given_to_a_team_of_the_owner_alone():
     assert (refused.status_code, project.team) == (400, own)
 
 
+def test_project_stays_in_a_team_that_its_owner_is_not_in():
+    team = Team.create("NLP", by=UserFactory())
+    project = ProjectFactory(team=team)
+    client = calling(member_of(project, Role.OWNER))
+
+    answer = client.patch(f"/projects/{project.pk}/access", {"team": team.pk})
+
+    assert (answer.status_code, answer.json()["team"]) == (200, team.pk)
+
+
 def test_deactivated_owner_does_not_count_as_one():
     project, gone = ProjectFactory(), UserFactory(is_active=False)
     owner = member_of(project, Role.OWNER)
