@@ -16,11 +16,19 @@ from rest_framework.request import Request
 
 from accounts.grants import AnyUser, grant_of
 from accounts.roles import Role
+from core.exceptions import DomainError
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which loads this module
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class LimitedToProject(DomainError):
+    """The token is for one project, and what was asked for is outside of it."""
+
+    code = "permission_denied"
+    status_code = 403
 
 
 def script_run_of(user: AnyUser) -> str:
@@ -50,6 +58,17 @@ def sees_installation(user: User) -> bool:
     operators are, unless their token is limited to a project or run."""
     grant = grant_of(user)
     return (user.is_superuser or user.is_staff) and not (grant.run_id or grant.project_id)
+
+
+def require_all_projects(user: AnyUser | None) -> None:
+    """For what makes something that belongs to no project yet; None is TrainHub itself. Raises
+    LimitedToProject."""
+    project_id = "" if user is None else grant_of(user).project_id
+    if project_id:
+        raise LimitedToProject(
+            _("This token is for the project %(project)s alone: it creates nothing outside of it.")
+            % {"project": project_id}
+        )
 
 
 def refusal_of_script(run_id: str) -> str:

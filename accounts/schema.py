@@ -14,7 +14,8 @@ class BearerTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "A token from `manage.py create_token`.",
+            "description": "A token from the page *Access tokens*, `POST /tokens` or "
+            "`manage.py create_token`.",
         }
 
 

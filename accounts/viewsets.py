@@ -143,6 +143,6 @@ class TeamMemberViewSet(TeamScopedViewSet):
             team = get_object_or_404(self.get_queryset(), pk=team_id)
         else:
             team = self.owned(team_id)
-        get_object_or_404(team.memberships, user__username=username)
-        team.remove(find_user(username))
+        members = team.memberships.select_related("user")
+        team.remove(get_object_or_404(members, user__username=username).user)
         return Response(status=status.HTTP_204_NO_CONTENT)

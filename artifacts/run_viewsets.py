@@ -27,6 +27,7 @@ from runs.viewsets import IDEMPOTENCY_KEY, RunScopedViewSet
 class CancelViewSet(RunScopedViewSet):
     """Cancel a run and keep its last checkpoint."""
 
+    for_scripts = False
     schema_tags: ClassVar[list[str]] = ["runs"]
     serializer_class = RunWithArtifactsSerializer
 

@@ -26,6 +26,7 @@ from artifacts.serializers import (
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, NoFieldsSerializer, names_of
 from core.pagination import LinkHeaderPagination, PageQuery
+from projects.access import visible_project
 
 
 class CheckpointDeletionViewSet(
@@ -59,6 +60,7 @@ class CheckpointDeletionViewSet(
         parameters=[DeletionQuerySerializer],
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        visible_project(request.user, self.kwargs["project_id"])  # 404, not an empty list
         query = DeletionQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         found = self.get_queryset()

@@ -99,6 +99,10 @@ class WebhookViewSet(
     def get_project(self) -> Project | None:
         return visible_project(self.request.user, self.kwargs["project_id"])
 
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self.get_project()  # 404 for an unknown project, not an empty list
+        return super().list(request, *args, **kwargs)
+
     @extend_schema(
         summary="Create a webhook",
         description="The secret of TrainHub's JSON is made up: it is in the response, and nowhere "

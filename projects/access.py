@@ -39,19 +39,21 @@ class RoleNeeded(DomainError):
 class _Remembered:
     """Roles as of one number of AccessVersion. A request with a token learns the number when it
     looks its token up, so that what is remembered costs it no statement and is never out of date.
+
+    The number is part of the key: a thread that is late puts its role where no newer request looks.
     """
 
     def __init__(self) -> None:
         self._version = -1
-        self._roles: dict[tuple[int, str], Role] = {}
+        self._roles: dict[tuple[int, int, str], Role] = {}
 
     def get(self, version: int, user: int, project_id: str) -> Role | None:
-        return self._roles.get((user, project_id)) if version == self._version else None
+        return self._roles.get((version, user, project_id))
 
     def put(self, version: int, user: int, project_id: str, role: Role) -> None:
         if version != self._version or len(self._roles) >= MOST_REMEMBERED:
             self._roles, self._version = {}, version
-        self._roles[user, project_id] = role
+        self._roles[version, user, project_id] = role
 
 
 _remembered = _Remembered()

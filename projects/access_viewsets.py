@@ -90,7 +90,8 @@ class AccessViewSet(ProjectScopedViewSet):
         team_id = serializer.validated_data["team"]
         team = None
         if team_id is not None:
-            team = Team.objects.visible_to(request.user).filter(pk=team_id).first()
+            teams = Team.objects.visible_to(request.user) | Team.objects.filter(pk=project.team_id)
+            team = teams.filter(pk=team_id).first()
             if team is None:
                 raise InvalidInput(_("You are in no such team."), attr="team")
         membership.give_to_team(project, team)
@@ -137,8 +138,8 @@ class ProjectMemberViewSet(ProjectScopedViewSet):
     )
     def destroy(self, request: Request, project_id: str, username: str) -> Response:
         project = self.get_project()
-        get_object_or_404(project.roles, user__username=username)
-        membership.take_role(project, find_user(username))
+        roles = project.roles.select_related("user")
+        membership.take_role(project, get_object_or_404(roles, user__username=username).user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

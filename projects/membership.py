@@ -39,8 +39,10 @@ def take_role(project: Project, user: User) -> None:
 
 
 def give_to_team(project: Project, team: Team | None) -> None:
-    """Raises LastOwner."""
+    """Raises LastOwner, TeamGone."""
     with transaction.atomic():
+        if team is not None:
+            team.lock()
         locked = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         locked.team = team
         locked.save(update_fields=["team", "updated_at"])
@@ -50,5 +52,6 @@ def give_to_team(project: Project, team: Team | None) -> None:
 
 def _check_owners(project: Project) -> None:
     """A team always has owners."""
-    if not (project.team_id or project.roles.filter(role=Role.OWNER).exists()):
+    owners = project.roles.filter(role=Role.OWNER, user__is_active=True)
+    if not (project.team_id or owners.exists()):
         raise LastOwner(_("A project needs an owner or a team: make somebody its owner first."))

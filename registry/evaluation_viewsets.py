@@ -79,6 +79,10 @@ class EvaluationRuleViewSet(
         visible = EvaluationRule.objects.visible_to(self.request.user)
         return visible.filter(project=self.kwargs["project_id"]).select_related("created_by")
 
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        visible_project(request.user, self.kwargs["project_id"])  # 404, not an empty list
+        return super().list(request, *args, **kwargs)
+
     @extend_schema(
         summary="Evaluate every nth checkpoint from now on",
         description="Of each training of the project, or of those of a recipe or name. A worker "

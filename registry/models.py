@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.grants import AnyUser, grant_of
 from accounts.models import Team
-from accounts.permissions import script_run_of, sees_everything
+from accounts.permissions import require_all_projects, script_run_of, sees_everything
 from accounts.roles import Role
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
@@ -97,7 +97,8 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
     def register(
         self, name: str, *, description: str, tags: dict[str, str], by: User | None
     ) -> RegisteredModel:
-        """Create a model without versions. Raises NameTaken."""
+        """Create a model without versions. Raises NameTaken, LimitedToProject."""
+        require_all_projects(by)
         try:
             with transaction.atomic():
                 return self.create(

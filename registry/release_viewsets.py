@@ -23,6 +23,7 @@ from artifacts.serializers import ArtifactSerializer, TagWriteSerializer
 from core.ids import ID_PATTERN
 from core.known_names import KnownParametersMixin, names_of
 from core.pagination import LinkHeaderPagination, PageQuery
+from projects.access import visible_project
 from projects.access_viewsets import ProjectScopedViewSet
 from registry import approval
 from registry.release_gates import check
@@ -59,6 +60,8 @@ class OfArtifactView(KnownParametersMixin, APIView):
 
 class TagView(OfArtifactView):
     """The tags of a checkpoint."""
+
+    for_scripts = False
 
     @extend_schema(
         operation_id="projects_runs_artifacts_tag_create",
@@ -176,6 +179,7 @@ class ReleaseRequestViewSet(
         parameters=[RequestQuerySerializer],
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        visible_project(request.user, self.kwargs["project_id"])  # 404, not an empty list
         query = RequestQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         requests = self.get_queryset()

@@ -154,6 +154,10 @@ def test_body_of_ten_megabytes_is_413(client):
     [
         "/projects/proj_unknown",
         "/projects/proj_unknown/runs",
+        "/projects/proj_unknown/release-requests",
+        "/projects/proj_unknown/evaluation-rules",
+        "/projects/proj_unknown/checkpoint-deletions",
+        "/projects/proj_unknown/webhooks",
         "/projects/%00",
         "/projects/" + "x" * 3000,
         "/projects/../../etc/passwd",

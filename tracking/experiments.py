@@ -1,7 +1,7 @@
 """MLflow experiments, which are TrainHub projects. Names are unique among those created here.
 
 Experiment "0" is for scripts that set no experiment: a project named Default, created on first use
-and returned with its own id from then on.
+and returned with its own id from then on. With a token for one project or run it is that project.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.urls import path
 from django.utils.translation import gettext as _
 
-from accounts.permissions import script_run_of
+from accounts.grants import grant_of
 from accounts.roles import Role
 from core.text import MAX_NAME_LENGTH
 from core.times import milliseconds
@@ -86,13 +86,15 @@ def find_experiment(caller: User, name: str) -> Project | None:
 
 
 def default_experiment(caller: User) -> Project:
-    """Get or create the project named Default; concurrent calls create it once. A script's is that
-    of its run, for a client that has not asked for another."""
-    if script_run_of(caller):
-        return Project.objects.visible_to(caller).get()
-    project = find_experiment(caller, DEFAULT_NAME)
+    """Get or create the project named Default; concurrent calls create it once. Raises DoesNotExist
+    for a token that may not create it."""
+    project = find_default(caller)
     if project is not None:
         return project
+    grant = grant_of(caller)
+    if grant.project_id or grant.highest_role < Role.MEMBER:
+        rows = Project.objects.filter(pk=grant.project_id)
+        raise unseen(caller, rows, _("Experiment %(id)s not found.") % {"id": DEFAULT_ID})
     with transaction.atomic():
         lock_experiment_name(DEFAULT_NAME)
         return find_experiment(caller, DEFAULT_NAME) or Project.create(
@@ -100,11 +102,20 @@ def default_experiment(caller: User) -> Project:
         )
 
 
+def find_default(caller: User) -> Project | None:
+    """The project named Default; by a token for one project or run, for a client that has not asked
+    for another, the only one that it sees."""
+    grant = grant_of(caller)
+    if grant.project_id or grant.run_id:
+        return Project.objects.visible_to(caller).first()
+    return find_experiment(caller, DEFAULT_NAME)
+
+
 def project_ids(caller: User, experiment_ids: list[str]) -> list[str]:
     """Resolve experiment ids to project ids. Unknown ids are not an error: they match no runs."""
     ids = [storable_text(id, name="experiment_ids") for id in experiment_ids if id != DEFAULT_ID]
     if len(ids) < len(experiment_ids):
-        default = find_experiment(caller, DEFAULT_NAME)
+        default = find_default(caller)
         ids += [default.pk] if default else []
     return ids
 

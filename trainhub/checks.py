@@ -109,6 +109,15 @@ def provider_is_complete(
                 id="trainhub.E009",
             )
         ]
+    claim, _equals, value = settings.OIDC_OPERATORS.partition("=")
+    if settings.OIDC_OPERATORS and not (claim and value):
+        # Without a value, the next sign-in of each operator would make them none.
+        return [
+            Error(
+                f"TRAINHUB_OIDC_OPERATORS must be claim=value, not {settings.OIDC_OPERATORS}.",
+                id="trainhub.E012",
+            )
+        ]
     return []
 
 

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models.team import Team
+from accounts.roles import Role
 from core.exceptions import DomainError
 
 
@@ -53,12 +54,14 @@ class ServiceAccount(models.Model):
     def create(
         cls, name: str, *, team: Team | None = None, description: str = "", by: User | None
     ) -> ServiceAccount:
-        """Raises UsernameTaken."""
-        try:
-            with transaction.atomic():
-                user = User.objects.create_user(name)  # with an unusable password
-                return cls.objects.create(
-                    user=user, team=team, description=description, created_by=by
-                )
-        except IntegrityError:
-            raise UsernameTaken(_t("There is a user with this name."), attr="name") from None
+        """With the role of members in ``team``. Raises UsernameTaken, TeamGone."""
+        with transaction.atomic():
+            try:
+                with transaction.atomic():
+                    user = User.objects.create_user(name)  # with an unusable password
+            except IntegrityError:
+                taken = _t("There is a user with this name.")
+                raise UsernameTaken(taken, attr="name") from None
+            if team is not None:
+                team.add(user, Role.MEMBER)
+            return cls.objects.create(user=user, team=team, description=description, created_by=by)

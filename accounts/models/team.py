@@ -27,6 +27,13 @@ class TeamInUse(DomainError):
     code = "team_in_use"
 
 
+class TeamGone(DomainError):
+    """It has been deleted since it was looked up."""
+
+    code = "not_found"
+    status_code = 404
+
+
 class TeamQuerySet(models.QuerySet["Team"]):
     def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> TeamQuerySet:
         """The teams in which ``user`` has ``role`` or a higher one."""
@@ -82,12 +89,19 @@ class Team(models.Model):
             raise TeamNameTaken(_t("There is a team with this name."), attr="name") from None
 
     def disband(self) -> None:
-        """Delete the team. Raises TeamInUse."""
+        """Delete the team. Its service accounts are deactivated: nobody would be left to revoke
+        their tokens. Raises TeamInUse, TeamGone."""
         with transaction.atomic():
-            Team.objects.select_for_update().get(pk=self.pk)
+            self.lock()
             if self.projects.exists():
                 raise TeamInUse(_t("The team owns projects: give them to another one first."))
+            User.objects.filter(service_account__team=self).update(is_active=False)
             self.delete()
+
+    def lock(self) -> None:
+        """Until the transaction ends. Raises TeamGone."""
+        if Team.objects.select_for_update().filter(pk=self.pk).first() is None:
+            raise TeamGone(_t("There is no such team."))
 
     @classmethod
     def only_one_of(cls, user: User | None) -> Team | None:
@@ -100,8 +114,9 @@ class Team(models.Model):
         return teams[0].team if len(teams) == 1 else None
 
     def add(self, user: User, role: Role) -> TeamMembership:
-        """Make ``user`` a member, or change their role. Raises LastOwner."""
+        """Make ``user`` a member, or change their role. Raises LastOwner, TeamGone."""
         with transaction.atomic():
+            self.lock()
             if role < Role.OWNER:
                 self._keep_an_owner(without=user)
             membership, _created = self.memberships.update_or_create(
@@ -110,16 +125,19 @@ class Team(models.Model):
         return membership
 
     def remove(self, user: User) -> None:
-        """Raises LastOwner."""
+        """Raises LastOwner, TeamGone."""
         with transaction.atomic():
+            self.lock()
             self._keep_an_owner(without=user)
             self.memberships.filter(user=user).delete()
 
     def _keep_an_owner(self, *, without: User) -> None:
-        """Call inside a transaction: the team's row stays locked."""
-        Team.objects.select_for_update().get(pk=self.pk)
-        owners = set(self.memberships.filter(role=Role.OWNER).values_list("user", flat=True))
-        if owners == {without.pk}:
+        """Call with the team's row locked. Deactivated owners do not count: they can do nothing.
+        Raises LastOwner."""
+        owners = self.memberships.filter(role=Role.OWNER)
+        if not owners.filter(user=without).exists():
+            return
+        if not owners.filter(user__is_active=True).exclude(user=without).exists():
             raise LastOwner(_t("A team needs an owner: make somebody else one first."))
 
 

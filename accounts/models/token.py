@@ -12,7 +12,6 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.grants import AnyUser, grant_of
 from accounts.roles import Scope
 from core.ids import PublicIdField
 
@@ -30,16 +29,6 @@ def digest_of(token: str) -> str:
 
 
 class TokenQuerySet(models.QuerySet["Token"]):
-    def visible_to(self, user: AnyUser) -> TokenQuerySet:
-        """The user's own tokens, without those of scripts; superusers see everybody's."""
-        grant = grant_of(user)
-        if not user.is_authenticated or grant.run_id or grant.project_id:
-            return self.none()
-        return self.personal() if getattr(user, "is_superuser", False) else self.own(user)
-
-    def own(self, user: AnyUser) -> TokenQuerySet:
-        return self.personal().filter(user=user.pk)
-
     def personal(self) -> TokenQuerySet:
         """Without those that runs are started with."""
         return self.filter(run_id="")

@@ -117,11 +117,17 @@ class Attempt:
     def succeed(self) -> None:
         self.succeeded = True
 
-    def begin(self) -> None:
+    def check(self) -> None:
+        """Raises TooManyAttempts if the next attempt is refused. Counts nothing."""
         used = allowances.seconds_left([*self._limits, self._known])
         if self._known in used:
             self._limits = {self._pair: ACCOUNT_AND_ADDRESS}
-        self._refuse(used)  # without a lock or a write: most attempts of a guesser end here
+        wait = self._wait(used)
+        if wait > 0:
+            raise TooManyAttempts(wait)
+
+    def begin(self) -> None:
+        self.check()  # without a lock or a write: most attempts of a guesser end here
         with transaction.atomic():
             for key, limit in self._limits.items():
                 if not allowances.take(key, limit):
@@ -131,11 +137,6 @@ class Attempt:
     def give_back(self) -> None:
         for key, limit in self._limits.items():
             allowances.give_back(key, limit)
-
-    def _refuse(self, used: Mapping[str, float]) -> None:
-        wait = self._wait(used)
-        if wait > 0:
-            raise TooManyAttempts(wait)
 
     def _wait(self, used: Mapping[str, float]) -> float:
         """The seconds until no limit is in the way."""

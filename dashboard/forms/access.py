@@ -52,9 +52,11 @@ class TeamOfProjectForm(forms.Form):
         label=_("team"), queryset=Team.objects.none(), required=False, empty_label=_("no team")
     )
 
-    def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["team"].queryset = Team.objects.visible_to(by)  # type: ignore[attr-defined]
+    def __init__(self, data: Any = None, *, project: Project, by: User) -> None:
+        """Offers the teams of ``by``, and the one that owns the project, which keeps it."""
+        super().__init__(data, initial={"team": project.team_id})
+        teams = Team.objects.visible_to(by) | Team.objects.filter(pk=project.team_id)
+        self.fields["team"].queryset = teams  # type: ignore[attr-defined]
 
 
 class TokenForm(forms.Form):

@@ -115,7 +115,6 @@ def team_account(request: PageRequest, team_id: str) -> HttpResponse:
             form, ServiceAccount.create, **form.cleaned_data, team=team, by=request.user
         )
         if account is not None:
-            team.add(account.user, Role.MEMBER)
             text = _("%(name)s is created: issue a token to it.") % {"name": account}
             messages.success(request, text)
             return redirect("dashboard:tokens")
@@ -141,7 +140,7 @@ def _project_access(
         if project.team is None
         else project.team.memberships.select_related("user").order_by("-role", "user__username"),
         "form": form or MemberForm(),
-        "team_form": TeamOfProjectForm(initial={"team": project.team_id}, by=request.user),
+        "team_form": TeamOfProjectForm(project=project, by=request.user),
     }
     status = None if form is None else _status(form)
     return render(request, "access/project.html", context, status=status)
@@ -178,7 +177,7 @@ def project_leave(request: PageRequest, project_id: str, user_id: int) -> HttpRe
 def project_team(request: PageRequest, project_id: str) -> HttpResponse:
     """Give the project to a team."""
     project = get_project(request, project_id)
-    form = TeamOfProjectForm(request.POST, by=request.user)
+    form = TeamOfProjectForm(request.POST, project=project, by=request.user)
     if form.is_valid() and _done(
         request, membership.give_to_team, project, form.cleaned_data["team"]
     ):

@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.models import Team
 from accounts.roles import Role
 from dashboard import project_stats
 from dashboard.forms.projects import ProjectFilterForm, ProjectForm
@@ -50,7 +51,8 @@ def create(request: PageRequest) -> HttpResponse:
         messages.success(request, _("Project created."))
         return redirect("dashboard:project", project.pk)
     status = INVALID_FORM if form.errors else None
-    return render(request, "projects/form.html", {"form": form}, status=status)
+    context = {"form": form, "team": Team.only_one_of(request.user)}
+    return render(request, "projects/form.html", context, status=status)
 
 
 @requires(Role.MAINTAINER)

@@ -17,6 +17,7 @@ from simple_history.models import HistoricalRecords
 
 from accounts.grants import AnyUser, grant_of
 from accounts.models import Team, TeamMembership
+from accounts.permissions import require_all_projects
 from accounts.roles import Role
 from core.choices import ContractChoices
 from core.exceptions import DomainError, InvalidInput
@@ -177,7 +178,8 @@ class Project(models.Model):
         cls, configuration: dict[str, Any], *, by: User | None, team: Team | None = None
     ) -> Project:
         """Create a draft project whose first version is by ``by``, who owns it. ``team``: None for
-        the team of those who are in a single one, and none otherwise."""
+        the team of those who are in a single one, and none otherwise. Raises LimitedToProject."""
+        require_all_projects(by)
         project = cls(**configuration, team=team or Team.only_one_of(by))
         project._history_user = by  # type: ignore[attr-defined]
         with transaction.atomic():

@@ -183,6 +183,8 @@ def test_run_nested_in_its_own_is_of_its_project(mlflow, run, other):
         ("GET", "/projects/{project}/runs/{run}/artifacts"),
         ("POST", "/projects/{project}/runs/{run}/cancel"),
         ("POST", "/projects/{own_project}/runs/{own}/resume"),
+        ("POST", "/projects/{own_project}/runs/{own}/cancel"),
+        ("POST", "/projects/{own_project}/runs/{own}/artifacts/ckpt_1/tag"),
         ("GET", "/projects/{project}/export"),
         ("GET", "/get-artifact?run_id={run}&path=x"),
         ("GET", "/recipes"),

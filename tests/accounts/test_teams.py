@@ -1,9 +1,11 @@
 """Teams and their members by REST."""
 
 import pytest
+from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from accounts.models import Team, Token
+from accounts.models import ServiceAccount, Team, Token
+from accounts.models.team import TeamGone
 from accounts.roles import Role, Scope
 from tests.factories import ProjectFactory, UserFactory
 
@@ -121,3 +123,48 @@ def test_token_that_may_not_do_everything_lets_nobody_in(owner, team, scope):
 
     assert answer.status_code == 403
     assert other.username not in members(team)
+
+
+def test_deactivated_owner_does_not_count_as_one(owner, team):
+    team.add(UserFactory(is_active=False), Role.OWNER)
+
+    answer = calling(owner).delete(f"/teams/{team.pk}/members/{owner.username}")
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (409, "last_owner")
+
+
+def test_deactivated_member_is_removed(owner, team):
+    gone = UserFactory(is_active=False)
+    team.add(gone, Role.MEMBER)
+
+    answer = calling(owner).delete(f"/teams/{team.pk}/members/{gone.username}")
+
+    assert answer.status_code == 204
+    assert gone.username not in members(team)
+
+
+def test_service_accounts_end_with_their_team(owner, team):
+    account = ServiceAccount.create("ci", team=team, by=owner)
+    client = calling(account.user)
+    assert client.get("/projects").status_code == 200
+
+    calling(owner).delete(f"/teams/{team.pk}")
+
+    assert client.get("/projects").status_code == 401
+
+
+def test_service_account_is_not_made_for_a_team_that_is_deleted_meanwhile(owner, team):
+    Team.objects.get().disband()
+
+    with pytest.raises(TeamGone):
+        ServiceAccount.create("ci", team=team, by=owner)
+
+    assert not User.objects.filter(username="ci").exists()
+
+
+@pytest.mark.parametrize("role", [Role.MEMBER, Role.OWNER])
+def test_team_that_is_deleted_meanwhile_takes_nobody_in(team, role):
+    Team.objects.get().disband()
+
+    with pytest.raises(TeamGone):
+        team.add(UserFactory(), role)

@@ -175,7 +175,7 @@ def test_teams_and_their_members_are_told():
     team.disband()
 
     assert actions("team") == ["team.created", "team.renamed", "team.deleted"]
-    assert actions("team_member").count("team_member.created") == 2
+    assert actions("team_member").count("team_member.created") == 3
     assert actions("service_account") == ["service_account.created", "service_account.deleted"]
     assert {entry.team_id for entry in Entry.objects.filter(kind="team_member")} == {its_id}
 

@@ -148,6 +148,31 @@ def test_owner_gives_roles_in_a_project():
     assert project.roles.get(user=other).role == Role.VIEWER
 
 
+def test_project_stays_in_a_team_that_its_owner_is_not_in():
+    team = Team.create("NLP", by=UserFactory())
+    project = ProjectFactory(team=team)
+    client = browser(member_of(project, Role.OWNER))
+
+    page = client.get(f"/dashboard/projects/{project.pk}/access").content.decode()
+    client.post(f"/dashboard/projects/{project.pk}/access/team", {"team": team.pk})
+
+    project.refresh_from_db()
+    assert f'<option value="{team.pk}" selected>' in page
+    assert project.team == team
+
+
+def test_form_of_a_new_project_says_who_will_see_it():
+    user = UserFactory()
+    client = browser(user)
+
+    alone = client.get("/dashboard/projects/new").content.decode()
+    Team.create("NLP", by=UserFactory()).add(user, Role.MEMBER)
+    in_team = client.get("/dashboard/projects/new").content.decode()
+
+    assert "Only you and superusers will see it" in alone
+    assert "It will belong to the team NLP" in in_team
+
+
 @pytest.mark.parametrize(
     ("role", "offers"),
     [(Role.VIEWER, False), (Role.MEMBER, True)],

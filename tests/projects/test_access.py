@@ -7,9 +7,12 @@ from rest_framework.test import APIClient
 
 from accounts.grants import Grant, give
 from accounts.models import AccessVersion, ServiceAccount, Team, Token
+from accounts.models.team import TeamGone
 from accounts.roles import Role, Scope
 from projects import access
+from projects.membership import give_to_team
 from projects.models import Project
+from registry.models import RegisteredModel
 from tests.factories import ProjectFactory, UserFactory, member_of
 
 pytestmark = pytest.mark.django_db
@@ -131,6 +134,26 @@ def test_token_of_a_project_sees_no_other(is_superuser):
     assert client.get(f"/projects/{other.pk}").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/projects", {"name": "another"}),
+        ("/api/2.0/mlflow/experiments/create", {"name": "another"}),
+        ("/api/2.0/mlflow/registered-models/create", {"name": "another"}),
+    ],
+)
+def test_token_of_a_project_makes_nothing_outside_of_it(path, body):
+    project = ProjectFactory()
+    user = member_of(project, Role.OWNER)
+
+    answer = calling(user, project_id=project.pk).post(path, body)
+
+    assert answer.status_code == 403
+    assert project.pk in answer.content.decode()
+    assert not Project.objects.exclude(pk=project.pk).exists()
+    assert not RegisteredModel.objects.exists()
+
+
 def test_token_is_listed_without_its_secret_and_revoked():
     client = calling(UserFactory())
     issued = client.post("/tokens", {"name": "laptop", "scope": "read", "days": 30}).json()
@@ -227,6 +250,46 @@ def test_project_is_given_to_a_team_of_the_owner_alone():
     assert (refused.status_code, project.team) == (400, own)
 
 
+def test_project_stays_in_a_team_that_its_owner_is_not_in():
+    team = Team.create("NLP", by=UserFactory())
+    project = ProjectFactory(team=team)
+    client = calling(member_of(project, Role.OWNER))
+
+    answer = client.patch(f"/projects/{project.pk}/access", {"team": team.pk})
+
+    assert (answer.status_code, answer.json()["team"]) == (200, team.pk)
+
+
+def test_deactivated_owner_does_not_count_as_one():
+    project, gone = ProjectFactory(), UserFactory(is_active=False)
+    owner = member_of(project, Role.OWNER)
+    project.roles.create(user=gone, role=Role.OWNER)
+
+    answer = calling(owner).delete(f"/projects/{project.pk}/members/{owner.username}")
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (409, "last_owner")
+
+
+def test_role_of_a_deactivated_user_is_taken():
+    project, gone = ProjectFactory(), UserFactory(is_active=False)
+    client = calling(member_of(project, Role.OWNER))
+    project.roles.create(user=gone, role=Role.MEMBER)
+
+    answer = client.delete(f"/projects/{project.pk}/members/{gone.username}")
+
+    assert answer.status_code == 204
+    assert not project.roles.filter(user=gone).exists()
+
+
+def test_project_is_not_given_to_a_team_that_is_deleted_meanwhile():
+    project = ProjectFactory()
+    team = Team.create("NLP", by=member_of(project, Role.OWNER))
+    Team.objects.get().disband()
+
+    with pytest.raises(TeamGone):
+        give_to_team(project, team)
+
+
 # --- what web servers remember ---------------------------------------------------------------
 
 
@@ -263,3 +326,24 @@ def test_expired_token_is_no_token():
     user = UserFactory()
 
     assert calling(user, life=timedelta(seconds=-1)).get("/projects").status_code == 401
+
+
+def test_role_that_a_late_thread_remembers_is_not_told_to_newer_requests():
+    remembered = access._Remembered()
+
+    class Late(int):
+        """The number of a request that is overtaken while it is compared."""
+
+        def __ne__(self, other):
+            is_different = int(self) != other
+            if not is_different:
+                remembered.put(2, 7, "proj_other", Role.VIEWER)
+            return is_different
+
+        __hash__ = int.__hash__
+
+    remembered.put(1, 7, "proj_other", Role.VIEWER)
+
+    remembered.put(Late(1), 7, "proj_x", Role.OWNER)
+
+    assert remembered.get(2, 7, "proj_x") is None

@@ -2,9 +2,11 @@
 
 import pytest
 
+from accounts.models import Token
+from accounts.roles import Role, Scope
 from projects.models import Project, ProjectStatus
 from tests.concurrency import in_parallel
-from tests.factories import ProjectFactory, running, unmanaged_run
+from tests.factories import ProjectFactory, UserFactory, member_of, running, unmanaged_run
 from tests.tracking.conftest import MlflowClient
 
 pytestmark = pytest.mark.django_db
@@ -13,6 +15,10 @@ with_two_connections = pytest.mark.django_db(transaction=True, serialized_rollba
 INVALID = (400, "INVALID_PARAMETER_VALUE")
 UNKNOWN = (404, "RESOURCE_DOES_NOT_EXIST")
 EXISTS = (400, "RESOURCE_ALREADY_EXISTS")
+
+
+def calling(user, **limits) -> MlflowClient:
+    return MlflowClient(headers={"Authorization": f"Bearer {Token.issue(user, **limits)[1]}"})
 
 
 def test_create_makes_a_project_with_description_and_tags(mlflow):
@@ -128,6 +134,42 @@ def test_default_experiment_is_created_once_by_concurrent_requests():
 
     assert [response.status_code for response in responses] == [200] * 4
     assert Project.objects.filter(name="Default").count() == 1
+
+
+@pytest.mark.parametrize(
+    "query", [{"experiment_id": "0"}, {"experiment_name": "Default"}], ids=["id", "name"]
+)
+def test_token_that_reads_does_not_create_the_default_experiment(settings, query):
+    settings.OPEN_MODE = False
+    client = calling(UserFactory(), scope=Scope.READ)
+    path = "experiments/get-by-name" if "experiment_name" in query else "experiments/get"
+
+    assert client.error(path, "get", **query) == UNKNOWN
+    assert not Project.objects.exists()
+
+
+def test_default_experiment_of_a_token_for_one_project_is_that_project(settings):
+    settings.OPEN_MODE = False
+    project = ProjectFactory()
+    client = calling(member_of(project), scope=Scope.WRITE, project_id=project.pk)
+
+    run = client.post_ok("runs/create", experiment_id="0")["run"]
+    found = client.post_ok("runs/search", experiment_ids=["0"])["runs"]
+
+    assert run["info"]["experiment_id"] == project.pk
+    assert [item["info"]["run_id"] for item in found] == [run["info"]["run_id"]]
+    assert Project.objects.get() == project
+
+
+def test_default_experiment_of_a_token_for_one_project_needs_the_role(settings):
+    settings.OPEN_MODE = False
+    project = ProjectFactory()
+    client = calling(member_of(project, Role.VIEWER), scope=Scope.WRITE, project_id=project.pk)
+
+    assert client.error("runs/create", experiment_id="0") == (403, "PERMISSION_DENIED")
+    assert client.get_ok("experiments/get", experiment_id="0")["experiment"]["experiment_id"] == (
+        project.pk
+    )
 
 
 # --- changing --------------------------------------------------------------------------------

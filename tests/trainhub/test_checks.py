@@ -298,6 +298,23 @@ def test_provider_is_reached_by_tls(settings: Settings, issuer: str, found: list
     assert ids(provider_is_complete(None)) == found
 
 
+@pytest.mark.parametrize(
+    ("operators", "found"),
+    [
+        ("", []),
+        ("groups=operators", []),
+        ("groups", ["trainhub.E012"]),
+        ("groups=", ["trainhub.E012"]),
+        ("=operators", ["trainhub.E012"]),
+    ],
+)
+def test_claim_of_operators_needs_a_value(settings: Settings, operators: str, found: list[str]):
+    settings.OIDC_ISSUER, settings.OIDC_CLIENT_ID = "https://sso.example.org", "trainhub"
+    settings.OIDC_OPERATORS = operators
+
+    assert ids(provider_is_complete(None)) == found
+
+
 def test_proxy_that_is_not_named_is_warned_of(settings: Settings):
     settings.HTTPS, settings.TRUSTED_PROXIES = True, []
     assert ids(proxy_is_known(None)) == ["trainhub.W006"]
