@@ -115,7 +115,7 @@ def provider_is_complete(
         return [
             Error(
                 f"TRAINHUB_OIDC_OPERATORS must be claim=value, not {settings.OIDC_OPERATORS}.",
-                id="trainhub.E012",
+                id="trainhub.E014",
             )
         ]
     return []

@@ -303,9 +303,9 @@ def test_provider_is_reached_by_tls(settings: Settings, issuer: str, found: list
     [
         ("", []),
         ("groups=operators", []),
-        ("groups", ["trainhub.E012"]),
-        ("groups=", ["trainhub.E012"]),
-        ("=operators", ["trainhub.E012"]),
+        ("groups", ["trainhub.E014"]),
+        ("groups=", ["trainhub.E014"]),
+        ("=operators", ["trainhub.E014"]),
     ],
 )
 def test_claim_of_operators_needs_a_value(settings: Settings, operators: str, found: list[str]):
