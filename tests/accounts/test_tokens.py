@@ -241,3 +241,44 @@ def test_token_for_an_inactive_user_is_refused(user: User):
 
     with pytest.raises(CommandError, match="xiaoli is not active"):
         create_token("xiaoli")
+
+
+# --- manage.py revoke_token ------------------------------------------------------------------
+
+
+def revoke_token(*arguments: str) -> str:
+    output = StringIO()
+    call_command("revoke_token", *arguments, stdout=output)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("by", ["id", "whole token", "beginning"])
+def test_token_is_revoked_by_what_is_known_of_it(client: Client, user: User, by: str):
+    token, secret = Token.issue(user)
+    kept = token_of(user)
+    known = {"id": token.pk, "whole token": secret, "beginning": token.beginning}
+
+    assert "1" in revoke_token(known[by])
+
+    assert_refused(ask(client, f"Bearer {secret}"), "authentication_failed")
+    assert ask(client, f"Bearer {kept}").status_code == 200
+
+
+def test_all_tokens_of_a_user_are_revoked(client: Client, user: User):
+    mine = [token_of(user), token_of(user)]
+    others = token_of(UserFactory())
+
+    assert "2" in revoke_token("--user", "xiaoli")
+
+    assert [ask(client, f"Bearer {secret}").status_code for secret in mine] == [401, 401]
+    assert ask(client, f"Bearer {others}").status_code == 200
+
+
+@pytest.mark.parametrize("arguments", [["token_000000000000"], ["th_"], ["--user", "nobody"]])
+def test_unknown_token_is_an_error(user: User, arguments: list[str]):
+    kept = token_of(user)
+
+    with pytest.raises(CommandError):
+        revoke_token(*arguments)
+
+    assert Token.objects.get().beginning == kept[:15]
