@@ -1,10 +1,14 @@
-"""What the audit tells of artifacts: their tags, and that people delete them."""
+"""What the audit tells of artifacts: their tags, and that people replace or delete them."""
 
 from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.models import Artifact, ArtifactTag
 from artifacts.storage_quotas import StorageQuota
 from core.audited import Audited, declare
 
+# What a script replaces with its run's own token is its work, like what a worker stores.
+BY_A_SCRIPT = (
+    "EXISTS (SELECT FROM accounts_token WHERE id = audit_caller() ->> 'token_id' AND run_id <> '')"
+)
 PROJECT = "(SELECT project_id FROM runs_run WHERE id = {row}.run_id)"
 
 declare(
@@ -12,10 +16,12 @@ declare(
         model=Artifact,
         kind="artifact",
         columns=["run_id", "type", "file", "step", "size_bytes", "sha256"],
+        changing=["file", "size_bytes", "sha256"],
         name="{row}.file",
         project=PROJECT,
+        when=f"TG_OP = 'DELETE' OR NOT {BY_A_SCRIPT}",
         only_by_users=True,
-        operations=("DELETE",),
+        operations=("UPDATE", "DELETE"),
     ),
     Audited(
         model=ArtifactTag,

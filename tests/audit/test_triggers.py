@@ -1,6 +1,7 @@
 """Changes of state become entries, in their transaction; what is secret does not."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
@@ -13,6 +14,7 @@ from django.test import Client
 from accounts.issuing import issue_token, revoke
 from accounts.models import ServiceAccount, Team, Token
 from accounts.roles import Role, Scope
+from accounts.tokens import issue_script_token
 from audit import triggers
 from audit.models import Entry
 from core.audited import declared
@@ -25,7 +27,15 @@ from registry.evaluation_rules import create_rule
 from runs.actions import cancel_run, create_run
 from runs.models import Recipe, RecipeKind, Run, Worker
 from tests.clients import ApiClient
-from tests.factories import ProjectFactory, RecipeFactory, RunFactory, UserFactory, WorkerFactory
+from tests.factories import (
+    ProjectFactory,
+    RecipeFactory,
+    RunFactory,
+    UserFactory,
+    WorkerFactory,
+    member_of,
+    running,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -350,6 +360,27 @@ def test_page_names_the_signed_in_user(settings):
     client.post("/dashboard/teams", {"name": "t"})
 
     assert Entry.objects.get(action="team.created").actor_id == user.pk
+
+
+def test_file_that_a_person_replaces_is_told_and_what_a_script_replaces_is_not(settings):
+    settings.OPEN_MODE = False
+    project = ProjectFactory()
+    user = member_of(project)
+    run = running(project=project, recipe=RecipeFactory())
+    own, digest = issue_script_token(user, run.pk, life=timedelta(hours=1))
+    run.change(script_tokens=[digest])
+    person = ApiClient(headers={"Authorization": f"Bearer {Token.issue(user)[1]}"})
+    script = ApiClient(headers={"Authorization": f"Bearer {own}"})
+    path = f"/projects/{project.pk}/runs/{run.pk}/artifacts/files/notes.txt"
+
+    for client, content in [(person, b"1"), (script, b"22"), (person, b"333")]:
+        assert client.put(path, content, "application/octet-stream").status_code in {200, 201}
+
+    assert actions("artifact") == ["artifact.changed"]
+    entry = last("artifact")
+    assert (entry.name, entry.actor, entry.project_id) == ("notes.txt", user.username, project.pk)
+    assert (entry.before["size_bytes"], entry.after["size_bytes"]) == (2, 3)
+    assert set(entry.after) == {"size_bytes", "sha256"}
 
 
 def test_open_mode_names_the_local_administrator():
