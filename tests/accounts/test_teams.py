@@ -67,7 +67,7 @@ def test_owner_adds_a_member_and_changes_their_role(owner, team):
 
 def test_member_adds_nobody(owner, team):
     member, other = UserFactory(), UserFactory()
-    team.add(member, Role.MAINTAINER)
+    team.add(member, Role.MAINTAINER, by=None)
 
     answer = calling(member).put(f"/teams/{team.pk}/members/{other.username}", {"role": "viewer"})
 
@@ -77,7 +77,7 @@ def test_member_adds_nobody(owner, team):
 
 def test_member_leaves(team):
     member = UserFactory()
-    team.add(member, Role.MEMBER)
+    team.add(member, Role.MEMBER, by=None)
 
     answer = calling(member).delete(f"/teams/{team.pk}/members/{member.username}")
 
@@ -126,7 +126,7 @@ def test_token_that_may_not_do_everything_lets_nobody_in(owner, team, scope):
 
 
 def test_deactivated_owner_does_not_count_as_one(owner, team):
-    team.add(UserFactory(is_active=False), Role.OWNER)
+    team.add(UserFactory(is_active=False), Role.OWNER, by=None)
 
     answer = calling(owner).delete(f"/teams/{team.pk}/members/{owner.username}")
 
@@ -135,7 +135,7 @@ def test_deactivated_owner_does_not_count_as_one(owner, team):
 
 def test_deactivated_member_is_removed(owner, team):
     gone = UserFactory(is_active=False)
-    team.add(gone, Role.MEMBER)
+    team.add(gone, Role.MEMBER, by=None)
 
     answer = calling(owner).delete(f"/teams/{team.pk}/members/{gone.username}")
 
@@ -167,4 +167,4 @@ def test_team_that_is_deleted_meanwhile_takes_nobody_in(team, role):
     Team.objects.get().disband()
 
     with pytest.raises(TeamGone):
-        team.add(UserFactory(), role)
+        team.add(UserFactory(), role, by=None)

@@ -168,7 +168,7 @@ def test_teams_and_their_members_are_told():
     owner, other = UserFactory(), UserFactory()
     team = Team.create("t", by=owner)
     its_id = team.pk
-    team.add(other, Role.MEMBER)
+    team.add(other, Role.MEMBER, by=None)
     team.remove(other)
     ServiceAccount.create("robot", team=team, by=owner)
     team.change(name="u")

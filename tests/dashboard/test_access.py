@@ -83,7 +83,7 @@ def test_last_owner_stays_and_is_told_why():
 def test_member_has_no_forms():
     member = UserFactory()
     team = Team.create("NLP", by=UserFactory())
-    team.add(member, Role.MAINTAINER)
+    team.add(member, Role.MAINTAINER, by=None)
 
     page = browser(member).get(f"{TEAMS}/{team.pk}").content.decode()
 
@@ -166,7 +166,7 @@ def test_form_of_a_new_project_says_who_will_see_it():
     client = browser(user)
 
     alone = client.get("/dashboard/projects/new").content.decode()
-    Team.create("NLP", by=UserFactory()).add(user, Role.MEMBER)
+    Team.create("NLP", by=UserFactory()).add(user, Role.MEMBER, by=None)
     in_team = client.get("/dashboard/projects/new").content.decode()
 
     assert "Only you and superusers will see it" in alone

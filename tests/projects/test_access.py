@@ -31,7 +31,7 @@ def calling(user, **limits) -> APIClient:
 
 def in_team(role: Role, project: Project):
     user = UserFactory()
-    Team.create(f"team of {user}", by=UserFactory()).add(user, role)
+    Team.create(f"team of {user}", by=UserFactory()).add(user, role, by=None)
     project.team = user.team_memberships.get().team
     project.save()
     return user
@@ -315,7 +315,7 @@ def test_every_change_of_access_has_a_number(what):
     if what == "role":
         project.roles.create(user=UserFactory(), role=Role.VIEWER)
     elif what == "membership":
-        team.add(UserFactory(), Role.VIEWER)
+        team.add(UserFactory(), Role.VIEWER, by=None)
     else:
         Project.objects.update(team=team)
 
