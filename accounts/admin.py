@@ -40,8 +40,7 @@ class TeamAdmin(LargeTableAdmin):
     inlines: ClassVar[Any] = (MembershipInline,)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        """Whoever is added has not consented by it: see Team.add. Nor has somebody who is put in the
-        place of another member."""
+        """Decide as Team.add does, also for a user who is put in the place of another member."""
         for each in formset.forms:
             if "user" in each.changed_data:
                 each.instance.takes_new_projects = is_trusted_to_add(user_of(request))

@@ -110,8 +110,8 @@ class Team(models.Model):
 
     @classmethod
     def only_one_of(cls, user: User | None) -> Team | None:
-        """The team to which what ``user`` creates belongs unless they say otherwise: that which takes
-        their new projects and in which they are a member or more, if there is just one."""
+        """The team to which what ``user`` creates belongs unless they say otherwise: that in which
+        they are a member or more and which takes their new projects, if there is just one."""
         if user is None:
             return None
         trains = TeamMembership.objects.filter(user=user, role__gte=Role.MEMBER)

@@ -180,6 +180,25 @@ def test_teams_and_their_members_are_told():
     assert {entry.team_id for entry in Entry.objects.filter(kind="team_member")} == {its_id}
 
 
+def test_consent_of_a_member_is_told():
+    owner, member = UserFactory(), UserFactory()
+    team = Team.create("t", by=owner)
+    team.add(member, Role.MEMBER, by=owner)
+    team.take_new_projects(member, True)
+    told = last("team_member")
+    team.take_new_projects(member, False)
+
+    assert actions("team_member")[-2:] == [
+        "team_member.new_projects_given",
+        "team_member.new_projects_kept",
+    ]
+    assert (told.name, told.team_id) == (member.username, team.pk)
+    assert (told.before, told.after) == (
+        {"takes_new_projects": False},
+        {"takes_new_projects": True},
+    )
+
+
 def test_issue_and_revocation_of_a_token_are_told_without_it():
     token, secret = issue_token(by=UserFactory(), name="laptop", scope=Scope.WRITE)
     revoke(token)
