@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ServiceAccount, Team, TeamMembership, Token
+from accounts.models.team import is_trusted_to_add
 from accounts.oidc import admin as _of_allauth  # noqa: F401  (unregisters)
 from accounts.users import user_of
 from core.admin import LargeTableAdmin
@@ -27,6 +28,7 @@ else:
 class MembershipInline(AnyMembershipInline):
     model = TeamMembership
     raw_id_fields = ("user",)
+    readonly_fields = ("takes_new_projects",)  # for the member to decide
     extra = 0
 
 
@@ -36,6 +38,13 @@ class TeamAdmin(LargeTableAdmin):
     ordering = ("name",)
     word_lookups = ("name__icontains",)
     inlines: ClassVar[Any] = (MembershipInline,)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Decide as Team.add does, also for a user who is put in the place of another member."""
+        for each in formset.forms:
+            if "user" in each.changed_data:
+                each.instance.takes_new_projects = is_trusted_to_add(user_of(request))
+        super().save_formset(request, form, formset, change)
 
 
 @admin.register(ServiceAccount)

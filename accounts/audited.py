@@ -69,11 +69,14 @@ declare(
     Audited(
         model=TeamMembership,
         kind="team_member",
-        columns=["user_id", "role"],
+        columns=["user_id", "role", "takes_new_projects"],
         subject="{row}.team_id",
         name=USERNAME,
         team="{row}.team_id",
-        actions={"role": ("role_changed",)},
+        actions={
+            "role": ("role_changed",),
+            "takes_new_projects": ("new_projects_given", "new_projects_kept"),
+        },
     ),
     Audited(
         model=ServiceAccount,

@@ -10,7 +10,7 @@ from accounts.models import Team
 from accounts.models.team import MAX_NAME_LENGTH
 from accounts.models.token import MAX_NAME_LENGTH as MAX_TOKEN_NAME_LENGTH
 from accounts.roles import Role, Scope
-from core.fields import StrictCharField, StrictIntegerField
+from core.fields import StrictBooleanField, StrictCharField, StrictIntegerField
 from core.known_names import KnownFieldsSerializer
 
 MAX_DAYS = 36_500
@@ -38,6 +38,19 @@ class MemberSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
 
+class TeamMemberSerializer(MemberSerializer):
+    takes_new_projects = StrictBooleanField(
+        help_text="Whether the new projects of this member belong to the team."
+    )
+
+
+class TeamMemberChangeSerializer(KnownFieldsSerializer):
+    takes_new_projects = StrictBooleanField(
+        help_text="Whether your new projects and registered models belong to the team, provided "
+        "that you are a member or more in it and that no other team takes them."
+    )
+
+
 class MemberWriteSerializer(KnownFieldsSerializer):
     role = RoleField()
 
@@ -54,7 +67,7 @@ class TeamDetailSerializer(TeamSerializer):
 
     def get_members(self, team: Team) -> list[dict[str, Any]]:
         memberships = team.memberships.select_related("user")
-        return [dict(member) for member in MemberSerializer(memberships, many=True).data]
+        return [dict(member) for member in TeamMemberSerializer(memberships, many=True).data]
 
 
 class TeamWriteSerializer(KnownFieldsSerializer):

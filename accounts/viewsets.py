@@ -19,10 +19,11 @@ from accounts.models import Team
 from accounts.models.team import TeamQuerySet
 from accounts.roles import Role
 from accounts.serializers import (
-    MemberSerializer,
     MemberWriteSerializer,
     TeamChangeSerializer,
     TeamDetailSerializer,
+    TeamMemberChangeSerializer,
+    TeamMemberSerializer,
     TeamSerializer,
     TeamWriteSerializer,
 )
@@ -113,22 +114,43 @@ class TeamViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TeamScopedVi
 class TeamMemberViewSet(TeamScopedViewSet):
     """The members of a team."""
 
-    serializer_class = MemberSerializer
+    serializer_class = TeamMemberSerializer
     lookup_url_kwarg = "username"
     lookup_value_regex = USERNAME_PATTERN
 
     @extend_schema(
         operation_id="teams_members_update",
         summary="Add a member, or change their role",
+        description="The new projects of whom a superuser adds belong to the team. Others decide "
+        "themselves: see PATCH.",
         request=MemberWriteSerializer,
-        responses=MemberSerializer,
+        responses=TeamMemberSerializer,
     )
     def update(self, request: Request, team_id: str, username: str) -> Response:
         team = self.owned(team_id)
         serializer = MemberWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        membership = team.add(find_user(username), serializer.validated_data["role"])
-        return Response(MemberSerializer(membership).data)
+        role = serializer.validated_data["role"]
+        membership = team.add(find_user(username), role, by=user_of(request))
+        return Response(TeamMemberSerializer(membership).data)
+
+    @extend_schema(
+        operation_id="teams_members_partial_update",
+        summary="Decide whether your new projects belong to the team",
+        description="For yourself alone: not even the team's owners decide it for others.",
+        request=TeamMemberChangeSerializer,
+        responses=TeamMemberSerializer,
+    )
+    def partial_update(self, request: Request, team_id: str, username: str) -> Response:
+        user = user_of(request)
+        team = get_object_or_404(self.get_queryset(), pk=team_id)
+        require_unlimited(user)
+        if username != user.get_username():
+            raise AccessForbidden(_("Only the member decides this."))
+        serializer = TeamMemberChangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        membership = team.take_new_projects(user, serializer.validated_data["takes_new_projects"])
+        return Response(TeamMemberSerializer(membership).data)
 
     @extend_schema(
         operation_id="teams_members_destroy",

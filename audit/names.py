@@ -55,6 +55,8 @@ VERBS: Final[dict[str, Promise]] = {
     "drained": pgettext_lazy("audit", "drained"),
     "enabled": pgettext_lazy("audit", "enabled"),
     "moved": pgettext_lazy("audit", "moved"),
+    "new_projects_given": pgettext_lazy("audit", "gives new projects to the team"),
+    "new_projects_kept": pgettext_lazy("audit", "no longer gives new projects to the team"),
     "password_changed": pgettext_lazy("audit", "password changed"),
     "priority_changed": pgettext_lazy("audit", "priority changed"),
     "purged": pgettext_lazy("audit", "purged"),

@@ -100,6 +100,7 @@ urlpatterns = [
     path("/teams/<id:team_id>", access.team, name="team"),
     path("/teams/<id:team_id>/members", access.team_member, name="team-member"),
     path("/teams/<id:team_id>/members/<int:user_id>/remove", access.team_leave, name="team-leave"),
+    path("/teams/<id:team_id>/new-projects", access.team_new_projects, name="team-new-projects"),
     path("/teams/<id:team_id>/accounts", access.team_account, name="team-account"),
     path("/tokens", access.token_list, name="tokens"),
     path("/tokens/<id:token_id>/revoke", access.token_revoke, name="token-revoke"),

@@ -148,7 +148,7 @@ urlpatterns = [
     ),
     re_path(
         rf"^teams/(?P<team_id>{ID_PATTERN})/{MEMBER}\Z",
-        TeamMemberViewSet.as_view(CHANGE_MEMBER),
+        TeamMemberViewSet.as_view({**CHANGE_MEMBER, "patch": "partial_update"}),
         name="team-member",
     ),
     path("audit", AuditView.as_view()),

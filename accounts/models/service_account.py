@@ -63,5 +63,5 @@ class ServiceAccount(models.Model):
                 taken = _t("There is a user with this name.")
                 raise UsernameTaken(taken, attr="name") from None
             if team is not None:
-                team.add(user, Role.MEMBER)
+                team.add(user, Role.MEMBER, by=None)  # made for the team: what it creates is theirs
             return cls.objects.create(user=user, team=team, description=description, created_by=by)

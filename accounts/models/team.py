@@ -34,6 +34,11 @@ class TeamGone(DomainError):
     status_code = 404
 
 
+class NotAMember(DomainError):
+    code = "not_found"
+    status_code = 404
+
+
 class TeamQuerySet(models.QuerySet["Team"]):
     def visible_to(self, user: AnyUser, *, role: Role = Role.VIEWER) -> TeamQuerySet:
         """The teams in which ``user`` has ``role`` or a higher one."""
@@ -72,7 +77,7 @@ class Team(models.Model):
         with transaction.atomic():
             team._save()
             if by is not None:
-                team.memberships.create(user=by, role=Role.OWNER)
+                team.memberships.create(user=by, role=Role.OWNER, takes_new_projects=True)
         return team
 
     def change(self, *, name: str | None = None, description: str | None = None) -> None:
@@ -106,22 +111,40 @@ class Team(models.Model):
     @classmethod
     def only_one_of(cls, user: User | None) -> Team | None:
         """The team to which what ``user`` creates belongs unless they say otherwise: that in which
-        they are a member or more, if there is just one."""
+        they are a member or more and which takes their new projects, if there is just one."""
         if user is None:
             return None
         trains = TeamMembership.objects.filter(user=user, role__gte=Role.MEMBER)
-        teams = list(trains.select_related("team")[:2])
+        teams = list(trains.filter(takes_new_projects=True).select_related("team")[:2])
         return teams[0].team if len(teams) == 1 else None
 
-    def add(self, user: User, role: Role) -> TeamMembership:
-        """Make ``user`` a member, or change their role. Raises LastOwner, TeamGone."""
+    def add(self, user: User, role: Role, *, by: User | None) -> TeamMembership:
+        """Make ``user`` a member, or change their role. ``by``: None for TrainHub itself.
+
+        Anybody may own a team and add anybody to it. So the new projects of a new member belong to
+        it only if a superuser or TrainHub adds them; otherwise it is for them to decide. A change
+        of the role leaves that as it is. Raises LastOwner, TeamGone.
+        """
         with transaction.atomic():
             self.lock()
             if role < Role.OWNER:
                 self._keep_an_owner(without=user)
             membership, _created = self.memberships.update_or_create(
-                user=user, defaults={"role": role}
+                user=user,
+                defaults={"role": role},
+                create_defaults={"role": role, "takes_new_projects": is_trusted_to_add(by)},
             )
+        return membership
+
+    def take_new_projects(self, user: User, is_taking: bool) -> TeamMembership:
+        """Whether the new projects of ``user`` belong to the team: for them alone to decide. Raises
+        NotAMember."""
+        with transaction.atomic():
+            membership = self.memberships.select_for_update().filter(user=user).first()
+            if membership is None:
+                raise NotAMember(_t("You are not a member of this team."))
+            membership.takes_new_projects = is_taking
+            membership.save(update_fields=["takes_new_projects"])
         return membership
 
     def remove(self, user: User) -> None:
@@ -141,7 +164,15 @@ class Team(models.Model):
             raise LastOwner(_t("A team needs an owner: make somebody else one first."))
 
 
+def is_trusted_to_add(by: User | None) -> bool:
+    """Whether the new projects of those whom ``by`` adds to a team belong to it at once."""
+    return by is None or by.is_superuser
+
+
 class TeamMembership(models.Model):
+    """``takes_new_projects``: the member's consent that what they create belongs to the team: new
+    projects, MLflow experiments and registered models. See Team.only_one_of."""
+
     team = models.ForeignKey(
         Team, models.CASCADE, related_name="memberships", verbose_name=_("team")
     )
@@ -149,6 +180,9 @@ class TeamMembership(models.Model):
         User, models.CASCADE, related_name="team_memberships", verbose_name=_("user")
     )
     role = models.PositiveSmallIntegerField(_("role"), choices=Role, default=Role.MEMBER)
+    takes_new_projects = models.BooleanField(
+        _("takes new projects"), default=False, db_default=False
+    )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:

@@ -42,6 +42,12 @@ class MemberForm(forms.Form):
         return user
 
 
+class NewProjectsForm(forms.Form):
+    takes_new_projects = forms.BooleanField(
+        label=_("New projects of mine belong to this team"), required=False
+    )
+
+
 class ServiceAccountForm(forms.Form):
     name = forms.SlugField(label=_("name"), max_length=100)
     description = forms.CharField(label=_("what it is for"), max_length=200, required=False)

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -15,10 +15,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.issuing import issue_token, revoke, service_accounts_of, tokens_managed_by
 from accounts.models import ServiceAccount, Team
+from accounts.models.team import NotAMember
 from accounts.roles import Role, Scope
 from core.exceptions import DomainError
 from dashboard.forms.access import (
     MemberForm,
+    NewProjectsForm,
     ServiceAccountForm,
     TeamForm,
     TeamOfProjectForm,
@@ -57,6 +59,7 @@ def _team(request: PageRequest, team: Team, **forms: Any) -> HttpResponse:
         "members": team.memberships.select_related("user").order_by("-role", "user__username"),
         "projects": team.projects.order_by("name", "id"),
         "accounts": team.service_accounts.select_related("user"),
+        "own_membership": team.memberships.filter(user=request.user.pk).first(),
         "is_owner": _owns(request, team),
         "form": MemberForm(),
         "account_form": ServiceAccountForm(),
@@ -84,8 +87,9 @@ def team_member(request: PageRequest, team_id: str) -> HttpResponse:
     form = MemberForm(request.POST)
     if form.is_valid():
         user: User = form.cleaned_data["username"]
-        if attempt(form, team.add, user, form.cleaned_data["role"]) is not None:
-            messages.success(request, _given(user, form.cleaned_data["role"]))
+        role = form.cleaned_data["role"]
+        if attempt(form, team.add, user, role, by=request.user) is not None:
+            messages.success(request, _given(user, role))
             return redirect("dashboard:team", team.pk)
     return _team(request, team, form=form)
 
@@ -102,6 +106,20 @@ def team_leave(request: PageRequest, team_id: str, user_id: int) -> HttpResponse
         messages.success(request, _("%(name)s is no longer in it.") % {"name": member.user})
     if user_id == request.user.pk:
         return redirect("dashboard:teams")
+    return redirect("dashboard:team", team.pk)
+
+
+@require_POST
+def team_new_projects(request: PageRequest, team_id: str) -> HttpResponse:
+    """Decide whether the reader's new projects belong to the team."""
+    team = get_object_or_404(Team.objects.visible_to(request.user), pk=team_id)
+    form = NewProjectsForm(request.POST)
+    form.is_valid()  # whatever is sent for a checkbox is valid
+    try:
+        team.take_new_projects(request.user, form.cleaned_data["takes_new_projects"])
+    except NotAMember as error:
+        raise Http404(str(error.message)) from None
+    messages.success(request, _("Saved."))
     return redirect("dashboard:team", team.pk)
 
 

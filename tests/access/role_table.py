@@ -167,7 +167,7 @@ viewer     GET              /projects/{project_id}/access
 owner      PATCH            /projects/{project_id}/access
 owner      PUT DELETE       /projects/{project_id}/members/{username}
 owner      PUT              /teams/{team_id}/members/{username}
-nobody     DELETE           /teams/{team_id}/members/{username}
+nobody     PATCH DELETE     /teams/{team_id}/members/{username}
 anyone     GET              /audit
 anyone     GET              /goodput
 anyone     GET              /storage
@@ -226,6 +226,7 @@ anyone     GET POST         /dashboard/teams
 owner      GET              /dashboard/teams/{team_id}
 owner      POST             /dashboard/teams/{team_id}/members
 nobody     POST             /dashboard/teams/{team_id}/members/{user_id}/remove
+owner      POST             /dashboard/teams/{team_id}/new-projects
 owner      POST             /dashboard/teams/{team_id}/accounts
 anyone     GET POST         /dashboard/tokens
 nobody     POST             /dashboard/tokens/{token_id}/revoke

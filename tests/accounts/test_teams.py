@@ -2,6 +2,8 @@
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from rest_framework.test import APIClient
 
 from accounts.models import ServiceAccount, Team, Token
@@ -67,7 +69,7 @@ def test_owner_adds_a_member_and_changes_their_role(owner, team):
 
 def test_member_adds_nobody(owner, team):
     member, other = UserFactory(), UserFactory()
-    team.add(member, Role.MAINTAINER)
+    team.add(member, Role.MAINTAINER, by=None)
 
     answer = calling(member).put(f"/teams/{team.pk}/members/{other.username}", {"role": "viewer"})
 
@@ -77,7 +79,7 @@ def test_member_adds_nobody(owner, team):
 
 def test_member_leaves(team):
     member = UserFactory()
-    team.add(member, Role.MEMBER)
+    team.add(member, Role.MEMBER, by=None)
 
     answer = calling(member).delete(f"/teams/{team.pk}/members/{member.username}")
 
@@ -126,7 +128,7 @@ def test_token_that_may_not_do_everything_lets_nobody_in(owner, team, scope):
 
 
 def test_deactivated_owner_does_not_count_as_one(owner, team):
-    team.add(UserFactory(is_active=False), Role.OWNER)
+    team.add(UserFactory(is_active=False), Role.OWNER, by=None)
 
     answer = calling(owner).delete(f"/teams/{team.pk}/members/{owner.username}")
 
@@ -135,7 +137,7 @@ def test_deactivated_owner_does_not_count_as_one(owner, team):
 
 def test_deactivated_member_is_removed(owner, team):
     gone = UserFactory(is_active=False)
-    team.add(gone, Role.MEMBER)
+    team.add(gone, Role.MEMBER, by=None)
 
     answer = calling(owner).delete(f"/teams/{team.pk}/members/{gone.username}")
 
@@ -167,4 +169,152 @@ def test_team_that_is_deleted_meanwhile_takes_nobody_in(team, role):
     Team.objects.get().disband()
 
     with pytest.raises(TeamGone):
-        team.add(UserFactory(), role)
+        team.add(UserFactory(), role, by=None)
+
+
+# --- whose new projects belong to it ---------------------------------------------------------
+
+
+def is_taking(team, user) -> bool:
+    return team.memberships.get(user=user).takes_new_projects
+
+
+def change(client, team, user, is_taking: bool):
+    url = f"/teams/{team.pk}/members/{user.username}"
+    return client.patch(url, {"takes_new_projects": is_taking})
+
+
+def test_team_takes_new_projects_of_whoever_creates_it(owner, team):
+    assert is_taking(team, owner)
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_team_takes_new_projects_of_those_whom_superusers_add(owner, team, is_superuser):
+    adder, other = UserFactory(is_superuser=True) if is_superuser else owner, UserFactory()
+    url = f"/teams/{team.pk}/members/{other.username}"
+
+    answer = calling(adder).put(url, {"role": "member"})
+
+    assert answer.json()["takes_new_projects"] is is_superuser
+    assert is_taking(team, other) is is_superuser
+    assert Team.only_one_of(other) == (team if is_superuser else None)
+
+
+@pytest.mark.parametrize("was_taking", [False, True])
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_change_of_a_role_leaves_consent_as_it_is(owner, team, was_taking, is_superuser):
+    changer, other = UserFactory(is_superuser=True) if is_superuser else owner, UserFactory()
+    team.add(other, Role.MEMBER, by=owner)
+    team.take_new_projects(other, was_taking)
+
+    calling(changer).put(f"/teams/{team.pk}/members/{other.username}", {"role": "owner"})
+
+    assert members(team)[other.username] == Role.OWNER
+    assert is_taking(team, other) is was_taking
+
+
+def test_member_lets_new_projects_belong_to_the_team_and_no_longer(owner, team):
+    member = UserFactory()
+    team.add(member, Role.MEMBER, by=owner)
+    client = calling(member)
+
+    answer = change(client, team, member, True)
+    taken = Team.only_one_of(member)
+    change(client, team, member, False)
+
+    assert (answer.status_code, answer.json()["takes_new_projects"]) == (200, True)
+    assert (taken, Team.only_one_of(member)) == (team, None)
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_nobody_else_decides_it_for_a_member(owner, team, is_superuser):
+    other, member = UserFactory(is_superuser=True) if is_superuser else owner, UserFactory()
+    team.add(member, Role.MEMBER, by=owner)
+
+    answer = change(calling(other), team, member, True)
+
+    assert answer.status_code == 403
+    assert not is_taking(team, member)
+
+
+def test_consent_is_not_sent_with_a_role(owner, team):
+    member = UserFactory()
+    url = f"/teams/{team.pk}/members/{member.username}"
+
+    answer = calling(owner).put(url, {"role": "member", "takes_new_projects": True})
+
+    assert answer.status_code == 400
+    assert member.username not in members(team)
+
+
+def test_consent_ends_with_the_membership(owner, team):
+    member = UserFactory()
+    team.add(member, Role.MEMBER, by=owner)
+    team.take_new_projects(member, True)
+    team.remove(member)
+
+    team.add(member, Role.MEMBER, by=owner)
+
+    assert not is_taking(team, member)
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_whoever_is_no_member_consents_to_nothing(team, is_superuser):
+    stranger = UserFactory(is_superuser=is_superuser)
+
+    assert change(calling(stranger), team, stranger, True).status_code == 404
+
+
+def test_token_that_may_not_do_everything_consents_to_nothing(owner, team):
+    member = UserFactory()
+    team.add(member, Role.MEMBER, by=owner)
+
+    assert change(calling(member, scope=Scope.WRITE), team, member, True).status_code == 403
+    assert not is_taking(team, member)
+
+
+@pytest.mark.parametrize("body", [{}, {"takes_new_projects": "yes"}, {"takes_new_projects": None}])
+def test_consent_is_true_or_false(owner, team, body):
+    answer = calling(owner).patch(f"/teams/{team.pk}/members/{owner.username}", body)
+
+    assert (answer.status_code, answer.json()["errors"][0]["attr"]) == (400, "takes_new_projects")
+
+
+def test_viewer_who_consents_gives_projects_once_they_are_a_member(owner, team):
+    viewer = UserFactory()
+    team.add(viewer, Role.VIEWER, by=owner)
+    team.take_new_projects(viewer, True)
+    before = Team.only_one_of(viewer)
+
+    team.add(viewer, Role.MEMBER, by=owner)
+
+    assert (before, Team.only_one_of(viewer)) == (None, team)
+
+
+def test_team_takes_what_its_service_accounts_create(owner, team):
+    account = ServiceAccount.create("ci", team=team, by=owner)
+
+    assert Team.only_one_of(account.user) == team
+
+
+def test_upgrade_leaves_it_as_it_was_for_members_of_earlier_releases(owner, team):
+    migration = MigrationLoader(connection).get_migration(
+        "accounts", "0006_consent_to_new_projects"
+    )
+    before = MigrationLoader(connection).project_state(("accounts", "0005_issuer_of_token"))
+    member = UserFactory()
+    team.add(member, Role.MEMBER, by=owner)
+    connection.check_constraints()  # runs deferred triggers: they would be in the way
+
+    with connection.schema_editor(atomic=False) as editor:
+        migration.unapply(before.clone(), editor)
+        migration.apply(before.clone(), editor)
+
+    assert is_taking(team, member)
+    with connection.cursor() as cursor:  # as web processes of the earlier release do meanwhile
+        cursor.execute(
+            "INSERT INTO accounts_teammembership (team_id, user_id, role, created_at)"
+            " VALUES (%s, %s, 20, now())",
+            [team.pk, UserFactory(username="later").pk],
+        )
+    assert not team.memberships.get(user__username="later").takes_new_projects

@@ -63,7 +63,7 @@ def test_entries_of_a_project_are_for_those_who_maintain_it(role, sees):
 @pytest.mark.parametrize(("role", "sees"), [(Role.MAINTAINER, False), (Role.OWNER, True)])
 def test_entries_of_a_team_are_for_its_owners(role, sees):
     team, user = Team.create("t", by=UserFactory()), UserFactory()
-    team.add(user, role)
+    team.add(user, role, by=None)
 
     assert (team.pk in subjects(client_of(user))) is sees
 

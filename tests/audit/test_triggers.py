@@ -178,7 +178,7 @@ def test_teams_and_their_members_are_told():
     owner, other = UserFactory(), UserFactory()
     team = Team.create("t", by=owner)
     its_id = team.pk
-    team.add(other, Role.MEMBER)
+    team.add(other, Role.MEMBER, by=None)
     team.remove(other)
     ServiceAccount.create("robot", team=team, by=owner)
     team.change(name="u")
@@ -188,6 +188,25 @@ def test_teams_and_their_members_are_told():
     assert actions("team_member").count("team_member.created") == 3
     assert actions("service_account") == ["service_account.created", "service_account.deleted"]
     assert {entry.team_id for entry in Entry.objects.filter(kind="team_member")} == {its_id}
+
+
+def test_consent_of_a_member_is_told():
+    owner, member = UserFactory(), UserFactory()
+    team = Team.create("t", by=owner)
+    team.add(member, Role.MEMBER, by=owner)
+    team.take_new_projects(member, True)
+    told = last("team_member")
+    team.take_new_projects(member, False)
+
+    assert actions("team_member")[-2:] == [
+        "team_member.new_projects_given",
+        "team_member.new_projects_kept",
+    ]
+    assert (told.name, told.team_id) == (member.username, team.pk)
+    assert (told.before, told.after) == (
+        {"takes_new_projects": False},
+        {"takes_new_projects": True},
+    )
 
 
 def test_issue_and_revocation_of_a_token_are_told_without_it():

@@ -210,6 +210,7 @@ NO_PAGES = {
     # Forms are sent there.
     "team-member",
     "team-leave",
+    "team-new-projects",
     "team-account",
     "token-revoke",
     "project-member",

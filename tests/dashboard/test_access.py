@@ -8,6 +8,7 @@ from django.test import Client
 
 from accounts.models import ServiceAccount, Team, Token
 from accounts.roles import Role, Scope
+from projects.models import Project
 from tests.factories import ProjectFactory, RunFactory, UserFactory, member_of
 
 pytestmark = pytest.mark.django_db
@@ -83,7 +84,7 @@ def test_last_owner_stays_and_is_told_why():
 def test_member_has_no_forms():
     member = UserFactory()
     team = Team.create("NLP", by=UserFactory())
-    team.add(member, Role.MAINTAINER)
+    team.add(member, Role.MAINTAINER, by=None)
 
     page = browser(member).get(f"{TEAMS}/{team.pk}").content.decode()
 
@@ -166,11 +167,53 @@ def test_form_of_a_new_project_says_who_will_see_it():
     client = browser(user)
 
     alone = client.get("/dashboard/projects/new").content.decode()
-    Team.create("NLP", by=UserFactory()).add(user, Role.MEMBER)
+    Team.create("NLP", by=UserFactory()).add(user, Role.MEMBER, by=None)
     in_team = client.get("/dashboard/projects/new").content.decode()
 
     assert "Only you and superusers will see it" in alone
     assert "It will belong to the team NLP" in in_team
+
+
+def test_form_of_a_new_project_gives_it_to_no_team_without_consent():
+    attacker, victim = UserFactory(), UserFactory(username="li")
+    team = Team.create("trap", by=attacker)
+    browser(attacker).post(f"{TEAMS}/{team.pk}/members", {"username": "li", "role": "20"})
+    client = browser(victim)
+
+    page = client.get("/dashboard/projects/new").content.decode()
+    client.post("/dashboard/projects/new", {"name": "secret"})
+
+    assert "Only you and superusers will see it" in page
+    assert Project.objects.get().team is None
+
+
+def test_member_says_that_their_new_projects_belong_to_the_team():
+    owner, member = UserFactory(), UserFactory()
+    team = Team.create("NLP", by=owner)
+    team.add(member, Role.MEMBER, by=owner)
+    client, url = browser(member), f"{TEAMS}/{team.pk}"
+    assert "checked" not in client.get(url).content.decode()
+
+    page = client.post(f"{url}/new-projects", {"takes_new_projects": "on"}, follow=True)
+    in_team = client.get("/dashboard/projects/new").content.decode()
+    client.post(f"{url}/new-projects")
+    alone = client.get("/dashboard/projects/new").content.decode()
+
+    assert "checked" in page.content.decode()
+    assert "It will belong to the team NLP" in in_team
+    assert "Only you and superusers will see it" in alone
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_whoever_is_no_member_decides_nothing_about_their_new_projects(is_superuser):
+    team = Team.create("NLP", by=UserFactory())
+    client = browser(UserFactory(is_superuser=is_superuser))
+
+    answer = client.post(f"{TEAMS}/{team.pk}/new-projects", {"takes_new_projects": "on"})
+
+    assert answer.status_code == 404
+    if is_superuser:
+        assert "Your new projects" not in client.get(f"{TEAMS}/{team.pk}").content.decode()
 
 
 @pytest.mark.parametrize(

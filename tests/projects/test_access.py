@@ -31,7 +31,7 @@ def calling(user, **limits) -> APIClient:
 
 def in_team(role: Role, project: Project):
     user = UserFactory()
-    Team.create(f"team of {user}", by=UserFactory()).add(user, role)
+    Team.create(f"team of {user}", by=UserFactory()).add(user, role, by=None)
     project.team = user.team_memberships.get().team
     project.save()
     return user
@@ -92,6 +92,50 @@ def test_project_of_whoever_is_in_several_teams_belongs_to_none():
         Team.create(name, by=user)
 
     assert Project.create({"name": "mine"}, by=user).team is None
+
+
+@pytest.mark.parametrize("others", ["no team", "a team of their own"])
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/projects", Project),
+        ("/api/2.0/mlflow/experiments/create", Project),
+        ("/api/2.0/mlflow/registered-models/create", RegisteredModel),
+    ],
+)
+def test_nobody_gets_what_others_create_by_adding_them_to_a_team(path, model, others):
+    attacker, victim = UserFactory(), UserFactory()
+    own = Team.create("own", by=victim) if others == "a team of their own" else None
+    client = calling(attacker)
+    team = client.post("/teams", {"name": "trap"}).json()["id"]
+    url = f"/teams/{team}/members/{victim.username}"
+    assert client.put(url, {"role": "viewer"}).status_code == 200
+    assert client.put(url, {"role": "owner"}).status_code == 200
+
+    calling(victim).post(path, {"name": "secret"})
+
+    assert model.objects.get(name="secret").team == own
+    assert not model.objects.visible_to(attacker).exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/projects", Project),
+        ("/api/2.0/mlflow/experiments/create", Project),
+        ("/api/2.0/mlflow/registered-models/create", RegisteredModel),
+    ],
+)
+def test_what_a_member_creates_belongs_to_the_team_if_they_say_so(path, model):
+    owner, member = UserFactory(), UserFactory()
+    team = Team.create("NLP", by=owner)
+    team.add(member, Role.MEMBER, by=owner)
+    client = calling(member)
+    client.patch(f"/teams/{team.pk}/members/{member.username}", {"takes_new_projects": True})
+
+    client.post(path, {"name": "ours"})
+
+    assert model.objects.visible_to(owner).get().team == team
 
 
 # --- tokens ----------------------------------------------------------------------------------
@@ -315,7 +359,7 @@ def test_every_change_of_access_has_a_number(what):
     if what == "role":
         project.roles.create(user=UserFactory(), role=Role.VIEWER)
     elif what == "membership":
-        team.add(UserFactory(), Role.VIEWER)
+        team.add(UserFactory(), Role.VIEWER, by=None)
     else:
         Project.objects.update(team=team)
 

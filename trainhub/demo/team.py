@@ -57,7 +57,7 @@ def gather(texts: Texts, now: datetime) -> Team:
 def _owners(people: tuple[User, ...]) -> UserTeam:
     team, _is_new = UserTeam.objects.get_or_create(name=TEAM)
     for person in people:
-        team.add(person, Role.MAINTAINER if person is not people[0] else Role.OWNER)
+        team.add(person, Role.MAINTAINER if person is not people[0] else Role.OWNER, by=None)
     return team
 
 
