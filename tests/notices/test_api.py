@@ -74,7 +74,7 @@ def test_secret_is_in_the_response_to_the_creation_alone(client, project, mainta
     found = client.get(path(project, hook.pk))
     assert "secret" not in found.json()
     assert made["secret"] not in found.content.decode()
-    assert "T0" not in found.content.decode() + response.content.decode()
+    assert "/T0/" not in found.content.decode() + response.content.decode()
     assert found.json()["receiver"] == "hooks.example.org"
 
 
