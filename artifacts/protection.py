@@ -55,9 +55,7 @@ def protections_of(checkpoints: Checkpoints, *, by_person: bool = False) -> Prot
     return found
 
 
-def own_protections(
-    *, checkpoints: Checkpoints, by_person: bool, **_signal: Any
-) -> Protections:
+def own_protections(*, checkpoints: Checkpoints, by_person: bool, **_signal: Any) -> Protections:
     """Receiver of checkpoint_protection: tags, runs that begin or go on from it, what a cancelled
     run has kept."""
     found: defaultdict[str, list[Text]] = defaultdict(list)

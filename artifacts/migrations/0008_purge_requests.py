@@ -5,27 +5,34 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('artifacts', '0007_direct_uploads'),
-        ('projects', '0004_access'),
-        ('runs', '0033_recipe_secrets'),
+        ("artifacts", "0007_direct_uploads"),
+        ("projects", "0004_access"),
+        ("runs", "0033_recipe_secrets"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='checkpointdeletion',
-            name='purge_requested_at',
-            field=models.DateTimeField(null=True, verbose_name='deletion requested at'),
+            model_name="checkpointdeletion",
+            name="purge_requested_at",
+            field=models.DateTimeField(null=True, verbose_name="deletion requested at"),
         ),
         migrations.AddField(
-            model_name='checkpointdeletion',
-            name='purged_by_name',
-            field=models.CharField(blank=True, max_length=150, verbose_name='deleted for good by'),
+            model_name="checkpointdeletion",
+            name="purged_by_name",
+            field=models.CharField(blank=True, max_length=150, verbose_name="deleted for good by"),
         ),
         migrations.AddIndex(
-            model_name='checkpointdeletion',
-            index=models.Index(condition=models.Q(('purge_requested_at__isnull', False), ('purged_at', None), ('restored_at', None)), fields=['purge_requested_at'], name='checkpointdeletion_requested'),
+            model_name="checkpointdeletion",
+            index=models.Index(
+                condition=models.Q(
+                    ("purge_requested_at__isnull", False),
+                    ("purged_at", None),
+                    ("restored_at", None),
+                ),
+                fields=["purge_requested_at"],
+                name="checkpointdeletion_requested",
+            ),
         ),
     ]

@@ -17,7 +17,13 @@ from artifacts import trash
 from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.storage_use import storage_report
 from core.exceptions import DomainError
-from dashboard.forms.retention import EmptyTrashForm, RemovalForm, RetentionForm, StorageForm, initial_of
+from dashboard.forms.retention import (
+    EmptyTrashForm,
+    RemovalForm,
+    RetentionForm,
+    StorageForm,
+    initial_of,
+)
 from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of
 from dashboard.views.lookups import get_checkpoint, get_project
 from projects.models import Project
