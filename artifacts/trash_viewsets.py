@@ -100,9 +100,9 @@ class CheckpointDeletionViewSet(
     @extend_schema(
         summary="Delete a checkpoint in the trash for good",
         description="Without waiting for TRAINHUB_CHECKPOINT_TRASH_DAYS. Maintainers only. It "
-        "cannot be restored any more. Workers delete its bytes in the storage: its state is `purging` "
-        "until they have, then `deleted`. Done again, it changes nothing. 409 `not_in_trash` if it "
-        "was restored.",
+        "cannot be restored any more. Workers delete its bytes in the storage: its state is "
+        "`purging` until they have, then `deleted`. Done again, it changes nothing. 409 "
+        "`not_in_trash` if it was restored.",
         parameters=[_path_parameter("project_id"), _path_parameter("id")],
         responses={
             202: CheckpointDeletionSerializer,

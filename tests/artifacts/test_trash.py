@@ -528,8 +528,8 @@ def test_purge_waits_for_a_training_that_writes_the_same_file():
     run = RunFactory(status=RunStatus.COMPLETED)
     deletion = trash.purge_now(put_in_trash(checkpoint(run, step=10)), by=None)
 
-    def write() -> Artifact:
-        return checkpoint(run, step=10, content=b"{}\nother")
+    def write():
+        return checkpoint(type(run).objects.lock(run.pk), step=10, content=b"{}\nother")
 
     with ThreadPoolExecutor(1) as pool:
         with transaction_elsewhere(write) as again:
