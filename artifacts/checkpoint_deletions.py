@@ -1,7 +1,8 @@
 """What is on record of each checkpoint that was removed: what it was, why, and how far it got.
 
 A record goes from the trash either back (``restored_at``), or to the deletion of its bytes
-(``purged_at``), which ends when the storage has deleted each of its files (``deleted_at``).
+(``purged_at``), which ends when the storage has deleted each of its files (``deleted_at``). A
+person may ask for that deletion at once (``purge_requested_at``): then it is not restored.
 """
 
 from __future__ import annotations
@@ -40,21 +41,37 @@ class CheckpointDeletionQuerySet(models.QuerySet["CheckpointDeletion"]):
             return self.none()
         return self.filter(project__in=Project.objects.visible_to(user, role=role))
 
-    def in_trash(self) -> CheckpointDeletionQuerySet:
+    def not_purged(self) -> CheckpointDeletionQuerySet:
+        """Those whose bytes are stored, and that may have to be deleted."""
         return self.filter(restored_at=None, purged_at=None)
 
+    def in_trash(self) -> CheckpointDeletionQuerySet:
+        """Those that can be restored."""
+        return self.not_purged().filter(purge_requested_at=None)
+
     def due(self) -> CheckpointDeletionQuerySet:
-        """Those that have been in the trash for long enough, the oldest first."""
+        """Those to be deleted at once, then those that have been in the trash for long enough: each
+        the oldest first."""
         before = Now() - timedelta(days=settings.CHECKPOINT_TRASH_DAYS)
-        return self.in_trash().filter(trashed_at__lte=before).order_by("trashed_at", "id")
+        is_due = models.Q(purge_requested_at__isnull=False) | models.Q(trashed_at__lte=before)
+        requested_first = models.F("purge_requested_at").asc(nulls_last=True)
+        return self.not_purged().filter(is_due).order_by(requested_first, "trashed_at", "id")
 
     def in_state(self, state: DeletionState) -> CheckpointDeletionQuerySet:
         if state is DeletionState.TRASHED:
             return self.in_trash()
         if state is DeletionState.RESTORED:
             return self.exclude(restored_at=None)
-        return self.exclude(purged_at=None).filter(
-            deleted_at__isnull=state is DeletionState.PURGING
+        if state is DeletionState.DELETED:
+            return self.exclude(deleted_at=None)
+        is_purging = models.Q(purge_requested_at__isnull=False) | models.Q(purged_at__isnull=False)
+        return self.filter(is_purging, restored_at=None, deleted_at=None)
+
+    def request_purge(self, by: User | None) -> int:
+        """Have the bytes of those in the trash deleted without waiting; return how many they are.
+        What is restored or purged at the same time is not among them."""
+        return self.in_trash().update(
+            purge_requested_at=Now(), purged_by_name="" if by is None else by.get_username()
         )
 
     def taken_back(self, project_id: str) -> set[str]:
@@ -100,6 +117,9 @@ class CheckpointDeletion(models.Model):
     trashed_at = models.DateTimeField(_("moved to the trash at"), db_default=Now())
     restored_at = models.DateTimeField(_("restored at"), null=True)
     restored_by_name = models.CharField(_("restored by"), max_length=150, blank=True)
+    # Who had it deleted without waiting until its time is over.
+    purge_requested_at = models.DateTimeField(_("deletion requested at"), null=True)
+    purged_by_name = models.CharField(_("deleted for good by"), max_length=150, blank=True)
     purged_at = models.DateTimeField(_("purged at"), null=True)
     deleted_files = models.PositiveIntegerField(_("deleted files"), default=0)
     deleted_at = models.DateTimeField(_("deleted from the storage at"), null=True)
@@ -120,6 +140,14 @@ class CheckpointDeletion(models.Model):
                 name="checkpointdeletion_in_trash",
                 condition=models.Q(restored_at=None, purged_at=None),
             ),
+            # The same, without waiting.
+            models.Index(
+                fields=["purge_requested_at"],
+                name="checkpointdeletion_requested",
+                condition=models.Q(
+                    restored_at=None, purged_at=None, purge_requested_at__isnull=False
+                ),
+            ),
         )
         constraints = (
             models.CheckConstraint(
@@ -139,7 +167,7 @@ class CheckpointDeletion(models.Model):
     def state(self) -> DeletionState:
         if self.restored_at is not None:
             return DeletionState.RESTORED
-        if self.purged_at is None:
+        if self.purged_at is None and self.purge_requested_at is None:
             return DeletionState.TRASHED
         return DeletionState.PURGING if self.deleted_at is None else DeletionState.DELETED
 

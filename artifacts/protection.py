@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias, cast
 
 from django.db.models import Q
 
+from artifacts.kinds import TagValue
 from artifacts.models import FINAL_CHECKPOINT_NAME, Artifact, ArtifactTag
 from artifacts.signals import checkpoint_protection
 from core.messages import Message, Text
@@ -40,27 +41,30 @@ class Considered(Protocol):
 Checkpoints: TypeAlias = Collection[Considered]
 
 
-def protections_of(checkpoints: Checkpoints) -> Protections:
-    """Id -> why it must stay; those that may go are not in it. A few statements for all of them, by
-    their runs: there may be 100,000, whose ids would take longer to send than to ask about."""
+def protections_of(checkpoints: Checkpoints, *, by_person: bool = False) -> Protections:
+    """Id -> why it must stay; those that may go are not in it. ``by_person``: a person removes
+    them, not a policy. A few statements for all of them, by their runs: there may be 100,000, whose
+    ids would take longer to send than to ask about."""
     found: defaultdict[str, list[Text]] = defaultdict(list)
     if not checkpoints:
         return found
-    answers = checkpoint_protection.send(Artifact, checkpoints=checkpoints)
+    answers = checkpoint_protection.send(Artifact, checkpoints=checkpoints, by_person=by_person)
     for told in cast("list[Protections]", [answer for _receiver, answer in answers]):
         for pk, reasons in told.items():
             found[pk] += reasons
     return found
 
 
-def own_protections(*, checkpoints: Checkpoints, **_signal: Any) -> Protections:
+def own_protections(*, checkpoints: Checkpoints, by_person: bool, **_signal: Any) -> Protections:
     """Receiver of checkpoint_protection: tags, runs that begin or go on from it, what a cancelled
     run has kept."""
     found: defaultdict[str, list[Text]] = defaultdict(list)
     runs = {checkpoint.run_id for checkpoint in checkpoints}
-    tags = ArtifactTag.objects.filter(artifact__run__in=runs).order_by("applied_at", "id")
-    for pk in dict.fromkeys(tags.values_list("artifact", flat=True)):
-        found[pk].append(Message("it has been tagged"))
+    for pk, value in _tags_in_force(runs).items():
+        if not by_person:
+            found[pk].append(Message("it has been tagged"))
+        elif value != TagValue.ARCHIVED:
+            found[pk].append(Message("it has been tagged, and not archived (归档) since"))
     for pk, name, is_evaluation in _begun_from(runs):
         if is_evaluation:
             found[pk].append(Message("the run %(name)s evaluates it", name=name))
@@ -77,6 +81,12 @@ def own_protections(*, checkpoints: Checkpoints, **_signal: Any) -> Protections:
 def of_those(checkpoints: Checkpoints, found: Protections) -> Protections:
     """Without other checkpoints of their runs."""
     return {item.pk: found[item.pk] for item in checkpoints if item.pk in found}
+
+
+def _tags_in_force(runs: Collection[str]) -> dict[str, str]:
+    """Tagged checkpoint of one of ``runs`` -> its tag that was set last."""
+    tags = ArtifactTag.objects.filter(artifact__run__in=runs).order_by("applied_at", "id")
+    return dict(tags.values_list("artifact", "value"))  # of each, the last
 
 
 def _begun_from(runs: Collection[str]) -> list[tuple[str, str, bool]]:

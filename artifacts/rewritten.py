@@ -19,7 +19,7 @@ def take_back(run: Run, file: str) -> Artifact | None:
     assert deletion is not None
     UnreferencedBlob.objects.filter(key=artifact.storage_key).delete()
     deletion.refresh_from_db()  # that may have waited for who deletes the bytes
-    if deletion.is_in_trash:
+    if deletion.purged_at is None:  # also if it is to be purged: no worker has begun to
         deletion.note_restored(None)
     elif deletion.state is DeletionState.PURGING:  # the storage has other bytes under the key
         CheckpointDeletion.objects.note_deleted_file(deletion.pk)

@@ -11,7 +11,7 @@ from artifacts.direct_uploads import DirectUpload
 from artifacts.kinds import ArtifactType, TagValue
 from artifacts.models import Artifact, ArtifactTag
 from artifacts.storage_use_queries import StorageGrouping
-from core.fields import StrictCharField, StrictModelSerializer
+from core.fields import AwareDateTimeField, StrictCharField, StrictModelSerializer
 from core.ids import MAX_LENGTH
 from core.known_names import KnownFieldsSerializer
 from core.message_field import StoredMessageField
@@ -210,12 +210,29 @@ class CheckpointDeletionSerializer(serializers.Serializer[Any]):
     )
     restored_at = serializers.DateTimeField(allow_null=True)
     restored_by = StrictCharField(source="restored_by_name", allow_blank=True)
+    purge_requested_at = serializers.DateTimeField(
+        allow_null=True, help_text="When a person had it deleted without waiting."
+    )
+    purged_by = StrictCharField(
+        source="purged_by_name", allow_blank=True, help_text="Who did; empty if nobody."
+    )
     purged_at = serializers.DateTimeField(
         allow_null=True, help_text="When its files were given up: they cannot be had back."
     )
     deleted_at = serializers.DateTimeField(
         allow_null=True, help_text="When the storage had deleted all of them."
     )
+
+
+class EmptyTrashSerializer(KnownFieldsSerializer):
+    trashed_until = AwareDateTimeField(
+        required=False,
+        help_text="Only what was moved to the trash no later than this: what has been looked at.",
+    )
+
+
+class EmptiedTrashSerializer(serializers.Serializer[Any]):
+    count = serializers.IntegerField(help_text="Of checkpoints that are now being deleted.")
 
 
 class DeletionQuerySerializer(serializers.Serializer[Any]):

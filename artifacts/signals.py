@@ -18,7 +18,7 @@ checkpoint_changed = Signal()
 # the new bytes, or another path if its own bytes are in use.
 checkpoint_renewed = Signal()
 
-# Sent with ``checkpoints`` (Considered, of protection.py) whose removal is considered. Receivers
-# answer which must stay, and why: id -> a list of texts. If it is about to be done, their rows are
-# locked.
+# Sent with ``checkpoints`` (Considered, of protection.py) whose removal is considered, and
+# ``by_person``: whether a person removes them, not a policy. Receivers answer which must stay, and
+# why: id -> a list of texts. If it is about to be done, their rows are locked.
 checkpoint_protection = Signal()

@@ -4,6 +4,7 @@ bytes are deleted. Its record stays: see checkpoint_deletions.py."""
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Any, Final
 
 from django.contrib.auth.models import User
@@ -47,7 +48,8 @@ def trash(
     checkpoint: Artifact, *, reason: Text, by: User | None, by_policy: bool = False
 ) -> CheckpointDeletion:
     """Move ``checkpoint``, with all files of its folder, to the trash, unless something needs it.
-    Raises NotACheckpoint, CheckpointGone, InUse."""
+    ``by_policy``: also what was tagged and has been archived since stays. Raises NotACheckpoint,
+    CheckpointGone, InUse."""
     if not checkpoint.is_checkpoint:
         raise NotACheckpoint(Message("%(id)s is not a checkpoint.", id=checkpoint.pk))
     with transaction.atomic():
@@ -59,7 +61,7 @@ def trash(
         locked = _locked(checkpoint)
         files = _files_of(run, locked)
         nested = [file for file in files if file.is_checkpoint]
-        _refuse_needed(locked, nested)
+        _refuse_needed(locked, nested, by_person=not by_policy)
         deletion = CheckpointDeletion.objects.create(
             project_id=run.project_id,
             run=run,
@@ -99,9 +101,9 @@ def _files_of(run: Run, checkpoint: Artifact) -> list[Artifact]:
     return list(files.select_for_update(no_key=True, of=("self",)))
 
 
-def _refuse_needed(checkpoint: Artifact, nested: list[Artifact]) -> None:
+def _refuse_needed(checkpoint: Artifact, nested: list[Artifact], *, by_person: bool) -> None:
     """Raises InUse. ``nested``: it, and the checkpoints in its folder."""
-    reasons = protections_of(nested)
+    reasons = protections_of(nested, by_person=by_person)
     for each in nested:
         if each.pk in reasons:
             why = reasons[each.pk][0]
@@ -132,6 +134,10 @@ def _not_in_trash(deletion: CheckpointDeletion) -> NotInTrash:
     name, id = deletion.name, deletion.checkpoint_key
     if deletion.state is DeletionState.RESTORED:
         return NotInTrash(Message("%(name)s (%(id)s) was restored already.", name=name, id=id))
+    if deletion.state is DeletionState.PURGING:
+        return NotInTrash(
+            Message("The bytes of %(name)s (%(id)s) are being deleted for good.", name=name, id=id)
+        )
     return NotInTrash(
         Message("The bytes of %(name)s (%(id)s) have been deleted for good.", name=name, id=id)
     )
@@ -150,20 +156,49 @@ def _removed(deletion: CheckpointDeletion) -> ArtifactQuerySet:
     return Artifact.every.filter(deletion=deletion)
 
 
+def purge_now(deletion: CheckpointDeletion, *, by: User | None) -> CheckpointDeletion:
+    """Have workers delete the bytes of what is in the trash without waiting until its time is over.
+    What they delete already, or have deleted, is returned as it is. Maintainers only. Raises
+    RoleNeeded, NotInTrash if it was restored."""
+    require_of(by, deletion.project_id, Role.MAINTAINER)
+    CheckpointDeletion.objects.filter(pk=deletion.pk).request_purge(by)
+    deletion.refresh_from_db()
+    if deletion.state is DeletionState.RESTORED:
+        raise _not_in_trash(deletion)
+    return deletion
+
+
+def empty(project: Project, *, by: User | None, until: datetime | None = None) -> int:
+    """The same for all that is in the trash of ``project``, and was moved there no later than
+    ``until``; return how many checkpoints they are. Maintainers only. Raises RoleNeeded."""
+    require_of(by, project.pk, Role.MAINTAINER)
+    deletions = CheckpointDeletion.objects.filter(project=project)
+    if until is not None:
+        deletions = deletions.filter(trashed_at__lte=until)
+    with transaction.atomic():
+        # Two at once would lock the same rows, perhaps in another order.
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        return deletions.request_purge(by)
+
+
 def purge(*, limit: int = PURGED_AT_ONCE) -> int:
-    """Delete the bytes of what has been in the trash for CHECKPOINT_TRASH_DAYS, and finish what an
-    earlier pass has begun. Return how many checkpoints were purged. Several may do it at once."""
+    """Delete the bytes of what has been in the trash for CHECKPOINT_TRASH_DAYS, or is to be deleted
+    without waiting, and finish what an earlier pass has begun. Return how many checkpoints were
+    purged. Several may do it at once."""
     purged = 0
-    for pk in list(CheckpointDeletion.objects.due().values_list("pk", flat=True)[:limit]):
-        purged += _purge(pk)
+    due = CheckpointDeletion.objects.due().values_list("pk", "run")
+    for pk, run_id in list(due[:limit]):
+        purged += _purge(pk, run_id)
     UnreferencedBlob.objects.finish_deletions(limit=BLOBS_AT_ONCE)
     return purged
 
 
-def _purge(pk: str) -> int:
+def _purge(pk: str, run_id: str) -> int:
     """First the rows, with the keys of the blobs; on commit the blobs, which count themselves."""
     with transaction.atomic():
-        rows = CheckpointDeletion.objects.in_trash().filter(pk=pk)
+        # Before the record, as in restore: a training of it may be writing the same file again.
+        Run.objects.select_for_update(no_key=True).filter(pk=run_id).values("pk").first()
+        rows = CheckpointDeletion.objects.not_purged().filter(pk=pk)
         deletion = rows.select_for_update(skip_locked=True, no_key=True).first()
         if deletion is None:  # restored, or another worker purges it
             return 0

@@ -152,8 +152,8 @@ class ProjectArtifactViewSet(KnownParametersMixin, GenericViewSet[Artifact]):
         summary="Move a checkpoint to the trash",
         description="With all files of its folder. Members only. Its bytes are deleted after "
         "TRAINHUB_CHECKPOINT_TRASH_DAYS; until then it can be restored. 409 `artifact_in_use` if "
-        "something needs it: a tag, a run that begins or goes on from it, a registered version, a "
-        "request for its release.",
+        "something needs it: a tag, unless the last one is 归档, a run that begins or goes on from "
+        "it, a registered version, a request for its release.",
         request=RemovalSerializer,
         responses={200: CheckpointDeletionSerializer},
     )

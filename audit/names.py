@@ -59,6 +59,7 @@ VERBS: Final[dict[str, Promise]] = {
     "new_projects_kept": pgettext_lazy("audit", "no longer gives new projects to the team"),
     "password_changed": pgettext_lazy("audit", "password changed"),
     "priority_changed": pgettext_lazy("audit", "priority changed"),
+    "purge_requested": pgettext_lazy("audit", "to be deleted at once"),
     "purged": pgettext_lazy("audit", "purged"),
     "refused": pgettext_lazy("audit", "refused"),
     "renamed": pgettext_lazy("audit", "renamed"),

@@ -157,6 +157,12 @@ urlpatterns = [
         retention.restore,
         name="checkpoint-restore",
     ),
+    path(
+        f"{CHECKPOINTS}/trash/<id:deletion_id>/purge",
+        retention.purge_now,
+        name="checkpoint-purge",
+    ),
+    path(f"{CHECKPOINTS}/trash/empty", retention.empty_trash, name="checkpoint-trash-empty"),
     path(f"{CHECKPOINTS}/rules", releases.add_rule, name="evaluation-rule-new"),
     path(
         f"{CHECKPOINTS}/rules/<id:rule_id>/remove",

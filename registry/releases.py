@@ -37,8 +37,13 @@ def _when(item: tuple[Any, int, Artifact]) -> tuple[Any, int]:
 
 
 def history(project: Project) -> QuerySet[ArtifactTag]:
-    """Every tag of the project's checkpoints, the newest first."""
-    tags = ArtifactTag.objects.filter(artifact__in=checkpoints_of(project))
+    """Every tag of the project's checkpoints, the newest first: also of those that were removed
+    after they had been archived."""
+    tags = ArtifactTag.objects.filter(
+        artifact__run__project=project,
+        artifact__run__is_hidden=False,
+        artifact__run__deleted_at=None,
+    )
     return tags.select_related("artifact__run", "applied_by").order_by("-applied_at", "-id")
 
 

@@ -76,5 +76,5 @@ class RunFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     def with_tagged_checkpoint(self, runs: RunQuerySet, name: str, value: str) -> RunQuerySet:
         # A subquery, because a join would list a run once per checkpoint.
-        tagged = Run.objects.filter(artifacts__tags__value=value)
+        tagged = Run.objects.filter(artifacts__tags__value=value, artifacts__deletion=None)
         return runs.filter(pk__in=tagged.values("pk"))

@@ -52,3 +52,13 @@ def transaction_elsewhere(function: Callable[[], Any]) -> Iterator[Any]:
     finally:
         block_ended.set()
         thread.join()
+
+
+def some_connection_waits_for_lock() -> bool:
+    """Call outside of a transaction, which would see what was so when it first asked."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.rowcount > 0

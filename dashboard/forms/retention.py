@@ -67,6 +67,10 @@ class RemovalForm(forms.Form):
     )
 
 
+class EmptyTrashForm(forms.Form):
+    trashed_until = forms.DateTimeField(label=_("moved to the trash at"))
+
+
 class StorageForm(forms.Form):
     """Invalid query parameters are shown as such, and do not filter."""
 

@@ -308,6 +308,7 @@ def _sorted_at_best(matching: Matching, address: Address, main: str | None) -> l
 
 def _add_checkpoint_tags(found: list[Row]) -> None:
     rows = {row.run.pk: row for row in found}
-    tags = ArtifactTag.objects.filter(artifact__run__in=list(rows)).order_by("value")
+    tags = ArtifactTag.objects.filter(artifact__run__in=list(rows), artifact__deletion=None)
+    tags = tags.order_by("value")
     for run_id, value in tags.values_list("artifact__run", "value").distinct():
         rows[run_id].checkpoint_tags.append(value)

@@ -61,7 +61,11 @@ TAG_ORDER: Final = (TagValue.ARCHIVED, TagValue.CANDIDATE, TagValue.RELEASED)
 
 def has_tag(value: str) -> Exists:
     """Whether a checkpoint of the run has that tag. A join would list a run once per checkpoint."""
-    return Exists(ArtifactTag.objects.filter(value=value, artifact__run=OuterRef("pk")))
+    return Exists(_tags_of_run().filter(value=value))
+
+
+def _tags_of_run() -> QuerySet[ArtifactTag]:
+    return ArtifactTag.objects.filter(artifact__run=OuterRef("pk"), artifact__deletion=None)
 
 
 def in_sweep(sweep_id: str) -> Exists:
@@ -152,9 +156,7 @@ class PageColumns(RunColumns):
             Kind.TEXT,
             F("value"),
             denoted=denoted_tag,
-            wrap=lambda condition: Q(
-                Exists(ArtifactTag.objects.filter(condition, artifact__run=OuterRef("pk")))
-            ),
+            wrap=lambda condition: Q(Exists(_tags_of_run().filter(condition))),
         ),
     }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.contrib import messages
+from django.db.models import Count, Max, Sum
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.roles import Role
@@ -15,7 +17,13 @@ from artifacts import trash
 from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.storage_use import storage_report
 from core.exceptions import DomainError
-from dashboard.forms.retention import RemovalForm, RetentionForm, StorageForm, initial_of
+from dashboard.forms.retention import (
+    EmptyTrashForm,
+    RemovalForm,
+    RetentionForm,
+    StorageForm,
+    initial_of,
+)
 from dashboard.pages import INVALID_FORM, PageRequest, attempt, page_of
 from dashboard.views.lookups import get_checkpoint, get_project
 from projects.models import Project
@@ -96,15 +104,20 @@ def change(request: PageRequest, project_id: str) -> HttpResponse:
 def trash_list(request: PageRequest, project_id: str) -> HttpResponse:
     project = get_project(request, project_id)
     deletions = CheckpointDeletion.objects.visible_to(request.user).filter(project=project)
-    page = page_of(request, deletions, DELETIONS_PER_PAGE)
-    return render(request, "checkpoints/trash.html", {"project": project, "page": page})
+    context = {
+        "project": project,
+        "page": page_of(request, deletions, DELETIONS_PER_PAGE),
+        "in_trash": deletions.in_trash().aggregate(
+            count=Count("pk"), size_bytes=Sum("size_bytes"), until=Max("trashed_at")
+        ),
+    }
+    return render(request, "checkpoints/trash.html", context)
 
 
 @requires(Role.MEMBER)
 @require_POST
 def restore(request: PageRequest, project_id: str, deletion_id: str) -> HttpResponse:
-    visible = CheckpointDeletion.objects.visible_to(request.user).filter(project=project_id)
-    deletion = get_object_or_404(visible, pk=deletion_id)
+    deletion = _get_deletion(request, project_id, deletion_id)
     try:
         checkpoint = trash.restore(deletion, by=request.user)
     except DomainError as error:
@@ -112,6 +125,44 @@ def restore(request: PageRequest, project_id: str, deletion_id: str) -> HttpResp
         return redirect("dashboard:checkpoint-trash", project_id)
     messages.success(request, _("%(name)s is back.") % {"name": checkpoint.name})
     return redirect("dashboard:artifact", project_id, checkpoint.run_id, checkpoint.pk)
+
+
+def _get_deletion(request: PageRequest, project_id: str, deletion_id: str) -> CheckpointDeletion:
+    """Raises Http404."""
+    visible = CheckpointDeletion.objects.visible_to(request.user).filter(project=project_id)
+    return get_object_or_404(visible, pk=deletion_id)
+
+
+@requires(Role.MAINTAINER)
+@require_POST
+def purge_now(request: PageRequest, project_id: str, deletion_id: str) -> HttpResponse:
+    deletion = _get_deletion(request, project_id, deletion_id)
+    try:
+        deletion = trash.purge_now(deletion, by=request.user)
+    except DomainError as error:
+        messages.error(request, str(error.message))
+    else:
+        params = {"name": deletion.name, "state": deletion.state_label}
+        messages.success(request, _("%(name)s: %(state)s.") % params)
+    return redirect("dashboard:checkpoint-trash", project_id)
+
+
+@requires(Role.MAINTAINER)
+@require_POST
+def empty_trash(request: PageRequest, project_id: str) -> HttpResponse:
+    """Of what the page has shown: more may have come since."""
+    project = get_project(request, project_id)
+    form = EmptyTrashForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, str(form.errors["trashed_until"][0]))
+        return redirect("dashboard:checkpoint-trash", project_id)
+    until = form.cleaned_data["trashed_until"]
+    count = trash.empty(project, by=request.user, until=until)
+    text = ngettext(
+        "%(count)d checkpoint is being deleted.", "%(count)d checkpoints are being deleted.", count
+    )
+    messages.success(request, text % {"count": count})
+    return redirect("dashboard:checkpoint-trash", project_id)
 
 
 @requires(Role.MEMBER)

@@ -220,7 +220,7 @@ def _rows_version(request: PageRequest, project_id: str) -> str:
     changed = shown.aggregate(
         count=Count("pk"), latest=Max(Greatest("updated_at", Coalesce("reported_at", "updated_at")))
     )
-    tags = ArtifactTag.objects.filter(artifact__run__in=ids)
+    tags = ArtifactTag.objects.filter(artifact__run__in=ids, artifact__deletion=None)
     tagged = tags.aggregate(count=Count("pk"), last=Max("pk"))
     silent = [
         run.pk

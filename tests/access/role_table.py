@@ -45,6 +45,8 @@ maintainer PUT DELETE       /projects/{project_id}/checkpoint-policy
 viewer     GET POST         /projects/{project_id}/checkpoint-policy/preview
 viewer     GET              /projects/{project_id}/checkpoint-deletions
 viewer     GET              /projects/{project_id}/checkpoint-deletions/{id}
+maintainer DELETE           /projects/{project_id}/checkpoint-deletions/{id}
+maintainer POST             /projects/{project_id}/checkpoint-deletions/empty-trash
 member     POST             /projects/{project_id}/checkpoint-deletions/{id}/restore
 viewer     GET              /projects/{project_id}/sweeps
 member     POST             /projects/{project_id}/sweeps
@@ -270,6 +272,8 @@ viewer     GET              /dashboard/projects/{project_id}/checkpoints/kept
 maintainer POST             /dashboard/projects/{project_id}/checkpoints/kept/change
 viewer     GET              /dashboard/projects/{project_id}/checkpoints/trash
 member     POST             /dashboard/projects/{project_id}/checkpoints/trash/{deletion_id}/restore
+maintainer POST             /dashboard/projects/{project_id}/checkpoints/trash/{deletion_id}/purge
+maintainer POST             /dashboard/projects/{project_id}/checkpoints/trash/empty
 maintainer POST             /dashboard/projects/{project_id}/checkpoints/rules
 maintainer POST             /dashboard/projects/{project_id}/checkpoints/rules/{rule_id}/remove
 member     POST             /dashboard/projects/{project_id}/release-requests/{request_id}/{action}

@@ -1,6 +1,7 @@
 """The trash of checkpoints: what goes there, what comes back, and the deletion of its bytes."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -24,8 +25,9 @@ from runs.checkpoint import CheckpointGone
 from runs.models import RecipeKind
 from runs.reports import InTrash
 from runs.status import RunStatus
-from tests.concurrency import in_parallel
+from tests.concurrency import in_parallel, some_connection_waits_for_lock, transaction_elsewhere
 from tests.factories import RecipeFactory, RunFactory, checkpoint, member_of, stored_path
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
@@ -107,11 +109,41 @@ def test_only_checkpoints_go(run):
 
 
 @pytest.mark.parametrize("value", list(TagValue))
-def test_tagged_checkpoint_stays(run, value):
+def test_policy_never_removes_what_has_been_tagged(run, value):
     artifact = checkpoint(run)
     artifact.tag(value, notes="", by=None)
 
     with pytest.raises(InUse, match="has been tagged"):
+        put_in_trash(artifact, by_policy=True)
+
+
+@pytest.mark.parametrize("values", [["候选"], ["发布"], ["发布", "归档", "候选"], ["归档", "发布"]])
+def test_person_does_not_remove_what_is_tagged_and_not_archived(run, values):
+    artifact = checkpoint(run)
+    for value in values:
+        artifact.tag(TagValue(value), notes="", by=None)
+
+    with pytest.raises(InUse, match="not archived"):
+        put_in_trash(artifact)
+
+
+def test_person_removes_and_restores_a_release_that_was_archived(run):
+    artifact = checkpoint(run)
+    for value in (TagValue.CANDIDATE, TagValue.RELEASED, TagValue.ARCHIVED):
+        artifact.tag(value, notes="", by=None)
+
+    deletion = put_in_trash(artifact)
+    back = trash.restore(deletion, by=None)
+
+    assert [tag.value for tag in back.tags.all()] == ["候选", "发布", "归档"]
+
+
+def test_archived_release_that_something_else_needs_stays(run):
+    artifact = checkpoint(run, step=10)
+    artifact.tag(TagValue.ARCHIVED, notes="", by=None)
+    resume_run(run, artifact, by=None)
+
+    with pytest.raises(InUse, match="was resumed from it"):
         put_in_trash(artifact)
 
 
@@ -341,6 +373,118 @@ def test_what_evaluations_told_of_a_purged_checkpoint_stays(
     call_command("verify_artifacts", verbosity=0)
 
 
+# --- at once, without waiting ----------------------------------------------------------------
+
+
+def test_maintainers_have_it_deleted_without_waiting(run, django_capture_on_commit_callbacks):
+    member, maintainer = (member_of(run.project, role) for role in (Role.MEMBER, Role.MAINTAINER))
+    artifact = checkpoint(run)
+    deletion = put_in_trash(artifact)
+    with pytest.raises(RoleNeeded):
+        trash.purge_now(deletion, by=member)
+
+    asked = trash.purge_now(deletion, by=maintainer)
+
+    assert (asked.state, asked.purged_by_name) == (DeletionState.PURGING, maintainer.username)
+    assert asked.purge_due_at is None
+    assert stored_path(artifact).exists()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert trash.purge() == 1
+    deletion.refresh_from_db()
+    assert deletion.state is DeletionState.DELETED
+    assert not stored_path(artifact).exists()
+
+
+def test_purge_that_is_asked_for_again_keeps_who_did_so_first(run):
+    first, second = (member_of(run.project, Role.MAINTAINER) for _ in range(2))
+    deletion = trash.purge_now(put_in_trash(checkpoint(run)), by=first)
+
+    again = trash.purge_now(deletion, by=second)
+
+    assert (again.purged_by_name, again.purge_requested_at) == (
+        first.username,
+        deletion.purge_requested_at,
+    )
+
+
+def test_purged_after_its_days_is_by_nobody(run, django_capture_on_commit_callbacks):
+    deletion = purged(checkpoint(run), django_capture_on_commit_callbacks)
+
+    again = trash.purge_now(deletion, by=member_of(run.project, Role.MAINTAINER))
+
+    assert again.state is DeletionState.DELETED
+    assert (again.purged_by_name, again.purge_requested_at) == ("", None)
+
+
+def test_restored_checkpoint_is_not_purged(run):
+    deletion = put_in_trash(checkpoint(run))
+    trash.restore(deletion, by=None)
+
+    with pytest.raises(trash.NotInTrash, match="was restored already"):
+        trash.purge_now(deletion, by=None)
+
+    assert trash.purge() == 0
+
+
+def test_what_is_being_deleted_is_not_restored(run):
+    deletion = trash.purge_now(put_in_trash(checkpoint(run)), by=None)
+
+    with pytest.raises(trash.NotInTrash, match="are being deleted"):
+        trash.restore(deletion, by=None)
+
+
+def test_what_is_to_be_deleted_at_once_goes_before_what_is_old(run):
+    old, new = (put_in_trash(checkpoint(run, step=step)) for step in (10, 20))
+    grow_old(old)
+    trash.purge_now(new, by=None)
+
+    trash.purge(limit=1)
+
+    assert CheckpointDeletion.objects.get(purged_at__isnull=False) == new
+
+
+def test_training_that_writes_the_same_file_takes_it_back_before_it_is_purged(run):
+    deletion = trash.purge_now(put_in_trash(checkpoint(run, step=10)), by=None)
+
+    again = checkpoint(run, step=10, content=b"{}\nother")
+
+    assert trash.purge() == 0
+    deletion.refresh_from_db()
+    assert deletion.state is DeletionState.RESTORED
+    assert again.problem() is None
+
+
+def test_emptied_trash_is_that_of_the_project_and_of_what_was_seen(run):
+    restored, seen, later = (put_in_trash(checkpoint(run, step=step)) for step in (10, 20, 30))
+    elsewhere = put_in_trash(checkpoint(RunFactory(status=RunStatus.COMPLETED)))
+    trash.restore(restored, by=None)
+    grow_old(seen, days=1)
+    seen.refresh_from_db()
+
+    count = trash.empty(run.project, by=None, until=seen.trashed_at)
+
+    assert count == 1
+    assert list(CheckpointDeletion.objects.in_state(DeletionState.PURGING)) == [seen]
+    assert set(CheckpointDeletion.objects.in_trash()) == {later, elsewhere}
+    assert trash.empty(run.project, by=None) == 1
+
+
+def test_each_deletion_is_in_the_list_of_its_state(run, django_capture_on_commit_callbacks):
+    made = [put_in_trash(checkpoint(run, step=step)) for step in (10, 20, 30)]
+    trash.restore(made[0], by=None)
+    trash.purge_now(made[1], by=None)
+    made.append(purged(checkpoint(run, step=40), django_capture_on_commit_callbacks))
+    made.append(trash.purge_now(put_in_trash(checkpoint(run, step=50)), by=None))
+
+    for deletion in CheckpointDeletion.objects.all():
+        states = [
+            state
+            for state in DeletionState
+            if CheckpointDeletion.objects.in_state(state).filter(pk=deletion.pk).exists()
+        ]
+        assert states == [deletion.state]
+
+
 # --- two at once -----------------------------------------------------------------------------
 
 
@@ -359,6 +503,44 @@ def test_purge_and_restore_at_once_do_one_of_both():
     else:
         assert restored.problem() is None
         assert deletion.state is DeletionState.RESTORED
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_purge_now_and_restore_at_once_do_one_of_both():
+    run = RunFactory(status=RunStatus.COMPLETED)
+    deletion = put_in_trash(folder_of(run))
+
+    asked, restored = in_parallel(
+        lambda: trash.purge_now(deletion, by=None), lambda: trash.restore(deletion, by=None)
+    )
+
+    deletion.refresh_from_db()
+    if isinstance(asked, trash.NotInTrash):
+        assert deletion.state is DeletionState.RESTORED
+        assert restored.problem() is None
+    else:
+        assert deletion.state is DeletionState.PURGING
+        assert isinstance(restored, trash.NotInTrash)
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_purge_waits_for_a_training_that_writes_the_same_file():
+    run = RunFactory(status=RunStatus.COMPLETED)
+    deletion = trash.purge_now(put_in_trash(checkpoint(run, step=10)), by=None)
+
+    def write():
+        return checkpoint(type(run).objects.lock(run.pk), step=10, content=b"{}\nother")
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction_elsewhere(write) as again:
+            purging = pool.submit(in_parallel, trash.purge)
+            wait_until(some_connection_waits_for_lock)
+        [count] = purging.result(timeout=30)
+
+    assert count == 0
+    deletion.refresh_from_db()
+    assert deletion.state is DeletionState.RESTORED
+    assert again.problem() is None
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)

@@ -31,7 +31,7 @@ from runs.checkpoint import CheckpointGone
 from runs.models import Run
 from runs.status import RunStatus
 from tests.clients import ApiClient
-from tests.concurrency import in_parallel, transaction_elsewhere
+from tests.concurrency import in_parallel, some_connection_waits_for_lock, transaction_elsewhere
 from tests.factories import RecipeFactory, RunFactory, checkpoint, damage, sha256, stored_path
 from tests.storage import everything_in, objects_in
 from tests.waiting import wait_until
@@ -890,15 +890,6 @@ def with_own_connection(function):
         function()
     finally:
         connection.close()
-
-
-def some_connection_waits_for_lock():
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return cursor.rowcount
 
 
 def test_own_artifacts_are_not_deleted(run):

@@ -1,10 +1,16 @@
 """The pages of what is kept, of the trash, and of the use of storage."""
 
+import html
+import re
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.roles import Role
 from artifacts import trash
+from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.models import Artifact
 from artifacts.storage_quotas import StorageQuota
 from registry.checkpoint_policy import CheckpointPolicy, set_policy
@@ -92,6 +98,61 @@ def test_checkpoint_goes_to_the_trash_and_comes_back(client, project, run):
     assert "a typo" in listed
     assert "is back" in shown.content.decode()
     assert Artifact.objects.filter(pk=artifact.pk).exists()
+
+
+def test_checkpoint_is_deleted_at_once_by_who_may(client, project, run):
+    maintainer = member_of(project, Role.MAINTAINER)
+    deletion = trash.trash(Artifact.objects.get(run=run, step=10), reason="", by=None)
+    client.force_login(member_of(project))
+    assert "Delete now" not in client.get(at("checkpoint-trash", project)).content.decode()
+    client.force_login(maintainer)
+    assert "Delete now" in client.get(at("checkpoint-trash", project)).content.decode()
+
+    page = client.post(at("checkpoint-purge", project, deletion.pk), follow=True).content.decode()
+
+    assert f"{maintainer.username}</small>" in page
+    assert "Being deleted" in page
+    assert "Delete now" not in page
+
+
+def test_emptied_trash_is_what_the_page_has_shown(client, project, run):
+    client.force_login(member_of(project, Role.MAINTAINER))
+    artifacts = {step: Artifact.objects.get(run=run, step=step) for step in (10, 20)}
+    seen = trash.trash(artifacts[10], reason="", by=None)
+    CheckpointDeletion.objects.update(trashed_at=timezone.now() - timedelta(hours=1))
+    page = client.get(at("checkpoint-trash", project)).content.decode()
+    assert "1 checkpoint (" in page
+    until = re.search(r'name="trashed_until"\s+value="([^"]+)"', page)[1]
+    later = trash.trash(artifacts[20], reason="", by=None)
+
+    client.post(at("checkpoint-trash-empty", project), {"trashed_until": html.unescape(until)})
+
+    states = dict(CheckpointDeletion.objects.values_list("pk", "purge_requested_at"))
+    assert states[seen.pk] is not None
+    assert states[later.pk] is None
+
+
+def test_trash_is_not_emptied_without_what_was_seen(client, project, run):
+    client.force_login(member_of(project, Role.MAINTAINER))
+    trash.trash(Artifact.objects.get(run=run, step=10), reason="", by=None)
+
+    page = client.post(at("checkpoint-trash-empty", project), follow=True).content.decode()
+
+    assert "This field is required" in page
+    assert CheckpointDeletion.objects.in_trash().count() == 1
+
+
+def test_history_of_releases_keeps_what_was_archived_and_removed(client, project, run):
+    artifact = Artifact.objects.get(run=run, step=10)
+    for value in ("发布", "归档"):
+        artifact.tag(value, notes=f"because {value}", by=None)
+    trash.trash(artifact, reason="", by=None)
+    client.force_login(member_of(project, Role.VIEWER))
+
+    page = client.get(at("project-releases", project)).content.decode()
+
+    assert "because 发布" in page
+    assert artifact.pk not in page
 
 
 def test_nothing_is_removed_with_notes_that_cannot_be_kept(client, project, run):

@@ -4,10 +4,13 @@ import json
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import Token
 from accounts.roles import Role
+from artifacts.checkpoint_deletions import CheckpointDeletion
 from artifacts.models import Artifact
+from audit.models import Entry
 from registry.checkpoint_policy import CheckpointPolicy, set_policy
 from runs.status import RunStatus
 from tests.factories import ProjectFactory, RunFactory, checkpoint, member_of
@@ -132,3 +135,61 @@ def test_mlflow_neither_lists_nor_serves_what_is_in_the_trash(project, run, call
     assert artifact.file not in [file["path"] for file in listed]
     assert len(listed) == 2
     assert client.get(path).status_code == 404
+
+
+def trashed(run, call, step):
+    pk = Artifact.objects.checkpoints().get(run=run, step=step).pk
+    return call(Role.MEMBER, "DELETE", f"artifacts/{pk}").json()["id"]
+
+
+def test_maintainers_delete_a_checkpoint_in_the_trash_for_good(project, run, call):
+    path = f"checkpoint-deletions/{trashed(run, call, 10)}"
+    assert call(Role.MEMBER, "DELETE", path).status_code == 403
+
+    answer = call(Role.MAINTAINER, "DELETE", path)
+
+    told = answer.json()
+    assert (answer.status_code, told["state"], told["purge_due_at"]) == (202, "purging", None)
+    maintainer = project.roles.get(role=Role.MAINTAINER).user
+    assert (told["purged_by"], told["purged_at"]) == (maintainer.username, None)
+    assert call(Role.MAINTAINER, "DELETE", path).json() == told
+    refused = call(Role.MEMBER, "POST", f"{path}/restore")
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (409, "not_in_trash")
+    entry = Entry.objects.get(action="checkpoint_deletion.purge_requested")
+    assert (entry.actor, entry.subject_id) == (maintainer.username, told["checkpoint_id"])
+
+
+def test_what_the_storage_has_deleted_already_is_told_as_done(run, call):
+    deletion_id = trashed(run, call, 10)
+    now = timezone.now()
+    CheckpointDeletion.objects.filter(pk=deletion_id).update(purged_at=now, deleted_at=now)
+
+    answer = call(Role.MAINTAINER, "DELETE", f"checkpoint-deletions/{deletion_id}")
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "deleted")
+
+
+def test_restored_checkpoint_is_not_deleted_for_good(run, call):
+    path = f"checkpoint-deletions/{trashed(run, call, 10)}"
+    call(Role.MEMBER, "POST", f"{path}/restore")
+
+    answer = call(Role.MAINTAINER, "DELETE", path)
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (409, "not_in_trash")
+
+
+def test_maintainers_empty_the_trash(run, call):
+    path = "checkpoint-deletions/empty-trash"
+    first = call(Role.VIEWER, "GET", f"checkpoint-deletions/{trashed(run, call, 10)}").json()
+    trashed(run, call, 20)
+    assert call(Role.MEMBER, "POST", path).status_code == 403
+    for body in ({"until": 1}, {"trashed_until": "2026-11-30"}, {"trashed_until": 5}, []):
+        assert call(Role.MAINTAINER, "POST", path, body).status_code == 400
+
+    counts = [
+        call(Role.MAINTAINER, "POST", path, body).json()["count"]
+        for body in ({"trashed_until": first["trashed_at"]}, {}, {})
+    ]
+
+    assert sum(counts) == 2
+    assert counts[-1] == 0

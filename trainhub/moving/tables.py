@@ -178,7 +178,9 @@ TABLES: Final = (
     Table(
         "artifact_tags",
         ArtifactTag,
-        lambda pk: ArtifactTag.objects.filter(artifact__run__project=pk).order_by("id"),
+        lambda pk: ArtifactTag.objects.filter(
+            artifact__run__project=pk, artifact__deletion=None
+        ).order_by("id"),
     ),
     Table(
         "evaluation_results",

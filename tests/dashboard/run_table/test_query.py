@@ -8,6 +8,7 @@ import pytest
 from django.http import QueryDict
 from django.utils import timezone
 
+from artifacts import trash
 from artifacts.kinds import TagValue
 from dashboard.run_table import query
 from dashboard.run_table.address import Address
@@ -403,6 +404,21 @@ def test_runs_are_sorted_by_the_greatest_tag_of_their_checkpoints(project, make_
 
     assert names(project, "sort=-checkpoint_tags") == ["released", "candidate", "archived", "none"]
     assert names(project, "sort=checkpoint_tags") == ["archived", "candidate", "released", "none"]
+
+
+def test_tags_of_removed_checkpoints_are_not_those_of_their_run(project, make_run):
+    def done(name):
+        run = make_run(name)
+        run.transition(RunStatus.COMPLETED)
+        return run
+
+    removed = checkpoint(done("removed"))
+    for artifact in (removed, checkpoint(done("kept"))):
+        artifact.tag(TagValue.ARCHIVED, notes="", by=None)
+    trash.trash(removed, reason="", by=None)
+
+    assert names(project, "filter=" + quote('checkpoint_tag = "归档"')) == ["kept"]
+    assert names(project, "sort=-checkpoint_tags") == ["kept", "removed"]
 
 
 # --- GPU-hours -------------------------------------------------------------------------------

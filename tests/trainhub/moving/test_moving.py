@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.roles import Role
-from artifacts import storing, uploads
+from artifacts import storing, trash, uploads
 from artifacts.models import Artifact, ArtifactTag
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from execution import outputs
@@ -501,6 +501,17 @@ def test_an_import_releases_nothing_that_nobody_here_has_approved(project, tmp_p
     tags = ArtifactTag.objects.filter(artifact__run__project=copy).order_by("artifact__step")
     assert list(tags.values_list("value", "notes")) == [("候选", "good"), ("候选", "")]
     assert "1 released checkpoints are candidates here" in capsys.readouterr().out
+
+
+def test_tags_of_what_was_archived_and_removed_stay_behind(project, tmp_path):
+    removed = checkpoint(RunFactory(project=project, status=RunStatus.COMPLETED))
+    removed.tag("归档", notes="over", by=None)
+    trash.trash(removed, reason="", by=None)
+
+    copy = _moved(project, tmp_path / "out")
+
+    tags = ArtifactTag.objects.filter(artifact__run__project=copy)
+    assert [tag.notes for tag in tags] == ["good"]
 
 
 def test_what_a_project_demands_of_releases_and_keeps_moves_along(project, tmp_path):
