@@ -13,6 +13,7 @@ from accounts.models import Team
 from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
 from core.ids import MAX_LENGTH
+from core.json_field import JSONField
 from projects.models import Project
 
 NEWEST_FIRST: Final = ("-at", "-id")
@@ -61,8 +62,8 @@ class Entry(models.Model):
     address = models.GenericIPAddressField(_("address"), null=True)
     via = models.CharField(_("via"), max_length=64, blank=True)
     request_id = models.CharField(_("request"), max_length=64, blank=True)
-    before = models.JSONField(_("before"), null=True)
-    after = models.JSONField(_("after"), null=True)
+    before = JSONField(_("before"), null=True)
+    after = JSONField(_("after"), null=True)
 
     objects = EntryQuerySet.as_manager()
 

@@ -19,6 +19,10 @@ class JSONField(models.JSONField):
         kwargs["decoder"] = Decoder
         super().__init__(*args, **kwargs)
 
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        """Of text, which psycopg leaves as it is for Django; keys and elements come as values."""
+        return loads(value) if isinstance(value, str) else value
+
     def deconstruct(self) -> Any:
         name, _path, args, kwargs = super().deconstruct()
         del kwargs["decoder"]

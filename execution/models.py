@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from artifacts.storage import open_range
 from artifacts.unreferenced_blobs import UnreferencedBlob
+from core.json_field import JSONField
 from core.secrets import decrypt, encrypt
 from runs.models import Run
 
@@ -30,7 +31,7 @@ class MirroredAttempt(models.Model):
     number = models.PositiveSmallIntegerField()
     # What launch.json has, with placeholders for a node's paths, but for the variables, which have
     # secrets.
-    launch = models.JSONField()
+    launch = JSONField()
     encrypted_environment = models.TextField(default="", db_default="")
     start_key = models.CharField(max_length=MAX_KEY_LENGTH)  # of the archive that it starts with
     start_bytes = models.PositiveBigIntegerField()

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from core.json_field import JSONField
 from goodput.parts import Part
 from runs.models import Run
 
@@ -23,8 +24,8 @@ class AttemptRecord(models.Model):
     # The last heartbeat of a worker that has died.
     alive_until = models.DateTimeField(null=True)
     evaluates = models.BooleanField(default=False)
-    steps = models.JSONField(default=list)  # [Unix time in microseconds, step], in order
-    pauses = models.JSONField(default=list)  # [part, begin, end], in microseconds
+    steps = JSONField(default=list)  # [Unix time in microseconds, step], in order
+    pauses = JSONField(default=list)  # [part, begin, end], in microseconds
 
     class Meta:
         verbose_name = _("record of an attempt")

@@ -20,6 +20,7 @@ from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
 from core.exceptions import DomainError
 from core.ids import PublicIdField
+from core.json_field import JSONField
 from core.secrets import Unreadable, decrypt, encrypt
 from core.text import MAX_KEY_LENGTH
 from notices.access import operates_webhooks
@@ -207,7 +208,7 @@ class Delivery(models.Model):
     id = PublicIdField(prefix="msg")
     webhook = models.ForeignKey(Webhook, models.CASCADE, related_name="deliveries")
     event = models.CharField(_("event"), max_length=32, choices=Event)
-    payload = models.JSONField(_("payload"))
+    payload = JSONField(_("payload"))
     status = models.CharField(
         _("status"), max_length=16, choices=DeliveryStatus, default=DeliveryStatus.WAITING
     )

@@ -192,9 +192,9 @@ class SweepTrial(models.Model):
     # What the trial counts with; of a pruned one, its last intermediate value.
     value = models.FloatField(null=True)
     # [step, value] at the first report at or beyond each rung, in order; "NaN" as text.
-    intermediate = models.JSONField(default=list)
+    intermediate = JSONField(default=list)
     # Optuna's own notes of the trial ("system attributes").
-    attributes = models.JSONField(default=dict)
+    attributes = JSONField(default=dict)
     # The step of its next rung; None: none, or it is over.
     next_step = models.BigIntegerField(null=True)
     # Whether a worker has yet to ask its run to stop.

@@ -17,7 +17,6 @@ from django.db.models import (
     F,
     FloatField,
     Func,
-    JSONField,
     Q,
     QuerySet,
     TextField,
@@ -36,6 +35,7 @@ from django.db.models.lookups import (
 )
 from django.utils.translation import gettext as _
 
+from core.json_field import JSONField
 from core.times import EPOCH, MILLISECOND
 from projects.hyperparameters import number_of
 from tracking.errors import InvalidParameter

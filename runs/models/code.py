@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.grants import AnyUser
 from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
+from core.json_field import JSONField
 from projects.models import Project
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class CodeBundle(models.Model):
     unpacked_bytes = models.BigIntegerField()
     file_count = models.PositiveIntegerField()
     # [path, kind, size in bytes, sha256] of each file, by path. Possibly a megabyte: defer it.
-    files = models.JSONField(default=list, editable=False)
+    files = JSONField(default=list, editable=False)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
     )
@@ -100,7 +101,7 @@ class RunCode(models.Model):
     )
     # Of a repository: git_url, revision, commit. Of a folder, what the client says of the working
     # tree that it was packed from: commit, dirty, remote, branch, untracked.
-    origin = models.JSONField(default=dict, editable=False)
+    origin = JSONField(default=dict, editable=False)
     # What the working tree changed, as `git diff HEAD` prints it; empty if nothing or unknown.
     patch = models.TextField(blank=True, editable=False)
 

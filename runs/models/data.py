@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from core.json_field import JSONField
+
 
 class DatasetInput(models.Model):
     """A dataset that a run read, stored once per name and digest.
@@ -21,7 +23,7 @@ class DatasetInput(models.Model):
     schema = models.TextField(_("schema"), blank=True)
     profile = models.TextField(_("profile"), blank=True)
     # Key -> text, e.g. what the dataset was used for.
-    tags = models.JSONField(_("tags"), default=dict, blank=True)
+    tags = JSONField(_("tags"), default=dict, blank=True)
 
     class Meta:
         verbose_name = _("dataset")

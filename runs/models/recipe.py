@@ -110,7 +110,7 @@ class Recipe(models.Model):
             "{repository} the directory of manage.py, {code} the folder of the run's code."
         ),
     )
-    environment = models.JSONField(
+    environment = JSONField(
         _("environment"),
         default=dict,
         blank=True,
@@ -119,7 +119,7 @@ class Recipe(models.Model):
     )
     # Name -> value, encrypted (core.secrets). Variables as those of ``environment``, whose names
     # alone are shown.
-    encrypted_environment = models.JSONField(
+    encrypted_environment = JSONField(
         _("secrets"), default=dict, db_default={}, blank=True, editable=False
     )
     encoding = models.CharField(
@@ -176,7 +176,7 @@ class Recipe(models.Model):
             "goes on from it in a new job. Empty: the cluster's own limit."
         ),
     )
-    engine_options = models.JSONField(
+    engine_options = JSONField(
         _("options of its cluster"),
         default=dict,
         db_default={},

@@ -185,7 +185,7 @@ class Run(models.Model):
         models.CharField(max_length=200), default=list, blank=True, editable=False
     )
     # For the executor only; the schema is in execution/executor_state.py.
-    executor_state = models.JSONField(default=dict, editable=False)
+    executor_state = JSONField(default=dict, editable=False)
 
     # For how long workers have held the run, as its events tell, for lists: of holds that are over,
     # in seconds (None: no worker has ever held it), and since when one holds it.

@@ -3,10 +3,11 @@
 import time
 
 import pytest
-from django.db import transaction
+from django.apps import apps
+from django.db import models, transaction
 from django.test import Client
 
-from core.json_field import integer_or_float
+from core.json_field import JSONField, integer_or_float
 from metrics.points import Point
 from metrics.recording import record_metrics
 from projects.models import Project
@@ -40,6 +41,53 @@ def test_project_with_a_huge_default_can_be_read_and_run() -> None:
     assert run.status_code == 201
     assert run.json()["hyperparameters"] == {"scale": HUGE}
     assert page.status_code == 200
+
+
+def test_every_json_column_reads_huge_numbers_as_floats() -> None:
+    fields = [
+        field
+        for model in apps.get_models()
+        if "site-packages" not in apps.get_app_config(model._meta.app_label).path
+        for field in model._meta.get_fields()
+        if isinstance(field, models.JSONField)
+    ]
+
+    assert fields
+    assert [str(field) for field in fields if not isinstance(field, JSONField)] == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/audit",
+        "/audit?format=csv",
+        "/audit?format=jsonl",
+        "/dashboard/audit",
+        "/admin/audit/entry/",
+    ],
+)
+def test_audit_of_a_huge_number_can_be_read(admin_client: Client, address: str) -> None:
+    project = ProjectFactory(default_hyperparameters={"scale": HUGE})
+
+    response = admin_client.get(address, SERVER_NAME="localhost")
+
+    content = response.getvalue() if response.streaming else response.content
+    assert response.status_code == 200
+    assert project.pk.encode() in content
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("columns", ["params.scale", "params.scale&sort=params.scale"])
+def test_table_shows_a_huge_hyperparameter(columns: str) -> None:
+    run = RunFactory(hyperparameters={"scale": HUGE})
+
+    page = Client(SERVER_NAME="localhost").get(
+        f"/dashboard/projects/{run.project_id}?columns={columns}"
+    )
+
+    assert page.status_code == 200
+    assert "1e25" in page.content.decode().replace("e+", "e")
 
 
 @pytest.mark.django_db
