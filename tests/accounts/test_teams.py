@@ -2,8 +2,6 @@
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
-from django.db.migrations.loader import MigrationLoader
 from rest_framework.test import APIClient
 
 from accounts.models import ServiceAccount, Team, Token
@@ -295,26 +293,3 @@ def test_team_takes_what_its_service_accounts_create(owner, team):
     account = ServiceAccount.create("ci", team=team, by=owner)
 
     assert Team.only_one_of(account.user) == team
-
-
-def test_upgrade_leaves_it_as_it_was_for_members_of_earlier_releases(owner, team):
-    migration = MigrationLoader(connection).get_migration(
-        "accounts", "0006_consent_to_new_projects"
-    )
-    before = MigrationLoader(connection).project_state(("accounts", "0005_issuer_of_token"))
-    member = UserFactory()
-    team.add(member, Role.MEMBER, by=owner)
-    connection.check_constraints()  # runs deferred triggers: they would be in the way
-
-    with connection.schema_editor(atomic=False) as editor:
-        migration.unapply(before.clone(), editor)
-        migration.apply(before.clone(), editor)
-
-    assert is_taking(team, member)
-    with connection.cursor() as cursor:  # as web processes of the earlier release do meanwhile
-        cursor.execute(
-            "INSERT INTO accounts_teammembership (team_id, user_id, role, created_at)"
-            " VALUES (%s, %s, 20, now())",
-            [team.pk, UserFactory(username="later").pk],
-        )
-    assert not team.memberships.get(user__username="later").takes_new_projects

@@ -55,3 +55,29 @@ def test_no_team_is_made_for_nobody(there_are):
     migrate()
 
     assert not Team.objects.exists()
+
+
+def test_teams_keep_taking_the_new_projects_of_their_members():
+    owner, member = UserFactory(), UserFactory()
+    team = Team.create("NLP", by=owner)
+    team.add(member, Role.MEMBER, by=owner)
+    [consent] = import_module("projects.migrations.0005_consent_of_members").Migration.operations
+
+    with connection.cursor() as cursor:
+        cursor.execute(consent.sql)
+
+    assert Team.only_one_of(member) == team
+
+
+def test_member_that_an_earlier_release_adds_meanwhile_has_not_consented():
+    owner, member = UserFactory(), UserFactory()
+    team = Team.create("NLP", by=owner)
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO accounts_teammembership (team_id, user_id, role, created_at)"
+            " VALUES (%s, %s, 20, now())",
+            [team.pk, member.pk],
+        )
+
+    assert Team.only_one_of(member) is None
