@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypedDict, Unpack
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -15,6 +16,7 @@ from django.db import transaction
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from core.exceptions import InvalidInput
 from core.secrets import Unreadable
@@ -157,6 +159,7 @@ def send_test(hook: Webhook) -> Delivery:
     """Also to one that is switched off. Raises Http404 if it has been deleted."""
     if not held([hook]):
         raise Http404
-    text = f"TrainHub: a test of {hook.name}."
+    with override(settings.LANGUAGE_CODE):
+        text = _("TrainHub: a test of %(name)s.") % {"name": hook.name}
     payload = payload_of(Event.TEST, text, {"webhook": {"id": hook.pk, "name": hook.name}})
     return Delivery.objects.create(webhook=hook, event=Event.TEST, payload=payload)

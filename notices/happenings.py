@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from django.conf import settings
 from django.db import transaction
@@ -10,7 +10,7 @@ from django.utils.translation import override
 
 from artifacts.kinds import TagValue
 from artifacts.models import Artifact
-from core.messages import in_english
+from core.messages import Message, Text, in_english
 from notices.models import Delivery, Event, Fired, Webhook, payload_of
 from notices.queries import held
 from runs.models import EventKind, FailureKind, Run, RunEvent, StopKind
@@ -27,13 +27,13 @@ def follow_run(*, run: Run, event: RunEvent, **_signal: Any) -> None:
     """Receiver of run_noted."""
     if event.to_status in ENDS:
         happened = ENDS[RunStatus(event.to_status)]
-        tell(happened, run, reason=in_english(event.reason))
+        tell(happened, run, reason=event.reason)
         stored = Run.objects.filter(pk=run.pk, failure_kind=FailureKind.DIVERGED)
         if happened is Event.RUN_FAILED and stored.exists():
             for hook in Webhook.objects.that_want(Event.RUN_DIVERGED, run.project_id):
-                tell_once(hook, run, Event.RUN_DIVERGED, reason=in_english(event.reason))
+                tell_once(hook, run, Event.RUN_DIVERGED, reason=event.reason)
     elif event.kind == EventKind.STOP_REQUESTED and run.stop_kind == StopKind.STALLED:
-        tell(Event.RUN_STALLED, run, reason=in_english(event.reason))
+        tell(Event.RUN_STALLED, run, reason=event.reason)
 
 
 def follow_tag(*, artifact: Artifact, value: TagValue, **_signal: Any) -> None:
@@ -67,15 +67,19 @@ def tell_once(hook: Webhook, run: Run, event: Event, **data: Any) -> bool:
 
 
 def run_payload(event: Event, run: Run, **data: Any) -> dict[str, Any]:
+    """Its text is for people, in the language of the server; ``data`` is for programs."""
     page = f"/dashboard/projects/{run.project_id}/runs/{run.pk}"
     url = f"{settings.PUBLIC_URL.rstrip('/')}{page}"
-    with override("en"):
-        what = str(event.label)
-    about = " ".join(str(value) for value in data.values() if isinstance(value, str) and value)
-    text = f"{what}: {run.name} ({run.project.name}). {about}".strip()
+    with override(settings.LANGUAGE_CODE):
+        about = [str(value) for value in data.values() if value and _is_text(value)]
+        text = " ".join([f"{event.label}: {run.name} ({run.project.name}).", *about])
     content = {
         "project": {"id": run.project_id, "name": run.project.name},
         "run": {"id": run.pk, "name": run.name, "url": url},
-        **data,
+        **{name: in_english(it) if _is_text(it) else it for name, it in data.items()},
     }
     return payload_of(event, f"{text}\n{url}", content)
+
+
+def _is_text(value: object) -> TypeGuard[Text]:
+    return isinstance(value, str | Message)

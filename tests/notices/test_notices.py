@@ -47,6 +47,25 @@ def due_now() -> None:
 # --- What becomes a delivery -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("language", "what", "why"),
+    [
+        ("zh-hans", "运行失败", "所属的工作进程 w1 已终止。"),
+        ("en", "A run has failed", "Its worker w1 died."),
+    ],
+)
+def test_text_is_in_the_language_of_the_server_and_data_in_english(settings, language, what, why):
+    settings.LANGUAGE_CODE = language
+    run = running()
+    hook_of(run, Event.RUN_FAILED)
+
+    run.transition(RunStatus.FAILED, reason=Message("Its worker %(name)s died.", name="w1"))
+
+    payload = Delivery.objects.get().payload
+    assert payload["text"].startswith(f"{what}: {run.name} ({run.project.name}). {why}\n")
+    assert payload["data"]["reason"] == "Its worker w1 died."
+
+
 def test_failed_run_is_told_with_its_reason():
     run = running()
     hook_of(run, Event.RUN_FAILED, Event.RUN_COMPLETED)
