@@ -203,8 +203,9 @@ def data_directory_is_usable(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     try:
-        settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not settings.SECRET_KEY_MISSING:
+        if settings.SECRET_KEY_MISSING:
+            settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        else:
             kept_secret_key(settings.DATA_DIR / "secret_key")
         with tempfile.TemporaryFile(dir=settings.DATA_DIR):
             pass
