@@ -312,10 +312,12 @@ class Attempt:
     def last_modified(self) -> float:
         """When its processes last wrote a file; 0.0 if all have been deleted."""
         times = []
-        for path in self.directory.rglob("*"):
-            if path.name not in REQUESTS:
-                with contextlib.suppress(FileNotFoundError):
-                    times.append(path.lstat().st_mtime)
+        # Another worker of this host may delete it meanwhile.
+        for folder, _folders, names in os.walk(self.directory):
+            for path in (Path(folder), *(Path(folder, name) for name in names)):
+                if path.name not in REQUESTS and path != self.directory:
+                    with contextlib.suppress(FileNotFoundError):
+                        times.append(path.lstat().st_mtime)
         return max(times, default=0.0)
 
     def now(self) -> float:
