@@ -19,8 +19,8 @@ checkpoint_changed = Signal()
 # the new bytes, or another path if its own bytes are in use.
 checkpoint_renewed = Signal()
 
-# Sent with ``run`` and ``path`` before a file is stored there, or what is at or below it (empty: all
-# uploaded files) is deleted, in the transaction that does it and with the run's row locked.
+# Sent with ``run`` and ``path`` before a file is stored there, or what is at or below it (empty:
+# all uploaded files) is deleted, in the transaction that does it and with the run's row locked.
 # Receivers refuse by raising InUse.
 files_changing = Signal()
 

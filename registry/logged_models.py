@@ -43,6 +43,16 @@ class ModelReleased(DomainError):
     code = "model_released"
 
 
+def kept_text(name: str, number: int) -> Message:
+    """Why what the released version ``number`` of the model ``name`` is made of is not deleted."""
+    return Message(
+        "Version %(number)d of the model %(name)s is released: what it is made of cannot be "
+        "deleted until it is in another stage, such as Archived, without the alias released.",
+        number=number,
+        name=name,
+    )
+
+
 class LoggedModelStatus(models.TextChoices):
     PENDING = "PENDING", _("Pending")
     READY = "READY", _("Ready")
@@ -160,15 +170,7 @@ class LoggedModel(TagsMixin):
             lock_promotions()  # no version is released between this and the deletion
             released = self.versions.released().select_related("model").order_by("pk").first()
             if released is not None:
-                raise ModelReleased(
-                    Message(
-                        "Version %(number)d of the model %(name)s is released: what it is made of "
-                        "cannot be deleted until it is in another stage, such as Archived, without "
-                        "the alias released.",
-                        number=released.number,
-                        name=released.model.name,
-                    )
-                )
+                raise ModelReleased(kept_text(released.model.name, released.number))
             LoggedModel.objects.kept().filter(pk=self.pk).update(deleted_at=Now())
 
     def note_version(self, name: str, number: int) -> None:

@@ -16,7 +16,7 @@ from artifacts.models import InUse
 from artifacts.queries import lock_promotions
 from artifacts.released import ReleasedCheckpoint
 from core.messages import Message
-from registry.logged_models import FILES_FOLDER, LoggedModel
+from registry.logged_models import FILES_FOLDER, LoggedModel, kept_text
 from registry.models import ModelVersion
 from runs.models import Run, RunQuerySet
 
@@ -70,12 +70,4 @@ def refuse_deletion(*, runs: RunQuerySet, **_signal: Any) -> None:
     versions = ModelVersion.objects.released().filter(of_runs, checkpoint=None)
     version = versions.select_related("model").order_by("pk").first()
     if version is not None:
-        raise ReleasedCheckpoint(
-            Message(
-                "Version %(number)d of the model %(name)s is released: what it is made of cannot "
-                "be deleted until it is in another stage, such as Archived, without the alias "
-                "released.",
-                number=version.number,
-                name=version.model.name,
-            )
-        )
+        raise ReleasedCheckpoint(kept_text(version.model.name, version.number))
