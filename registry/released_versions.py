@@ -39,7 +39,7 @@ def _locked_in(run: Run) -> Iterator[tuple[ModelVersion, str]]:
     """(released version, file or folder of ``run`` that it is made of). Of one that has a
     checkpoint, the logged model around that; the rest is in uploaded_files.py."""
     versions = ModelVersion.objects.released().filter(project=run.project_id).order_by("pk")
-    for version in versions.select_related("model"):
+    for version in versions.select_related("model", "checkpoint"):
         parts = _parts_of(version.location)
         if parts[1:2] == [FILES_FOLDER] and parts[3:4] == ["artifacts"]:
             model_id = parts[2]
@@ -47,7 +47,7 @@ def _locked_in(run: Run) -> Iterator[tuple[ModelVersion, str]]:
             if models.filter(pk=model_id).exists():
                 yield version, f"{FILES_FOLDER}/{model_id}"
         elif parts[1:3] == [run.pk, "artifacts"] and len(parts) > 3:
-            if version.checkpoint_id is None:
+            if version.checkpoint is None:
                 yield version, "/".join(parts[3:])
             elif parts[3] == FILES_FOLDER and len(parts) > 4:
                 yield version, "/".join(parts[3:5])
