@@ -26,7 +26,7 @@ from runs.models import Run
 from tests.clients import ApiClient
 from tests.concurrency import in_parallel
 from tests.factories import RunFactory, checkpoint, member_of, sha256
-from tests.saved_files import zipped
+from tests.saved_files import safetensors, trainer_state, zipped
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
@@ -581,8 +581,9 @@ def test_training_uploads_to_its_own_run_alone(run, settings):
 
 @pytest.mark.parametrize("name", ["modeling.py", "trainer_state.json"])
 def test_released_folder_stays_as_it_is(api, run, name):
-    for part in ("model.safetensors", "optimizer.pt", "trainer_state.json"):
-        uploads.store(run, f"out/checkpoint-20/{part}", io.BytesIO(b"{}"))
+    parts = {"model.safetensors": safetensors(), "trainer_state.json": trainer_state(20)}
+    for part, content in parts.items():
+        uploads.store(run, f"out/checkpoint-20/{part}", io.BytesIO(content))
     Artifact.objects.checkpoints().get().tag(TagValue.RELEASED, notes="", by=None)
     upload = started(api, run, path=f"out/checkpoint-20/{name}")
 
@@ -590,13 +591,14 @@ def test_released_folder_stays_as_it_is(api, run, name):
 
     assert error_of(response) == (409, "upload_failed")
     assert "is in use" in response.content.decode()
-    assert sorted(run.artifacts.values_list("sha256", flat=True)) == [sha256(b"{}")] * 3
+    kept = {sha256(content) for content in parts.values()}
+    assert set(run.artifacts.values_list("sha256", flat=True)) == kept
 
 
-def test_checkpoint_of_trainhub_in_use_keeps_its_path(api, run):
+def test_checkpoint_that_is_in_use_meanwhile_keeps_its_path(api, run):
     own = checkpoint(run, step=20)
-    own.tag(TagValue.CANDIDATE, notes="", by=None)
-    upload = started(api, run, path=own.file, sha256="")
+    upload = started(api, run, path=own.file)
+    own.tag(TagValue.CANDIDATE, notes="", by=None)  # meanwhile
 
     assert error_of(complete(api, run, upload, send(upload))) == (409, "upload_failed")
     assert Artifact.objects.get(run=run) == own
