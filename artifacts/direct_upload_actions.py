@@ -28,6 +28,7 @@ from artifacts.direct_transfers import (
 from artifacts.direct_upload_checks import TAKEN_FOR, UploadFailed, check, failed
 from artifacts.direct_uploads import LASTS, DirectUpload, UploadStatus
 from artifacts.kinds import ArtifactType
+from artifacts.same_path import check_own
 from artifacts.unreferenced_blobs import UnreferencedBlob, UploadExpired
 from artifacts.uploads import check_may_store, check_quota, key_of, new_stored_as
 from core.exceptions import DomainError, InvalidInput
@@ -90,6 +91,8 @@ def start(
     stored_as = new_stored_as()
     with transaction.atomic():
         _lock_run(run.pk)
+        if sha256:  # otherwise it is known once all is sent
+            check_own(run, path, sha256)
         upload = DirectUpload.objects.create(
             run=run,
             file=path,

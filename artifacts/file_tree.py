@@ -1,7 +1,8 @@
 """A run's artifacts as a file tree. Folders are not stored: they follow from the paths of files.
 
 If a client uploads a file to the path of one of TrainHub's own files, the tree shows the client's
-file; TrainHub's file is still available by its artifact id.
+file, unless TrainHub's is a checkpoint in use (same_path.py). Both are available by their artifact
+ids.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from django.utils.translation import gettext as _
 from artifacts import upload_proofs
 from artifacts.models import Artifact, ArtifactQuerySet, InUse
 from artifacts.paths import folders_of
+from artifacts.same_path import own_in_use
 from artifacts.uploaded_files import check_releases, discard, lock_run, lock_unused
 from runs.models import Run
 
@@ -45,9 +47,18 @@ def _files(run: Run, folder: str) -> Iterator[tuple[str, int]]:
     """The paths below ``folder`` and their sizes in bytes."""
     columns = ("file", "size_bytes")
     uploaded = dict(run.artifacts.uploaded().below(folder).values_list(*columns))
-    yield from uploaded.items()
     taken = uploaded.keys() | {folder for path in uploaded for folder in folders_of(path)}
-    for artifact in run.artifacts.own():
+    own = list(run.artifacts.own())
+    in_use = own_in_use(run.pk, {artifact.file for artifact in own if artifact.file in taken})
+    if in_use:
+        uploaded = {
+            path: size
+            for path, size in uploaded.items()
+            if in_use.keys().isdisjoint([path, *folders_of(path)])
+        }
+        taken -= in_use.keys()
+    yield from uploaded.items()
+    for artifact in own:
         path = artifact.tree_path
         shadowed = path in taken or any(above in uploaded for above in folders_of(path))
         if not shadowed and (not folder or path.startswith(f"{folder}/")):
@@ -60,7 +71,7 @@ def find(run: Run, path: str) -> Artifact | None:
         return None
     uploaded: Artifact | None = run.artifacts.uploaded().filter(file=path).first()
     if uploaded is not None:
-        return uploaded
+        return own_in_use(run.pk, [path]).get(path, uploaded)
     # The row of an event file names its folder, so its own path is not in the database.
     candidates = run.artifacts.own().filter(file__in=[path, *folders_of(path)])
     return next((artifact for artifact in candidates if artifact.tree_path == path), None)

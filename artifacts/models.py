@@ -4,7 +4,8 @@ file its script logs; and the tags of checkpoints.
 TrainHub's own artifacts (checkpoints ingested by an executor, config.json, tensorboard,
 evaluation.json) are stored under their names. An uploaded file (uploads.py) has a path chosen by
 the client, but its bytes are stored under a unique key. An uploaded file and one of TrainHub's own
-can therefore have the same path without conflict: they are separate artifacts.
+can therefore have the same path without conflict: they are separate artifacts. Which of them the
+path names: see same_path.py.
 """
 
 from __future__ import annotations
@@ -452,7 +453,7 @@ class Artifact(models.Model):
                 value=value,
                 defaults={"notes": notes, "applied_by": by, "applied_at": Now()},
             )
-            checkpoint_tagged.send(Artifact, artifact=self, value=value)
+            checkpoint_tagged.send(Artifact, artifact=self, value=value, by=by)
         tag.refresh_from_db()
         return tag
 

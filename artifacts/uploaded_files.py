@@ -14,7 +14,8 @@ from artifacts.layouts import step_of
 from artifacts.models import Artifact, ArtifactQuerySet, InUse, PathTaken, damage_metadata
 from artifacts.paths import folders_of, renamed_path
 from artifacts.released import released
-from artifacts.signals import checkpoint_renewed
+from artifacts.same_path import check_own
+from artifacts.signals import checkpoint_renewed, files_changing
 from artifacts.storing import checkpoint_name, create_artifact
 from artifacts.unreferenced_blobs import UnreferencedBlob
 from artifacts.upload_proofs import Examined
@@ -59,13 +60,17 @@ def record_upload(
     ``examined``: what it tells, if it is part of a checkpoint. The bytes of a checkpoint in use
     never change: a single file is renamed (``last.ckpt`` → ``last@….ckpt``), as is a whole one if a
     damaged one comes in its place; a folder raises InUse, as does a new file in that of a release,
-    or in the MLflow model around it. Call in a transaction with the run's row locked. Raises
-    PathTaken, InUse.
+    or in the MLflow model around it. At the path of TrainHub's own checkpoint in use, the same
+    bytes are that checkpoint, and others raise PathTaken. Call in a transaction with the run's row
+    locked. Raises PathTaken, InUse.
     """
     check_path(run, stored.file)
     damage = examined.damage
     before = uploaded_files(run).filter(file=stored.file).select_for_update().first()
     if before is None or before.sha256 != stored.sha256:
+        own = check_own(run, stored.file, stored.sha256)
+        if own is not None:
+            return own, False
         check_releases(run, stored.file)
     if type is None:
         type = _recognized(run, stored.file) if before is None else ArtifactType(before.type)
@@ -182,9 +187,14 @@ def _check_folder(run: Run, path: str) -> None:
 def check_releases(run: Run, path: str) -> None:
     """Raises InUse if a file at ``path`` is, or were, part of a release: nobody has approved what
     else it becomes. Call with the run's row locked."""
+    files_changing.send(Artifact, run=run, path=path)
+    around, _slash, name = path.rpartition("/")
     for checkpoint in released().filter(run=run).uploaded():
         folder = _folder_of_release(run, checkpoint)
         if folder and path.startswith(f"{folder}/"):
+            raise in_use_error(checkpoint)
+        # It would make a model of the folders in between.
+        if name == MLFLOW_MODEL and (not around or checkpoint.file.startswith(f"{around}/")):
             raise in_use_error(checkpoint)
 
 

@@ -19,8 +19,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.grants import AnyUser
 from accounts.permissions import script_run_of, sees_everything
 from accounts.roles import Role
-from core.exceptions import InvalidInput
+from artifacts.queries import lock_promotions
+from core.exceptions import DomainError, InvalidInput
 from core.json_field import JSONField
+from core.messages import Message
 from core.text import MAX_KEY_LENGTH
 from projects.models import Project
 from registry.queries import ModelPoint, upsert_model_metrics
@@ -33,6 +35,22 @@ FILES_FOLDER: Final = "models"  # among the files of a run, with a folder for ea
 
 class ParamChanged(InvalidInput):
     code = "param_changed"
+
+
+class ModelReleased(DomainError):
+    """A registered version of it is released."""
+
+    code = "model_released"
+
+
+def kept_text(name: str, number: int) -> Message:
+    """Why what the released version ``number`` of the model ``name`` is made of is not deleted."""
+    return Message(
+        "Version %(number)d of the model %(name)s is released: what it is made of cannot be "
+        "deleted until it is in another stage, such as Archived, without the alias released.",
+        number=number,
+        name=name,
+    )
 
 
 class LoggedModelStatus(models.TextChoices):
@@ -146,8 +164,14 @@ class LoggedModel(TagsMixin):
         self.refresh_from_db()
 
     def discard(self) -> None:
-        """Soft-delete it. Its files remain, and model versions created from it keep working."""
-        LoggedModel.objects.kept().filter(pk=self.pk).update(deleted_at=Now())
+        """Soft-delete it. Its files remain, and model versions created from it keep working. Raises
+        ModelReleased."""
+        with transaction.atomic():
+            lock_promotions()  # no version is released between this and the deletion
+            released = self.versions.released().select_related("model").order_by("pk").first()
+            if released is not None:
+                raise ModelReleased(kept_text(released.model.name, released.number))
+            LoggedModel.objects.kept().filter(pk=self.pk).update(deleted_at=Now())
 
     def note_version(self, name: str, number: int) -> None:
         """Add a version of a registered model to the tag in which MLflow clients look for them."""

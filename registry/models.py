@@ -24,16 +24,17 @@ from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from artifacts.queries import lock_promotions
 from artifacts.released import released
+from artifacts.same_path import own_in_use
 from core.exceptions import DomainError
 from core.ids import PublicIdField
 from core.messages import Message
-from projects.access import require_of
+from projects.access import RoleNeeded, require_of
 from projects.models import Project
 from registry.checkpoint_policy import CheckpointPolicy as CheckpointPolicy
 from registry.evaluation_rules import EvaluationRule as EvaluationRule
 from registry.evaluation_rules import SeenCheckpoint as SeenCheckpoint
 from registry.logged_models import LoggedModel
-from registry.release_policy import NoSingleCheckpoint
+from registry.release_policy import DemandsLess, NoSingleCheckpoint
 from registry.release_policy import ReleasePolicy as ReleasePolicy
 from registry.release_requests import ReleaseRequest as ReleaseRequest
 from registry.tags import TagsMixin
@@ -221,15 +222,17 @@ class RegisteredModel(TagsMixin):
 
     def set_alias(self, alias: str, number: int, *, by: User | None) -> None:
         """Point ``alias`` to the version ``number``. An alias in TAG_OF_ALIAS also tags the
-        version's checkpoint. Raises ModelVersion.DoesNotExist, NoSingleCheckpoint, and what
-        Artifact.tag raises."""
+        version's checkpoint. Raises ModelVersion.DoesNotExist, NoSingleCheckpoint,
+        DemandsLess, and what Artifact.tag raises."""
         with transaction.atomic():
             lock_promotions()
             version = self.versions.get(number=number)
             value = TAG_OF_ALIAS.get(alias)
-            if version.checkpoint is None:
-                version.refuse_if_released(value)
-            elif value is not None:
+            if value is TagValue.RELEASED:
+                for other in self.aliases.filter(alias=alias).exclude(version=version):
+                    other.version.require_to_take_back(by)
+            version.check_demands(value, by=by)
+            if value is not None and version.checkpoint is not None:
                 version.checkpoint.tag(value, notes=version.notes_of(value), by=by)
             self.aliases.update_or_create(alias=alias, defaults={"version": version})
 
@@ -255,8 +258,8 @@ class RegisteredModel(TagsMixin):
 
 
 def _checkpoint_at(file: RunFile | None) -> Artifact | None:
-    """The checkpoint at ``file``, or the only one in that folder; None if there are several. Its
-    row is locked, so that it cannot be deleted."""
+    """The checkpoint that the path of ``file`` names, or the only one in that folder; None if there
+    are several. Its row is locked, so that it cannot be deleted."""
     if file is None or not file.path:
         return None
     at_path = models.Q(file=file.path) | models.Q(file__startswith=f"{file.path}/")
@@ -264,8 +267,15 @@ def _checkpoint_at(file: RunFile | None) -> Artifact | None:
         Artifact.objects.checkpoints()
         .filter(at_path, run=file.run_id)
         .select_for_update(no_key=True)
-        .order_by("id")[:2]
+        .order_by("file", "id")[:2]
     )
+    # TrainHub's own and an uploaded one may have the same path.
+    named = [item for item in checkpoints if item.file == file.path]
+    own = own_in_use(file.run_id, [file.path]).get(file.path) if named else None
+    if own is not None:
+        return own
+    if len(named) == 2:
+        return next(item for item in named if item.is_uploaded)
     return checkpoints[0] if len(checkpoints) == 1 else None
 
 
@@ -278,19 +288,41 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
             return self.all()
         return self.none() if script_run_of(user) else self.filter(_seen_versions(user, role))
 
-    def follow_tag(self, value: TagValue) -> None:
+    def released(self) -> ModelVersionQuerySet:
+        """Those in Production, or with the alias ``released``."""
+        aliases = ModelAlias.objects.filter(
+            version=models.OuterRef("pk"), alias=TagValue.RELEASED.slug
+        )
+        return self.filter(models.Q(stage=Stage.PRODUCTION) | models.Exists(aliases))
+
+    def follow_tag(self, value: TagValue, *, by: User | None) -> None:
         """Apply a tag of these versions' checkpoint: set their stage, and in each model point the
-        tag's alias to the newest of them. See Artifact.tag."""
-        self.update(stage=STAGE_OF_TAG[value], updated_at=Now())
-        RegisteredModel.objects.filter(versions__in=self).update(updated_at=Now())
-        newest = self.order_by("model_id", "-number").distinct("model_id")
+        tag's alias to the newest of them. See Artifact.tag.
+
+        Left out of 发布: models with versions of another project that demands more of it. And its
+        alias stays where ``by`` may not take it from."""
+        versions = self
+        if value is TagValue.RELEASED:
+            rows = self.select_related("checkpoint__run")
+            versions = self.exclude(pk__in=[row.pk for row in rows if row.demands_less()])
+        versions.update(stage=STAGE_OF_TAG[value], updated_at=Now())
+        RegisteredModel.objects.filter(versions__in=versions).update(updated_at=Now())
+        newest = versions.order_by("model_id", "-number").distinct("model_id")
         for version in newest.select_related("model"):
+            aliases = version.model.aliases.select_related("version__checkpoint__run")
+            held = aliases.filter(alias=value.slug).first()
+            if (
+                value is TagValue.RELEASED
+                and held is not None
+                and not held.version.can_be_taken_back(by)
+            ):
+                continue
             version.model.aliases.update_or_create(alias=value.slug, defaults={"version": version})
 
 
-def follow_tag(*, artifact: Artifact, value: TagValue, **_signal: Any) -> None:
+def follow_tag(*, artifact: Artifact, value: TagValue, by: User | None, **_signal: Any) -> None:
     """Receiver of checkpoint_tagged."""
-    ModelVersion.objects.filter(checkpoint=artifact).follow_tag(value)
+    ModelVersion.objects.filter(checkpoint=artifact).follow_tag(value, by=by)
 
 
 class ModelVersion(TagsMixin):
@@ -376,7 +408,8 @@ class ModelVersion(TagsMixin):
 
     def move_to(self, stage: Stage, *, archive_others: bool, by: User | None) -> None:
         """Set the stage and tag the checkpoint. ``archive_others`` archives the model's other
-        versions in that stage. Raises NoSingleCheckpoint, and what Artifact.tag raises."""
+        versions in that stage. Raises NoSingleCheckpoint, DemandsLess, and what Artifact.tag
+        raises."""
         with transaction.atomic():
             lock_promotions()
             if archive_others:
@@ -395,10 +428,10 @@ class ModelVersion(TagsMixin):
         value = TAG_OF_STAGE.get(stage)
         if stage == Stage.ARCHIVED and self.checkpoint is not None and self.checkpoint.damage:
             value = None  # a damaged checkpoint cannot be tagged, but any version can be shelved
+        self.check_demands(value, by=by)
         if value is not None and self.checkpoint is not None:
             self.checkpoint.tag(value, notes=self.notes_of(value), by=by)
         else:
-            self.refuse_if_released(value)
             self.require_to_take_back(by)
             self._change(stage=stage)
             self.model._change()
@@ -407,17 +440,46 @@ class ModelVersion(TagsMixin):
         """Call before a stage or alias of a release is taken from it: what maintainers have
         released, members do not take back. Raises RoleNeeded."""
         checkpoint = self.checkpoint
-        if checkpoint is not None and released().filter(pk=checkpoint.pk).exists():
-            require_of(by, checkpoint.run.project_id, Role.MAINTAINER)
+        if checkpoint is not None:
+            if released().filter(pk=checkpoint.pk).exists():
+                require_of(by, checkpoint.run.project_id, Role.MAINTAINER)
+        elif self.project_id is not None and ModelVersion.objects.released().filter(pk=self.pk):
+            require_of(by, self.project_id, Role.MAINTAINER)
 
-    def refuse_if_released(self, value: TagValue | None) -> None:
-        """Call before ``value`` is set of a version without a checkpoint. Raises NoSingleCheckpoint
-        if it is 发布, and a project of the model's versions demands approval or gates."""
+    def can_be_taken_back(self, by: User | None) -> bool:
+        try:
+            self.require_to_take_back(by)
+        except RoleNeeded:
+            return False
+        return True
+
+    def demands_less(self) -> bool:
+        """Whether the model has a version of a project that demands more of releases than that of
+        this one's checkpoint. A version without a checkpoint can meet no demand."""
         policies = ReleasePolicy.objects.demanding()
-        if (
-            value is TagValue.RELEASED
-            and policies.filter(project__model_versions__model=self.model_id).exists()
-        ):
+        others = policies.filter(project__model_versions__model=self.model_id)
+        if self.checkpoint is None:
+            return others.exists()
+        policy = ReleasePolicy.of(self.checkpoint.run.project_id)
+        if policy.needs_approval:
+            return False
+        return (others.filter(needs_approval=True) if policy.is_demanding else others).exists()
+
+    def check_demands(self, value: TagValue | None, *, by: User | None) -> None:
+        """Call before the stage or alias of ``value`` is set. Raises, if it is 发布,
+        NoSingleCheckpoint or DemandsLess if ``demands_less``, and RoleNeeded without a checkpoint
+        whose tag would raise it."""
+        if value is not TagValue.RELEASED:
+            return
+        if self.demands_less():
+            if self.checkpoint is not None:
+                raise DemandsLess(
+                    Message(
+                        "Version %(number)d is of a project that demands less of releases than "
+                        "another one whose versions this model has: register it in another model.",
+                        number=self.number,
+                    )
+                )
             raise NoSingleCheckpoint(
                 Message(
                     "Version %(number)d is not made of one checkpoint, and the project demands "
@@ -425,6 +487,8 @@ class ModelVersion(TagsMixin):
                     number=self.number,
                 )
             )
+        if self.checkpoint is None and self.project_id is not None:
+            require_of(by, self.project_id, Role.MAINTAINER)
 
     def notes_of(self, value: TagValue) -> str:
         """The existing notes of its checkpoint's tag, since registry clients do not send notes."""
@@ -438,6 +502,8 @@ class ModelVersion(TagsMixin):
             return
         for tag in self.checkpoint.tags.order_by("applied_at", "id"):
             value = TagValue(tag.value)
+            if value is TagValue.RELEASED and self.demands_less():
+                continue
             self.stage = STAGE_OF_TAG[value]
             self.model.aliases.get_or_create(alias=value.slug, defaults={"version": self})
         self._change(stage=self.stage)

@@ -114,6 +114,13 @@ class NoSingleCheckpoint(DomainError):
     status_code = 403
 
 
+class DemandsLess(DomainError):
+    """The project of the version demands less of releases than others of the model."""
+
+    code = "approval_needed"
+    status_code = 403
+
+
 def _invalid(message: str) -> InvalidInput:
     return InvalidInput(message, attr="gates")
 

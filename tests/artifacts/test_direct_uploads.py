@@ -15,6 +15,7 @@ from artifacts import direct_upload_actions, direct_upload_checks, uploads
 from artifacts.direct_transfers import DirectTransfers, Part, part_bytes
 from artifacts.direct_upload_checks import check_due
 from artifacts.direct_uploads import DirectUpload, UploadStatus
+from artifacts.kinds import TagValue
 from artifacts.models import Artifact
 from artifacts.s3_uploads import MIB
 from artifacts.storage import artifact_storage
@@ -24,8 +25,8 @@ from artifacts.unreferenced_blobs import UnreferencedBlob
 from runs.models import Run
 from tests.clients import ApiClient
 from tests.concurrency import in_parallel
-from tests.factories import RunFactory, member_of, sha256
-from tests.saved_files import zipped
+from tests.factories import RunFactory, checkpoint, member_of, sha256
+from tests.saved_files import safetensors, trainer_state, zipped
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 
@@ -576,3 +577,28 @@ def test_training_uploads_to_its_own_run_alone(run, settings):
     assert start(script, other).status_code == 403
     revoke_tokens([digest])
     assert start(script, run).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["modeling.py", "trainer_state.json"])
+def test_released_folder_stays_as_it_is(api, run, name):
+    parts = {"model.safetensors": safetensors(), "trainer_state.json": trainer_state(20)}
+    for part, content in parts.items():
+        uploads.store(run, f"out/checkpoint-20/{part}", io.BytesIO(content))
+    Artifact.objects.checkpoints().get().tag(TagValue.RELEASED, notes="", by=None)
+    upload = started(api, run, path=f"out/checkpoint-20/{name}")
+
+    response = complete(api, run, upload, send(upload))
+
+    assert error_of(response) == (409, "upload_failed")
+    assert "is in use" in response.content.decode()
+    kept = {sha256(content) for content in parts.values()}
+    assert set(run.artifacts.values_list("sha256", flat=True)) == kept
+
+
+def test_checkpoint_that_is_in_use_meanwhile_keeps_its_path(api, run):
+    own = checkpoint(run, step=20)
+    upload = started(api, run, path=own.file)
+    own.tag(TagValue.CANDIDATE, notes="", by=None)  # meanwhile
+
+    assert error_of(complete(api, run, upload, send(upload))) == (409, "upload_failed")
+    assert Artifact.objects.get(run=run) == own

@@ -597,6 +597,27 @@ def test_release_in_a_model_of_mlflow_keeps_how_it_is_loaded(run):
     assert read(run.artifacts.get(file="model/MLmodel")) == b"loader_module: ours"
 
 
+@pytest.mark.parametrize("folder", ["", "out/", "out/checkpoint-200/"])
+def test_release_becomes_no_part_of_a_model_of_mlflow(run, folder):
+    store_folder(run).tag(TagValue.RELEASED, notes="", by=None)
+
+    with pytest.raises(InUse):
+        store(run, f"{folder}MLmodel", b"loader_module: theirs")
+    store(run, "other/MLmodel", b"next to it")
+
+
+@pytest.mark.parametrize("name", ["trainer_state.json", "modeling.py"])
+def test_files_of_a_released_folder_are_a_conflict(api, run, name):
+    store_folder(run).tag(TagValue.RELEASED, notes="", by=None)
+    path = f"out/checkpoint-200/{name}"
+
+    assert put(api, run, path, b"theirs").status_code == 409
+    with pytest.raises(InUse):
+        file_tree.delete(run, path)
+
+    assert len(run.artifacts.all()) == len(FOLDER)
+
+
 @pytest.mark.parametrize(
     ("folder", "names", "step"),
     [

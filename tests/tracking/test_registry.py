@@ -883,6 +883,26 @@ def test_stage_tags_checkpoint_in_logged_model(mlflow):
     )
 
 
+def test_released_logged_model_is_neither_changed_nor_deleted(mlflow):
+    run = RunFactory()
+    info = mlflow.log_model(run.project, source_run_id=run.pk)["info"]
+    path = info["artifact_uri"].removeprefix("mlflow-artifacts:")
+    mlflow.http.put(f"{FILES}{path}/MLmodel", b"ours", "text/plain")
+    mlflow.register()
+    # As MLflow 3 registers it.
+    mlflow.add_version(source=info["artifact_uri"], model_id=info["model_id"], run_id=run.pk)
+    message = {"name": "summarizer", "version": "1", "stage": "Production"}
+    mlflow.ok("POST", f"{VERSIONS}/transition-stage", **message)
+
+    for name in ("MLmodel", "evil.py"):
+        assert mlflow.http.put(f"{FILES}{path}/{name}", b"evil", "text/plain").status_code == 409
+    assert mlflow.http.delete(f"{FILES}{path}/MLmodel").status_code == 409
+    assert mlflow("DELETE", f"{LOGGED}/{info['model_id']}").status_code == 409
+    mlflow.ok("POST", f"{VERSIONS}/transition-stage", **{**message, "stage": "Archived"})
+
+    mlflow.ok("DELETE", f"{LOGGED}/{info['model_id']}")
+
+
 # --- runs/log-model --------------------------------------------------------------------------
 
 
