@@ -49,6 +49,7 @@ class AttemptNotes(TypedDict, total=False):
     stderr: int  # bytes
     nodes: dict[str, AttemptNotes]  # of other nodes than the first, by rank: their stdout, stderr
     metrics: int  # bytes of metrics.jsonl
+    metrics_mark: str  # of the bytes before: text_lines.py. Absent in notes of earlier versions
     metric_lines: int  # of metrics.jsonl, in these bytes
     # Whether metrics.jsonl has been written anew, so that it may repeat what was read before.
     metrics_replaced: bool

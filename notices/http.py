@@ -76,8 +76,10 @@ def check_entered(url: str) -> None:
     # Names that are always loopback (RFC 6761 §6.3).
     is_private = host == "localhost" or host.endswith(".localhost")
     with suppress(OSError):  # it is a name
-        # Any way to write a number that the resolver takes: 127.1, 0x7f.1, 2130706433.
-        found = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+        # Any way to write a number that the resolver takes: 127.1, 0x7f.1, 2130706433. Without the
+        # zone of fe80::1%25eth0, which it takes only if there is such an interface here.
+        number = host.partition("%")[0]
+        found = socket.getaddrinfo(number, None, flags=socket.AI_NUMERICHOST)
         is_private = any(not _is_public(str(entry[4][0])) for entry in found)
     if is_private:
         raise InvalidInput(

@@ -168,7 +168,10 @@ class Ingestion:
             path = folder / "metrics.jsonl"
             # Half a line of JSON is of no use, however long it is.
             offset = before.get("metrics", 0)
-            reading = read_whole_lines(path, offset, ended=ended, quiet=False, owner=owner)
+            mark = before.get("metrics_mark", "")
+            reading = read_whole_lines(
+                path, offset, ended=ended, quiet=False, owner=owner, mark=mark
+            )
             rows = [in_utf8(line, encoding) for line in reading.lines]
             if reading.problem:
                 lines += _note_unreadable(notes, reading.problem)
@@ -177,6 +180,7 @@ class Ingestion:
             first_line = notes.get("metric_lines", 0) + 1
             lines += _ingest_metrics(locked, rows, notes)
             notes["metrics"] = reading.offset
+            notes["metrics_mark"] = reading.mark
             event_lines, events_at_end = event_files.ingest(
                 locked, folder, notes, ended=ended, owner=owner
             )
@@ -420,7 +424,7 @@ def _note_replaced(notes: AttemptNotes) -> list[Line]:
     if "replaced" in said:
         return []
     notes["said"] = [*said, "replaced"]
-    text = "metrics.jsonl has become shorter: it is read from its start again."
+    text = "metrics.jsonl was written anew: it is read from its start again."
     return [Line.new(text, LogLevel.WARNING, "metrics")]
 
 

@@ -7,12 +7,13 @@ lines makes sure that nothing is ingested twice or skipped.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from core.files import open_file
 from execution.launcher.files import file_time
@@ -24,6 +25,7 @@ CHUNK_BYTES = 256 * 1024  # read at once, so that a transaction stays small
 LINE_LIMIT_BYTES = 4 * MAX_MESSAGE_LENGTH
 MAX_LINE_BYTES = 16 * 1024 * 1024  # a longer line is split
 BAR_LIMIT_BYTES = 64 * 1024  # an unfinished line is read again; a longer bar only in its last state
+MARK_BYTES: Final = 64  # before an offset, by which a file that was written anew is noticed
 QUIET_SECONDS = 1.0  # without new output: what was printed at once is complete
 
 # Errors of reading that do not pass by themselves: of a folder, a pipe, a link to itself, or what
@@ -40,8 +42,9 @@ REDRAWN: Final = re.compile(rb"[\r\x08]+")
 @dataclass(frozen=True)
 class Reading:
     """Whole lines of a file from ``start`` to ``offset``, whether the file's end was reached, and
-    the unfinished line after them. ``is_replaced``: the file is shorter than what was read of it,
-    so that it was read from its start again. ``problem``: why it cannot be read at all."""
+    the unfinished line after them. ``mark``: of the bytes before ``offset``. ``is_replaced``: the
+    file is not the one that was read before, so that it was read from its start again. ``problem``:
+    why it cannot be read at all."""
 
     lines: list[bytes]
     offset: int
@@ -50,6 +53,7 @@ class Reading:
     rest: bytes = b""
     is_replaced: bool = False
     problem: str = ""
+    mark: str = ""
 
     def offset_of(self, line: int) -> int:
         """Where line number ``line``, from 0, begins; the offset after the last line, for it."""
@@ -59,9 +63,19 @@ class Reading:
 
 
 def read_whole_lines(
-    path: Path, offset: int, *, ended: bool, quiet: bool = True, owner: int | None = None
+    path: Path,
+    offset: int,
+    *,
+    ended: bool,
+    quiet: bool = True,
+    owner: int | None = None,
+    mark: str = "",
 ) -> Reading:
     """The next whole lines after ``offset``, of a file that belongs to ``owner`` (see open_file).
+
+    A file that is shorter than ``offset``, or has other bytes before it than those of ``mark``, if
+    there is one, was written anew. (Its inode would not do: of a file that is copied from another
+    host, or moved into its place with all that it had, it changes each time.)
 
     A last line without a newline is left for later, unless the process has ``ended``, or the line
     has grown past LINE_LIMIT_BYTES and nothing is being written (``quiet``). It is never left once
@@ -71,7 +85,10 @@ def read_whole_lines(
     try:
         with open_file(path, owner) as file:
             is_replaced = os.fstat(file.fileno()).st_size < offset
-            offset = 0 if is_replaced else offset
+            before = _before(file, offset)
+            is_replaced = is_replaced or mark not in ("", _mark(before))
+            if is_replaced:
+                offset, before = 0, b""
             file.seek(offset)
             chunk = file.read(CHUNK_BYTES)
             at_end = len(chunk) < CHUNK_BYTES
@@ -85,12 +102,12 @@ def read_whole_lines(
                 at_end = len(more) < CHUNK_BYTES
                 chunk += more
     except FileNotFoundError:
-        return Reading([], offset, at_end=True, start=offset)
+        return Reading([], offset, at_end=True, start=offset, mark=mark)
     except OSError as error:
         if error.errno not in LASTING:
             raise
         problem = error.strerror or str(error)
-        return Reading([], offset, at_end=True, start=offset, problem=problem)
+        return Reading([], offset, at_end=True, start=offset, problem=problem, mark=mark)
     *lines, rest = chunk.split(b"\n")
     end = offset + len(chunk)
     if len(rest) > BAR_LIMIT_BYTES:
@@ -98,8 +115,20 @@ def read_whole_lines(
     is_long = len(rest) >= MAX_LINE_BYTES or (quiet and len(rest) > LINE_LIMIT_BYTES)
     # What remains at the end of a chunk may go on in the next.
     if rest and ((ended and at_end) or (is_long and (at_end or not lines))):
-        return Reading([*lines, rest], end, at_end, offset, is_replaced=is_replaced)
-    return Reading(lines, end - len(rest), at_end, offset, rest, is_replaced)
+        lines, rest = [*lines, rest], b""
+    new_mark = _mark(before + chunk[: end - len(rest) - offset])
+    return Reading(lines, end - len(rest), at_end, offset, rest, is_replaced, mark=new_mark)
+
+
+def _before(file: IO[bytes], offset: int) -> bytes:
+    start = max(0, offset - MARK_BYTES)
+    file.seek(start)
+    return file.read(offset - start)
+
+
+def _mark(before: bytes) -> str:
+    """Of the last of these bytes."""
+    return hashlib.sha256(before[-MARK_BYTES:]).hexdigest()[:16]
 
 
 def current_state(line: bytes) -> bytes:

@@ -89,7 +89,9 @@ def test_user_who_is_not_active_is_401(user):
     assert ask(PASSWORD).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/projects", "/api/2.0/mlflow/experiments/search"])
+@pytest.mark.parametrize(
+    "path", ["/projects", "/api/2.0/mlflow/experiments/search", "/mcp", "/docs"]
+)
 def test_guesser_is_refused_with_the_time_to_wait(user, path):
     answers = [ask(f"guess {number}", path=path) for number in range(8)]
 

@@ -115,6 +115,8 @@ def test_webhooks_are_listed_by_name_in_pages(client, project):
         ({"address": "http://127.0.0.1:8000/"}, "address"),
         ({"address": "http://0x7f.1/"}, "address"),
         ({"address": "http://[::ffff:10.0.0.1]/"}, "address"),
+        ({"address": "http://[fe80::1%25eth0]/"}, "address"),
+        ({"address": "http://[fe80::1%eth0]/"}, "address"),
         ({"address": "http://169.254.169.254/latest"}, "address"),
         ({"address": "http://localhost:6379/"}, "address"),
         ({"address": "http://LOCALHOST./"}, "address"),

@@ -5,6 +5,7 @@ import re
 import pytest
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
+from pytest_django import Settings
 
 from tests.contract import Endpoint, endpoints
 
@@ -42,3 +43,40 @@ def test_redoc_cannot_load_images_from_other_hosts() -> None:
     answer = Client(SERVER_NAME="localhost").get("/redoc")
 
     assert "img-src 'self' data:;" in answer.headers["Content-Security-Policy"]
+
+
+BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_browser_without_sign_in_is_sent_to_sign_in(path: str, settings: Settings) -> None:
+    settings.OPEN_MODE = False
+
+    answer = Client().get(f"{path}?lang=en", headers={"Accept": BROWSER})
+
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == f"/login?next={path}%3Flang%3Den"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_script_without_sign_in_gets_an_error_of_the_api(
+    path: str, accept: str, settings: Settings
+) -> None:
+    settings.OPEN_MODE = False
+
+    answer = Client().get(path, headers={"Accept": accept})
+
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert answer.json()["errors"][0]["code"] == "not_authenticated"
+
+
+@pytest.mark.django_db
+def test_wrong_token_is_an_error_for_browsers_too(settings: Settings) -> None:
+    settings.OPEN_MODE = False
+
+    answer = Client().get("/docs", headers={"Accept": BROWSER, "Authorization": "Bearer th_no"})
+
+    assert answer.json()["errors"][0]["code"] == "authentication_failed"

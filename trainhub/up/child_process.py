@@ -63,11 +63,12 @@ def main(parent_pid: int, command: list[str]) -> None:
     # Until the command installs its own handler: the default would leave the database running.
     signal.signal(signal.SIGTERM, exit_for)
     has_exited = exit_with_parent(parent_pid)
+    sys.argv = ["manage.py", *command]  # what this process runs, in the audit and for its children
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trainhub.settings")
     try:
         from django.core.management import execute_from_command_line
 
-        execute_from_command_line(["manage.py", *command])
+        execute_from_command_line(sys.argv)
     finally:
         has_exited.set()
         if os.getppid() != parent_pid:

@@ -607,6 +607,16 @@ def test_metrics_file_that_is_written_anew_is_read_again_and_that_is_said_once(m
     assert re.search(r"\b2\b.*\bnonsense\b", second)
 
 
+def test_metrics_file_that_is_written_anew_and_is_longer_loses_no_point(metrics):
+    metrics.write(rows(range(3)))
+    metrics.path.unlink()
+    metrics.write(rows(range(3, 50), 0.125))
+
+    assert [step for step, _loss in metrics.points()] == list(range(50))
+    (said,) = metrics.said()
+    assert "written anew" in said
+
+
 def test_points_that_a_metrics_file_written_anew_repeats_are_there_once(metrics):
     metrics.write(rows(range(10)))
     metrics.write(b"")

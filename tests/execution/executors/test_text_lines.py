@@ -118,6 +118,39 @@ def test_file_that_has_become_shorter_is_read_from_its_start(path):
     assert second.offset_of(1) == 4
 
 
+def test_file_that_was_written_anew_and_is_longer_is_read_from_its_start(path):
+    path.write_bytes(b"one\ntwo\n")
+    first = read_whole_lines(path, 0, ended=False)
+    path.unlink()
+    path.write_bytes(b"other\nlines\nmore\n")
+
+    second = read_whole_lines(path, first.offset, ended=False, mark=first.mark)
+
+    assert (first.is_replaced, second.is_replaced) == (False, True)
+    assert second.lines == [b"other", b"lines", b"more"]
+
+
+def test_file_that_was_moved_into_its_place_with_what_it_had_is_read_on(path):
+    path.write_bytes(b"one\n" * 100)
+    first = read_whole_lines(path, 0, ended=False)
+    path.unlink()
+    path.write_bytes(b"one\n" * 100 + b"two\n")
+
+    second = read_whole_lines(path, first.offset, ended=False, mark=first.mark)
+    third = read_whole_lines(path, second.offset, ended=False, mark=second.mark)
+
+    assert (second.lines, second.is_replaced) == ([b"two"], False)
+    assert (third.lines, third.is_replaced) == ([], False)
+
+
+def test_offset_of_an_earlier_version_has_no_mark(path):
+    path.write_bytes(b"one\ntwo\n")
+
+    reading = read_whole_lines(path, 4, ended=False)
+
+    assert (reading.lines, reading.is_replaced) == ([b"two"], False)
+
+
 # --- times ---
 
 

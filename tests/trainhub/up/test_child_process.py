@@ -1,5 +1,6 @@
 """A child process exits when its parent exits or is killed."""
 
+import os
 import subprocess
 import sys
 import time
@@ -101,3 +102,30 @@ def test_child_started_after_its_parent_exited_exits_at_once(tmp_path: Path):
         )
 
     assert caught.value.returncode == -15
+
+
+def test_command_is_named_in_the_audit():
+    code = (
+        "import sys; from trainhub.up import child_process; from django.core import management\n"
+        "def run(arguments):\n"
+        "    from audit.callers import caller\n"
+        "    print(arguments[1], caller().via)\n"
+        "management.execute_from_command_line = run\n"
+        "child_process.main(int(sys.argv[1]), ['run_worker', '--name', 'local'])\n"
+    )
+
+    output = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import django, os; os.environ['DJANGO_SETTINGS_MODULE'] = "
+            f"'trainhub.settings'; django.setup()\n{code}",
+            str(os.getpid()),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert output.split() == ["run_worker", "run_worker"]
