@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from artifacts.kinds import ArtifactType
-from artifacts.models import Artifact
+from artifacts.models import Artifact, EvaluationResult
 from metrics.goals import Direction, direction_of
 from registry.checkpoints import CheckpointRow, rows_of
 
@@ -77,16 +77,26 @@ def _ignored(checkpoints: Sequence[Artifact]) -> list[Artifact]:
 # --- comparison ----------------------------------------------------------------------------------
 
 
+class Evaluator(NamedTuple):
+    """An evaluation run."""
+
+    run_id: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A number of a checkpoint beside that of another. ``difference``: of the two, None unless both
-    are known; ``is_better``: of the first; None if they are equal or not both known, or if nothing
+    """A number of a checkpoint beside that of another: a result of an evaluation, or a metric of
+    the training. ``evaluated_by``: the run that has evaluated the first, if one did.
+    ``difference``: of the two, None unless both are known; ``is_better``: of the first; None if they are equal or not both known, or if nothing
     tells whether less or more is better."""
 
     key: str
     direction: Direction | None
     value: float | None
     other: float | None
+    is_result: bool = False
+    evaluated_by: Evaluator | None = None
 
     @property
     def difference(self) -> float | None:
@@ -106,12 +116,15 @@ def compared(
 ) -> list[Compared]:
     """All results of either, then the metrics ``keys``, which both rows were made with."""
     results = sorted({*row.results, *(other.results if other else ())})
+    evaluators = _evaluators(row.checkpoint)
     found = [
         Compared(
             key,
             direction_of(key, of_evaluation=True),
             row.results.get(key),
             other.results.get(key) if other else None,
+            is_result=True,
+            evaluated_by=evaluators.get(key),
         )
         for key in results
     ]
@@ -119,3 +132,12 @@ def compared(
         theirs = other.metrics[position] if other else None
         found.append(Compared(key, direction_of(key), row.metrics[position], theirs))
     return [item for item in found if item.value is not None or item.other is not None]
+
+
+def _evaluators(checkpoint: Artifact) -> dict[str, Evaluator]:
+    """By the key of a result. Of several, the newest, as in registry.checkpoint_queries."""
+    results = EvaluationResult.objects.filter(checkpoint=checkpoint, evaluated_by__isnull=False)
+    rows = results.order_by("step", "id").values_list(
+        "key", "evaluated_by_id", "evaluated_by__name"
+    )
+    return {key: Evaluator(run_id, name) for key, run_id, name in rows}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import ssl
 import time
 import uuid
@@ -28,6 +29,7 @@ FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 15.0
 PAGE_SIZE = 500
 DIRECT = "direct"  # as RFC 7240 prefers: bytes that come from where the server keeps them
+NAMED = re.compile(r"/(project|run|artifact)s/([^/]+)")  # in the path of a request
 AGAIN = frozenset({429, 502, 503, 504})
 
 
@@ -208,10 +210,19 @@ def _check(response: httpx.Response) -> None:
     if status == 401:
         raise Refused(f"{message} Sign in: trainhub login", code)
     if status == 404:
-        raise NotFound(message, code)
+        raise NotFound(_not_found(response, message), code)
     if status >= 500 or status in AGAIN:
         raise Unreachable(f"The server answers with {status}: {message}", code)
     raise Refused(message, code)
+
+
+def _not_found(response: httpx.Response, message: str) -> str:
+    """With the names that the request had, where the server only says that something is not there:
+    whether the project or what is asked of it is none of the caller's business."""
+    named = NAMED.findall(response.request.url.path)
+    if message != "Not found." or not named:
+        return message
+    return f"There is no {' in '.join(f'{kind} {name}' for kind, name in reversed(named))}."
 
 
 def _told(response: httpx.Response) -> tuple[str, str]:

@@ -54,7 +54,7 @@ class DescriptionForm(forms.Form):
         required=False,
         max_length=MAX_BYTES,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "class": "code"}),
-        help_text=_("One a line: key = text."),
+        help_text=_("One per line: key = text."),
     )
     shown = TagLinesField(required=False, max_length=MAX_BYTES, widget=forms.HiddenInput)
 

@@ -32,7 +32,7 @@ class PolicyForm(forms.Form):
         required=False,
         max_length=10_000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text=_("One a line: a result of an evaluation, as in mmlu/acc >= 0.6"),
+        help_text=_("One per line: a result of an evaluation, as in mmlu/acc >= 0.6"),
     )
     verifies = forms.BooleanField(label=_("its bytes are verified"), required=False)
     within_days = forms.IntegerField(
@@ -73,9 +73,8 @@ def _metric_gate(line: str) -> dict[str, Any]:
     except ValueError:
         threshold = None
     if match is None or threshold is None:
-        raise forms.ValidationError(
-            _t("%(line)s is not as in mmlu/acc >= 0.6") % {"line": line.strip()[:100]}
-        )
+        text = _t("%(line)s is not as in mmlu/acc >= 0.6. The comparisons are >= and <=.")
+        raise forms.ValidationError(text % {"line": line.strip()[:100]})
     said = {"key": match["key"], "comparison": match["comparison"], "threshold": threshold}
     return {"kind": GateKind.METRIC, **said}
 

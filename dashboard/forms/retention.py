@@ -20,7 +20,9 @@ from registry.checkpoint_retention import Mode
 class RetentionForm(forms.Form):
     """The rules of a policy; empty numbers are 0."""
 
-    best = forms.IntegerField(label=_("the best"), min_value=0, max_value=MAX_KEPT, required=False)
+    best = forms.IntegerField(
+        label=_("keep the best"), min_value=0, max_value=MAX_KEPT, required=False
+    )
     metric = forms.CharField(
         label=_("by the metric"),
         required=False,
@@ -28,9 +30,11 @@ class RetentionForm(forms.Form):
         help_text=_("Of evaluations, else of the training at the checkpoint's step."),
     )
     mode = forms.ChoiceField(label=_("best value"), choices=Mode.choices)
-    last = forms.IntegerField(label=_("the last"), min_value=0, max_value=MAX_KEPT, required=False)
+    last = forms.IntegerField(
+        label=_("keep the last"), min_value=0, max_value=MAX_KEPT, required=False
+    )
     every = forms.IntegerField(
-        label=_("every so many steps"),
+        label=_("keep one every so many steps"),
         min_value=0,
         max_value=MAX_STEPS,
         required=False,

@@ -124,6 +124,34 @@ def test_nonsense_has_an_exit_code(trainhub, arguments, code):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["ps", "--project", "nope"], "There is no project nope."),
+        (["ps", "--project", "proj_nope"], "There is no project proj_nope."),
+        (["use", "proj_nope"], "There is no project proj_nope."),
+        (["submit", "--project", "proj_nope"], "There is no project proj_nope."),
+        (["logs", "run-001", "--project", "proj_nope"], "There is no project proj_nope."),
+        (["why", "run-999"], "There is no run run-999."),
+        (["get", "run-999@5"], "There is no run run-999."),
+    ],
+    ids=str,
+)
+def test_what_is_not_found_is_named(trainhub, arguments, named):
+    done = trainhub(*arguments)
+
+    assert done.code == 3, done
+    assert named in done.err
+
+
+def test_one_file_is_told_in_the_singular(trainhub, tmp_path):
+    (tmp_path / "train.py").write_text("1")
+
+    done = trainhub("submit", "--code", str(tmp_path), "--dry-run")
+
+    assert done.err.startswith("1 file, "), done
+
+
 def test_server_that_is_away_is_an_exit_code(tmp_path):
     program = Program(tmp_path, TRAINHUB_URL="http://127.0.0.1:9", TRAINHUB_PROJECT="proj_1")
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from accounts.open_mode import local_administrator
 from artifacts import storing, uploads
 from artifacts.kinds import TagValue
-from artifacts.models import Artifact
+from artifacts.models import Artifact, EvaluationResult
 from dashboard.forms.checkpoints import SIZE_SORTS, SORTS
 from metrics.points import Point
 from metrics.recording import record_metrics
@@ -350,8 +350,28 @@ def test_release_page_compares_with_the_present_release(client, project):
 
     rows = body_rows(client.get(url_of("checkpoint-release", candidate)).content.decode())
 
-    assert ["bleu", "30", "35", "-5 worse"] in rows
-    assert ["eval_loss", "1.5", "2", "-0.5 better"] in rows
+    assert ["bleu", "Evaluation", "30", "35", "-5 worse"] in rows
+    assert ["eval_loss", "Training", "1.5", "2", "-0.5 better"] in rows
+
+
+def test_release_page_names_the_run_that_has_evaluated(client, project):
+    run = running(project=project)
+    record_metrics(run, [Point("eval_loss", 10, 1.5, 0)])
+    artifact = checkpoint(run, step=10)
+    for number in (1, 2):
+        EvaluationResult.objects.create(
+            project=project,
+            run=run,
+            checkpoint=artifact,
+            evaluated_by=RunFactory(project=project, name=f"evaluation-{number}"),
+            step=10,
+            key="eval_loss",
+            value=number,
+        )
+
+    rows = body_rows(client.get(url_of("checkpoint-release", artifact)).content.decode())
+
+    assert rows[:2] == [["eval_loss", "evaluation-2", "2"], ["eval_loss", "Training", "1.5"]]
 
 
 def test_release_page_shows_the_lineage(client, project):

@@ -2,6 +2,7 @@
 
 import pytest
 from django.urls import reverse
+from django.utils.html import escape
 
 from accounts.roles import Role
 from artifacts.kinds import TagValue
@@ -149,13 +150,15 @@ def test_owner_sets_what_a_release_needs(client, project):
     assert "loss &lt;= 2.0" in page
 
 
-def test_gate_that_is_none_is_refused(client, project):
+@pytest.mark.parametrize("line", ["be good", "loss < 2", "loss == 2", "loss >= low"])
+def test_gate_that_is_none_is_refused(client, project, line):
     signed_in(client, member_of(project, Role.OWNER))
 
-    answer = client.post(at("release-policy-change", project), {"metrics": "be good"})
+    answer = client.post(at("release-policy-change", project), {"metrics": line})
 
     assert answer.status_code == 422
-    assert "be good is not as in" in answer.content.decode()
+    assert f"{escape(line)} is not as in" in answer.content.decode()
+    assert "The comparisons are &gt;= and &lt;=." in answer.content.decode()
 
 
 def test_rule_is_added_and_removed(client, project):

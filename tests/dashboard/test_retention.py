@@ -82,7 +82,7 @@ def test_viewer_reads_the_policy_and_what_it_would_remove(client, project, run):
 
     page = client.get(at("checkpoint-policy", project), {"preview": "1"}).content.decode()
 
-    assert "Would go" in page
+    assert "Would be removed" in page
     assert "<button" not in page.partition("Which checkpoints are kept")[2].partition("</main>")[0]
 
 

@@ -21,7 +21,8 @@ def mcp() -> None:
         if error.name is None or error.name.startswith("trainhub_client"):
             raise
         raise UsageError(
-            f"{error.name} is missing. Install it: pip install 'trainhub-client[mcp]'"
+            f"{error.name} is missing. Install it: pip install './client[mcp]' in the "
+            "folder of TrainHub's source"
         ) from None
     with connected() as api:
         server.serve(api)

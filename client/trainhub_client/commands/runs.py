@@ -123,7 +123,8 @@ def _list_code(folder: Path | None, *, as_json: bool) -> None:
         return
     for file in files:
         print_line(f"{size(file.size):>10}  {file.path}")
-    note(f"{len(files)} files, {size(sum(file.size for file in files))}.")
+    noun = "file" if len(files) == 1 else "files"
+    note(f"{len(files)} {noun}, {size(sum(file.size for file in files))}.")
 
 
 def _submitted(api: Api, run: dict[str, Any], *, watch: bool, as_json: bool) -> ExitCode | None:
