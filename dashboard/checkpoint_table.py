@@ -88,8 +88,8 @@ class Evaluator(NamedTuple):
 class Compared:
     """A number of a checkpoint beside that of another: a result of an evaluation, or a metric of
     the training. ``evaluated_by``: the run that has evaluated the first, if one did.
-    ``difference``: of the two, None unless both are known; ``is_better``: of the first; None if they are equal or not both known, or if nothing
-    tells whether less or more is better."""
+    ``difference``: of the two, None unless both are known; ``is_better``: of the first; None if
+    they are equal or not both known, or if nothing tells whether less or more is better."""
 
     key: str
     direction: Direction | None
