@@ -234,6 +234,8 @@ NO_PAGES = {
     "evaluation-rule-new",
     "evaluation-rule-remove",
     "release-decide",
+    "checkpoint-purge",
+    "checkpoint-trash-empty",
     "webhook-act",
     "delivery-again",
     "release-policy-change",

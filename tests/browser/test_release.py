@@ -49,7 +49,7 @@ def test_best_checkpoint_is_found_and_released_with_notes(page, project):
 
     page.locator("tbody tr").first.get_by_role("link", name="Checkpoint of step 100").click()
     row = page.get_by_role("row", name=re.compile("bleu"))
-    expect(row.get_by_role("cell")).to_have_text(["35.5", "30.5", "+5 better"])
+    expect(row.get_by_role("cell")).to_have_text(["Evaluation", "35.5", "30.5", "+5 better"])
     page.get_by_label(re.compile("notes", re.IGNORECASE)).fill("Reviewed 200 samples.")
     page.get_by_role("button", name="Release", exact=True).click()
 
