@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class Role(models.IntegerChoices):
@@ -12,7 +13,7 @@ class Role(models.IntegerChoices):
     VIEWER = 10, _("Viewer")  # reads
     MEMBER = 20, _("Member")  # trains: runs, metrics, logs, artifacts, sweeps
     MAINTAINER = 30, _("Maintainer")  # configures the project, releases, deletes
-    OWNER = 40, _("Owner")  # decides who has which role
+    OWNER = 40, pgettext_lazy("role", "Owner")  # decides who has which role
 
     @property
     def slug(self) -> str:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 
 from audit.models import NEWEST_FIRST, Entry
 from core.admin import ReadOnlyAdmin
@@ -15,4 +16,4 @@ class EntryAdmin(ReadOnlyAdmin):
     ordering = NEWEST_FIRST
     id_lookups: ClassVar[dict[str, str]] = {"token_": "token_id"}
     word_lookups = ("subject_id", "action", "actor")
-    search_help_text = "project.created, run_…, token_…, a user"
+    search_help_text = _("An action (project.created), an ID (run_…, token_…), or a user")

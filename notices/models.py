@@ -121,6 +121,11 @@ class Webhook(models.Model):
         return self.name
 
     @property
+    def event_names(self) -> list[str]:
+        """What it is told of, in the reader's language."""
+        return [str(Event(event).label) for event in self.events]
+
+    @property
     def address(self) -> str:
         return decrypt(self.encrypted_address)
 

@@ -104,8 +104,8 @@ def team_leave(request: PageRequest, team_id: str, user_id: int) -> HttpResponse
     member = get_object_or_404(team.memberships.select_related("user"), user=user_id)
     if _done(request, team.remove, member.user):
         messages.success(request, _("%(name)s is no longer in it.") % {"name": member.user})
-    if user_id == request.user.pk:
-        return redirect("dashboard:teams")
+        if user_id == request.user.pk:
+            return redirect("dashboard:teams")
     return redirect("dashboard:team", team.pk)
 
 

@@ -77,6 +77,7 @@ def test_last_owner_stays_and_is_told_why():
 
     page = browser(owner).post(f"{TEAMS}/{team.pk}/members/{owner.pk}/remove", follow=True)
 
+    assert page.redirect_chain == [(f"{TEAMS}/{team.pk}", 302)]
     assert "A team needs an owner" in page.content.decode()
     assert team.memberships.filter(user=owner).exists()
 

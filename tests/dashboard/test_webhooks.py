@@ -46,6 +46,15 @@ def test_secret_is_made_up_and_shown_once(client, project):
     assert secret not in client.get(address(project, hook.pk)).content.decode()
 
 
+def test_list_names_events_as_the_form_does(client, project):
+    WebhookFactory(project=project, events=["run.failed", "run.stalled"])
+
+    page = client.get(address(project)).content.decode()
+
+    assert "A run has failed, A run has stalled" in page
+    assert "run.failed, run.stalled" not in page
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
